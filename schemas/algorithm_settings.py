@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from schemas.section import Section
 
 _NAME = "the search algorithm; `overnight algorithms` lists them"
 
 
-class AlgorithmSettings(BaseModel):
+class AlgorithmSettings(Section):
     """Settings that any algorithm has.
 
     The first line of a subclass's docstring says what the algorithm does.
@@ -20,8 +22,6 @@ class AlgorithmSettings(BaseModel):
         evaluates_duplicates: Whether a program that was evaluated before is evaluated again.
         shows_feedback: Whether prompts may show feedback on a failed child, and scores.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: ClassVar[str] = ""
     evaluates_duplicates: ClassVar[bool] = False

@@ -10,10 +10,9 @@ from functools import cached_property
 from typing import Protocol
 
 from schemas.algorithm import Change, Join, Reset
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.problem import Problem
 from schemas.program import Judged, Program
-from schemas.prompt_record import PromptRecord
 
 
 class StopReason(StrEnum):

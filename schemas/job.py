@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from schemas.section import Section
 
 
-class Limits(BaseModel):
+class Limits(Section):
     """Limits of one candidate; a setting, `[tool.overnight.limits]`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wall_s: float = Field(
         default=30.0, gt=0, le=10_000_000, description="limit on wall-clock time for each input, seconds"

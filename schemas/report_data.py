@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.generation import RunRecord, fails_on
@@ -224,8 +225,9 @@ class TimeSpent:
 
     Attributes:
         nights_s: Nights from start to end.
-        sample_s: From a generation's first request to its last completion, summed; overlaps with evaluation.
-        evaluate_s: From a generation's first evaluation to its last verdict, summed.
+        generations_s: Time in which a generation was under way; overlapping ones count once.
+        sample_s: From a generation's first request to its last completion, summed over generations, which overlap.
+        evaluate_s: From a generation's first evaluation to its last verdict, summed likewise.
         select_s: Selection and writing.
         candidates_s: Wall-clock time of candidates in the sandbox, summed over all slots.
         cpu_s: CPU time of candidates.
@@ -326,3 +328,19 @@ class RunCurve:
     best: SplitScores
     stop_reason: str
     has_unknown_costs: bool = False
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Pictures of programs, as far as they could be drawn.
+
+    Attributes:
+        pictures: Sanitised SVG files by program id.
+        remark: Why some or all pictures are missing; empty if none is, or the problem does not draw.
+    """
+
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
+
+
+NO_DRAWINGS = Drawings()

@@ -1,9 +1,10 @@
-"""Descriptions of the views and macros over the history, which are its public interface."""
+"""Descriptions of the views and macros over the history, its public interface, and the cookbook of their SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 
 from schemas import tables
 
@@ -156,3 +157,20 @@ MACROS = {
         "duplicates(run)", "bodies that were proposed more than once: number of times, first program, and its outcome"
     ),
 }
+
+
+def cookbook() -> str:
+    """Return the whole cookbook: each question is a comment, followed by its SQL."""
+    return files("schemas.sql").joinpath("cookbook.sql").read_text(encoding="utf-8")
+
+
+def cookbook_questions() -> dict[str, str]:
+    """Return the SQL of each question, by question."""
+    found = {}
+    for block in cookbook().split("\n\n"):
+        lines = block.strip().splitlines()
+        comments = [line for line in lines if line.startswith("-- ")]
+        if len(comments) < len(lines):
+            question = " ".join(line.removeprefix("-- ") for line in comments)
+            found[question] = "\n".join(lines[len(comments) :]).rstrip(";")
+    return found

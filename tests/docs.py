@@ -17,12 +17,11 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from schemas.cluster_settings import ClusterSettings
-from schemas.cookbook import questions
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
 from schemas.settings import Settings
-from schemas.views import MACROS, VIEWS
+from schemas.views import MACROS, VIEWS, cookbook_questions
+from tasks.problems.loading.user_config import ClusterSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,7 +107,7 @@ def views() -> str:
 
 def cookbook() -> str:
     """Return the questions of the cookbook as a list."""
-    return "\n".join(f"- {question}" for question in questions())
+    return "\n".join(f"- {question}" for question in cookbook_questions())
 
 
 def columns() -> str:

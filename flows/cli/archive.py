@@ -66,7 +66,7 @@ def export(
 
 def _pending_batches_warning(files: RunFiles, history: History) -> str:
     """Return a warning that batch jobs are left out, which only this history can collect; empty if there are none."""
-    from tasks.history.pending_batches import PendingBatches
+    from tasks.history.journal import PendingBatches
 
     try:
         pending = len(PendingBatches(files.directory / "paid", files.backend).all())

@@ -22,7 +22,7 @@ from flows.cli.printing import (
 )
 from schemas.errors import OvernightError, UsageError
 from schemas.files import HIDDEN_REMEDY, is_hidden
-from schemas.gain import gain_of
+from tasks.report.number_format import gain_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

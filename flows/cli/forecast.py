@@ -296,7 +296,7 @@ _LONGER = 4
 
 def _warn_of_missing_programs(probe: Probe, sampling: Sampling) -> None:
     """Print a warning if completions of a model hold no program."""
-    from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
+    from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
     if not probe.errors:
         return

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from flows.night.progress import Progress
     from flows.night.stop_conditions import StopConditions
     from tasks.evaluate.cluster.slots import MachineState
-    from tasks.sample.budget import Budget
-    from tasks.sample.requests_in_flight import RequestsInFlight
+    from tasks.sample.budget import Budget, RequestsInFlight
 
 
 _OTHER_ROWS = 14

@@ -163,7 +163,7 @@ def write_code(text: str) -> None:
 
 def warn_if_misleading(code: str) -> None:
     """Print a warning if code reads differently from how it runs."""
-    from tasks.report.misreading import warning
+    from tasks.report.code_view import warning
 
     if message := warning(code):
         say(f"warning: {message}")

@@ -10,14 +10,13 @@ from cyclopts import Parameter
 
 from flows.cli.options import TrustSettings
 from flows.cli.printing import DEFAULT_HISTORY, History, say
-from schemas.drawings import NO_DRAWINGS
 from schemas.errors import UsageError
+from schemas.report_data import NO_DRAWINGS
 from tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
-    from schemas.drawings import Drawings
     from schemas.history_backend import HistoryBackend
-    from schemas.report_data import ReportData
+    from schemas.report_data import Drawings, ReportData
     from tasks.history.database import Database
 
 
@@ -72,7 +71,7 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
     """Draw the programs of a report; say why some could not be drawn."""
     if not data.run.problem.draws:
         return NO_DRAWINGS
-    from flows.report.files import draw_report
+    from flows.report.build import draw_report
     from flows.start.trust import accept_sandbox
 
     if trust:

@@ -131,12 +131,12 @@ def _show_lineage(
     history: HistoryBackend, database: Database, row: dict[str, Any], *, diffs: bool, as_json: bool
 ) -> None:
     """Show the ancestors of a program, or what each step changed."""
-    from flows.report.lineage import line_of_descent
+    from flows.report.lineage import line_to
     from flows.report.run_data import read_run_data
     from tasks.history.files import find_run
     from tasks.report.code_view import unified_diff
 
-    steps = line_of_descent(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
+    steps = line_to(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if as_json:
         names = ("generation", "sample", "program_id", "score", "niche", "model", "function")
         write_json([{name: getattr(step, name) for name in names} for step in steps])

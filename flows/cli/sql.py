@@ -168,9 +168,9 @@ def describe_views(database: QueryProcess, view: str | None, style: Format) -> N
 
 def print_cookbook() -> None:
     """Write common questions and their queries to stdout."""
-    from schemas.cookbook import text
+    from schemas.views import cookbook
 
-    out().print(text(), markup=False, soft_wrap=True, end="")
+    out().print(cookbook(), markup=False, soft_wrap=True, end="")
 
 
 def _words() -> list[str]:

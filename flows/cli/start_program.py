@@ -360,8 +360,8 @@ def _toml(value: float | bool) -> str:
 
 def existing_limits(problem: Problem, path: Path) -> Mapping[str, Any]:
     """Return the limits in the problem's own file: the script block of a specification, or `overnight.toml`."""
-    from tasks.problems.loading.problem_format import NamedProblem
-    from tasks.program.pep723 import script_block
+    from tasks.problems.loading.formats import NamedProblem
+    from tasks.program.config_layers import script_block
 
     if problem.specification.run:
         limits = script_block(problem.specification.text, path.name).get("tool", {}).get("overnight", {})

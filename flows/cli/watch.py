@@ -178,7 +178,7 @@ def _state(data: ReportData) -> str:
 
 
 def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)
-    from tasks.report.niche_chart import shown_niches
+    from tasks.report.population_charts import shown_niches
 
     rows = [
         (

@@ -76,9 +76,6 @@ class CompletionStores:
     def known(self, generation: int) -> Mapping[Key, Completion]:
         return self.of(generation).known()
 
-    def record(self, generation: int, completions: Sequence[Completion]) -> None:
-        self.of(generation).record(completions)
-
     def samples(self, generation: int) -> dict[tuple[int, str], int]:
         """Return how many samples of each prompt are stored, by its index and hash."""
         found: dict[tuple[int, str], int] = {}

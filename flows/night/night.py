@@ -28,9 +28,9 @@ from flows.night.stop_conditions import (
     share_done,
 )
 from flows.night.view import LogLine, generation_line, night_view
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
+from schemas.report_data import NO_DRAWINGS, Drawings
 from tasks.evaluate.host_slots import HostSlots
 from tasks.history import record
 from tasks.history.night_log import log_line

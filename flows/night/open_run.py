@@ -26,16 +26,15 @@ from tasks.evaluate.evaluator import Evaluator
 from tasks.evaluate.sandbox import Sandbox
 from tasks.history import record
 from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
-from tasks.history.decode_rows import read_pace, read_seconds_since_reset
 from tasks.history.files import RunFiles
-from tasks.history.pending_batches import PendingBatches
+from tasks.history.journal import PendingBatches
+from tasks.history.rows import read_pace, read_seconds_since_reset
 from tasks.history.run_lock import run_lock
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget
-from tasks.sample.completion_request import samples_of
+from tasks.sample.completion_sources import RoutedCompletions
 from tasks.sample.gateway import Gateway
-from tasks.sample.routed_completions import RoutedCompletions
-from tasks.sample.sampler import Sampler
+from tasks.sample.sampler import Sampler, samples_of
 
 GRACE_S = 5.0
 """Seconds that a night which is stopped at once waits for completions in flight."""
@@ -272,7 +271,7 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
         wanted = {number: samples_of(prompts) for number, prompts in group.items()}
         pending = PendingBatches(files.directory / "paid", files.backend)
         may_wait = lambda: limits.may_ask() and not progress.interrupted  # noqa: E731
-        return BatchJob(sampling, wanted, stores, pending, budget, may_wait, progress.note)
+        return BatchJob(sampling, wanted, stores.of, pending, budget, may_wait, progress.note)
 
     batch_jobs = BatchJobs(start_batch_job)
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)

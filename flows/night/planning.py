@@ -14,14 +14,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.algorithm import Algorithm, Change, Correct, Expand, Join, Plan, PromptResult, Turn
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.generation import RunHistory, RunRecord, Step
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Program, reduced
-from schemas.prompt_record import PromptRecord
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 
 _PROMPTS_PER_TASK = 4
 """Prompts that one sample task asks for, unless the settings say otherwise or many samples are in flight."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from schemas.outcome import Outcome, Verdict
 from schemas.program import TUNER, Candidate, Completion, Program
-from tasks.sample.budget import Budget, BudgetLimits
-from tasks.sample.requests_in_flight import RequestsInFlight
+from tasks.sample.budget import Budget, BudgetLimits, RequestsInFlight
 
 _RATE_WINDOW_S = 30.0
 

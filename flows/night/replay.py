@@ -24,11 +24,11 @@ from schemas.history_backend import HistoryBackend
 from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from schemas.program import TUNER, Judged, Program, Prompt
 from tasks.history import record
-from tasks.history.decode_rows import Row, completions_of, read_attempts, read_rows
 from tasks.history.differences import Comparison, Difference, compare
 from tasks.history.files import RunFiles, files_of
-from tasks.sample.recorded_completions import RecordedCompletions
-from tasks.select.survivors import Survivor
+from tasks.history.rows import Row, completions_of, read_attempts, read_rows
+from tasks.sample.completion_sources import RecordedCompletions
+from tasks.select.selection import Survivor
 
 _BATCHES_AT_A_TIME = 32
 

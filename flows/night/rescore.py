@@ -24,8 +24,7 @@ from tasks.evaluate.confirmation import ConfirmationRules, Confirmer
 from tasks.evaluate.evaluator import Evaluator
 from tasks.history import record
 from tasks.history.files import RunFiles, files_of
-from tasks.select.selection import judge
-from tasks.select.survivors import Survivor, surviving_programs
+from tasks.select.selection import Survivor, judge, surviving_programs
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from flows.formatting import cost, outcomes_text, score
 from flows.night.progress import Progress
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.generation import Finalist, NightRecord, RunRecord
 from schemas.outcome import Outcome
 from schemas.program import Program
+from schemas.report_data import NO_DRAWINGS, Drawings
 
 _BEST_PROGRAMS = 10
 _CURVE_POINTS = 60

@@ -1,21 +1,24 @@
-"""Builds the data of one run's report from the history."""
+"""Builds the data of one run's report from the history, draws the programs that it shows, and writes it."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
+from flows.report.drawings import draw_programs
 from flows.report.failures import failures, repeats
 from flows.report.lineage import lineage
-from flows.report.niche_history import niches
+from flows.report.population import diversity, functions_of, niches, scored_points
 from flows.report.repeat_command import command_of
 from flows.report.run_data import Row, RunData, read_run_data
-from flows.report.whole_population import diversity, functions_of, scored_points
 from schemas.outcome import Outcome
 from schemas.report_data import (
+    NO_DRAWINGS,
+    Drawings,
     MachineSummary,
     ModelSummary,
     NightSummary,
@@ -25,6 +28,9 @@ from schemas.report_data import (
 )
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
+from tasks.history.private_files import open_private
+from tasks.report.lineage_graph import line_of_descent
+from tasks.report.page import render
 
 _FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state <> 'committed' ORDER BY started_at"
 
@@ -39,6 +45,17 @@ SELECT
 FROM machines WHERE run_id = ? AND night > 0 AND coalesce(night = ?, true)
 GROUP BY machine ORDER BY machine NULLS FIRST
 """
+
+_MAX_STEPS = 8
+"""Most programs of the line of descent that are drawn, its ends included."""
+
+_BODIES = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
+
+_NIGHT_COLUMNS = (
+    "night", "started_at", "ended_at", "seen_at", "generations", "samples", "cost_usd", "best_before", "best_after",
+    "best_program_id",
+)  # fmt: skip
+"""Columns of `nights` that are attributes of a night's summary."""
 
 
 def build_report(database: Database, files: RunFiles, night: int | None = None) -> ReportData:
@@ -89,16 +106,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
 
 def _night_summary(row: Row, run_data: RunData) -> NightSummary:
     return NightSummary(
-        night=row["night"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        seen_at=row["seen_at"],
-        generations=row["generations"],
-        samples=row["samples"],
-        cost_usd=row["cost_usd"],
-        best_before=row["best_before"],
-        best_after=row["best_after"],
-        best_program_id=row["best_program_id"],
+        **{name: row[name] for name in _NIGHT_COLUMNS},
         stop_reason=row["stop_reason"] or "",
         error=row["error"] or "",
         finalists=tuple(SplitScores(**finalist) for finalist in row["finalists"] or ()),
@@ -169,10 +177,57 @@ def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
     rows = [row for row in run_data.generations if first <= row["place"] <= last]
     return TimeSpent(
         nights_s=sum((night.seen_at - night.started_at).total_seconds() for night in nights),
-        generations_s=sum((row["ended_at"] - row["started_at"]).total_seconds() for row in rows),
+        generations_s=_covered_s([(row["started_at"], row["ended_at"]) for row in rows]),
         sample_s=sum(row["sample_s"] for row in rows),
         evaluate_s=sum(row["evaluate_s"] for row in rows),
         select_s=sum(row["select_s"] for row in rows),
         candidates_s=sum(row["wall_s"] for row in run_data.covered_candidates),
         cpu_s=sum(row["cpu_s"] for row in run_data.covered_candidates),
     )
+
+
+def _covered_s(spans: Sequence[tuple[datetime, datetime]]) -> float:
+    """Return the seconds that some spans cover together, those in which several overlap once."""
+    seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
+    for begin, end in sorted(spans):
+        seconds += max(0.0, (end - max(begin, until)).total_seconds())
+        until = max(until, end)
+    return seconds
+
+
+def draw_report(database: Database, report: ReportData, *, note: Callable[[str], None] = lambda _: None) -> Drawings:
+    """Draw the start program, the best one, and some that led from one to the other.
+
+    Args:
+        database: The history.
+        report: Data of the report.
+        note: Function that takes a message about a step that takes long.
+    """
+    if not report.run.problem.draws:
+        return NO_DRAWINGS
+    line = [ancestor.program_id for ancestor in line_of_descent(report.lineage)]
+    wanted = list(dict.fromkeys([report.start.program_id, report.best.program_id, *spread(line, _MAX_STEPS)]))
+    rows = database.rows(_BODIES, [report.run.run_id, wanted])
+    bodies = {row["program_id"]: row["body"] for row in rows}
+    bodies = {name: bodies[name] for name in wanted if name in bodies}
+    run = report.run
+    return draw_programs(run.problem, bodies, seed=run.seed, run_id=run.run_id, note=note)
+
+
+def spread(items: Sequence[str], most: int) -> list[str]:
+    """Return at most so many of the items, evenly spread, with the first and the last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def write_report(files: RunFiles, report: ReportData, drawings: Drawings = NO_DRAWINGS) -> Path:
+    """Write the report of a run into its folder; return its absolute path.
+
+    Raises:
+        OSError: If the report cannot be written.
+    """
+    path = files.directory / "report.html"
+    with open_private(path, "wb") as file:
+        file.write(render(report, drawings).encode())
+    return path.resolve()

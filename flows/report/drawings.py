@@ -17,11 +17,11 @@ from pathlib import Path
 from flows.start.sandboxes import image_of, slots_of
 from flows.state_folder import state_folder
 from schemas.bundle import ProgramBundle
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.errors import OvernightError
 from schemas.job import Job
 from schemas.outcome import Verdict
 from schemas.problem import Problem
+from schemas.report_data import NO_DRAWINGS, Drawings
 from tasks.evaluate.pool import open_pool
 from tasks.report.sanitised_svg import DrawingRefused, sanitise
 

@@ -7,9 +7,13 @@ from dataclasses import replace
 
 from flows.report.run_data import RunData
 from schemas.report_data import Ancestor
+from tasks.report.lineage_graph import line_of_descent
 
 _MAX_ANCESTORS = 400
 """Ancestors in a lineage, the closest generations of ancestry first."""
+
+_MAX_PAIRS = 1_000_000
+"""Pairs of words up to which the order of words counts in a comparison: the time grows with their number."""
 
 
 def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
@@ -40,17 +44,13 @@ def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
         replace(by_id[ancestor_id], nearest_parent_id=line.get(ancestor_id) or _nearest_parent(by_id, ancestor_id))
         for ancestor_id in included
     ]
-    place = {ancestor.program_id: run_data.by_id[ancestor.program_id]["place"] for ancestor in ancestors}
-    return tuple(sorted(ancestors, key=lambda ancestor: (place[ancestor.program_id], ancestor.sample)))
+    rows = {ancestor.program_id: run_data.by_id[ancestor.program_id] for ancestor in ancestors}
+    return tuple(sorted(ancestors, key=lambda one: (rows[one.program_id]["place"], rows[one.program_id]["index"])))
 
 
-def line_of_descent(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
+def line_to(run_data: RunData, program_id: str) -> list[Ancestor]:
     """Return the line of most similar parents, from the start program to this program."""
-    by_id = {ancestor.program_id: ancestor for ancestor in lineage(run_data, program_id)}
-    steps = [by_id[program_id]]
-    while steps[-1].nearest_parent_id:
-        steps.append(by_id[steps[-1].nearest_parent_id])
-    return tuple(reversed(steps))
+    return line_of_descent(lineage(run_data, program_id))
 
 
 def _ancestor_ids(run_data: RunData, program_id: str) -> list[str]:
@@ -87,14 +87,17 @@ def _nearest_parent(by_id: dict[str, Ancestor], program_id: str) -> str:
     """Return the parent whose function is most similar to the program's; among equals, the better one."""
     own = by_id[program_id]
     parents = [by_id[parent_id] for parent_id in own.parent_ids if parent_id in by_id]
-    if not parents:
-        return ""
+    if len(parents) < 2:
+        return "".join(parent.program_id for parent in parents)
     # Prompts show parents with the best one last.
     return max(reversed(parents), key=lambda parent: _similarity(parent.function, own.function)).program_id
 
 
 def _similarity(first: str, second: str) -> float:
-    return difflib.SequenceMatcher(None, first.split(), second.split(), autojunk=False).ratio()
+    """Return the share of words that two texts have in common, 0 to 1."""
+    words, others = first.split(), second.split()
+    matcher = difflib.SequenceMatcher(None, words, others, autojunk=False)
+    return matcher.ratio() if len(words) * len(others) <= _MAX_PAIRS else matcher.quick_ratio()
 
 
 def _bodies(run_data: RunData, program_ids: list[str]) -> dict[str, str]:

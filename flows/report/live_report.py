@@ -7,11 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from flows.report.build import build_report
-from flows.report.files import draw_report
-from schemas.drawings import NO_DRAWINGS
+from flows.report.build import build_report, draw_report
 from schemas.errors import OvernightError, StoreUnavailable
-from schemas.report_data import ReportData
+from schemas.report_data import NO_DRAWINGS, ReportData
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.page import render

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,23 +19,23 @@ Row = dict[str, Any]
 _RUNS = """
 SELECT run_id, problem, title, started_at, seed, settings, specification_hash, samples, cost_usd, start_score,
     best_score, best_program_id
-FROM runs WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY started_at, run_id
+FROM runs WHERE run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY started_at, run_id
 """
 _GENERATIONS = """
 SELECT run_id, candidates * (generation > 0)::INT AS candidates, best_score
-FROM generations WHERE state = 'committed' AND (? IS NULL OR list_contains(?, run_id)) ORDER BY run_id, place
+FROM generations WHERE state = 'committed' AND run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, place
 """
 _NIGHTS = """
 SELECT run_id, best_program_id, best_after, finalists, stop_reason, ended_at IS NULL AS is_open,
     epoch(seen_at - started_at) AS seconds
-FROM nights WHERE ? IS NULL OR list_contains(?, run_id) ORDER BY run_id, night
+FROM nights WHERE run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, night
 """
 _TUNER_GAINS = f"""
 WITH scored AS (
     SELECT run_id, model, score, max(score) OVER (
         PARTITION BY run_id ORDER BY place, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ) AS best_before
-    FROM programs WHERE score IS NOT NULL AND (? IS NULL OR list_contains(?, run_id))
+    FROM programs WHERE score IS NOT NULL AND run_id IN (SELECT unnest(?::VARCHAR[]))
 )
 SELECT run_id, sum(score - best_before) AS gain FROM scored
 WHERE model = '{TUNER}' AND score > best_before GROUP BY run_id
@@ -44,7 +43,7 @@ WHERE model = '{TUNER}' AND score > best_before GROUP BY run_id
 
 _UNKNOWN_COSTS = """
 SELECT DISTINCT run_id FROM programs
-WHERE generation > 0 AND cost_usd IS NULL AND (? IS NULL OR list_contains(?, run_id))
+WHERE generation > 0 AND cost_usd IS NULL AND run_id IN (SELECT unnest(?::VARCHAR[]))
 """
 
 
@@ -55,7 +54,7 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
         UsageError: If the runs are not of one problem.
         HistoryError: If the generations of a run are gone.
     """
-    rows = _runs(database, run_ids)
+    rows = database.rows(_RUNS, [list(run_ids)])
     for row in rows:
         if row["best_score"] is None:
             raise HistoryError(f"run {row['run_id']} has no generations", remedy="Restore its folder from a copy.")
@@ -65,7 +64,7 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
             f"scores of different problems cannot be compared: {', '.join(problems)}",
             remedy="Compare runs of one problem; `overnight runs` lists them.",
         )
-    return _curves(database, rows, _groups(rows), run_ids)
+    return _curves(database, rows, _groups(rows))
 
 
 def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
@@ -73,33 +72,46 @@ def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
 
     A run whose generations are gone has none.
     """
-    rows = [row for row in _runs(database, None) if row["best_score"] is not None]
-    return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows}, None)
+    rows = [row for row in database.rows(_RUNS, [_all_runs(database)]) if row["best_score"] is not None]
+    return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows})
 
 
 def best_programs(database: Database) -> dict[str, SplitScores]:
     """Return the best program of each run of the history, as `overnight best` names it, with its scores."""
-    nights = _by_run(database.rows(_NIGHTS, [None, None]))
-    return {row["run_id"]: _best(row, nights[row["run_id"]]) for row in _runs(database, None)}
+    run_ids = _all_runs(database)
+    nights = _by_run(database.rows(_NIGHTS, [run_ids]))
+    return {row["run_id"]: _best(row, nights[row["run_id"]]) for row in database.rows(_RUNS, [run_ids])}
 
 
-def _runs(database: Database, run_ids: Sequence[str] | None) -> list[Row]:
-    chosen = list(run_ids) if run_ids is not None else None
-    return database.rows(_RUNS, [chosen, chosen])
+def _all_runs(database: Database) -> list[str]:
+    return [row["run_id"] for row in database.rows("SELECT run_id FROM runs")]
 
 
-def _curves(
-    database: Database, rows: Sequence[Row], groups: Mapping[str, str], run_ids: Sequence[str] | None
-) -> tuple[RunCurve, ...]:
-    chosen = list(run_ids) if run_ids is not None else None
-    generations, nights = (_by_run(database.rows(query, [chosen, chosen])) for query in (_GENERATIONS, _NIGHTS))
-    tuner_gains = {row["run_id"]: row["gain"] for row in database.rows(_TUNER_GAINS, [chosen, chosen])}
-    unknown = {row["run_id"] for row in database.rows(_UNKNOWN_COSTS, [chosen, chosen])}
-    curves = (
-        _curve(row, groups[row["run_id"]], generations[row["run_id"]], nights[row["run_id"]], tuner_gains)
-        for row in rows
+def _curves(database: Database, rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, ...]:
+    run_ids = list(groups)
+    generations, nights = (_by_run(database.rows(query, [run_ids])) for query in (_GENERATIONS, _NIGHTS))
+    tuner_gains = {row["run_id"]: row["gain"] for row in database.rows(_TUNER_GAINS, [run_ids])}
+    unknown = {row["run_id"] for row in database.rows(_UNKNOWN_COSTS, [run_ids])}
+    return tuple(
+        RunCurve(
+            run_id=run_id,
+            problem=run["title"] or run["problem"],
+            group=groups[run_id],
+            seed=run["seed"],
+            started_at=run["started_at"],
+            samples=sum(row["candidates"] for row in generations[run_id]),
+            seconds=sum(night["seconds"] for night in nights[run_id]),
+            cost_usd=run["cost_usd"] or 0.0,
+            start=run["start_score"],
+            steps=_steps(generations[run_id]),
+            tuner_gain=tuner_gains.get(run_id, 0.0),
+            best=_best(run, nights[run_id]),
+            stop_reason=_stop_reason(nights[run_id]),
+            has_unknown_costs=run_id in unknown,
+        )
+        for run in rows
+        for run_id in [run["run_id"]]
     )
-    return tuple(replace(curve, has_unknown_costs=curve.run_id in unknown) for curve in curves)
 
 
 def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -109,30 +121,15 @@ def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return by_run
 
 
-def _curve(
-    run: Row, group: str, generations: Sequence[Row], nights: Sequence[Row], tuner_gains: Mapping[str, float]
-) -> RunCurve:
+def _steps(generations: Sequence[Row]) -> tuple[tuple[int, float], ...]:
+    """Return the numbers of samples at which the best score rose, each with the score from there on."""
     steps: list[tuple[int, float]] = []
     samples = 0
     for row in generations:
         samples += row["candidates"]
         if not steps or row["best_score"] > steps[-1][1]:
             steps.append((samples, row["best_score"]))
-    return RunCurve(
-        run_id=run["run_id"],
-        problem=run["title"] or run["problem"],
-        group=group,
-        seed=run["seed"],
-        started_at=run["started_at"],
-        samples=samples,
-        seconds=sum(night["seconds"] for night in nights),
-        cost_usd=run["cost_usd"] or 0.0,
-        start=run["start_score"],
-        steps=tuple(steps),
-        tuner_gain=tuner_gains.get(run["run_id"], 0.0),
-        best=_best(run, nights),
-        stop_reason=_stop_reason(nights),
-    )
+    return tuple(steps)
 
 
 def _stop_reason(nights: Sequence[Row]) -> str:

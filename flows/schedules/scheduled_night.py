@@ -29,8 +29,7 @@ from flows.night.stop_conditions import StopConditions
 from flows.prefect_server.connection import server_answers, wait_for_server
 from flows.prefect_server.crash_detection import mark_children_crashed
 from flows.prefect_server.night_state import NightState, outlive_leases
-from flows.report.build import build_report
-from flows.report.files import draw_report, write_report
+from flows.report.build import build_report, draw_report, write_report
 from flows.start.create_run import create_run
 from flows.start.trust import accept, remember
 from schemas.errors import OvernightError, RunIsBusy, UsageError

@@ -351,13 +351,10 @@ def _check_run(staged: RunFiles, source: Path) -> None:
         HistoryError: If not.
     """
     try:
-        _refuse_bomb(staged.run)
-        _refuse_bomb(staged.problem_files)
         has_own_id = record.read_run(staged).run_id == staged.run_id
         record.read_run_history(staged)
         for paths in staged.tables().values():
             for path in paths:
-                _refuse_bomb(path)
                 for _ in read_groups(path):
                     pass  # reading checks the file and its size in memory
     except OvernightError as error:
@@ -366,22 +363,6 @@ def _check_run(staged: RunFiles, source: Path) -> None:
         raise _damaged(source, f"its files cannot be read as a run: {type(error).__name__}: {error}") from error
     if not has_own_id:
         raise _damaged(source, "run.parquet belongs to another run")
-
-
-def _refuse_bomb(path: Path) -> None:
-    """Check the size that the metadata of a Parquet file declares.
-
-    Raises:
-        HistoryError: If a small file would become a large table.
-    """
-    if not path.exists():
-        return
-    rows, size = declared_size(path)
-    if rows > path.stat().st_size or size > _max_bytes(path):
-        raise HistoryError(
-            f"{path.name} has {path.stat().st_size} bytes and declares {rows} rows of {size} bytes",
-            remedy="Get the archive again from its source.",
-        )
 
 
 def _show(staged: RunFiles, files: RunFiles) -> None:

@@ -1,8 +1,14 @@
-"""Write files and folders of the history atomically, and read them back."""
+"""Write files and folders of the history atomically, and read them back in bounded memory.
+
+A small Parquet file may repeat one text or number a million times. So texts are read dictionary-encoded, and decoded
+only if the result does not become too large.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,12 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import DiskFault, HistoryError
 from schemas.history_backend import HistoryBackend
 from schemas.tables import FORMAT, FORMAT_KEY
-from tasks.history.bounded_tables import decode_dictionaries, open_file
 from tasks.history.conversion import FORMER_COLUMNS, current_table
 from tasks.history.private_files import make_folder, open_private
 
@@ -25,6 +31,11 @@ RUNS = "runs"
 
 HIDDEN = ".writing"
 """Name of the folder for unfinished files; no reader's pattern matches it."""
+
+_MAX_RATIO, _BASE_BYTES = 500, 256 * 2**20
+"""Limit on the memory of a file's table: this multiple of the file's size, plus these bytes."""
+
+_NUMBER_BYTES = 8
 
 
 def write_file(history: HistoryBackend, path: Path, table: pa.Table) -> None:
@@ -114,7 +125,7 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     """
     with _opened(path) as file:
         stored = columns and [*columns, *FORMER_COLUMNS.values()]
-        return current_table(decode_dictionaries(file.read(columns=stored), path), columns)
+        return _decoded(file.read(columns=stored), path, columns)
 
 
 def format_of(path: Path) -> int:
@@ -151,7 +162,7 @@ def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             if generation is None or _may_hold(file, number, generation):
-                yield current_table(decode_dictionaries(file.read_row_group(number), path))
+                yield _decoded(file.read_row_group(number), path)
 
 
 def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
@@ -163,7 +174,7 @@ def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        file = open_file(path)
+        file = _open(path)
         found = _format(file)
         if found <= FORMAT:
             with file:
@@ -174,6 +185,86 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy, or remove it.") from error
     raise later_format(path, found)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    """Open a file so that its texts are read dictionary-encoded.
+
+    Raises:
+        HistoryError: If its metadata declares too large a table.
+        pyarrow.ArrowException, OSError: If it is damaged or missing.
+    """
+    metadata = pq.read_metadata(path)
+    _require_consistent_columns(path, metadata)
+    _require_size(path, _declared_bytes(metadata))
+    columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    return pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
+
+
+def _decoded(table: pa.Table, path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return a table with its texts decoded and the present columns.
+
+    Raises:
+        HistoryError: If it becomes too large.
+    """
+    _require_size(path, sum(_bytes(chunk) for column in table.columns for chunk in column.chunks))
+    return current_table(table, columns)
+
+
+class _UnreadableFile(io.FileIO):
+    """File of which no byte can be read."""
+
+    def read(self, _size: int | None = -1, /) -> bytes:
+        raise _ReadError
+
+
+class _ReadError(Exception):
+    """Error of `_UnreadableFile`."""
+
+
+def _require_consistent_columns(path: Path, metadata: pq.FileMetaData) -> None:
+    """Check the metadata of all columns, since `RowGroupMetaData.column` aborts the process where they are damaged.
+
+    Pre-buffering constructs the same objects, with errors that can be caught, before it reads the first byte.
+
+    Raises:
+        pyarrow.ArrowException, OSError: If they are damaged.
+    """
+    with _UnreadableFile(path) as unreadable, contextlib.suppress(_ReadError):
+        file = pq.ParquetFile(pa.PythonFile(unreadable, "r"), metadata=metadata, pre_buffer=True)
+        next(file.iter_batches(batch_size=1, use_threads=False), None)
+
+
+def _declared_bytes(metadata: pq.FileMetaData) -> int:
+    """Return the size that a file's metadata declares, with repeated texts counted once."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return sum(max(column.total_uncompressed_size, column.num_values * _NUMBER_BYTES) for column in columns)
+
+
+def _require_size(path: Path, size: int) -> None:
+    file_bytes = path.stat().st_size
+    if size > file_bytes * _MAX_RATIO + _BASE_BYTES:
+        raise HistoryError(
+            f"{path} has {file_bytes} bytes and would take {size / 2**20:.0f} MiB of memory",
+            remedy="No file that Overnight writes grows so much: get the run from another source.",
+        )
+
+
+def _bytes(array: Any) -> int:
+    """Return the bytes of an array once its texts are decoded."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.call_function("binary_length", [array.dictionary]).cast(pa.int64()).take(array.indices)
+        return (pc.call_function("sum", [lengths]).as_py() or 0) + _NUMBER_BYTES * len(array)
+    if pa.types.is_map(kind):
+        return _bytes(array.keys) + _bytes(array.items) + array.offsets.nbytes
+    if pa.types.is_list(kind):
+        return _bytes(array.values) + array.offsets.nbytes
+    if pa.types.is_struct(kind):
+        return sum(_bytes(array.field(number)) for number in range(kind.num_fields))
+    return array.nbytes
 
 
 def _format(file: pq.ParquetFile) -> int:

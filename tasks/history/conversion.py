@@ -15,6 +15,8 @@ from tasks.program.config_layers import merge
 FORMER_COLUMNS = {"niche": "island", "reset_niches": "reset_islands"}
 """Columns in which version 0.1 wrote numbers of islands, by the present ones."""
 
+_TABLES = {**tables.ALL, "files": tables.FILES}
+
 _ABSENT = {
     "search": {"facts": False, "operators": [], "bandit": False, "novelty": "layout"},
     "tuner": {"enabled": False},
@@ -30,14 +32,14 @@ _DROPPED = {"mode", "lookahead", "window", "expected_samples"}
 
 
 def current_table(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a table with the present columns; those that its file lacks are null.
+    """Return a table with the present columns and types; columns that its file lacks are null.
 
     Args:
         table: Content of a file of the history.
         columns: Names of the columns that are wanted; by default all.
     """
     name = (table.schema.metadata or {}).get(b"overnight.table", b"").decode()
-    schema = tables.ALL.get(name)
+    schema = _TABLES.get(name)
     if schema is None:
         return table
     wanted = [field for field in schema if columns is None or field.name in columns]

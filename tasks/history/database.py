@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas import tables
 from schemas.errors import QueryError
@@ -18,8 +15,7 @@ from tasks.history import query_guard
 from tasks.history.atomic_files import later_format
 from tasks.history.conversion import FORMER_COLUMNS
 from tasks.history.files import tables_in
-from tasks.history.limits import QueryLimits, memory_error, resident_bytes
-from tasks.history.pivot import Pivot, parse_pivot
+from tasks.history.query_process import memory_error
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,39 +38,14 @@ SELECT file_name, try_cast(value::VARCHAR AS INT) AS found FROM parquet_kv_metad
 WHERE key::VARCHAR = ? AND found > ?
 """
 _TRIES = 20
-_POLL_S = 0.1
-
-
-class _Query(Generic[T]):
-    """One query for a thread to run, which can be abandoned before the thread starts it.
-
-    Attributes:
-        has_started: Whether the thread has started it.
-        is_abandoned: Whether the answer is no longer wanted.
-        ended: Event that is set when it has ended.
-    """
-
-    def __init__(self, answer: Callable[[], T]) -> None:
-        self._answer = answer
-        self.has_started = False
-        self.is_abandoned = False
-        self.ended = threading.Event()
-
-    def run(self) -> T:
-        self.has_started = True
-        try:
-            if self.is_abandoned:
-                raise KeyboardInterrupt
-            return self._answer()
-        finally:
-            self.ended.set()
 
 
 class Database:
     """Read-only SQL access to a history.
 
     The connection can read the tables of the history and nothing else, and accepts single `SELECT` statements only.
-    Each query sees the generations that were committed when it began, in all tables.
+    Each query sees the generations that were committed when it began, in all tables. What a user asks goes through a
+    `QueryProcess`, which also limits its time and memory, and ends it at any moment.
 
     Args:
         history: Directory of the history; it need not exist yet.
@@ -90,10 +61,11 @@ class Database:
         self.history = history.resolve()
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[str, ...]] = {}
-        self.max_bytes = math.inf
-        self._run(_Query(self._open), None)
+        with _ctrl_c():
+            self.max_bytes = self._open()
 
-    def _open(self) -> None:
+    def _open(self) -> int:
+        """Define tables, views and macros, restrict access to them, and return the limit on memory."""
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
         self._define_tables(dict.fromkeys(query_guard.SOURCES, ()))
@@ -102,23 +74,23 @@ class Database:
         self._add_comments()
         self._restrict_access()
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        self.max_bytes = self._connection.execute(limit).fetchall()[0][0]
+        return self._connection.execute(limit).fetchall()[0][0]
 
-    def query(self, sql: str, parameters: list[Any] | None = None, *, timeout_s: float | None = None) -> pa.Table:
-        """Run one query; Ctrl-C ends it.
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+        """Run one query.
 
         Args:
             sql: One SELECT, or an EXPLAIN of one.
             parameters: Values of its question marks.
-            timeout_s: Seconds that it may take.
 
         Raises:
-            QueryError: If the SQL is wrong, is not a single query, or takes too long or too much memory.
+            QueryError: If the SQL is wrong, is not a single query, or takes too much memory.
         """
         import duckdb
 
         try:
-            return self._run(_Query(lambda: self._answer(sql, parameters)), timeout_s)
+            with _ctrl_c():
+                return self._answer(sql, parameters)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise memory_error() from error
         except duckdb.Error as error:
@@ -142,12 +114,12 @@ class Database:
         self._require_single_query(sql)
         return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
 
-    def _pivot(self, sql: str) -> Pivot | None:
+    def _pivot(self, sql: str) -> query_guard.Pivot | None:
         """Return a PIVOT whose columns are those of the data, which DuckDB runs as several statements."""
         kinds = [_kind(statement) for statement in self._connection.extract_statements(sql)]
-        return parse_pivot(sql) if kinds == ["MULTI"] else None
+        return query_guard.parse_pivot(sql) if kinds == ["MULTI"] else None
 
-    def _with_columns(self, pivot: Pivot) -> str:
+    def _with_columns(self, pivot: query_guard.Pivot) -> str:
         """Return a PIVOT as one SELECT, with the values that its columns have now."""
         found: list[list[str]] = []
         for query in pivot.queries:
@@ -169,18 +141,6 @@ class Database:
                 if tables_in(self.history) == committed:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
-
-    def _run(self, query: _Query[T], timeout_s: float | None) -> T:
-        """Run a query in a thread, since DuckDB notices Ctrl-C late and reports it as an error."""
-        with ThreadPoolExecutor(1, "overnight-query") as thread:
-            try:
-                return _result(thread.submit(query.run), timeout_s, self.max_bytes)
-            finally:
-                # An exception may come at any point, even within `submit`.
-                query.is_abandoned = True
-                while query.has_started and not query.ended.is_set():
-                    self._connection.interrupt()  # repeatedly: an interrupt before the query begins is lost
-                    query.ended.wait(0.05)
 
     def _define_tables(self, committed: Mapping[str, tuple[str, ...]]) -> None:
         """Define the tables over these files."""
@@ -230,17 +190,15 @@ class Database:
         self._connection.execute("SET lock_configuration = true")
 
 
-def _result(answer: Future[T], timeout_s: float | None, max_bytes: float) -> T:
-    """Wait for the answer, by short waits, since a signal just before a wait does not end that wait.
-
-    Raises:
-        QueryError: If it takes too long or too much memory: DuckDB's own limit does not count rows already returned.
-    """
-    pid = os.getpid()
-    limits = QueryLimits(timeout_s, pid, resident_bytes(pid) + max_bytes)
-    while not answer.done():
-        wait([answer], min(_POLL_S, limits.remaining_s()))
-    return answer.result()
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Raise Ctrl-C as what it is, of which DuckDB makes an error at the end of a step."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Query interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _kind(statement: duckdb.Statement) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from tasks.history.atomic_files import read_file
-from tasks.history.decode_rows import Row, Table, read_rows
 from tasks.history.files import RunFiles
+from tasks.history.rows import Row, Table, read_rows
 
 _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",

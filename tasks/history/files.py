@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas.errors import HistoryError, HistoryGone, UsageError
 from schemas.history_backend import HistoryBackend
@@ -156,6 +156,21 @@ class RunFiles:
             except HistoryError:
                 if self.blocks() == blocks:
                     raise
+
+    def rows_of(self, table: str, columns: list[str]) -> list[dict[str, Any]]:
+        """Return columns of a table of all committed generations, as rows.
+
+        Args:
+            table: Name of the table's files, without the suffix.
+            columns: Names of the columns.
+
+        Raises:
+            HistoryError: If a file is missing or damaged.
+        """
+        tables = self.read_consistently(
+            lambda blocks: [read_file(block.folder / f"{table}.parquet", columns=columns) for block in blocks]
+        )
+        return [row for found in tables for row in found.to_pylist()]
 
     def committed(self) -> list[int]:
         """Return the numbers of the committed generations, ascending."""

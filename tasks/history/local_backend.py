@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import EnvironmentFault, UsageError
+from schemas.history_backend import HistoryBackend
 
 MARKER = ".remote"
 """Name of the file that marks a directory as the copy of a history on object storage."""
 
 
 @dataclass(frozen=True)
-class LocalBackend:
+class LocalBackend(HistoryBackend):
     """Backend of an ordinary directory. A copy of a history on object storage is never written as one.
 
     Attributes:
@@ -24,9 +25,6 @@ class LocalBackend:
     """
 
     root: Path
-
-    def __str__(self) -> str:
-        return self.location
 
     @property
     def location(self) -> str:
@@ -74,18 +72,10 @@ class LocalBackend:
             remedy="Name a folder that you can write to: --history DIR, or OVERNIGHT_HISTORY.",
         )
 
-    @contextmanager
-    def hold(self, run: Path) -> Iterator[None]:  # noqa: ARG002
+    def hold(self, run: Path) -> AbstractContextManager[None]:
         """Do nothing: the lock on this machine is enough."""
         self._refuse_copy()
-        yield
-
-    def is_unsure(self, run: Path) -> bool:  # noqa: ARG002
-        """Return False: a write to the directory succeeds or fails."""
-        return False
-
-    def catch_up(self, run: Path) -> None:
-        """Do nothing: there is nothing else to agree with."""
+        return super().hold(run)
 
     def put_file(self, path: Path, content: Path) -> None:  # noqa: ARG002
         """Do nothing: the rename that follows stores the file."""
@@ -99,15 +89,6 @@ class LocalBackend:
     def put_run(self, run: Path, content: Path) -> None:  # noqa: ARG002
         """Do nothing: the rename that follows stores the run."""
         self._refuse_copy()
-
-    def put_lines(self, path: Path) -> None:
-        """Do nothing: the lines are on disk."""
-
-    def remove_file(self, path: Path) -> None:
-        """Do nothing: the caller removes the file."""
-
-    def remove_merged(self, run: Path) -> None:
-        """Do nothing: compaction has exchanged the folders."""
 
     def _refuse_copy(self) -> None:
         if os.path.lexists(self.root / MARKER):

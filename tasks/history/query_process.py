@@ -16,11 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from schemas.errors import EnvironmentFault, OvernightError, QueryError
-from tasks.history.limits import QueryLimits, memory_error, resident_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,9 +135,16 @@ class _Child:
         """
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
-        limits = QueryLimits(timeout_s, self._process.pid, self._max_bytes)
+        end = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         while b"\n" not in self._received:
-            if select.select([pipe], [], [], min(_POLL_S, limits.remaining_s()))[0]:
+            if time.monotonic() >= end:
+                raise QueryError(
+                    f"no answer within {timeout_s:g} s",
+                    remedy="Ask for less, or allow more time: --timeout SECONDS, in the shell .timeout SECONDS",
+                )
+            if resident_bytes(self._process.pid) > self._max_bytes:
+                raise memory_error()
+            if select.select([pipe], [], [], _POLL_S)[0]:
                 chunk = os.read(pipe, _PIPE_BYTES)
                 if not chunk:
                     self._raise_end()
@@ -187,3 +194,20 @@ def _raise_error(reply: dict[str, Any]) -> None:
     if "error" in reply:
         kind, message, remedy = reply["error"]
         raise _ERRORS.get(kind, OvernightError)(message, remedy=remedy)
+
+
+def memory_error() -> QueryError:
+    """Return the error of a query that takes too much memory."""
+    return QueryError(
+        "the query needs more than half of the memory",
+        remedy="Queries write nothing, so nothing is spilled to disk. Ask for fewer columns or rows.",
+    )
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process; 0 if there is no such process, or no /proc."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")

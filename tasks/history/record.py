@@ -17,7 +17,6 @@ from schemas.algorithm import Change
 from schemas.errors import HistoryError, SpecificationError, UsageError
 from schemas.files import File, require_distinct
 from schemas.generation import (
-    Finalist,
     GenerationRecord,
     NightRecord,
     RunHistory,
@@ -28,13 +27,22 @@ from schemas.generation import (
 )
 from schemas.outcome import Outcome
 from schemas.program import Program
-from tasks.history import encode_rows
 from tasks.history.atomic_files import declared_size, disk_errors, format_of, read_file, write_file, write_folder
 from tasks.history.conversion import current_settings
-from tasks.history.decode_rows import Row, change_of, record_of_rows
 from tasks.history.files import Block, RunFiles
 from tasks.history.journal import Journal
 from tasks.history.private_files import open_private
+from tasks.history.rows import (
+    Row,
+    change_of,
+    generation_row,
+    night_of_row,
+    night_row,
+    population_rows,
+    program_row,
+    record_of_rows,
+    run_row,
+)
 from tasks.program import problem_folder
 from tasks.program.bounded_parsing import parse_json
 from tasks.program.make_problem import restore_problem
@@ -62,7 +70,7 @@ def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
     if run.origin:
         with disk_errors(files.origin), open_private(files.origin, "wb") as handle:
             handle.write(f"{run.origin}\n".encode("utf-8", "surrogateescape"))
-    write_file(files.backend, files.run, _table(tables.RUNS, [encode_rows.run_row(run)]))
+    write_file(files.backend, files.run, _table(tables.RUNS, [run_row(run)]))
 
 
 def commit(files: RunFiles, record: GenerationRecord) -> None:
@@ -78,10 +86,10 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         files.generation(record.number),
         {
             "programs": _table(
-                tables.PROGRAMS, [encode_rows.program_row(files.run_id, record, judged) for judged in record.judged]
+                tables.PROGRAMS, [program_row(files.run_id, record, judged) for judged in record.judged]
             ),
-            "population": _table(tables.POPULATION, encode_rows.population_rows(files.run_id, record)),
-            "generation": _table(tables.GENERATIONS, [encode_rows.generation_row(files.run_id, record)]),
+            "population": _table(tables.POPULATION, population_rows(files.run_id, record)),
+            "generation": _table(tables.GENERATIONS, [generation_row(files.run_id, record)]),
         },
     )
     Journal(files.journal(record.number), files.backend).discard()
@@ -92,7 +100,7 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     write_file(
         files.backend,
         files.attempt(record.number, record.attempt),
-        _table(tables.GENERATIONS, [encode_rows.generation_row(files.run_id, record)]),
+        _table(tables.GENERATIONS, [generation_row(files.run_id, record)]),
     )
 
 
@@ -111,12 +119,7 @@ def give_up(files: RunFiles, generation: int, place: int) -> None:
 
 def read_spent_usd(files: RunFiles) -> float:
     """Return the USD that the run has cost so far, in committed generations and in journals of uncommitted ones."""
-
-    def committed_costs(blocks: list[Block]) -> list[float]:
-        generations = [read_file(block.folder / "generation.parquet", columns=["cost_usd"]) for block in blocks]
-        return [cost for table in generations for cost in table["cost_usd"].to_pylist()]
-
-    costs = files.read_consistently(committed_costs)
+    costs = [row["cost_usd"] for row in files.rows_of("generation", ["cost_usd"])]
     committed = set(files.committed())
     uncommitted = [number for number in files.journalled_generations() if number not in committed]
     journals = [Journal(files.journal(number), files.backend) for number in uncommitted]
@@ -127,9 +130,7 @@ def read_spent_usd(files: RunFiles) -> float:
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Write a night's row, and its log wherever the history keeps it; called at its start and again at its end."""
-    write_file(
-        files.backend, files.night(night.number), _table(tables.NIGHTS, [encode_rows.night_row(files.run_id, night)])
-    )
+    write_file(files.backend, files.night(night.number), _table(tables.NIGHTS, [night_row(files.run_id, night)]))
     if files.night_log(night.number).exists():
         files.backend.put_lines(files.night_log(night.number))
 
@@ -389,16 +390,7 @@ def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) ->
         number: Number of the night, from 1.
         programs: Scored programs by id, for the finalists.
     """
-    row = read_file(files.night(number)).to_pylist()[0]
-    finalists = tuple(
-        Finalist(programs[entry["program_id"]], entry["train"], entry["validation"], entry["held_out"])
-        for entry in row["finalists"] or ()
-        if entry["program_id"] in programs
-    )
-    reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
-    faults = tuple((entry["machine"], entry["faults"]) for entry in row["machine_faults"] or ())
-    columns = {key: row[key] for key in _NIGHT_COLUMNS if row[key] is not None}
-    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
+    return night_of_row(read_file(files.night(number)).to_pylist()[0], programs)
 
 
 def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> NightRecord | None:
@@ -409,11 +401,6 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
             return night
     return None
 
-
-_NIGHT_COLUMNS = (
-    "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
-    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning",
-)  # fmt: skip
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 _RECORD_COLUMNS = [

@@ -1,13 +1,80 @@
-"""Parse settings from `--set`, nested as in TOML, and merge settings in layers."""
+"""Read settings from a file's `# /// script` block (PEP 723) and from `--set`, and merge them in layers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.algorithm_settings import settings_for
-from schemas.errors import UsageError
+from schemas.errors import SpecificationError, UsageError
 from tasks.program.bounded_parsing import parse_json, parse_toml
+from tasks.program.source_lines import split_lines
+
+_OPENING, _END = "# /// script", "# ///"
+
+
+def script_block(text: str, name: str) -> dict[str, Any]:
+    """Return the tables of a file's PEP 723 block; empty if it has no block.
+
+    Raises:
+        SpecificationError: If there are several blocks, or one has no end or is not TOML.
+    """
+    found = _blocks(text.split("\n"))
+    if len(found) > 1:
+        raise SpecificationError(
+            f"{name}: {len(found)} `# /// script` blocks, expected one", remedy="Merge them into one."
+        )
+    if not found:
+        _refuse_incomplete_block(text, name)
+        return {}
+    try:
+        return parse_toml("\n".join(line[2:] if line.startswith("# ") else line[1:] for line in found[0]))
+    except ValueError as error:
+        raise SpecificationError(
+            f"{name}: the `# /// script` block is not valid TOML: {error}",
+            remedy="Correct the block. The line number in this message counts from the block's first line.",
+        ) from error
+
+
+def _blocks(lines: list[str]) -> list[list[str]]:
+    """Return the lines within each block, from an opening to the last end among the comment lines that follow it.
+
+    The regular expression of PEP 723 finds the same blocks, but takes quadratic time on hostile text.
+    """
+    found: list[list[str]] = []
+    number = 0
+    while number < len(lines):
+        number += 1
+        if lines[number - 1].rstrip() != _OPENING:
+            continue
+        while number < len(lines) and not lines[number].strip():
+            number += 1
+        first = number
+        while number < len(lines) and re.match(r"#( |$)", lines[number]):
+            number += 1
+        ends = [place for place in range(first + 1, number) if lines[place].rstrip() == _END]
+        if ends:
+            found.append(lines[first : ends[-1]])
+    return found
+
+
+def _refuse_incomplete_block(text: str, name: str) -> None:
+    """Refuse a block without an end. PEP 723 ignores it, so that all its settings would silently be lost.
+
+    Raises:
+        SpecificationError: If there is such a block.
+    """
+    lines = split_lines(text)
+    if _OPENING not in lines:
+        return
+    inside = range(lines.index(_OPENING) + 1, len(lines))
+    end = next((number for number in inside if not re.match(r"#( |$)", lines[number])), len(lines))
+    got = repr(lines[end]) if end < len(lines) else "the end of the file"
+    raise SpecificationError(
+        f"{name}:{end + 1}: the `# /// script` block is incomplete: expected a line that begins with `# `, got {got}",
+        remedy="Begin each line of the block with `# `, empty ones with `#`, and end the block with `# ///`.",
+    )
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -66,13 +66,8 @@ class EvolvedFunction:
         return [*lines[: self.first_line - 1], self.header + "\n", block, *lines[self.last_line :]]
 
 
-def read_evolved_functions(text: str, function: ast.FunctionDef) -> EvolvedFunction:
-    """Read an evolved function.
-
-    Args:
-        text: Text of the file.
-        function: Node of the function in the file's syntax tree.
-    """
+def read_evolved_function(text: str, function: ast.FunctionDef) -> EvolvedFunction:
+    """Read an evolved function."""
     end, _ = python_source.header_end(text, function)
     is_block = function.body[0].lineno > end
     docstring_end = _docstring_end(function)

@@ -29,22 +29,18 @@ class EvolvingFiles(ScoredByCommand):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Paths of the files, in order."""
         return tuple(file.name for file in self.files)
 
     @property
     def text(self) -> str:
-        """The start program as one text."""
         return self.start_program.encode()
 
     @property
     def start_body(self) -> str:
-        """Body of the start program."""
         return self.join({})
 
     @property
     def start_program(self) -> ProgramBundle:
-        """The files, verbatim."""
         return ProgramBundle(tuple((file.name, file.text) for file in self.files))
 
     @property
@@ -55,7 +51,6 @@ class EvolvingFiles(ScoredByCommand):
 
     @property
     def evolved_parts(self) -> str:
-        """Paths of the files, for people."""
         return ", ".join(self.paths)
 
     @property
@@ -67,8 +62,7 @@ class EvolvingFiles(ScoredByCommand):
     def join(self, bodies: Mapping[str, str]) -> str:
         """Return the body of all files.
 
-        Args:
-            bodies: Body of each file by path; a file that is missing gets its body from the start program.
+        A file that is missing gets its body from the start program.
         """
         return ProgramBundle(tuple((file.name, bodies.get(file.name, file.start_body)) for file in self.files)).encode()
 
@@ -87,7 +81,6 @@ class EvolvingFiles(ScoredByCommand):
         return dict(bundle.files)
 
     def program(self, body: str) -> ProgramBundle:
-        """Return the whole program with another body."""
         bodies = self.split(body)
         return ProgramBundle(tuple((file.name, file.with_body(bodies[file.name])) for file in self.files))
 
@@ -122,10 +115,6 @@ def read_evolving_files(bundle: ProgramBundle) -> EvolvingFiles:
 
 def restore_evolving_files(text: str, paths: Sequence[str]) -> EvolvingFiles:
     """Restore the files from the text that a run stores.
-
-    Args:
-        text: The encoded bundle.
-        paths: Paths of the files in the settings of the run.
 
     Raises:
         SpecificationError: If the text is damaged, or has other files.

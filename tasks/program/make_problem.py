@@ -13,9 +13,9 @@ from schemas.job import Call
 from schemas.problem import Problem, Split
 from schemas.settings import Settings, parse_settings
 from schemas.skeleton import Skeleton
+from tasks.program.config_layers import script_block
 from tasks.program.evolving_files import restore_evolving_files
 from tasks.program.marked_file import read_marked
-from tasks.program.pep723 import script_block
 from tasks.program.specification import read_specification
 
 
@@ -37,10 +37,6 @@ def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:
 
 def require_name(program: str, where: str) -> None:
     """Check that the name of the only file that evolves is that of a file in the problem's folder itself.
-
-    Args:
-        program: `command.program`.
-        where: Name of the problem's folder, or of the settings, for the message.
 
     Raises:
         SpecificationError: If it is not.
@@ -78,8 +74,7 @@ def make_problem(name: str, specification: Skeleton, settings: Settings, files: 
             f"{name}: {len(settings.thresholds)} thresholds for {len(inputs['train'])} inputs",
             remedy="Give one for each of `inputs`, in their order, or fewer; --set thresholds=[] removes them.",
         )
-    _require_baseline(settings.known.baseline, specification, name)
-    _require_draw(settings, specification, name)
+    _require_functions(settings, specification, name)
     # The evolving files and the others are put into one folder.
     evolving = (
         [] if isinstance(settings.command.program, str) else [File(path, b"") for path in settings.command.program]
@@ -90,21 +85,29 @@ def make_problem(name: str, specification: Skeleton, settings: Settings, files: 
     return Problem(name, specification, settings, inputs, dependencies, tuple(files))
 
 
-def _require_baseline(function: str, specification: Skeleton, name: str) -> None:
-    if function and not specification.defines(function):
-        raise SpecificationError(
-            f"{name}: known.baseline is {function!r}, but the file has no such function",
-            remedy="Name a top-level function that takes an input and returns a score, like the run function.",
-        )
+def _require_functions(settings: Settings, specification: Skeleton, name: str) -> None:
+    """Check that the functions that settings name are in the file.
 
-
-def _require_draw(settings: Settings, specification: Skeleton, name: str) -> None:
-    if settings.draw and not specification.defines(settings.draw):
-        raise SpecificationError(
-            f"{name}: draw is {settings.draw!r}, but the file has no such function",
-            remedy="Name a top-level function that takes an input and returns an SVG drawing as text; for a directory, "
-            "set `command.draw`.",
-        )
+    Raises:
+        SpecificationError: If one is not.
+    """
+    for setting, function, remedy in (
+        (
+            "known.baseline",
+            settings.known.baseline,
+            "Name a top-level function that takes an input and returns a score, like the run function.",
+        ),
+        (
+            "draw",
+            settings.draw,
+            "Name a top-level function that takes an input and returns an SVG drawing as text; for a directory, set "
+            "`command.draw`.",
+        ),
+    ):
+        if function and not specification.defines(function):
+            raise SpecificationError(
+                f"{name}: {setting} is {function!r}, but the file has no such function", remedy=remedy
+            )
 
 
 def _script_blocks(

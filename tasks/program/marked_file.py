@@ -49,12 +49,10 @@ class MarkedFile(ScoredByCommand):
 
     @property
     def language(self) -> str:
-        """Name of the language for fenced code blocks; empty if the suffix is unknown."""
         return _LANGUAGES.get(PurePath(self.name).suffix.lower(), "")
 
     @property
     def evolved_parts(self) -> str:
-        """Name of the file, for people."""
         return self.name
 
     @property
@@ -70,11 +68,9 @@ class MarkedFile(ScoredByCommand):
 
     @property
     def start_program(self) -> ProgramBundle:
-        """The file, verbatim, as a bundle."""
         return ProgramBundle(((self.name, self.text),))
 
     def program(self, body: str) -> ProgramBundle:
-        """Return the whole program with another body, as a bundle."""
         return ProgramBundle(((self.name, self.with_body(body)),))
 
     def with_body(self, body: str) -> str:
@@ -91,7 +87,6 @@ class MarkedFile(ScoredByCommand):
         return "".join(parts)
 
     def function_text(self, body: str) -> str:
-        """Return the body itself."""
         return body
 
     def code_hash(self, body: str) -> str:
@@ -145,10 +140,6 @@ def split_blocks(body: str) -> list[str]:
 
 def read_marked(text: str, name: str) -> MarkedFile:
     """Read a file with marks.
-
-    Args:
-        text: Text of the file.
-        name: Name of the file.
 
     Raises:
         SpecificationError: If a mark is missing.

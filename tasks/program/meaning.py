@@ -40,9 +40,7 @@ from tasks.program.scopes import (
 def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
     """Return 16 hex digits that are equal for texts which differ only in form.
 
-    Args:
-        text: Untrusted source of a module or of functions.
-        surroundings: Names that code around the text defines.
+    `surroundings` are names that code around the text defines.
 
     Raises:
         SourceError: If it is not Python, is nested too deeply, or can see how it is written.
@@ -57,12 +55,7 @@ def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
 
 
 class _Writer:
-    """Writes a tree that has been read as a text, without what makes no difference to its meaning.
-
-    Args:
-        names: What was read.
-        surroundings: Names that code around the text defines.
-    """
+    """Writes a tree that has been read as a text, without what makes no difference to its meaning."""
 
     def __init__(self, names: Names, surroundings: Collection[str]) -> None:
         self._names = names

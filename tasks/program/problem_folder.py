@@ -28,10 +28,6 @@ _REMEDY = "All files of a problem must be in its folder; copy the file there."
 def locate(folder: Path, name: str) -> Path | None:
     """Find a regular file of a problem; links to other files inside the folder are allowed.
 
-    Args:
-        folder: Folder of the problem.
-        name: Path of the file, relative to the folder.
-
     Returns:
         The path of the file, with links resolved; `None` if there is no file, or a folder.
 
@@ -74,11 +70,6 @@ def file_names(folder: Path, pattern: str = "*") -> list[str]:
 
 def read_bytes(folder: Path, name: str, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """Read a file of a problem.
-
-    Args:
-        folder: Folder of the problem.
-        name: Path of the file, relative to the folder.
-        max_bytes: Limit on its size.
 
     Raises:
         SpecificationError: If the file is missing, outside of the folder, or too large.

@@ -159,14 +159,7 @@ def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
 def has_same_code(
     body: str, statements: Sequence[ast.stmt], indentation: str = "    ", *, is_first: bool = True
 ) -> bool:
-    """Return whether a body has these statements once it is indented; strings that are statements do not count.
-
-    Args:
-        body: The body.
-        statements: The statements.
-        indentation: Indentation that the body gets.
-        is_first: Whether no other statement is above it.
-    """
+    """Return whether a body has these statements once it is indented; strings that are statements do not count."""
     above = "" if is_first and body else f"{indentation}''\n"
     try:
         tree = parse(f"def f():\n{above}{indent(body, indentation)}\n")

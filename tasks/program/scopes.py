@@ -339,9 +339,7 @@ def owner_of(name: str, scope: Scope | None) -> Scope | None:
 def number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
     """Return the local variables that are never bound to anything but integers and floats.
 
-    Args:
-        names: What was read.
-        has_range: Whether `range` is Python's.
+    `has_range` says whether `range` is Python's.
     """
     bindings: dict[_Variable, list[_Binding]] = {
         (scope, name): values

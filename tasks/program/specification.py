@@ -18,10 +18,10 @@ from schemas.bundle import ProgramBundle
 from schemas.errors import SpecificationError
 from schemas.job import Call, Isolation
 from tasks.program import python_source
-from tasks.program.calls import call_of_function
-from tasks.program.evolved_function import EvolvedFunction, read_evolved_functions
+from tasks.program.evolved_function import EvolvedFunction, read_evolved_function
 from tasks.program.meaning import meaning_hash
 from tasks.program.scopes import may_see_names
+from tasks.program.scored_by_command import call_of_function
 from tasks.program.source_lines import split_lines
 
 
@@ -55,12 +55,10 @@ class Specification:
 
     @property
     def start_body(self) -> str:
-        """Body of the start program."""
         return self.join([function.start_body for function in self.functions])
 
     @property
     def language(self) -> str:
-        """Name of the language for fenced code blocks."""
         return "python"
 
     @property
@@ -70,21 +68,17 @@ class Specification:
 
     @property
     def shape(self) -> str:
-        """Names and parameters of the evolved functions, in which bodies of equal specifications agree."""
         return " and ".join(function.signature for function in self.functions)
 
     @property
     def isolation(self) -> Isolation:
-        """Data of an isolated evaluation."""
         return Isolation(self.evolved, self.text)
 
     @property
     def start_program(self) -> ProgramBundle:
-        """The file, verbatim, as a bundle."""
         return ProgramBundle(((_FILE, self.text),))
 
     def program(self, body: str) -> ProgramBundle:
-        """Return the whole program with another body, as a bundle."""
         return ProgramBundle(((_FILE, self.with_body(body)),))
 
     @property
@@ -97,11 +91,9 @@ class Specification:
         return python_source.is_same_code(rendered.body, self._tree.body)
 
     def with_run(self, function: str) -> Specification:
-        """Return the specification scored by another of its functions."""
         return replace(self, run=function)
 
     def call(self, item: Any, where: str) -> Call:
-        """Return one input as a call of the run function; see `calls.call_of_function`."""
         return call_of_function(item, self.run, self.run_arity, where)
 
     def join(self, bodies: Sequence[str]) -> str:
@@ -139,7 +131,6 @@ class Specification:
         return _SEPARATOR.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def code_hash(self, body: str) -> str:
-        """Return the hash of a body; see `python_source.code_hash`."""
         return python_source.code_hash(body)
 
     def meaning_hash(self, body: str) -> str:
@@ -152,7 +143,6 @@ class Specification:
             return self.code_hash(body)
 
     def defines(self, name: str) -> bool:
-        """Return whether the file has a top-level function of this name."""
         return any(function.name == name for function in python_source.functions(self._tree))
 
     @property
@@ -198,10 +188,6 @@ _SEPARATOR = "\n\n\n"
 def read_specification(text: str, name: str) -> Specification:
     """Read a specification.
 
-    Args:
-        text: Text of the file.
-        name: Name of the file, for errors.
-
     Raises:
         SpecificationError: If the text is not Python, `run` is not marked exactly once, or `evolve` not at all.
     """
@@ -234,7 +220,7 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
         text=text,
-        functions=tuple(read_evolved_functions(text, function) for function in evolved),
+        functions=tuple(read_evolved_function(text, function) for function in evolved),
         run=run.name,
         run_arity=_arity(run),
         draw=draw.name if draw else "",

@@ -8,7 +8,6 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -16,20 +15,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from schemas.drawings import NO_DRAWINGS, Drawings
 from schemas.escaping import escape_invisible
-from schemas.gain import gain_of
 from schemas.outcome import Outcome
-from schemas.report_data import Ancestor, ReportData
+from schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
 from tasks.report.code_view import DiffLine, diff_lines, highlighted
 from tasks.report.lineage_graph import line_of_descent, lineage_chart
-from tasks.report.niche_chart import niches_chart, shown_niches
-from tasks.report.number_format import gain_text, grouped, score_text
-from tasks.report.outcome_bars import outcomes_chart
-from tasks.report.pictures import pictures_of
-from tasks.report.population_charts import diversity_chart, histogram_chart
-from tasks.report.progress_charts import new_bests, over_cost, over_samples, over_time
-from tasks.report.split_chart import split_rows, splits_chart
+from tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text
+from tasks.report.population_charts import diversity_chart, histogram_chart, niches_chart, outcomes_chart, shown_niches
+from tasks.report.sanitised_svg import data_uri, size_of, title_of
+from tasks.report.score_charts import new_bests, over_cost, over_samples, over_time, split_rows, splits_chart
 from tasks.report.vega import Chart
 
 _MAX_STEPS = 200
@@ -47,6 +41,40 @@ class Step:
     @property
     def gain(self) -> float:
         return gain_of(self.parent.score, self.child.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a program.
+
+    Attributes:
+        label: Which program it is.
+        text: What is to be seen, as the picture's title says.
+        uri: The picture as the address of an image.
+    """
+
+    label: str
+    program_id: str
+    score: float
+    text: str
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures of a report.
+
+    Attributes:
+        pair: The start program and the best one.
+        line: Programs of the line of descent between them and these, if there are any between.
+        remark: Why some or all are missing.
+    """
+
+    pair: tuple[Picture, ...] = ()
+    line: tuple[Picture, ...] = ()
+    remark: str = ""
 
 
 def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool = False) -> str:
@@ -93,6 +121,31 @@ def population_charts(report: ReportData) -> list[Chart]:
     return [chart for chart in (diversity_chart(report), histogram_chart(report)) if chart is not None]
 
 
+def pictures_of(report: ReportData, drawings: Drawings) -> Pictures:
+    """Return the pictures that the report shows."""
+    start_label = "Best of the nights before" if report.night else "Start"
+    start, best = report.start, report.best
+    labels = {start.program_id: start_label, best.program_id: "Best"}
+    scores = {start.program_id: start.train, best.program_id: best.train}
+    pair = tuple(
+        _picture(drawings, name, labels[name], scores[name] or 0.0) for name in labels if name in drawings.pictures
+    )
+    line = tuple(
+        _picture(
+            drawings, ancestor.program_id, f"Sample {ancestor.sample:,}" if ancestor.sample else "Start", ancestor.score
+        )
+        for ancestor in line_of_descent(report.lineage)
+        if ancestor.program_id in drawings.pictures
+    )
+    return Pictures(pair, line if len(line) > len(pair) else (), drawings.remark)
+
+
+def _picture(drawings: Drawings, program_id: str, label: str, score: float) -> Picture:
+    svg = drawings.pictures[program_id]
+    width, height = size_of(svg)
+    return Picture(label, program_id, score, title_of(svg), data_uri(svg), width, height)
+
+
 def share_closed(report: ReportData) -> float | None:
     """Return the share of the gap between start and best known score that was closed, preferably on held-out inputs."""
     known = report.run.problem.settings.known.best
@@ -127,35 +180,6 @@ def shown(value: Any) -> Any:
         return value
     text = escape_invisible(value)
     return type(value)(text) if hasattr(value, "__html__") else text
-
-
-def duration(seconds: float) -> str:
-    """Format seconds: `3.2 s`, `4 min 05 s`, `7 h 12 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def usd(value: float | None) -> str:
-    """Format USD with cents, or with four decimals below $0.10."""
-    if value is None:
-        return "unknown"
-    return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
-
-
-def cost(known_usd: float | None, has_unknown_costs: bool) -> str:
-    """Format a cost of which some prices may be unknown: `$1.20`, `unknown`, `$1.20 + unknown`."""
-    if not has_unknown_costs:
-        return usd(known_usd)
-    return f"{usd(known_usd)} + unknown" if known_usd else "unknown"
-
-
-def time_text(value: datetime) -> str:
-    """Format a time in UTC to the minute."""
-    return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
 def _packed(functions: Mapping[str, str]) -> str:

@@ -50,21 +50,10 @@ _GEOMETRY = {
 }
 _ATTRIBUTES = _PRESENTATION | _GEOMETRY | {"href"}
 _NOT_SHOWN = {
-    *(
-        "script",
-        "style",
-        "metadata",
-        "foreignObject",
-        "iframe",
-        "object",
-        "embed",
-        "image",
-        "math",
-        "template",
-        "noscript",
-    ),
-    *("animate", "animateTransform", "animateMotion", "set", "filter", "mask", "pattern", "symbol", "marker", "switch"),
-    *("a", "textPath", "view", "audio", "video", "textarea", "select", "xmp", "noembed", "noframes", "plaintext"),
+    *("script", "style", "metadata", "foreignObject", "iframe", "object", "embed", "image", "math", "template"),
+    *("noscript", "textarea", "select", "xmp", "noembed", "noframes", "plaintext", "a", "textPath", "view", "audio"),
+    *("video", "animate", "animateTransform", "animateMotion", "set", "filter", "mask", "pattern", "symbol", "marker"),
+    *("switch",),
 }
 """Elements that are removed with all that is in them."""
 

@@ -13,12 +13,21 @@ from typing import Any, TypeVar
 
 import httpx
 
-from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
+from schemas.errors import TerminalProviderError, TransientProviderError, UsageError, without_keys
 from schemas.program import Prompt
 from schemas.sampling_settings import Model, Sampling
 from tasks.sample.provider import own_provider, price_of
+from tasks.sample.providers import (
+    Choice,
+    Price,
+    ReportedUsage,
+    Usage,
+    check_usage,
+    rough_tokens,
+    stored_choice,
+    to_valid_text,
+)
 from tasks.sample.providers.litellm import connection_options, litellm_module, sampling_options, to_provider_error
-from tasks.sample.usage import Price
 
 T = TypeVar("T")
 
@@ -113,10 +122,7 @@ def _supported_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
 async def create_batch(model: Model, lines: list[bytes], key: str) -> str:
     """Create a batch, without retries.
 
-    Args:
-        model: The model that completes the prompts.
-        lines: Requests as `request_line` returns them.
-        key: Our key, by which `find_batch` finds the batch.
+    `find_batch` finds it by the key. The lines are those of `request_line`.
 
     Returns:
         The provider's id of the batch.
@@ -247,3 +253,35 @@ def _name_and_provider(model: Model) -> tuple[str, str]:
 def _options(model: Model) -> dict[str, Any]:
     _, provider = _name_and_provider(model)
     return {"custom_llm_provider": provider, "max_retries": 0, "timeout": _TIMEOUT_S, **connection_options(model)}
+
+
+def failure_reason(row: dict[str, Any], body: dict[str, Any]) -> str:
+    """Return in words why a row of a file has no answer; at most 300 characters."""
+    error = body.get("error") or row.get("error") or {}
+    text = str(error.get("message") or error.get("code") or "an answer without a choice")
+    return without_keys(to_valid_text(text))[:300]
+
+
+def choice_of(choice: dict[str, Any]) -> Choice:
+    """Return a choice of a row's response."""
+    message = choice.get("message") or {"content": choice.get("text")}
+    parts = (message.get("content"), choice.get("finish_reason"), message.get("refusal"))
+    return stored_choice(*(str(part or "") for part in parts))
+
+
+def usage_of(model: Model, row_usage: dict[str, Any], prompt: str, texts: list[str]) -> Usage:
+    """Return the tokens and the cost of a row, at the price of batches."""
+    reported = _reported_usage(row_usage)
+    counted = (rough_tokens(prompt), rough_tokens("".join(texts)))
+    return check_usage(reported, prompt, texts, price=batch_price(model), counted=counted)
+
+
+def _reported_usage(row_usage: dict[str, Any]) -> ReportedUsage:
+    """Return the tokens that a row reports, in Google's or OpenAI's format."""
+    total, prompt = row_usage.get("totalTokens"), row_usage.get("promptTokens")
+    if isinstance(total, int) and isinstance(prompt, int):
+        # Google's count of completion tokens excludes reasoning, which costs the same.
+        return ReportedUsage(prompt, total - prompt, None, row_usage.get("cachedContentTokens"))
+    details = row_usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return ReportedUsage(row_usage.get("prompt_tokens"), row_usage.get("completion_tokens"), None, cached)

@@ -16,18 +16,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from schemas.completion_source import Record, Sample
+from schemas.completion_source import PendingBatch, Record, Sample
 from schemas.errors import Outage, ProviderOutage, TerminalProviderError, TransientProviderError
-from schemas.pending_batch import PendingBatch
 from schemas.program import Completion, Prompt
 from schemas.sampling_settings import Model, Sampling
 from tasks.sample import batch_api
-from tasks.sample.batch_rows import choice_of, failure_reason, usage_of
+from tasks.sample.batch_api import choice_of, failure_reason, usage_of
 from tasks.sample.budget import Budget, Estimate
-from tasks.sample.completion_request import Key
+from tasks.sample.completion_sources import CompletionStore, Key, completions_of, key_of
 from tasks.sample.provider import event_loop, takes_n
-from tasks.sample.providers.base import Choice, rough_tokens
-from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS, Usage
+from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, Choice, Usage, rough_tokens
 
 SampleKey = tuple[int, int, int, str]
 """Generation, prompt, sample and the prompt's hash."""
@@ -48,16 +46,6 @@ class PendingBatchStore(Protocol):
     def drop(self, pending_batch: PendingBatch) -> None: ...
 
     def all(self) -> list[PendingBatch]: ...
-
-
-class CompletionStores(Protocol):
-    """Store of the paid completions of all generations."""
-
-    def known(self, generation: int) -> Mapping[Key, Completion]: ...
-
-    def record(self, generation: int, completions: Sequence[Completion]) -> None:
-        """Store completions; return when they are safe."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +75,7 @@ class BatchJob:
     Args:
         sampling: Models and limits.
         wanted: Samples by generation; the generation that is needed first comes first.
-        completion_stores: Store for the completions; samples that have one there are not sent.
+        store: Returns the store of a generation's completions; samples that have one there are not sent.
         pending_batches: Batches under way; all of them are collected first, whichever job sent them.
         budget: Budget; the maximum cost of a batch is reserved, and items that do not fit are not sent.
         may_wait: Whether there is time to wait, and to send.
@@ -98,7 +86,7 @@ class BatchJob:
         self,
         sampling: Sampling,
         wanted: Mapping[int, Sequence[Sample]],
-        completion_stores: CompletionStores,
+        store: Callable[[int], CompletionStore],
         pending_batches: PendingBatchStore,
         budget: Budget,
         may_wait: Callable[[], bool],
@@ -108,7 +96,7 @@ class BatchJob:
         self.answered_at = 0.0
         self._sampling = sampling
         self._wanted = wanted
-        self._completion_stores = completion_stores
+        self._store = store
         self._pending_batches = pending_batches
         self._budget = budget
         self._may_wait = may_wait
@@ -142,8 +130,8 @@ class BatchJob:
         """
         if wanted:
             await asyncio.shield(asyncio.wrap_future(self._done))
-        known = self._completion_stores.known(generation)
-        return [known[key] for key in sorted(map(_key, wanted)) if key in known]
+        known = self._store(generation).known()
+        return [known[key] for key in sorted(map(key_of, wanted)) if key in known]
 
     async def _run(self) -> None:
         while True:
@@ -162,10 +150,10 @@ class BatchJob:
         """Return the requests for all samples without a completion."""
         items = []
         for generation, samples in self._wanted.items():
-            known = self._completion_stores.known(generation)
+            known = self._store(generation).known()
             groups: dict[tuple[int, int], list[Sample]] = {}
             for sample in samples:
-                if _key(sample) not in known:
+                if key_of(sample) not in known:
                     model = sample.prompt.model
                     is_alone = model in self._single_sample_models or not takes_n(model)
                     groups.setdefault((sample.prompt.index, sample.number if is_alone else -1), []).append(sample)
@@ -184,7 +172,7 @@ class BatchJob:
             items_of_model = [item for item in affordable if item.prompt.model == name]
             if items_of_model:
                 await self._send_to(model, items_of_model)
-        if not affordable and not self._completion_stores.known(next(iter(self._wanted))):
+        if not affordable and not self._store(next(iter(self._wanted))).known():
             raise Outage("the rest of the budget does not cover one more request in a batch")
         return bool(affordable)
 
@@ -292,9 +280,9 @@ class BatchJob:
             completions = self._row_completions(pending_batch, model, row, generation, keys)
             by_generation.setdefault(generation, []).extend(completions)
         for generation, completions in by_generation.items():
-            known = self._completion_stores.known(generation)
-            new = [completion for completion in completions if _completion_key(completion) not in known]
-            self._completion_stores.record(generation, new)
+            known = self._store(generation).known()
+            new = [one for one in completions if (one.prompt, one.sample, one.prompt_hash) not in known]
+            self._store(generation).record(new)
 
     def _row_completions(
         self, pending_batch: PendingBatch, model: Model, row: dict[str, Any], generation: int, keys: Sequence[Key]
@@ -305,29 +293,24 @@ class BatchJob:
             reason = failure_reason(row, body)
             self._failure_reasons.update({(generation, *key): reason for key in keys})
             is_refused = response.get("status_code") == 400
-            return [_empty_completion(pending_batch, key, reason, "refused") for key in keys] if is_refused else []
+            return _empty_completions(pending_batch, keys, reason, "refused") if is_refused else []
         choices = [choice_of(choice) for choice in body["choices"][: len(keys)]]
         if len(choices) < len(keys):
             self._single_sample_models.add(model.name)
         prompt = self._prompt_texts.get((generation, keys[0][0]), "")
         usage = usage_of(model, body.get("usage") or {}, prompt, [choice.text for choice in choices])
-        # The first completion carries the tokens and cost of the whole row.
-        usages = [usage, *[Usage(0, 0, 0.0)] * len(choices)]
-        return [
-            _completion(pending_batch, key, choice, usage)
-            for key, choice, usage in zip(keys, choices, usages, strict=False)
-        ]
+        return _completions(pending_batch, keys, choices, usage)
 
     def _record_lost(self, items: Sequence[BatchItem]) -> None:
         """Record empty completions for the samples that no batch completed, so that they are not sent again."""
-        now = PendingBatch("", "", datetime.now(UTC))
         for item in items:
+            nowhere = PendingBatch("", item.prompt.model, datetime.now(UTC))
             lost = []
             for sample in item.samples:
                 reason = self._failure_reasons.get(_sample_key(item.generation, sample), "no answer")
                 error = f"lost: no answer in {self._sampling.attempts} batches: {reason}"
-                lost.append(_empty_completion(replace(now, model=sample.prompt.model), _key(sample), error, "lost"))
-            self._completion_stores.record(item.generation, lost)
+                lost += _empty_completions(nowhere, [key_of(sample)], error, "lost")
+            self._store(item.generation).record(lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,16 +326,8 @@ class BatchCompletionSource:
         return asyncio.run_coroutine_threadsafe(self.batch_job.completions(self.generation, wanted), event_loop())
 
 
-def _key(sample: Sample) -> Key:
-    return sample.prompt.index, sample.number, sample.prompt.hash
-
-
 def _sample_key(generation: int, sample: Sample) -> SampleKey:
-    return generation, *_key(sample)
-
-
-def _completion_key(completion: Completion) -> Key:
-    return completion.prompt, completion.sample, completion.prompt_hash
+    return generation, *key_of(sample)
 
 
 def _read_id(custom_id: re.Match[str]) -> tuple[int, int, list[int], str]:
@@ -361,21 +336,11 @@ def _read_id(custom_id: re.Match[str]) -> tuple[int, int, list[int], str]:
     return int(generation), int(prompt), [int(number) for number in numbers.split("+")], hash_of_prompt
 
 
-def _completion(pending_batch: PendingBatch, key: Key, choice: Choice, usage: Usage) -> Completion:
-    return Completion(
-        *key,
-        text=choice.text,
-        model=pending_batch.model,
-        tokens_in=usage.tokens_in,
-        tokens_out=usage.tokens_out,
-        tokens_cached=usage.tokens_cached,
-        cost_usd=usage.cost_usd,
-        latency_s=(datetime.now(UTC) - pending_batch.sent_at).total_seconds(),
-        finish_reason=choice.finish_reason,
-        asked_at=pending_batch.sent_at,
-        error=f"refused: {choice.refusal}" if choice.refusal else "",
-    )
+def _completions(batch: PendingBatch, keys: Sequence[Key], choices: Sequence[Choice], usage: Usage) -> list[Completion]:
+    latency_s = (datetime.now(UTC) - batch.sent_at).total_seconds()
+    return completions_of(keys, choices, usage, model=batch.model, asked_at=batch.sent_at, latency_s=latency_s)
 
 
-def _empty_completion(pending_batch: PendingBatch, key: Key, error: str, finish_reason: str) -> Completion:
-    return replace(_completion(pending_batch, key, Choice("", finish_reason), Usage(0, 0, 0.0)), error=error)
+def _empty_completions(batch: PendingBatch, keys: Sequence[Key], error: str, finish_reason: str) -> list[Completion]:
+    empty = _completions(batch, keys, [Choice("", finish_reason)] * len(keys), Usage(0, 0, 0.0))
+    return [replace(completion, error=error) for completion in empty]

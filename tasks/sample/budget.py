@@ -1,4 +1,4 @@
-"""Track a night's spending against its limits, including the estimates of requests in flight.
+"""Track a night's spending against its limits, including the estimates of requests in flight, and count these.
 
 LiteLLM's own `max_budget` is not enforced. A request starts only if its estimate fits beside the reservations of the
 requests in flight. The last one may cost more than was left, so a budget is exceeded by one request at most, as far as
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -130,3 +133,33 @@ class Budget:
             (self.limits.tokens, self.tokens, tokens),
         )
         return [(limit, spent, reserved) for limit, spent, reserved in rows if limit is not None]
+
+
+class RequestsInFlight:
+    """Counts requests from when they are sent until they are answered or fail, from any thread."""
+
+    def __init__(self) -> None:
+        self._sent_at: dict[int, float] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count a request as in flight while the block lasts."""
+        with self._lock:
+            number = next(self._numbers)
+            self._sent_at[number] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._sent_at[number]
+
+    def count(self) -> int:
+        """Return how many requests are in flight."""
+        return len(self._sent_at)
+
+    def oldest_s(self) -> float:
+        """Return for how many seconds the oldest of them has been in flight; 0 if there is none."""
+        with self._lock:
+            return time.monotonic() - next(iter(self._sent_at.values())) if self._sent_at else 0.0

@@ -13,7 +13,7 @@ from schemas.errors import ProviderError, ProviderOutage, TerminalProviderError,
 from schemas.sampling_settings import Model
 from tasks.sample.budget import Estimate
 from tasks.sample.provider import Response, price_of
-from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
+from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -30,11 +30,6 @@ class Endpoint:
 
     After an outage it is sent one request at a time until it responds again, so that a server which is down is asked
     once at a time instead of once for each request in flight.
-
-    Args:
-        model: The endpoint's model.
-        attempts: Attempts at a request before it fails.
-        max_tokens: Longest completion in tokens; `None` if the provider decides.
     """
 
     def __init__(self, model: Model, *, attempts: int, max_tokens: int | None) -> None:
@@ -67,9 +62,6 @@ class Endpoint:
     @contextlib.asynccontextmanager
     async def admit(self, began: float) -> AsyncIterator[None]:
         """Run the block at once if the endpoint responds, else as the only request to it.
-
-        Args:
-            began: Time at which the request began.
 
         Raises:
             ProviderError: If the endpoint has failed since then.
@@ -129,12 +121,7 @@ class Endpoint:
         return error
 
     def fail_request(self, error: TransientProviderError, began: float) -> TransientProviderError:
-        """Return the error of a request whose attempts all failed: an outage, unless another response came meanwhile.
-
-        Args:
-            error: Error of the last attempt.
-            began: Time at which the request began.
-        """
+        """Return the error of a request whose attempts all failed: an outage, unless a response came since it began."""
         attempts = f"{self._attempts} attempt{'s' if self._attempts > 1 else ''}"
         last = error.message.removeprefix(f"{self.model.name}: ")
         message = f"{self.model.name}: {attempts} failed, the last with: {last}"

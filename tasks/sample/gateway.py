@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from schemas.completion_source import Record, Sample
@@ -18,11 +19,11 @@ from schemas.errors import (
 )
 from schemas.program import Completion
 from schemas.sampling_settings import Model, Sampling
-from tasks.sample.budget import Budget, Estimate
+from tasks.sample.budget import Budget, Estimate, RequestsInFlight
+from tasks.sample.completion_sources import completions_of, key_of
 from tasks.sample.endpoint import Endpoint, backoff_s
-from tasks.sample.provider import Response, event_loop, every_model, send_request, takes_n
-from tasks.sample.requests_in_flight import RequestsInFlight
-from tasks.sample.usage import Usage
+from tasks.sample.provider import event_loop, every_model, send_request, takes_n
+from tasks.sample.providers import Choice, Usage
 
 
 class Gateway:
@@ -150,7 +151,7 @@ class Gateway:
                 except PromptRefused as error:
                     if not endpoint.has_responded and not error.is_about_the_text:
                         raise endpoint.close(error) from error
-                    return [_refused(sample, error.message) for sample in group]
+                    return _refused(group, error.message)
                 except TerminalProviderError as error:
                     raise endpoint.close(error) from error
                 except TransientProviderError as error:
@@ -168,12 +169,27 @@ class Gateway:
         with self._in_flight.waiting():
             response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
         endpoint.record_response(response, estimate, len(response.choices))
-        return _completions(group, response, endpoint.model.name, asked_at, time.monotonic() - begin)
+        return completions_of(
+            list(map(key_of, group)),
+            response.choices,
+            response.usage,
+            model=endpoint.model.name,
+            asked_at=asked_at,
+            latency_s=time.monotonic() - begin,
+        )
 
 
 def await_cancellation() -> None:
     """Return once requests that were cancelled before can no longer record a completion."""
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), event_loop()).result()
+
+
+def _refused(group: Sequence[Sample], reason: str) -> list[Completion]:
+    """Return completions without text, for a prompt that the provider refuses for good."""
+    keys, choices, asked_at = list(map(key_of, group)), [Choice("", "refused")] * len(group), datetime.now(UTC)
+    model = group[0].prompt.model
+    refused = completions_of(keys, choices, Usage(0, 0, 0.0), model=model, asked_at=asked_at, latency_s=0.0)
+    return [replace(completion, error=reason) for completion in refused]
 
 
 def _endpoint_key(model: Model) -> tuple[str, str | None]:
@@ -185,46 +201,3 @@ def _retry_priority(error: ProviderError) -> int:
     if isinstance(error, TerminalProviderError):
         return 0
     return 1 if isinstance(error, Outage) else 2
-
-
-def _completions(
-    group: Sequence[Sample], response: Response, model: str, asked_at: datetime, latency_s: float
-) -> list[Completion]:
-    # The first completion carries the tokens and cost of the whole response.
-    usages = [response.usage] + [Usage(0, 0, 0.0)] * len(group)
-    return [
-        Completion(
-            prompt=sample.prompt.index,
-            sample=sample.number,
-            prompt_hash=sample.prompt.hash,
-            text=choice.text,
-            model=model,
-            tokens_in=usage.tokens_in,
-            tokens_out=usage.tokens_out,
-            tokens_cached=usage.tokens_cached,
-            cost_usd=usage.cost_usd,
-            latency_s=latency_s,
-            finish_reason=choice.finish_reason,
-            asked_at=asked_at,
-            error=f"refused: {choice.refusal}" if choice.refusal else "",
-        )
-        for sample, choice, usage in zip(group, response.choices, usages, strict=False)
-    ]
-
-
-def _refused(sample: Sample, reason: str) -> Completion:
-    """Return a completion without text, for a prompt that the provider refuses for good."""
-    return Completion(
-        prompt=sample.prompt.index,
-        sample=sample.number,
-        prompt_hash=sample.prompt.hash,
-        text="",
-        model=sample.prompt.model,
-        tokens_in=0,
-        tokens_out=0,
-        cost_usd=0.0,
-        latency_s=0.0,
-        finish_reason="refused",
-        asked_at=datetime.now(UTC),
-        error=reason,
-    )

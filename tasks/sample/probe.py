@@ -18,8 +18,8 @@ from tasks.sample.budget import Budget, BudgetLimits
 from tasks.sample.gateway import Gateway, Sample
 from tasks.sample.prompts import build_prompts
 from tasks.sample.provider import count_tokens, price_of, takes_n
+from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 from tasks.sample.sampler import to_candidates
-from tasks.sample.usage import DEFAULT_COMPLETION_TOKENS
 
 _FEW = 3
 """Prompts that are sent to a model unless it is asked how many it answers at once."""

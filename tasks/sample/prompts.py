@@ -1,22 +1,46 @@
-"""Prompts from plans: the programs shown in ascending order of score, and what is asked for."""
+"""Write prompts from plans: the programs shown, worst first, what is told of them, and what is asked for."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from schemas.algorithm import Plan
+from schemas.feedback import Feedback
 from schemas.operators import Operator
+from schemas.outcome import Outcome
 from schemas.problem import Problem
-from schemas.program import TUNER, Prompt
+from schemas.program import TUNER, Program, Prompt
 from schemas.sampling_settings import Model
+from schemas.settings import Reducer, Sandbox
 from schemas.skeleton import Skeleton
-from tasks.sample.codecs import codec_of
-from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.feedback import describe_failure, render_feedback
-from tasks.sample.instructions import failure_note, instruction
-from tasks.sample.system_message import packages_in_words, score_note, system_message
+from tasks.sample.codecs import ANY_IDEA, LAST_TRY, PromptContent, codec_of, templates
+
+_ASKED = {
+    Operator.REFINE: "Make one targeted change that should raise the score, and keep the rest as it is.",
+    Operator.REWRITE: "Keep its main idea, but build it better: rewrite the parts that hold the score back.",
+    Operator.FRESH: "Do not build on what is shown: write a different algorithm from scratch.",
+    Operator.CROSS: "Combine the best parts of the versions above in one program.",
+    Operator.SIMPLIFY: "Make it simpler: remove what does not help, so that the score stays or rises.",
+    Operator.REPAIR: "It failed. Mend it with as little change as needed, and keep its idea.",
+}
+"""What is asked for beside a better program."""
+
+_REDUCED: dict[Reducer, str] = {
+    "mean": "It is the mean of the scores on {count} inputs.",
+    "min": "It is the lowest of the scores on {count} inputs.",
+    "sum": "It is the sum of the scores on {count} inputs.",
+    "last": "It is the score on the last of {count} inputs.",
+}
+
+_MAX_LISTED = 12
+"""Inputs that are listed by number."""
+
+_MAX_SCORES = 12
+"""Inputs whose scores are listed."""
+
+_FRAME_CHARS = 120
+"""Characters of the text around the parts of the feedback."""
 
 _FAILURE_CHARS = 3_000
 """Limit on the error and the output of a failed program that is to be repaired, characters."""
@@ -36,50 +60,46 @@ def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, gen
     drawn = rng.choices(models, [model.weight for model in models], k=search.prompts)
     seeds = [tuple(rng.getrandbits(32) for _ in range(search.samples)) for _ in range(search.prompts)]
     by_name = {model.name: model for model in models}
-    prompts = _Prompts(problem, system_message(problem) if search.tells_facts else "")
+    system = system_message(problem) if search.tells_facts else ""
     return [
-        prompts.tuning(index, plan, random.Random(f"{seed}/{generation}/{index}/tuner").getrandbits(32))
+        _tuning_prompt(index, plan, random.Random(f"{seed}/{generation}/{index}/tuner").getrandbits(32))
         if plan.operator is Operator.TUNE
-        else prompts.sampling(index, plan, by_name.get(plan.model, drawn[index]), seeds[index])
+        else _sampling_prompt(index, plan, by_name.get(plan.model, drawn[index]), seeds[index], problem, system)
         for index, plan in plans.items()
     ]
 
 
-@dataclass(frozen=True)
-class _Prompts:
-    """Writes the prompts of a problem; `system` is its system message."""
+def _sampling_prompt(
+    index: int, plan: Plan, model: Model, seeds: tuple[int, ...], problem: Problem, system: str
+) -> Prompt:
+    failed, shown, skeleton = plan.failed, tuple(program.id for program in plan.shown), problem.specification
+    return Prompt(
+        index=index,
+        niche=plan.niche,
+        parent_ids=(failed.program_id, *shown) if failed else shown,
+        model=model.name,
+        style=model.style,
+        text=codec_of(skeleton.kind).render(skeleton, _content(plan, problem, model), model),
+        seeds=seeds,
+        base=failed.body if failed else plan.base.body,
+        system=system if model.style == "chat" else "",
+        operator=plan.operator or "",
+    )
 
-    problem: Problem
-    system: str
 
-    def sampling(self, index: int, plan: Plan, model: Model, seeds: tuple[int, ...]) -> Prompt:
-        failed, shown = plan.failed, tuple(program.id for program in plan.shown)
-        return Prompt(
-            index=index,
-            niche=plan.niche,
-            parent_ids=(failed.program_id, *shown) if failed else shown,
-            model=model.name,
-            style=model.style,
-            text=render(self.problem.specification, _content(plan, self.problem, model), model),
-            seeds=seeds,
-            base=failed.body if failed else plan.base.body,
-            system=self.system if model.style == "chat" else "",
-            operator=plan.operator or "",
-        )
-
-    def tuning(self, index: int, plan: Plan, seed: int) -> Prompt:
-        """Write what stands for a prompt where the tuner answers, without ids, which differ between runs."""
-        return Prompt(
-            index=index,
-            niche=plan.niche,
-            parent_ids=(plan.base.id,),
-            model=TUNER,
-            style="chat",
-            text=f"Optimize the numbers of this program.\n\n{plan.base.body}",
-            seeds=(seed,),
-            base=plan.base.body,
-            operator=Operator.TUNE,
-        )
+def _tuning_prompt(index: int, plan: Plan, seed: int) -> Prompt:
+    """Write what stands for a prompt where the tuner answers, without ids, which differ between runs."""
+    return Prompt(
+        index=index,
+        niche=plan.niche,
+        parent_ids=(plan.base.id,),
+        model=TUNER,
+        style="chat",
+        text=f"Optimize the numbers of this program.\n\n{plan.base.body}",
+        seeds=(seed,),
+        base=plan.base.body,
+        operator=Operator.TUNE,
+    )
 
 
 def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
@@ -109,6 +129,122 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     )
 
 
-def render(skeleton: Skeleton, content: PromptContent, model: Model) -> str:
-    """Return the text that a model is sent."""
-    return codec_of(skeleton.kind).render(skeleton, content, model)
+def instruction(plan: Plan) -> str:
+    """Return what a prompt asks for beside a better program."""
+    match plan.operator:
+        case None:
+            return ANY_IDEA
+        case Operator.TACTIC:
+            return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
+        case Operator.CROSS:
+            return f"{_ASKED[Operator.CROSS]}{_strengths(plan.shown)}"
+        case operator:
+            return _ASKED[operator]
+
+
+def failure_note(failed: Feedback) -> str:
+    """Return what stands beside a failed program instead of its score."""
+    return f"failed: {failed.outcome.value.replace('_', ' ')}"
+
+
+def _strengths(shown: tuple[Program, ...]) -> str:
+    """Return on which inputs the first program is better than the base, in words; empty if on none."""
+    one, base = shown[0], shown[-1]
+    pairs = zip(one.scores, base.scores, strict=False)
+    better = [number for number, (mine, theirs) in enumerate(pairs, start=1) if mine > theirs]
+    if not better or len(base.scores) < 2:
+        return ""
+    listed = ", ".join(map(str, better[:_MAX_LISTED])) + (", …" if len(better) > _MAX_LISTED else "")
+    return f" The first one is better on input{'s' if len(better) > 1 else ''} {listed}, the last one on the others."
+
+
+def system_message(problem: Problem) -> str:
+    """Return the facts of a task; it is the same for all prompts, so that providers can cache it."""
+    settings, count = problem.settings, len(problem.inputs["train"])
+    known = settings.known
+    return (
+        templates()
+        .get_template("system.jinja")
+        .render(
+            wanted=settings.statement or problem.specification.docstring,
+            score_name=settings.score_name,
+            reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
+            known=None if known.best is None else f"{known.best:.6g}" + (f" ({known.label})" if known.label else ""),
+            is_proven=known.proven,
+            seconds=f"{settings.limits.wall_s:g}",
+            memory_mib=settings.limits.memory_mib,
+            packages=packages_in_words(problem) if problem.specification.language == "python" else None,
+        )
+        .strip()
+    )
+
+
+def packages_in_words(problem: Problem) -> str:
+    """Return the packages besides the standard library that programs may import; empty if none are known."""
+    numpy = ["numpy"] if problem.settings.sandbox.image == Sandbox().image else []
+    names = list(dict.fromkeys([*problem.dependencies.packages, *numpy]))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def score_note(program: Program, base: Program) -> str:
+    """Return what a prompt says of a program's score, to 6 significant digits, beside that of the best one shown."""
+    parts = [f"scores {program.score:.6g}"]
+    difference = base.score - program.score
+    if program.id != base.id:
+        parts.append(f"{difference:.3g} less than the last version" if difference else "the same as the last version")
+    on_inputs = f"; on the inputs, in order: {format_scores(program.scores)}" if len(program.scores) > 1 else ""
+    return ", ".join(parts) + on_inputs
+
+
+def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
+    """Return the feedback as text; empty if there is none, or no room for it.
+
+    Half of the characters are for the code, a quarter each for the outcome and the output.
+    """
+    feedback = plan.feedback
+    if feedback is None or not chars:
+        return ""
+    parts = [
+        LAST_TRY,
+        f"```{skeleton.language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
+        _cut(_describe_outcome(feedback, plan.base), chars // 4),
+    ]
+    output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
+    if output:
+        parts.append(f"It printed:\n\n```text\n{output}\n```")
+    return "\n\n".join(parts)[: chars + _FRAME_CHARS]
+
+
+def describe_failure(failed: Feedback, chars: int) -> str:
+    """Return the outcome and the output of a failed program, its code left out; at most so many characters."""
+    said = f"The last version was {failed.outcome.words}: {failed.error}".rstrip(": ")
+    parts = [_cut(said, chars // 2, keep_end=True)]
+    if output := _cut(failed.output.strip(), chars // 2, keep_end=True):
+        parts.append(f"It printed:\n\n```text\n{output}\n```")
+    return "\n\n".join(parts)
+
+
+def _describe_outcome(feedback: Feedback, parent: Program) -> str:
+    if feedback.outcome is not Outcome.SCORED or feedback.score is None:
+        return f"It was {feedback.outcome.words}: {feedback.error}".rstrip(": ")
+    text = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
+    if len(feedback.scores) < 2:
+        return text
+    scores, parent_scores = format_scores(feedback.scores), format_scores(parent.scores)
+    return f"{text} On the inputs, in order: {scores}; the best version: {parent_scores}."
+
+
+def format_scores(scores: Sequence[float]) -> str:
+    """Return scores to 6 significant digits; of many, the first."""
+    texts = [f"{score:.6g}" for score in scores[:_MAX_SCORES]]
+    if len(scores) > _MAX_SCORES:
+        texts.append("…")
+    return ", ".join(texts)
+
+
+def _cut(text: str, chars: int, *, keep_end: bool = False) -> str:
+    """Shorten a text to so many characters, and replace backticks that would end a fenced block."""
+    text = text.replace("```", "'''")
+    if len(text) <= chars:
+        return text
+    return f"…{text[len(text) - chars + 1 :]}" if keep_end else f"{text[: chars - 1]}…"

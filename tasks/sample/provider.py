@@ -16,8 +16,7 @@ from importlib import import_module
 from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.sampling_settings import Model, Sampling, require_address
-from tasks.sample.providers.base import Answer, Choice, Provider, rough_tokens
-from tasks.sample.usage import Price, Usage, check_usage
+from tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
 
 BUILTIN = "builtin/"
 _MILLION = 1_000_000
@@ -65,12 +64,7 @@ def load_providers(settings: Sampling) -> None:
 async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Response:
     """Send one request, without retries.
 
-    Args:
-        model: The model that receives the request; a fallback if it is not the prompt's own model.
-        prompt: The prompt to send.
-        settings: Temperature, limits, time-out.
-        samples: Number of choices to request.
-        seed: Seed, for models that accept one.
+    The model is a fallback if it is not the prompt's own.
 
     Raises:
         TransientProviderError: If a retry may help.

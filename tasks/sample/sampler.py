@@ -1,19 +1,84 @@
-"""Sample prompts: request their completions and parse them into candidates."""
+"""Sample prompts: request their completions, each of which is paid for once, and parse them into candidates."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, wait
 
-from schemas.completion_source import CompletionSource
+from schemas.completion_source import CompletionSource, Sample
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem
 from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
 from schemas.settings import Settings
 from schemas.skeleton import Skeleton
 from tasks.sample.codecs import codec_of
-from tasks.sample.completion_request import CompletionRequest, CompletionStore
+from tasks.sample.completion_sources import CompletionStore, key_of
+from tasks.sample.gateway import await_cancellation
+
+
+class CompletionRequest:
+    """A request for all completions of some prompts.
+
+    Completions that are stored already are not requested again, whether they come from a failed attempt, a killed
+    process or an earlier night.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], source: CompletionSource, store: CompletionStore) -> None:
+        self._wanted = samples_of(prompts)
+        self._store = store
+        self._is_cut = False
+        self._known = dict(store.known())
+        missing = [sample for sample in self._wanted if key_of(sample) not in self._known]
+        self._missing = len(missing)
+        self._future = source.submit(missing, store.record)
+
+    def completions(self) -> list[Completion]:
+        """Wait for the completions; return them ordered by prompt and sample.
+
+        Raises:
+            ProviderError: As for `Gateway.submit`. Completions that arrived are stored all the same.
+        """
+        new = {(c.prompt, c.sample): c for c in self._new()}
+        answers = [self._known.get(key_of(one)) or new.get((one.prompt.index, one.number)) for one in self._wanted]
+        return [answer for answer in answers if answer is not None]
+
+    def _new(self) -> list[Completion]:
+        try:
+            return self._future.result()
+        except CancelledError:
+            if not self._is_cut:
+                raise
+        await_cancellation()
+        self._known |= self._store.known()
+        return []
+
+    def cut(self) -> None:
+        """Cancel requests in flight, so that `completions` returns those that arrived before."""
+        self._is_cut = True
+        self.give_up()
+
+    def is_incomplete(self) -> bool:
+        """Return whether it ended with an error, or without some of the completions."""
+        if not self._future.done():
+            return False
+        if self._future.cancelled() or self._future.exception() is not None:
+            return True
+        return len(self._future.result()) < self._missing
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait until no request is in flight, so that all paid completions are stored."""
+        wait([self._future], timeout=timeout_s)
+
+    def give_up(self) -> None:
+        """Cancel requests in flight; waiting callers get an error."""
+        self._future.cancel()
+
+
+def samples_of(prompts: Sequence[Prompt]) -> list[Sample]:
+    return [Sample(prompt, number) for prompt in prompts for number in range(prompt.samples)]
+
 
 NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 """Verdict on a sample for which the tuner has no program: it would be its base again."""
@@ -33,11 +98,6 @@ class Sampler:
 
     A request goes on when the attempt that made it fails, and serves the next attempt, however that groups its
     prompts, unless it ended without some of its completions.
-
-    Args:
-        problem: The problem that programs are sampled for.
-        source: Returns the completion source of a generation.
-        store: Returns the completion store of a generation.
     """
 
     def __init__(

@@ -18,12 +18,5 @@ def sample(
     batch: int,  # noqa: ARG001  (for the name of the task run)
     prompts: Sequence[Prompt],
 ) -> list[Candidate]:
-    """Request the completions of some prompts and parse them into candidates.
-
-    Args:
-        sampler: Requests them.
-        generation: Number of the generation.
-        batch: Number of the task in the generation, from 1.
-        prompts: The prompts.
-    """
+    """Request the completions of some prompts and parse them into candidates."""
     return sampler.sample(generation, prompts)

@@ -7,10 +7,10 @@ from random import Random
 from schemas.algorithm import Plan, Turn
 from schemas.algorithm_settings import GreedySettings
 from schemas.program import Program
-from tasks.select.pool import NICHE, OnePoolAlgorithm, Pool, shown_with
+from tasks.select.pool import NICHE, Pool, PoolAlgorithm, shown_with
 
 
-class Greedy(OnePoolAlgorithm[GreedySettings]):
+class Greedy(PoolAlgorithm[GreedySettings]):
     """ε-greedy search in one niche."""
 
     def ask(self, turn: Turn) -> Plan:
@@ -19,7 +19,6 @@ class Greedy(OnePoolAlgorithm[GreedySettings]):
 
 
 create = Greedy
-"""Make the algorithm from its settings, the start program and the seed of the run."""
 
 
 def draw_greedily(pool: Pool, settings: GreedySettings, rng: Random) -> tuple[Program, ...]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
-from tasks.select.funsearch import Cluster, FunSearch, Island, softmax_weights
+from tasks.select.funsearch import Cluster, FunSearch
+from tasks.select.pool import Pool
 
 
 class Islands(FunSearch):
     """Islands whose parents are drawn without replacement, at a temperature in the unit of their scores."""
 
-    def _draw_clusters(self, island: Island, rng: random.Random) -> list[Cluster]:
-        clusters = list(island.clusters.values())
-        weights = softmax_weights([cluster.score for cluster in clusters], self._temperature(island))
-        return _draw_without_replacement(clusters, weights, min(self._settings.parents, len(clusters)), rng)
+    def _draw_clusters(self, island: Pool, rng: random.Random) -> list[Cluster]:
+        left, weights, drawn = list(island.by_signature.values()), self._weights(island), []
+        while left and len(drawn) < self._settings.parents:
+            place = rng.choices(range(len(left)), weights)[0]
+            drawn.append(left.pop(place))
+            del weights[place]
+        return drawn
 
-    def _temperature(self, island: Island) -> float:
+    def _temperature(self, island: Pool) -> float:
         """Return the paper's temperature times the spread of the island's scores.
 
         T0 is absolute in the paper, so a problem with scores like 512 is searched greedily and one with scores like
@@ -24,21 +27,9 @@ class Islands(FunSearch):
         to the next one below it.
         """
         temperature = super()._temperature(island)
-        ranked = sorted((cluster.score for cluster in island.clusters.values()), reverse=True)
+        ranked = [program.score for program in island.ranked]
         below = next((score for score in ranked[len(ranked) // 2 :] if score < ranked[0]), None)
         return temperature if below is None else temperature * (ranked[0] - below)
 
 
 create = Islands
-"""Make the algorithm from its settings, the start program and the seed of the run."""
-
-
-def _draw_without_replacement(
-    clusters: Sequence[Cluster], weights: Sequence[float], count: int, rng: random.Random
-) -> list[Cluster]:
-    left = list(range(len(clusters)))
-    drawn = []
-    for _ in range(count):
-        place = rng.choices(range(len(left)), [weights[index] for index in left])[0]
-        drawn.append(clusters[left.pop(place)])
-    return drawn

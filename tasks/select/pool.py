@@ -1,19 +1,24 @@
-"""A niche that keeps every program that is registered, and an algorithm's one niche of that kind."""
+"""What algorithms share: niches that keep every program, and how they learn from results, told or replayed."""
 
 from __future__ import annotations
 
+import math
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import ClassVar, Generic, TypeVar
 
-from schemas.algorithm import Change, Plan, PromptResult, Turn
+from schemas.algorithm import Change, Expand, Join, Plan, PromptResult, Turn
 from schemas.algorithm_settings import AlgorithmSettings
 from schemas.program import Program
-from tasks.select.results import changes_of, results_in
 
 Signature = tuple[float, ...]
 Settings = TypeVar("Settings", bound=AlgorithmSettings)
+
+_LARGEST = 700.0
+"""Exponents further from 0 than this are cut off: larger ones overflow, and lower ones are 0 in double precision."""
 
 NICHE = "0"
 """Name of the niche of an algorithm that has one."""
@@ -21,9 +26,6 @@ NICHE = "0"
 
 class Pool:
     """All programs of a niche.
-
-    Args:
-        first: Its first program.
 
     Attributes:
         best: The best program; the first of equals.
@@ -51,14 +53,14 @@ class Pool:
         return sorted(firsts, key=lambda program: program.score, reverse=True)
 
 
-class OnePoolAlgorithm(ABC, Generic[Settings]):
-    """A search algorithm with one niche, which keeps every program; what remains is what it plans.
+class PoolAlgorithm(ABC, Generic[Settings]):
+    """A search algorithm whose niches keep every program; what remains is what it plans.
 
     It learns from results in the same way whether it is told of them or they are replayed.
 
     Args:
         settings: Settings of the algorithm.
-        start: The specification's own program.
+        start: The specification's own program; the first of every niche.
         seed: Seed of the run.
     """
 
@@ -67,24 +69,24 @@ class OnePoolAlgorithm(ABC, Generic[Settings]):
     def __init__(self, settings: Settings, start: Program, seed: int) -> None:
         self._settings = settings
         self._seed = seed
-        self._pool = Pool(start)
+        self._pools = {name: Pool(start) for name in settings.founded_niches}
 
     @property
     def niches(self) -> Mapping[str, Pool]:
-        """The one niche."""
-        return {NICHE: self._pool}
+        """All niches by name."""
+        return self._pools
 
     @property
     def best(self) -> Program:
         """The best program; the first of equals."""
-        return self._pool.best
+        return max((pool.best for pool in self._pools.values()), key=lambda program: program.score)
 
     @abstractmethod
     def ask(self, turn: Turn) -> Plan:
         """Plan one prompt."""
 
     def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:  # noqa: ARG002
-        """Register the children of prompts. Nothing is ever reset."""
+        """Register the children of prompts."""
         for result in results:
             self._learn(result)
         return changes_of(results, expansions=self.records_expansions)
@@ -97,15 +99,16 @@ class OnePoolAlgorithm(ABC, Generic[Settings]):
     def _learn(self, result: PromptResult) -> None:
         """Register the children of one prompt."""
         for child in result.children:
-            self._pool.add(child)
+            self._pools[result.niche].add(child)
+
+    @property
+    def _pool(self) -> Pool:
+        """The only niche."""
+        return self._pools[NICHE]
 
     def _random(self, turn: Turn) -> Random:
-        return random_of(self._seed, turn)
-
-
-def random_of(seed: int, turn: Turn) -> Random:
-    """Return the source of everything that is random in one plan."""
-    return Random(f"{seed}/{turn.generation}/{turn.index}/ask")
+        """Return the source of everything that is random in one plan."""
+        return Random(f"{self._seed}/{turn.generation}/{turn.index}/ask")
 
 
 def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[Program, ...]:
@@ -113,8 +116,8 @@ def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[
 
     Args:
         base: The program that is to be improved.
-        others: What else may be shown, in order of preference. Each must have a signature of its own, and none may be
-            better than the base, since the base of a prompt is the best program that it shows.
+        others: What else may be shown, in order of preference. Only programs with a signature of their own are, and
+            none that is better than the base, since the base of a prompt is the best program that it shows.
         parents: Number of programs to show.
     """
     chosen: list[Program] = []
@@ -126,3 +129,49 @@ def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[
             chosen.append(program)
             signatures.add(program.scores)
     return (*sorted(chosen, key=lambda program: program.score), base)
+
+
+def changes_of(results: Sequence[PromptResult], *, expansions: bool) -> list[Change]:
+    """Return the changes that register the children of prompts.
+
+    With expansions, the base of each prompt is recorded, too.
+    """
+    changes: list[Change] = []
+    for result in results:
+        if expansions and result.samples:
+            changes.append(Expand(result.niche, result.base_id, result.samples))
+        changes += [Join(result.niche, child.id) for child in result.children]
+    return changes
+
+
+def results_in(changes: Sequence[Change], programs: Mapping[str, Program]) -> Iterator[PromptResult]:
+    """Yield the results that changes were made of.
+
+    Programs that joined without an expansion are each the child of a prompt without base and samples.
+    """
+    result: PromptResult | None = None
+    for change in changes:
+        if isinstance(change, Join) and result and result.niche == change.niche:
+            result = replace(result, children=(*result.children, programs[change.program_id]))
+            continue
+        if result:
+            yield result
+        result = None
+        if isinstance(change, Expand):
+            result = PromptResult(change.niche, change.program_id, change.samples)
+        elif isinstance(change, Join):
+            yield PromptResult(change.niche, "", 0, (programs[change.program_id],))
+    if result:
+        yield result
+
+
+def softmax_weights(scores: Sequence[float], temperature: float) -> list[float]:
+    """Return weights proportional to exp(score / temperature), the highest 1."""
+    best = max(scores)
+    temperature = min(max(temperature, sys.float_info.min), sys.float_info.max)
+    return [math.exp(max((score - best) / temperature, -_LARGEST)) for score in scores]
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + e^−x)."""
+    return 1 / (1 + math.exp(-min(max(x, -_LARGEST), _LARGEST)))

@@ -1,15 +1,16 @@
-"""Selection: give candidates their scores, and the algorithm its results."""
+"""Selection: give candidates their scores, and the algorithm its results; list the programs that a run has kept."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-from schemas.algorithm import PromptResult
+from schemas.algorithm import Algorithm, Niche, PromptResult
+from schemas.feedback import PromptRecord, sum_of_costs
 from schemas.ids import program_id
 from schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
-from schemas.program import Candidate, Judged, reduced
-from schemas.prompt_record import PromptRecord, sum_of_costs
+from schemas.program import Candidate, Judged, Program, reduced
 from schemas.settings import Reducer
 
 
@@ -61,11 +62,8 @@ def _without_duplicates(
 def with_failed_twins(judged: Sequence[Judged], seen: dict[str, Verdict]) -> list[Judged]:
     """Return candidates where those equal to one that the sandbox failed to confirm have its error, too.
 
-    So none of them counts as evaluated, whichever a later prompt repeats.
-
-    Args:
-        judged: Candidates of one prompt after their confirmation, in order.
-        seen: As for `judge`; verdicts of such programs are replaced.
+    So none of them counts as evaluated, whichever a later prompt repeats. `judged` are the candidates of one prompt
+    after their confirmation; `seen`, as for `judge`, is corrected, too.
     """
     failed = {one.candidate.code_hash: one.verdict for one in judged if one.verdict.outcome is Outcome.SANDBOX_ERROR}
     seen.update({key: verdict for key, verdict in failed.items() if key in seen})
@@ -120,3 +118,46 @@ def record_of(judged: Sequence[Judged]) -> PromptRecord | None:
         cost_usd=sum_of_costs([one.cost_usd for one in completions]),
         evaluations=sum(one.evaluations for one in completions),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """A program and the niches it lives in; the one it was born in, where it lives nowhere any more."""
+
+    program: Program
+    niches: tuple[str, ...]
+
+
+def surviving_programs(
+    algorithm: Algorithm,
+    start: Program,
+    best: Sequence[tuple[str, Program]],
+    code_hash: Callable[[str], str],
+    most: int | None = None,
+) -> list[Survivor]:
+    """Return distinct bodies, best first, without the start program.
+
+    Args:
+        algorithm: Its niches, as they are.
+        start: The start program.
+        best: The best programs of the run and the niches they were born in, alive or not; kept first.
+        code_hash: Agrees for bodies that are the same.
+        most: How many; the niches take turns, each with its best.
+    """
+    alive: dict[str, list[str]] = {}
+    for name, niche in algorithm.niches.items():
+        for program in _best_first(niche):
+            alive.setdefault(code_hash(program.body), []).append(name)
+    turns = zip_longest(*map(_best_first, algorithm.niches.values()))
+    in_turns = (program for turn in turns for program in turn if program)
+    found: dict[str, Survivor] = {}
+    for born, program in (*best, *(("", program) for program in in_turns)):
+        digest = code_hash(program.body)
+        if program.id != start.id and digest not in found:
+            found[digest] = Survivor(program, tuple(dict.fromkeys(alive.get(digest, [born]))))
+    survivors = list(found.values())[:most]
+    return sorted(survivors, key=lambda survivor: survivor.program.score, reverse=True)
+
+
+def _best_first(niche: Niche) -> Iterator[Program]:
+    return iter(sorted(niche.programs, key=lambda program: program.score, reverse=True))

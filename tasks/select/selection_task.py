@@ -13,11 +13,6 @@ from schemas.program import Program
 
 @task(name="select", task_run_name="select", cache_policy=NO_CACHE)
 def select(generation: GenerationRecord, write: Callable[[GenerationRecord], None]) -> Program:
-    """Write a generation to Parquet, by one atomic commit; return the run's best program after it.
-
-    Args:
-        generation: Its candidates with their verdicts, and what the algorithm made of them, told prompt by prompt.
-        write: Commits it.
-    """
+    """Write a generation to Parquet, by one atomic commit; return the run's best program after it."""
     write(generation)
     return generation.best

@@ -6,16 +6,201 @@ MCTS-AHD does (arXiv 2501.08603), if the settings say so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from schemas.algorithm import Plan, PromptResult, Turn
 from schemas.algorithm_settings import TreeSettings
 from schemas.program import Program
-from tasks.select.pool import NICHE, OnePoolAlgorithm, shown_with
-from tasks.select.tree_selection import PUCT, UCT, Losses, Rule, State
+from tasks.select.pool import NICHE, PoolAlgorithm, shown_with
+
+_LEAST_SCALE = 1e-6
+"""Lower limit on the range of scores."""
+
+_MAX_DEPTH = 10
+"""Depth at which UCT goes no further down."""
 
 
-class Tree(OnePoolAlgorithm[TreeSettings]):
+@dataclass(slots=True, eq=False)
+class State:
+    """A program in the tree.
+
+    Attributes:
+        program: The program; the shortest of those that score the same on every input.
+        parent: The state that its prompt expanded; none of the start program.
+        expansions: Prompts that expanded it or one of its descendants, whether anything came of them or not.
+        best_child: Best score of its direct children; `None` if no child has one.
+    """
+
+    program: Program
+    parent: State | None = None
+    expansions: int = 0
+    best_child: float | None = None
+
+    @property
+    def score(self) -> float:
+        return self.program.score
+
+    def lineage(self) -> Iterator[State]:
+        """Yield the state and its ancestors, up to the start program."""
+        state: State | None = self
+        while state is not None:
+            yield state
+            state = state.parent
+
+    def is_related(self, other: State) -> bool:
+        """Return whether one of the two is the other or an ancestor of it."""
+        return any(one is other for one in self.lineage()) or any(one is self for one in other.lineage())
+
+    def count_expansion(self, children: Sequence[Program]) -> None:
+        """Count a prompt that expanded it."""
+        for state in self.lineage():
+            state.expansions += 1
+        scores = [child.score for child in children]
+        if scores:
+            self.best_child = max(scores if self.best_child is None else [self.best_child, *scores])
+
+
+class Losses:
+    """Expansions that are in flight: they count as made, and nothing came of them yet."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._by_state: Counter[State] = Counter()
+
+    def add(self, state: State) -> None:
+        """Count the expansion of a state."""
+        self.total += 1
+        self._by_state.update(state.lineage())
+
+    def expansions(self, state: State) -> int:
+        """Return the expansions of a state and its descendants, made or in flight."""
+        return state.expansions + self._by_state[state]
+
+
+class Rule(ABC):
+    """A rule by which states are selected.
+
+    Args:
+        states: All states, the start program first.
+        exploration: Weight of states that were rarely expanded; by default that of the rule.
+    """
+
+    default_exploration: ClassVar[float]
+
+    def __init__(self, states: Sequence[State], exploration: float | None) -> None:
+        self._states = states
+        self._exploration = self.default_exploration if exploration is None else exploration
+
+    @abstractmethod
+    def select(self, losses: Losses) -> State:
+        """Return the state to be expanded."""
+
+    @abstractmethod
+    def ranked(self, losses: Losses) -> list[State]:
+        """Return the state to be expanded, then the others in the order in which a prompt may show them."""
+
+
+class PUCT(Rule):
+    """Compare all states by Q + c · scale · P · √(1 + T) / (1 + n).
+
+    Q is the best score of a state's direct children, or its own score where it has none; P falls linearly with its
+    rank by score; T are all expansions and n those of the state and its descendants; scale is the range of the scores
+    of all states but the start program.
+    """
+
+    default_exploration = 1.0
+
+    def __init__(self, states: Sequence[State], exploration: float | None) -> None:
+        super().__init__(states, exploration)
+        scores = [state.score for state in states[1:]] or [states[0].score]
+        scale = max(max(scores) - min(scores), _LEAST_SCALE)
+        by_score = sorted(states, key=lambda state: state.score, reverse=True)
+        count = len(states)
+        weight = self._exploration * scale / (count * (count + 1) / 2)
+        self._bonus = {state: weight * (count - rank) for rank, state in enumerate(by_score)}
+
+    def select(self, losses: Losses) -> State:
+        """Return the state with the highest value; of equals the one with the best score, then the oldest."""
+        return max(self._states, key=self._key(losses))
+
+    def ranked(self, losses: Losses) -> list[State]:
+        """Return the states by value."""
+        return sorted(self._states, key=self._key(losses), reverse=True)
+
+    def values(self, losses: Losses) -> list[float]:
+        """Return the value of each state."""
+        key = self._key(losses)
+        return [key(state)[0] for state in self._states]
+
+    def _key(self, losses: Losses) -> Callable[[State], tuple[float, float]]:
+        root = self._states[0]
+        total = math.sqrt(1 + losses.expansions(root))
+
+        def key(state: State) -> tuple[float, float]:
+            quality = state.score if state.best_child is None else state.best_child
+            return quality + self._bonus[state] * total / (1 + losses.expansions(state)), state.score
+
+        return key
+
+
+class UCT(Rule):
+    """Go down from the start program to the child with the highest (Q − q) / (Q' − q) + λ · √(ln(N + 1) / n).
+
+    Q is a state's own score, or the highest Q of its children where it has any; q and Q' are the lowest and the highest
+    Q of all states. n are the visits of the child and N those of its parent: 1, and 1 for each expansion at or below
+    it. A state without children is expanded, and so is one with fewer children than ⌊√N⌋, or at the greatest depth.
+    """
+
+    default_exploration = 0.1
+
+    def __init__(self, states: Sequence[State], exploration: float | None) -> None:
+        super().__init__(states, exploration)
+        self._children = _living_children(states)
+        self._quality = {state: state.score for state in states}
+        for state in reversed(states):  # children come after their parents
+            if children := self._children[state]:
+                self._quality[state] = max(self._quality[child] for child in children)
+        self._lowest, self._highest = min(self._quality.values()), max(self._quality.values())
+
+    def select(self, losses: Losses) -> State:
+        """Go down from the start program."""
+        state = self._states[0]
+        for _ in range(_MAX_DEPTH):
+            children, visits = self._children[state], 1 + losses.expansions(state)
+            if not children or math.isqrt(visits) > len(children):
+                break
+            state = max(children, key=lambda child: self.value(child, visits, losses))
+        return state
+
+    def ranked(self, losses: Losses) -> list[State]:
+        """Return the selected state, then the others by score."""
+        selected = self.select(losses)
+        others = sorted(self._states, key=lambda state: state.score, reverse=True)
+        return [selected, *(state for state in others if state is not selected)]
+
+    def value(self, child: State, visits: int, losses: Losses) -> float:
+        """Return the value of a child."""
+        spread = self._highest / 2 - self._lowest / 2  # halves, since a difference of the largest floats overflows
+        quality = (self._quality[child] / 2 - self._lowest / 2) / spread if spread else 0.0
+        own = 1 + losses.expansions(child)
+        return quality + self._exploration * math.sqrt(math.log(visits + 1) / own)
+
+
+def _living_children(states: Sequence[State]) -> dict[State, list[State]]:
+    """Return the children of each state; those of a dropped one belong to its nearest ancestor that is left."""
+    children: dict[State, list[State]] = {state: [] for state in states}
+    for state in states[1:]:
+        parent = next(one for one in state.lineage() if one is not state and one in children)
+        children[parent].append(state)
+    return children
+
+
+class Tree(PoolAlgorithm[TreeSettings]):
     """A tree of states, which are the start program and the best children of each prompt.
 
     Every program that is registered has its place in the tree, but only states are shown. Programs that score the same
@@ -90,7 +275,6 @@ class Tree(OnePoolAlgorithm[TreeSettings]):
 
 
 create = Tree
-"""Make the algorithm from its settings, the start program and the seed of the run."""
 
 
 def _best(states: Sequence[State], count: int) -> list[State]:

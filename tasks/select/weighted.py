@@ -5,7 +5,6 @@ arXiv 2509.19349, section 3.1; the unit of the distance to the median is that of
 
 from __future__ import annotations
 
-import math
 from bisect import insort
 from collections import Counter
 from collections.abc import Sequence
@@ -14,16 +13,13 @@ from statistics import median
 from schemas.algorithm import Plan, PromptResult, Turn
 from schemas.algorithm_settings import WeightedSettings
 from schemas.program import Program
-from tasks.select.pool import NICHE, OnePoolAlgorithm, shown_with
+from tasks.select.pool import NICHE, PoolAlgorithm, shown_with, sigmoid
 
 _LEAST_UNIT = 1e-6
 """Lower limit on the median absolute deviation of the scores."""
 
-_LARGEST = 700.0
-"""Exponents further from 0 than this are cut off, since larger ones overflow."""
 
-
-class Weighted(OnePoolAlgorithm[WeightedSettings]):
+class Weighted(PoolAlgorithm[WeightedSettings]):
     """Weighted choice from an archive of the best programs."""
 
     records_expansions = True
@@ -53,7 +49,6 @@ class Weighted(OnePoolAlgorithm[WeightedSettings]):
 
 
 create = Weighted
-"""Make the algorithm from its settings, the start program and the seed of the run."""
 
 
 def weights(scores: Sequence[float], children: Sequence[int], sharpness: float) -> list[float]:
@@ -69,10 +64,6 @@ def weights(scores: Sequence[float], children: Sequence[int], sharpness: float) 
     centre = median(scaled)
     unit = max(median(abs(score - centre) for score in scaled), _LEAST_UNIT / scale)
     return [
-        _sigmoid(sharpness * ((score - centre) / unit)) / (1 + count)
+        sigmoid(sharpness * ((score - centre) / unit)) / (1 + count)
         for score, count in zip(scaled, children, strict=True)
     ]
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-min(max(x, -_LARGEST), _LARGEST)))

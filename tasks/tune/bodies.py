@@ -17,12 +17,7 @@ from tasks.tune.literals import Literal, Span, find_literals, replace_literals
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A Python text of a program.
-
-    Attributes:
-        text: The text: a body, or a whole file.
-        spans: Pieces of it that evolve.
-    """
+    """A Python text of a program."""
 
     text: str
     spans: tuple[Span, ...]
@@ -74,14 +69,7 @@ class NumberedBody:
 
 
 def completion_text(skeleton: Skeleton, base: str, body: str, idea: str) -> str:
-    """Return the answer of a model that has a body, below a line that says what it changes.
-
-    Args:
-        skeleton: The fixed part of every program.
-        base: Body that the answer starts from.
-        body: The body.
-        idea: What it changes, on one line.
-    """
+    """Return the answer of a model that has a body, below a line that says what it changes."""
     sections = [("", skeleton.bare_text(body))]
     if isinstance(skeleton, MarkedFile):
         sections = [("", _with_marks(skeleton, body))]

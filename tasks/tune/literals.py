@@ -71,11 +71,6 @@ def find_literals(text: str, spans: Collection[Span], sizes: Collection[float] =
     All floats count, and all whole numbers but those in indices, shapes, ranges and seeds, steps of 1, numbers of the
     inputs, and masks. Exponents 2 and 0.5 and comparisons with 0 and 1 stay. A constant with a name in capitals counts
     even if an input has the same number.
-
-    Args:
-        text: Python text; none is found in text that is not.
-        spans: Pieces of the text that may change.
-        sizes: Numbers of the problem's inputs.
     """
     if "\r" in text or "\f" in text:
         return []  # the parser counts lines at places of its own

@@ -1,6 +1,7 @@
-"""Optimisers of a score over a few coordinates: golden section for one, CMA-ES for more.
+"""Optimisers of a score over a few numbers: golden section for one, CMA-ES for more.
 
-They are asked for by the number of evaluations that they may take, and evaluate as many points at a time as they can.
+A number is a coordinate, in which a step means the same for small and large ones. Optimisers are asked for by the
+number of evaluations that they may take, and evaluate as many points at a time as they can.
 """
 
 from __future__ import annotations
@@ -10,6 +11,69 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from tasks.tune.literals import Literal
+
+RADIUS = 1.0
+"""Largest distance of a coordinate from its start, in both directions: a factor of 10, of the number or of its odds."""
+
+_DIGITS = 12
+"""Significant digits of the values that are tried."""
+
+_MAX_EXPONENT = 300
+"""Largest power of 10 of a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """The coordinate of one number: its decimal logarithm; of a probability, that of its odds.
+
+    Attributes:
+        origin: Value of the number in the program.
+        is_probability: Whether it stays between 0 and 1.
+    """
+
+    origin: int | float
+    is_probability: bool = False
+
+    @property
+    def start(self) -> float:
+        """Coordinate of the number in the program."""
+        return math.log10(self.origin / (1 - self.origin) if self.is_probability else self.origin)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest coordinate."""
+        return self.start - RADIUS, self.start + RADIUS
+
+    def value(self, coordinate: float) -> int | float:
+        """Return the value at a coordinate: above 0, and whole if the number is."""
+        low, high = self.bounds
+        power = 10 ** max(-_MAX_EXPONENT, min(_MAX_EXPONENT, min(high, max(low, coordinate))))
+        value = power / (1 + power) if self.is_probability else power
+        return max(1, round(value)) if isinstance(self.origin, int) else float(f"{value:.{_DIGITS}g}")
+
+    def beside(self, coordinate: float) -> list[float]:
+        """Return the coordinates of the whole numbers beside the one at a coordinate; none for floats."""
+        if not isinstance(self.origin, int):
+            return []
+        value = self.value(coordinate)
+        beside = [math.log10(one) for one in (value - 1, value + 1) if one >= 1]
+        return [one for one in beside if self.bounds[0] <= one <= self.bounds[1]]
+
+    @property
+    def trials(self) -> tuple[int | float, int | float]:
+        """Values by which the number's effect is tried: a tenth more, of a whole number at least 1 more; then half."""
+        more, half = (self.value(self.start + math.log10(factor)) for factor in (1.1, 0.5))
+        if isinstance(self.origin, int):
+            return max(more, self.origin + 1), half
+        return more, half
+
+
+def coordinate_of(literal: Literal) -> Coordinate:
+    """Return the coordinate of a number of a text."""
+    return Coordinate(literal.value, literal.is_probability)
+
 
 Point = tuple[float, ...]
 Rate = Callable[[Sequence[Point]], Sequence[float | None]]
@@ -53,12 +117,7 @@ def evaluations_for(coordinates: int) -> int:
 def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *, evaluations: int, seed: int) -> Found:
     """Return the best point found.
 
-    Args:
-        rate: Rates points.
-        start: The point to start from.
-        bounds: Lowest and highest value of each coordinate.
-        evaluations: Largest number of points that are rated.
-        seed: Seed of everything random.
+    At most so many points are rated.
     """
     if len(bounds) == 1:
         return _search_interval(rate, start, bounds[0], evaluations)
@@ -68,11 +127,7 @@ def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *,
 def climb(rate: Rate, start: Found, neighbours: Callable[[Point], Sequence[Point]], *, evaluations: int) -> Found:
     """Move to the best neighbour, as long as it is better; return the last point.
 
-    Args:
-        rate: Rates points.
-        start: The point to start from.
-        neighbours: Returns the neighbours of a point.
-        evaluations: Largest number of points that are rated.
+    At most so many points are rated.
     """
     found = start
     while points := neighbours(found.point)[: max(0, evaluations)]:

@@ -67,27 +67,21 @@ class TunedProblem:
     sizes: frozenset[float] = frozenset()
 
 
+@dataclass(frozen=True)
 class TunerSource:
     """A `CompletionSource` that asks no model.
 
-    Args:
+    Attributes:
         problem: The problem.
         sandbox: Evaluates variants.
         settings: Limits of one tuning.
         may_ask: Returns false once the night ends; tunings in progress are then left without an answer.
     """
 
-    def __init__(
-        self,
-        problem: TunedProblem,
-        sandbox: TrialSandbox,
-        settings: Tuner,
-        may_ask: Callable[[], bool] = lambda: True,
-    ) -> None:
-        self._problem = problem
-        self._sandbox = sandbox
-        self._settings = settings
-        self._may_ask = may_ask
+    problem: TunedProblem
+    sandbox: TrialSandbox
+    settings: Tuner
+    may_ask: Callable[[], bool] = lambda: True
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
         """Begin to tune the bases of the samples, one after the other; see `CompletionSource.submit`."""
@@ -110,7 +104,7 @@ class TunerSource:
         with suppress(InvalidStateError):
             try:
                 for sample in wanted:
-                    if answer.cancelled() or not self._may_ask():
+                    if answer.cancelled() or not self.may_ask():
                         break
                     completion = self._answer(sample, answer)
                     if answer.cancelled():
@@ -126,8 +120,8 @@ class TunerSource:
 
     def _answer(self, sample: Sample, answer: Future[list[Completion]]) -> Completion:
         asked_at, begin = datetime.now(UTC), time.monotonic()
-        run = _Run(self._sandbox, self._problem.reducer, self._settings.max_s, self._may_ask, answer)
-        trials = Trials(run.evaluations(), self._settings.evaluations, run.is_late)
+        run = _Run(self.sandbox, self.problem.reducer, self.settings.max_s, self.may_ask, answer)
+        trials = Trials(run.evaluations(), self.settings.evaluations, run.is_late)
         text = self._text(sample, trials)
         return Completion(
             prompt=sample.prompt.index,
@@ -146,7 +140,7 @@ class TunerSource:
 
     def _text(self, sample: Sample, trials: Trials) -> str:
         """Return the answer with better numbers; empty if there are none, or no answer could hold them."""
-        problem, base = self._problem, sample.prompt.base or self._problem.skeleton.start_body
+        problem, base = self.problem, sample.prompt.base or self.problem.skeleton.start_body
         unchanged = completion_text(problem.skeleton, base, base, "nothing")
         if problem.parse(unchanged, base) != base:
             return ""

@@ -67,10 +67,6 @@ class Trials:
 
         All are evaluated on the first input. Those that are in the worse half there, and behind the best program too,
         are not evaluated on the others; they rank behind all that are.
-
-        Args:
-            bodies: The bodies.
-            best: Score of the best program so far.
         """
         new, first = self._new(bodies), self.evaluations.first
         if first is None or len(new) < _RACED_FROM:

@@ -6,16 +6,14 @@ Everything is evaluated by the functions that are given, so this module does no 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from tasks.tune.bodies import NumberedBody
-from tasks.tune.coordinates import Coordinate, coordinate_of
 from tasks.tune.literals import number_text
-from tasks.tune.optimizer import Found, Point, climb, evaluations_for, maximise
+from tasks.tune.optimizer import Coordinate, Found, Point, climb, coordinate_of, evaluations_for, maximise
 from tasks.tune.trials import NotJudged, OutOfTime, Trials
-from tasks.tune.writing import fewest_digits
 
 _MAX_TRIED = 40
 """Most numbers whose effect is tried."""
@@ -45,11 +43,7 @@ class Tuned:
 def tune(body: NumberedBody, trials: Trials, *, seed: int, noise: float = 0.0) -> Tuned | None:
     """Return a program with better numbers; `None` if none is found.
 
-    Args:
-        body: The program's body.
-        trials: Its evaluations.
-        seed: Seed of everything random.
-        noise: Largest difference between two scores that means nothing.
+    A gain within the noise means nothing.
     """
     tuning = _Tuning(body, trials, noise)
     with contextlib.suppress(OutOfTime):
@@ -124,11 +118,6 @@ def sensitive_numbers(body: NumberedBody, trials: Trials, start: float) -> list[
 
     Each is tried with a tenth more. Those without an effect are tried once more with half: a number that is compared
     with others may have room around it.
-
-    Args:
-        body: The program's body.
-        trials: Its evaluations.
-        start: Its score.
     """
     effects = dict.fromkeys(range(min(len(body.literals), _MAX_TRIED)), 0.0)
     for attempt in range(2):
@@ -161,3 +150,36 @@ def _holds(before: str, after: str, trials: Trials, noise: float) -> bool:
         return True
     old, new = scores
     return new is not None and (old is None or new >= old - noise)
+
+
+_DIGITS = (1, 2, 3, 4, 6, 8)
+"""Numbers of significant digits that are tried."""
+
+_LOSS = 1e-3
+"""Largest share of the gain that fewer digits may cost; on a smooth function every digit costs something."""
+
+
+def fewest_digits(
+    body: NumberedBody, trials: Trials, values: Mapping[int, int | float], *, score: float, start: float
+) -> dict[int, str]:
+    """Return the texts of numbers: all with the fewest digits that keep the score, and those untouched that may stay.
+
+    `score` is that with the values, `start` that of the body as it was.
+    """
+    bar = score - _LOSS * (score - start)
+    texts = _rounded(body, trials, values, bar)
+    undone = {
+        number: {**texts, number: body.written(number)} for number in texts if texts[number] != body.written(number)
+    }
+    scores = trials.score([body.with_numbers(without) for without in undone.values()])
+    idle = [number for number, one in zip(undone, scores, strict=True) if one is not None and one >= bar]
+    fewer = {**texts, **{number: body.written(number) for number in idle}}
+    (together,) = trials.score([body.with_numbers(fewer)])
+    return fewer if together is not None and together >= bar else texts
+
+
+def _rounded(body: NumberedBody, trials: Trials, values: Mapping[int, int | float], bar: float) -> dict[int, str]:
+    tried = [{number: number_text(value, digits) for number, value in values.items()} for digits in _DIGITS]
+    scores = trials.score([body.with_numbers(texts) for texts in tried])
+    kept = [texts for texts, one in zip(tried, scores, strict=True) if one is not None and one >= bar]
+    return kept[0] if kept else {number: number_text(value) for number, value in values.items()}

@@ -28,21 +28,20 @@ from flows.night.stop_conditions import samples_in_flight
 from flows.night.tuning import tuned_problem
 from schemas.algorithm import PromptResult
 from schemas.completion_source import Sample
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.generation import RunRecord
 from schemas.operators import Operator
 from schemas.outcome import Outcome, Verdict
 from schemas.problem import Problem, Split
 from schemas.program import Program, Prompt, idea_in, reduced
-from schemas.prompt_record import PromptRecord
 from tasks.evaluate.runner.program import Program as LoadedProgram
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.sample.builtin import mutate
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 from tasks.tune.source import Inputs, TunerSource
 
 MODEL = "builtin/mutate"

@@ -12,10 +12,11 @@ from schemas.algorithm import Algorithm, Join, Plan, PromptResult, Turn
 from schemas.algorithm_settings import algorithm_kinds
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.registry import create_algorithm
+from tasks.select import create_algorithm
 
 CASES: list[dict[str, Any]] = [
     *({"name": kind.algorithm_name()} for kind in algorithm_kinds()),
+    *({"name": name, "islands": 3, "parents": 4, "cluster_period": 5} for name in ("islands", "funsearch")),
     {"name": "halving", "searches": 4, "budget": 60},
     {"name": "weighted", "archive": 3},
     {"name": "tree", "states": 4},

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from schemas.completion_source import CompletionSource, Sample
+from schemas.completion_source import CompletionSource, PendingBatch, Sample
 from schemas.errors import TerminalProviderError, TransientProviderError
 from schemas.outcome import Outcome, Verdict
-from schemas.pending_batch import PendingBatch
 from schemas.program import TUNER, Completion, Prompt
 from schemas.sampling_settings import Sampling
 from schemas.settings import Tuner
@@ -23,12 +22,10 @@ from tasks.program.specification import read_specification
 from tasks.sample import batch_job, endpoint
 from tasks.sample.batch_job import BatchJob
 from tasks.sample.budget import Budget, BudgetLimits
-from tasks.sample.completion_request import Key
+from tasks.sample.codecs.functions import parse
+from tasks.sample.completion_sources import Key, RecordedCompletions, RoutedCompletions
 from tasks.sample.gateway import Gateway, await_cancellation
-from tasks.sample.parse_functions import parse_functions
-from tasks.sample.providers.base import rough_tokens
-from tasks.sample.recorded_completions import RecordedCompletions
-from tasks.sample.routed_completions import RoutedCompletions
+from tasks.sample.providers import rough_tokens
 from tasks.tune.source import Inputs, TunedProblem, TunerSource
 from tests.provider import Answer, Provider
 
@@ -47,18 +44,13 @@ class Store:
         self.completions: list[Completion] = []
         self._budget = budget
 
-    def known(self, generation: int = 1) -> dict[Key, Completion]:
+    def known(self) -> dict[Key, Completion]:
         return {(one.prompt, one.sample, one.prompt_hash): one for one in self.completions}
 
     def record(self, completions: Sequence[Completion]) -> None:
         if self._budget:
             self._budget.record(completions)
         self.completions += completions
-
-
-class StoreOfGenerations(Store):
-    def record(self, generation: int, completions: Sequence[Completion]) -> None:  # type: ignore[override]
-        super().record(completions)
 
 
 class PendingBatches(dict[str, PendingBatch]):
@@ -192,11 +184,11 @@ def make_batch(provider: Provider) -> Iterator[Make]:
             provider.batches.end = lambda _: "failed"
         model = {"name": "openai/test", "api_base": provider.api_base}
         sampling = Sampling.model_validate({"models": [model], "attempts": 1, "max_tokens": 80})
-        store = StoreOfGenerations(budget)
+        store = Store(budget)
         has_begun = threading.Event()
         provider.batches.seconds = LONG_S if held else 0.0
         provider.batches.created = has_begun.set
-        job = BatchJob(sampling, {1: wanted}, store, PendingBatches(), budget, lambda: True, lambda _: None)
+        job = BatchJob(sampling, {1: wanted}, lambda _: store, PendingBatches(), budget, lambda: True, lambda _: None)
         jobs.append(job)
         return Subject(job.source(1), store, wanted, lambda: sum(map(len, provider.batches.sent)), has_begun=has_begun)
 
@@ -229,7 +221,7 @@ def of_tuner(
     def may_ask() -> bool:
         return answers is None or len(store.completions) < answers
 
-    problem = TunedProblem(SKELETON, lambda text, base: parse_functions(text, SKELETON, 1, base).body)
+    problem = TunedProblem(SKELETON, lambda text, base: parse(text, SKELETON, 1, base).body)
     return TunerSource(problem, HeldTrials(held, has_begun), Tuner(), may_ask)
 
 

@@ -17,8 +17,9 @@ from flows.start.trust import accept, proposals_of
 from schemas.errors import UntrustedSettings, UsageError
 from schemas.problem import Problem
 from schemas.settings import Sandbox
+from tasks.problems.loading import load
+from tasks.problems.loading.formats import NamedProblem, directory
 from tasks.problems.loading.load import find_format, formats, load_problem
-from tasks.problems.loading.problem_format import NamedProblem
 from tasks.problems.loading.stored_problem import changed_since, settings_not_in_files, with_overrides
 from tasks.program.make_problem import restore_problem
 
@@ -83,7 +84,7 @@ EXAMPLES = {
     example.format: example
     for example in (
         Example(
-            format="specification",
+            format="specification_file",
             named="guess_it.py",
             files={"guess_it.py": BLOCK.format("") + GUESS, "inputs.json": "[3]", "data.csv": "1,2\n"},
             read=("overnight.toml",),
@@ -104,7 +105,7 @@ EXAMPLES = {
             unused=("overnight.toml", f"{UNUSED} = 1\n{COMMAND}"),
         ),
         Example(
-            format="OpenEvolve",
+            format="openevolve",
             files={
                 "initial_program.py": "x = 1\n",
                 "evaluator.py": "def evaluate(path):\n    return {'combined_score': 1.0}\n",
@@ -117,7 +118,7 @@ EXAMPLES = {
             proposing=(("config.yaml", f"llm: {{primary_model: theirs, api_base: '{ADDRESS}'}}\n"),),
         ),
         Example(
-            format="ShinkaEvolve",
+            format="shinka",
             files={
                 "initial.py": "x = 1\n",
                 "evaluate.py": "def main(program_path, results_dir): ...\n",
@@ -236,14 +237,15 @@ class ProblemFormatContract:
 
     def test_it_recognises_its_own_problems_and_no_other_format_does(self, example: Example, folder: Path):
         named = NamedProblem(example.write(folder))
-        assert [form.name for form in formats() if form.recognises(named)] == [example.format]
+        found = [module for module, form in zip(load.MODULES, formats(), strict=True) if form.recognises(named)]
+        assert [module.rpartition(".")[2] for module in found] == [example.format]
 
     def test_a_directory_that_names_its_own_command_is_not_taken_for_a_task(self, example: Example, folder: Path):
         path = example.write(folder)
         if path.is_dir():
             (path / "main.py").write_text("x = 1\n")
             (path / "overnight.toml").write_text(COMMAND.replace('files = ["data.csv"]', ""))
-            assert find_format(NamedProblem(path)).name == "directory"
+            assert find_format(NamedProblem(path)) is directory.FORMAT
             assert load_problem(path).settings.command.program == "main.py"
 
     def test_the_problem_has_a_name_a_start_program_and_at_least_one_input(self, example: Example, folder: Path):
@@ -393,7 +395,7 @@ class TestEveryFormat(ProblemFormatContract):
 
 
 def test_there_is_an_example_of_every_format():
-    assert {form.name for form in formats()} == set(EXAMPLES)
+    assert [f"tasks.problems.loading.formats.{name}" for name in sorted(EXAMPLES)] == load.MODULES
 
 
 def test_a_directory_of_no_format_is_refused_and_a_misspelt_command_is_named(tmp_path: Path):

@@ -20,9 +20,7 @@ from tasks.problems.loading.load import load_problem
 from tasks.program.evolving_files import EvolvingFiles
 from tasks.program.make_problem import restore_problem
 from tasks.sample.builtin import mutate
-from tasks.sample.codecs import codec_of
-from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.prompts import render
+from tasks.sample.codecs import PromptContent, codec_of
 
 SPECIFICATIONS = Path(__file__).parents[1] / "specifications"
 CHAT = Model(name="m")
@@ -146,7 +144,7 @@ def test_a_prompt_shows_the_best_body_and_the_statement(kind: Kind):
     skeleton = kind.skeleton
     bodies = (skeleton.start_body,) * 2
     shown = PromptContent(bodies, statement="Climb, then rest.", feedback="The last try fell.")
-    prompt = render(skeleton, shown, CHAT)
+    prompt = codec_of(skeleton.kind).render(skeleton, shown, CHAT)
     assert "Climb, then rest." in prompt
     assert "The last try fell." in prompt
     for text in skeleton.bare_text(skeleton.start_body).splitlines():
@@ -159,7 +157,7 @@ def test_a_prompt_after_a_system_message_has_the_score_of_the_best_and_asks_for_
     shown = PromptContent(
         (kind.skeleton.start_body,) * 2, ("scores 1.5", "scores 2.5"), "Climb.", has_system_message=True
     )
-    prompt = render(kind.skeleton, shown, CHAT)
+    prompt = codec_of(kind.skeleton.kind).render(kind.skeleton, shown, CHAT)
     assert "scores 2.5" in prompt
     assert "`# idea: `" in prompt
     assert "Climb." not in prompt, "the system message says it"
@@ -169,7 +167,7 @@ def test_a_prompt_after_a_system_message_has_the_score_of_the_best_and_asks_for_
 @pytest.mark.parametrize("shown", [{}, {"notes": ("scores 1.5", "scores 2.5"), "has_system_message": True}])
 def test_the_built_in_model_answers_the_prompt_with_new_programs(kind: Kind, shown: dict[str, Any]):
     skeleton = kind.skeleton
-    prompt = render(skeleton, PromptContent((skeleton.start_body,) * 2, **shown), CHAT)
+    prompt = codec_of(skeleton.kind).render(skeleton, PromptContent((skeleton.start_body,) * 2, **shown), CHAT)
     parsed = [codec_of(skeleton.kind).parse(mutate(prompt, seed), skeleton, 2, "") for seed in range(12)]
     assert all(each.verdict is None for each in parsed)
     assert len({each.code_hash for each in parsed} - {skeleton.code_hash(skeleton.start_body)}) >= 6

@@ -14,17 +14,14 @@ from typing import Any
 
 from schemas.errors import SpecificationError
 from schemas.problem import Problem
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.problems.loading.problem_format import NamedProblem
 from tasks.program import problem_folder
 from tasks.program.bounded_parsing import parse_json
 
 
-class JsonTask:
-    """`ProblemFormat` of JSON files that name a command."""
-
-    name = "JSON task"
-    added_files = ()
+class JsonTask(ProblemFormat):
+    """Format of JSON files that name a command."""
 
     def recognises(self, named: NamedProblem) -> bool:
         return named.path.suffix == ".json" and named.path.is_file()

@@ -10,8 +10,7 @@ import httpx
 from schemas.errors import PromptRefused, TerminalProviderError, TransientProviderError, UsageError
 from schemas.program import Prompt
 from schemas.settings import Model, Sampling
-from tasks.sample.providers.base import Answer, Choice, rough_tokens, to_valid_text
-from tasks.sample.usage import Price, ReportedUsage
+from tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
 
 
 class LlamaCppProvider:

@@ -27,7 +27,7 @@ class TestTheExampleOfAProblemFormat(ProblemFormatContract):
     @pytest.fixture
     def example(self) -> Example:
         return Example(
-            format="JSON task",
+            format="json_task",
             named="climb.json",
             files={"climb.json": json.dumps(TASK), "main.py": "x = 1\n", "score.py": "print(1)\n"},
             read=("overnight.toml",),

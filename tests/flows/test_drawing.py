@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.report import drawings
-from flows.report.build import build_report
-from flows.report.files import draw_report, write_report
+from flows.report.build import build_report, draw_report, write_report
 from flows.report.live_report import LiveReport
 from flows.state_folder import state_folder
 from tasks.history import record

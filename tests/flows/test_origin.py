@@ -18,8 +18,8 @@ from flows.start.origin import origin_of, problem_label, problem_path
 from schemas.generation import RunRecord
 from tasks.history import record
 from tasks.history.archive import pack, unpack
-from tasks.history.encode_rows import without_machine_paths
 from tasks.history.local_backend import LocalBackend
+from tasks.history.rows import without_machine_paths
 from tasks.problems import find
 from tasks.problems.loading.load import load_problem
 from tasks.problems.loading.stored_problem import changed_since

@@ -215,11 +215,8 @@ def portrait(population: Population) -> list[tuple[list[tuple[tuple[float, ...],
     """Return the whole state of a population in comparable form."""
     return [
         (
-            [
-                (signature, [program.id for program in cluster.programs])
-                for signature, cluster in island.clusters.items()
-            ],
-            island.registered,
+            [(signature, [program.id for program in programs]) for signature, programs in island.by_signature.items()],
+            len(island.programs),
             island.best.id,
         )
         for island in population.islands

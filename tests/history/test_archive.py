@@ -216,7 +216,7 @@ def test_a_killed_import_leaves_the_whole_run_or_nothing(files: RunFiles, archiv
     script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; "
     script += "from tasks.history.local_backend import LocalBackend; print(flush=True)\n"
     script += "unpack(Path(sys.argv[1]), LocalBackend(Path(sys.argv[2])))"
-    for _ in range(6):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", script, archive, history], cwd=ROOT, stdout=subprocess.PIPE, env=os.environ
         )
@@ -253,8 +253,8 @@ def replace_table(archive: Path, name: str, table: pa.Table) -> None:
 
 
 def test_a_small_table_that_becomes_large_is_refused(archive: Path, tmp_path: Path):
-    replace_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.array(["x"]).take(pa.array([0] * 10**6))}))
-    with pytest.raises(HistoryError, match="declares 1000000 rows"):
+    replace_table(archive, "nights/0001.parquet", pa.table({"run_id": pa.nulls(40_000_000, pa.int32())}))
+    with pytest.raises(HistoryError, match=r"0001.parquet has \d+ bytes and would take 305 MiB"):
         unpack(archive, LocalBackend(tmp_path / "there"))
     assert list((tmp_path / "there").iterdir()) == []
 

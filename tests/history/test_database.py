@@ -15,19 +15,16 @@ import pytest
 
 from schemas import tables
 from schemas.algorithm import Expand, Join
-from schemas.cookbook import questions
 from schemas.errors import QueryError
 from schemas.generation import NightRecord
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
-from schemas.views import MACROS, VIEWS
+from schemas.views import MACROS, VIEWS, cookbook_questions
 from tasks.history import database as database_module
 from tasks.history import record
-from tasks.history.atomic_files import write_file
 from tasks.history.compact import compact
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
-from tests.history import writer
 from tests.history.made import NOW, a_generation, a_judged, create, grow, grow_with_a_retry, rebuilt
 from tests.select.population import Population
 
@@ -44,8 +41,6 @@ CALLS = {
     "failures": "'{run}'",
     "ideas": "'{run}'",
 }
-
-FOLLOWING = ("sample", "night", "best_parent_score", "is_record", "place")
 
 
 # Views and macros
@@ -88,17 +83,11 @@ def test_every_macro_is_commented(database: Database, macro: str):
     assert all(MACROS[macro].description in row["comment"] for row in rows)
 
 
-@pytest.mark.parametrize("question", questions())
+@pytest.mark.parametrize("question", cookbook_questions())
 def test_every_question_of_the_cookbook_is_answered(database: Database, no_history: Database, question: str):
     assert question.endswith("?")
-    assert database.query(questions()[question]).num_columns > 0
-    assert no_history.query(questions()[question]).num_columns > 0
-
-
-@pytest.mark.parametrize(("view", "more"), [("nights", ["seen_at"]), ("generations", [])])
-def test_views_of_one_table_have_its_columns(database: Database, view: str, more: list[str]):
-    described = [row["column_name"] for row in database.rows(f"DESCRIBE {view}")]
-    assert described == [*tables.ALL[view].names, *more]
+    assert database.query(cookbook_questions()[question]).num_columns > 0
+    assert no_history.query(cookbook_questions()[question]).num_columns > 0
 
 
 def test_a_killed_night_lasts_until_its_own_last_commit(tmp_path: Path):
@@ -110,11 +99,6 @@ def test_a_killed_night_lasts_until_its_own_last_commit(tmp_path: Path):
     rows = Database(tmp_path).rows("SELECT ended_at, epoch(seen_at - started_at) AS lasted FROM nights ORDER BY night")
     assert [row["ended_at"] for row in rows] == [None, None]
     assert [row["lasted"] for row in rows] == [180.0, 0.0]
-
-
-def test_programs_has_the_columns_of_its_table_and_then_those_that_follow_from_it(database: Database):
-    described = [row["column_name"] for row in database.rows("DESCRIBE programs")]
-    assert described == [*tables.ALL["programs"].names, *FOLLOWING]
 
 
 def test_samples_records_and_parents_match_the_record(grown: RunFiles, database: Database):
@@ -146,16 +130,6 @@ def test_failures_are_counted_by_kind(database: Database):
     assert {row["kind"] for row in found} == {f"it is {row['outcome']}" for row in found}
 
 
-def test_progress_without_a_run_has_that_of_each(tmp_path: Path):
-    for run_id in ("a", "b"):
-        grow(create(tmp_path, run_id), 2)
-    database = Database(tmp_path)
-    for run_id in ("a", "b"):
-        columns = "generation, samples, cost_usd, generation_best, best_score, ended_at"
-        alone = database.rows("FROM progress(?)", [run_id])
-        assert database.rows(f"SELECT {columns} FROM progress() WHERE run_id = ?", [run_id]) == alone
-
-
 def test_ideas_are_listed_with_what_they_brought(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
@@ -174,11 +148,6 @@ def test_ideas_are_listed_with_what_they_brought(tmp_path: Path):
     record.commit(files, a_generation(1, judged, judged[2].program()))
     found = Database(tmp_path).rows("SELECT idea, times, scored, records, best_score, best_gain FROM ideas('last')")
     assert [tuple(row.values()) for row in found] == [("wait", 2, 2, 2, 3.0, 12.0), ("hurry", 1, 0, 0, None, None)]
-
-
-@pytest.mark.parametrize("schema", tables.ALL.values(), ids=tables.ALL)
-def test_every_column_has_a_description(schema: pa.Schema):
-    assert all(comment for _, _, comment in tables.describe(schema))
 
 
 def test_programs_and_scores_match_the_record(grown: RunFiles, database: Database):
@@ -223,9 +192,7 @@ def test_programs_alive_after_a_generation_match_the_population(populations: tup
     database, after = populations
     for generation, population in enumerate(after, start=1):
         expected = {
-            str(number): sorted(
-                sorted(program.id for program in cluster.programs) for cluster in island.clusters.values()
-            )
+            str(number): sorted(sorted(program.id for program in programs) for programs in island.by_signature.values())
             for number, island in enumerate(population.islands)
         }
         stays = database.rows(
@@ -255,15 +222,6 @@ def test_expansions_are_no_stays_and_no_programs_of_a_niche(tmp_path: Path):
     assert {(row["event"], row["to_generation"]) for row in stays} == {("joined", None)}
     states = database.rows("SELECT generation, programs, was_reset FROM niches_over_time('last')")
     assert [(row["generation"], row["programs"], row["was_reset"]) for row in states] == [(0, 1, False), (1, 2, False)]
-
-
-def test_before_the_first_generation_the_start_program_is_on_every_island(tmp_path: Path):
-    files = create(tmp_path, islands=3)
-    start = record.read_run_history(files).start
-    found = Database(tmp_path).rows("SELECT niche, program_id, from_generation, to_generation FROM population")
-    assert sorted(found, key=lambda row: row["niche"]) == [
-        {"niche": niche, "program_id": start.id, "from_generation": 0, "to_generation": None} for niche in "012"
-    ]
 
 
 def depths_of_ancestors(program: str, parents: dict[str, list[str]]) -> dict[str, int]:
@@ -299,16 +257,6 @@ def test_the_best_programs_are_distinct_and_best_first(grown: RunFiles, database
     assert len(database.rows("FROM best_programs(?)", [grown.run_id])) == 10
 
 
-def test_progress_has_a_row_per_generation_and_running_totals(grown: RunFiles, database: Database):
-    found = database.rows("FROM progress(?)", [grown.run_id])
-    assert [row["generation"] for row in found] == list(range(9))
-    assert [row["samples"] for row in found] == [8 * generation for generation in range(9)]
-    best = [row["best_score"] for row in found]
-    assert best == sorted(best)
-    (total,) = database.rows("SELECT sum(cost_usd) AS usd FROM programs")
-    assert found[-1]["cost_usd"] == pytest.approx(total["usd"])
-
-
 def test_descendants_are_the_inverse_of_lineage(database: Database):
     parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs ORDER BY generation")}
     programs = list(parents)
@@ -327,8 +275,8 @@ def test_niches_over_time_match_the_population(populations: tuple[Database, list
         (
             generation,
             str(number),
-            sum(len(cluster.programs) for cluster in island.clusters.values()),
-            len(island.clusters),
+            len(island.programs),
+            len(island.by_signature),
             island.best.score,
         )
         for generation, population in enumerate(after, start=1)
@@ -424,7 +372,7 @@ def test_progress_and_samples_are_in_the_order_of_commits(retried: Retried):
     found = database.rows("SELECT generation, gain FROM improvements('last')")
     assert [tuple(row.values()) for row in found] == [(1, 4.0), (3, 1.0), (4, 1.0), (2, 4.0)]
     question = "How long did the search go on after its last improvement?"
-    assert database.rows(dict(questions())[question]) == [{"generations": 0, "samples": 0}]
+    assert database.rows(dict(cookbook_questions())[question]) == [{"generations": 0, "samples": 0}]
     assert [row["program_id"] for row in database.rows("FROM best_programs('last', how_many := 3)")] == [
         programs[2][0].id, programs[4][0].id, programs[2][1].id
     ]  # fmt: skip
@@ -455,7 +403,7 @@ def test_programs_that_joined_in_a_retried_generation_outlive_a_reset_before_it(
     files, programs, database = retried
     alive = database.rows("SELECT program_id FROM population WHERE niche = '0' AND to_generation IS NULL")
     island = rebuilt(files).islands[0]
-    expected = sorted(program.id for cluster in island.clusters.values() for program in cluster.programs)
+    expected = sorted(program.id for program in island.programs)
     assert sorted(row["program_id"] for row in alive) == expected
     found = database.rows("SELECT from_place, to_place FROM population WHERE program_id = ?", [programs[2][0].id])
     assert found == [{"from_place": 5, "to_place": None}]
@@ -483,6 +431,8 @@ def test_runs_are_kept_apart(tmp_path: Path):
     found = database.rows("SELECT run_id, generations, best_score FROM runs ORDER BY run_id")
     assert [(row["run_id"], row["generations"]) for row in found] == [(first.run_id, 2), (second.run_id, 4)]
     assert len(database.rows("FROM progress(?)", [first.run_id])) == 3
+    of_all = "SELECT * EXCLUDE (run_id, problem) FROM progress() WHERE run_id = ?"
+    assert database.rows(of_all, [first.run_id]) == database.rows("FROM progress(?)", [first.run_id])
     for files in (first, second):
         best = max(program.score for program in record.read_run_history(files).programs.values())
         assert database.rows("FROM best_programs(?, how_many := 1)", [files.run_id])[0]["score"] == best
@@ -500,27 +450,6 @@ def test_times_are_utc(database: Database):
 
 
 # Any Parquet tool
-
-
-def test_columns_that_older_files_lack_are_null(tmp_path: Path):
-    files = create(tmp_path)
-    path = files.generation(0) / "programs.parquet"
-    write_file(files.backend, path, pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"]))
-    grow(files, 1)
-    database = Database(tmp_path)
-    (old,) = database.rows("FROM programs WHERE generation = 0")
-    assert list(old) == list(VIEWS["programs"].columns)
-    assert (old["confirmed_score"], old["peak_mib"]) == (None, None)
-    assert old["score"] == -9.0
-    assert database.rows("SELECT count(*) AS n FROM programs WHERE peak_mib > 0")[0]["n"] > 0
-
-
-def test_a_query_sees_the_generations_committed_when_it_began(tmp_path: Path):
-    files = create(tmp_path)
-    database = Database(tmp_path)
-    for generations in range(1, 4):
-        grow(files, 1)
-        assert database.rows("SELECT max(generation) AS last FROM programs") == [{"last": generations}]
 
 
 @pytest.mark.parametrize(
@@ -558,22 +487,6 @@ def test_a_history_can_be_opened_while_a_compaction_removes_the_files_of_its_gen
     assert len(files.blocks()) == 1
 
 
-def test_a_reader_never_sees_half_of_a_generation(tmp_path: Path):
-    files = create(tmp_path, islands=3, prompts=12)
-    database = Database(tmp_path)
-    process = writer.start(files, 60)
-    seen = set()
-    while process.poll() is None or 60 not in seen:
-        found = database.rows("SELECT generation, count(*) AS programs FROM programs GROUP BY ALL ORDER BY generation")
-        assert [row["programs"] for row in found] == [1] + [12] * (len(found) - 1)
-        assert [row["generation"] for row in found] == list(range(len(found)))
-        totals = database.rows("SELECT max(generation) AS last, sum(candidates) AS candidates FROM generations")[0]
-        assert totals["candidates"] == 1 + 12 * totals["last"]
-        seen.add(len(found) - 1)
-    assert process.wait() == 0
-    assert len(seen) > 5
-
-
 # Machines
 
 
@@ -603,14 +516,3 @@ def test_machines_are_counted_by_night_with_what_they_lost(tmp_path: Path):
         (2, "fast", 1, 1, 0, 1.0, 1.0, 1.0, 0.5),
     ]
     assert record.read_night(files, 1, {}).machine_faults == (("broken", 3), ("slow", 1))
-
-
-def test_a_night_of_an_older_version_has_no_faults_of_machines(tmp_path: Path):
-    files = create(tmp_path)
-    grow(files, 2)
-    record.write_night(files, a_night(1))
-    older = pq.read_table(files.night(1)).drop_columns(["machine_faults"])
-    pq.write_table(older, files.night(1))
-    rows = Database(tmp_path).rows("SELECT machine, candidates > 0 AS did, faults FROM machines WHERE night = 1")
-    assert rows == [{"machine": None, "did": True, "faults": 0}]
-    assert record.read_night(files, 1, {}).machine_faults == ()

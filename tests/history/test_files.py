@@ -7,9 +7,7 @@ import errno
 import os
 import random
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,14 +20,13 @@ import pytest
 from schemas import tables
 from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
 from tasks.history import atomic_files, record
-from tasks.history import files as history_files
-from tasks.history.atomic_files import read_file, write_file, write_folder
+from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
 from tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
 from tasks.history.local_backend import LocalBackend
 from tasks.history.run_lock import run_lock
 from tests.history import writer
-from tests.history.made import NOW, create, grow, portrait, rebuilt
+from tests.history.made import NOW, create, grow
 
 
 def row(name: str = "r", size: int = 1) -> pa.Table:
@@ -75,32 +72,6 @@ def assert_views_read_what_is_visible(history: Path) -> None:
 
 
 # Writing
-
-
-def test_a_folder_appears_with_all_its_files_and_leaves_no_unfinished_ones(tmp_path: Path):
-    files = files_of(LocalBackend(tmp_path), "r")
-    write_folder(files.backend, files.generation(1), {"programs": row(), "population": row(size=3)})
-    assert read_file(files.generation(1) / "population.parquet").num_rows == 3
-    assert [path for path in hidden_files(files) if path.name != ".writing"] == []
-    assert files.committed() == [1]
-
-
-def test_a_generation_is_committed_once(tmp_path: Path):
-    files = files_of(LocalBackend(tmp_path), "r")
-    write_folder(files.backend, files.generation(1), {"programs": row("first")})
-    with pytest.raises(HistoryError, match="committed already"):
-        write_folder(files.backend, files.generation(1), {"programs": row("second")})
-    assert read_file(files.generation(1) / "programs.parquet").to_pylist()[0]["run_id"] == "first"
-    write_folder(files.backend, files.generation(2), {"programs": row()})
-    assert files.committed() == [1, 2]
-
-
-def test_a_file_is_replaced_atomically(tmp_path: Path):
-    files = files_of(LocalBackend(tmp_path), "r")
-    for size in (1, 2):
-        write_file(files.backend, files.night(1), row(size=size))
-        assert read_file(files.night(1)).num_rows == size
-    assert files.nights() == [files.night(1)]
 
 
 class Killed(BaseException):
@@ -224,27 +195,6 @@ def test_a_lock_that_cannot_be_opened_is_an_environment_fault(tmp_path: Path):
 # Killed processes
 
 
-def test_a_process_killed_during_commits_leaves_whole_generations_and_the_next_one_cleans_up(tmp_path: Path):
-    files = create(tmp_path)
-    delays = random.Random(3)
-    before = 0
-    for _ in range(5):
-        process = writer.start(files, 10_000)
-        while not files.generation(before + 1).exists():
-            time.sleep(0.005)
-        time.sleep(delays.uniform(0.0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        last = assert_whole(files)
-        assert last >= before
-        with run_lock(files):
-            assert hidden_files(files) == []
-        before = last
-    assert before >= 5, "each process has committed some generations"
-    grown = grow(files, 1)
-    assert portrait(rebuilt(files)) == portrait(grown)
-
-
 def test_the_journal_of_a_committed_generation_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = create(tmp_path)
     for generation in (1, 2):
@@ -288,41 +238,6 @@ def test_a_process_without_the_lock_removes_nothing(tmp_path: Path):
         assert half_written.exists()
     with run_lock(files):
         assert not half_written.exists()
-
-
-def test_an_error_releases_the_lock(tmp_path: Path):
-    files = create(tmp_path)
-    with pytest.raises(ZeroDivisionError), run_lock(files):
-        raise ZeroDivisionError
-    with run_lock(files):
-        pass
-
-
-def test_unfinished_files_match_no_pattern_of_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    files = create(tmp_path)
-    before = visible_files(tmp_path)
-    unseen = []
-
-    def look(_: int) -> None:
-        unseen.extend(hidden_files(files))
-        assert visible_files(tmp_path) == before
-
-    with monkeypatch.context() as watched:
-        watched.setattr(history_files, "sync", lambda handle: look(handle.fileno()))
-        watched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(Killed))
-        watched.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(Killed))
-        for write in (
-            lambda: write_folder(
-                files.backend, files.generation(1), {"generation": row(), "programs": row(), "population": row()}
-            ),
-            lambda: write_file(files.backend, files.night(1), row()),
-            lambda: write_file(files.backend, files.attempt(1, 1), row()),
-            lambda: write_file(files.backend, files.run, row()),
-        ):
-            with pytest.raises(Killed):
-                write()
-            look(0)
-    assert unseen
 
 
 # Finding runs
@@ -441,7 +356,7 @@ def test_a_file_with_flipped_bits_is_an_error_or_reads_unchanged(tmp_path: Path)
     data, written = path.read_bytes(), read_file(path).to_pylist()
     flips = random.Random(0)
     refused = 0
-    for _ in range(400):
+    for _ in range(150):
         # The footer, which holds the layout, has no checksum of its own: there, any error but a wrong value is found.
         damaged = bytearray(data)
         damaged[flips.randrange(4, pages_end(path, data))] ^= 1 << flips.randrange(8)
@@ -451,7 +366,7 @@ def test_a_file_with_flipped_bits_is_an_error_or_reads_unchanged(tmp_path: Path)
         except HistoryError:
             refused += 1
         path.write_bytes(data)
-    assert refused > 200
+    assert refused > 75
 
 
 def pages_end(path: Path, data: bytes) -> int:
@@ -464,7 +379,7 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
     data = path.read_bytes()
     flips = random.Random(0)
     refused = 0
-    for _ in range(1000):
+    for _ in range(400):
         damaged = bytearray(data)
         damaged[flips.randrange(pages_end(path, data), len(data))] = flips.randrange(256)
         path.write_bytes(damaged)
@@ -472,18 +387,7 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
             read_file(path)
         except HistoryError:
             refused += 1
-    assert refused > 200
-
-
-@pytest.mark.parametrize("version", [str(tables.FORMAT + 1), "99"])
-def test_a_file_of_a_later_version_is_refused(tmp_path: Path, version: str):
-    path = files_of(LocalBackend(tmp_path), "r").run
-    write_file(LocalBackend(tmp_path), path, row().replace_schema_metadata({"overnight.schema_version": version}))
-    with pytest.raises(
-        HistoryError, match=f"format {version}, and this Overnight reads formats up to {tables.FORMAT}"
-    ) as caught:
-        read_file(path)
-    assert "newer Overnight" in caught.value.remedy
+    assert refused > 80
 
 
 def test_a_version_that_is_not_a_number_is_an_error(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The journal: recorded completions survive killed processes and full disks."""
+"""The journal: recorded completions and pending batch jobs survive killed processes and full disks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas.completion_source import PendingBatch
 from schemas.errors import EnvironmentFault, HistoryError
 from schemas.program import Completion
 from tasks.history import atomic_files
 from tasks.history import journal as history_journal
-from tasks.history.journal import Journal
+from tasks.history.journal import Journal, PendingBatches
 from tasks.history.local_backend import LocalBackend
 from tests.history.made import NOW
 
@@ -195,3 +196,36 @@ def test_the_names_of_a_new_file_and_its_folders_are_synced_to_disk(path: Path, 
     synced.clear()
     journal.record([replace(ONE, sample=1)])
     assert synced == [path], "for an existing file, only its content is synced"
+
+
+# Pending batch jobs
+
+SLIP = PendingBatch("20260101-a", "openai/x", NOW, usd=0.5, tokens=100)
+
+
+def test_a_batch_is_on_disk_from_before_it_is_submitted_until_it_is_dropped(tmp_path: Path):
+    pending_batches = PendingBatches(tmp_path / "paid", LocalBackend(tmp_path))
+    assert pending_batches.all() == []
+    pending_batches.keep(SLIP)
+    assert pending_batches.all() == [SLIP]
+    pending_batches.keep(replace(SLIP, batch_id="batch_1"))
+    assert pending_batches.all() == [replace(SLIP, batch_id="batch_1")]
+    pending_batches.drop(SLIP)
+    pending_batches.drop(SLIP)
+    assert pending_batches.all() == []
+
+
+def test_a_line_that_a_crash_cut_short_is_ignored(tmp_path: Path):
+    pending_batches = PendingBatches(tmp_path, LocalBackend(tmp_path))
+    pending_batches.keep(SLIP)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes() + b'{"key": "2026')
+    assert pending_batches.all() == [SLIP]
+    path.write_bytes(b'{"key": "2026')
+    assert pending_batches.all() == [], "nothing is submitted before the first line is complete"
+
+
+def test_the_error_names_a_damaged_file(tmp_path: Path):
+    (tmp_path / "x.slip").write_bytes(b"no\n")
+    with pytest.raises(HistoryError, match=r"x\.slip is damaged"):
+        PendingBatches(tmp_path, LocalBackend(tmp_path)).all()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -226,62 +223,11 @@ def test_a_query_takes_parameters(grown: RunFiles, database: Database):
         database.query("FROM runs WHERE run_id = ?")
 
 
-# Runaway queries
-
-FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"
-ENDLESS = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n FROM t) SELECT count(*) FROM t"
-
-
-@pytest.mark.parametrize("sql", [FOREVER, ENDLESS, "FROM range(100000000000)"])
-def test_a_query_ends_at_its_time_limit(database: Database, sql: str):
-    begin = time.monotonic()
-    with pytest.raises(QueryError, match=r"no answer within 0.2 s|memory") as caught:
-        database.query(sql, timeout_s=0.2)
-    assert time.monotonic() - begin < 20
-    assert caught.value.remedy
-    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
-
-
-def test_ctrl_c_ends_a_query(database: Database):
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    begin = time.monotonic()
+def test_ctrl_c_during_a_query_is_no_error_of_it(database: Database):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        database.query(FOREVER, timeout_s=60)
-    assert time.monotonic() - begin < 20
+        database.query("SELECT sum(hash(a.range)) FROM range(300000) AS a, range(900) AS b WHERE a.range % 7 < b.range")
     assert database.rows("SELECT 1 AS one") == [{"one": 1}]
-
-
-def test_ctrl_c_ends_a_query_at_any_moment(database: Database):
-    for delay_s in [number / 2000 for number in range(1, 25)]:
-        with pytest.raises(KeyboardInterrupt), interrupts(delay_s):
-            database.query(FOREVER, timeout_s=60)
-    assert database.rows("SELECT 1 AS one") == [{"one": 1}]
-
-
-@contextlib.contextmanager
-def interrupts(delay_s: float) -> Iterator[None]:
-    """Interrupt what is run after a delay, and again after a while; fail if it takes long.
-
-    Python drops an exception that is raised while the garbage collector runs a finalizer. An interrupt after the end
-    of what is run, on a busy machine, would end the tests.
-    """
-    is_over = False
-
-    def interrupt(*_: object) -> None:
-        if not is_over:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, delay_s, 5.0)
-    begin = time.monotonic()
-    try:
-        yield
-    finally:
-        is_over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        assert time.monotonic() - begin < 20
 
 
 def test_a_query_over_the_memory_limit_is_an_error_and_spills_nothing(
@@ -294,14 +240,4 @@ def test_a_query_over_the_memory_limit_is_an_error_and_spills_nothing(
         small.query("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(20000000)")
     assert "fewer" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
-    assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]
-
-
-def test_an_answer_over_the_memory_limit_is_an_error(grown: RunFiles, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(database_module._CONFIG, "memory_limit", "50MB")
-    small = Database(grown.directory.parents[1])
-    begin = time.monotonic()
-    with pytest.raises(QueryError, match="needs more than half of the memory"):
-        small.query("FROM range(1000000000)")
-    assert time.monotonic() - begin < 20, "the query ends long before its answer would be complete"
     assert small.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}]

@@ -16,8 +16,7 @@ import pytest
 from schemas.errors import QueryError
 from tasks.history import query_process
 from tasks.history.database import Database
-from tasks.history.limits import resident_bytes
-from tasks.history.query_process import QueryProcess
+from tasks.history.query_process import QueryProcess, resident_bytes
 from tests.history.made import create, grow
 from tests.history.writer import ROOT
 
@@ -84,11 +83,12 @@ def test_the_time_limit_holds_within_a_function_and_a_new_process_takes_over(que
     assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
 
 
-def test_the_memory_limit_holds_within_a_function(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("sql", [IN_ONE_FUNCTION, "FROM range(1000000000)"])
+def test_the_memory_limit_holds(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch, sql: str):
     assert queries._child is not None
     monkeypatch.setattr(queries._child, "_max_bytes", resident_bytes(pid_of(queries)) + 2**28)
     with pytest.raises(QueryError, match="more than half of the memory"):
-        queries.query(IN_ONE_FUNCTION, timeout_s=120)
+        queries.query(sql, timeout_s=120)
 
 
 def test_a_process_killed_by_the_kernel_is_a_memory_error(queries: QueryProcess):

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from schemas import tables
@@ -21,10 +20,9 @@ from schemas.program import TUNED, TUNER
 from tasks.history import record
 from tasks.history.atomic_files import read_file, write_file
 from tasks.history.database import Database
-from tasks.history.decode_rows import completions_of, read_seconds_since_reset, record_of_rows
 from tasks.history.files import RunFiles, files_of
-from tasks.history.journal import Journal
 from tasks.history.local_backend import LocalBackend
+from tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -144,17 +142,6 @@ def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Pa
     assert row["reset_niches"] == ["2"]
 
 
-def test_files_without_samples_are_read_as_before(tmp_path: Path):
-    files = create(tmp_path)
-    grow(files, 3)
-    before = record.read_run_history(files)
-    for number in range(4):
-        path = files.generation(number) / "population.parquet"
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns(["samples"]), path)
-    assert record.read_run_history(files) == before
-
-
 def test_a_candidate_is_written_in_full(tmp_path: Path):
     files = create(tmp_path)
     start = record.read_run_history(files).start
@@ -235,16 +222,6 @@ def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
     assert {name: path.read_bytes() for name, path in parquets(files).items()} == before
 
 
-def test_the_journal_is_removed_when_its_generation_is_committed_and_not_before(tmp_path: Path):
-    files = create(tmp_path)
-    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    Journal(files.journal(1), files.backend).record([judged.candidate.completion])
-    record.record_failure(files, a_generation(1, [], judged.program(), error="the disk is full"))
-    assert len(Journal(files.journal(1), files.backend).known()) == 1
-    record.commit(files, a_generation(1, [judged], judged.program()))
-    assert not files.journal(1).exists()
-
-
 def test_failed_attempts_are_kept_apart_and_appear_in_the_view_only(tmp_path: Path):
     files = create(tmp_path)
     best = record.read_run_history(files).start
@@ -310,15 +287,6 @@ def test_the_last_night_with_a_final_evaluation_is_found(tmp_path: Path):
 
 def without_times(table: pa.Table) -> pa.Table:
     return table.select([field.name for field in table.schema if not pa.types.is_timestamp(field.type)])
-
-
-def test_the_same_generations_are_the_same_bytes(tmp_path: Path):
-    first, second = create(tmp_path / "one", prompts=8), create(tmp_path / "other", prompts=8)
-    grow(first, 5)
-    grow(second, 5)
-    assert list(parquets(first)) == list(parquets(second))
-    for name, path in parquets(first).items():
-        assert path.read_bytes() == parquets(second)[name].read_bytes(), name
 
 
 def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_path: Path):

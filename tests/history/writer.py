@@ -1,4 +1,4 @@
-"""Child process that holds a run and commits generations until it is done or killed."""
+"""Child process that holds a run and commits generations, and may compact them, until it is done or killed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def environment(files: RunFiles) -> dict[str, str]:
     return {**os.environ, "OVERNIGHT_CACHE": str(files.directory.parents[2])}
 
 
-def start(files: RunFiles, generations: int) -> Process:
-    """Start the process and wait until it has the lock."""
+def start(files: RunFiles, generations: int, *, compacts: bool = False) -> Process:
+    """Start the process and wait until it has the lock; it compacts after every second generation, or never."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.history.writer", str(files.directory), str(generations)],
+        [sys.executable, "-m", "tests.history.writer", str(files.directory), str(generations), "2" if compacts else ""],
         cwd=ROOT,
         env=environment(files),
         stdout=subprocess.PIPE,
@@ -33,7 +33,8 @@ def start(files: RunFiles, generations: int) -> Process:
     return process
 
 
-def main(directory: str, generations: str) -> None:
+def main(directory: str, generations: str, compacted: str) -> None:
+    from tasks.history.compact import compact
     from tasks.history.run_lock import run_lock
     from tests.history.made import grow, run_at
 
@@ -41,7 +42,11 @@ def main(directory: str, generations: str) -> None:
     with run_lock(files):
         sys.stdout.write("locked\n")
         sys.stdout.flush()
-        grow(files, int(generations))
+        at_once = int(compacted or generations)
+        for _ in range(int(generations) // at_once):
+            grow(files, at_once)
+            if compacted:
+                compact(files, at_once)
         sys.stdout.write("done\n")
 
 

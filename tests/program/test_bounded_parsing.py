@@ -12,8 +12,7 @@ import pytest
 from schemas.errors import UsageError
 from tasks.problems.loading.load import load_problem
 from tasks.program.bounded_parsing import parse_json, parse_toml, parse_yaml
-from tasks.program.config_layers import set_by_path
-from tasks.program.pep723 import script_block
+from tasks.program.config_layers import script_block, set_by_path
 from tests.history.writer import ROOT
 
 LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))

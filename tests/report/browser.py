@@ -18,6 +18,10 @@ from websockets.sync.connection import Connection
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+CUT_TABLES = """[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)
+    .map((one) => one.getAttribute('aria-label'))"""
+"""Script whose value is the names of the tables that do not fit the screen."""
+
 
 def find_chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from flows.report.build import build_report
 from schemas.algorithm import Join
 from schemas.generation import Finalist, NightRecord, StopReason
 from schemas.outcome import Outcome
+from schemas.report_data import ReportData
 from tasks.history import record
+from tasks.history.database import Database
 from tasks.history.files import RunFiles
+from tasks.report.page import render
 from tests.history.made import NOW, a_generation, a_judged, create, grow
 from tests.report.browser import Page, browser, find_chromium
 
@@ -78,6 +82,26 @@ def write_night(
 @pytest.fixture(scope="session")
 def reported_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     return two_nights(tmp_path_factory.mktemp("reported"))
+
+
+@pytest.fixture(scope="session")
+def reported(reported_run: RunFiles) -> ReportData:
+    """Data of the report of both nights."""
+    return build_report(Database(reported_run.directory.parents[1]), reported_run)
+
+
+@pytest.fixture(scope="session")
+def html(reported: ReportData) -> str:
+    """That report."""
+    return render(reported)
+
+
+@pytest.fixture(scope="session")
+def report(html: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of that report."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(html, encoding="utf-8")
+    return path.as_uri()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows.report.build import build_report
-from flows.report.files import draw_report
+from flows.report.build import build_report, draw_report
 from schemas.report_data import ReportData
 from tasks.history.database import Database
 from tasks.history.files import find_run

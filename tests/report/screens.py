@@ -43,7 +43,7 @@ def _take(page: Page, address: str, folder: Path, name: str) -> None:
     for screen, (width, height, dark) in _SCREENS.items():
         page.open(address, width=width, height=height, dark=dark)
         if "live" in name:
-            page.until("document.getElementById('live').textContent.startsWith('live:')")
+            page.until("document.getElementById('live').textContent !== 'connecting'")
             page.until("document.querySelector('.pair .picture img') !== null")
         data = page.call("Page.captureScreenshot", format="webp", quality=_QUALITY)["data"]
         (folder / f"{name}-{screen}.webp").write_bytes(base64.b64decode(data))

@@ -19,7 +19,7 @@ from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.page import render
-from tests.history.made import NOW, a_generation, a_judged, create, grow
+from tests.history.made import NOW, a_generation, a_judged, create
 
 HOSTILE = "<b onclick=alert(1)>"
 
@@ -57,26 +57,20 @@ def test_each_machine_has_a_row_over_all_nights_or_of_one(tmp_path: Path):
     assert report_of(files, night=2).machines == (MachineSummary(HOSTILE, 1, 1, 0, 2.0, 0.5),)
 
 
-def test_the_page_has_a_table_of_machines_whose_names_are_no_markup(tmp_path: Path):
-    html = render(report_of(two_nights(tmp_path)))
-    assert 'id="machines"' in html
-    assert HOSTILE not in html
-    assert "&lt;b onclick=alert(1)&gt;" in html
-    assert "gone" in html
-
-
-def test_the_terminal_shows_the_machines(tmp_path: Path):
+def test_the_page_and_the_terminal_have_a_table_of_machines_whose_names_are_no_markup(tmp_path: Path):
+    report = report_of(two_nights(tmp_path))
+    page = render(report)
+    assert 'id="machines"' in page
+    assert HOSTILE not in page
+    assert "&lt;b onclick=alert(1)&gt;" in page
     console = Console(file=StringIO(), width=120)
-    console.print(view(report_of(two_nights(tmp_path))))
+    console.print(view(report))
     assert isinstance(console.file, StringIO)
     said = console.file.getvalue()
     assert "the night's own" in said
     assert ["gone", "0", "1", "–", "–"] in [line.split() for line in said.splitlines()]
 
 
-def test_a_run_on_one_machine_says_nothing_of_machines(tmp_path: Path):
-    files = create(tmp_path)
-    grow(files, 2)
-    report = report_of(files)
-    assert report.machines == ()
-    assert 'id="machines"' not in render(report)
+def test_a_run_on_one_machine_says_nothing_of_machines(reported: ReportData, html: str):
+    assert reported.machines == ()
+    assert 'id="machines"' not in html

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report.code_view import diff_lines, highlighted, unified_diff
-from tasks.report.misreading import warning
+from tasks.report.code_view import diff_lines, highlighted, unified_diff, warning
 
 MISLEADING = {
     "reversed": ("if user != 'a\u202e # no\u2066':\n    pass", "line 1 holds U+202E (RIGHT-TO-LEFT OVERRIDE)"),

@@ -15,18 +15,16 @@ from flows.cli.foreground_night import print_summary
 from flows.night.notifications import night_summary
 from flows.report.build import build_report
 from flows.report.explanation import explain
-from flows.report.score_curves import all_score_curves, score_curves
 from schemas.outcome import Outcome
+from schemas.report_data import ReportData
 from schemas.settings import Known
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.history.files import RunFiles
 from tasks.report.code_view import DiffLine, diff_lines
-from tasks.report.comparison import render_comparison, render_index
-from tasks.report.outcome_bars import label_colour
 from tasks.report.page import render
+from tasks.report.population_charts import label_colour
 from tests.history.made import create, grow
-from tests.report.browser import Page
+from tests.report.browser import CUT_TABLES, Page
 from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night
 from tests.report.pictures import PICTURES, draw
 
@@ -37,17 +35,7 @@ CHARTS = {
 TEMPLATES = Path(__file__).parents[2] / "tasks/report/templates"
 
 
-@pytest.fixture(scope="session")
-def report(reported_run: RunFiles, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the address of the report of two nights."""
-    data = build_report(Database(reported_run.directory.parents[1]), reported_run)
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render(data), encoding="utf-8")
-    return path.as_uri()
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [360, 900])
+@pytest.mark.parametrize(("width", "dark"), [(360, True), (900, False)])
 def test_every_chart_is_drawn_at_every_width_in_both_schemes(page: Page, report: str, width: int, dark: bool):
     page.open(report, width=width, dark=dark)
     drawn = page.value(
@@ -95,14 +83,11 @@ def test_the_result_shows_start_best_and_gain_on_every_split(page: Page, report:
         assert part in text
 
 
-def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(tmp_path: Path):
-    files = create(tmp_path, islands=4)
-    grow(files, 1)
-    write_night(files, 1, first=1, last=1)
-    report = build_report(Database(tmp_path), files, None)
-    problem, known = report.run.problem, Known(honesty=-1.5, honesty_held_out=-2.5, honesty_label="by hand")
+def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported: ReportData):
+    known = Known(honesty=-1.5, honesty_held_out=-2.5, honesty_label="by hand")
+    problem = reported.run.problem
     known_problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
-    page = render(replace(report, run=replace(report.run, problem=known_problem)))
+    page = render(replace(reported, run=replace(reported.run, problem=known_problem)))
     row = re.search(r"Without a model</th>(.*?)<td>by hand", page)
     assert row
     assert re.findall(r">([^<]+)</td>", row[1]) == ["−1.5", "–", "−2.5"]
@@ -116,11 +101,9 @@ def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(tmp_path:
         (-8.0, "worse by 1 there, but .* on the training inputs"),
     ],
 )
-def test_the_headline_distinguishes_a_gain_no_gain_and_a_loss(tmp_path: Path, held_out: float, pattern: str):
-    files = create(tmp_path, islands=4)
-    grow(files, 3)
-    write_night(files, 1, first=1, last=3, held_out=held_out)
-    headline = re.search(r'<p class="lede">.*', render(build_report(Database(tmp_path), files, None)))
+def test_the_headline_distinguishes_a_gain_no_gain_and_a_loss(reported: ReportData, held_out: float, pattern: str):
+    page = render(replace(reported, best=replace(reported.best, held_out=held_out)))
+    headline = re.search(r'<p class="lede">.*', page)
     assert headline
     assert re.search(pattern, headline[0])
 
@@ -144,14 +127,14 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
     assert "none on the held-out inputs, where it fails" in capsys.readouterr().err
 
 
-def test_a_note_explains_a_best_program_that_validation_chose_over_a_higher_training_score(tmp_path: Path):
+def test_a_note_explains_a_best_program_that_validation_chose_over_a_higher_training_score(tmp_path: Path, html: str):
     files = create(tmp_path, islands=4)
     grow(files, 3)
     ranked = sorted(record.read_run_history(files).programs.values(), key=lambda program: -program.score)
-    for winner in (0, 1):
-        write_night(files, winner + 1, first=1, last=3, winner=winner)
-        page = render(build_report(Database(tmp_path), files, None))
-        assert (f'id="passed-over"><span class="id">{ranked[0].id}</span>' in page) is bool(winner)
+    write_night(files, 1, first=1, last=3, winner=1)
+    page = render(build_report(Database(tmp_path), files, None))
+    assert f'id="passed-over"><span class="id">{ranked[0].id}</span>' in page
+    assert 'id="passed-over"' not in html
 
 
 def test_the_copy_button_copies_the_whole_function(page: Page, report: str):
@@ -185,6 +168,41 @@ def test_a_phone_scrolls_only_vertically(page: Page, report: str):
         return box.width ? parseFloat(getComputedStyle(text).fontSize) * box.width / svg.viewBox.baseVal.width : 99;
     }))"""
     assert page.value(small) >= 10.5, "charts have their own drawing for a phone instead of being shrunk"
+
+
+def test_no_table_is_cut_on_a_wide_screen(page: Page, report: str):
+    page.open(report, width=1280)
+    page.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.value(CUT_TABLES) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_buttons_cover_no_code_and_bars_no_label(page: Page, report: str, width: int):
+    page.open(report, width=width)
+    covered = """(() => {
+        const meet = (a, b) => a.left + 1 < b.right && b.left + 1 < a.right
+            && a.top + 1 < b.bottom && b.top + 1 < a.bottom;
+        const boxes = (selector) => [...document.querySelectorAll(selector)].map((one) => one.getBoundingClientRect())
+            .filter((box) => box.width);
+        const range = document.createRange();
+        range.selectNodeContents(document.getElementById("best-code"));
+        const [button] = boxes("[data-copy=best-code]");
+        const labels = [...document.querySelectorAll("#chart-outcomes svg text")]
+            .filter((text) => text.textContent.includes("candidates")).map((text) => text.getBoundingClientRect());
+        const bars = boxes("#chart-outcomes svg path[d]").filter((box) => box.height > 10 && box.height < 30);
+        const shares = [...document.querySelectorAll("#chart-outcomes svg text")]
+            .filter((text) => text.textContent.includes("%")).map((text) => text.getBoundingClientRect())
+            .filter((box) => box.width);
+        const isInBar = (share) => bars.some((bar) => bar.top <= share.top + 1 && share.bottom <= bar.bottom + 1);
+        return [[...range.getClientRects()].filter((line) => meet(line, button)).length,
+            labels.filter((label) => bars.some((bar) => meet(label, bar))).length,
+            shares.filter((share) => !isInBar(share)).length, bars.length > 2 && shares.length > 2];
+    })()"""
+    assert page.value(covered) == [0, 0, 0, True]
+
+
+def test_generations_that_overlap_count_once_in_the_time_of_a_run(reported: ReportData):
+    assert reported.time_spent.generations_s == (5 + 10) * 60
 
 
 def test_the_keyboard_reads_the_score_along_the_curve(page: Page, report: str):
@@ -283,24 +301,6 @@ def test_every_id_is_there_once(page: Page, report: str):
     page.open(report)
     ids = page.value("[...document.querySelectorAll('[id]')].map((one) => one.id)")
     assert len(ids) == len(set(ids))
-
-
-def test_comparison_and_index_are_drawn_and_write_nothing_to_the_console(page: Page, tmp_path: Path):
-    for number in range(6):
-        files = create(tmp_path, f"20260101-220{number}-toy-aaaa", islands=3 if number % 2 else 5)
-        grow(files, 4, seed=number)
-    database = Database(tmp_path)
-    ids = [run.name for run in (tmp_path / "runs").iterdir()]
-    for name, html in (
-        ("compare.html", render_comparison(score_curves(database, ids))),
-        ("index.html", render_index(all_score_curves(database), ids[:1])),
-    ):
-        (tmp_path / name).write_text(html, encoding="utf-8")
-        page.open((tmp_path / name).as_uri())
-        assert page.value("document.querySelectorAll('svg path').length") > 5
-        assert page.console == []
-        page.open((tmp_path / name).as_uri(), width=360)
-        assert page.value("document.scrollingElement.scrollWidth") <= 360
 
 
 # Without a browser

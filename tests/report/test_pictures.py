@@ -7,12 +7,9 @@ import re
 
 import pytest
 
-from flows.report.build import build_report
-from flows.report.files import spread
-from schemas.drawings import Drawings
+from flows.report.build import spread
+from schemas.report_data import Drawings, ReportData
 from tasks.evaluate.runner.svg import Picture
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
 from tasks.report.page import render
 from tasks.report.sanitised_svg import sanitise
 from tests.report.browser import Page
@@ -25,16 +22,17 @@ def drawn(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def pages(reported_run: RunFiles) -> dict[str, str]:
+def pages(reported: ReportData, html: str) -> dict[str, str]:
     """Return the report with all pictures, with one, and with none."""
-    data = build_report(Database(reported_run.directory.parents[1]), reported_run)
-    line = [ancestor.program_id for ancestor in data.lineage]
+    line = [ancestor.program_id for ancestor in reported.lineage]
     hostile = '"><script>alert(1)</script> & \u202e'
-    pictures = {name: drawn(f"{name} {hostile}") for name in {data.start.program_id, data.best.program_id, *line}}
+    pictures = {
+        name: drawn(f"{name} {hostile}") for name in {reported.start.program_id, reported.best.program_id, *line}
+    }
     return {
-        "all": render(data, Drawings(pictures)),
-        "one": render(data, Drawings({data.best.program_id: drawn("best")}, f"not drawn: {hostile}")),
-        "none": render(data),
+        "all": render(reported, Drawings(pictures)),
+        "one": render(reported, Drawings({reported.best.program_id: drawn("best")}, f"not drawn: {hostile}")),
+        "none": html,
     }
 
 
@@ -54,8 +52,7 @@ def test_a_missing_picture_is_a_remark_and_without_any_there_is_no_section(pages
     assert 'id="pictures"' not in pages["none"]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
 def test_pictures_are_shown_with_a_description_at_every_width(
     page: Page, pages: dict[str, str], tmp_path_factory: pytest.TempPathFactory, width: int, dark: bool
 ):

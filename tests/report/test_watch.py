@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,17 +19,22 @@ from starlette.testclient import TestClient
 
 from flows.report.build import build_report
 from flows.report.live_report import LiveReport, application
+from schemas.generation import NightRecord
+from tasks.history import record
 from tasks.history.database import Database
 from tasks.history.files import RunFiles
 from tasks.report.page import render
 from tests.command_server import run_command, start_command
-from tests.history.made import create, grow
+from tests.history.made import NOW, create, grow
 from tests.report.browser import Page
+
+NIGHT = NightRecord(1, NOW, -9.0, -9.0, "start")
 
 
 @pytest.fixture
 def growing(tmp_path: Path) -> RunFiles:
     files = create(tmp_path, islands=2)
+    record.write_night(files, NIGHT)
     grow(files, 3)
     return files
 
@@ -100,6 +106,8 @@ def test_the_browser_shows_a_new_generation_without_a_reload(growing: RunFiles, 
         grow(growing, 1)
         page.until(f"document.querySelector('main').innerText !== {before!r}")
         assert page.value("document.querySelectorAll('svg').length") > 0
+        record.write_night(growing, replace(NIGHT, ended_at=NOW))
+        page.until("document.getElementById('live').textContent.startsWith('no night is under way')")
         assert all(request.startswith((address, "data:")) for request in page.requests)
         assert page.console == []
     page.until("document.getElementById('live').textContent.startsWith('not live')")

@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.report import whole_population
+from flows.report import population
 from flows.report.build import build_report
 from flows.report.score_curves import all_score_curves, score_curves
 from schemas.algorithm import Join
-from schemas.gain import gain_of
+from schemas.program import TUNER
 from schemas.report_data import ReportData
 from tasks.history import record
 from tasks.history.database import Database
-from tasks.report.comparison import render_comparison, render_index
-from tasks.report.number_format import padded
+from tasks.report.comparison import groups_of, render_comparison, render_index
+from tasks.report.number_format import gain_of, padded
 from tasks.report.page import render
 from tasks.report.population_charts import histogram_chart
-from tasks.report.progress_charts import new_bests, over_samples
+from tasks.report.score_charts import new_bests, over_samples
 from tasks.report.vega import Layout, draw_chart, mark, number, reading
 from tests.history.made import a_generation, a_judged, create, grow
-from tests.report.browser import Page
+from tests.report.browser import CUT_TABLES, Page
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_scored_candidate_is_drawn_with_its_niche_model_and_code(grown: Re
 def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(whole_population, "MAX_POINTS", 5)
+    monkeypatch.setattr(population, "MAX_POINTS", 5)
     files = create(tmp_path, islands=2)
     grow(files, 6)
     report = build_report(Database(tmp_path), files)
@@ -65,7 +65,7 @@ def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
 def test_code_beyond_what_a_page_has_room_for_is_left_out_the_worst_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(whole_population, "_MAX_CHARACTERS", 500)
+    monkeypatch.setattr(population, "_MAX_CHARACTERS", 500)
     files = create(tmp_path, islands=2)
     grow(files, 6)
     report = build_report(Database(tmp_path), files)
@@ -166,12 +166,13 @@ def test_the_report_names_niches_that_are_cells_of_a_grid(tmp_path: Path):
 # Pages of several runs
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Path:
-    for number_ in range(6):
-        files = create(tmp_path, f"20260101-220{number_}-toy-aaaa", islands=3 if number_ % 2 else 5)
-        grow(files, 2 + number_, seed=number_)
-    return tmp_path
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    history = tmp_path_factory.mktemp("several")
+    for place in range(6):
+        files = create(history, f"20260101-220{place}-toy-aaaa", islands=3 if place % 2 else 5)
+        grow(files, 2 + place, seed=place)
+    return history
 
 
 def test_the_index_is_sorted_and_filtered(page: Page, several: Path):
@@ -191,14 +192,31 @@ def test_the_index_is_sorted_and_filtered(page: Page, several: Path):
     assert page.value("document.getElementById('shown').textContent") == "1 of 6 runs"
 
 
-def test_the_tables_of_a_comparison_and_of_all_runs_are_not_cut_at_1280_pixels(page: Page, several: Path):
+def test_a_comparison_and_all_runs_are_drawn_and_fit_the_screen(page: Page, several: Path):
     ids = [run.name for run in (several / "runs").iterdir()]
     path = several / "compare.html"
-    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
     for html in (
         render_comparison(score_curves(Database(several), ids)),
-        render_index(all_score_curves(Database(several)), ids),
+        render_index(all_score_curves(Database(several)), ids[:1]),
     ):
         path.write_text(html, encoding="utf-8")
         page.open(path.as_uri(), width=1280)
-        assert page.value(wide) == 0
+        assert page.value(CUT_TABLES) == []
+        assert page.value("document.querySelectorAll('svg path').length") > 5
+        assert page.console == []
+        page.open(path.as_uri(), width=360)
+        assert page.value("document.scrollingElement.scrollWidth") <= 360
+
+
+def test_the_gain_of_the_tuner_is_that_of_its_programs_which_became_the_best(tmp_path: Path):
+    made = create(tmp_path, "tuned")
+    create(tmp_path, "untouched", prompts=5)
+    candidates = [(-5.0, "a/model"), (-4.0, TUNER), (-4.5, TUNER), (-3.0, "a/model"), (-1.0, TUNER)]
+    judged = [
+        a_judged("tuned", 1, index, scores=(score,), model=model) for index, (score, model) in enumerate(candidates)
+    ]
+    record.commit(made, a_generation(1, judged, judged[-1].program()))
+    curves = score_curves(Database(tmp_path), ["tuned", "untouched"])
+    assert {curve.run_id: curve.tuner_gain for curve in curves} == {"tuned": 1.0 + 2.0, "untouched": 0.0}
+    assert [group.tuner_gain for group in groups_of(curves)] == [3.0, 0.0]
+    assert "Gain by the tuner" in render_comparison(curves)

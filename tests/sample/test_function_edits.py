@@ -14,8 +14,7 @@ from schemas.settings import parse_settings
 from schemas.skeleton import Skeleton
 from tasks.program.make_problem import restore_problem
 from tasks.sample.builtin import mutate
-from tasks.sample.codecs import codec_of
-from tasks.sample.codecs.codec import LONG_LINES, ParsedCompletion
+from tasks.sample.codecs import LONG_LINES, ParsedCompletion, codec_of
 from tasks.sample.prompts import build_prompts
 
 STEPS = "\n".join(f"total += {number} * x" for number in range(LONG_LINES))

@@ -10,8 +10,8 @@ from schemas.bundle import ProgramBundle
 from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
 from tasks.program.evolving_files import read_evolving_files
-from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.codecs.files import CODEC
+from tasks.sample.codecs import PromptContent
+from tasks.sample.codecs.files import parse, render
 
 MAIN = "import lib.speed\n# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\nprint(x)\n"
 SPEED = "def speed():\n    return 1\n"
@@ -21,14 +21,14 @@ NEW = "def speed():\n    return 2"
 
 def bodies(completion: str, base: str = "") -> dict[str, str]:
     """Return the bodies that a completion changes."""
-    parsed = CODEC.parse(completion, FILES, 1, base)
+    parsed = parse(completion, FILES, 1, base)
     assert parsed.verdict is None, parsed.verdict
     before = FILES.split(base or FILES.start_body)
     return {path: body for path, body in FILES.split(parsed.body).items() if body != before[path]}
 
 
 def refusal(completion: str) -> str:
-    parsed = CODEC.parse(completion, FILES, 1, "")
+    parsed = parse(completion, FILES, 1, "")
     assert parsed.verdict is not None
     assert parsed.verdict.outcome is Outcome.UNPARSABLE
     return parsed.verdict.error
@@ -87,7 +87,7 @@ def test_edits_of_several_files_and_a_whole_file_may_come_together():
 def test_edits_are_applied_to_the_best_version_shown():
     base = FILES.join({"lib/speed.py": "def speed():\n    return 1\n    # best"})
     assert bodies(f"lib/speed.py\n{EDIT}", base) == {"lib/speed.py": "def speed():\n    return 2\n    # best"}
-    assert FILES.split(CODEC.parse("main.py\n```\nx = 3\n```", FILES, 1, base).body)["lib/speed.py"].endswith("# best")
+    assert FILES.split(parse("main.py\n```\nx = 3\n```", FILES, 1, base).body)["lib/speed.py"].endswith("# best")
 
 
 def test_of_a_file_with_marks_only_the_blocks_are_taken():
@@ -147,12 +147,12 @@ def test_an_answer_that_fits_no_evolving_file_is_refused_with_the_reason(complet
 )
 def test_a_hostile_completion_is_read_in_a_moment(text: str):
     begin = time.process_time()
-    CODEC.parse(text, FILES, 1, "")
+    parse(text, FILES, 1, "")
     assert time.process_time() - begin < 20
 
 
 def test_empty_files_are_rejected():
-    parsed = CODEC.parse("lib/speed.py\n```\n\n```", FILES, 1, "")
+    parsed = parse("lib/speed.py\n```\n\n```", FILES, 1, "")
     assert parsed.verdict is not None
     assert parsed.verdict.outcome is Outcome.REJECTED
 
@@ -160,14 +160,14 @@ def test_empty_files_are_rejected():
 def test_the_prompt_shows_whole_files_and_of_earlier_versions_only_what_changed():
     older = FILES.join({"lib/speed.py": "def speed():\n    return 0"})
     long = FILES.join({"lib/speed.py": "\n".join(["def speed():", *[f"    x{n} = {n}" for n in range(500)]])})
-    prompt = CODEC.render(FILES, PromptContent((older, FILES.start_body)), Model(name="m"))
+    prompt = render(FILES, PromptContent((older, FILES.start_body)), Model(name="m"))
     assert "\nlib/speed.py\n```python\ndef speed():\n    return 1\n```\n" in prompt
     assert f"\nmain.py\n```python\n{MAIN}```\n" in prompt
     assert "\nnotes.md\n```\nslow\n```\n" in prompt
     assert "-    return 0\n+    return 1" in prompt
     assert prompt.count("print(x)") == 1
     huge = FILES.join({"lib/speed.py": "x = 1\n" * 100_000})
-    assert "lib/speed.py: too long to compare" in CODEC.render(
+    assert "lib/speed.py: too long to compare" in render(
         FILES, PromptContent((huge, FILES.start_body)), Model(name="m")
     )
-    assert len(CODEC.render(FILES, PromptContent((long, FILES.start_body)), Model(name="m"))) < len(prompt) + 4000
+    assert len(render(FILES, PromptContent((long, FILES.start_body)), Model(name="m"))) < len(prompt) + 4000

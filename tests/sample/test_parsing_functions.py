@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.outcome import Outcome
 from tasks.program.specification import read_specification
-from tasks.sample.parse_functions import parse_functions
+from tasks.sample.codecs.functions import parse
 
 SPECIFICATION = read_specification(
     textwrap.dedent('''
@@ -32,13 +32,13 @@ FULL = 'def priority_v2(el, n):\n    """Improved version of `priority_v1`."""\n 
 
 
 def body(completion: str, version: int = 2) -> str:
-    parsed = parse_functions(completion, SPECIFICATION, version)
+    parsed = parse(completion, SPECIFICATION, version, "")
     assert parsed.verdict is None, parsed.verdict
     return parsed.body
 
 
 def outcome(completion: str, version: int = 2) -> Outcome:
-    parsed = parse_functions(completion, SPECIFICATION, version)
+    parsed = parse(completion, SPECIFICATION, version, "")
     assert parsed.verdict is not None, parsed.body
     assert parsed.body == ""
     assert parsed.verdict.error
@@ -141,7 +141,7 @@ def test_a_body_that_calls_an_ancestor_or_does_nothing_is_rejected(completion: s
 @given(st.text(max_size=400), st.sampled_from([*STYLES.values(), ""]))
 def test_no_text_raises_an_error(noise: str, style: str):
     for text in (noise, noise + style, style + noise, style[: len(noise)] + noise):
-        parsed = parse_functions(text, SPECIFICATION, 2)
+        parsed = parse(text, SPECIFICATION, 2, "")
         assert (parsed.verdict is None) == bool(parsed.body)
 
 

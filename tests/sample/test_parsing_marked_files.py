@@ -11,10 +11,8 @@ from schemas.outcome import Outcome
 from schemas.sampling_settings import Model
 from tasks.program.marked_file import MarkedFile, read_marked
 from tasks.sample.builtin import mutate
-from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.codecs.file import parse_marked_file
-from tasks.sample.feedback import LAST_TRY
-from tasks.sample.prompts import render
+from tasks.sample.codecs import LAST_TRY, ParsedCompletion, PromptContent
+from tasks.sample.codecs.file import parse, render
 
 HEAD, TAIL = "#include <stdio.h>\nint f() {\n", '}\nint main() { printf("%d", f()); }\n'
 FILE = read_marked(f"{HEAD}// EVOLVE-BLOCK-START\nreturn 1;\n// EVOLVE-BLOCK-END\n{TAIL}", "f.c")
@@ -29,6 +27,10 @@ b = 2
 """
 TWO = read_marked(TWO_TEXT, "f.py")
 WHOLE = read_marked("echo '{\"score\": 1}'\n", "f.sh")
+
+
+def parse_marked_file(answer: str, file: MarkedFile, base: str = "") -> ParsedCompletion:
+    return parse(answer, file, 1, base)
 
 
 def fenced(text: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.program.specification import Specification, read_specification
-from tasks.sample.parse_functions import parse_functions
+from tasks.sample.codecs.functions import parse
 
 TEMPLATE = """@funsearch.run
 def evaluate(n):
@@ -48,7 +48,7 @@ def value(text: str, name: str) -> Any:
 
 
 def body_of(answer: str, specification: Specification) -> str:
-    parsed = parse_functions(answer, specification, 1)
+    parsed = parse(answer, specification, 1, "")
     assert parsed.verdict is None, parsed.verdict
     return parsed.body
 

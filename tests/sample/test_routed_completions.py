@@ -10,7 +10,7 @@ import pytest
 from schemas.completion_source import Record, Sample
 from schemas.errors import SandboxUnavailable, TerminalProviderError
 from schemas.program import TUNER, Completion
-from tasks.sample.routed_completions import RoutedCompletions
+from tasks.sample.completion_sources import RoutedCompletions
 from tests.contract.test_completion_source import completion_of, samples
 
 

@@ -15,9 +15,9 @@ from schemas.sampling_settings import Model
 from tasks.problems.loading.load import load_problem
 from tasks.program.specification import Specification
 from tasks.sample.builtin import mutate
-from tasks.sample.codecs.codec import PromptContent
-from tasks.sample.parse_functions import parse_functions
-from tasks.sample.prompts import build_prompts, render
+from tasks.sample.codecs import PromptContent
+from tasks.sample.codecs.functions import parse, render
+from tasks.sample.prompts import build_prompts
 
 SEVERAL = Path(__file__).parents[1] / "specifications/several.py"
 LOADED = load_problem(SEVERAL).specification
@@ -101,7 +101,7 @@ STYLES = {
 
 @pytest.mark.parametrize("completion", STYLES.values(), ids=STYLES)
 def test_all_functions_are_found_in_every_style(completion: str):
-    parsed = parse_functions(completion, SPECIFICATION, 2, BETTER)
+    parsed = parse(completion, SPECIFICATION, 2, BETTER)
     assert parsed.verdict is None
     assert SPECIFICATION.split(parsed.body) == BOTH
 
@@ -115,7 +115,7 @@ def test_all_functions_are_found_in_every_style(completion: str):
     ],
 )
 def test_a_missing_function_keeps_its_body_of_the_best_parent(completion: str, expected: tuple[str, ...]):
-    assert SPECIFICATION.split(parse_functions(completion, SPECIFICATION, 2, BETTER).body) == expected
+    assert SPECIFICATION.split(parse(completion, SPECIFICATION, 2, BETTER).body) == expected
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_missing_function_keeps_its_body_of_the_best_parent(completion: str, e
     ],
 )
 def test_a_completion_without_a_valid_program_is_refused(completion: str, outcome: Outcome, error: str):
-    verdict = parse_functions(completion, SPECIFICATION, 2, BETTER).verdict
+    verdict = parse(completion, SPECIFICATION, 2, BETTER).verdict
     assert verdict is not None
     assert verdict.outcome is outcome
     assert error in verdict.error
@@ -137,15 +137,15 @@ def test_a_completion_without_a_valid_program_is_refused(completion: str, outcom
 
 def test_a_helper_is_put_into_each_function_that_uses_it():
     text = f"def half(x):\n    return x / 2\n\n\n{GUESS.replace('x * state', 'half(x)')}\n\n\n{UPDATE}"
-    guess, update = SPECIFICATION.split(parse_functions(text, SPECIFICATION, 2, BETTER).body)
+    guess, update = SPECIFICATION.split(parse(text, SPECIFICATION, 2, BETTER).body)
     assert guess == "def half(x):\n    return x / 2\nreturn half(x)"
     assert "half" not in update
 
 
 def test_bodies_that_differ_only_in_layout_have_the_same_hash():
     relaid = GUESS.replace("x * state", "(x*state)  # !")
-    first, second = (parse_functions(text, SPECIFICATION, 2).code_hash for text in (GUESS, relaid))
-    assert first == second != parse_functions(UPDATE, SPECIFICATION, 2).code_hash
+    first, second = (parse(text, SPECIFICATION, 2, "").code_hash for text in (GUESS, relaid))
+    assert first == second != parse(UPDATE, SPECIFICATION, 2, "").code_hash
 
 
 # The built-in model
@@ -156,9 +156,7 @@ def children(bodies: list[str], count: int, model: Model = CHAT) -> list[tuple[s
     models = {"models": [{"name": "builtin/mutate", "style": model.style}]}
     problem = load_problem(SEVERAL, {"sampling": models, "search": {"prompts": 1, "samples": count}})
     (prompt,) = build_prompts({0: Plan("0", programs)}, problem, seed=1, generation=1)
-    completions = [
-        parse_functions(mutate(prompt.text, seed), SPECIFICATION, len(bodies), prompt.base) for seed in prompt.seeds
-    ]
+    completions = [parse(mutate(prompt.text, seed), SPECIFICATION, len(bodies), prompt.base) for seed in prompt.seeds]
     assert all(parsed.verdict is None for parsed in completions), [parsed.verdict for parsed in completions]
     return [SPECIFICATION.split(parsed.body) for parsed in completions]
 

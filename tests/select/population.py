@@ -9,8 +9,9 @@ from schemas.algorithm import Change, Plan, PromptResult, Turn
 from schemas.algorithm_settings import IslandsSettings
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.funsearch import FunSearch, Island
-from tasks.select.registry import create_algorithm
+from tasks.select import create_algorithm
+from tasks.select.funsearch import FunSearch
+from tasks.select.pool import Pool
 
 
 class Population:
@@ -27,8 +28,8 @@ class Population:
         self._prompts = search.prompts
 
     @property
-    def islands(self) -> list[Island]:
-        return self.algorithm.islands
+    def islands(self) -> list[Pool]:
+        return list(self.algorithm.niches.values())
 
     @property
     def best(self) -> Program:

@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 
-from schemas.algorithm import Join
-from tests.select.told import START, ask, ids, make, program, tell
+from tests.select.told import ask, ids, make, program, tell
 
 
 def test_the_best_is_the_base_and_the_next_best_of_other_signatures_come_before_it():
@@ -47,7 +46,3 @@ def test_nothing_better_than_a_drawn_base_is_shown_with_it():
     tell(greedy, "start", program("a", 1.0), program("b", 2.0))
     shown = {tuple(ids(plan.shown)) for plan in ask(greedy, 100)}
     assert shown == {("start",), ("start", "a"), ("start", "a", "b")}
-
-
-def test_it_records_joins_alone():
-    assert tell(make("greedy"), START.id, program("a", 1.0), samples=4) == [Join("0", "a")]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from schemas.algorithm import Expand, Join, Turn
+from schemas.algorithm import Expand, Join
 from schemas.algorithm_settings import HalvingSettings
 from tasks.select.halving import Halving, niches_at
-from tests.select.told import START, ask, ids, make, program, tell
+from tests.select.told import ask, ids, make, program, tell
 
 
 def halving(**settings: Any) -> Halving:
@@ -71,25 +69,6 @@ def test_children_of_a_prompt_in_flight_join_a_niche_that_was_given_up():
     assert changes == [Expand("0", "start", 4), Join("0", "late")]
     assert made.niches["0"].best.id == made.best.id == "late"
     assert {plan.niche for plan in ask(made, 5)} == {"2"}
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12), st.lists(st.integers(-3, 3).map(float), max_size=3))),
-    st.integers(1, 6),
-)
-def test_a_replay_gives_up_the_same(told: list[tuple[int, int, list[float]]], searches: int):
-    made, replayed = (halving(searches=searches, budget=60) for _ in range(2))
-    known, changes, before = {START.id: START}, [], searches
-    for number, (niche, failed, scores) in enumerate(told):
-        children = [program(f"{number}.{k}", score) for k, score in enumerate(scores)]
-        known |= {child.id: child for child in children}
-        samples = len(children) + failed
-        changes += tell(made, "start", *children, samples=samples, niche=str(niche % searches))
-        assert 1 <= len(made.going_on) <= before
-        before = len(made.going_on)
-    replayed.replay(changes, known)
-    assert replayed.going_on == made.going_on
-    assert [replayed.ask(Turn(3, index)) for index in range(9)] == [made.ask(Turn(3, index)) for index in range(9)]
 
 
 def test_a_budget_of_nothing_is_refused():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from schemas.algorithm import Change, Join, Plan, Reset
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.funsearch import Cluster, Island, softmax_weights
+from tasks.select.funsearch import draw_program
+from tasks.select.pool import softmax_weights
 from tests.history.made import search_table
 from tests.select.population import Population
 
@@ -43,93 +46,10 @@ def ids(plans: Sequence[Plan]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def portrait(population: Population) -> list[Any]:
-    return [
-        (
-            [(key, cluster.score, cluster.programs) for key, cluster in island.clusters.items()],
-            island.registered,
-            island.best,
-        )
-        for island in population.islands
-    ]
+    return [(island.by_signature, island.programs, island.best) for island in deepcopy(population.islands)]
 
 
 # Same told, same population
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[Search, list[tuple[Children, bool]]]:
-    """Settings, and for some generations the children that were scored and whether a reset follows."""
-    islands = draw(st.integers(1, 6))
-    fields = search(
-        islands=islands,
-        prompts=5,
-        parents=draw(st.integers(1, 4)),
-        algorithm=draw(st.sampled_from(("islands", "funsearch"))),
-        cluster_period=draw(st.integers(1, 10)),
-    )
-    score = st.sampled_from((-1e9, -3.0, -0.0, 0.0, 1e-9, 0.5, 512.0)) | st.floats(
-        allow_nan=False, allow_infinity=False
-    )
-    child = st.tuples(st.integers(0, islands - 1), st.tuples(score, score), st.integers(0, 400))
-    told = draw(st.lists(st.tuples(st.lists(child, max_size=8), st.booleans()), max_size=6))
-    generations: list[tuple[Children, bool]] = []
-    for number, (children, reset) in enumerate(told, start=1):
-        programs = [
-            (island, Program(f"{number}-{place}", "x" * length, signature, signature[0]))
-            for place, (island, signature, length) in enumerate(children)
-        ]
-        generations.append((programs, reset))
-    return fields, generations
-
-
-@given(histories(), st.integers(0, 2**63))
-def test_the_same_seed_and_children_give_the_same_population_and_prompts_told_or_replayed(
-    history: tuple[Search, list[tuple[Children, bool]]], seed: int
-):
-    fields, generations = history
-    told, again, replayed = (Population(fields, START, seed) for _ in range(3))
-    known = {START.id: START}
-    for number, (children, reset) in enumerate(generations, start=1):
-        asked = ids(told.ask(number))
-        assert asked == ids(again.ask(number)) == ids(replayed.ask(number))
-        known |= {child.id: child for _, child in children}
-        changes = told.tell(number, children, reset=reset)
-        assert changes == again.tell(number, children, reset=reset)
-        replayed.replay(changes, known)
-        assert portrait(told) == portrait(again) == portrait(replayed)
-        assert told.best is replayed.best
-
-
-@given(histories(), st.integers(0, 2**63))
-def test_every_prompt_has_living_parents_of_one_island_and_as_many_as_there_are_clusters(
-    history: tuple[Search, list[tuple[Children, bool]]], seed: int
-):
-    fields, generations = history
-    population = Population(fields, START, seed)
-    for number, (children, reset) in enumerate(generations, start=1):
-        population.tell(number, children, reset=reset)
-        selections = population.ask(number + 1)
-        assert len(selections) == fields.prompts
-        for selection in selections:
-            island = population.islands[int(selection.niche)]
-            alive = {one.id for cluster in island.clusters.values() for one in cluster.programs}
-            assert {parent.id for parent in selection.shown} <= alive
-            assert len(selection.shown) == min(fields.algorithm.parents, len(island.clusters))
-            scores = [parent.score for parent in selection.shown]
-            assert scores == sorted(scores)
-            if fields.algorithm.name == "islands":
-                assert len({parent.scores for parent in selection.shown}) == len(selection.shown)
-
-
-def test_asking_changes_nothing_and_each_generation_and_seed_asks_otherwise():
-    population = populated([0, 1, 2, 3], islands=4)
-    before = portrait(population)
-    first = ids(population.ask(2))
-    assert first == ids(population.ask(2))
-    assert portrait(population) == before
-    assert first != ids(population.ask(3))
-    other = Population(search(islands=4), START, seed=2)
-    assert ids(other.ask(2)) != ids(Population(search(islands=4), START, seed=3).ask(2))
 
 
 def test_islands_are_picked_uniformly():
@@ -192,10 +112,8 @@ def test_short_programs_are_preferred_within_a_cluster():
 
 
 def test_programs_without_length_are_drawn_too():
-    import random
-
-    cluster = Cluster(0.0, [program("a", 0.0, body=""), program("b", 0.0, body="")])
-    assert {cluster.draw(1.0, random.Random(n)).id for n in range(50)} == {"a", "b"}
+    cluster = [program("a", 0.0, body=""), program("b", 0.0, body="")]
+    assert {draw_program(cluster, 1.0, Random(n)).id for n in range(50)} == {"a", "b"}
 
 
 # How greedily
@@ -203,13 +121,9 @@ def test_programs_without_length_are_drawn_too():
 
 def schedule(registered: int, period: int = 4) -> float:
     """The temperature of an island in the paper's mode, where it is absolute."""
-    island = Island(program("p0", 0.0))
-    for number in range(1, registered):
-        island.register(program(f"p{number}", float(number)))
-    population = Population(
-        search(algorithm="funsearch", cluster_period=period, cluster_temperature=0.8), START, seed=0
-    )
-    return population.algorithm._temperature(island)
+    fields = {"algorithm": "funsearch", "cluster_period": period, "cluster_temperature": 0.8}
+    population = populated(range(registered), **fields)
+    return population.algorithm._temperature(population.islands[0])
 
 
 def test_the_temperature_falls_with_every_program_of_an_island_and_starts_anew_after_a_period():
@@ -291,8 +205,8 @@ def test_programs_with_the_same_scores_on_every_input_share_a_cluster_and_others
     other = program("c", 1.0, signature=(2.0, 0.0))
     population.tell(1, [(0, one) for one in [*same, other]], reset=False)
     island = population.islands[0]
-    assert [cluster.programs for cluster in island.clusters.values()] == [[START], same, [other]]
-    assert island.registered == len(island.programs) == 4
+    assert list(island.by_signature.values()) == [[START], same, [other]]
+    assert len(island.programs) == 4
 
 
 def test_of_equal_programs_the_first_is_the_best():
@@ -332,11 +246,10 @@ def test_a_reset_empties_exactly_the_worse_half_and_founds_each_with_the_best_of
             assert isinstance(change, Reset)
             assert change.founder_id in {f"best{place}" for place in survivors}
             island = population.islands[int(change.niche)]
-            assert [one.id for cluster in island.clusters.values() for one in cluster.programs] == [change.founder_id]
-            assert island.registered == 1
+            assert [one.id for one in island.programs] == [change.founder_id]
             assert island.best.id == change.founder_id
         for place in survivors:
-            assert population.islands[place].registered == 2
+            assert len(population.islands[place].programs) == 2
 
 
 def test_any_survivor_may_be_the_founder():

@@ -11,12 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Join
 from schemas.program import Program
-from tasks.select.cells import Centroids, Grid, centroids_of, nearest, squashed
-from tasks.select.features import features_of
-from tasks.select.map_elites import MapElites, scaled
-from tests.select.told import START, ask, ids, make, program, tell
+from tasks.select.map_elites import Centroids, Grid, MapElites, centroids_of, features_of, nearest, scaled
+from tasks.select.pool import sigmoid
+from tests.select.told import ask, ids, make, program, tell
 
 BODY = """
 best = 0
@@ -126,7 +124,7 @@ def test_points_are_standardised_and_squashed_once_there_are_enough():
 
 @given(points, st.integers(1, 6), st.integers(0, 99))
 def test_every_point_is_in_the_cell_of_its_nearest_centroid(seen: list[tuple[float, float]], count: int, seed: int):
-    squashed_points = [tuple(map(squashed, point)) for point in seen]
+    squashed_points = [tuple(map(sigmoid, point)) for point in seen]
     centroids = centroids_of(squashed_points, count, Random(seed))
     assert 1 <= len(centroids) <= min(count, len(set(squashed_points)))
     for point in squashed_points:
@@ -197,7 +195,3 @@ def test_scores_of_any_size_have_a_cell(scores: list[float], variant: str):
     for number in range(4):
         tell(made, "start", Program(str(number), "x" * number, (*scores,), scores[number % 3]))
     assert ask(made, 5)
-
-
-def test_it_records_joins_alone():
-    assert tell(make("map-elites"), START.id, program("a", 1.0), samples=4) == [Join("0", "a")]

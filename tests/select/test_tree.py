@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Expand, Join, Turn
+from schemas.algorithm import Turn
 from schemas.program import Program
-from tasks.select.tree import Tree
-from tasks.select.tree_selection import PUCT, UCT, Losses, State
+from tasks.select.tree import PUCT, UCT, Losses, State, Tree
 from tests.select.told import START, ask, ids, in_flight, make, program, tell
 
 
@@ -181,10 +180,6 @@ def test_there_are_never_too_many_states_and_nothing_related_is_shown(seed: int,
         assert made._states[0].program == START
         shown = [states[one.id] for one in ask(made)[0].shown]
         assert not any(one.is_related(other) for one in shown for other in shown if one is not other)
-
-
-def test_it_records_expansions():
-    assert tell(make("tree"), "start", program("a", 1.0), samples=4) == [Expand("0", "start", 4), Join("0", "a")]
 
 
 # UCT

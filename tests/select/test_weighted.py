@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Expand, Join
 from tasks.select.weighted import weights
-from tests.select.told import START, ask, ids, make, program, tell
+from tests.select.told import ask, ids, make, program, tell
 
 
 def test_weights_by_hand():
@@ -71,7 +70,3 @@ def test_what_is_shown_beside_the_base_is_drawn_from_the_archive():
     tell(weighted, "start", *[program(name, float(score)) for score, name in enumerate("abcde")])
     shown = {tuple(ids(plan.shown)) for plan in ask(weighted, 500)}
     assert {pair for pair in shown if pair[-1] == "e"} == {("b", "e"), ("c", "e"), ("d", "e")}
-
-
-def test_it_records_expansions():
-    assert tell(make("weighted"), START.id, program("a", 1.0), samples=4) == [Expand("0", "start", 4), Join("0", "a")]

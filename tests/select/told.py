@@ -8,7 +8,7 @@ from typing import Any
 from schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
 from schemas.program import Program
 from schemas.search_settings import Search
-from tasks.select.registry import create_algorithm
+from tasks.select import create_algorithm
 
 START = Program("start", "return 0", (0.0,), 0.0)
 

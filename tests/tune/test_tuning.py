@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tasks.program.specification import read_specification
 from tasks.tune.bodies import NumberedBody
 from tasks.tune.trials import Evaluate, Evaluations, OutOfTime, Trials
-from tasks.tune.tuning import Tuned, sensitive_numbers, tune
-from tasks.tune.writing import fewest_digits
+from tasks.tune.tuning import Tuned, fewest_digits, sensitive_numbers, tune
 
 SPECIFICATION = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f()\n@funsearch.evolve\ndef f():\n    return 0\n", "made"

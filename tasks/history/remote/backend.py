@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.errors import EnvironmentFault
+from schemas.history_backend import HistoryBackend
 from schemas.ids import slug
 from tasks.history.atomic_files import RUNS
 from tasks.history.files import RunFiles
@@ -41,7 +42,7 @@ class Hold:
     sending: threading.Lock = field(default_factory=threading.Lock)
 
 
-class MirroredBackend:
+class MirroredBackend(HistoryBackend):
     """Backend of a history on object storage.
 
     Args:
@@ -53,23 +54,11 @@ class MirroredBackend:
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
+        self.root = mirror.root
         self._holds: dict[Path, Hold] = {}
-
-    def __str__(self) -> str:
-        return self.location
-
-    @property
-    def root(self) -> Path:
-        """Directory of the copy."""
-        return self.mirror.root
 
     @property
     def location(self) -> str:
-        """URL of the history."""
-        return self.mirror.url
-
-    @property
-    def absolute_location(self) -> str:
         """URL of the history."""
         return self.mirror.url
 

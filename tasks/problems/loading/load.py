@@ -10,8 +10,8 @@ from typing import Any
 from schemas.errors import SpecificationError, UsageError
 from schemas.problem import Problem
 from schemas.settings import parse_settings
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from tasks.problems.loading.formats.directory import no_command
-from tasks.problems.loading.problem_format import NamedProblem, ProblemFormat
 from tasks.program import problem_folder
 from tasks.program.config_layers import merge
 
@@ -33,10 +33,6 @@ def load_problem(path: Path, overrides: Mapping[str, Any] | None = None) -> Prob
 
     Settings come from the problem's own files, such as the PEP 723 block of a specification, from `overnight.toml`
     beside them, from the user's configuration file, and from `overrides`; later ones override earlier ones.
-
-    Args:
-        path: Path of the specification file, or of the directory.
-        overrides: Settings from the command line, nested as in TOML.
 
     Raises:
         SpecificationError: If the file is wrong or has no inputs, or no format recognises it.

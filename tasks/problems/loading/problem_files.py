@@ -1,17 +1,29 @@
-"""Read the files of a problem from its folder: data, helper modules, scoring scripts."""
+"""Read the files of a problem from its folder: inputs, data, helper modules, scoring scripts."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import SpecificationError
 from schemas.files import FILES_REMEDY, File, require_few
+from schemas.settings import Settings
 from tasks.program import problem_folder
+from tasks.program.bounded_parsing import parse_json
 
 MAX_BYTES = 256 * 2**20
 """Limit on all files of a problem together, bytes; every run stores a copy of them."""
+
+SPLITS = ("inputs", "validation", "held_out")
+"""Settings that hold inputs."""
+
+MAX_INPUT_BYTES = 32 * 2**20
+"""Limit on all input files of a problem together, bytes; every run stores a copy of their content."""
+
+MAX_INPUTS = 10_000
+"""Limit on the inputs of a split: a program is scored on each by itself, and every program stores its scores."""
 
 
 def read_files(folder: Path, patterns: Sequence[str]) -> tuple[File, ...]:
@@ -84,3 +96,48 @@ def _readable(name: str, folder: Path) -> Iterator[str]:
         raise SpecificationError(f"files: the name {name!r} has unprintable characters", remedy="Rename the file.")
     if problem_folder.locate(folder, name) is not None:
         yield name
+
+
+def names_file(item: Any) -> bool:
+    """Return whether an input is the name of a JSON file."""
+    return isinstance(item, str) and item.endswith(".json")
+
+
+def with_input_files(settings: Settings, folder: Path, splits: Sequence[str] = SPLITS) -> Settings:
+    """Return settings in which the names of input files are replaced by their content, so that a run stores it.
+
+    Raises:
+        SpecificationError: If there are too many inputs, or a file is missing, outside of the folder, too large, or not
+            JSON.
+    """
+    for split in splits:
+        if (count := len(getattr(settings, split))) > MAX_INPUTS:
+            raise SpecificationError(
+                f"{split}: {count:,} inputs, expected at most {MAX_INPUTS:,}",
+                remedy="Let one input stand for many, such as a number of cases that the scoring draws with a seed.",
+            )
+    remaining = MAX_INPUT_BYTES
+
+    def content(item: Any) -> Any:
+        nonlocal remaining
+        if not names_file(item):
+            return item
+        text = _read_input(folder, item, remaining)
+        remaining -= len(text)
+        try:
+            return parse_json(text)
+        except ValueError as error:
+            raise SpecificationError(f"{folder / item}: not valid JSON: {error}", remedy="Correct the file.") from error
+
+    return settings.model_copy(update={split: tuple(map(content, getattr(settings, split))) for split in splits})
+
+
+def _read_input(folder: Path, name: str, max_bytes: int) -> bytes:
+    try:
+        return problem_folder.read_bytes(folder, name, max_bytes=max_bytes)
+    except SpecificationError as error:
+        raise SpecificationError(
+            f"input file {name!r}: {error.message}",
+            remedy="Paths are relative to the specification's folder. Put large data into `files`, where programs "
+            "can read it.",
+        ) from error

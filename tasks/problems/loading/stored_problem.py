@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import OvernightError, UsageError
 from schemas.problem import Problem
 from schemas.settings import Known, Settings, flat_settings, parse_settings
-from tasks.problems.loading.input_files import SPLITS, with_input_files
 from tasks.problems.loading.load import added_files, load_problem
-from tasks.problems.loading.problem_files import changed_files
+from tasks.problems.loading.problem_files import SPLITS, changed_files, names_file, with_input_files
 from tasks.program import problem_folder
-from tasks.program.config_layers import merge
+from tasks.program.config_layers import merge, script_block
 from tasks.program.make_problem import make_problem
-from tasks.program.pep723 import script_block
 
 
 def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:
     """Return the same specification and files with other settings.
 
-    Args:
-        problem: Problem of a run.
-        path: Path that it was read from; input files are searched beside it.
-        overrides: Settings from the command line, nested as in TOML.
+    Input files are searched beside the path that it was read from.
 
     Raises:
         SpecificationError: If the inputs do not fit the run function.
@@ -38,20 +34,16 @@ def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -
 
 
 def changed_since(problem: Problem, path: Path) -> list[str]:
-    """Return the names of files that have changed since the problem was read; none if the folder is gone.
-
-    Args:
-        problem: Problem as it was read.
-        path: Path of the specification, or the directory, that it was read from.
-    """
+    """Return the names of files that have changed since the problem was read; none if the folder is gone."""
     folder = _folder(problem.settings, path)
     if not folder.is_dir():
         return []
     if problem.settings.command.evolving_paths:
         start = problem.specification.start_program.files
-        changed = [name for name, text in start if _evolving_text(folder, name) != text]
+        changed = [name for name, text in start if _is_changed(partial(problem_folder.read_text, folder, name), text)]
     else:
-        changed = [] if _given_text(path) == problem.specification.text else [path.name]
+        is_changed = _is_changed(partial(problem_folder.read_given_text, path), problem.specification.text)
+        changed = [path.name] if is_changed else []
     added = added_files()
     return changed + changed_files(folder, [file for file in problem.files if file.path not in added])
 
@@ -61,20 +53,12 @@ def _folder(settings: Settings, path: Path) -> Path:
     return path if settings.command.evaluate and not path.is_file() else path.parent
 
 
-def _evolving_text(folder: Path, name: str) -> str | None:
-    """Return the text of an evolving file; `None` if it cannot be read now."""
+def _is_changed(read: Callable[[], str], text: str) -> bool:
+    """Return whether a file has another text now, or cannot be read."""
     try:
-        return problem_folder.read_text(folder, name)
+        return read() != text
     except UsageError:
-        return None
-
-
-def _given_text(path: Path) -> str | None:
-    """Return the text of a specification; `None` if it cannot be read now."""
-    try:
-        return problem_folder.read_given_text(path)
-    except UsageError:
-        return None
+        return True
 
 
 def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
@@ -87,16 +71,14 @@ def settings_not_in_specification(problem: Problem) -> dict[str, Any]:
         own = parse_settings(script_block(text, problem.name).get("tool", {}).get("overnight", {}), problem.name)
     except UsageError:  # an earlier version wrote it, with settings of other names
         own = Settings()
-    from_files = {split for split in SPLITS if _names_files(getattr(own, split))}
+    from_files = {split for split in SPLITS if any(map(names_file, getattr(own, split)))}
     return {name: value for name, value in _additional_settings(problem, own).items() if name not in from_files}
 
 
 def settings_not_in_files(problem: Problem, path: Path) -> dict[str, Any]:
     """Return the settings, by dotted name, that the files do not give now, so that flags must repeat them.
 
-    Args:
-        problem: Problem of a run.
-        path: Path of the specification or the directory; if it cannot be loaded now, the stored specification counts.
+    If the files cannot be loaded now, the stored specification counts.
     """
     try:
         current = load_problem(path).settings
@@ -114,11 +96,6 @@ def _additional_settings(problem: Problem, base: Settings) -> dict[str, Any]:
 
 def reload_problem(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
     """Load a changed specification, with the search, sampling and sandbox settings that a run added to it.
-
-    Args:
-        path: Path of the changed specification or directory.
-        problem: Problem of the run.
-        overrides: Settings from the command line, nested as in TOML.
 
     Raises:
         SpecificationError: As in `load_problem`.
@@ -138,7 +115,3 @@ def _added_by_run(problem: Problem) -> dict[str, Any]:
                 table = table.setdefault(section, {})
             table[key] = value
     return nested
-
-
-def _names_files(inputs: Sequence[Any]) -> bool:
-    return any(isinstance(item, str) and item.endswith(".json") for item in inputs)

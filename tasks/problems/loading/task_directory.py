@@ -15,8 +15,8 @@ from schemas.dependencies import parse_requirement
 from schemas.errors import SpecificationError
 from schemas.files import File
 from schemas.problem import Problem
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.problems.loading.problem_format import NamedProblem
 from tasks.program import problem_folder
 from tasks.program.bounded_parsing import parse_yaml
 
@@ -66,8 +66,8 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class TaskDirectory:
-    """`ProblemFormat` of another tool's task directories: a start program beside an evaluator, called by a bridge.
+class TaskDirectory(ProblemFormat):
+    """Format of another tool's task directories: a start program beside an evaluator, called by a bridge.
 
     Attributes:
         name: Name of the tool.
@@ -177,12 +177,7 @@ def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
 def run_flag(setting: str, flag: str, value: Any, *, least: float = 1, whole: bool = True) -> list[str]:
     """Return the note that proposes a flag of `overnight run` for a tool's setting.
 
-    Args:
-        setting: The setting, and what it means where that is not clear.
-        flag: The flag.
-        value: Value of the setting.
-        least: Smallest value that the flag takes.
-        whole: Whether the flag takes whole numbers only.
+    It takes values from `least` on, and only whole numbers if `whole`.
 
     Returns:
         One note, or none where the flag would refuse the value.

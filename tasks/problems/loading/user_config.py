@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from schemas.cluster_settings import ClusterSettings
 from schemas.errors import UsageError
+from schemas.section import Section
 from schemas.settings import Sandbox, parse_settings
 from tasks.program.bounded_parsing import parse_toml
 from tasks.program.problem_folder import read_given_text
@@ -23,6 +23,21 @@ SECTIONS = ("sampling", "sandbox")
 
 _CLUSTER = "cluster"
 """Section that says where nights evaluate, which is no setting of a run."""
+
+
+class ClusterSettings(Section):
+    """The cluster of a user, `[cluster]` in the configuration file; no problem and no run has these settings."""
+
+    address: str = Field(
+        default="",
+        description="cluster that nights evaluate on, such as `tls://head:8786`, or `local:N` for a try; the flag "
+        "`--cluster` and the variable OVERNIGHT_CLUSTER come first",
+    )
+    certificates: str = Field(
+        default="",
+        description="folder of the certificates, relative to the configuration file; the variable "
+        "OVERNIGHT_CLUSTER_CERTIFICATES comes first",
+    )
 
 
 def config_path() -> Path:

@@ -25,7 +25,9 @@
       } else if (response.status !== 304) {
         throw new Error(response.status);
       }
-      showStatus("live: changes are shown as generations are committed", false);
+      const isUnderWay = "underWay" in document.querySelector("main").dataset;
+      showStatus(isUnderWay ? "live: changes are shown as generations are committed"
+        : "no night is under way: what the next one commits is shown here", !isUnderWay);
     } catch {
       showStatus("not live: `overnight watch` does not answer; this page shows the last state that it sent", true);
     }

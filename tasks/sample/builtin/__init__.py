@@ -3,23 +3,36 @@
 Like any model, it reads the text of a prompt and answers with a new version of the function. It needs no key and costs
 nothing. It is the baseline that a language model has to beat: FunSearch's random-mutation ablation (Romera-Paredes et
 al., Nature 625, 2023, SI A.2), extended by crossover and typed growth. Start reading at `mutate`.
+
+Of several functions that evolve together, a mutation usually changes one, as in AutoML-Zero (Real et al., ICML 2020,
+section 3.2); one that the answer leaves out stays as it is in the best version. Crossover takes a whole function of
+another version.
 """
 
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
+from tasks.program.source_lines import split_lines
 from tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
 from tasks.sample.builtin.growth import Grower
 from tasks.sample.builtin.mutation_sites import survey
 from tasks.sample.builtin.operators import MutationContext, mutate_once
-from tasks.sample.builtin.prompt_context import PromptContext, read_context
-from tasks.sample.builtin.prompt_parsing import ParsedPrompt, parse_module
-from tasks.sample.builtin.several_functions import mutate_several, prompts_by_function
+from tasks.sample.builtin.prompt_parsing import (
+    ParsedPrompt,
+    find_functions,
+    is_empty,
+    parse_module,
+    parse_prompt,
+)
 from tasks.sample.builtin.simplify import simplify
 from tasks.sample.builtin.text_mutation import mutate_files, mutate_lines, shows_a_file, shows_several_files
-from tasks.sample.builtin.trees import clone, dump, size
+from tasks.sample.builtin.trees import clone, dump, nodes, size
 
 __all__ = ["mutate"]
 
@@ -29,6 +42,9 @@ _P_MORE_CHANGES, _P_MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
 _SHORT = 16
 _P_LAST_PARENT = 0.65
 _P_FRESH = 0.02
+_P_ONE_MORE_FUNCTION = 0.35
+_P_CROSSOVER = 0.15
+_VERSIONED = re.compile(r"^def (\w+)_v(\d+)\(", re.MULTILINE)
 
 
 def mutate(prompt: str, seed: int) -> str:
@@ -50,25 +66,25 @@ def mutate(prompt: str, seed: int) -> str:
         return mutate_lines(prompt, random)
     if shows_several_files(prompt):
         return mutate_files(prompt, random)
-    if prompts := prompts_by_function(prompt):
-        return mutate_several(prompts, seed, random, mutate)
-    context = read_context(prompt)
-    grower = Grower(random, context.parsed.typical, context.reusable)
+    if prompts := _prompts_by_function(prompt):
+        return _mutate_several(prompts, seed, random)
+    parsed = parse_prompt(prompt)
+    grower = Grower(random, parsed.typical, parsed.reusable)
     for make in [_child] * _ATTEMPTS + [_fresh] * _ATTEMPTS:
-        body = make(context, grower)
-        if body and dump(body) not in context.parent_dumps:
-            text = _source_of(context.parsed, body)
+        body = make(parsed, grower)
+        if body and dump(body) not in parsed.parent_dumps:
+            text = _source_of(parsed, body)
             if parse_module(text) is not None:
                 return text
     # If the prompt already shows everything that can be grown (`True` and `False`, without arguments), a number is new.
-    return _source_of(context.parsed, [ast.Return(ast.Constant(random.random()))])
+    return _source_of(parsed, [ast.Return(ast.Constant(random.random()))])
 
 
-def _child(context: PromptContext, grower: Grower) -> list[ast.stmt]:
+def _child(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
     """Return the body of a child of the parents; empty if the child is not sound."""
-    random, parsed = grower.random, context.parsed
+    random = grower.random
     if not parsed.parents or random.random() < _P_FRESH:
-        return _fresh(context, grower)
+        return _fresh(parsed, grower)
     *others, last = list(parsed.parents)
     base = last if not others or random.random() < _P_LAST_PARENT else random.choice(others)
     donor = random.choice([p for p in parsed.parents if p is not base] or [base])
@@ -80,13 +96,12 @@ def _child(context: PromptContext, grower: Grower) -> list[ast.stmt]:
     while random.random() < (_P_MORE_CHANGES if size(child.body) > _SHORT else _P_MORE_CHANGES_WHEN_SHORT):
         is_changed |= mutate_once(child, mutation)
     simplify(child)
-    return child.body if is_changed and size(child.body) <= limit and _is_sound(child, base, context) else []
+    return child.body if is_changed and size(child.body) <= limit and _is_sound(child, base, parsed) else []
 
 
-def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, context: PromptContext) -> bool:
+def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, parsed: ParsedPrompt) -> bool:
     """Return whether a child reads only names and returns only kinds that its parent or the prompt allows."""
-    parsed = context.parsed
-    before, after = context.surveys[parsed.parents.index(base)], survey(child, parsed.env)
+    before, after = parsed.surveys[parsed.parents.index(base)], survey(child, parsed.env)
     if not after.undefined <= before.undefined or after.undefined & parsed.forbidden:
         return False
     if not after.returns or not isinstance(child.body[-1], ast.Return | ast.If | type(base.body[-1])):
@@ -98,9 +113,8 @@ def _may_return(kind: Kind, wanted: Kind) -> bool:
     return wanted == OTHER or kind == wanted or (kind in NUMBERS and wanted in NUMBERS)
 
 
-def _fresh(context: PromptContext, grower: Grower) -> list[ast.stmt]:
+def _fresh(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
     """Return a body that does not use any parent."""
-    parsed = context.parsed
     wanted = FLOAT if parsed.returns == OTHER else parsed.returns
     function = clone(parsed.header)
     function.body = [ast.Return(grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3))))]
@@ -112,4 +126,77 @@ def _source_of(parsed: ParsedPrompt, body: list[ast.stmt]) -> str:
     """Return the source of the function that the prompt asks for, with this body."""
     header = parsed.header
     function = ast.FunctionDef(header.name, header.args, [*header.body, *body], [], header.returns, None, lineno=0)
+    return ast.unparse(function)
+
+
+@dataclass(frozen=True, slots=True)
+class _FunctionPrompt:
+    """The part of a prompt that is about one function.
+
+    Attributes:
+        prompt: A prompt for this function alone.
+        earlier: Sources of the function's versions before the best one, under the name of the new version.
+    """
+
+    prompt: str
+    earlier: tuple[str, ...]
+
+
+def _mutate_several(prompts: Sequence[_FunctionPrompt], seed: int, random: Random) -> str:
+    """Return new versions of one or several functions."""
+    prompts = random.sample(prompts, len(prompts))
+    changed = 1
+    while changed < len(prompts) and random.random() < _P_ONE_MORE_FUNCTION:
+        changed += 1
+    answer = [mutate(p.prompt, seed) for p in prompts[:changed]]
+    answer += [random.choice(p.earlier) for p in prompts[changed:] if p.earlier and random.random() < _P_CROSSOVER]
+    return "\n\n\n".join(answer)
+
+
+@lru_cache(maxsize=64)
+def _prompts_by_function(prompt: str) -> tuple[_FunctionPrompt, ...]:
+    """Return a prompt for each evolved function, in the order of the given prompt; empty if only one evolves."""
+    versions = _VERSIONED.findall(prompt)
+    families = tuple(dict.fromkeys(name for name, _ in versions))
+    if len(families) < 2:
+        return ()
+    target = max(int(number) for _, number in versions)
+    found = find_functions(split_lines(prompt))
+    shown = {family: [f for f in found.functions if _family(f.name, (family,))] for family in families}
+    outside = "\n".join(found.outside)
+    return tuple(
+        _prompt_of(family, functions, families, outside, target) for family, functions in shown.items() if functions
+    )
+
+
+def _family(name: str, families: Sequence[str]) -> str | None:
+    match = re.fullmatch(r"(\w+)_v\d+", name)
+    return match[1] if match and match[1] in families else None
+
+
+def _prompt_of(
+    family: str, functions: list[ast.FunctionDef], families: Sequence[str], outside: str, target: int
+) -> _FunctionPrompt:
+    last = functions[-1]
+    header = ast.FunctionDef(f"{family}_v{target}", last.args, [ast.Pass()], [], last.returns, lineno=0)
+    versions = [function for function in functions if not is_empty(function)]
+    for function in versions:
+        _call_new_versions(function, [other for other in families if other != family], target)
+    prompt = "\n\n".join([outside, *map(ast.unparse, versions), ast.unparse(header)]) + "\n"
+    return _FunctionPrompt(prompt, tuple(_renamed(function, header.name) for function in versions[:-1]))
+
+
+def _call_new_versions(function: ast.FunctionDef, others: Sequence[str], target: int) -> None:
+    """Turn a function's calls of the other functions into calls of their new versions."""
+    for node in nodes(function):
+        if isinstance(node, ast.Name) and (family := _family(node.id, others)):
+            node.id = f"{family}_v{target}"
+
+
+def _renamed(function: ast.FunctionDef, name: str) -> str:
+    """Return the source of a function under another name, which is also used in its recursive calls."""
+    old, function.name = function.name, name
+    for node in nodes(function):
+        if isinstance(node, ast.Name) and node.id == old:
+            node.id = name
     return ast.unparse(function)

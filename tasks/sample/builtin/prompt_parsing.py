@@ -1,4 +1,4 @@
-"""Finds the functions and names in the text of a prompt.
+"""Finds the functions and names in the text of a prompt, and analyses them once for all samples of the prompt.
 
 A prompt as in FunSearch (Romera-Paredes et al., Nature 625, 2023, fig. 2) ends in an empty header, and a chat prompt
 puts prose around it, so the whole text is not valid Python. Each function is found and parsed separately.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tasks.program import python_source
 from tasks.program.source_lines import split_lines
@@ -23,8 +25,8 @@ from tasks.sample.builtin.expression_types import (
     from_annotation,
     sequence,
 )
-from tasks.sample.builtin.mutation_sites import bound_by, infer
-from tasks.sample.builtin.trees import all_arguments, nodes
+from tasks.sample.builtin.mutation_sites import Survey, bound_by, infer, survey
+from tasks.sample.builtin.trees import all_arguments, dump, nodes, size
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
 _VERSION = re.compile(r"^(.*)_v(\d+)$")
@@ -33,12 +35,13 @@ _MAX_HEADER_LINES = 40
 _MAX_DEPTH = 60
 _MAX_TYPICAL = 24
 _LARGE = 1e9
+_SMALLEST_PART, _LARGEST_PART = 3, 9
 _EMPTY_HEADER = "def answer():\n    pass"
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedPrompt:
-    """Functions and names of a prompt.
+    """Functions and names of a prompt. The trees are shared between its samples: clone them before a change.
 
     Attributes:
         header: The function to write, with its docstring and without a body.
@@ -47,6 +50,9 @@ class ParsedPrompt:
         returns: Kind of the function's return value.
         typical: Numbers that the text mentions or the versions use, as constants to try.
         forbidden: Names of the versions that are shown, which the answer must not call.
+        reusable: Small expressions of the parents with their kinds, for reuse.
+        parent_dumps: Dumps of the parents' bodies.
+        surveys: Survey of each parent.
     """
 
     header: ast.FunctionDef
@@ -55,6 +61,9 @@ class ParsedPrompt:
     returns: Kind
     typical: tuple[float, ...]
     forbidden: frozenset[str]
+    reusable: tuple[tuple[ast.expr, Kind], ...]
+    parent_dumps: frozenset[Hashable]
+    surveys: tuple[Survey, ...]
 
 
 @dataclass(slots=True)
@@ -65,8 +74,12 @@ class FoundFunctions:
     outside: list[str] = field(default_factory=list)
 
 
+@lru_cache(maxsize=64)
 def parse_prompt(prompt: str) -> ParsedPrompt:
-    """Find the empty header to complete, the versions before it, and the names that they may use."""
+    """Find the empty header to complete, the versions before it, and the names that they may use.
+
+    It is cached, because several completions are requested for each prompt.
+    """
     found = find_functions(split_lines(prompt))
     header = _pick_header(found.functions)
     family = _family(header.name)
@@ -79,7 +92,24 @@ def parse_prompt(prompt: str) -> ParsedPrompt:
     returns = _returned(header, parents, env)
     forbidden = {f.name for f in found.functions if _family(f.name) == family} - {header.name}
     typical = _mentioned(found.outside, header) + _used(parents)
-    return ParsedPrompt(header, parents, env, returns, typical, frozenset(forbidden))
+    surveys = tuple(survey(parent, env) for parent in parents)
+    return ParsedPrompt(
+        header,
+        parents,
+        env,
+        returns,
+        typical,
+        frozenset(forbidden),
+        # Without its minus, a part is more likely to be of use.
+        reusable=tuple(
+            (site.tree, site.kind)
+            for each in surveys
+            for site in each.sites
+            if _SMALLEST_PART <= size(site.tree) <= _LARGEST_PART and not isinstance(site.tree, ast.UnaryOp)
+        ),
+        parent_dumps=frozenset(dump(parent.body) for parent in parents),
+        surveys=surveys,
+    )
 
 
 def parse_module(source: str) -> ast.Module | None:

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from random import Random
 
 from tasks.program import python_source
-from tasks.sample.codecs.codec import FENCE, fence_for
-from tasks.sample.feedback import LAST_TRY
-from tasks.sample.sections import read_sections
+from tasks.sample.codecs import FENCE, LAST_TRY, fence_for
+from tasks.sample.codecs.files import read_sections
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
@@ -36,9 +35,7 @@ def shows_a_file(prompt: str) -> bool:
 def mutate_lines(prompt: str, random: Random) -> str:
     """Return a new version of the file that a prompt shows, in a fenced block.
 
-    Args:
-        prompt: A prompt whose fenced blocks are versions; the last and best one is in its file.
-        random: Source of all random choices.
+    The fenced blocks of the prompt are versions; the last and best one is in its file.
     """
     before_feedback, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
     *earlier, file = FENCE.findall(before_feedback)
@@ -53,12 +50,7 @@ def shows_several_files(prompt: str) -> bool:
 
 
 def mutate_files(prompt: str, random: Random) -> str:
-    """Return a new version of one of the files that a prompt shows, in a fenced block below its path.
-
-    Args:
-        prompt: A prompt with the best version of several files.
-        random: Source of all random choices.
-    """
+    """Return a new version of one of the files that a prompt shows, in a fenced block below its path."""
     before_feedback, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
     shown, _, _ = before_feedback.partition(_FILES)
     files = [section for section in read_sections(shown, ()) if section.path and section.text.strip()]

@@ -1,72 +1,73 @@
-"""Prompts and completions for one file with marked blocks."""
+"""Prompts and completions for one file with marked blocks, and edits of the best version as any codec reads them.
+
+The format of edits is Aider's, which OpenEvolve and ShinkaEvolve use, too: `<<<<<<< SEARCH`, the old lines, `=======`,
+the new lines, `>>>>>>> REPLACE`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from schemas.errors import SpecificationError
-from schemas.outcome import Outcome, Verdict
 from schemas.sampling_settings import Model
-from tasks.program.edits import EditError, apply_edits, parse_edits
 from tasks.program.marked_file import END, START, MarkedFile, split_at_marks
-from tasks.sample.codecs.codec import FENCE, LONG_LINES, ParsedCompletion, PromptContent, templates
+from tasks.sample.codecs import (
+    FENCE,
+    LONG_LINES,
+    ParsedCompletion,
+    PromptContent,
+    fill_template,
+    readable,
+    rejected,
+    unparsable,
+)
+
+_MARKS = tuple(
+    re.compile(mark) for mark in (r"[ \t]*<{5,9} ?SEARCH[ \t]*$", r"[ \t]*={5,9}[ \t]*$", r"[ \t]*>{5,9} ?REPLACE")
+)
+"""Lines before the old lines of an edit, between the old and the new lines, and after the new lines."""
 
 
-class FileCodec:
-    """Codec of a `MarkedFile`; its prompt has one form for chat and completion models."""
-
-    def render(self, skeleton: MarkedFile, content: PromptContent, model: Model) -> str:  # noqa: ARG002
-        """Return the prompt: earlier bodies, and the whole best version."""
-        *earlier, (best, note) = zip_longest(content.bodies, content.notes, fillvalue="")
-        return (
-            templates()
-            .get_template("file.jinja")
-            .render(
-                **content.facts,
-                wanted="" if content.has_system_message else content.statement,
-                marked=skeleton.has_marks,
-                blocks=len(skeleton.fixed) - 1,
-                language=skeleton.language,
-                name=skeleton.name,
-                earlier=earlier,
-                note=note,
-                file=skeleton.with_body(best).rstrip("\n"),
-                is_long=best.count("\n") >= LONG_LINES,
-            )
-        )
-
-    def parse(self, text: str, skeleton: MarkedFile, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
-        """Return the blocks in a completion."""
-        return parse_marked_file(text, skeleton, base)
+def render(skeleton: MarkedFile, content: PromptContent, model: Model) -> str:  # noqa: ARG001
+    """Return the prompt: earlier bodies, and the whole best version; one form for chat and completion models."""
+    *earlier, (best, note) = zip_longest(content.bodies, content.notes, fillvalue="")
+    return fill_template(
+        "file.jinja",
+        content,
+        skeleton,
+        marked=skeleton.has_marks,
+        blocks=len(skeleton.fixed) - 1,
+        language=skeleton.language,
+        name=skeleton.name,
+        earlier=earlier,
+        note=note,
+        file=skeleton.with_body(best).rstrip("\n"),
+        is_long=best.count("\n") >= LONG_LINES,
+    )
 
 
-def parse_marked_file(text: str, file: MarkedFile, base: str = "") -> ParsedCompletion:
-    """Return the body that a completion contains.
-
-    Args:
-        text: Text of the completion.
-        file: The marked file, with the number of blocks and the text around them.
-        base: Body of the best version in the prompt, to which edits are applied; by default the file's own.
-
-    Returns:
-        The body, or a verdict: `UNPARSABLE` or `REJECTED`.
-    """
-    text = text.replace("\r\n", "\n").replace("\0", "")
+def parse(text: str, skeleton: MarkedFile, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG001
+    """Return the blocks in a completion, written out or as edits of the best version."""
+    text = readable(text)
     edits = parse_edits(text)
     try:
-        blocks = edited_blocks(edits, file, base) if edits else _find_blocks(text, file)
+        blocks = edited_blocks(edits, skeleton, base) if edits else _find_blocks(text, skeleton)
     except EditError as error:
-        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
+        return unparsable(str(error))
     if blocks is None:
-        count = len(file.fixed) - 1
-        error = f"no code block with the {count} evolved block{'s' if count > 1 else ''}"
-        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=error))
+        return unparsable(no_blocks(skeleton))
     if not any(block.strip() for block in blocks):
-        return ParsedCompletion(verdict=Verdict(Outcome.REJECTED, error="the blocks are empty"))
-    body = file.join(blocks)
-    return ParsedCompletion(body, file.code_hash(body))
+        return rejected("the blocks are empty")
+    body = skeleton.join(blocks)
+    return ParsedCompletion(body, skeleton.code_hash(body))
+
+
+def no_blocks(file: MarkedFile) -> str:
+    """Return the error of a completion without the blocks of a file."""
+    count = len(file.fixed) - 1
+    return f"no code block with the {count} evolved block{'s' if count > 1 else ''}"
 
 
 def _find_blocks(text: str, file: MarkedFile) -> list[str] | None:
@@ -142,4 +143,63 @@ def _drop_code_lines(lines: list[str], count: int) -> list[str]:
     return []
 
 
-CODEC = FileCodec()
+class EditError(Exception):
+    """Error of an edit that cannot be applied."""
+
+
+def begins_edit(line: str) -> bool:
+    """Return whether a line is the mark before the old lines of an edit."""
+    return _MARKS[0].match(line) is not None
+
+
+def ends_edit(line: str) -> bool:
+    """Return whether a line is the mark after the new lines of an edit."""
+    return _MARKS[2].match(line) is not None
+
+
+def has_edits(text: str) -> bool:
+    """Return whether an edit begins in a completion."""
+    return any(map(begins_edit, text.split("\n")))
+
+
+def parse_edits(text: str) -> list[tuple[str, str]]:
+    """Return the old and new lines of each edit in a completion, in order."""
+    # Line by line: one pattern for a whole edit would search for its end from every line that may begin one.
+    edits: list[tuple[str, str]] = []
+    parts: list[str] = []
+    for line in text.split("\n"):
+        if _MARKS[len(parts)].match(line):
+            parts.append("")
+        elif parts:
+            parts[-1] += f"{line}\n"
+        if len(parts) == len(_MARKS):
+            edits.append((parts[0], parts[1]))
+            parts = []
+    return edits
+
+
+def apply_edits(text: str, edits: Sequence[tuple[str, str]]) -> str:
+    """Apply all edits to a text, each at the first match of its old lines, and return the result.
+
+    Spaces at the ends of lines are ignored.
+
+    Raises:
+        EditError: If the old lines of an edit are not in the text.
+    """
+    lines = text.splitlines()
+    for number, (old, new) in enumerate(edits, start=1):
+        old_lines = old.splitlines()
+        start = _find_lines(lines, old_lines)
+        if start is None:
+            raise EditError(f"edit {number} of {len(edits)}: the lines to replace are not in the best version")
+        lines[start : start + len(old_lines)] = new.splitlines()
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _find_lines(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """Return the index at which the wanted lines start; `None` if they are blank or not found."""
+    lines = [line.rstrip() for line in lines]
+    wanted = [line.rstrip() for line in wanted]
+    if not any(wanted):
+        return None
+    return next((start for start in range(len(lines)) if lines[start : start + len(wanted)] == wanted), None)

@@ -1,19 +1,54 @@
-"""Prompts and completions for several files that evolve together."""
+"""Prompts and completions for several files that evolve together.
+
+Models name a file in the info string of a code block, alone on the line above it, in a comment that is its first line,
+or in a sentence above it; edits stand below the path, inside a code block or without one. All of these are read, in
+this order of preference.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from schemas.outcome import Outcome, Verdict
 from schemas.sampling_settings import Model
-from tasks.program.edits import EditError, parse_edits
 from tasks.program.evolving_files import EvolvingFiles
 from tasks.program.marked_file import MarkedFile
-from tasks.sample.codecs.codec import LONG_LINES, ParsedCompletion, PromptContent, fence_for, templates
-from tasks.sample.codecs.file import edited_blocks, evolved_blocks
-from tasks.sample.sections import Section, read_sections
+from tasks.sample.codecs import (
+    LONG_LINES,
+    ParsedCompletion,
+    PromptContent,
+    fence_for,
+    fill_template,
+    readable,
+    rejected,
+    unparsable,
+)
+from tasks.sample.codecs.file import (
+    EditError,
+    begins_edit,
+    edited_blocks,
+    ends_edit,
+    evolved_blocks,
+    no_blocks,
+    parse_edits,
+)
+
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
+_COMMENT = re.compile(r"[ \t]*(?:#|//|/\*|<!--|--|;|%|\"\"\")")
+_PATH = re.compile(r"(?:\.{0,2}/)*(?:[\w@+-][\w.@+-]*/)*[\w@+-][\w.@+-]*\.[A-Za-z][A-Za-z0-9]{0,5}")
+_BETWEEN_WORDS = re.compile(r"[\s`*'\"()\[\]<>{}:,;=|!]+")
+_LABEL_WORDS = frozenset(
+    {"file", "filename", "name", "path", "new", "updated", "modified", "edited", "changed", "the", "in"}
+)
+_MAX_LABEL_CHARS = 2000
+_MAX_SCANS = 10
+"""Limit on how often a completion is read in search of the ends of code blocks with edits, which may be nested."""
+
+_CLOSING_INDENT = 3
+"""Most spaces by which a closing fence is indented deeper than the opening one, as in CommonMark."""
 
 _MAX_COMPARED_LINES = 2000
 """Most lines of a file that are compared: the time may grow with the square of their number."""
@@ -25,34 +60,37 @@ _MAX_NAMED, _MAX_NAME_CHARS = 10, 100
 """Most files, and most characters of each, that an error names."""
 
 
-class FilesCodec:
-    """Codec of `EvolvingFiles`: what earlier versions changed, then all files of the best version."""
+def render(skeleton: EvolvingFiles, content: PromptContent, model: Model) -> str:  # noqa: ARG001
+    """Return the prompt: what earlier versions changed, then all files of the best one; one form for all models."""
+    bodies = content.bodies
+    files = [(path, text.rstrip("\n")) for path, text in skeleton.program(bodies[-1]).files]
+    changes = [change for older, newer in pairwise(bodies) if (change := _diff(skeleton, older, newer))]
+    return fill_template(
+        "files.jinja",
+        content,
+        skeleton,
+        note=content.notes[-1] if content.notes else "",
+        marked=any(file.has_marks for file in skeleton.files),
+        changes=[(fence_for(change), change) for change in changes],
+        files=[
+            (path, fence_for(text), file.language, text)
+            for file, (path, text) in zip(skeleton.files, files, strict=True)
+        ],
+        is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(bodies[-1]).values()),
+    )
 
-    def render(self, skeleton: EvolvingFiles, content: PromptContent, model: Model) -> str:  # noqa: ARG002
-        """Return the prompt, which has one form for chat and completion models."""
-        bodies = content.bodies
-        files = [(path, text.rstrip("\n")) for path, text in skeleton.program(bodies[-1]).files]
-        changes = [change for older, newer in pairwise(bodies) if (change := _diff(skeleton, older, newer))]
-        return (
-            templates()
-            .get_template("files.jinja")
-            .render(
-                **content.facts,
-                wanted="" if content.has_system_message else content.statement,
-                note=content.notes[-1] if content.notes else "",
-                marked=any(file.has_marks for file in skeleton.files),
-                changes=[(fence_for(change), change) for change in changes],
-                files=[
-                    (path, fence_for(text), file.language, text)
-                    for file, (path, text) in zip(skeleton.files, files, strict=True)
-                ],
-                is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(bodies[-1]).values()),
-            )
-        )
 
-    def parse(self, text: str, skeleton: EvolvingFiles, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG002
-        """Return the bodies of the files in a completion."""
-        return parse_evolving_files(text, skeleton, base)
+def parse(text: str, skeleton: EvolvingFiles, shown: int, base: str) -> ParsedCompletion:  # noqa: ARG001
+    """Return the bodies of the files in a completion; a file that it leaves out stays as it is in the base."""
+    bodies = skeleton.split(base or skeleton.start_body)
+    try:
+        changed = _changed_bodies(read_sections(readable(text), skeleton.paths), skeleton, bodies)
+    except EditError as error:
+        return unparsable(str(error))
+    if not any(body.strip() for body in changed.values()):
+        return rejected("the files are empty")
+    body = skeleton.join(bodies | changed)
+    return ParsedCompletion(body, skeleton.code_hash(body))
 
 
 def _diff(skeleton: EvolvingFiles, older: str, newer: str) -> str:
@@ -66,29 +104,6 @@ def _diff(skeleton: EvolvingFiles, older: str, newer: str) -> str:
         elif texts[0] != texts[1]:
             lines.append(f"{path}: too long to compare")
     return "\n".join([*lines[:_MAX_DIFF_LINES], "…"] if len(lines) > _MAX_DIFF_LINES else lines)
-
-
-def parse_evolving_files(text: str, skeleton: EvolvingFiles, base: str = "") -> ParsedCompletion:
-    """Return the body that a completion contains; a file that it leaves out stays as it is in the base.
-
-    Args:
-        text: Text of the completion.
-        skeleton: The evolving files.
-        base: Body of the best version in the prompt, to which edits are applied; by default the start program's own.
-
-    Returns:
-        The body, or a verdict: `UNPARSABLE` or `REJECTED`.
-    """
-    text = text.replace("\r\n", "\n").replace("\0", "")
-    bodies = skeleton.split(base or skeleton.start_body)
-    try:
-        changed = _changed_bodies(read_sections(text, skeleton.paths), skeleton, bodies)
-    except EditError as error:
-        return ParsedCompletion(verdict=Verdict(Outcome.UNPARSABLE, error=str(error)))
-    if not any(body.strip() for body in changed.values()):
-        return ParsedCompletion(verdict=Verdict(Outcome.REJECTED, error="the files are empty"))
-    body = skeleton.join(bodies | changed)
-    return ParsedCompletion(body, skeleton.code_hash(body))
 
 
 def _changed_bodies(sections: Iterable[Section], skeleton: EvolvingFiles, bodies: dict[str, str]) -> dict[str, str]:
@@ -113,8 +128,7 @@ def _changed_bodies(sections: Iterable[Section], skeleton: EvolvingFiles, bodies
             )
         blocks = _blocks(section, files[path], changed.get(path, bodies[path]))
         if blocks is None:
-            count = len(files[path].fixed) - 1
-            faults[path] = f"{path}: no code block with the {count} evolved block{'s' if count > 1 else ''}"
+            faults[path] = f"{path}: {no_blocks(files[path])}"
         else:
             changed[path] = files[path].join(blocks)
     if unread := [fault for path, fault in faults.items() if path not in changed]:
@@ -146,4 +160,122 @@ def _names(skeleton: EvolvingFiles) -> str:
     return ", ".join([*named, "…"] if len(skeleton.paths) > _MAX_NAMED else named)
 
 
-CODEC = FilesCodec()
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A code block, or an edit.
+
+    Attributes:
+        path: Path that is given for it; empty if there is none.
+        text: Lines of the code block, or of the edit with its marks.
+        is_edit: Whether it is an edit.
+    """
+
+    path: str
+    text: str
+    is_edit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A path that a line names.
+
+    Attributes:
+        path: The path; empty if the line names none.
+        is_alone: Whether the line does nothing but name it.
+    """
+
+    path: str = ""
+    is_alone: bool = False
+
+
+def read_sections(text: str, known: Collection[str]) -> Iterator[Section]:
+    """Yield the code blocks and edits of a completion, in order.
+
+    Args:
+        text: Text of the completion.
+        known: Paths of the files that may be named in a sentence; other paths count only where they stand alone.
+    """
+    lines = text.split("\n")
+    label, edited, place, scanned = _Label(), "", 0, 0
+    while place < len(lines):
+        line, fence = lines[place], _FENCE.fullmatch(lines[place])
+        place += 1
+        if begins_edit(line):
+            end = _edit_end(lines, place)
+            edited = label.path or edited
+            yield Section(edited, "\n".join(lines[place - 1 : end]), is_edit=True)
+            place = end
+        elif fence and not (fence[2][0] == "`" and "`" in fence[3]) and scanned <= _MAX_SCANS * len(lines):
+            end = _block_end(lines, place, fence)
+            info = _label(fence[3], known, is_info=True)
+            label = info if info.path else label
+            if any(map(begins_edit, lines[place:end])):
+                # The lines inside are read like those outside; the closing fence names nothing.
+                if end < len(lines):
+                    lines[end] = ""
+                scanned += end - place
+                continue
+            # In a list of Markdown, blocks are indented as their fences are.
+            yield _block([line.removeprefix(fence[1]) for line in lines[place:end]], label, known)
+            label, place = _Label(), end + 1
+        elif line.strip():
+            label = _label(line, known)
+
+
+def _edit_end(lines: Sequence[str], place: int) -> int:
+    """Return the index after the last line of an edit that has begun before `place`."""
+    while place < len(lines):
+        place += 1
+        if ends_edit(lines[place - 1]):
+            break
+    return place
+
+
+def _block_end(lines: Sequence[str], place: int, fence: re.Match[str]) -> int:
+    """Return the index of the fence that closes a code block; the number of lines if there is none."""
+    while place < len(lines):
+        if begins_edit(lines[place]):
+            place = _edit_end(lines, place + 1)
+            continue
+        other = _FENCE.fullmatch(lines[place])
+        if (
+            other
+            and other[2].startswith(fence[2])
+            and not other[3].strip()
+            and len(other[1]) <= len(fence[1]) + _CLOSING_INDENT
+        ):
+            return place
+        place += 1
+    return len(lines)
+
+
+def _block(lines: list[str], label: _Label, known: Collection[str]) -> Section:
+    """Return a code block; a comment that only names its file is left out, unless the path is known from elsewhere."""
+    first = _label(lines[0], known) if lines and _COMMENT.match(lines[0]) else _Label()
+    if first.is_alone and not label.is_alone:
+        return Section(first.path, "\n".join(lines[1:]), is_edit=False)
+    return Section(label.path, "\n".join(lines), is_edit=False)
+
+
+def _label(line: str, known: Collection[str], *, is_info: bool = False) -> _Label:
+    """Return the path that a line names, or the info string of a code block."""
+    if len(line) > _MAX_LABEL_CHARS:
+        return _Label()
+    words = [word for word in map(_cleaned, _BETWEEN_WORDS.split(line)) if re.search(r"\w", word)]
+    mentioned = {word for word in words if word in known} or {path for path in known if " " in path and path in line}
+    if len(mentioned) == 1:
+        others = [word for word in words if word not in mentioned and word.lower() not in _LABEL_WORDS]
+        return _Label(mentioned.pop(), is_info or not others)
+    if mentioned:
+        return _Label()
+    paths = [word for word in words if _PATH.fullmatch(word)]
+    others = [word for word in words if word not in paths and word.lower() not in _LABEL_WORDS]
+    return _Label(paths[0], is_alone=True) if len(paths) == 1 and (is_info or not others) else _Label()
+
+
+def _cleaned(word: str) -> str:
+    """Return a word without the point after it, signs of a comment around it, and `./` before it."""
+    word = word.strip("#%").rstrip(".")
+    for sign in ("//", "/*", "--", "*/", "-->"):
+        word = word.removeprefix(sign).removesuffix(sign)
+    return word.removeprefix("./")

@@ -1,48 +1,71 @@
-"""Prompts and completions for the evolved functions of a specification."""
+"""Prompts and completions for the evolved functions of a specification.
+
+A completion may be a bare body, functions, fenced code blocks or a whole module, with prose around them. The public
+code of FunSearch expects a bare body only, so that it cannot use the completions of chat models.
+"""
 
 from __future__ import annotations
 
+import ast
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from schemas.sampling_settings import Model
 from tasks.program import python_source
-from tasks.program.edits import has_edits
 from tasks.program.evolved_function import EvolvedFunction
-from tasks.program.source_lines import indent
+from tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
 from tasks.program.specification import Specification
-from tasks.sample.codecs.codec import LONG_LINES, ParsedCompletion, PromptContent, templates
-from tasks.sample.parse_functions import parse_edited_functions, parse_functions
+from tasks.sample.codecs import (
+    FENCE,
+    LONG_LINES,
+    ParsedCompletion,
+    PromptContent,
+    fill_template,
+    readable,
+    rejected,
+    unparsable,
+)
+from tasks.sample.codecs.file import EditError, apply_edits, begins_edit, has_edits, parse_edits
+
+_MAX_DROPPED_LINES = 200
+"""Most lines that are dropped from the end of an incomplete text until it parses."""
 
 
-class FunctionsCodec:
-    """Codec of a `Specification`: versions of the functions, then the header of the next version."""
+def render(skeleton: Specification, content: PromptContent, model: Model) -> str:
+    """Return the prompt in the style of the model: versions of the functions, then the header of the next version."""
+    target = len(content.bodies)
+    noted = enumerate(zip_longest(content.bodies, content.notes, fillvalue=""))
+    return fill_template(
+        f"{model.style}.jinja",
+        content,
+        skeleton,
+        preface=skeleton.preface,
+        are_scored=bool(content.notes),
+        versions=[_version(skeleton, body, number, note) for number, (body, note) in noted],
+        headers=[_header(function, target) for function in skeleton.functions],
+        targets=[_name(name, target) for name in skeleton.evolved],
+        latest=[_name(name, target - 1) for name in skeleton.evolved],
+        is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(content.bodies[-1])),
+    )
 
-    def render(self, skeleton: Specification, content: PromptContent, model: Model) -> str:
-        """Return the prompt, in the style of the model."""
-        target = len(content.bodies)
-        noted = enumerate(zip_longest(content.bodies, content.notes, fillvalue=""))
-        return (
-            templates()
-            .get_template(f"{model.style}.jinja")
-            .render(
-                preface=skeleton.preface,
-                **content.facts,
-                wanted="" if content.has_system_message else content.statement or skeleton.docstring,
-                are_scored=bool(content.notes),
-                versions=[_version(skeleton, body, number, note) for number, (body, note) in noted],
-                headers=[_header(function, target) for function in skeleton.functions],
-                targets=[_name(name, target) for name in skeleton.evolved],
-                latest=[_name(name, target - 1) for name in skeleton.evolved],
-                is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(content.bodies[-1])),
-            )
-        )
 
-    def parse(self, text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
-        """Return the bodies of the functions in a completion, written out or as edits of the latest version."""
-        if has_edits(text):
-            latest = _version(skeleton, base or skeleton.start_body, shown - 1)
-            return parse_edited_functions(text, latest, skeleton, shown)
-        return parse_functions(text, skeleton, shown, base)
+def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
+    """Return the bodies of the functions in a completion, under the specification's names.
+
+    They are written out, or edits of the latest version. The version that the prompt asks for has the number of
+    programs in it; lower ones are the parents, which are never taken. If several functions evolve, one that the
+    completion leaves out stays as it is in the base, and only the first one may be a bare body, which continues the
+    prompt.
+    """
+    try:
+        if not has_edits(text):
+            return _parse_written(readable(text), skeleton, shown, base)
+        latest = _version(skeleton, base or skeleton.start_body, shown - 1)
+        return _parse_edited(readable(text), latest, skeleton, shown)
+    except (python_source.SourceError, EditError) as error:
+        return unparsable(str(error))
 
 
 def _version(specification: Specification, body: str, number: int, note: str = "") -> str:
@@ -69,4 +92,260 @@ def _name(name: str, number: int) -> str:
     return f"{name}_v{number}"
 
 
-CODEC = FunctionsCodec()
+def _parse_written(text: str, specification: Specification, version: int, base: str) -> ParsedCompletion:
+    found = [_find_body(text, specification, function, version) for function in specification.functions]
+    if not any(found):
+        names = " or ".join(f"{name}_v{version}" for name in specification.evolved)
+        return unparsable(f"no function {names} and no body of one")
+    return _join_and_check(found, specification, version, specification.split(base or specification.start_body))
+
+
+def _parse_edited(text: str, latest: str, specification: Specification, version: int) -> ParsedCompletion:
+    """Return the body that results from edits of the latest version, as the prompt shows it.
+
+    Raises:
+        EditError: If the edits do not fit.
+    """
+    edits = parse_edits(text)
+    if sum(map(begins_edit, text.split("\n"))) > len(edits):
+        raise EditError("an edit that has no end")
+    edited = apply_edits(latest, edits)
+    try:
+        python_source.parse(edited)
+        # The version's own name becomes that of the new one, in its header and where it calls itself.
+        renamed = python_source.rename(
+            edited, {f"{name}_v{version - 1}": f"{name}_v{version}" for name in specification.evolved}
+        )
+        found = [_function_body([renamed], specification, each, version) for each in specification.functions]
+        if not all(found):
+            names = " and ".join(f"{name}_v{version - 1}" for name in specification.evolved)
+            return unparsable(f"after the edits: no function {names}")
+        return _join_and_check(found, specification, version, specification.split(specification.start_body))
+    except python_source.SourceError as error:
+        return unparsable(f"after the edits: {error}")
+
+
+def _join_and_check(
+    found: Sequence[str | None], specification: Specification, version: int, base: Sequence[str]
+) -> ParsedCompletion:
+    names = {f"{name}_v{version}": name for name in specification.evolved}
+    bodies = [python_source.rename(body, names) if body else None for body in found]
+    trees = [python_source.parse(_as_function(body)) for body in bodies if body]
+    version_name = _version_pattern(specification)
+    ancestors = sorted(
+        name for tree in trees for name in python_source.called_names(tree) if version_name.fullmatch(name)
+    )
+    if ancestors:
+        return rejected(f"calls its ancestor {ancestors[0]}")
+    if not any(_does_something(python_source.functions(tree)[0].body) for tree in trees):
+        return rejected("the body does nothing")
+    body = specification.join([new or old for new, old in zip(bodies, base, strict=True)])
+    return ParsedCompletion(body, python_source.code_hash(body))
+
+
+def _version_pattern(specification: Specification) -> re.Pattern[str]:
+    """Return a pattern that matches the name of any version of any evolved function."""
+    return re.compile(rf"(?:{'|'.join(map(re.escape, specification.evolved))})_v\d+")
+
+
+def _find_body(text: str, specification: Specification, function: EvolvedFunction, version: int) -> str | None:
+    """Return the body of one evolved function in a completion; `None` if there is none."""
+    fenced = [_dedented(match) for match in FENCE.findall(text)]
+    is_first = function is specification.functions[0]
+    if is_first and not fenced and _continues_header(text):
+        return _bare_body(text, function) or _function_body([text], specification, function, version)
+    blocks = fenced or [text]
+    body = _function_body(blocks, specification, function, version)
+    if body is not None or len(specification.functions) > 1:
+        return body
+    return _first_bare_body(blocks, function)
+
+
+def _dedented(block: str) -> str:
+    """Dedent a block; a string with a line of spaces alone, which dedenting would empty, is written with escapes."""
+    return textwrap.dedent(escape_strings(block, has_blank_line) if has_blank_line(block) else block)
+
+
+def _continues_header(text: str) -> bool:
+    """Return whether the text starts with an indented statement, as the body of a function does."""
+    lines = [line for line in split_lines(text) if line.strip()]
+    return bool(lines) and lines[0][0] in " \t" and not lines[0].lstrip().startswith("def ")
+
+
+def _function_body(
+    blocks: list[str], specification: Specification, evolved: EvolvedFunction, version: int
+) -> str | None:
+    for block in reversed(blocks):
+        for module in _modules(block):
+            function = _choose_function(python_source.parse_shallow(module), specification, evolved, version)
+            if function is not None:
+                return _body_with_helpers(module, function, specification, evolved)
+    return None
+
+
+def _first_bare_body(blocks: list[str], evolved: EvolvedFunction) -> str | None:
+    """Return the last bare body of the blocks; blocks that define a function are skipped, as echoes of the parents."""
+    answers = (block for block in reversed(blocks) if not re.search(r"^def ", block, re.MULTILINE))
+    bodies = (_bare_body(block, evolved) for block in answers)
+    return next((body for body in bodies if body is not None), None)
+
+
+def _modules(block: str) -> Iterator[str]:
+    """Yield the block if it parses; else, from each `def` or import on, the longest part that parses."""
+    if _parses(block):
+        yield block
+        return
+    starts = [match.start() for match in re.finditer(r"^(?:@|def |import |from )", block, re.MULTILINE)]
+    for start in starts[:20]:
+        trimmed = _longest_parsable_head(block[start:])
+        if trimmed is not None:
+            yield trimmed
+    inner = re.search(r"^[ \t]+def ", block, re.MULTILINE)
+    if not starts and inner is not None:
+        trimmed = _longest_parsable_head(_dedented(block[inner.start() :]))
+        if trimmed is not None:
+            yield trimmed
+
+
+def _longest_parsable_head(text: str) -> str | None:
+    """Return the longest head of the text, in whole lines, that parses and is not empty; `None` if there is none."""
+    lines = split_lines(text)
+    end = len(lines)
+    while end > max(len(lines) - _MAX_DROPPED_LINES, 0):
+        head = "\n".join(lines[:end])
+        try:
+            if python_source.parse(head).body:
+                return head
+            broken_line = end
+        except python_source.SourceError as error:
+            broken_line = error.line or end
+        # A line that breaks the syntax does so whatever follows it, so no head that contains it parses.
+        end = min(end, broken_line) - 1
+    return None
+
+
+def _parses(text: str) -> bool:
+    try:
+        return bool(python_source.parse(text).body)
+    except python_source.SourceError:
+        return False
+
+
+def _choose_function(
+    tree: ast.Module, specification: Specification, evolved: EvolvedFunction, version: int
+) -> ast.FunctionDef | None:
+    """Return the requested version, else the latest later one, else one with the plain name, else another that fits."""
+    name = evolved.name
+    versions: dict[int, ast.FunctionDef] = {}
+    others: list[ast.FunctionDef] = []
+    for function in python_source.functions(tree):
+        if match := re.fullmatch(rf"{re.escape(name)}_v(\d+)", function.name):
+            versions[int(match[1])] = function
+        elif function.name == name or _may_be_renamed(function, specification, evolved):
+            others.append(function)
+    if version in versions:
+        return versions[version]
+    if versions and max(versions) > version:
+        return versions[max(versions)]
+    plain = [function for function in others if function.name == name]
+    return (plain or others or [None])[-1]
+
+
+def _may_be_renamed(function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction) -> bool:
+    """Return whether a function with another name may be the evolved one; if several evolve, it would be ambiguous."""
+    if len(specification.functions) > 1 or function.name == specification.run:
+        return False
+    return len(_parameters(function)) == len(evolved.parameters)
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    return [argument.arg for argument in [*function.args.posonlyargs, *function.args.args]]
+
+
+def _body_with_helpers(
+    module: str, function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction
+) -> str | None:
+    """Return the function's body, with its imports and helpers inside, and aliases for its own parameter names."""
+    pairs = zip(_parameters(function), evolved.parameters, strict=False)
+    above = [
+        python_source.indentable(helper, evolved.indentation, expands_tabs=len(specification.functions) > 1)
+        for helper in _helpers(module, function, specification)
+    ]
+    above += [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
+    is_first = not above and not evolved.keeps_docstring
+    body = python_source.body_of(module, function, evolved.indentation, is_first=is_first)
+    if not body:
+        return None
+    return "\n".join([*above, python_source.rename(body, {function.name: evolved.name})])
+
+
+def _helpers(module: str, function: ast.FunctionDef, specification: Specification) -> list[str]:
+    """Return the module's imports, helpers and constants that the function uses and the specification lacks."""
+    known = {name for node in python_source.parse(specification.text).body for name in _defined_names(node)}
+    needed = python_source.called_names(function)
+    version_name = _version_pattern(specification)
+    helpers: list[ast.stmt] = []
+    for node in reversed(python_source.parse(module).body):
+        names = _defined_names(node)
+        is_evolved = any(name in specification.evolved or version_name.fullmatch(name) for name in names)
+        if names & needed - known and not is_evolved:
+            helpers.append(node)
+            needed |= python_source.called_names(node)
+    return [ast.get_source_segment(module, node) or python_source.unparse(node) for node in reversed(helpers)]
+
+
+def _defined_names(node: ast.stmt) -> set[str]:
+    match node:
+        case ast.Import() | ast.ImportFrom():
+            return {alias.asname or alias.name.split(".")[0] for alias in node.names} - {"funsearch"}
+        case ast.FunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+        case _:
+            return set()
+
+
+def _bare_body(block: str, evolved: EvolvedFunction) -> str | None:
+    """Return the longest head of a block that parses as the body of a function; `None` if there is none."""
+    lines = [line for line in split_lines(block) if line.strip()]
+    if not lines:
+        return None
+    if lines[0][0] in " \t":
+        return _body_of_block(block, evolved)
+    body = _body_of_block(indent(block, "    "), evolved)
+    escaped = escape_strings(block)
+    if body is None or escaped == block:
+        return body
+    # To indent a block changes its strings; with escapes, they are as they were.
+    safe = _body_of_block(indent(escaped, "    "), evolved) or body
+    (function,) = python_source.functions(python_source.parse(_as_function(safe)))
+    return body if python_source.has_same_code(body, function.body, evolved.indentation) else safe
+
+
+def _body_of_block(block: str, evolved: EvolvedFunction) -> str | None:
+    """Return the longest head of an indented block that parses as the body of a function; `None` if there is none."""
+    trimmed = _longest_parsable_head("def f():\n" + block.strip("\n"))
+    if trimmed is None:
+        return None
+    function = python_source.functions(python_source.parse_shallow(trimmed))[0]
+    body = python_source.body_of(trimmed, function, evolved.indentation, is_first=not evolved.keeps_docstring)
+    return body if _is_code(function.body) else None
+
+
+def _is_code(statements: list[ast.stmt]) -> bool:
+    """Return whether it is code, not prose that happens to parse, such as `Yes` or a lone string."""
+    return any(not isinstance(statement, ast.Expr) for statement in statements)
+
+
+def _does_something(statements: list[ast.stmt]) -> bool:
+    """Return whether a body has more than `pass`, imports and constants."""
+    return any(
+        not isinstance(statement, (ast.Pass, ast.Import, ast.ImportFrom))
+        and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        for statement in statements
+    )
+
+
+def _as_function(body: str) -> str:
+    return "def f():\n" + indent(body, "    ")

@@ -24,8 +24,7 @@ from schemas.errors import (
 )
 from schemas.program import Prompt
 from schemas.sampling_settings import Model, Sampling
-from tasks.sample.providers.base import Answer, Choice, to_valid_text
-from tasks.sample.usage import Price, ReportedUsage
+from tasks.sample.providers import Answer, Choice, Price, ReportedUsage, stored_choice
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _PROVIDERS_OF_CLAUDE = frozenset({"anthropic", "azure_ai", "bedrock", "databricks", "openrouter", "vertex_ai"})
@@ -41,7 +40,6 @@ class LiteLLMProvider:
         self._litellm = litellm_module()
 
     def require(self, model: Model) -> None:
-        """See `Provider.require`."""
         try:
             self._litellm.get_llm_provider(model=model.name, api_base=model.api_base)
         except self._litellm.BadRequestError as error:
@@ -52,11 +50,9 @@ class LiteLLMProvider:
             ) from error
 
     def missing_keys(self, name: str) -> list[str]:
-        """See `Provider.missing_keys`."""
         return _missing_keys(name)
 
     def takes_n(self, name: str) -> bool:
-        """See `Provider.takes_n`."""
         return _takes_n(name)
 
     def price(self, name: str) -> Price | None:
@@ -86,7 +82,6 @@ class LiteLLMProvider:
         return Answer(tuple(map(_choice, response.choices)), _reported(response, model))
 
     async def close(self) -> None:
-        """See `Provider.close`."""
         await self._litellm.close_litellm_async_clients()
 
 
@@ -154,11 +149,8 @@ def _missing_keys(name: str) -> list[str]:
 def _choice(choice: Any) -> Choice:
     message = getattr(choice, "message", None)
     text = message.content if message is not None else getattr(choice, "text", None)
-    refusal = str(getattr(message, "refusal", None) or "")
     reason = str(getattr(choice, "finish_reason", "") or "")
-    if not text and not refusal and reason == "content_filter":
-        refusal = "the provider's content filter"
-    return Choice(to_valid_text(text or ""), reason, without_keys(to_valid_text(refusal))[:300])
+    return stored_choice(text, reason, str(getattr(message, "refusal", None) or ""))
 
 
 def _reported(response: Any, model: Model) -> ReportedUsage:
@@ -182,13 +174,7 @@ def _known_price(model: str) -> dict[str, Any] | None:
 
 
 def to_provider_error(error: Exception, model: str, api_base: str | None) -> ProviderError:
-    """Convert an error of LiteLLM to a `ProviderError` with a remedy.
-
-    Args:
-        error: The error that was raised.
-        model: The model that was sent the request.
-        api_base: Address of the server; `None` for the provider's own.
-    """
+    """Convert an error of LiteLLM to a `ProviderError` with a remedy."""
     status = getattr(error, "status_code", None)
     message = f"{model}: {_first_line(error)}"
     if api_base and "Connection error" in message:

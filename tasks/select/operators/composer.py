@@ -11,20 +11,22 @@ from dataclasses import replace
 from random import Random
 
 from schemas.algorithm import Algorithm, Plan, Turn
-from schemas.feedback import Feedback, latest_feedback
+from schemas.feedback import Feedback, PromptRecord, latest_feedback
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.problem import Problem
 from schemas.program import TUNER, Program
-from schemas.prompt_record import PromptRecord
-from tasks.select.operators.gains import Gains
+from tasks.select.operators.follow_ups import Repairs, TuningTargets
 from tasks.select.operators.ledger import Ledger, TriedIdea
 from tasks.select.operators.model_choice import ModelChoice, Price
-from tasks.select.operators.operator_choice import SHARES, OperatorChoice, band_of
-from tasks.select.operators.partners import partner_of
-from tasks.select.operators.repairs import Repairs
-from tasks.select.operators.tactics import stagnation_operator
-from tasks.select.operators.tuning_targets import TuningTargets
+from tasks.select.operators.operator_choice import (
+    SHARES,
+    Gains,
+    OperatorChoice,
+    band_of,
+    partner_of,
+    stagnation_operator,
+)
 
 _IDEAS_SHARE = 0.8
 """Share of the prompts that list tried ideas, beside errors; the others show what the list is worth."""
@@ -34,13 +36,7 @@ _PARTNERS = 20
 
 
 class Composer:
-    """Completes plans.
-
-    Args:
-        problem: The problem, whose settings say what is done.
-        start: The start program.
-        seed: Seed of the run.
-    """
+    """Completes plans."""
 
     def __init__(self, problem: Problem, start: Program, seed: int) -> None:
         settings = problem.settings

@@ -42,11 +42,7 @@ class TriedIdea:
 
 
 class Ledger:
-    """Remembers tried ideas and errors, and lists those that matter for a base.
-
-    Args:
-        chars: Limit on a list, characters.
-    """
+    """Remembers tried ideas and errors, and lists those that matter for a base."""
 
     def __init__(self, chars: int) -> None:
         self._chars = chars

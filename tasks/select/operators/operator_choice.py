@@ -1,15 +1,73 @@
-"""Adaptive choice of operators: discounted Thompson sampling.
+"""Adaptive choice of operators by what they gained, in units of the run.
 
-Each operator has a Beta distribution of its success in each band of bases; after Fialho et al., "Analyzing
-bandit-based adaptive operator selection mechanisms" (2010), with the discount of Raj and Kalyani (arXiv 1707.09727).
+It is discounted Thompson sampling: each operator has a Beta distribution of its success in each band of bases; after
+Fialho et al., "Analyzing bandit-based adaptive operator selection mechanisms" (2010), with the discount of Raj and
+Kalyani (arXiv 1707.09727). A search that stagnates is told a tactic instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
 from random import Random
+from statistics import median
 
 from schemas.operators import Operator
+from schemas.program import Program
+
+_LARGEST = 5.0
+"""Limit on a gain, in units; one lucky answer must not decide all later choices."""
+
+_INTERVAL = 25
+"""Scores after which the unit is computed again."""
+
+_FEWEST = 5
+"""Distinct scores below which there is no unit; any improvement is then worth 1."""
+
+
+class Gains:
+    """Measures improvements in units of the run.
+
+    The unit is the median absolute difference of the distinct scores so far to their median, but not less than the
+    declared noise.
+    """
+
+    def __init__(self, start: float, noise: float) -> None:
+        self._start, self._noise = start, noise
+        self._scores = [start]
+        self._noted = 0
+        self._unit: float | None = None
+
+    def note(self, score: float) -> None:
+        """Count the score of a child."""
+        place = bisect_left(self._scores, score)
+        if place == len(self._scores) or self._scores[place] != score:
+            insort(self._scores, score)
+        self._noted += 1
+        if len(self._scores) >= _FEWEST and (self._unit is None or self._noted % _INTERVAL == 0):
+            self._unit = self._computed()
+
+    def gain(self, score: float | None, base: float) -> float:
+        """Return the gain of a child on its base, or on the start program if that is better: 0 if there is none."""
+        if score is None:
+            return 0.0
+        improvement = score - max(base, self._start)
+        if improvement <= self._noise:
+            return 0.0
+        if self._unit is None or not math.isfinite(self._unit):
+            return 1.0
+        return min(_LARGEST, improvement / self._unit)
+
+    def rank(self, score: float) -> float:
+        """Return the share of the distinct scores that are higher."""
+        return 1.0 - bisect_right(self._scores, score) / len(self._scores)
+
+    def _computed(self) -> float:
+        middle = median(self._scores)
+        deviation = median(abs(score - middle) for score in self._scores)
+        return max(deviation, 1e-12 * abs(middle), self._noise) or 1.0
+
 
 SHARES = {
     Operator.REFINE: 0.5,
@@ -69,3 +127,57 @@ class OperatorChoice:
             counts[1] *= _DISCOUNT
         counts = self._counts.setdefault((operator, band), [0.0, 0.0])
         counts[0 if has_gained else 1] += 1.0
+
+
+_PATIENCE = 50
+"""Answers without a new best program after which a search stagnates, at least."""
+
+_PATIENT_SHARE = 0.1
+"""The same as a share of all answers so far."""
+
+_TACTICS = 4
+"""Prompts with a tactic at the begin of each such stretch."""
+
+_FRESH = 2
+"""Prompts for another algorithm after them."""
+
+TACTICS = (
+    "use another data structure or another representation of the problem",
+    "solve an easier version first, then mend its solution step by step",
+    "decide with what will happen a few steps later in mind, not only with what is best now",
+    "combine several simple rules, and choose among them by the state of the input",
+    "treat the cases that score worst on their own, and leave the others as they are",
+    "use symmetry, or an invariant of the problem, to search less and better",
+    "begin with a good construction, then improve it by local search until the time limit is near",
+    "replace fixed constants by values that are computed from the input",
+    "look at a method that is known in the literature for this kind of problem, and adapt it",
+    "drop the part that costs most time, and spend the time on trying more alternatives",
+)
+"""General lines of thought, one for each prompt with a tactic."""
+
+
+def stagnation_operator(since_best: int, answers: int, per_prompt: int) -> tuple[Operator, str] | None:
+    """Return what the next prompt asks for where the search stagnates, with its tactic; `None` where it does not."""
+    patience = max(_PATIENCE, round(_PATIENT_SHARE * answers))
+    if since_best < patience:
+        return None
+    stretch, place = divmod(since_best, patience)
+    prompt = place // per_prompt
+    if prompt < _TACTICS:
+        return Operator.TACTIC, TACTICS[(stretch * _TACTICS + prompt) % len(TACTICS)]
+    return (Operator.FRESH, "") if prompt < _TACTICS + _FRESH else None
+
+
+def partner_of(base: Program, programs: Iterable[Program]) -> Program | None:
+    """Return the program to combine with a base: the one that beats it on most inputs; the first of equals.
+
+    It is no better than the base, and has other scores. After GEPA (arXiv 2507.19457), which keeps the programs that
+    are best on any input.
+    """
+    others = [one for one in programs if one.score <= base.score and one.scores != base.scores and one.id != base.id]
+    return max(others, key=lambda one: (inputs_better(one, base), one.score), default=None)
+
+
+def inputs_better(one: Program, other: Program) -> int:
+    """Return the number of inputs on which a program beats another."""
+    return sum(mine > theirs for mine, theirs in zip(one.scores, other.scores, strict=False))

@@ -11,7 +11,7 @@ from schemas.algorithm_settings import GreedySettings
 from schemas.program import Program
 from tasks.sample.builtin import mutate
 from tasks.select.greedy import Greedy
-from tasks.select.pool import NICHE, OnePoolAlgorithm, shown_with
+from tasks.select.pool import NICHE, PoolAlgorithm, shown_with
 from tests.bench.simulated.model import Reply, SimulatedModel
 
 ROUND, SURVIVORS = 20, 3
@@ -21,7 +21,7 @@ _BEST = 10
 """Programs among which `top-ten` draws."""
 
 
-class FromStart(OnePoolAlgorithm[GreedySettings]):
+class FromStart(PoolAlgorithm[GreedySettings]):
     """Independent answers: each prompt shows the start program alone."""
 
     def ask(self, turn: Turn) -> Plan:
@@ -29,7 +29,7 @@ class FromStart(OnePoolAlgorithm[GreedySettings]):
         return Plan(NICHE, (self._pool.programs[0],))
 
 
-class TopTen(OnePoolAlgorithm[GreedySettings]):
+class TopTen(PoolAlgorithm[GreedySettings]):
     """The base is drawn from the ten best programs, all alike."""
 
     def ask(self, turn: Turn) -> Plan:
@@ -38,7 +38,7 @@ class TopTen(OnePoolAlgorithm[GreedySettings]):
         return Plan(NICHE, shown_with(self._random(turn).choice(ranked[:_BEST]), ranked, self._settings.parents))
 
 
-class Rounds(OnePoolAlgorithm[GreedySettings]):
+class Rounds(PoolAlgorithm[GreedySettings]):
     """Sequential conditioned sampling: a prompt shows three random scored programs of the round before."""
 
     def __init__(self, settings: GreedySettings, start: Program, seed: int) -> None:

@@ -18,16 +18,15 @@ from flows.night.stop_conditions import samples_in_flight
 from flows.night.tuning import tuned_problem
 from schemas.algorithm import Algorithm, PromptResult
 from schemas.completion_source import Sample
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.generation import RunRecord
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Program, Prompt, idea_in
-from schemas.prompt_record import PromptRecord
 from tasks.sample.codecs import codec_of
 from tasks.sample.prompts import build_prompts
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 from tasks.tune.source import TunerSource
 from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem

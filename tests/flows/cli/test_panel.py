@@ -20,7 +20,7 @@ from flows.night.stop_conditions import StopConditions
 from schemas.outcome import Outcome, Verdict
 from schemas.program import TUNER, Program
 from schemas.settings import Known, Settings
-from tasks.sample.requests_in_flight import RequestsInFlight
+from tasks.sample.budget import RequestsInFlight
 from tests.history.made import a_judged
 
 CRASHED = Verdict(Outcome.CRASHED, error="ZeroDivisionError")

@@ -21,9 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import flows.cli.sql
-from schemas.cookbook import questions
 from schemas.errors import UsageError
-from schemas.views import MACROS, VIEWS
+from schemas.views import MACROS, VIEWS, cookbook_questions
 from tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import call
 from tests.history.made import create, grow
@@ -241,7 +240,7 @@ def test_every_column_and_macro_is_described(sql: Sql):
 
 def test_the_cookbook_is_printed(sql: Sql):
     shown = sql("--cookbook").stdout
-    for question, query in questions().items():
+    for question, query in cookbook_questions().items():
         assert f"-- {question}\n{query};\n" in shown
 
 

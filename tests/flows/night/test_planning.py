@@ -23,12 +23,11 @@ from flows.night.planning import (
     turns_of,
 )
 from schemas.algorithm import Change, Plan, PromptResult, Turn
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.generation import NightRecord, RunHistory, RunRecord, Step, Window
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import Judged, Program
-from schemas.prompt_record import PromptRecord
 from schemas.sampling_settings import Model
 from tasks.history import record
 from tasks.history.compact import compact

@@ -9,15 +9,14 @@ import pytest
 
 from schemas.algorithm import Plan, PromptResult, Turn
 from schemas.errors import OvernightError
-from schemas.feedback import Feedback
+from schemas.feedback import Feedback, PromptRecord
 from schemas.operators import Operator
 from schemas.outcome import Outcome
 from schemas.program import TUNER, Program
-from schemas.prompt_record import PromptRecord
 from tasks.problems.loading.load import load_problem
 from tasks.sample.prompts import build_prompts
+from tasks.select import create_algorithm
 from tasks.select.operators.composer import Composer
-from tasks.select.registry import create_algorithm
 from tests.history.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"

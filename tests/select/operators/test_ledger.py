@@ -76,8 +76,12 @@ def test_without_anything_to_tell_there_is_no_text():
     assert ledger(TriedIdea("x", "base", 0.0), chars=0).text("base") == ""
 
 
+TEXTS = st.text(max_size=300)
+
+
 @given(
-    st.lists(st.builds(TriedIdea, st.text(), st.sampled_from("ab"), st.floats(0, 5), st.text())), st.integers(0, 900)
+    st.lists(st.builds(TriedIdea, TEXTS, st.sampled_from("ab"), st.floats(0, 5), TEXTS), max_size=12),
+    st.integers(0, 900),
 )
 def test_the_text_keeps_to_its_limit(tried: list[TriedIdea], chars: int):
     assert len(ledger(*tried, chars=chars).text("a")) <= chars

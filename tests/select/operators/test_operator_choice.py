@@ -1,14 +1,26 @@
-"""Operators are chosen by discounted Thompson sampling, in each band of bases on its own."""
+"""Operators are chosen by what they gained in units of the run; tactics on stagnation; partners of a base."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.operators import Operator
-from tasks.select.operators.operator_choice import SHARES, OperatorChoice, band_of
+from schemas.program import Program
+from tasks.select.operators.operator_choice import (
+    SHARES,
+    TACTICS,
+    Gains,
+    OperatorChoice,
+    band_of,
+    partner_of,
+    stagnation_operator,
+)
 
 ALL = list(SHARES)
 
@@ -58,3 +70,76 @@ def test_only_enabled_operators_are_drawn():
 
 def test_bands_are_the_best_tenth_the_upper_half_and_the_rest():
     assert [band_of(rank) for rank in (0.0, 0.1, 0.11, 0.5, 0.51, 0.99)] == [0, 0, 1, 1, 2, 2]
+
+
+def gains(*scores: float, noise: float = 0.0) -> Gains:
+    made = Gains(scores[0], noise)
+    for score in scores[1:]:
+        made.note(score)
+    return made
+
+
+def test_the_unit_is_the_median_absolute_deviation_of_the_distinct_scores():
+    # 0, 1, 2, 3 and 10: the median is 2, the deviations are 2, 1, 0, 1 and 8, and their median is 1.
+    assert gains(0.0, 1.0, 2.0, 3.0, 10.0).gain(4.5, base=3.0) == 1.5
+    # The same scores in another scale, with repetitions before the fifth distinct one.
+    assert gains(0.0, 100.0, 100.0, 200.0, 200.0, 300.0, 1000.0).gain(450.0, base=300.0) == 1.5
+
+
+def test_before_there_are_five_scores_any_improvement_is_worth_one():
+    assert gains(0.0, 1.0, 2.0).gain(2.001, base=2.0) == 1.0
+
+
+def test_a_gain_counts_from_the_start_program_where_the_base_is_worse():
+    assert gains(2.0, 0.0, 1.0, 3.0, 10.0).gain(3.0, base=0.0) == 1.0
+
+
+@pytest.mark.parametrize("score", [None, 2.9, 3.0, 3.1])
+def test_failures_lower_scores_and_noise_gain_nothing(score: float | None):
+    assert gains(0.0, 1.0, 2.0, 3.0, 10.0, noise=0.1 + 1e-12).gain(score, base=3.0) == 0.0
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60), st.data())
+def test_a_gain_is_finite_and_limited_whatever_the_scores(scores: list[float], data: st.DataObject):
+    made = gains(*scores)
+    gain = made.gain(data.draw(st.sampled_from(scores)), data.draw(st.sampled_from(scores)))
+    assert math.isfinite(gain)
+    assert 0.0 <= gain <= 5.0
+    assert 0.0 <= made.rank(scores[-1]) < 1.0
+
+
+def test_the_rank_is_the_share_of_scores_that_are_higher():
+    made = gains(0.0, 1.0, 2.0, 3.0)
+    assert [made.rank(score) for score in (3.0, 2.0, 0.0)] == [0.0, 0.25, 0.75]
+
+
+def program(name: str, *scores: float, body: str = "") -> Program:
+    return Program(name, body or f"return {name}", scores, sum(scores) / len(scores))
+
+
+def test_a_search_stagnates_after_fifty_answers_or_a_tenth_of_all():
+    assert stagnation_operator(49, 100, 1) is None
+    assert stagnation_operator(50, 100, 1) == (Operator.TACTIC, TACTICS[4])
+    assert stagnation_operator(99, 1000, 1) is None
+    assert stagnation_operator(100, 1000, 1) is not None
+
+
+def test_each_stretch_of_stagnation_begins_with_four_tactics_and_two_fresh_starts():
+    found = [stagnation_operator(since, 100, 1) for since in range(50, 100)]
+    assert [one[0] if one else None for one in found[:7]] == [*[Operator.TACTIC] * 4, *[Operator.FRESH] * 2, None]
+    assert all(one is None for one in found[6:])
+    assert len({one[1] for one in found[:4] if one}) == 4
+    assert stagnation_operator(100, 100, 1) == (Operator.TACTIC, TACTICS[8]), "the next stretch has other tactics"
+
+
+def test_with_several_answers_to_a_prompt_tactics_are_counted_in_prompts():
+    found = [stagnation_operator(since, 100, 4) for since in range(50, 100, 4)]
+    assert [one[0] if one else None for one in found[:6]] == [*[Operator.TACTIC] * 4, *[Operator.FRESH] * 2]
+
+
+def test_the_partner_is_better_on_most_inputs_and_no_better_in_all():
+    base, one, two = program("b", 5.0, 5.0, 5.0), program("1", 6.0, 0.0, 6.0), program("2", 4.9, 4.9, 5.1)
+    better = program("3", 9.0, 9.0, 9.0)
+    assert partner_of(base, [two, one, better]) == one
+    assert partner_of(base, [two, better]) == two
+    assert partner_of(base, [base, program("same", 5.0, 5.0, 5.0), better]) is None

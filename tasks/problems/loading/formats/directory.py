@@ -14,9 +14,8 @@ from schemas.files import File
 from schemas.problem import Problem
 from schemas.settings import Command, Settings, parse_settings
 from schemas.skeleton import Skeleton
-from tasks.problems.loading.input_files import with_input_files
-from tasks.problems.loading.problem_files import read_files
-from tasks.problems.loading.problem_format import NamedProblem
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
+from tasks.problems.loading.problem_files import read_files, with_input_files
 from tasks.problems.loading.user_config import user_settings
 from tasks.program import problem_folder
 from tasks.program.config_layers import merge
@@ -43,11 +42,8 @@ class Task:
     notes: tuple[str, ...] = ()
 
 
-class Directory:
-    """`ProblemFormat` of directories whose `overnight.toml`, or the flags, name a command that scores programs."""
-
-    name = "directory"
-    added_files = ()
+class Directory(ProblemFormat):
+    """Format of directories whose `overnight.toml`, or the flags, name a command that scores programs."""
 
     def recognises(self, named: NamedProblem) -> bool:
         return named.path.is_dir() and "evaluate" in named.command
@@ -55,20 +51,12 @@ class Directory:
     def load(self, named: NamedProblem) -> Problem:
         return load_directory(named)
 
-    def explain_missing(self, named: NamedProblem) -> str:  # noqa: ARG002
-        """Return nothing: `no_command` has the remedy for a directory of no other format."""
-        return ""
-
 
 FORMAT = Directory()
 
 
 def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
     """Load the problem in a directory, or that of a file which names a command.
-
-    Args:
-        named: The problem as the user names it.
-        task: Translated settings and added files, if it is a task of another tool.
 
     Raises:
         SpecificationError: If there is no command, or a file is missing or wrong.

@@ -10,24 +10,19 @@ from typing import Any
 from schemas.errors import SpecificationError
 from schemas.problem import Problem
 from schemas.settings import parse_settings
-from tasks.problems.loading.input_files import with_input_files
-from tasks.problems.loading.problem_files import read_files
-from tasks.problems.loading.problem_format import NamedProblem
+from tasks.problems.loading.formats import NamedProblem, ProblemFormat
+from tasks.problems.loading.problem_files import read_files, with_input_files
 from tasks.problems.loading.user_config import config_path, user_settings
 from tasks.program import problem_folder
-from tasks.program.config_layers import merge
+from tasks.program.config_layers import merge, script_block
 from tasks.program.make_problem import make_problem
-from tasks.program.pep723 import script_block
 from tasks.program.specification import read_specification
 
 _MARK = re.compile(r"@\s*(funsearch\s*\.\s*)?(evolve|run)\b")
 
 
-class SpecificationFile:
-    """`ProblemFormat` of specifications: Python files, and files of any other suffix that have a mark."""
-
-    name = "specification"
-    added_files = ()
+class SpecificationFile(ProblemFormat):
+    """Format of specifications: Python files, and files of any other suffix that have a mark."""
 
     def recognises(self, named: NamedProblem) -> bool:
         if named.path.is_dir():

@@ -1,4 +1,4 @@
-"""A completion source that passes each sample to the source of its model, and merges the answers."""
+"""What completion sources share, and those that ask no model: one answers from a record, one passes samples on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,71 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
 from schemas.completion_source import CompletionSource, Record, Sample
 from schemas.errors import TerminalProviderError
 from schemas.program import Completion
+from tasks.sample.providers import Choice, Usage
+
+Key = tuple[int, int, str]
+"""Prompt, sample and the prompt's hash."""
 
 Answer = Future[list[Completion]]
+
+
+class CompletionStore(Protocol):
+    """Store of one generation's completions, from the moment they are paid for."""
+
+    def known(self) -> Mapping[Key, Completion]:
+        """Return the stored completions by prompt, sample and hash of the prompt."""
+        ...
+
+    def record(self, completions: Sequence[Completion]) -> None:
+        """Store completions; return when they are on disk."""
+        ...
+
+
+def key_of(sample: Sample) -> Key:
+    return sample.prompt.index, sample.number, sample.prompt.hash
+
+
+def completions_of(
+    keys: Sequence[Key], choices: Sequence[Choice], usage: Usage, *, model: str, asked_at: datetime, latency_s: float
+) -> list[Completion]:
+    """Return the completions that the choices of one response are; the first carries its tokens and cost."""
+    usages = [usage, *[Usage(0, 0, 0.0)] * len(keys)]
+    return [
+        Completion(
+            *key,
+            text=choice.text,
+            model=model,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            tokens_cached=usage.tokens_cached,
+            cost_usd=usage.cost_usd,
+            latency_s=latency_s,
+            finish_reason=choice.finish_reason,
+            asked_at=asked_at,
+            error=f"refused: {choice.refusal}" if choice.refusal else "",
+        )
+        for key, choice, usage in zip(keys, choices, usages, strict=False)
+    ]
+
+
+class RecordedCompletions:
+    """The recorded completions of one generation; samples without one are left out."""
+
+    def __init__(self, completions: Sequence[Completion]) -> None:
+        self._completions = {(one.prompt, one.sample): one for one in completions}
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Answer:  # noqa: ARG002
+        """Answer at once. Nothing is paid for, so nothing is recorded."""
+        keys = sorted((sample.prompt.index, sample.number) for sample in wanted)
+        answer = Answer()
+        answer.set_result([self._completions[key] for key in keys if key in self._completions])
+        return answer
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A program that differs from another in form alone is not new, unless the settings say that its form matters."""
+"""Completions become candidates: what an answer that was cut off is told, and which programs are not new."""
 
 from __future__ import annotations
 
@@ -31,6 +31,57 @@ def total(items):
 def run(seed):
     return float(total([seed]))
 """
+UNFINISHED = "Let me think about this problem. First, the sum of all"
+FINISHED = "```python\ndef total_v1(items):\n    return max(items)\n```"
+
+
+def problem(text: str = TEXT, max_tokens: int | None = 500, **search: Any) -> Problem:
+    given = {"search": search, "sampling": {"max_tokens": max_tokens}, "inputs": [1]}
+    return restore_problem("total", text, parse_settings(given, "a test").model_dump(mode="json"))
+
+
+def verdict_on(answer: str, finish_reason: str, problem: Problem = problem()) -> Verdict | None:  # noqa: B008
+    completion = Completion(0, 0, "", answer, "m", 1, 500, 0.0, 0.0, finish_reason, datetime.now(UTC))
+    (candidate,) = to_candidates([Prompt(0, "0", ("p",), "m", "chat", "?", (0,))], [completion], problem)
+    return candidate.verdict
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "model_length"])
+@pytest.mark.parametrize("answer", [UNFINISHED, "", "```python\ndef total_v1(items):\n    x = (1 +"])
+def test_an_answer_without_a_program_that_was_cut_off_names_the_limit_and_the_way_out(answer: str, reason: str):
+    verdict = verdict_on(answer, reason)
+    assert verdict is not None
+    assert verdict.outcome is Outcome.UNPARSABLE
+    assert verdict.error == (
+        "the answer was cut off at `sampling.max_tokens` (500) and holds no program: raise it, such as to 1000"
+    )
+
+
+def test_without_a_limit_of_ours_it_was_the_provider_s():
+    verdict = verdict_on(UNFINISHED, "length", problem(max_tokens=None))
+    assert verdict is not None
+    assert "cut off at the provider's limit" in verdict.error
+
+
+def test_an_answer_that_holds_a_program_is_used_even_if_it_was_cut_off():
+    assert verdict_on(FINISHED + "\nThis is better because", "length") is None
+
+
+def test_an_answer_that_ended_by_itself_has_the_parser_s_error():
+    verdict = verdict_on(UNFINISHED, "stop")
+    assert verdict is not None
+    assert verdict.error == "no function total_v1 and no body of one"
+
+
+@pytest.mark.parametrize("text", [FINISHED + "\n" + "x" * 110_000, FINISHED.replace("max", "+" * 110_000 + "max")])
+def test_an_answer_that_is_far_longer_than_any_program_is_not_read(text: str):
+    verdict = verdict_on(text, "stop")
+    assert verdict is not None
+    assert verdict.outcome is Outcome.UNPARSABLE
+    most = 100_000 + len(problem().specification.start_body)
+    assert verdict.error.endswith(f"characters, at most {most} are read")
+
+
 RENAMED = """```python
 def total_v1(items):
     \"\"\"Adds up.\"\"\"
@@ -41,11 +92,6 @@ def total_v1(items):
 ```"""
 CHANGED = RENAMED.replace("(1 + 1)", "(1 + 2)")
 SCORED = Verdict(Outcome.SCORED, scores=(1.0,))
-
-
-def problem(text: str = TEXT, **search: Any) -> Problem:
-    settings = parse_settings({"search": search, "inputs": [1]}, "a test").model_dump(mode="json")
-    return restore_problem("total", text, settings)
 
 
 def outcomes(problem: Problem, *answers: str) -> list[Outcome]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.algorithm import Expand, Join, PromptResult, Reset
-from tasks.select.results import changes_of, results_in
+from tasks.select.pool import changes_of, results_in
 from tests.select.told import program
 
 PROGRAMS = {f"p{number}": program(f"p{number}", float(number)) for number in range(9)}
@@ -26,15 +26,6 @@ def results(draw: st.DrawFn) -> list[PromptResult]:
 def test_results_come_back_from_their_changes(told: list[PromptResult]):
     changes = changes_of(told, expansions=True)
     assert [*results_in(changes, PROGRAMS)] == [result for result in told if result.samples]
-
-
-@given(results())
-def test_without_expansions_the_children_come_back_one_by_one(told: list[PromptResult]):
-    changes = changes_of(told, expansions=False)
-    assert all(isinstance(change, Join) for change in changes)
-    assert [*results_in(changes, PROGRAMS)] == [
-        PromptResult(result.niche, "", 0, (child,)) for result in told for child in result.children
-    ]
 
 
 def test_joins_without_an_expansion_or_of_another_niche_belong_to_no_prompt():

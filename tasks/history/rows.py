@@ -1,0 +1,346 @@
+"""Convert records of runs, generations, candidates, population changes and nights to table rows, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import orjson
+import pyarrow.compute as pc
+
+from schemas.algorithm import Change, Correct, Expand, Join, Reset
+from schemas.errors import HistoryError
+from schemas.feedback import Feedback, PromptRecord, sum_of_costs
+from schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
+from schemas.operators import Operator
+from schemas.outcome import Outcome, count_outcomes
+from schemas.program import TUNER, Completion, Judged, Program
+from tasks.history.atomic_files import read_file, read_groups
+from tasks.history.files import Block, RunFiles
+
+Table = Literal["generation", "programs", "population"]
+Row = dict[str, Any]
+
+_LATEST = 100
+"""Latest answers from which the usual latency is taken."""
+
+_ORDER = {"generation": "generation", "programs": "index", "population": "step"}
+
+
+def run_row(run: RunRecord) -> Row:
+    """Return a row of `tables.RUNS`."""
+    problem = run.problem
+    return {
+        "run_id": run.run_id,
+        "problem": problem.name,
+        "title": problem.settings.title,
+        "started_at": run.started_at,
+        "seed": run.seed,
+        "settings": orjson.dumps(problem.settings.model_dump(mode="json")).decode(),
+        "specification": problem.specification.text,
+        "specification_hash": problem.hash,
+        "specification_path": run.specification_path,
+        "files": [(file.path, file.hash) for file in problem.files],
+        "dependencies": problem.dependencies.packages,
+        "image_id": run.image_id,
+        "versions": list(run.versions.items()),
+        "rescored_from": run.rescored_from,
+    }
+
+
+_COMPLETION_COLUMNS = (
+    "model", "tokens_in", "tokens_out", "cost_usd", "latency_s", "finish_reason", "asked_at",
+)  # fmt: skip
+"""Columns of `tables.PROGRAMS` that are attributes of a completion."""
+
+
+def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
+    """Return a row of `tables.PROGRAMS`."""
+    candidate, verdict = judged.candidate, judged.verdict
+    prompt, completion = candidate.prompt, candidate.completion
+    return {name: getattr(completion, name) for name in _COMPLETION_COLUMNS} | {
+        "run_id": run_id,
+        "generation": record.number,
+        "index": candidate.index,
+        "program_id": judged.id,
+        "parent_ids": prompt.parent_ids,
+        "prompt": prompt.whole_text,
+        "completion": completion.text,
+        "body": candidate.body,
+        "code_hash": candidate.code_hash,
+        "outcome": verdict.outcome.value,
+        "error": verdict.error,
+        "output": verdict.output,
+        "score": judged.score,
+        "scores": [*verdict.scores, *[None] * verdict.skipped],
+        "confirmed_score": judged.confirmed_score,
+        "wall_s": verdict.wall_s,
+        "cpu_s": verdict.cpu_s,
+        "peak_mib": verdict.peak_mib,
+        "judged_at": record.ended_at,
+        "niche": prompt.niche,
+        "idea": completion.idea,
+        "operator": prompt.operator or None,
+        "gain": judged.gain,
+        "evaluations": completion.evaluations if completion.model == TUNER else None,
+        "tokens_cached": completion.tokens_cached,
+        "machine": verdict.machine or None,
+        "asked_model": prompt.model if prompt.model != completion.model else None,
+        "claimed_scores": judged.claimed_scores or None,
+    }
+
+
+def population_rows(run_id: str, record: GenerationRecord) -> list[Row]:
+    """Return rows of `tables.POPULATION`, one per change, in order."""
+    signatures = {judged.id: _cluster(judged.verdict.scores) for judged in record.judged}
+    changes = [(prompt, change) for prompt in sorted(record.changes) for change in record.changes[prompt]]
+    return [
+        {
+            "run_id": run_id,
+            "generation": record.number,
+            "step": step,
+            "event": event,
+            "program_id": program_id,
+            "cluster": signatures.get(program_id),
+            "niche": change.niche,
+            "prompt": prompt,
+            "samples": change.samples if isinstance(change, Expand) else None,
+        }
+        for step, (prompt, change) in enumerate(changes)
+        for event, program_id in [_event_of(change)]
+    ]
+
+
+def _event_of(change: Change) -> tuple[str, str]:
+    """Return the name of a change and the program that it is about."""
+    match change:
+        case Join(_, program_id):
+            return "joined", program_id
+        case Reset(_, founder_id):
+            return "founded", founder_id
+        case Expand(_, program_id, _):
+            return "expanded", program_id
+        case Correct(_, program_id, is_removed):
+            return "removed" if is_removed else "corrected", program_id
+
+
+def _cluster(scores: Sequence[float]) -> str:
+    # Adding 0.0 turns -0.0 into 0.0, which is equal and must have the same hash.
+    return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
+
+
+def generation_row(run_id: str, record: GenerationRecord) -> Row:
+    """Return a row of `tables.GENERATIONS`, for a committed generation or a failed attempt."""
+    completions = [judged.candidate.completion for judged in record.judged]
+    scores = [judged.score for judged in record.judged if judged.score is not None]
+    resets = [change.niche for change in flat(record.changes) if isinstance(change, Reset) and record.number]
+    return {
+        "run_id": run_id,
+        "generation": record.number,
+        "attempt": record.attempt,
+        "night": record.night,
+        "state": "failed" if record.error else "committed",
+        "place": record.place,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "sample_s": record.sample_s,
+        "evaluate_s": record.evaluate_s,
+        "select_s": record.select_s,
+        "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
+        "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
+        "best_score": record.best.score,
+        "best_program_id": record.best.id,
+        "generation_best": max(scores, default=None),
+        "tokens_in": sum(completion.tokens_in for completion in completions),
+        "tokens_out": sum(completion.tokens_out for completion in completions),
+        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
+        "flow_run_id": record.flow_run_id,
+        "error": without_machine_paths(record.error),
+        "reset_niches": resets,
+        "tokens_cached": sum(completion.tokens_cached for completion in completions),
+        "unused_usd": record.unused_usd,
+    }
+
+
+def without_machine_paths(text: str) -> str:
+    """Replace the working directory by `.` and the home directory by `~`, since runs are copied to other machines."""
+    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        if len(folder.parts) > 1:
+            text = text.replace(f"{folder}/", f"{short}/")
+    return text
+
+
+_NIGHT_COLUMNS = (
+    "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
+    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning",
+)  # fmt: skip
+"""Columns of `tables.NIGHTS` that are attributes of a night's record."""
+
+_SPLITS = ("train", "validation", "held_out")
+
+
+def night_row(run_id: str, night: NightRecord) -> Row:
+    """Return a row of `tables.NIGHTS`."""
+    return {name: getattr(night, name) for name in _NIGHT_COLUMNS} | {
+        "run_id": run_id,
+        "night": night.number,
+        "finalists": [
+            {"program_id": finalist.program.id, **{split: getattr(finalist, split) for split in _SPLITS}}
+            for finalist in night.finalists
+        ],
+        "stop_reason": night.stop_reason.value if night.stop_reason else None,
+        "error": without_machine_paths(night.error),
+        "machine_faults": [{"machine": name, "faults": faults} for name, faults in night.machine_faults],
+        "samples_in_flight": night.samples_in_flight or None,
+        "first_generation": night.first_generation or None,
+    }
+
+
+def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
+    """Return the record of a night.
+
+    Args:
+        row: A row of `tables.NIGHTS`.
+        programs: Scored programs by id, for the finalists.
+    """
+    finalists = tuple(
+        Finalist(programs[entry["program_id"]], *(entry[split] for split in _SPLITS))
+        for entry in row["finalists"] or ()
+        if entry["program_id"] in programs
+    )
+    reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
+    faults = tuple((entry["machine"], entry["faults"]) for entry in row["machine_faults"] or ())
+    columns = {key: row[key] for key in _NIGHT_COLUMNS if row[key] is not None}
+    return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
+
+
+def read_rows(files: RunFiles, table: Table, generation: int) -> list[Row]:
+    """Return the rows of one committed generation, in order.
+
+    Raises:
+        HistoryError: If it is missing or damaged.
+    """
+    return files.read_consistently(lambda blocks: _rows(files, blocks, table, generation))
+
+
+def _rows(files: RunFiles, blocks: Sequence[Block], table: Table, generation: int) -> list[Row]:
+    for block in blocks:
+        if block.first <= generation <= block.last:
+            parts = read_groups(block.folder / f"{table}.parquet", generation)
+            rows = [row for part in parts for row in part.filter(pc.field("generation") == generation).to_pylist()]
+            return sorted(rows, key=lambda row: row[_ORDER[table]])
+    raise HistoryError(f"no folder {files.generation(generation)}", remedy="Restore it from a copy.")
+
+
+def read_attempts(files: RunFiles) -> list[Row]:
+    """Return the failed attempts, ordered by generation and attempt."""
+    rows = [row for path in files.attempts() for row in read_file(path).to_pylist()]
+    return sorted(rows, key=lambda row: (row["generation"], row["attempt"]))
+
+
+def read_seconds_since_reset(files: RunFiles) -> float:
+    """Return the seconds of nights since the last reset of niches, or since the search began.
+
+    Raises:
+        HistoryError: If a file is damaged.
+    """
+    columns = ["night", "started_at", "ended_at", "reset_niches"]
+    rows = [row for row in files.rows_of("generation", columns) if row["night"]]
+    resets = [row["ended_at"] for row in rows if row["reset_niches"]]
+    spans: defaultdict[int, list[datetime]] = defaultdict(list)
+    for row in rows:
+        spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]
+    return sum((max(span) - min(span)).total_seconds() for span in spans.values())
+
+
+def read_pace(files: RunFiles) -> tuple[int, float | None]:
+    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers.
+
+    Raises:
+        HistoryError: If a file is damaged.
+    """
+    rows = files.rows_of("programs", ["model", "latency_s"])
+    latencies = [row["latency_s"] for row in rows if row["model"] not in ("", TUNER)]
+    latest = latencies[-_LATEST:]
+    return len(latencies), fmean(latest) if latest else None
+
+
+def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
+    """Return the completions of a generation, as they were before evaluation.
+
+    Args:
+        programs: Rows of its candidates.
+        samples: Number of samples per prompt.
+    """
+    return [
+        Completion(
+            prompt=row["index"] // samples,
+            sample=row["index"] % samples,
+            prompt_hash="",
+            text=row["completion"],
+            error=row["error"] if _has_no_answer(row) else "",
+            evaluations=row["evaluations"] or 0,
+            tokens_cached=row["tokens_cached"] or 0,
+            **{name: row[name] for name in _COMPLETION_COLUMNS},
+        )
+        for row in programs
+    ]
+
+
+def _has_no_answer(row: Row) -> bool:
+    """Return whether the provider or the model refused to answer, or a batch job returned no answer."""
+    is_refused = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
+    return row["outcome"] == Outcome.UNPARSABLE and is_refused
+
+
+def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
+    """Return how a prompt was asked and answered.
+
+    Args:
+        programs: Rows of its candidates, at least one, in order.
+    """
+    first = programs[0]
+    operator = first["operator"] or ""
+    return PromptRecord(
+        niche=first["niche"],
+        operator=operator,
+        model=first["asked_model"] or first["model"],
+        answers=tuple(_answer(row, operator) for row in programs),
+        tokens=sum(row["tokens_in"] + row["tokens_out"] for row in programs),
+        cost_usd=sum_of_costs([row["cost_usd"] for row in programs]),
+        evaluations=sum(row["evaluations"] or 0 for row in programs),
+    )
+
+
+def _answer(row: Row, operator: str) -> Feedback:
+    parents = row["parent_ids"]
+    return Feedback(
+        parent_id=parents[-1] if parents else "",
+        body=row["body"],
+        outcome=Outcome(row["outcome"]),
+        error=row["error"],
+        output=row["output"],
+        scores=tuple(score for score in row["scores"] or () if score is not None),
+        score=row["score"],
+        program_id=row["program_id"],
+        idea=row["idea"] or "",
+        failed_id=parents[0] if operator == Operator.REPAIR else "",
+    )
+
+
+def change_of(row: Mapping[str, Any]) -> Change:
+    """Return the change of a row of `tables.POPULATION`, the inverse of `population_rows`."""
+    match row["event"]:
+        case "joined":
+            return Join(row["niche"], row["program_id"])
+        case "expanded":
+            return Expand(row["niche"], row["program_id"], row["samples"] or 0)
+        case "removed" | "corrected" as event:
+            return Correct(row["niche"], row["program_id"], is_removed=event == "removed")
+        case _:
+            return Reset(row["niche"], row["program_id"])
