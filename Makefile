@@ -36,7 +36,7 @@ check: environment  ## lint, types, and the fast tests without Docker and Prefec
 		wait $$types || failed=$$?; exit $$failed
 
 test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
-	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist loadfile --no-loadscope-reorder
+	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist worksteal
 
 lint: environment  ## style, import rules and types, without Docker
 	@$(STYLE)

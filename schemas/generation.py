@@ -14,6 +14,16 @@ from schemas.feedback import Feedback, PromptRecord
 from schemas.problem import Problem
 from schemas.program import Judged, Program
 
+UNCONFINED, BUBBLEWRAP = "unconfined", "bubblewrap"
+"""How the sandbox backend `process` confines candidates: the beginning of its image's id, which a run records."""
+
+SANDBOX_WARNINGS = {
+    UNCONFINED: "candidates are not confined (sandbox.backend=process): they have limits and no network, but your "
+    "files and processes are open to them",
+    BUBBLEWRAP: "candidates are confined by bubblewrap alone (sandbox.backend=process): no network and no files but "
+    "Python's and the problem's, but fewer limits and no user of their own",
+}
+
 
 class StopReason(StrEnum):
     """Reason for which a night ended; a closed list."""
@@ -164,6 +174,17 @@ class RunRecord:
     versions: dict[str, str]
     rescored_from: str = ""
     origin: str = ""
+
+    @property
+    def loose_sandbox(self) -> str:
+        """How the sandbox was looser than a container: `unconfined` or `bubblewrap`; else empty."""
+        how = self.image_id.partition(",")[0]
+        return how if how in SANDBOX_WARNINGS else ""
+
+    @property
+    def sandbox_warning(self) -> str:
+        """What candidates could reach, where the sandbox was looser than a container; else empty."""
+        return SANDBOX_WARNINGS.get(self.loose_sandbox, "")
 
     @property
     def given(self) -> int:

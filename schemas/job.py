@@ -107,6 +107,11 @@ class Job:
     command: Command | None = None
     draws: bool = False
 
+    @property
+    def rounds(self) -> int:
+        """How often a candidate may use up `limits.wall_s`: at each loading, and for each input."""
+        return len(self.inputs) * 2 if self.isolation else len(self.inputs) + 1
+
     def on_first(self, inputs: int | None) -> Job:
         """Return the same job on so many of its inputs, from the first one on; by default on all."""
         return replace(self, inputs=self.inputs[:inputs], thresholds=self.thresholds[:inputs])

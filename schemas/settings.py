@@ -111,8 +111,8 @@ class Sandbox(Section):
     backend: str = Field(
         default="docker",
         pattern=r"^[a-z][a-z0-9_]{0,63}$",
-        description="sandbox backend: `docker`, or the name of one that you have installed; only your flags and your "
-        "configuration file can choose it, never a problem's files",
+        description="sandbox backend: `docker`, `process` (hardly confined), or the name of one that you have "
+        "installed; only your flags and your configuration file can choose it, never a problem's files",
     )
     image: Annotated[str, AfterValidator(_as_image_name)] = Field(
         default="overnight-sandbox:latest", description="container image with Python 3.11 or newer"

@@ -53,7 +53,7 @@ class Provider:
         request_times: `time.monotonic()` at which each request came.
         keys: `Authorization` header of each request.
         batches: Server for batches and files.
-        responses: Bodies of the responses that were sent completely and have a choice, in order.
+        responses: Bodies of the responses that are sent completely and have a choice, in order.
         latency_s: Seconds before each response.
     """
 
@@ -160,12 +160,12 @@ class Provider:
                 if self.close_connection:
                     self.send_header("Connection", "close")
                 self.end_headers()
+                if isinstance(answer.body, dict) and answer.body.get("choices") and not answer.missing:
+                    provider.responses.append(answer.body)
                 with contextlib.suppress(ConnectionError):  # the client may have given up
                     for piece in [body[k : k + 1] for k in range(len(body))] if answer.drip_s else [body]:
                         time.sleep(answer.drip_s)
                         self.wfile.write(piece)
-                if isinstance(answer.body, dict) and answer.body.get("choices") and not answer.missing:
-                    provider.responses.append(answer.body)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
@@ -181,11 +181,16 @@ def default_response(request: Request, number: int) -> dict[str, Any]:
         return response_body(request, choices, "text_completion")
     prompt = request["messages"][-1]["content"]
     texts = [wrap_as_chat(mutate(prompt, seed=number * 100 + k), number + k) for k in range(request.get("n", 1))]
+    return says(request, *texts).body
+
+
+def says(request: Request, *texts: str) -> Answer:
+    """Return an answer of a chat model with a choice for each text."""
     choices = [
         {"index": k, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         for k, text in enumerate(texts)
     ]
-    return response_body(request, choices, "chat.completion")
+    return Answer(response_body(request, choices, "chat.completion"))
 
 
 def wrap_as_chat(code: str, style: int) -> str:

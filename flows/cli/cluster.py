@@ -21,16 +21,13 @@ ClusterAddress = Annotated[str, Parameter(help="address of the cluster, such as 
 
 @cluster.command
 def init() -> None:
-    """Make the certificates of a new cluster, for its head; every other machine needs a copy of three of the files."""
+    """Make the certificate of a new cluster, for its head; every other machine needs a copy of it and its key."""
     from flows.cluster.certificates import cluster_folder, create_certificates
 
     folder = cluster_folder()
     create_certificates(folder)
     out().print(str(folder), soft_wrap=True)
-    say(
-        "copy ca.pem, member.pem and member.key from there to the same folder of each machine, readable by its owner "
-        "only; ca.key stays here"
-    )
+    say("copy member.pem and member.key from there to the same folder of each machine, readable by its owner only")
 
 
 @cluster.command
@@ -94,6 +91,6 @@ def worker(
 ) -> None:
     """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only."""
     from flows.cluster.process import work
-    from tasks.evaluate.cluster.dask_settings import usable_processors
+    from tasks.evaluate.cluster.dask_members import usable_processors
 
     work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)

@@ -78,7 +78,8 @@ def run_with_view(
     """
     files = get_run()
     with open_run(files, notifier=notifier) as run, _resume_hint(files.run_id, history):
-        say(f"run {files.run_id}, seed {run.run.seed}")
+        loose = run.run.loose_sandbox
+        say(f"run {files.run_id}, seed {run.run.seed}{f', sandbox: {loose}' if loose else ''}")
         _warn_of_changed_image(run)
         _warn_of_changed_files(run)
         night = Night(run, conditions, failed_generations, notifier)

@@ -1,7 +1,7 @@
-"""Certificates of a cluster: a private authority, and one certificate that all its members show each other.
+"""The certificate of a cluster: one that signed itself, which all members show each other and which alone they trust.
 
-Whoever has the member's key may send programs to every machine of the cluster and read what they answer, so that only
-its owner may read the key. The authority's key stays on the head; the other machines need three files.
+Whoever has its key may send programs to every machine of the cluster and read what they answer, so that only its owner
+may read the key. The other machines need a copy of both files.
 """
 
 from __future__ import annotations
@@ -15,36 +15,28 @@ from typing import TYPE_CHECKING
 
 from flows.state_folder import state_folder
 from schemas.errors import EnvironmentFault, UsageError
-from tasks.evaluate.cluster.dask_settings import Certificates
+from tasks.evaluate.cluster.dask_members import Certificates
 from tasks.problems.loading.user_config import user_cluster
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
-    from cryptography.x509 import Certificate, CertificateBuilder, KeyUsage
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate
 
 VARIABLE = "OVERNIGHT_CLUSTER_CERTIFICATES"
 """Environment variable with the folder of the certificates."""
 
-_CA, _CA_KEY, _MEMBER, _MEMBER_KEY = "ca.pem", "ca.key", "member.pem", "member.key"
-_CA_NAME = "Overnight cluster authority"
-_HOST_NAME = "overnight-cluster"
-"""Name in the member's certificate. The members do not compare it with addresses: they trust the authority alone."""
+_MEMBER, _MEMBER_KEY = "member.pem", "member.key"
 
-_CA_VALIDITY = timedelta(days=3652)
-_MEMBER_VALIDITY = timedelta(days=1826)
+_NAME = "overnight-cluster"
+"""Name in the certificate. The members do not compare it with addresses: they trust this certificate alone."""
+
+_VALIDITY = timedelta(days=1826)
 _CLOCK_DIFFERENCE = timedelta(days=1)
-"""Time by which certificates are valid earlier than now, for machines whose clocks are slow."""
+"""Time by which a certificate is valid earlier than now, for machines whose clocks are slow."""
 
 _KEY_USAGES = (
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
 )
 
 
@@ -61,7 +53,7 @@ def cluster_folder() -> Path:
 
 
 def create_certificates(folder: Path) -> None:
-    """Create the authority and the certificate of the members in a new or empty folder; all files or none.
+    """Create the certificate of the members and its key in a new or empty folder; both files or none.
 
     Raises:
         UsageError: If the folder has files already.
@@ -90,9 +82,10 @@ def member_files(folder: Path) -> Certificates:
         EnvironmentFault: If a file is missing or unreadable, if others may read the key, or if the certificate is
             damaged or has expired.
     """
-    files = Certificates(folder / _CA, folder / _MEMBER, folder / _MEMBER_KEY)
-    paths = (files.ca, files.certificate, files.key)
-    missing = [path.name for path in paths if not (os.path.isfile(path) and os.access(path, os.R_OK))]
+    files = Certificates(folder / _MEMBER, folder / _MEMBER_KEY)
+    missing = [
+        path.name for path in (files.certificate, files.key) if not (os.path.isfile(path) and os.access(path, os.R_OK))
+    ]
     if missing:
         raise EnvironmentFault(
             f"expected the certificates of the cluster in {folder}, got no readable {', '.join(missing)}",
@@ -153,27 +146,25 @@ def _require_unexpired(folder: Path) -> None:
 def _how_to_get(folder: Path) -> str:
     return (
         "Create them on the head: overnight cluster init\n"
-        f"On another machine, copy {_CA}, {_MEMBER} and {_MEMBER_KEY} of the head's folder to {folder}"
+        f"On another machine, copy {_MEMBER} and {_MEMBER_KEY} of the head's folder to {folder}"
     )
 
 
 def _how_to_renew(folder: Path) -> str:
     return (
         f"Remove the folder on the head ({folder}, if this is the head), then run there: overnight cluster init\n"
-        f"On every other machine, copy {_CA}, {_MEMBER} and {_MEMBER_KEY} of the head's folder to its own"
+        f"On every other machine, copy {_MEMBER} and {_MEMBER_KEY} of the head's folder to its own"
     )
 
 
 def _write_files(folder: Path) -> None:
-    """Write the certificates and keys of a new cluster."""
+    """Write the certificate and the key of a new cluster."""
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    ca_key, member_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = _authority(ca_key)
-    _write(folder / _CA_KEY, _key_pem(ca_key), mode=0o600)
-    _write(folder / _CA, _certificate_pem(ca), mode=0o644)
-    _write(folder / _MEMBER_KEY, _key_pem(member_key), mode=0o600)
-    _write(folder / _MEMBER, _certificate_pem(_member(member_key.public_key(), ca, ca_key)), mode=0o644)
+    key = ec.generate_private_key(ec.SECP256R1())
+    _write(folder / _MEMBER_KEY, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    _write(folder / _MEMBER, _certificate(key).public_bytes(Encoding.PEM), mode=0o644)
 
 
 def _write(file: Path, data: bytes, *, mode: int) -> None:
@@ -183,66 +174,20 @@ def _write(file: Path, data: bytes, *, mode: int) -> None:
         os.fsync(handle.fileno())
 
 
-def _authority(key: EllipticCurvePrivateKey) -> Certificate:
-    """Return a self-signed certificate that may sign those of members, but no further authorities."""
+def _certificate(key: EllipticCurvePrivateKey) -> Certificate:
+    """Return a self-signed certificate for both ends of a connection, which vouches for itself alone."""
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-    builder = _certificate(_CA_NAME, key.public_key(), _CA_VALIDITY)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
-    return builder.sign(key, SHA256())
-
-
-def _member(key: EllipticCurvePublicKey, ca: Certificate, ca_key: EllipticCurvePrivateKey) -> Certificate:
-    """Return a certificate for both ends of a connection."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
+    now, name = datetime.now(UTC), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
+    usage = x509.KeyUsage(**{usage: usage in ("digital_signature", "key_cert_sign") for usage in _KEY_USAGES})
     both_ends = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-    builder = _certificate(_HOST_NAME, key, _MEMBER_VALIDITY)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_key_usage("digital_signature"), critical=True)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - _CLOCK_DIFFERENCE).not_valid_after(now + _VALIDITY)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(usage, critical=True)
     builder = builder.add_extension(both_ends, critical=False)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(_HOST_NAME)]), critical=False)
-    builder = builder.add_extension(issuer, critical=False)
-    return builder.sign(ca_key, SHA256())
-
-
-def _certificate(subject: str, key: EllipticCurvePublicKey, validity: timedelta) -> CertificateBuilder:
-    """Return what all certificates of the authority have in common, its own among them."""
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _CA_NAME)]))
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_DIFFERENCE)
-        .not_valid_after(now + validity)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _key_usage(*allowed: str) -> KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(**{usage: usage in allowed for usage in _KEY_USAGES})
-
-
-def _certificate_pem(certificate: Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    return builder.sign(key, SHA256())

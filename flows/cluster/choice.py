@@ -9,7 +9,7 @@ from schemas.errors import UsageError
 from tasks.problems.loading.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.dask_settings import Certificates
+    from tasks.evaluate.cluster.dask_members import Certificates
 
 VARIABLE = "OVERNIGHT_CLUSTER"
 """Environment variable with the address of the cluster, `local:N`, or `none`."""

@@ -28,7 +28,7 @@ from tasks.evaluate.confirmation import confirmation
 if TYPE_CHECKING:
     from tasks.evaluate.cluster.cluster_pool import ClusterPool
     from tasks.evaluate.cluster.dask_client import Connection
-    from tasks.evaluate.cluster.dask_settings import Certificates
+    from tasks.evaluate.cluster.dask_members import Certificates
 
 _SHUTDOWN_S = 10.0
 

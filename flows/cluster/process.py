@@ -18,8 +18,7 @@ from collections.abc import Callable
 
 from flows.cluster.choice import address_and_certificates
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.dask_members import serve_scheduler, serve_worker
-from tasks.evaluate.cluster.dask_settings import Certificates
+from tasks.evaluate.cluster.dask_members import Certificates, serve_scheduler, serve_worker
 from tasks.evaluate.cluster.machine import close_all
 from tasks.evaluate.registry import create_backend
 
@@ -81,17 +80,19 @@ def _serve(
 
 @contextlib.contextmanager
 def _ended_by_signal():  # noqa: ANN202
-    """End the block without an error on Ctrl-C and SIGTERM."""
+    """End the block without an error on Ctrl-C and SIGTERM.
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    SIGTERM acts as Ctrl-C, on which asyncio cancels its task: an error raised amid its callbacks might be lost. A
+    background job of a shell ignores Ctrl-C otherwise.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before_int = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, before_int)
 
 
 def _end_with_standard_input() -> None:

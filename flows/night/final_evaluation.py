@@ -12,7 +12,7 @@ from schemas.generation import Finalist, RunRecord
 from schemas.outcome import Outcome
 from schemas.problem import Split
 from schemas.program import Program, reduced
-from tasks.evaluate.fault_attribution import evaluate_with_retry
+from tasks.evaluate.sandbox import evaluate_with_retry
 
 
 def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:

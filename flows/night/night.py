@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _LOG_LINES = 10_000
 """Most lines of a night's log that are kept while Prefect's server does not answer."""
 
-_ROW_S = 60.0
+ROW_S = 60.0
 """Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
 
 
@@ -133,6 +133,8 @@ class Night:
         record.write_night(run.files, self._record)
         HostSlots.holder = f"run {run.run.run_id}, night {self._record.number}"
         self._say(f"started, {self._conditions}; best {score(self._record.best_before)}; {self.in_flight}")
+        if warning := run.run.sandbox_warning:
+            self._say(f"warning: {warning}")
         self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
         artifacts.begin(run.run.run_id, run.run.problem.name, self._record.number)
         try:
@@ -174,7 +176,7 @@ class Night:
             self._write(replace(self._reached(), paused_s=self._record.paused_s + seconds))
 
     def _note_time(self) -> None:
-        if time.monotonic() - self._written >= _ROW_S:
+        if time.monotonic() - self._written >= ROW_S:
             self._write(self._reached())
 
     def _say(self, text: str) -> None:

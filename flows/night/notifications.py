@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 VARIABLE = "OVERNIGHT_NOTIFY"
 """Environment variable with the default addresses, separated by spaces."""
 
-_MIN_INTERVAL_S = 60.0
+MIN_INTERVAL_S = 60.0
 """Minimum seconds between two notifications of a new best score."""
 
-_FLUSH_TIMEOUT_S = 20.0
+FLUSH_TIMEOUT_S = 20.0
 """Seconds that the end of a night waits for notifications being sent."""
 
 
@@ -85,7 +85,7 @@ class Notifier:
             self._reported_best = best
         rise = best - self._reported_best
         has_risen = self._gain is not None and best > self._reported_best and rise >= self._gain
-        if has_risen and time.monotonic() - self._reported_at >= _MIN_INTERVAL_S:
+        if has_risen and time.monotonic() - self._reported_at >= MIN_INTERVAL_S:
             text = f"Best score {score(best)}, {score(rise)} more than last reported."
             text += f"\nShow it: overnight best {run_id}{flag}"
             self._send(Notification("info", f"Overnight: {run_id} has a new best", text))
@@ -154,9 +154,9 @@ class Notifier:
         if self._sender is None:
             return
         self._messages.put(None)
-        self._sender.join(_FLUSH_TIMEOUT_S)
+        self._sender.join(FLUSH_TIMEOUT_S)
         if self._sender.is_alive():
-            self._warn(f"a notification may not have been sent: no answer in {_FLUSH_TIMEOUT_S:.0f} s")
+            self._warn(f"a notification may not have been sent: no answer in {FLUSH_TIMEOUT_S:.0f} s")
         self._sender = None
 
 

@@ -25,7 +25,7 @@ from schemas.report_data import NO_DRAWINGS, Drawings
 from tasks.evaluate.pool import open_pool
 from tasks.report.sanitised_svg import DrawingRefused, sanitise
 
-_TOTAL_S = 60.0
+TOTAL_S = 60.0
 """Longest time that all programs together are drawn, seconds; what is not drawn by then is left out."""
 
 _MAX_KEPT = 300
@@ -96,10 +96,10 @@ def _run(
         ) as pool,
     ):
         futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
-        finished, _ = wait(futures.values(), timeout=_TOTAL_S)
+        finished, _ = wait(futures.values(), timeout=TOTAL_S)
         _cancel(futures.values())
     verdicts = {name: future.result() for name, future in futures.items() if future in finished}
-    late = {name: f"drawing all took more than {_TOTAL_S:g} s" for name in futures if name not in verdicts}
+    late = {name: f"drawing all took more than {TOTAL_S:g} s" for name in futures if name not in verdicts}
     return verdicts, late
 
 

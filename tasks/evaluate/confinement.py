@@ -1,12 +1,16 @@
-"""Build the arguments that confine a sandbox container, in the form that Docker and podman understand."""
+"""Build the arguments that confine a sandbox container, in the form that Docker and podman understand, and the label
+that tells whose it is.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tasks.evaluate import delivery
-from tasks.evaluate.ownership import owner
-from tasks.evaluate.runner.command import SCRATCH
 from tasks.evaluate.sandbox import RunnerConfig
 
 OWNER_LABEL = "overnight.owner"
@@ -78,7 +82,7 @@ def _scratch(config: RunnerConfig, is_podman: bool) -> dict[str, str]:
     execute = "exec" if config.may_execute else "noexec"
     # Podman lacks that option, so there only memory limits the number of files.
     files = "" if is_podman else f"nr_inodes={_MAX_SCRATCH_FILES},"
-    return {SCRATCH: f"size={config.scratch_mib}m,{files}mode=1777,nosuid,nodev,{execute}"}
+    return {"/tmp": f"size={config.scratch_mib}m,{files}mode=1777,nosuid,nodev,{execute}"}
 
 
 _READ_ONLY_PLACES = dict.fromkeys(("/tmp", "/var/tmp", "/run"), "size=4k,ro,nosuid,nodev,noexec")
@@ -104,3 +108,39 @@ _SYSCTLS = {
     "kernel.sem": "0 0 0 0",
     "fs.mqueue.queues_max": "0",
 }
+
+
+def owner() -> str:
+    """Return a label of this process: host, namespace of process ids, process id and start time, as ids are reused."""
+    return f"{socket.gethostname()} {_namespace()} {os.getpid()} {_start_time(os.getpid())}"
+
+
+def is_dead(label: str) -> bool:
+    """Return whether the labelled process is known to be gone; False if it cannot be seen from here."""
+    host, _, rest = label.partition(" ")
+    namespace, _, rest = rest.partition(" ")
+    pid, _, started = rest.partition(" ")
+    if (host, namespace) != (socket.gethostname(), _namespace()) or not pid.isdigit():
+        return False
+    with suppress(PermissionError):
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+    return _start_time(int(pid)) != started
+
+
+def _namespace() -> str:
+    """Return the namespace of process ids: containers may share a host name, and each numbers processes from 1."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "-"
+
+
+def _start_time(pid: int) -> str:
+    """Return the start time of a process, in ticks since boot; empty if there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

@@ -12,8 +12,7 @@ from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Judged, reduce_scores
 from schemas.settings import Reducer
 from schemas.skeleton import Skeleton
-from tasks.evaluate.fault_attribution import evaluate_with_retry
-from tasks.evaluate.sandbox import Sandbox
+from tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
 
 _PATIENCE = 2
 """Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""

@@ -12,9 +12,9 @@ from schemas.errors import SandboxUnavailable
 from schemas.job import Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate import delivery
+from tasks.evaluate.delivery import FrameBuffer, WireFault
 from tasks.evaluate.judge import Reply, ReplyFault, judge, read_header
 from tasks.evaluate.sandbox import Channel, Death
-from tasks.evaluate.wire import FrameBuffer, WireFault
 
 _START_S = 60.0
 """Seconds a runner has to report that it is ready."""
@@ -127,9 +127,7 @@ class ContainerWorker:
         """Send one program and wait for its reply."""
         channel = self._channel
         assert channel is not None, "started before"
-        # Loading has the same time limit as an input; isolated evaluation loads the program for each input.
-        rounds = len(self._job.inputs) * 2 if self._job.isolation else len(self._job.inputs) + 1
-        timeout_s = self._job.limits.wall_s * rounds + _GRACE_S
+        timeout_s = self._job.limits.wall_s * self._job.rounds + _GRACE_S
         sent, until = time.time(), time.monotonic() + timeout_s
         self._number += 1
         self._send(channel, delivery.request(self._number, source, self._job), _GRACE_S)

@@ -1,10 +1,13 @@
-"""Deliver the runner into a container: the command that starts it, and the frames that set it up for a job."""
+"""What is sent to a runner, and the stream that comes back: the command that starts it, the frames that set it up for a
+job, requests, and the parsers of the container's output.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import re
+import struct
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
@@ -12,21 +15,11 @@ from importlib import resources
 from schemas.bundle import Source
 from schemas.errors import SpecificationError
 from schemas.job import Job
-from tasks.evaluate.runner import frames, plain_json
+from tasks.evaluate.runner import frames
 
 _MODULES = (
-    *("frames", "plain_json", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "additions", "command", "child"),
-    *(
-        "reap",
-        "cgroup",
-        "starvation",
-        "bounded_buffer",
-        "supervisor",
-        "scratch",
-        "memory_files",
-        "isolated",
-        "fork_server",
-    ),
+    *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "command", "processes", "starvation"),
+    *("supervisor", "job", "child", "scratch", "isolated", "fork_server"),
 )
 """Modules of the runner, in the order of their imports; the last one is the entry point."""
 
@@ -49,6 +42,13 @@ _USERS_PER_SLOT = 1000
 """Number of user ids of one slot. No other slot uses them, so that limits which the kernel counts per user are not
 shared."""
 
+_STREAM = struct.Struct(">BxxxL")
+"""Header of every piece of an attached container's output: number of the stream, and length of the piece."""
+
+_STDOUT, _STDERR = 1, 2
+
+MAX_FRAME = 64 * 2**20
+"""Maximum length of a frame, bytes. A runner caps its answers, so a longer frame means that the stream is broken."""
 
 _NUMPY = re.compile(r"\b(np|numpy)\b")
 """Mention of numpy in a program, which has it as `np` without importing it."""
@@ -73,7 +73,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
 
     Args:
         job: Job of the container.
-        own_users: Whether each candidate gets its own user id; False only for tests without a container.
+        own_users: Whether each candidate gets its own user id.
 
     Raises:
         SpecificationError: If the inputs are not plain data.
@@ -140,7 +140,7 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
     encoded = []
     for position, call in enumerate(job.inputs, start=1):
         try:
-            encoded.append((plain_json.encode(call.args), plain_json.encode(call.kwargs)))
+            encoded.append((frames.encode_plain(call.args), frames.encode_plain(call.kwargs)))
         except TypeError as error:
             raise SpecificationError(f"input {position} of {len(job.inputs)} ({call}): {error}") from error
     return encoded
@@ -148,3 +148,64 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
 
 def _source(name: str) -> str:
     return resources.files("tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+class WireFault(Exception):
+    """The stream is not in the format of the engine or the runner."""
+
+
+class Demultiplexer:
+    """Demultiplexer of an attached container's output into standard output and standard error."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the data that `data` completes of standard output and of standard error.
+
+        Args:
+            data: Next piece from the socket, of any length.
+
+        Raises:
+            WireFault: If it is not the output of a container without a terminal.
+        """
+        self._buffer += data
+        streams: dict[int, bytearray] = {_STDOUT: bytearray(), _STDERR: bytearray()}
+        while len(self._buffer) >= _STREAM.size:
+            stream, length = _STREAM.unpack_from(self._buffer)
+            if stream not in streams:
+                raise WireFault(f"expected a piece of stream 1 or 2, got stream {stream}")
+            end = _STREAM.size + length
+            if len(self._buffer) < end:
+                break
+            streams[stream] += self._buffer[_STREAM.size : end]
+            del self._buffer[:end]
+        return bytes(streams[_STDOUT]), bytes(streams[_STDERR])
+
+
+class FrameBuffer:
+    """Buffer that assembles frames from pieces of a stream."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def take(self) -> bytes | None:
+        """Return the next frame, or None if it is not complete yet.
+
+        Raises:
+            WireFault: If its declared length exceeds `MAX_FRAME`.
+        """
+        if len(self._buffer) < frames.LENGTH.size:
+            return None
+        (length,) = frames.LENGTH.unpack_from(self._buffer)
+        if length > MAX_FRAME:
+            raise WireFault(f"expected a frame of at most {MAX_FRAME} bytes, got one of {length}")
+        end = frames.LENGTH.size + length
+        if len(self._buffer) < end:
+            return None
+        data = bytes(self._buffer[frames.LENGTH.size : end])
+        del self._buffer[:end]
+        return data

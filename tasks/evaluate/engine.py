@@ -1,4 +1,7 @@
-"""Control the Docker engine, or podman's, which has the same API. Only this module imports `docker`."""
+"""Connect to the Docker engine, or to podman's, which has the same API, and to the containers that it runs.
+
+Only this module imports `docker`; `backends/docker.py` is the backend that is built on it.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,18 @@ import os
 import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate import delivery
-from tasks.evaluate.confinement import OWNER_LABEL, confinement
-from tasks.evaluate.ownership import is_dead, owner
-from tasks.evaluate.sandbox import Death, RunnerConfig
-from tasks.evaluate.wire import Demultiplexer
+from tasks.evaluate.delivery import Demultiplexer
+from tasks.evaluate.sandbox import Death
 
 if TYPE_CHECKING:
-    import docker
-
-RUN_LABEL = "overnight.run"
-STARTER_LABEL = "overnight.starter"
-
-EXAMINATION = "examination"
-"""In place of the run's id, for containers that examine an image."""
+    from docker import DockerClient
+    from docker.models.images import Image
 
 _TIMEOUT_S = 60
 """Seconds to wait for one answer of the engine."""
@@ -36,15 +28,19 @@ _TIMEOUT_S = 60
 _REMOVAL_S = 10.0
 """Seconds to wait until a killed container is gone."""
 
-_PIECE = 4 * 2**20
-"""Length of a piece of an image, bytes."""
-
 _STDERR_CHARS = 2000
 """Maximum length of a runner's stored standard error, characters; it only writes there before it exits with an
 error."""
 
+ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight doctor` says what is missing."
 
-def connect(*, connections: int = 10) -> Engine:
+_NO_ENGINE_REMEDY = (
+    f"{ENGINE_REMEDY} To try things out without an engine: --set sandbox.backend=process, whose candidates are hardly "
+    "confined (on Linux; tasks/evaluate/README.md)."
+)
+
+
+def connect(connections: int) -> DockerClient:
     """Connect to the first engine that answers: at DOCKER_HOST if that is set, otherwise at the usual sockets.
 
     Args:
@@ -59,22 +55,13 @@ def connect(*, connections: int = 10) -> Engine:
     for host in _addresses():
         environment = {**os.environ, "DOCKER_HOST": host}
         try:
-            with _translated_errors():
+            with translated_errors():
                 client = docker.from_env(environment=environment, timeout=_TIMEOUT_S, max_pool_size=connections)
                 client.ping()
-                return Engine(client)
+                return client
         except SandboxUnavailable as fault:
             faults.append(f"{host}: {fault.message}")
-    raise SandboxUnavailable(f"no Docker engine answers ({'; '.join(faults)})", remedy=_ENGINE_REMEDY)
-
-
-_ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight doctor` says what is missing."
-
-
-_IMAGE_REMEDY = (
-    "Overnight pulls no images: get your own image with `docker pull` or `docker build`, and overnight-sandbox with "
-    "`make setup`; `docker images` lists the local images."
-)
+    raise SandboxUnavailable(f"no Docker engine answers ({'; '.join(faults)})", remedy=_NO_ENGINE_REMEDY)
 
 
 def _addresses() -> list[str]:
@@ -94,230 +81,86 @@ def _addresses() -> list[str]:
     return [f"unix://{path}" for path in sockets if os.path.exists(path)] or [f"unix://{sockets[0]}"]
 
 
-class Engine:
-    """Client of one engine. Thread-safe."""
+def find_image(client: DockerClient, image: str) -> Image | None:
+    """Return a local image; `None` if there is none of this name.
 
-    def __init__(self, client: docker.DockerClient) -> None:
-        self._client = client
-        self._name = uuid.uuid4().hex
-        self._has_started = False
+    Raises:
+        SandboxUnavailable: If the engine does not answer.
+    """
+    import docker.errors
 
-    def describe(self) -> str:
-        """Return the engine's name and version, and its number of cores and memory.
-
-        Raises:
-            SandboxUnavailable: If the engine does not answer.
-        """
-        with _translated_errors():
-            info, version = self._client.info(), self._client.version()
-        name = (version.get("Platform") or {}).get("Name") or "Docker"
-        memory_gib = info.get("MemTotal", 0) / 1024**3
-        return f"{name} {version.get('Version', '?')}, {info.get('NCPU', '?')} cores, {memory_gib:.0f} GiB"
-
-    def require_image(self, image: str) -> str:
-        """Return the id of a local image; no image is ever pulled.
-
-        Raises:
-            SandboxUnavailable: If there is no image of this name.
-        """
-        import docker.errors
-
+    with translated_errors():
         try:
-            with _translated_errors():
-                return str(self._client.images.get(image).id)
-        except SandboxUnavailable as fault:
-            if isinstance(fault.__cause__, docker.errors.NotFound):
-                raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY) from fault
+            return client.images.get(image)
+        except docker.errors.NotFound:
+            return None
+
+
+def run_python(client: DockerClient, image: str, code: str, labels: Mapping[str, str]) -> tuple[str, str]:
+    """See `DockerBackend.run_python`; `labels` are those of the container.
+
+    Raises:
+        SandboxUnavailable: If the engine failed; not if the image has no Python.
+    """
+    import docker.errors
+
+    with translated_errors():
+        container = client.containers.create(
+            image,
+            ["-c", code],
+            entrypoint=["python3"],
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            labels=dict(labels),
+        )
+        try:
+            container.start()
+            container.wait(timeout=_TIMEOUT_S)
+            return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
+        except docker.errors.APIError as error:
+            if "python3" in str(error):
+                return "", str(error.explanation)
             raise
+        finally:
+            container.remove(force=True)
 
-    def require_runtime(self, runtime: str) -> None:
-        """Check that the engine has a container runtime.
 
-        Raises:
-            SandboxUnavailable: If it does not have it.
-        """
-        with _translated_errors():
-            info, is_podman = self._client.info(), self._is_podman
-        known = sorted(info.get("Runtimes") or ())
-        if is_podman:
-            # Podman lists all runtimes in its configuration, but ignores the runtime that a container asks for.
-            known = [str(info.get("DefaultRuntime"))]
-        # The name of a containerd shim need not be listed: the engine looks for it when a container starts.
-        if runtime not in known and not runtime.startswith("io.containerd."):
-            raise SandboxUnavailable(
-                f"the engine has no container runtime {runtime!r}; it has {', '.join(known) or 'none'}",
-                remedy="Install it and register it with the engine (gVisor: `runsc install`, then restart the engine); "
-                "`docker info` lists the registered runtimes. Podman uses one runtime for all containers: "
-                "`podman --runtime NAME system service`.",
-            )
+def start_attached(client: DockerClient, image: str, command: list[str], arguments: Mapping[str, Any]) -> Container:
+    """Start a container that is attached to its standard input and output.
 
-    def has_image(self, image: str) -> bool:
-        """Return whether there is a local image of this name.
+    Args:
+        client: Client of the engine.
+        image: Name of the image.
+        command: Its command.
+        arguments: Further arguments of its creation.
+    """
+    import docker.errors
 
-        Raises:
-            SandboxUnavailable: If the engine does not answer.
-        """
-        import docker.errors
-
-        with _translated_errors():
-            try:
-                self._client.images.get(image)
-            except docker.errors.ImageNotFound:
-                return False
-        return True
-
-    def tag(self, image: str, name: str) -> None:
-        """Give an image an additional name.
-
-        Raises:
-            SandboxUnavailable: If the engine does not answer, or lacks the image.
-        """
-        repository, _, tag = name.rpartition(":")
-        with _translated_errors():
-            self._client.images.get(image).tag(repository, tag)
-
-    def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
-        """Build an image; commands of the build have no network.
-
-        Args:
-            context: Archive with a Dockerfile.
-            name: Name of the image, with a tag.
-            labels: Labels of the image.
-
-        Raises:
-            SandboxUnavailable: If the image cannot be built.
-        """
-        with _translated_errors():
-            lines = self._client.api.build(
-                fileobj=context,
-                custom_context=True,
-                tag=name,
-                labels=labels,
-                network_mode="none",
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
-            for line in lines:
-                if "error" in line:
-                    raise SandboxUnavailable(
-                        f"the engine could not build the image {name}: {line['error']}", remedy=_ENGINE_REMEDY
-                    )
-
-    def save(self, image: str) -> Iterator[bytes]:
-        """Yield an image as an archive, in pieces.
-
-        Raises:
-            SandboxUnavailable: If the engine does not answer, or lacks the image.
-        """
-        with _translated_errors():
-            yield from self._client.images.get(image).save(chunk_size=_PIECE)
-
-    def load(self, archive: IO[bytes]) -> None:
-        """Load the images of an archive.
-
-        Raises:
-            SandboxUnavailable: If the engine cannot load it.
-        """
-        with _translated_errors():
-            self._client.images.load(archive)
-
-    def run_python(self, image: str, code: str) -> tuple[str, str]:
-        """Run Python code in an image, without network; return its standard output and standard error.
-
-        Raises:
-            SandboxUnavailable: If the engine failed; not if the image has no Python.
-        """
-        import docker.errors
-
-        with _translated_errors():
-            container = self._client.containers.create(
-                image,
-                ["-c", code],
-                entrypoint=["python3"],
-                network_mode="none",
-                read_only=True,
-                cap_drop=["ALL"],
-                labels={RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()},
-            )
-            try:
-                container.start()
-                container.wait(timeout=_TIMEOUT_S)
-                return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
-            except docker.errors.APIError as error:
-                if "python3" in str(error):
-                    return "", str(error.explanation)
-                raise
-            finally:
-                container.remove(force=True)
-
-    def start(self, config: RunnerConfig) -> Container:
-        """Start a container that is attached to its standard input and output.
-
-        Raises:
-            SandboxUnavailable: If the container cannot be started.
-        """
-        import docker.errors
-
-        self._has_started = True
-        config = replace(config, labels={**config.labels, STARTER_LABEL: self._name})
-        with _translated_errors():
-            # Never with detach=True: it must be attached, so that its standard input closes, and the runner ends, when
-            # this process dies.
-            container = self._client.containers.create(
-                config.image,
-                list(delivery.arguments()),
-                stdin_open=True,
-                **confinement(config, limits_cpu=self._limits_cpu, is_podman=self._is_podman),
-            )
-            try:
-                # Attached before it starts, so that no output is missed.
-                stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-                container.start()
-            except BaseException:
-                with suppress(docker.errors.DockerException):
-                    container.remove(force=True)
-                raise
-        return Container(self._client, str(container.id), stream)
-
-    def sweep(self) -> int:
-        """Remove the containers of all runs whose starting process is gone; return their number.
-
-        Raises:
-            SandboxUnavailable: If the engine does not answer.
-        """
-        return self._remove_matching(RUN_LABEL, lambda labels: is_dead(labels.get(OWNER_LABEL, "")))
-
-    def close(self) -> None:
-        """Close the client, after removing leftovers of containers that it started, as when the engine died."""
-        if self._has_started:
-            with suppress(SandboxUnavailable):
-                self._remove_matching(f"{STARTER_LABEL}={self._name}", lambda _: True)
-        self._client.close()
-
-    def _remove_matching(self, label: str, matches: Callable[[dict[str, str]], bool]) -> int:
-        with _translated_errors():
-            found = self._client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-            chosen = [container for container in found if matches(container.labels)]
-        for container in chosen:
-            _remove(self._client, str(container.id))
-        return len(chosen)
-
-    @cached_property
-    def _limits_cpu(self) -> bool:
-        """Whether the engine can limit processor time; a rootless engine may lack the right."""
-        return bool(self._client.info().get("CpuCfsQuota", False))
-
-    @cached_property
-    def _is_podman(self) -> bool:
-        components = self._client.version().get("Components") or ()
-        return any(component["Name"].startswith("Podman") for component in components)
+    # Never with detach=True: it must be attached, so that its standard input closes, and the runner ends, when this
+    # process dies.
+    container = client.containers.create(image, command, stdin_open=True, **arguments)
+    try:
+        # Attached before it starts, so that no output is missed.
+        stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        container.start()
+    except BaseException:
+        with suppress(docker.errors.DockerException):
+            container.remove(force=True)
+        raise
+    return Container(client, str(container.id), stream)
 
 
 class Container:
-    """`Channel` to the runner of one container."""
+    """`Channel` to the runner of one container.
 
-    def __init__(self, client: docker.DockerClient, identifier: str, stream: Any) -> None:
+    Args:
+        client: Client of the engine.
+        identifier: Id of the container.
+        stream: Its standard input and output, as the SDK attaches them.
+    """
+
+    def __init__(self, client: DockerClient, identifier: str, stream: Any) -> None:
         self._client = client
         self._id = identifier
         self._stream = stream
@@ -372,7 +215,7 @@ class Container:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with suppress(SandboxUnavailable):
-            _remove(self._client, self._id)
+            remove(self._client, self._id)
         with suppress(OSError):
             self._close_response()
             self._stream.close()
@@ -387,12 +230,12 @@ class Container:
             response.close()
 
 
-def _remove(client: docker.DockerClient, identifier: str) -> None:
+def remove(client: DockerClient, identifier: str) -> None:
     """Kill and remove a container, and wait until it is gone; auto-removal may be faster."""
     import docker.errors
 
     until = time.monotonic() + _REMOVAL_S
-    with _translated_errors():
+    with translated_errors():
         while time.monotonic() < until:
             try:
                 client.api.remove_container(identifier, force=True, v=True)
@@ -404,7 +247,7 @@ def _remove(client: docker.DockerClient, identifier: str) -> None:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     """Raise `SandboxUnavailable` for any error of the SDK, with the original error as its cause."""
     import docker.errors
 
@@ -413,7 +256,7 @@ def _translated_errors() -> Iterator[None]:
     # Errors of the HTTP library below the SDK are OSErrors.
     except (docker.errors.DockerException, OSError) as error:
         reason = getattr(error, "explanation", None) or _root_cause(error)
-        raise SandboxUnavailable(f"the Docker engine refused or failed: {reason}", remedy=_ENGINE_REMEDY) from error
+        raise SandboxUnavailable(f"the Docker engine refused or failed: {reason}", remedy=ENGINE_REMEDY) from error
 
 
 def _root_cause(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,9 +15,7 @@ from schemas.errors import SandboxUnavailable
 from schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Candidate
 from schemas.skeleton import Skeleton
-from tasks.evaluate.fault_attribution import evaluate_with_retry
-from tasks.evaluate.ordered_executor import OrderedExecutor
-from tasks.evaluate.sandbox import Sandbox
+from tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
 
 Report = Callable[[int, Candidate, Verdict], None]
 """Takes the number of a generation, a candidate of it and its verdict."""
@@ -53,7 +53,7 @@ class Evaluator:
         self._skeleton = skeleton
         self._known = known
         self._report = report
-        self._threads = OrderedExecutor[Verdict](threads)
+        self._threads = OrderedExecutor(threads)
         self._verdicts: dict[tuple[int, str], Future[Verdict]] = {}
         self._trials: set[Future[Verdict]] = set()
         self._left_out: dict[int, Collection[int]] = {}
@@ -156,6 +156,40 @@ class Evaluator:
             if not self._is_cut:
                 raise
         return STOPPED_BY_DEADLINE
+
+
+class OrderedExecutor:
+    """Runs calls in the threads of an executor: of those that wait, the one with the lowest place first.
+
+    Args:
+        threads: The threads.
+    """
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+        self._waiting: list[tuple[tuple[int, ...], int, Callable[[], Verdict], Future[Verdict]]] = []
+        self._number = itertools.count()
+        self._lock = threading.Lock()
+
+    def submit(self, place: tuple[int, ...], call: Callable[[], Verdict]) -> Future[Verdict]:
+        """Submit a call; of equal places, the one that was submitted first comes first."""
+        future: Future[Verdict] = Future()
+        with self._lock:
+            heapq.heappush(self._waiting, (place, next(self._number), call, future))
+        self._threads.submit(self._run_first)
+        return future
+
+    def _run_first(self) -> None:
+        with self._lock:
+            _, _, call, future = heapq.heappop(self._waiting)
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001  (raised where the result is waited for)
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
 
 def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import logging
 import os
+import shlex
 import stat
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -39,8 +40,8 @@ _WARN_AFTER_S = 10.0
 _WARN_AGAIN_S = 300.0
 """Seconds between two warnings."""
 
-_COMMAND_CHARS = 100
-"""Maximum length of a process's command line in a warning, characters."""
+_HOLDER_CHARS = 120
+"""Maximum length of what a warning says of a process, characters."""
 
 _LOG = logging.getLogger("overnight.slots")
 
@@ -146,7 +147,7 @@ class _WaitWarning:
         place: Path of the directory.
     """
 
-    def __init__(self, folder: int, names: Iterable[str], place: Path) -> None:
+    def __init__(self, folder: int, names: Sequence[str], place: Path) -> None:
         self.folder = folder
         self._names = names
         self._place = place
@@ -158,26 +159,25 @@ class _WaitWarning:
         if now < self._next_warning:
             return
         self._next_warning = now + _WARN_AGAIN_S
-        holders = _holders(self.folder, self._names)
-        others = {process: what for process, what in holders.items() if process != os.getpid()}
-        if holders and not others:
-            return
-        _LOG.warning(
-            "waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
-            now - self._began,
-            self._place,
-            ", ".join(itertools.starmap(_describe_process, others.items()))
-            or "unknown processes, as this system does not list them",
-        )
+        holders = {_read_holder(self.folder, name) for name in self._names} - {""}
+        if holders != {_holder()}:
+            _LOG.warning(
+                "waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
+                now - self._began,
+                self._place,
+                ", ".join(sorted(holders - {_holder()})) or "unknown processes",
+            )
 
 
-def _lock_any(names: list[str], held: contextlib.ExitStack, closing: threading.Event, warning: _WaitWarning) -> bool:
+def _lock_any(
+    names: Sequence[str], held: contextlib.ExitStack, closing: threading.Event, warning: _WaitWarning
+) -> bool:
     """Lock one of the files until `held` is closed; return whether none was free at first."""
     has_waited = False
     while not closing.is_set():
         for name in names:
             if (lock := _try_lock(warning.folder, name)) is not None:
-                held.callback(os.close, lock)
+                held.callback(_unlock, lock)
                 return has_waited
         has_waited = True
         warning.warn_if_due()
@@ -196,35 +196,26 @@ def _try_lock(folder: int, name: str) -> int | None:
         return None
     with contextlib.suppress(OSError):  # a full disk
         os.ftruncate(lock, 0)
-        os.write(lock, HostSlots.holder.encode())
+        os.write(lock, _holder().encode())
     return lock
 
 
-def _holders(folder: int, names: Iterable[str]) -> dict[int, str]:
-    """Return the processes that hold any of the locks, as far as the system reports them, with what they run."""
-    wanted = {}
-    for name in names:
-        with (
-            contextlib.suppress(OSError),
-            open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), errors="replace") as file,
-        ):
-            found = os.fstat(file.fileno())
-            key = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-            wanted[key] = file.read(_COMMAND_CHARS)
-    held: dict[int, str] = {}
-    # Lines look like `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`; macOS has no such file.
-    with contextlib.suppress(OSError), open("/proc/locks") as file:
-        fields = [line.split() for line in file]
-        held = {int(line[4]): wanted[line[5]] for line in fields if line[1] == "FLOCK" and line[5] in wanted}
-    return dict(sorted(held.items()))
+def _unlock(lock: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+    os.close(lock)
 
 
-def _describe_process(process: int, what: str) -> str:
+def _holder() -> str:
     """Return, for instance, `process 4711 (run toy-1, night 2)`; without what it runs, with its command."""
-    if what:
-        return f"process {process} ({what})"
-    try:
-        command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        command = ""
-    return f"process {process}" + (f" ({command[:_COMMAND_CHARS]})" if command else "")
+    return f"process {os.getpid()} ({HostSlots.holder or shlex.join(sys.orig_argv)})"[:_HOLDER_CHARS]
+
+
+def _read_holder(folder: int, name: str) -> str:
+    """Return the text of the process that holds a lock; empty if it is free, or if it cannot be read."""
+    with (
+        contextlib.suppress(OSError),
+        open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), errors="replace") as file,
+    ):
+        return file.read(_HOLDER_CHARS)
+    return ""

@@ -9,13 +9,15 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from schemas.dependencies import Dependencies
 from schemas.files import File, require_distinct
-from tasks.evaluate import indexes, packages
-from tasks.evaluate.engine import Engine
-from tasks.evaluate.interpreter import Interpreter, examine
-from tasks.evaluate.runner.additions import FILES, PACKAGES
+from tasks.evaluate import packages
+from tasks.evaluate.runner.program import IMAGE_FILES, PACKAGES
+
+if TYPE_CHECKING:
+    from tasks.evaluate.backends.docker import DockerBackend
 
 NAME = "overnight-problem"
 """Repository name of the images; the tag is a hash of their content."""
@@ -23,7 +25,7 @@ NAME = "overnight-problem"
 BASE_LABEL = "overnight.base"
 """Label that holds the name of the sandbox image it was built from; all images of problems have it."""
 
-_COPY_FILES = f"COPY files/ {FILES}/\n"
+_COPY_FILES = f"COPY files/ {IMAGE_FILES}/\n"
 
 # Compiled to bytecode, which does not run them: a sandbox cannot write, so every process would compile them again.
 _COPY_PACKAGES = f"""\
@@ -34,15 +36,15 @@ RUN ["python3", "-I", "-c", "import compileall; compileall.compile_dir('{PACKAGE
 
 
 def with_packages(
-    engine: Engine,
+    engine: DockerBackend,
     base: str,
     dependencies: Dependencies,
-    note: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None],
 ) -> str:
     """Return the name of an image with the packages, for a suitable Python; build it if it does not exist.
 
     Args:
-        engine: Engine that has the base image.
+        engine: DockerBackend that has the base image.
         base: Name of the sandbox image.
         dependencies: Packages and versions of Python that the problem requires. Packages that the base has are not
             added.
@@ -53,20 +55,20 @@ def with_packages(
         EnvironmentFault: If the base has no Python, or the packages cannot be fetched.
         SandboxUnavailable: If the engine does not answer, lacks the base image, or cannot build the image.
     """
-    base_id = engine.require_image(base)
+    base_id = engine.image_id(base)
     # The name depends on the requirements and the index, not on the versions found, so equal requirements get the
     # versions that were found the first time.
-    name = _name([base_id, _COPY_PACKAGES, dependencies.python, indexes.fingerprint(), *dependencies.packages])
+    name = _name([base_id, _COPY_PACKAGES, dependencies.python, packages.index_fingerprint(), *dependencies.packages])
     if engine.has_image(name):
         return name
-    interpreter = examine(engine, base)
+    interpreter = packages.examine(engine, base)
     interpreter.require(dependencies.python)
     if interpreter.has(dependencies.packages):
         _build(engine, name, base, "", lambda _: None)
         return name
     note(
         f"fetching {', '.join(dependencies.packages)} for the sandbox's Python {interpreter.version}, once, "
-        f"{indexes.describe()}"
+        f"{packages.describe_indexes()}"
     )
     lock = packages.resolve(dependencies.packages, interpreter)
     locked = _name([base_id, _COPY_PACKAGES, lock])
@@ -77,12 +79,12 @@ def with_packages(
 
 
 def _build_with_packages(
-    engine: Engine,
+    engine: DockerBackend,
     name: str,
     base: str,
     dependencies: Dependencies,
     lock: str,
-    interpreter: Interpreter,
+    interpreter: packages.Interpreter,
     note: Callable[[str], None],
 ) -> None:
     """Fetch the wheels of a lock and build an image with them."""
@@ -94,7 +96,7 @@ def _build_with_packages(
         )
 
 
-def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:
+def with_files(engine: DockerBackend, base: str, files: Sequence[File]) -> str:
     """Return the name of an image with the files; build it if it does not exist.
 
     Raises:
@@ -102,7 +104,7 @@ def with_files(engine: Engine, base: str, files: Sequence[File]) -> str:
         SandboxUnavailable: If the engine does not answer, lacks the base image, or cannot build the image.
     """
     require_distinct(files)
-    name = _name([engine.require_image(base), _COPY_FILES, *(f"{file.hash} {file.path}" for file in files)])
+    name = _name([engine.image_id(base), _COPY_FILES, *(f"{file.hash} {file.path}" for file in files)])
     if not engine.has_image(name):
         _build(engine, name, base, _COPY_FILES, lambda archive: _add_files(archive, files))
     return name
@@ -113,7 +115,7 @@ def _name(content: Sequence[str]) -> str:
     return f"{NAME}:{hashlib.sha256(json.dumps(list(content)).encode()).hexdigest()}"
 
 
-def _build(engine: Engine, name: str, base: str, recipe: str, fill: Callable[[tarfile.TarFile], None]) -> None:
+def _build(engine: DockerBackend, name: str, base: str, recipe: str, fill: Callable[[tarfile.TarFile], None]) -> None:
     with tempfile.TemporaryFile() as context:
         with tarfile.open(fileobj=context, mode="w") as archive:
             _add(archive, "Dockerfile", f"FROM {base}\n{recipe}".encode())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
+from functools import partial
 
 from schemas.bundle import Source
 from schemas.errors import SandboxUnavailable
@@ -17,33 +16,25 @@ from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.container_worker import ContainerWorker
 from tasks.evaluate.host_slots import HostSlots
 from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import Channel, runner_config
+from tasks.evaluate.sandbox import RunnerConfig, SandboxBackend, runner_config
 
 DEFAULT_BACKEND = "docker"
 
 
 class SandboxPool:
-    """A `Sandbox` of several containers.
+    """A `Sandbox` of several containers, which closes its backend with itself.
 
     Attributes:
         job: The job that programs are evaluated on; other inputs need another pool.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        launch: Callable[[], Channel],
-        *,
-        slots: int,
-        own_users: bool = True,
-        on_close: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int) -> None:
         self.job = job
+        self._backend = backend
         self._machine = host_slots(slots)
-        self._slots = [ContainerWorker(job, launch, own_users=own_users) for _ in range(slots)]
+        self._slots = [_worker(job, backend, config) for _ in range(slots)]
         self._free: queue.LifoQueue[ContainerWorker | None] = queue.LifoQueue()
         self._closing = threading.Event()
-        self._on_close = on_close
         try:
             with ThreadPoolExecutor(slots) as starters:
                 list(starters.map(ContainerWorker.start, self._slots))
@@ -84,103 +75,44 @@ class SandboxPool:
         self._free.put(None)
         with ThreadPoolExecutor(len(self._slots)) as closers:
             list(closers.map(ContainerWorker.close, self._slots))
-        self._on_close()
+        self._backend.close()
 
     def __enter__(self) -> SandboxPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class FreshContainerPool:
-    """A `Sandbox` with a fresh container for every program.
+    """A `Sandbox` with a fresh container for every program, which starts before the program waits for a host slot."""
 
-    From the second program on, containers are started ahead: one, then two, up to the number of slots, since many
-    programs are likely to be followed by more. One that cannot be started is no error before it is needed.
-
-    Args:
-        job: The job that programs are evaluated on.
-        launch: Starts a container.
-        slots: Slots of the run; as many as there are cores by default.
-        own_users: Whether each process of a candidate becomes a user of its own; False only for tests.
-        on_close: Called once the last container is gone.
-    """
-
-    def __init__(
-        self,
-        job: Job,
-        launch: Callable[[], Channel],
-        *,
-        slots: int | None = None,
-        own_users: bool = True,
-        on_close: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int | None = None) -> None:
         self.job = job
+        self._backend = backend
         self._machine = host_slots(slots)
-        self._launch = launch
-        self._own_users = own_users
-        self._on_close = on_close
-        self._most_ahead = slots or os.cpu_count() or 1
-        self._starters = ThreadPoolExecutor(self._most_ahead, "overnight-starter")
-        self._programs = 0
-        self._starting = 0
-        self._ready: deque[ContainerWorker] = deque()
+        self._new = partial(_worker, job, backend, config)
         self._open: set[ContainerWorker] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
 
     def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
-        slot = self._take()
-        if slot is None:
-            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
-        try:
-            with self._machine.acquire(self._closing):
-                return slot.evaluate(source)
-        finally:
-            self._remove(slot)
-
-    def _take(self) -> ContainerWorker | None:
-        """Return a container that has run nothing, and start others ahead; `None` once the pool is closed."""
         with self._lock:
             if self._closing.is_set():
-                return None
-            slot = self._ready.popleft() if self._ready else self._new()
-            ahead = min(self._most_ahead, self._programs)
-            self._programs += 1
-            for _ in range(ahead - len(self._ready) - self._starting):
-                self._starting += 1
-                self._starters.submit(self._start_ahead, self._new())
-            return slot
-
-    def _new(self) -> ContainerWorker:
-        slot = ContainerWorker(self.job, self._launch, own_users=self._own_users)
-        self._open.add(slot)
-        return slot
-
-    def _start_ahead(self, slot: ContainerWorker) -> None:
-        """Start a container ahead; whatever goes wrong, it no longer counts as one that is being started."""
-        is_ready = False
+                return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
+            slot = self._new()
+            self._open.add(slot)
         try:
             slot.start()
-            is_ready = True
-        except SandboxUnavailable:
-            pass
+            with self._machine.acquire(self._closing):
+                return slot.evaluate(source)
+        except SandboxUnavailable as fault:
+            return Verdict(Outcome.SANDBOX_ERROR, error=str(fault))
         finally:
+            slot.close()
             with self._lock:
-                self._starting -= 1
-                if is_ready:
-                    self._ready.append(slot)
-            if not is_ready:
-                self._remove(slot)
-
-    def _remove(self, slot: ContainerWorker) -> None:
-        slot.close()
-        with self._lock:
-            self._open.discard(slot)
+                self._open.discard(slot)
 
     def close(self) -> None:
         """See `Sandbox.close`."""
@@ -189,12 +121,10 @@ class FreshContainerPool:
                 return
             self._closing.set()
             still_open = list(self._open)
-        self._starters.shutdown(wait=False, cancel_futures=True)
         if still_open:
             with ThreadPoolExecutor(len(still_open)) as closers:
                 list(closers.map(ContainerWorker.close, still_open))
-        self._starters.shutdown()
-        self._on_close()
+        self._backend.close()
 
 
 def open_pool(
@@ -227,9 +157,7 @@ def open_pool(
         opened.require(image, runtime)
         opened.remove_leftovers()
         config = runner_config(job, image, labels, runtime)
-        return SandboxPool(
-            job, lambda: opened.start(config), slots=slots, own_users=opened.own_users, on_close=opened.close
-        )
+        return SandboxPool(job, opened, config, slots=slots)
     except BaseException:
         opened.close()
         raise
@@ -250,9 +178,11 @@ def open_fresh_pool(
     """
     opened = create_backend(backend, runners=slots or os.cpu_count() or 1)
     config = runner_config(job, image, labels, runtime)
-    return FreshContainerPool(
-        job, lambda: opened.start(config), slots=slots, own_users=opened.own_users, on_close=opened.close
-    )
+    return FreshContainerPool(job, opened, config, slots=slots)
+
+
+def _worker(job: Job, backend: SandboxBackend, config: RunnerConfig) -> ContainerWorker:
+    return ContainerWorker(job, partial(backend.start, config), own_users=backend.own_users)
 
 
 def host_slots(wanted: int | None) -> HostSlots:

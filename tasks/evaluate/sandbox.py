@@ -1,5 +1,7 @@
 """Define the seam of the sandbox: the protocols of a sandbox, of the channel to a runner, and of a backend that starts
 runners.
+
+A fault of the sandbox is never one of the program: `evaluate_with_retry` tells which it is.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from typing import IO, Protocol, runtime_checkable
 
 from schemas.bundle import Source
 from schemas.dependencies import Dependencies
+from schemas.errors import SandboxUnavailable
 from schemas.files import File
 from schemas.job import Job
-from schemas.outcome import Verdict
+from schemas.outcome import Outcome, Verdict
 
 
 class Sandbox(Protocol):
@@ -32,6 +35,30 @@ class Sandbox(Protocol):
     def close(self) -> None:
         """End every container; evaluations in progress become `sandbox_error`."""
         ...
+
+
+def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> Verdict:
+    """Evaluate a program; return `sandbox_error` only if it failed twice and the sandbox can run another program.
+
+    Args:
+        sandbox: Sandbox that runs the program.
+        source: The program.
+        honest: A program that this sandbox has run before, such as the start program. If it cannot be run
+            either, the sandbox is at fault, and no program is judged.
+
+    Raises:
+        SandboxUnavailable: If the sandbox is at fault.
+    """
+    verdict = sandbox.evaluate(source)
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        verdict = sandbox.evaluate(source)
+    if verdict.outcome is not Outcome.SANDBOX_ERROR:
+        return verdict
+    if sandbox.evaluate(honest).outcome is Outcome.SANDBOX_ERROR:
+        raise SandboxUnavailable(
+            f"no candidate can be run: {verdict.error}", remedy="`overnight doctor` says what is wrong."
+        )
+    return verdict
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python -m tests.bench.bench_sandbox [--image NAME] [--slots N] [--rounds N]
 
 For candidates that do nothing, for such that import numpy, and for candidates of 50 ms of processor time: the sandbox;
-the same fork server without containers (`tests/contract/bare.py`: this Python, one user, no control group); as many
+the same fork server without containers (the backend `process`: this Python, one user, no control group); as many
 unisolated processes that fork for each, numpy loaded, and do no more, which is what a process for each candidate costs
 at least; as many that only `exec` the program; and, but for the last, `docker exec` for each candidate. Each round has
 all of them, one after the other; rates and ratios are medians of the rounds. Then what split evaluation and
@@ -26,9 +26,8 @@ import docker
 
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Verdict
-from tasks.evaluate.pool import SandboxPool, open_pool
+from tasks.evaluate.pool import open_pool
 from tests.bench import bench_split
-from tests.contract.bare import BareRunner
 
 JOB = Job("evaluate", (Call((1,)),), Limits(wall_s=10, memory_mib=256))
 TRIVIAL = "def evaluate(n):\n    return n\n"
@@ -135,7 +134,7 @@ def main() -> None:
         began = time.perf_counter()
         pool = enter(open_pool(JOB, image=image, slots=slots))
         print(f"{slots} slots started in {time.perf_counter() - began:.2f} s, {pool.versions}")
-        bare = enter(SandboxPool(JOB, BareRunner, slots=slots, own_users=False))
+        bare = enter(open_pool(JOB, image="", backend="process", slots=slots))
         print(f"bare fork server: {bare.versions}")
         each = enter(executing(image, slots))
         trivial: list[Way] = [

@@ -15,7 +15,7 @@ Start = Callable[..., SandboxPool]
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.docker) if name == "docker" else name for name in reversed(backend_names())
 ]
-"""All backends; that of the tests, which is quick, comes first."""
+"""All backends; the one that is quick comes first."""
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

@@ -11,7 +11,8 @@ import pytest
 from schemas.files import File
 from schemas.job import Call, Command, Isolation, Job, Limits
 from schemas.outcome import Outcome
-from tasks.evaluate import engine, images
+from tasks.evaluate import images
+from tasks.evaluate.backends.docker import DockerBackend
 from tasks.evaluate.pool import SandboxPool, open_pool
 
 pytestmark = pytest.mark.docker
@@ -43,7 +44,7 @@ def image(sandbox_image: str) -> Iterator[str]:
 
 def made(base: str, files: Sequence[File]) -> Iterator[str]:
     """Yield an image with the files, and remove it afterwards."""
-    connected = engine.connect()
+    connected = DockerBackend(runners=1)
     name = images.with_files(connected, base, files)
     yield name
     connected.close()
@@ -116,10 +117,10 @@ def test_a_command_has_the_files_in_its_working_directory(sandbox_image: str):
 
 
 def test_the_image_is_built_once_and_differs_for_other_content(sandbox_image: str, image: str):
-    connected = engine.connect()
-    made_at = connected.require_image(image)
+    connected = DockerBackend(runners=1)
+    made_at = connected.image_id(image)
     assert images.with_files(connected, sandbox_image, FILES) == image
-    assert connected.require_image(image) == made_at
+    assert connected.image_id(image) == made_at
     connected.close()
     for other in made(sandbox_image, [replace(FILES[0], content=b"3,2\n"), *FILES[1:]]):
         assert other != image

@@ -18,10 +18,10 @@ from schemas.errors import OvernightError, SandboxUnavailable
 from schemas.files import File
 from schemas.job import Call, Job, Limits
 from tasks.evaluate import delivery
+from tasks.evaluate.delivery import FrameBuffer
 from tasks.evaluate.pool import open_fresh_pool, open_pool
 from tasks.evaluate.registry import create_backend
 from tasks.evaluate.sandbox import Channel, RunnerConfig, SandboxBackend, runner_config
-from tasks.evaluate.wire import FrameBuffer
 
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=20, memory_mib=96))
 PROGRAM = "def evaluate(n):\n    return n * 2.5\n"

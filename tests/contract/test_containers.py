@@ -22,8 +22,10 @@ from candidates import HONEST, HONEST_SCORES, body
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.job import Call, Job, Limits
 from schemas.outcome import Outcome
-from tasks.evaluate import confinement, engine
-from tasks.evaluate.ownership import owner
+from tasks.evaluate import confinement
+from tasks.evaluate.backends import docker as docker_backend
+from tasks.evaluate.backends.docker import RUN_LABEL, DockerBackend
+from tasks.evaluate.confinement import owner
 from tasks.evaluate.pool import open_pool
 from tasks.evaluate.sandbox import RunnerConfig
 
@@ -41,7 +43,7 @@ def run() -> str:
 def containers(run: str) -> Iterator[Callable[[], list[Any]]]:
     """Yield a function that returns the existing containers of the run."""
     client = docker.from_env()
-    label: dict[str, str | list[str] | bool] = {"label": f"{engine.RUN_LABEL}={run}"}
+    label: dict[str, str | list[str] | bool] = {"label": f"{RUN_LABEL}={run}"}
     yield lambda: client.containers.list(all=True, filters=label, ignore_removed=True)
     for container in client.containers.list(all=True, filters=label, ignore_removed=True):
         container.remove(force=True)
@@ -80,7 +82,7 @@ def kill_when_busy(containers: Callable[[], list[Any]], times: int) -> threading
 
 
 def test_a_candidate_is_run_again_after_one_lost_container(sandbox_image: str, run: str, containers):
-    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={RUN_LABEL: run}) as pool:
         killer = kill_when_busy(containers, 1)
         verdict = pool.evaluate(body("import time\ntime.sleep(0.8)\nreturn n * 2.5"))
         killer.join()
@@ -89,7 +91,7 @@ def test_a_candidate_is_run_again_after_one_lost_container(sandbox_image: str, r
 
 
 def test_two_lost_containers_are_a_sandbox_error_and_the_slot_goes_on(sandbox_image: str, run: str, containers):
-    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={RUN_LABEL: run}) as pool:
         killer = kill_when_busy(containers, 2)
         verdict = pool.evaluate(body("import time\ntime.sleep(10)\nreturn n"))
         killer.join()
@@ -101,7 +103,7 @@ def test_two_lost_containers_are_a_sandbox_error_and_the_slot_goes_on(sandbox_im
 
 def test_every_candidate_gets_one_verdict_while_containers_die(sandbox_image: str, run: str, containers):
     with (
-        open_pool(JOB, image=sandbox_image, slots=2, labels={engine.RUN_LABEL: run}) as pool,
+        open_pool(JOB, image=sandbox_image, slots=2, labels={RUN_LABEL: run}) as pool,
         ThreadPoolExecutor(6) as threads,
     ):
         source = "import time\ndef evaluate(n):\n    time.sleep(0.02)\n    return n + {}\n"
@@ -117,7 +119,7 @@ def test_every_candidate_gets_one_verdict_while_containers_die(sandbox_image: st
 
 
 def test_closing_leaves_no_container(sandbox_image: str, run: str, containers):
-    pool = open_pool(JOB, image=sandbox_image, slots=2, labels={engine.RUN_LABEL: run})
+    pool = open_pool(JOB, image=sandbox_image, slots=2, labels={RUN_LABEL: run})
     assert len(containers()) == 2
     began = time.monotonic()
     pool.close()
@@ -127,15 +129,15 @@ def test_closing_leaves_no_container(sandbox_image: str, run: str, containers):
 
 def test_closing_a_container_closes_the_response_that_the_sdk_keeps(sandbox_image: str, run: str):
     """Else Python 3.13 prints an error for each container when it deletes the response."""
-    with closing(engine.connect()) as client:
-        container = client.start(RunnerConfig(sandbox_image, 96, {engine.RUN_LABEL: run}))
+    with closing(DockerBackend(runners=1)) as client:
+        container = client.start(RunnerConfig(sandbox_image, 96, {RUN_LABEL: run}))
         response = container._stream._response
         container.close()
         assert response.raw.closed
 
 
 def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, containers):
-    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}):
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={RUN_LABEL: run}):
         (container,) = containers()
         container.reload()
         _, interfaces = container.exec_run(["cat", "/proc/net/dev"])
@@ -187,8 +189,8 @@ def test_only_containers_of_a_dead_owner_are_swept(
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     live = owner()
-    setup = RunnerConfig(image=sandbox_image, memory_mib=64, labels={engine.RUN_LABEL: run})
-    docker_engine = engine.connect()
+    setup = RunnerConfig(image=sandbox_image, memory_mib=64, labels={RUN_LABEL: run})
+    docker_engine = DockerBackend(runners=1)
     try:
         host, namespace, *_ = live.split()
         monkeypatch.setattr(confinement, "owner", lambda: f"{host} {namespace} {dead.pid} 1")
@@ -197,7 +199,7 @@ def test_only_containers_of_a_dead_owner_are_swept(
         mine = docker_engine.start(setup)
         monkeypatch.setattr(confinement, "owner", lambda: f"{host} pid:[1] {dead.pid} 1")
         unknown = docker_engine.start(setup)
-        docker_engine.sweep()  # another night on this machine may have done it first
+        docker_engine.remove_leftovers()  # another night on this machine may have done it first
         assert len(containers()) == 2
         left.close()
         mine.close()
@@ -213,20 +215,18 @@ def test_a_container_that_examines_an_image_is_swept_once_its_owner_is_dead(
     dead.wait()
     host, namespace, *_ = owner().split()
     alive, gone = owner(), f"{host} {namespace} {dead.pid} 1"
-    with closing(docker.from_env()) as client, closing(engine.connect()) as docker_engine:
+    with closing(docker.from_env()) as client, closing(DockerBackend(runners=1)) as docker_engine:
 
         def left_by(label: str) -> list[Any]:
-            wanted: dict[str, str | list[str] | bool] = {
-                "label": [engine.RUN_LABEL, f"{confinement.OWNER_LABEL}={label}"]
-            }
+            wanted: dict[str, str | list[str] | bool] = {"label": [RUN_LABEL, f"{confinement.OWNER_LABEL}={label}"]}
             return client.containers.list(all=True, filters=wanted, ignore_removed=True)
 
         with monkeypatch.context() as killed:
             killed.setattr("docker.models.containers.Container.remove", lambda *_, **__: None)
             for label in (alive, gone):
-                killed.setattr(engine, "owner", lambda label=label: label)
+                killed.setattr(docker_backend, "owner", lambda label=label: label)
                 assert docker_engine.run_python(sandbox_image, "print(1)") == ("1\n", "")
-        docker_engine.sweep()
+        docker_engine.remove_leftovers()
         (mine,) = left_by(alive)
         mine.remove(force=True)
         assert left_by(gone) == []
@@ -235,7 +235,7 @@ def test_a_container_that_examines_an_image_is_swept_once_its_owner_is_dead(
 def test_a_container_that_was_created_but_never_started_is_removed_with_its_pool(
     sandbox_image: str, run: str, containers
 ):
-    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}):
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={RUN_LABEL: run}):
         (started,) = containers()
         started.client.containers.create(sandbox_image, ["true"], labels=started.labels)
         assert len(containers()) == 2
@@ -258,7 +258,7 @@ def test_a_missing_engine_is_an_error_with_a_remedy(sandbox_image: str, monkeypa
 def test_inputs_that_are_not_plain_data_are_refused(sandbox_image: str, run: str, containers):
     job = Job("evaluate", (Call((1,)), Call(({1, 2},))))
     with pytest.raises(SpecificationError, match=r"input 2 of 2 .*set is not plain data"):
-        open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run})
+        open_pool(job, image=sandbox_image, slots=1, labels={RUN_LABEL: run})
     assert containers() == []
 
 
@@ -269,7 +269,7 @@ def test_nothing_is_writable_under_a_runtime_that_creates_writable_directories(
         "import os\nopen = 0\nfor place in ('/tmp', '/var/tmp', '/run'):\n    try: os.mkdir(place + '/x')\n"
         "    except OSError: pass\n    else: open += 1\nreturn open"
     )
-    with open_pool(JOB, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}, runtime="runc") as pool:
+    with open_pool(JOB, image=sandbox_image, slots=1, labels={RUN_LABEL: run}, runtime="runc") as pool:
         (container,) = containers()
         container.reload()
         assert pool.evaluate(source).scores == (0, 0)

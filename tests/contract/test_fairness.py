@@ -15,15 +15,16 @@ from dataclasses import replace
 
 import docker
 import pytest
-from bare import BareRunner
 from candidates import body
 from docker.errors import APIError
 from docker.models.containers import Container
 
 from schemas.job import Call, Command, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
-from tasks.evaluate import engine
+from tasks.evaluate.backends.docker import RUN_LABEL
+from tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
 from tasks.evaluate.pool import SandboxPool, open_pool
+from tasks.evaluate.sandbox import RunnerConfig
 
 BURNERS = 9
 """Number of processes that share a processor with a candidate, which gets a tenth of it."""
@@ -79,16 +80,20 @@ JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=0.5, cpu_s=4, memo
 KINDS = {"inline": JOB, "isolated": replace(JOB, isolation=Isolation(("f",), program("return n")))}
 
 
-class OneProcessor:
-    """Bare runners that share one processor with other processes."""
+class OneProcessor(ProcessBackend):
+    """A backend of plain processes that share one processor with other processes."""
 
     def __init__(self) -> None:
+        super().__init__(runners=1)
         self.processor = max(os.sched_getaffinity(0))
 
-    def launch(self) -> BareRunner:
-        runner = BareRunner()
-        os.sched_setaffinity(runner.process.pid, {self.processor})
-        return runner
+    def start(self, config: RunnerConfig) -> ProcessRunner:
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self.processor})
+        try:
+            return super().start(config)
+        finally:
+            os.sched_setaffinity(0, before)
 
     def burn(self) -> subprocess.Popen[bytes]:
         """Start a process that computes for a minute, unless it is killed earlier."""
@@ -112,7 +117,7 @@ def crowded() -> Iterator[OneProcessor]:
 
 def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
     """Return the verdict and the seconds until it came."""
-    with SandboxPool(job, place.launch, slots=1, own_users=False) as pool:
+    with SandboxPool(job, place, RunnerConfig("", job.limits.memory_mib), slots=1) as pool:
         began = time.monotonic()
         return pool.evaluate(source), time.monotonic() - began
 
@@ -143,9 +148,9 @@ def test_a_program_gains_no_time_by_competing_with_itself_between_samples(sandbo
     limits = Limits(wall_s=2, cpu_s=30, memory_mib=128, output_kib=64)
     job = replace(KINDS[kind], inputs=JOB.inputs[:1], limits=limits)
     run, place = uuid.uuid4().hex, OneProcessor()
-    with open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+    with open_pool(job, image=sandbox_image, slots=1, labels={RUN_LABEL: run}) as pool:
         client = docker.from_env()
-        (container,) = client.containers.list(filters={"label": f"{engine.RUN_LABEL}={run}"})
+        (container,) = client.containers.list(filters={"label": f"{RUN_LABEL}={run}"})
         container.update(cpuset_cpus=str(place.processor))
         client.close()
         verdict = pool.evaluate(program(HIDES))
@@ -179,10 +184,10 @@ def test_all_processes_of_a_command_are_counted(sandbox_image: str):
     )
     run, place = uuid.uuid4().hex, OneProcessor()
     with ExitStack() as ends:
-        pool = ends.enter_context(open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}))
+        pool = ends.enter_context(open_pool(job, image=sandbox_image, slots=1, labels={RUN_LABEL: run}))
         client = docker.from_env()
         ends.callback(client.close)
-        (container,) = client.containers.list(filters={"label": f"{engine.RUN_LABEL}={run}"})
+        (container,) = client.containers.list(filters={"label": f"{RUN_LABEL}={run}"})
         container.update(cpuset_cpus=str(place.processor))
         for _ in range(BURNERS):
             burner = place.burn()
@@ -207,9 +212,9 @@ def freeze(container: Container) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pause_of_the_container_does_not_count(sandbox_image: str, kind: str):
     run, job = uuid.uuid4().hex, replace(KINDS[kind], limits=JOB.limits.model_copy(update={"wall_s": 2}))
-    with open_pool(job, image=sandbox_image, slots=1, labels={engine.RUN_LABEL: run}) as pool:
+    with open_pool(job, image=sandbox_image, slots=1, labels={RUN_LABEL: run}) as pool:
         client = docker.from_env()
-        (container,) = client.containers.list(filters={"label": f"{engine.RUN_LABEL}={run}"})
+        (container,) = client.containers.list(filters={"label": f"{RUN_LABEL}={run}"})
 
         def pause() -> None:
             time.sleep(0.5)
@@ -245,7 +250,7 @@ def test_a_program_that_gets_no_processor_for_too_long_is_run_again_and_then_not
     try:
         place = OneProcessor()
         with ExitStack() as ends:
-            pool = ends.enter_context(SandboxPool(JOB, place.launch, slots=1, own_users=False))
+            pool = ends.enter_context(SandboxPool(JOB, place, RunnerConfig("", 128), slots=1))
             for _ in range(BURNERS):
                 burner = place.burn()
                 ends.callback(burner.wait)

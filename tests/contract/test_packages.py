@@ -13,9 +13,9 @@ import pytest
 from schemas.dependencies import Dependencies
 from schemas.errors import EnvironmentFault, OvernightError, SandboxUnavailable, SpecificationError
 from schemas.job import Call, Command, Isolation, Job, Limits
-from tasks.evaluate import engine, images
-from tasks.evaluate.interpreter import Interpreter, examine
-from tasks.evaluate.packages import fetch, resolve
+from tasks.evaluate import images
+from tasks.evaluate.backends.docker import DockerBackend
+from tasks.evaluate.packages import Interpreter, examine, fetch, resolve
 from tasks.evaluate.pool import open_pool
 from tests.wheels import make_wheel
 
@@ -41,10 +41,10 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def make(sandbox_image: str) -> Iterator[Make]:
     """Yield a function that builds images, which are removed after the test."""
-    connected, names = engine.connect(), set[str]()
+    connected, names = DockerBackend(runners=1), set[str]()
 
-    def make(*packages: str, python: str = "", base: str = sandbox_image, **more: Callable[[str], None]) -> str:
-        names.add(name := images.with_packages(connected, base, Dependencies(packages, python), **more))
+    def make(*packages: str, python: str = "", base: str = sandbox_image, note: Callable[[str], None] = print) -> str:
+        names.add(name := images.with_packages(connected, base, Dependencies(packages, python), note))
         return name
 
     yield make
@@ -57,7 +57,7 @@ def make(sandbox_image: str) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def interpreter(sandbox_image: str) -> Interpreter:
-    connected = engine.connect()
+    connected = DockerBackend(runners=1)
     found = examine(connected, sandbox_image)
     connected.close()
     return found
@@ -245,7 +245,7 @@ OLD = '{"version": "3.9.2", "machine": "x86_64", "libc": ["glibc", "2.31"], "pac
 @pytest.fixture(scope="module")
 def bases(sandbox_image: str) -> Iterator[dict[str, str]]:
     """Yield images without Python, with an old Python, and with one that does not run."""
-    client, connected = docker.from_env(), engine.connect()
+    client, connected = docker.from_env(), DockerBackend(runners=1)
     names = {name: f"overnight-test-{name}:latest" for name in ("empty", "old", "broken")}
     client.api.import_image_from_data(tar(nothing=""), names["empty"].removesuffix(":latest"), "latest")
     for name, line in {"old": f"echo '{OLD}'", "broken": "echo it is broken >&2"}.items():

@@ -172,11 +172,9 @@ def evaluate(n):
     assert sandbox.evaluate(source).scores == (4.0, 4.0), "nothing, two for printing, and the report"
 
 
-def test_a_candidate_sees_none_of_our_environment(is_confined: bool, sandbox: SandboxPool):
-    if not is_confined:
-        pytest.skip("only in a container")
+def test_a_candidate_sees_none_of_our_environment(sandbox: SandboxPool):
     printed = sandbox.evaluate(body("import os\nprint(*os.environ)\nreturn 1")).output.split()
-    assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "LC_CTYPE", *ENVIRONMENT}
+    assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "PWD", "LC_CTYPE", *ENVIRONMENT}
 
 
 def test_a_candidate_has_no_right_and_nothing_to_write_to(is_confined: bool, sandbox: SandboxPool):

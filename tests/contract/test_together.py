@@ -3,11 +3,11 @@ one."""
 
 from __future__ import annotations
 
-from bare import BareRunner
+from dataclasses import replace
 
 from schemas.job import Call, Isolation, Job, Limits
 from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.pool import SandboxPool
+from tasks.evaluate.pool import open_pool
 from tasks.program.specification import read_specification
 
 TEXT = """
@@ -38,7 +38,7 @@ JOB = Job(
 
 
 def judged(program: str) -> Verdict:
-    with SandboxPool(JOB, BareRunner, slots=1, own_users=False) as pool:
+    with open_pool(JOB, image="", backend="process", slots=1) as pool:
         return pool.evaluate(program)
 
 
@@ -61,12 +61,8 @@ def test_an_error_names_the_line_of_the_function_that_raised_it():
 
 def test_arguments_that_are_not_plain_data_are_reported_with_the_function_s_name():
     program = TEXT.replace("tell(1)]", "tell(object())]")
-    with SandboxPool(
-        Job("evaluate", (Call((3,)),), JOB.limits, isolation=Isolation(SPECIFICATION.evolved, program)),
-        BareRunner,
-        slots=1,
-        own_users=False,
-    ) as pool:
+    job = replace(JOB, inputs=(Call((3,)),), isolation=Isolation(SPECIFICATION.evolved, program))
+    with open_pool(job, image="", backend="process", slots=1) as pool:
         assert "`tell` runs in a process of its own" in pool.evaluate(program).error
 
 

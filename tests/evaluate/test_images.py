@@ -6,7 +6,7 @@ import tarfile
 from typing import IO, Any, cast
 
 from schemas.files import File
-from tasks.evaluate.engine import Engine
+from tasks.evaluate.backends.docker import DockerBackend
 from tasks.evaluate.images import with_files
 
 
@@ -16,7 +16,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.context: dict[str, bytes] = {}
 
-    def require_image(self, image: str) -> str:
+    def image_id(self, image: str) -> str:
         return f"id of {image}"
 
     def has_image(self, image: str) -> bool:
@@ -31,7 +31,7 @@ class _Recorder:
 def test_no_file_name_is_written_to_the_dockerfile():
     engine = _Recorder()
     names = ["Dockerfile", "files/Dockerfile", ".dockerignore", "Dockerfile.dockerignore", "a/Dockerfile"]
-    with_files(cast("Engine", engine), "base", [File(name, b"RUN id") for name in names])
+    with_files(cast("DockerBackend", engine), "base", [File(name, b"RUN id") for name in names])
     assert set(engine.context) == {"Dockerfile", *(f"files/{name}" for name in names)}
     assert engine.context["Dockerfile"].startswith(b"FROM base\nCOPY files/ ")
     assert b"RUN" not in engine.context["Dockerfile"]
@@ -40,7 +40,7 @@ def test_no_file_name_is_written_to_the_dockerfile():
 def test_different_sets_of_files_have_different_images():
     """If a name such as `x|HASH y` were read as two files, a foreign problem's image could be used for another
     problem."""
-    engine, x, y = cast("Engine", _Recorder()), File("x", b"1"), File("y", b"2")
+    engine, x, y = cast("DockerBackend", _Recorder()), File("x", b"1"), File("y", b"2")
     names = {
         with_files(engine, "base", [x, y]),
         with_files(engine, "base", [File(f"x|{y.hash} y", b"1")]),

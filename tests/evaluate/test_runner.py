@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.job import Call, Isolation, Job, Limits
 from tasks.evaluate import delivery
-from tasks.evaluate.runner import cgroup, frames, lockdown, reap, seccomp, supervisor
+from tasks.evaluate.runner import frames, lockdown, processes, seccomp, supervisor
+from tasks.evaluate.runner.supervisor import tick_s
 
 RUNNER = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
@@ -30,11 +33,35 @@ ISOLATED_JOB = replace(JOB, isolation=Isolation(("f",), ENDLESS))
 def test_a_child_whose_report_is_read_after_its_end_took_no_negative_time():
     class Ended(supervisor.Supervisor):
         def __init__(self) -> None:
-            self.broken, self.starved_s, self.line_times = "", 0.0, [10.02, 10.03, 10.04]
+            self.broken, self.starved_s, self.line_times, self._children = "", 0.0, [10.02, 10.03, 10.04], (7,)
 
-    usage = reap.Usage({7: 0})
-    header = supervisor.build_header(1, Ended(), usage, cgroup.CgroupCounters(), 7, ended=10.0)
+    header = Ended().header(1, processes.Usage({7: 0}), processes.CgroupCounters(), ended=10.0)
     assert header["wall_s"] == 0.0
+
+
+def checks(seconds: float, *, is_notified: bool = True) -> int:
+    """Number of checks of a child that only sleeps."""
+    elapsed, count = 0.0, 0
+    while elapsed < seconds:
+        elapsed += tick_s(elapsed, is_notified=is_notified)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.05, 1), (0.5, 11), (5, 36), (60, 110)])
+def test_a_child_that_takes_long_is_looked_at_seldom(seconds: float, most: int):
+    assert checks(seconds) <= most
+
+
+def test_where_the_kernel_does_not_notify_its_end_it_is_looked_at_twenty_times_a_second():
+    assert checks(5, is_notified=False) in (100, 101)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_no_check_is_later_than_a_tenth_of_the_time_so_far_or_a_second(one: float, other: float):
+    first, second = sorted((one, other))
+    assert 0.05 <= tick_s(first, is_notified=True) <= tick_s(second, is_notified=True) <= 1
+    assert tick_s(second, is_notified=True) <= max(0.05, 0.1 * second)
 
 
 def run_filter(code: bytes, arch: int, number: int, first: int = 0, second: int = 0) -> int:

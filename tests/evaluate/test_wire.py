@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.evaluate.runner import frames, plain_json
-from tasks.evaluate.wire import MAX_FRAME, Demultiplexer, FrameBuffer, WireFault
+from tasks.evaluate.delivery import MAX_FRAME, Demultiplexer, FrameBuffer, WireFault
+from tasks.evaluate.runner import frames
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -71,17 +71,17 @@ PLAIN = st.recursive(
 
 @given(PLAIN)
 def test_plain_data_keeps_its_types(value: object):
-    assert repr(plain_json.decode(json.loads(json.dumps(plain_json.encode(value))))) == repr(value)
+    assert repr(frames.decode_plain(json.loads(json.dumps(frames.encode_plain(value))))) == repr(value)
 
 
 @pytest.mark.parametrize("value", [{1}, b"x", object(), [1, {2: {3}}], type("I", (int,), {})(1)])
 def test_other_data_is_refused(value: object):
     with pytest.raises(TypeError, match="not plain data"):
-        plain_json.encode(value)
+        frames.encode_plain(value)
 
 
 def test_infinities_are_kept():
-    assert plain_json.decode(json.loads(json.dumps(plain_json.encode((math.inf,))))) == (math.inf,)
+    assert frames.decode_plain(json.loads(json.dumps(frames.encode_plain((math.inf,))))) == (math.inf,)
 
 
 def test_frames_and_the_end_of_a_pipe_are_read_from_descriptors():

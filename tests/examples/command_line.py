@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from schemas.dependencies import Dependencies
 from schemas.errors import SandboxUnavailable, SpecificationError
 from schemas.files import File
-from tasks.evaluate import delivery, ownership
+from tasks.evaluate import confinement, delivery
 from tasks.evaluate.sandbox import Death, RunnerConfig
 
 ENGINE = "docker"
@@ -96,7 +96,7 @@ class CommandLineBackend:
     def remove_leftovers(self) -> int:
         listed = call("ps", "--all", "--filter=label=overnight.owner", '--format={{.ID}} {{.Label "overnight.owner"}}')
         pairs = [line.split(" ", 1) for line in listed.splitlines()]
-        dead = [container for container, owner in pairs if ownership.is_dead(owner)]
+        dead = [container for container, owner in pairs if confinement.is_dead(owner)]
         return len([call("rm", "--force", container) for container in dead])
 
     def start(self, config: RunnerConfig) -> Runner:
@@ -104,7 +104,7 @@ class CommandLineBackend:
             raise SandboxUnavailable("the sandbox was closed")
         name, memory = f"overnight-{uuid.uuid4().hex}", f"{config.memory_mib + 64}m"
         labels = [f"{key}={value}" for key, value in config.labels.items()]
-        labels += [self._label, f"overnight.owner={ownership.owner()}"]
+        labels += [self._label, f"overnight.owner={confinement.owner()}"]
         options = ["--interactive", "--rm", f"--name={name}", f"--memory={memory}", f"--memory-swap={memory}"]
         options += [f"--label={label}" for label in labels]
         options += [f"--env={key}={value}" for key, value in delivery.ENVIRONMENT.items()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from flows.cli.main import run
 from flows.night.search import search
@@ -19,6 +21,7 @@ from tasks.history.files import RunFiles, files_of
 from tasks.history.local_backend import LocalBackend
 from tasks.problems.loading.load import load_problem
 from tests.engine import PrivateEngine, private_engine
+from tests.in_process import InProcess, use_this_process
 from tests.provider import Provider
 
 Night = Callable[..., RunFiles]
@@ -46,11 +49,26 @@ def call(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.fixture
-def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
-    """Function that runs a night on the toy problem and returns the run's files; an existing run is continued."""
+def in_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """Programs are evaluated in this process; a test may cause faults of the sandbox."""
+    return use_this_process(monkeypatch)
+
+
+@pytest.fixture
+def night(docker_night: Night, in_process: InProcess) -> Night:
+    """Function that runs a night on the toy problem and returns the run's files; an existing run is continued.
+
+    Its flow is Prefect's, and its programs are evaluated in this process. Use it with programs that are harmless.
+    """
+    return docker_night
+
+
+@pytest.fixture
+def docker_night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
+    """The same with containers."""
 
     def run_night(
-        generations: int = 2, *, run_id: str = "toy", history: Path | HistoryBackend = tmp_path, **more: Any
+        generations: int | None = 2, *, run_id: str = "toy", history: Path | HistoryBackend = tmp_path, **more: Any
     ) -> RunFiles:
         settings = more.pop("settings", {})
         backend = LocalBackend(history) if isinstance(history, Path) else history
@@ -68,6 +86,21 @@ def night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
         return files
 
     return run_night
+
+
+@pytest.fixture
+def finished(shared_folder: Path, tmp_path: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Function that returns a copy of a history of a name, which one process of a test run builds for all."""
+
+    def copy(name: str, build: Callable[[Path], object]) -> Path:
+        original = shared_folder / f"finished-{name}"
+        with FileLock(f"{original}.lock"):
+            if not original.exists():
+                build(tmp_path / "built")
+                (tmp_path / "built").rename(original)
+        return Path(shutil.copytree(original, tmp_path / "finished", symlinks=True))
+
+    return copy
 
 
 @pytest.fixture(scope="package")

@@ -16,8 +16,8 @@ import pytest
 from schemas.errors import QueryError
 from tasks.history import query_process
 from tasks.history.database import Database
+from tasks.history.files import RunFiles
 from tasks.history.query_process import QueryProcess, resident_bytes
-from tests.history.made import create, grow
 from tests.history.writer import ROOT
 
 IN_ONE_FUNCTION = "SELECT length(repeat('x', 4000000000))"
@@ -25,10 +25,8 @@ IN_ONE_FUNCTION = "SELECT length(repeat('x', 4000000000))"
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    history = tmp_path_factory.mktemp("history")
-    grow(create(history, islands=3, prompts=4), 3)
-    return history
+def history(grown: RunFiles) -> Path:
+    return grown.directory.parents[1]
 
 
 @pytest.fixture

@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import IO, TYPE_CHECKING
 
 from schemas.dependencies import Dependencies
 from schemas.errors import SandboxUnavailable
 from schemas.files import File
 from schemas.settings import Sandbox
-from tasks.evaluate import engine, images
-from tasks.evaluate.sandbox import Channel, RunnerConfig
+from tasks.evaluate import delivery, images
+from tasks.evaluate.confinement import OWNER_LABEL, confinement, is_dead, owner
+from tasks.evaluate.engine import (
+    ENGINE_REMEDY,
+    Container,
+    connect,
+    find_image,
+    remove,
+    run_python,
+    start_attached,
+    translated_errors,
+)
+from tasks.evaluate.sandbox import RunnerConfig
+
+if TYPE_CHECKING:
+    from tasks.evaluate.engine import DockerClient
+
+RUN_LABEL = "overnight.run"
+STARTER_LABEL = "overnight.starter"
+
+EXAMINATION = "examination"
+"""In place of the run's id, for containers that examine an image."""
 
 _MIN_CONNECTIONS = 10
 """Minimum number of open connections to the engine."""
 
+_PIECE = 4 * 2**20
+"""Length of a piece of an image, bytes."""
+
+_IMAGE_REMEDY = (
+    "Overnight pulls no images: get your own image with `docker pull` or `docker build`, and overnight-sandbox with "
+    "`make setup`; `docker images` lists the local images."
+)
+
 
 class DockerBackend:
-    """Containers of the first engine that answers.
+    """Containers of the first engine that answers. Its methods raise `SandboxUnavailable` if the engine does not.
 
     Args:
         runners: Number of runners at the same time.
@@ -28,24 +60,57 @@ class DockerBackend:
 
     def __init__(self, *, runners: int) -> None:
         self._connections = max(_MIN_CONNECTIONS, 2 * runners)
-        self._connected: engine.Engine | None = None
+        self._connected: DockerClient | None = None
         self._is_closed = False
         self._lock = threading.Lock()
+        self._name = uuid.uuid4().hex
+        self._has_started = False
+
+    @property
+    def _client(self) -> DockerClient:
+        """The client, which connects at its first use."""
+        with self._lock:
+            if self._is_closed:
+                raise SandboxUnavailable("the sandbox was closed")
+            if self._connected is None:
+                self._connected = connect(self._connections)
+            return self._connected
 
     def describe(self) -> str:
         """See `SandboxBackend.describe`."""
-        return self._engine().describe()
+        with translated_errors():
+            info, version = self._client.info(), self._client.version()
+        name = (version.get("Platform") or {}).get("Name") or "Docker"
+        memory_gib = info.get("MemTotal", 0) / 1024**3
+        return f"{name} {version.get('Version', '?')}, {info.get('NCPU', '?')} cores, {memory_gib:.0f} GiB"
 
     def image_id(self, image: str) -> str:
-        """See `SandboxBackend.image_id`."""
-        return self._engine().require_image(image)
+        """See `SandboxBackend.image_id`; no image is ever pulled."""
+        if (found := find_image(self._client, image)) is None:
+            raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY)
+        return str(found.id)
 
     def require(self, image: str, runtime: str | None) -> None:
         """See `SandboxBackend.require`."""
-        docker = self._engine()
-        docker.require_image(image)
+        self.image_id(image)
         if runtime is not None:
-            docker.require_runtime(runtime)
+            self._require_runtime(runtime)
+
+    def _require_runtime(self, runtime: str) -> None:
+        with translated_errors():
+            info, is_podman = self._client.info(), self._is_podman
+        known = sorted(info.get("Runtimes") or ())
+        if is_podman:
+            # Podman lists all runtimes in its configuration, but ignores the runtime that a container asks for.
+            known = [str(info.get("DefaultRuntime"))]
+        # The name of a containerd shim need not be listed: the engine looks for it when a container starts.
+        if runtime not in known and not runtime.startswith("io.containerd."):
+            raise SandboxUnavailable(
+                f"the engine has no container runtime {runtime!r}; it has {', '.join(known) or 'none'}",
+                remedy="Install it and register it with the engine (gVisor: `runsc install`, then restart the engine); "
+                "`docker info` lists the registered runtimes. Podman uses one runtime for all containers: "
+                "`podman --runtime NAME system service`.",
+            )
 
     def prepare(
         self, image: str, dependencies: Dependencies, files: Sequence[File], note: Callable[[str], None]
@@ -54,47 +119,106 @@ class DockerBackend:
         # Set-up has checked its own image.
         needs_no_check = image == Sandbox().image and not dependencies.packages and not dependencies.python
         if not needs_no_check:
-            image = images.with_packages(self._engine(), image, dependencies, note)
-        if files:
-            image = images.with_files(self._engine(), image, files)
-        return image
+            image = images.with_packages(self, image, dependencies, note)
+        return images.with_files(self, image, files) if files else image
 
     def save_image(self, image: str) -> Iterator[bytes]:
         """See `ImageStore.save_image`."""
-        return self._engine().save(image)
+        with translated_errors():
+            yield from self._client.images.get(image).save(chunk_size=_PIECE)
 
     def load_image(self, archive: IO[bytes]) -> None:
         """See `ImageStore.load_image`."""
-        self._engine().load(archive)
+        with translated_errors():
+            self._client.images.load(archive)
+
+    def has_image(self, image: str) -> bool:
+        """Return whether there is a local image of this name."""
+        return find_image(self._client, image) is not None
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image an additional name."""
+        repository, _, tag = name.rpartition(":")
+        with translated_errors():
+            self._client.images.get(image).tag(repository, tag)
+
+    def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
+        """Build an image; commands of the build have no network.
+
+        Args:
+            context: Archive with a Dockerfile.
+            name: Name of the image, with a tag.
+            labels: Labels of the image.
+
+        Raises:
+            SandboxUnavailable: If the image cannot be built.
+        """
+        with translated_errors():
+            lines = self._client.api.build(
+                fileobj=context,
+                custom_context=True,
+                tag=name,
+                labels=labels,
+                network_mode="none",
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for line in lines:
+                if "error" in line:
+                    raise SandboxUnavailable(
+                        f"the engine could not build the image {name}: {line['error']}", remedy=ENGINE_REMEDY
+                    )
+
+    def run_python(self, image: str, code: str) -> tuple[str, str]:
+        """Run Python code in an image, without network; return its standard output and standard error.
+
+        If the image has no Python, standard error tells.
+        """
+        return run_python(self._client, image, code, {RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()})
 
     def remove_leftovers(self) -> int:
         """See `SandboxBackend.remove_leftovers`."""
-        return self._engine().sweep()
+        return _remove_matching(self._client, RUN_LABEL, lambda labels: is_dead(labels.get(OWNER_LABEL, "")))
 
-    def start(self, config: RunnerConfig) -> Channel:
+    def start(self, config: RunnerConfig) -> Container:
         """See `SandboxBackend.start`."""
-        return self._engine().start(config)
+        self._has_started = True
+        config = replace(config, labels={**config.labels, STARTER_LABEL: self._name})
+        with translated_errors():
+            confined = confinement(config, limits_cpu=self._limits_cpu, is_podman=self._is_podman)
+            return start_attached(self._client, config.image, list(delivery.arguments()), confined)
 
     def close(self) -> None:
-        """See `SandboxBackend.close`."""
+        """See `SandboxBackend.close`: leftovers are removed, too, as when the engine died and came back."""
         with self._lock:
             self._is_closed = True
             connected, self._connected = self._connected, None
-        if connected is not None:
-            connected.close()
+        if connected is None:
+            return
+        if self._has_started:
+            with suppress(SandboxUnavailable):
+                _remove_matching(connected, f"{STARTER_LABEL}={self._name}", lambda _: True)
+        connected.close()
 
-    def _engine(self) -> engine.Engine:
-        """Return the engine; connect to it at the first call.
+    @cached_property
+    def _limits_cpu(self) -> bool:
+        """Whether the engine can limit processor time; a rootless engine may lack the right."""
+        return bool(self._client.info().get("CpuCfsQuota", False))
 
-        Raises:
-            SandboxUnavailable: If no engine answers, or this backend is closed.
-        """
-        with self._lock:
-            if self._is_closed:
-                raise SandboxUnavailable("the sandbox was closed")
-            if self._connected is None:
-                self._connected = engine.connect(connections=self._connections)
-            return self._connected
+    @cached_property
+    def _is_podman(self) -> bool:
+        components = self._client.version().get("Components") or ()
+        return any(component["Name"].startswith("Podman") for component in components)
+
+
+def _remove_matching(client: DockerClient, label: str, matches: Callable[[dict[str, str]], bool]) -> int:
+    with translated_errors():
+        found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        chosen = [container for container in found if matches(container.labels)]
+    for container in chosen:
+        remove(client, str(container.id))
+    return len(chosen)
 
 
 create = DockerBackend

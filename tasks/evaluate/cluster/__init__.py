@@ -1,1 +1,1 @@
-"""Evaluation on other machines, over dask.distributed. Start reading in `pool.py`."""
+"""Evaluation on other machines, over dask.distributed. Start reading in `cluster_pool.py`."""

@@ -75,8 +75,7 @@ class ClusterPool:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._openers = ThreadPoolExecutor(64, "overnight-cluster-open")
-        rounds = len(job.inputs) * 2 if job.isolation else len(job.inputs) + 1
-        self._limit_s = 2 * job.limits.wall_s * rounds + _GRACE_S
+        self._limit_s = 2 * job.limits.wall_s * job.rounds + _GRACE_S
         self._opening_s = _OPENING_S + (self._limit_s - _GRACE_S)  # it runs the honest program
         self._recruiter = threading.Thread(target=self._recruit, name="overnight-recruiter", daemon=True)
         self._recruiter.start()

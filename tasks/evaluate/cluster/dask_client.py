@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.dask_settings import (
+from tasks.evaluate.cluster.dask_members import (
     SLOTS,
     UNIQUE,
     Certificates,

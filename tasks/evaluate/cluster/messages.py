@@ -6,16 +6,16 @@ What a machine answers is not trusted: each field is checked before it is used.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from schemas.bundle import ProgramBundle, Source
-from schemas.job import Call, Command, Isolation, Job, Limits
+from schemas.job import Call, Job
 from schemas.outcome import Outcome, Verdict
 from tasks.evaluate.judge import clean
-from tasks.evaluate.runner import plain_json
+from tasks.evaluate.runner import frames
 
 MAX_ANSWER = 16 * 2**20
 """Maximum length of an answer, bytes."""
@@ -105,41 +105,24 @@ def read_answer(data: object) -> Answer:
         raise MessageFault(f"expected an answer, got {data[:200]!r}") from error
 
 
+_JOB = TypeAdapter(Job)
+
+
 def job_text(job: Job) -> str:
     """Return a job as text.
 
     Raises:
         TypeError: If its inputs are not plain data.
     """
-    fields = {
-        "run_function": job.run_function,
-        "inputs": [[plain_json.encode(call.args), plain_json.encode(call.kwargs)] for call in job.inputs],
-        "limits": job.limits.model_dump(),
-        "thresholds": job.thresholds,
-        "seed": job.seed,
-        "isolation": job.isolation and asdict(job.isolation),
-        "command": job.command and asdict(job.command),
-    }
-    return json.dumps(fields)
+    inputs = [[frames.encode_plain(call.args), frames.encode_plain(call.kwargs)] for call in job.inputs]
+    return json.dumps(_JOB.dump_python(replace(job, inputs=())) | {"inputs": inputs})
 
 
 def read_job(text: str) -> Job:
     """Return the job of a text by `job_text`."""
     fields = json.loads(text)
-    isolation, command = fields["isolation"], fields["command"]
-    return Job(
-        fields["run_function"],
-        tuple(Call(plain_json.decode(args), plain_json.decode(kwargs)) for args, kwargs in fields["inputs"]),
-        Limits(**fields["limits"]),
-        tuple(fields["thresholds"]),
-        fields["seed"],
-        isolation and Isolation(**isolation | {"evolved": tuple(isolation["evolved"])}),
-        command and Command(**{name: _as_tuple(value) for name, value in command.items()}),
-    )
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    inputs = tuple(Call(frames.decode_plain(args), frames.decode_plain(kwargs)) for args, kwargs in fields["inputs"])
+    return replace(_JOB.validate_python(fields | {"inputs": ()}), inputs=inputs)
 
 
 def source_text(source: Source) -> str:

@@ -17,10 +17,10 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import command, frames, lockdown, rpc, svg
+from .job import Job
 from .program import Program, capped_text
 
 _INTEGER_CODES, _FLOAT_CODES = "bhilqBHILQ", "efdg"
@@ -31,48 +31,34 @@ _BITS = 1024
 """Maximum bits of an integer score: a larger one does not fit into a float, and JSON would not write it."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """Work of every child of a runner, inherited by fork and the same for all.
-
-    Attributes:
-        run_function: Name of the function that scores one input.
-        inputs: Arguments of each call, marshalled, so that each call gets fresh ones.
-        seed: Seed of `random` and `numpy.random`, set before each input.
-        thresholds: Score below which the remaining inputs are skipped, for each input in order; None for no threshold.
-        command: Command that scores the program as a file; None if the program has a run function.
-        draws: Whether the function or command draws its only input, instead of scoring it.
-    """
-
-    run_function: str
-    inputs: tuple[bytes, ...]
-    seed: int
-    thresholds: tuple[float | None, ...]
-    command: command.Command | None = None
-    draws: bool = False
-
-
 LENGTH = struct.Struct(">I")
 """Message on the `go` pipe that a child waits for: its program is next on standard input, and has this many bytes."""
 
 
 def run_child(
-    work: Work, privileges: lockdown.ChildPrivileges, pipes: lockdown.ChildPipeEnds, kernel: lockdown.Kernel
+    job: Job,
+    privileges: lockdown.ChildPrivileges,
+    kernel: lockdown.Kernel,
+    *,
+    results: int,
+    output: int,
+    go: int,
 ) -> NoReturn:
     """Run one candidate from lock-down to exit, in the child process; never return.
 
     Args:
-        work: Work of the child.
+        job: Job of the runner.
         privileges: Limits and user of the child.
-        pipes: The child's ends of the pipes.
         kernel: Prepared kernel interface of the runner.
+        results: The child's end of the pipe for its report.
+        output: The same for its output.
+        go: The same of the pipe that tells it when to read its program.
     """
     # Bound now, because a candidate that replaces os._exit would otherwise return into the runner's loop.
     exit_now, parent = os._exit, os.getppid()
-    results = pipes.results
     try:
         os.setsid()
-        results, stdin, go = lockdown.own_descriptors(pipes.output, pipes.results, 0, pipes.go)
+        results, stdin, go = lockdown.own_descriptors(output, results, 0, go)
         lockdown.confine(privileges, kernel, parent)
         (length,) = LENGTH.unpack(frames.read_exactly(go, LENGTH.size))
         source = frames.read_exactly(stdin, length)
@@ -84,9 +70,9 @@ def run_child(
     status = 1
     try:
         os.write(results, b"\n")
-        program = Program(source.decode("utf-8", "surrogatepass"), work.seed)
-        inputs = list(itertools.zip_longest(work.inputs, work.thresholds))
-        Report(results, program, draws=work.draws).run(lambda: _scoring(work, program, source), inputs)
+        program = Program(source.decode("utf-8", "surrogatepass"), job.seed)
+        inputs = list(itertools.zip_longest(job.inputs, job.thresholds))
+        Report(results, program, draws=job.draws).run(lambda: _scoring(job, program, source), inputs)
         flush()
         status = 0
     finally:
@@ -95,11 +81,11 @@ def run_child(
         exit_now(status)
 
 
-def _scoring(work: Work, program: Program, source: bytes) -> Callable[..., Any]:
+def _scoring(job: Job, program: Program, source: bytes) -> Callable[..., Any]:
     """Return the function that scores one input."""
-    if work.command is not None:
-        return command.prepare(work.command, source)
-    return program.load([work.run_function])[0]
+    if job.command is not None:
+        return command.prepare(job.command, source)
+    return program.load([job.run_function])[0]
 
 
 class Report:

@@ -15,10 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from . import additions
+from .program import FILES, PACKAGES
 
-SCRATCH = "/tmp"
-"""Directory for the only files that a candidate can write."""
+SCRATCH_VARIABLE = "OVERNIGHT_SCRATCH"
+"""Environment variable with the directory for the only files that a candidate can write, where it is another."""
+
+SCRATCH = os.environ.get(SCRATCH_VARIABLE) or "/tmp"
 
 WORK = f"{SCRATCH}/work"
 """Working directory of the command; it has the candidate's files, and links to the problem's own files."""
@@ -34,16 +36,10 @@ _STDERR_CHARS = 1500
 
 @dataclass(frozen=True)
 class Command:
-    """Command that scores a candidate.
+    """Command that scores a candidate; see `schemas/job.py`.
 
     Attributes:
-        program: Path of the candidate's file; of the first one, if there are several.
-        arguments: The command; `{program}` is replaced by the candidate's path, `{input}` by the input as JSON.
-        metric: Name of the metric that is the score.
-        metrics_file: File that the command writes metrics to, relative to the working directory; empty if it prints
-            them.
         seed: Seed, passed to the command as OVERNIGHT_SEED.
-        files: Paths of all files of a candidate that is a bundle; empty if it is one file in the working directory.
         draws: Whether the command prints a drawing instead of metrics.
     """
 
@@ -95,7 +91,7 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
         command.program: source
     }
     # Python searches the directory of a script's real path first, which has to be the one with the candidate's files.
-    scripts = {part for part in command.arguments if os.path.isfile(os.path.join(additions.FILES, part))}
+    scripts = {part for part in command.arguments if os.path.isfile(os.path.join(FILES, part))}
     _lay_out(scripts if command.files else set(), contents)
     for path, content in contents.items():
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -113,7 +109,7 @@ def _lay_out(scripts: Collection[str], written: Collection[str], folder: str = "
         written: Paths of the files that are written later; the folders around them are real, too.
         folder: Folder to fill, relative to the working directory.
     """
-    source = os.path.join(additions.FILES, folder)
+    source = os.path.join(FILES, folder)
     for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
         path = os.path.join(folder, name)
         if any(inner.startswith(f"{path}/") for inner in (*scripts, *written)):
@@ -129,7 +125,7 @@ def _score(command: Command, input_value: Any) -> Any:
     substitutions = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(input_value)}
     environment = {**os.environ, "HOME": WORK, "TMPDIR": SCRATCH, "OVERNIGHT_SEED": str(command.seed)}
     # For a command that imports the candidate's file: Python itself searches the directory of the script's real path.
-    environment["PYTHONPATH"] = os.pathsep.join((WORK, additions.PACKAGES))
+    environment["PYTHONPATH"] = os.pathsep.join((WORK, PACKAGES))
     if command.metrics_file:
         # Metrics that an earlier input's run wrote must not count for this one.
         with suppress(OSError):

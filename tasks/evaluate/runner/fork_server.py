@@ -10,34 +10,19 @@ jobs in which one child has the whole program.
 from __future__ import annotations
 
 import json
-import marshal
 import os
 import re
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from . import (
-    additions,
-    cgroup,
-    child,
-    codec,
-    command,
-    frames,
-    isolated,
-    lockdown,
-    memory_files,
-    plain_json,
-    reap,
-    scratch,
-    supervisor,
-)
+from . import child, codec, frames, isolated, lockdown, processes, program, scratch, supervisor
+from .job import Job, read_job
 
 _PRELOADED = (
     *("bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
@@ -58,41 +43,6 @@ _STACK_BYTES = 2 * 2**20
 _FAILED = 70
 """Exit code when the runner itself fails (EX_SOFTWARE); the reason is on standard error."""
 
-_RESULTS_BYTES = 65536
-_RESULT_BYTES = 128
-"""Maximum size of a report, bytes: `_RESULTS_BYTES` for an error's text, and `_RESULT_BYTES` for each input's
-number."""
-
-_DRAWING_BYTES = 2**20
-"""Maximum size of a drawing in a report, bytes of JSON."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The job, as the host sends it.
-
-    Attributes:
-        work: Work of every child; without inputs in isolated evaluation.
-        isolation: Settings of isolated evaluation; None for evaluation in one process.
-        limits: Limits of every child, enforced by the supervisor.
-        memory_mib: Memory limit of a child, MiB.
-        cpu_s: Limit of a child's processor time, seconds.
-        scratch: Maximum bytes that a child may write into files; 0 if there is no writable directory.
-        first_uid: First user id of this slot's range.
-        uids: Number of user ids in the range; 0 if children keep the runner's user (tests without a container).
-        idle_s: Seconds without a candidate after which the runner exits, because its engine is gone.
-    """
-
-    work: child.Work
-    isolation: isolated.Isolation | None
-    limits: supervisor.ChildLimits
-    memory_mib: int
-    cpu_s: float
-    scratch: int
-    first_uid: int
-    uids: int
-    idle_s: float
-
 
 def main() -> NoReturn:
     """Serve candidates until standard input closes."""
@@ -106,30 +56,30 @@ def main() -> NoReturn:
 
 
 def serve() -> NoReturn:
-    shared = isolated.MemoryFiles()
+    shared = isolated.SharedFiles()
     kernel = lockdown.Kernel()
-    settings = read_settings(json.loads(frames.read_frame(0)))
-    kernel.prepare(may_execute=settings.work.command is not None, may_write=settings.scratch > 0)
-    if reap.IN_CONTAINER:
+    job = read_job(json.loads(frames.read_frame(0)))
+    kernel.prepare(may_execute=job.command is not None, may_write=job.scratch > 0)
+    if processes.IN_CONTAINER:
         lockdown.close_terminals()
-    if settings.isolation is not None:
-        memory_files.receive_inputs(shared.inputs)
+    if job.isolation is not None:
+        shared.receive_inputs()
     threading.stack_size(_STACK_BYTES)
     child.print_by_line()
-    packages = additions.find_packages()
+    packages = program.find_packages()
     preload(_PRELOADED)
     versions = packages | {"python": sys.version.split()[0]} | find_numpy()
-    if packages or additions.files():
+    if packages or program.files():
         # They may use numpy even if the program does not mention it.
         preload(_NUMPY_MODULES)
-    additions.enter_files()
+    program.enter_files()
     lockdown.freeze_preloaded()
-    runner = Runner(settings, kernel, shared)
+    runner = Runner(job, kernel, shared)
     runner.check_confinement()
     runner.answer(json.dumps(versions).encode())
     while True:
         runner.prepare()
-        header = frames.read_exactly(0, frames.REQUEST.size, timeout_s=settings.idle_s)
+        header = frames.read_exactly(0, frames.REQUEST.size, timeout_s=job.idle_s)
         runner.judge(*frames.REQUEST.unpack(header))
 
 
@@ -152,48 +102,16 @@ def find_numpy() -> dict[str, str]:
     return {"numpy": next((match[1] for match in found if match), "unknown")}
 
 
-def read_settings(job: dict[str, Any]) -> Settings:
-    # In isolated evaluation the inputs come in a separate frame, which this process must not read.
-    inputs = tuple(
-        marshal.dumps((plain_json.decode(args), plain_json.decode(kwargs))) for args, kwargs in job["inputs"]
-    )
-    return Settings(
-        work=child.Work(
-            run_function=job["run_function"],
-            inputs=inputs,
-            seed=job["seed"],
-            command=job["command"] and command.Command(**job["command"], seed=job["seed"], draws=job["draws"]),
-            thresholds=tuple(job["thresholds"]),
-            draws=job["draws"],
-        ),
-        isolation=isolated.read_isolation(job),
-        limits=supervisor.ChildLimits(
-            wall_s=job["wall_s"],
-            inputs=job["count"],
-            output_bytes=job["output_kib"] * 1024,
-            results_bytes=_RESULTS_BYTES + (_DRAWING_BYTES if job["draws"] else _RESULT_BYTES * job["count"]),
-        ),
-        memory_mib=job["memory_mib"],
-        cpu_s=job["cpu_s"],
-        scratch=job["scratch_mib"] * 2**20,
-        first_uid=job["first_uid"],
-        uids=job["uids"],
-        idle_s=job["idle_s"],
-    )
-
-
 @dataclass(frozen=True)
 class _PreparedChild:
     """A child that is locked down and waits for its program.
 
     Attributes:
-        pid: Its process id.
         privileges: Limits and user of the child.
         child_supervisor: Supervisor of the child.
         go: Pipe that tells the child that its program is next on standard input.
     """
 
-    pid: int
     privileges: lockdown.ChildPrivileges
     child_supervisor: supervisor.Supervisor
     go: int
@@ -202,19 +120,19 @@ class _PreparedChild:
 class Runner:
     """Judge of one candidate at a time."""
 
-    def __init__(self, settings: Settings, kernel: lockdown.Kernel, shared: isolated.MemoryFiles) -> None:
-        self._settings = settings
+    def __init__(self, job: Job, kernel: lockdown.Kernel, shared: isolated.SharedFiles) -> None:
+        self._job = job
         self._kernel = kernel
         self._shared = shared
-        self._cgroup = cgroup.Cgroup()
+        self._cgroup = processes.Cgroup()
         self._prepared: _PreparedChild | None = None
         self._started = 0
         self._has_numpy = "numpy" in sys.modules
         self._address_space = self._address_space_limit()
-        self._first_uid = lockdown.first_user(settings.first_uid, settings.uids)
+        self._first_uid = lockdown.first_user(job.first_uid, job.uids)
 
     def answer(self, *parts: bytes | memoryview) -> None:
-        frames.write_frames(1, parts, timeout_s=self._settings.idle_s)
+        frames.write_frames(1, parts, timeout_s=self._job.idle_s)
 
     def check_confinement(self) -> None:
         """Lock down one child that runs nothing, so that a missing right is found before the first candidate.
@@ -235,13 +153,13 @@ class Runner:
         os.close(write_end)
         fault = os.read(read_end, 4096)
         os.close(read_end)
-        reap.end_all()
+        processes.end_all()
         if fault:
             raise RuntimeError(f"a candidate cannot be locked down here: {fault.decode(errors='replace')}")
 
     def prepare(self) -> None:
         """Fork the child of the next candidate; it locks itself down while the host processes the last answer."""
-        if self._settings.isolation is None:
+        if self._job.isolation is None:
             self._prepared = self._start()
 
     def judge(self, number: int, length: int, uses_numpy: bool) -> None:
@@ -258,8 +176,8 @@ class Runner:
         """
         if uses_numpy and not self._has_numpy:
             self._load_numpy()
-        if self._settings.isolation is not None:
-            self._judge_isolated(self._settings.isolation, number, length)
+        if self._job.isolation is not None:
+            self._judge_isolated(number, length)
         else:
             self.answer(*self._judge_inline(number, length))
 
@@ -268,7 +186,7 @@ class Runner:
         if self._prepared is not None:
             # The prepared child has too little address space for numpy. Its user id is not used again, because the
             # count continues.
-            reap.end_all()
+            processes.end_all()
             self._prepared.child_supervisor.drain()
             os.close(self._prepared.go)
             self._prepared = None
@@ -278,29 +196,23 @@ class Runner:
         self.prepare()
 
     def _address_space_limit(self) -> int | None:
-        if self._settings.work.command:
-            return None
-        return lockdown.address_space() + self._settings.memory_mib * 2**20
+        return None if self._job.command else lockdown.address_space() + self._job.memory_mib * 2**20
 
-    def _judge_isolated(self, isolation: isolated.Isolation, number: int, length: int) -> None:
+    def _judge_isolated(self, number: int, length: int) -> None:
         """Fork one supervisor process per input; the last one answers the host."""
-        settings, parent = self._settings, os.getpid()
-        config = isolated.IsolationConfig(
-            isolation, settings.work, settings.limits, settings.cpu_s, self._shared, self._kernel
-        )
-        inputs = settings.limits.inputs
+        parent, inputs = os.getpid(), self._job.limits.inputs
         for index in range(inputs):
             # Every process of this candidate and of those right before and after it has its own user id.
             first = 2 * (number * inputs + index)
-            evaluation = isolated.InputEvaluation(
-                number, index, inputs, (self._child_privileges(first), self._child_privileges(first + 1))
-            )
+            privileges = self._child_privileges(first), self._child_privileges(first + 1)
             pid = self._kernel.fork()
             if pid == 0:
-                isolated.supervise_evaluation(config, evaluation, length, self.answer, parent)
+                isolated.Evaluation(
+                    self._job, self._kernel, self._shared, self._cgroup, self.answer, number, index, privileges
+                ).supervise(length, parent)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            reap.end_all()
-            self._empty_scratch(*evaluation.privileges)
+            processes.end_all()
+            self._empty_scratch(*privileges)
             if status == isolated.HOST_GONE:
                 raise supervisor.HostGone
             if status not in (isolated.NEXT_INPUT, isolated.ANSWERED):
@@ -312,28 +224,23 @@ class Runner:
         """Run one child for all inputs; return the header, the child's report and its output."""
         prepared = self._prepared
         assert prepared is not None, "prepared before"
-        pid, privileges, child_supervisor = prepared.pid, prepared.privileges, prepared.child_supervisor
-        before = self._cgroup.read()
-        try:
-            # If the child has ended already, the supervisor notices below.
-            with suppress(BrokenPipeError):
-                os.write(prepared.go, child.LENGTH.pack(length))
-            os.close(prepared.go)
-            child_supervisor.wait()
-        finally:
-            usage = reap.end_all()
-        ended = time.monotonic()
-        self._empty_scratch(privileges)
-        child_supervisor.drain()
-        if not child_supervisor.line_times:
-            raise RuntimeError(child_supervisor.startup_failure())
-        header = supervisor.build_header(number, child_supervisor, usage, self._cgroup.read().since(before), pid, ended)
-        return json.dumps(header).encode(), child_supervisor.results.view(), child_supervisor.output.view()
+        # If the child has ended already, its supervisor notices.
+        with suppress(BrokenPipeError):
+            os.write(prepared.go, child.LENGTH.pack(length))
+        os.close(prepared.go)
+        header = prepared.child_supervisor.run(number)
+        self._empty_scratch(prepared.privileges)
+        return (
+            json.dumps(header).encode(),
+            prepared.child_supervisor.results.view(),
+            prepared.child_supervisor.output.view(),
+        )
 
     def _empty_scratch(self, *privileges: lockdown.ChildPrivileges) -> None:
-        if self._settings.scratch:
+        if self._job.scratch:
             scratch.empty([privileges.uid for privileges in privileges])
-            scratch.reset_times()
+            if self._job.uids:  # else the devices are not a container's own
+                scratch.reset_times()
 
     def _start(self) -> _PreparedChild:
         self._started += 1
@@ -343,28 +250,20 @@ class Runner:
         go, go_end = os.pipe()
         pid = self._kernel.fork()
         if pid == 0:
-            pipes = lockdown.ChildPipeEnds(results=results, output=output, go=go)
-            child.run_child(self._settings.work, privileges, pipes, self._kernel)
+            child.run_child(self._job, privileges, self._kernel, results=results, output=output, go=go)
         for end in (results, output, go):
             os.close(end)
         child_supervisor = supervisor.Supervisor(
-            pid,
-            results_end,
-            output_end,
-            self._settings.limits,
-            read_cpu_s=lambda: self._cgroup.read().cpu_s,
-            send_heartbeat=lambda: self.answer(b""),
+            (pid,), results_end, output_end, self._job.limits, self._cgroup, lambda: self.answer(b"")
         )
-        return _PreparedChild(pid, privileges, child_supervisor, go_end)
+        return _PreparedChild(privileges, child_supervisor, go_end)
 
     def _child_privileges(self, number: int) -> lockdown.ChildPrivileges:
-        settings = self._settings
-        uid = self._first_uid + number % settings.uids if settings.uids else None
+        job = self._job
         return lockdown.ChildPrivileges(
             address_space=self._address_space,
-            cpu_s=settings.cpu_s,
-            scratch=settings.scratch,
-            processes=lockdown.COMMAND_PROCESSES if settings.work.command else lockdown.PROCESSES,
-            open_files=lockdown.COMMAND_OPEN_FILES if settings.work.command else lockdown.OPEN_FILES,
-            uid=uid,
+            cpu_s=job.cpu_s,
+            scratch=job.scratch,
+            may_execute=job.command is not None,
+            uid=self._first_uid + number % job.uids if job.uids else None,
         )

@@ -17,19 +17,12 @@ from . import seccomp
 RESULTS = 3
 """Descriptor on which a child reports, the first after 0 (empty) and 1 and 2 (its output)."""
 
-PROCESSES = 48
-"""Maximum processes and threads of one candidate; the container's pids_limit is higher."""
+_PROCESSES, _OPEN_FILES = 48, 64
+"""Maximum processes and threads of one candidate, and open files of each; the container's limits are higher."""
 
-COMMAND_PROCESSES = 240
-"""Maximum processes and threads of a candidate that may start programs: compilers and virtual machines have many
-threads."""
-
-OPEN_FILES = 64
-"""Maximum open files of each process of a candidate."""
-
-COMMAND_OPEN_FILES = 1024
-"""Maximum open files of each process of a candidate that may start programs: some, such as R, do not start with
-fewer."""
+_COMMAND_PROCESSES, _COMMAND_OPEN_FILES = 240, 1024
+"""The same for a candidate that may start programs: compilers and virtual machines have many threads, and some
+programs, such as R, do not start with fewer files."""
 
 _TIMERS = 256
 """Maximum timers and pending signals, whose cost is not counted as anybody's processor time."""
@@ -54,17 +47,14 @@ class ChildPrivileges:
             container, for programs that reserve much and use little.
         cpu_s: Processor time of each process, seconds.
         scratch: Maximum size of a file that it writes, bytes.
-        processes: Maximum number of processes, including threads.
-        open_files: Maximum number of open files of each process.
-        uid: User and group id that the child switches to; None if the runner cannot change it (tests without a
-            container).
+        may_execute: Whether it may start programs.
+        uid: User and group id that the child switches to; None if the runner has no right to change it.
     """
 
     address_space: int | None
     cpu_s: float
     scratch: int
-    processes: int
-    open_files: int
+    may_execute: bool
     uid: int | None
 
 
@@ -119,15 +109,6 @@ class Kernel:
             raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
-@dataclass(frozen=True)
-class ChildPipeEnds:
-    """The child's ends of its three pipes."""
-
-    results: int
-    output: int
-    go: int
-
-
 def own_descriptors(output: int, *keep: int) -> tuple[int, ...]:
     """Close all descriptors of the runner but 0 (made empty), 1 and 2 (output), and those to keep, renumbered from 3
     on.
@@ -173,10 +154,11 @@ def confine(privileges: ChildPrivileges, kernel: Kernel, parent: int) -> None:
 
 def _set_limits(privileges: ChildPrivileges) -> None:
     cpu_s = math.ceil(privileges.cpu_s)
+    open_files = _COMMAND_OPEN_FILES if privileges.may_execute else _OPEN_FILES
     limits = {
         # At the soft limit the process gets SIGXCPU, which tells the reason; at the hard limit it is killed.
         resource.RLIMIT_CPU: (cpu_s, cpu_s + 1),
-        resource.RLIMIT_NOFILE: (privileges.open_files, privileges.open_files),
+        resource.RLIMIT_NOFILE: (open_files, open_files),
         resource.RLIMIT_FSIZE: (privileges.scratch, privileges.scratch),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
@@ -187,7 +169,8 @@ def _set_limits(privileges: ChildPrivileges) -> None:
     if privileges.uid is not None:
         # The kernel counts it per user over the whole host, so it is only correct for a user id that only this child
         # has.
-        limits[resource.RLIMIT_NPROC] = (privileges.processes, privileges.processes)
+        processes = _COMMAND_PROCESSES if privileges.may_execute else _PROCESSES
+        limits[resource.RLIMIT_NPROC] = (processes, processes)
     for kind, (soft, hard) in limits.items():
         # A limit that is already lower cannot be raised here.
         maximum = resource.getrlimit(kind)[1]

@@ -123,7 +123,7 @@ class RemoteFunctions:
                 raise self.lost
             if not self._ready:
                 self.await_ready()
-            kind, data = self._request(CALL, self._pack(number, args, kwargs))
+            kind, data = self._exchange(self._pack(number, args, kwargs))
             if kind == VALUE:
                 return self._load(data)
             raise self._to_error(kind, data)
@@ -161,7 +161,7 @@ class RemoteFunctions:
         """
         if self._ready:
             return
-        kind, data = self._exchange(self._connection.receive)
+        kind, data = self._exchange()
         if kind != READY:
             raise self._to_error(kind, data)
         self._ready = True
@@ -173,16 +173,12 @@ class RemoteFunctions:
             text = f"`{self._names[number]}` runs in a process of its own and cannot be called with this: {error}"
             raise self._mark_lost({"error": {"type": type(error).__name__, "text": text}}) from None
 
-    def _request(self, kind: bytes, data: bytes) -> tuple[bytes, bytes]:
-        def exchange() -> tuple[bytes, bytes]:
-            self._connection.send(kind, data)
-            return self._connection.receive()
-
-        return self._exchange(exchange)
-
-    def _exchange(self, exchange: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    def _exchange(self, call: bytes | None = None) -> tuple[bytes, bytes]:
+        """Send a call, if one is given, and return the next message."""
         try:
-            return exchange()
+            if call is not None:
+                self._connection.send(CALL, call)
+            return self._connection.receive()
         except (EOFError, BrokenPipeError):
             raise self._mark_lost({"gone": True}) from None
         except ValueError as error:

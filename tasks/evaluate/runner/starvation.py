@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import reap
+from . import processes
 
 _NANOSECOND = 1e-9
 
@@ -108,7 +108,7 @@ class Starvation:
         sum over the sampled threads if no control group counts it. The larger of the two is used.
 
     Attributes:
-        has_looked: Whether a sample was taken in this phase; it takes two samples to see that a thread is waiting.
+        has_sampled: Whether a sample was taken in this phase; it takes two samples to see that a thread is waiting.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ def sample_threads(main: Sequence[int]) -> dict[int, ThreadSample]:
             candidate; outside a container, these and their descendants do.
     """
     found = {}
-    for process in _other_processes() if reap.IN_CONTAINER else _with_descendants(main):
+    for process in _other_processes() if processes.IN_CONTAINER else _with_descendants(main):
         with suppress(OSError):
             for thread in os.listdir(f"/proc/{process}/task"):
                 with suppress(OSError, ValueError, IndexError):
@@ -221,8 +221,8 @@ def _other_processes() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in own)
 
 
-def _with_descendants(processes: Iterable[int]) -> Iterator[int]:
-    for process in processes:
+def _with_descendants(pids: Iterable[int]) -> Iterator[int]:
+    for process in pids:
         yield process
         with suppress(OSError), open(f"/proc/{process}/task/{process}/children") as file:
             yield from _with_descendants(map(int, file.read().split()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import os
 import select
 import time
@@ -10,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from . import cgroup, reap, starvation
-from .bounded_buffer import BoundedBuffer
+from . import processes, starvation
 
 _TICK_S = 0.05
 """Seconds between checks whether the child is alive while its report is open, as the kernel may not notify us."""
@@ -48,6 +49,44 @@ class HostGone(Exception):
     """Standard input was closed, so the host no longer waits for this candidate."""
 
 
+class BoundedBuffer:
+    """Buffer of the first bytes read from a pipe, in memory that no later child inherits.
+
+    Ordinary memory would keep the data after use, and every later candidate could find it there.
+
+    Attributes:
+        length: Number of bytes stored; one more than the bound if the pipe had more.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self.length = 0
+        self._bound = bound
+        self._memory = mmap.mmap(-1, bound + 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory.madvise(mmap.MADV_DONTFORK)
+
+    @property
+    def is_over(self) -> bool:
+        return self.length > self._bound
+
+    def take(self, descriptor: int) -> int:
+        """Read the available bytes that fit; return their number, 0 at the end of the pipe or if the buffer is full."""
+        with memoryview(self._memory) as whole, whole[self.length :] as rest:
+            taken = os.readv(descriptor, [rest])
+        self.length += taken
+        return taken
+
+    def count_lines(self, since: int) -> int:
+        """Return the number of line ends stored from offset `since` on."""
+        count, position = 0, since
+        while (position := self._memory.find(b"\n", position, self.length) + 1) > 0:
+            count += 1
+        return count
+
+    def view(self) -> memoryview:
+        """Return the stored bytes within the bound, without a copy."""
+        return memoryview(self._memory)[: min(self.length, self._bound)]
+
+
 @dataclass(frozen=True)
 class ChildLimits:
     """Limits of one candidate.
@@ -68,10 +107,16 @@ class ChildLimits:
 class Supervisor:
     """Supervisor of one child until it exits or breaks a limit.
 
+    Args:
+        children: Process id of the child, then those of other processes that belong to its candidate.
+        results_end: The reading end of the pipe for its report.
+        output_end: The reading end of the pipe for its output.
+        limits: Its limits.
+        cgroup: Reader of the container's counters.
+        send_heartbeat: Tells the host that a deadline is being extended.
+
     Attributes:
-        broken: Limit that the child broke: `wall`, `output` or `results`; `starved` if other programs kept it from
-            running until the maximum extension; empty if none.
-        starved_s: Seconds that the child was kept from running in the phase in which it ended.
+        broken, starved_s: As in the header, see `judge.Header`.
         results: The child's report, up to its limit.
         output: The child's output, up to its limit.
         line_times: Arrival time of each line of the report, seconds of the monotonic clock.
@@ -79,44 +124,64 @@ class Supervisor:
 
     def __init__(
         self,
-        child: int,
+        children: Sequence[int],
         results_end: int,
         output_end: int,
         limits: ChildLimits,
-        *,
-        other_processes: Sequence[int] = (),
-        read_cpu_s: Callable[[], float] = lambda: 0.0,
-        send_heartbeat: Callable[[], object] = lambda: None,
+        cgroup: processes.Cgroup,
+        send_heartbeat: Callable[[], object],
     ) -> None:
         self.broken = ""
         self.starved_s = 0.0
         self.results = BoundedBuffer(limits.results_bytes)
         self.output = BoundedBuffer(limits.output_bytes)
         self.line_times: list[float] = []
-        self._child = child
+        self._children = children
         self._results_end = results_end
         self._limits = limits
+        self._cgroup = cgroup
         self._open = {results_end, output_end}
         self._poll = select.poll()
         self._began, self._limit_s, self._deadline = 0.0, 0.0, 0.0
-        main = (child, *other_processes)
-        self._starvation = starvation.Starvation(lambda: starvation.sample_threads(main), read_cpu_s)
-        self._counters = {pid: file for pid in main if (file := starvation.open_counters(pid)) is not None}
+        self._starvation = starvation.Starvation(
+            lambda: starvation.sample_threads(children), lambda: cgroup.read().cpu_s
+        )
+        self._counters = {pid: file for pid in children if (file := starvation.open_counters(pid)) is not None}
         self._next_sample, self._last_heartbeat = 0.0, 0.0
         self._send_heartbeat = send_heartbeat
         for end in self._open:
             os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
-        self._exit_descriptor = _open_exit_descriptor(child)
+        self._exit_descriptor = _open_exit_descriptor(children[0])
         if self._exit_descriptor is not None:
             self._poll.register(self._exit_descriptor, select.POLLIN)
 
-    def wait(self) -> None:
-        """Wait until the child has exited, or has broken a limit and must be killed.
+    def run(self, number: int) -> dict[str, Any]:
+        """Wait for the child's end and end all its processes; return the header of the answer to a request.
+
+        Args:
+            number: Number of the request.
 
         Raises:
             HostGone: If standard input closed.
+            RuntimeError: If the child failed before it ran any code of the candidate.
         """
+        before = self._cgroup.read()
+        try:
+            self._wait()
+        finally:
+            usage = processes.end_all()
+        ended = time.monotonic()
+        self.drain()
+        counts = self._cgroup.read().since(before)
+        # Of two processes, the kernel may kill either when memory runs out; both times it is the candidate's fault.
+        if not self.line_times and not (counts.memory_kills and len(self._children) > 1):
+            reason = bytes(self.results.view()).decode(errors="replace")
+            raise RuntimeError(f"a child failed before its candidate ran: {reason}")
+        return self.header(number, usage, counts, ended)
+
+    def _wait(self) -> None:
+        """Wait until the child has exited, or has broken a limit and must be killed."""
         self._begin_phase(time.monotonic(), _PREPARATION_S)
         while not self.broken and not self._has_exited():
             began = time.monotonic()
@@ -157,13 +222,9 @@ class Supervisor:
         for file in self._counters.values():
             os.close(file)
 
-    def startup_failure(self) -> str:
-        """Return the reason why the child failed before it ran its program."""
-        return f"a child failed before its candidate ran: {bytes(self.results.view()).decode(errors='replace')}"
-
     def _has_exited(self) -> bool:
         """Check without reaping: until it is reaped, its process id is not reused."""
-        return os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(os.P_PID, self._children[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _read_pipe(self, end: int) -> bool:
         """Read the available data; return whether there may be more."""
@@ -236,6 +297,35 @@ class Supervisor:
     def _record_broken(self, limit: str) -> None:
         self.broken = self.broken or limit
 
+    def header(
+        self, number: int, usage: processes.Usage, counts: processes.CgroupCounters, ended: float
+    ) -> dict[str, Any]:
+        """Return the runner's own observations, see `judge.Header`; the candidate controls only when lines arrive.
+
+        Args:
+            number: Number of the request.
+            usage: Resource use of all its processes that were waited for.
+            counts: The control group's counters for the time of the evaluation.
+            ended: End time of the child, seconds of the monotonic clock.
+        """
+        spent = [after - before for before, after in itertools.pairwise(self.line_times)]
+        return {
+            "number": number,
+            "broken": self.broken,
+            "status": usage.statuses[self._children[0]],
+            # Lines that were still in the pipe when the child ended are read, and get their time, after its end.
+            "wall_s": max(0.0, ended - self.line_times[0]) if self.line_times else 0.0,
+            # No parent waits for a process whose parent ignores SIGCHLD, so `usage` does not include it.
+            "cpu_s": max(usage.cpu_s, counts.cpu_s),
+            "peak_mib": usage.peak_mib,
+            # The first one is the loading time.
+            "input_wall_s": spent[1:],
+            "loaded": bool(spent),
+            "memory_kills": counts.memory_kills,
+            "evolved_status": usage.statuses[self._children[-1]] if len(self._children) > 1 else 0,
+            "starved_s": self.starved_s,
+        }
+
 
 def tick_s(elapsed_s: float, *, is_notified: bool) -> float:
     """Return the time from one check of a child to the next, seconds.
@@ -253,43 +343,3 @@ def _open_exit_descriptor(child: int) -> int | None:
         return os.pidfd_open(child)
     except (OSError, AttributeError):
         return None
-
-
-def build_header(
-    number: int,
-    child_supervisor: Supervisor,
-    usage: reap.Usage,
-    counts: cgroup.CgroupCounters,
-    child: int,
-    ended: float,
-) -> dict[str, Any]:
-    """Return the runner's own observations; the candidate controls only when lines arrive.
-
-    Args:
-        number: Number of the request.
-        child_supervisor: Supervisor of the child.
-        usage: Resource use of all its processes that were waited for.
-        counts: The control group's counters for the time of the evaluation.
-        child: Process id of the child.
-        ended: End time of the child, seconds of the monotonic clock.
-    """
-    spent = [
-        after - before
-        for before, after in zip(child_supervisor.line_times, child_supervisor.line_times[1:], strict=False)
-    ]
-    # Lines that were still in the pipe when the child ended are read, and get their time, after its end.
-    wall_s = max(0.0, ended - child_supervisor.line_times[0]) if child_supervisor.line_times else 0.0
-    return {
-        "number": number,
-        "broken": child_supervisor.broken,
-        "status": usage.statuses[child],
-        "wall_s": wall_s,
-        # No parent waits for a process whose parent ignores SIGCHLD, so `usage` does not include it.
-        "cpu_s": max(usage.cpu_s, counts.cpu_s),
-        "peak_mib": usage.peak_mib,
-        # The first one is the loading time.
-        "input_wall_s": spent[1:],
-        "loaded": bool(spent),
-        "memory_kills": counts.memory_kills,
-        "starved_s": child_supervisor.starved_s,
-    }

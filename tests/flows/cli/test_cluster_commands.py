@@ -33,7 +33,7 @@ def test_init_makes_certificates_once(call: Call, tmp_path: Path, monkeypatch: p
     code, said = call("cluster", "init")
     assert code == 0, said
     assert str(folder) in said
-    assert {path.name for path in folder.iterdir()} == {"ca.pem", "ca.key", "member.pem", "member.key"}
+    assert {path.name for path in folder.iterdir()} == {"member.pem", "member.key"}
     code, said = call("cluster", "init")
     assert code == 2, said
 

@@ -23,7 +23,7 @@ from tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.cli.conftest import call
-from tests.flows.test_worker import kill_all
+from tests.flows.schedules.test_worker import kill_all
 from tests.ports import free_port
 from tests.prefect_database import MigratedDatabase
 from tests.standing import process

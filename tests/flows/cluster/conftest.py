@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cluster.choice import VARIABLE
+from tests.flows.conftest import Night
 from tests.machines import Machines, machines
 
 
@@ -18,3 +19,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     with machines(folder) as started:
         monkeypatch.setenv(VARIABLE, started.address)
         yield started
+
+
+@pytest.fixture
+def night(docker_night: Night) -> Night:
+    """Nights here are real: their machines evaluate in containers."""
+    return docker_night

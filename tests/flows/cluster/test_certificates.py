@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from flows.cluster import certificates
@@ -21,7 +20,7 @@ from flows.cluster.certificates import cluster_folder, create_certificates, expi
 from schemas.errors import EnvironmentFault, UsageError
 
 INIT = "overnight cluster init"
-COPY = "copy ca.pem, member.pem and member.key of the head's folder"
+COPY = "copy member.pem and member.key of the head's folder"
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def context(folder: Path, purpose: ssl.Purpose, *, shows_certificate: bool = True) -> ssl.SSLContext:
     """The TLS settings of dask.distributed, and the strict checks that Python 3.13 makes by default."""
-    created = ssl.create_default_context(purpose, cafile=str(folder / "ca.pem"))
+    created = ssl.create_default_context(purpose, cafile=str(folder / "member.pem"))
     created.check_hostname = False
     created.verify_mode = ssl.CERT_REQUIRED
     created.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -101,31 +100,13 @@ def test_a_client_without_a_certificate_is_refused(folder: Path):
     assert received != "welcome"
 
 
-def test_the_authority_signs_members_and_nothing_else(folder: Path):
-    ca, member = (x509.load_pem_x509_certificate((folder / name).read_bytes()) for name in ("ca.pem", "member.pem"))
-    member.verify_directly_issued_by(ca)
-    constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints)
-    assert constraints.critical
-    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
-    usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
-    assert usage.key_cert_sign
-    assert not usage.digital_signature
-    assert not member.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+def test_the_certificate_is_for_both_ends_and_is_valid_for_five_years(folder: Path):
+    member = x509.load_pem_x509_certificate((folder / "member.pem").read_bytes())
     both = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
     assert set(member.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == both
-    names = member.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["overnight-cluster"]
-    key = member.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    assert isinstance(key.curve, ec.SECP256R1)
-
-
-def test_the_authority_outlives_the_members(folder: Path):
-    ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
     now = datetime.now(UTC)
     assert abs(expires(folder) - now - timedelta(days=365.25 * 5)) < timedelta(days=2)
-    assert abs(ca.not_valid_after_utc - now - timedelta(days=365.25 * 10)) < timedelta(days=2)
-    assert ca.not_valid_before_utc < now - timedelta(hours=1)  # for a machine whose clock is slow
+    assert member.not_valid_before_utc < now - timedelta(hours=1)  # for a machine whose clock is slow
 
 
 def test_only_the_owner_reads_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -145,7 +126,7 @@ def test_only_the_owner_reads_the_keys(tmp_path: Path, monkeypatch: pytest.Monke
             create_certificates(tmp_path / "cluster")
     finally:
         os.umask(previous)
-    assert modes == {"ca.pem": 0o644, "ca.key": 0o600, "member.pem": 0o644, "member.key": 0o600}
+    assert modes == {"member.pem": 0o644, "member.key": 0o600}
     assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "cluster").iterdir()} == modes
     assert (tmp_path / "cluster").stat().st_mode & 0o777 == 0o700
 
@@ -159,7 +140,7 @@ def test_an_empty_folder_is_filled_and_closed(tmp_path: Path):
 
 def test_existing_certificates_are_kept(folder: Path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UsageError, match=r"with ca\.key, ca\.pem, member\.key, member\.pem") as caught:
+    with pytest.raises(UsageError, match=r"with member\.key, member\.pem") as caught:
         create_certificates(folder)
     assert f"rm -r {folder}" in caught.value.remedy
     assert "every machine" in caught.value.remedy
@@ -170,7 +151,7 @@ def test_nothing_half_made_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def full_disk(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(certificates, "_member", full_disk)
+    monkeypatch.setattr(certificates, "_certificate", full_disk)
     with pytest.raises(EnvironmentFault, match="No space left on device") as caught:
         create_certificates(tmp_path / "cluster")
     assert "OVERNIGHT_CLUSTER_CERTIFICATES" in caught.value.remedy
@@ -183,17 +164,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path):
         create_certificates(tmp_path / "cluster")
 
 
-def test_the_files_of_a_member_are_three(folder: Path):
-    (folder / "ca.key").unlink()  # it stays on the head
-    found = member_files(folder)
-    assert (found.ca, found.certificate, found.key) == (
-        folder / "ca.pem",
-        folder / "member.pem",
-        folder / "member.key",
-    )
-
-
-@pytest.mark.parametrize("name", ["ca.pem", "member.pem", "member.key"])
+@pytest.mark.parametrize("name", ["member.pem", "member.key"])
 def test_a_missing_file_is_named(folder: Path, name: str):
     (folder / name).unlink()
     with pytest.raises(EnvironmentFault, match=f"got no readable {name}\n") as caught:
@@ -203,7 +174,7 @@ def test_a_missing_file_is_named(folder: Path, name: str):
 
 
 def test_a_machine_without_certificates_is_told_how_to_get_them(tmp_path: Path):
-    with pytest.raises(EnvironmentFault, match=r"ca\.pem, member\.pem, member\.key") as caught:
+    with pytest.raises(EnvironmentFault, match=r"member\.pem, member\.key") as caught:
         member_files(tmp_path / "none")
     assert INIT in caught.value.remedy
 
@@ -226,7 +197,7 @@ def test_a_key_that_another_user_provides_is_theirs_to_guard(folder: Path, monke
 
 def test_an_expired_certificate_is_refused_with_its_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "cluster"
-    monkeypatch.setattr(certificates, "_MEMBER_VALIDITY", timedelta(hours=-1))
+    monkeypatch.setattr(certificates, "_VALIDITY", timedelta(hours=-1))
     create_certificates(folder)
     with pytest.raises(EnvironmentFault, match=f"expired on {expires(folder):%Y-%m-%d %H:%M} UTC") as caught:
         member_files(folder)

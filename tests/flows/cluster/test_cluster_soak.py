@@ -21,8 +21,12 @@ from tasks.history.database import Database
 from tests.accidents import NightProcess, wait_until
 from tests.conftest import SPECIFICATIONS
 from tests.engine import PrivateEngine, private_engine
-from tests.flows.test_chaos import assert_best_never_falls, assert_one_verdict_each, assert_verdicts_are_reproducible
-from tests.flows.test_soak import RecordingScript, completions
+from tests.flows.night.test_chaos import (
+    assert_best_never_falls,
+    assert_one_verdict_each,
+    assert_verdicts_are_reproducible,
+)
+from tests.flows.night.test_soak import RecordingScript, completions
 from tests.machines import Machines, machines
 from tests.namespaces import Network, network
 from tests.provider import Provider

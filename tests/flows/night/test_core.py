@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from schemas.generation import GenerationRecord, StopReason
 from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from schemas.program import Candidate, Judged, Program, Prompt
 from tests.flows.night.world import Files, World
-from tests.history.made import a_problem, a_run
+from tests.history.made import NOW, a_problem, a_run
 
 START = Program("start", "return 0", (-9.0, -9.0), -9.0)
 ALGORITHMS: list[Any] = [
@@ -178,6 +179,56 @@ def test_a_night_that_is_cut_commits_what_it_has_and_the_next_goes_on(seed: int,
     assert search.reason in (StopReason.DEADLINE, StopReason.GENERATIONS)
     assert [commit.number for commit in search.files.commits] == list(range(1, len(search.files.commits) + 1))
     assert search.night(Random(seed), StopConditions(generations=1))
+
+
+def test_too_many_failures_in_a_row_end_the_night_and_the_next_goes_on():
+    class Broken(World):
+        def _done(self, action: Action, order: Random) -> list[Event]:
+            if isinstance(action, Ask) and action.number > 1 and len(self.files.windows) == 1:
+                return [Failed(action.attempt, ValueError("it is broken"))]
+            return super()._done(action, order)
+
+    search = Broken(files(), seed=1, in_flight=1)
+    with pytest.raises(ValueError, match="it is broken"):
+        search.night(Random(1), StopConditions(generations=99))
+    assert search.reason is StopReason.FAILED
+    given_up = [end for end in search.files.ends if isinstance(end, int)]
+    assert given_up == list(range(2, 2 + search.files.run.problem.settings.search.failures))
+    search.night(Random(1), StopConditions(generations=1))
+    assert [commit.number for commit in search.files.commits] == [1, given_up[-1] + 1]
+
+
+@pytest.mark.parametrize("samples", [8, 15])
+def test_a_night_asks_for_the_samples_that_were_wanted_and_no_more(samples: int):
+    search = world(in_flight=6)
+    search.night(Random(1), StopConditions(max_samples=samples))
+    assert search.reason is StopReason.SAMPLES
+    assert search.asked == samples == sum(len(commit.judged) for commit in search.files.commits)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "reason"),
+    [
+        (StopConditions(target=-100.0), StopReason.TARGET),
+        (StopConditions(until=NOW), StopReason.DEADLINE),
+        (StopConditions(generations=2, target=1.0), StopReason.GENERATIONS),
+        (StopConditions(patience=3), StopReason.PATIENCE),
+    ],
+)
+def test_a_night_says_why_it_stopped(conditions: StopConditions, reason: StopReason):
+    search = world()
+    search.night(Random(1), conditions)
+    assert search.reason is reason
+
+
+def test_an_outage_ends_with_the_deadline_and_the_next_night_goes_on():
+    search = world(faults=1.0)
+    search.night(Random(1), StopConditions(until=NOW + timedelta(hours=1)))
+    assert search.reason is StopReason.DEADLINE
+    assert search.files.commits == []
+    search.faults = 0.0
+    search.night(Random(1), StopConditions(generations=2))
+    assert [commit.number for commit in search.files.commits] == [1, 2]
 
 
 class Killed(Exception):

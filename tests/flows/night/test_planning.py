@@ -91,6 +91,13 @@ class NoComposer(Composer):
         return None
 
 
+class TuningComposer(NoComposer):
+    """A composer that always has something to tune."""
+
+    def tuning(self, algorithm: object) -> Plan:
+        return Plan("0", (START,))
+
+
 def planner_with(run: RunRecord, algorithm: Any, window: int) -> Planner:
     planner = Planner(run, algorithm, NoComposer(run.problem, START, 1), lambda generation: True)
     planner.widen(window)
@@ -170,8 +177,14 @@ def repetitions(plan: Plan) -> list[str]:
 
 def test_one_turn_of_the_tuner_is_in_flight_at_a_time():
     def generations(window: int, **batch: Any) -> list[int]:
-        planner = planner_with(run_with(batch, tunes=True), Recorder(), window)
-        return [one for one in range(1, 10) if planner._may_tune(one)]
+        run = run_with(batch, tunes=True)
+        planner = Planner(run, Recorder(), TuningComposer(run.problem, START, 1), lambda generation: True)
+        planner.widen(window)
+        turns = [turn_of(serial, run) for serial in range(9 * turns_of(run))]
+        for turn in turns:
+            planner.tell(turn, [], None)
+        last = turns_of(run) - 1
+        return [turn.generation for turn in turns if turn.index == last and planner.plans[turn] is not None]
 
     assert generations(5) == list(range(1, 10)), "five turns: a generation"
     assert generations(6) == [1, 3, 5, 7, 9]

@@ -1,0 +1,110 @@
+"""The job that all candidates of a runner share, as the host sends it."""
+
+from __future__ import annotations
+
+import ast
+import marshal
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import command, frames, supervisor
+from .program import FILE
+
+STUB = "__evolved__"
+"""Name in the specification's namespace of the function that calls the evolved functions."""
+
+_RESULTS_BYTES = 65536
+_RESULT_BYTES = 128
+"""Maximum size of a report, bytes: `_RESULTS_BYTES` for an error's text, and `_RESULT_BYTES` for each input's
+number."""
+
+_DRAWING_BYTES = 2**20
+"""Maximum size of a drawing in a report, bytes of JSON."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Settings of isolated evaluation.
+
+    Attributes:
+        evolved: Names of the evolved functions.
+        source: Text of the specification.
+        code: The specification compiled, with stubs in place of the evolved functions' bodies.
+    """
+
+    evolved: list[str]
+    source: str
+    code: types.CodeType
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job; every child inherits it by fork.
+
+    Attributes:
+        run_function: Name of the function that scores one input.
+        inputs: Arguments of each call, marshalled, so that each call gets fresh ones; empty in isolated evaluation,
+            where the runner never reads them.
+        seed: Seed of `random` and `numpy.random`, set before each input.
+        thresholds: Score below which the remaining inputs are skipped, for each input in order; None for no threshold.
+        draws: Whether the function or command draws its only input, instead of scoring it.
+        command: Command that scores the program as a file; None if the program has a run function.
+        isolation: Settings of isolated evaluation; None for evaluation in one process.
+        limits: Limits of every child, enforced by the supervisor.
+        memory_mib: Memory limit of a child, MiB.
+        cpu_s: Limit of a child's processor time, seconds.
+        scratch: Maximum bytes that a child may write into files; 0 if there is no writable directory.
+        first_uid: First user id of this slot's range.
+        uids: Number of user ids in the range; 0 if children keep the runner's user.
+        idle_s: Seconds without a candidate after which the runner exits, because its engine is gone.
+    """
+
+    run_function: str
+    inputs: tuple[bytes, ...]
+    seed: int
+    thresholds: tuple[float | None, ...]
+    draws: bool
+    command: command.Command | None
+    isolation: Isolation | None
+    limits: supervisor.ChildLimits
+    memory_mib: int
+    cpu_s: float
+    scratch: int
+    first_uid: int
+    uids: int
+    idle_s: float
+
+
+def read_job(sent: dict[str, Any]) -> Job:
+    """Return the job that the host sent."""
+    results_bytes = _RESULTS_BYTES + (_DRAWING_BYTES if sent["draws"] else _RESULT_BYTES * sent["count"])
+    return Job(
+        **{name: sent[name] for name in ("run_function", "seed", "draws", "memory_mib", "cpu_s", "first_uid")},
+        uids=sent["uids"],
+        idle_s=sent["idle_s"],
+        inputs=marshalled(sent["inputs"]),
+        thresholds=tuple(sent["thresholds"]),
+        command=sent["command"] and command.Command(**sent["command"], seed=sent["seed"], draws=sent["draws"]),
+        isolation=sent["isolation"] and _isolation(**sent["isolation"]),
+        limits=supervisor.ChildLimits(sent["wall_s"], sent["count"], sent["output_kib"] * 1024, results_bytes),
+        scratch=sent["scratch_mib"] * 2**20,
+    )
+
+
+def marshalled(inputs: Sequence[tuple[Any, Any]]) -> tuple[bytes, ...]:
+    """Return the arguments of each call, as JSON, in marshalled form."""
+    return tuple(marshal.dumps((frames.decode_plain(args), frames.decode_plain(kwargs))) for args, kwargs in inputs)
+
+
+def _isolation(evolved: list[str], specification: str) -> Isolation:
+    """Compile the specification with stubs for the evolved functions; line numbers and decorators are kept."""
+    tree = ast.parse(specification)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in evolved:
+            number = evolved.index(node.name)
+            header = ast.parse(f"def f(*args, **kwargs):\n return {STUB}({number}, args, kwargs)").body[0]
+            assert isinstance(header, ast.FunctionDef)
+            node.args, node.body, node.returns = header.args, header.body, None
+    return Isolation(evolved, specification, compile(tree, FILE, "exec", dont_inherit=True))

@@ -1,0 +1,222 @@
+"""Names, tags, states and artifacts of nights in Prefect, also of nights that were cancelled or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterName,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.sorting import LogSort
+from prefect.states import Cancelling, Pending
+
+import flows.night.generation
+import flows.night.retry_policy
+from flows.night.generation import generation
+from flows.night.prefect_artifacts import _fenced
+from flows.night.stop_conditions import StopConditions, Tally, share_done
+from tasks.history.database import Database
+from tests.accidents import wait_until
+from tests.command_server import RunningCommand, start_command
+from tests.flows.conftest import Night
+from tests.flows.night.test_kill import wait_for_run
+from tests.flows.nights import containers
+
+BEGIN = datetime(2026, 11, 25, 22, tzinfo=UTC)
+
+
+@pytest.fixture
+def client(prefect: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def flow_runs(client: SyncPrefectClient, run_id: str) -> dict[str, Any]:
+    """Return the last flow run of each name that begins with a run's id."""
+    found = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_=run_id)))
+    return {flow_run.name: flow_run for flow_run in found}
+
+
+def tasks_of(client: SyncPrefectClient, name: str) -> set[str]:
+    """Return the names of the task runs of a flow run."""
+    named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+    return {run.name for run in client.read_task_runs(flow_run_filter=named)}
+
+
+def artifacts(client: SyncPrefectClient, flow_run_id: Any) -> dict[str, Any]:
+    of_flow_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+    return {str(artifact.key): artifact for artifact in client.read_artifacts(artifact_filter=of_flow_run)}
+
+
+def log_of(client: SyncPrefectClient, flow_run_id: Any) -> list[str]:
+    """Return the lines in the log of a flow run, in the order of time."""
+    mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+    return [line.message for line in client.read_logs(log_filter=mine, sort=LogSort.TIMESTAMP_ASC)]
+
+
+@pytest.mark.prefect
+def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncPrefectClient):
+    night(3, run_id="seen")
+    runs = flow_runs(client, "seen")
+    assert set(runs) == {"seen-night-1", "seen-g1", "seen-g2", "seen-g3"}
+    over = runs["seen-night-1"]
+    assert {"overnight", "seen", "toy"} <= set(over.tags)
+    assert over.state.message.startswith("stopped by: generations; best ")
+    assert "of 6 candidates scored; best " in runs["seen-g3"].state.message
+    shown = artifacts(client, over.id)
+    assert set(shown) == {"seen-progress", "seen-best-programs", "seen-best", "seen-report"}
+    assert shown["seen-progress"].data == 100
+    assert "generation 3, over; 18 candidates" in shown["seen-progress"].description
+    rows = json.loads(shown["seen-best-programs"].data)
+    scores = [float(row["score"].replace("−", "-")) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    best = shown["seen-best"].data
+    assert f"`{rows[0]['program']}` of run `seen`" in best
+    assert "def " in best
+    assert "```diff\n--- start\n" in best
+    assert "overnight report seen" in best
+    report = shown["seen-report"].data
+    assert report.startswith(f"## Guess a number: {rows[0]['score']}\n")
+    assert f"| {rows[0]['program']} |" in report
+    assert "def " in report
+    assert "`overnight watch seen --port 8787" in report
+    assert "](http://127.0.0.1:8787/)" in report
+    assert "file://" not in report
+    lines = log_of(client, over.id)
+    assert [re.split("[:,]", line)[0] for line in lines] == [
+        "started", "generation 1", "generation 2", "generation 3", "ended",
+    ]  # fmt: skip
+    assert re.fullmatch(r"generation 3: best \S+( \(new\))?; scored .*; cost so far \$0.00, [\d,]+ tokens", lines[-2])
+
+
+@pytest.mark.parametrize(
+    ("rules", "share"),
+    [
+        ({}, 0),
+        ({"generations": 10}, 0.3),
+        ({"generations": 10, "budget_usd": 2.0}, 0.5),
+        ({"until": BEGIN + timedelta(hours=10), "generations": 10}, 0.8),
+        ({"max_samples": 100}, 1.0),
+        ({"until": BEGIN - timedelta(hours=1)}, 1.0),
+        ({"budget_usd": 0.0, "target": 5.0, "patience": 3}, 0),
+    ],
+)
+def test_progress_follows_the_stop_condition_nearest_to_its_limit(rules: dict[str, Any], share: float):
+    now = BEGIN + timedelta(hours=8)
+    tally = Tally(since=BEGIN, now=now, generations=3, samples=144, cost_usd=1.0, best=1.0)
+    assert share_done(StopConditions(**rules), tally) == share
+
+
+def test_a_program_cannot_leave_its_code_fence():
+    assert _fenced("x = 1\n```\n# heading\n````", "python").startswith("`````python\n")
+    assert _fenced("x = 1", "python") == "```python\nx = 1\n```"
+
+
+@pytest.fixture
+def endless(prefect: str, slow_toy: Path, tmp_path: Path) -> Iterator[RunningCommand]:
+    """A night in the foreground without stop conditions that are ever met."""
+    environment = {**os.environ, "PREFECT_API_URL": prefect, "OVERNIGHT_HISTORY": str(tmp_path)}
+    process = start_command(["run", str(slow_toy), "--generations", "100000"], environment)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
+    endless: RunningCommand, client: SyncPrefectClient, tmp_path: Path
+):
+    run_id = wait_for_run(endless)
+    name = f"{run_id}-night-1"
+    # Task runs are recorded some seconds late.
+    wait_until(lambda: {"sample-1", "evaluate-1", "select"} <= tasks_of(client, f"{run_id}-g1"))
+    client.set_flow_run_state(flow_runs(client, run_id)[name].id, Cancelling())
+    _, stderr = endless.communicate(timeout=40)
+    assert endless.returncode == 130, stderr
+    assert f"cancelled in Prefect, and stopped at once; continue with: overnight resume {run_id}" in stderr
+    assert containers(run_id) == []
+    state = flow_runs(client, run_id)[name].state
+    assert (state.name, state.message) == (
+        "Cancelled",
+        f"stopped at once; continue with: overnight resume {run_id} --history {tmp_path}",
+    )
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["stop_reason"] == "interrupted"
+
+
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
+    endless: RunningCommand, docker_night: Night, client: SyncPrefectClient, tmp_path: Path
+):
+    run_id = wait_for_run(endless)
+    wait_until(lambda: any("-g" in name for name in flow_runs(client, run_id)))
+    endless.send_signal(signal.SIGKILL)
+    endless.communicate()
+    assert flow_runs(client, run_id)[f"{run_id}-night-1"].state.name == "Running"
+    not_started, other = (pending(client, run, tmp_path) for run in (run_id, f"{run_id}-other"))
+    docker_night(1, run_id=run_id)
+    assert client.read_flow_run(not_started).state_name == "Crashed", "killed before Prefect had set its name"
+    assert client.read_flow_run(other).state_name == "Pending"
+    runs = flow_runs(client, run_id)
+    assert runs[f"{run_id}-night-1"].state.name == "Crashed"
+    assert runs[f"{run_id}-night-1"].state.message == "its process ended without setting a final state"
+    assert runs[f"{run_id}-night-2"].state.name == "Completed"
+    assert {flow_run.state.name for flow_run in runs.values()} == {"Crashed", "Completed"}
+
+
+@pytest.mark.prefect
+def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    refused = iter(["[Errno 111] Connection refused"])
+
+    def fails_first(*arguments: Any) -> None:
+        if message := next(refused, None):
+            raise httpx.ConnectError(message)
+        generation(*arguments)
+
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(flows.night.generation, "generation", fails_first)
+    night(2, settings={"search": {"retries": 0, "failures": 1}})
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("generations", 2)
+    assert row["paused_by"] == "the Prefect server does not answer: [Errno 111] Connection refused"
+
+
+def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
+    """Create a generation's flow run in the state in which Prefect creates it, before it begins."""
+    parameters = {"run_id": run_id, "number": 1, "history": str(history)}
+    return client.create_flow_run(cast("Any", generation), parameters=parameters, state=Pending()).id
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+@pytest.mark.prefect
+def test_the_server_marks_a_killed_night_as_crashed_although_the_run_is_not_resumed(
+    endless: RunningCommand, client: SyncPrefectClient
+):
+    run_id = wait_for_run(endless)
+    name = f"{run_id}-night-1"
+    wait_until(lambda: name in flow_runs(client, run_id))
+    time.sleep(5)  # time for its first heartbeat
+    endless.send_signal(signal.SIGKILL)
+    endless.communicate()
+    wait_until(lambda: flow_runs(client, run_id)[name].state.name == "Crashed", timeout_s=200)
+    assert "no heartbeat" in flow_runs(client, run_id)[name].state.message

@@ -1,0 +1,118 @@
+"""The first prompts of a night are asked before its Prefect server answers: once, and within all of its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.night.night import Night
+from flows.night.open_run import OpenRun, open_run
+from flows.night.search import NIGHT, search
+from flows.night.stop_conditions import StopConditions
+from flows.start.create_run import create_run
+from flows.start.trust import accept
+from tasks.history.files import RunFiles
+from tasks.history.local_backend import LocalBackend
+from tasks.problems.loading.load import load_problem
+from tests.in_process import InProcess
+from tests.provider import Provider
+
+NewRun = Callable[..., RunFiles]
+SAMPLES = 6
+"""Samples of a generation of the toy problem."""
+
+IN_FLIGHT = 4
+"""Samples in flight in a short night."""
+
+
+@pytest.fixture
+def new_run(toy: Path, tmp_path: Path, asks: dict[str, Any], in_process: InProcess) -> NewRun:
+    """Function that creates a run whose models are on loopback."""
+
+    def create(**settings: Any) -> RunFiles:
+        given = {"sandbox": {"slots": 1}, **asks, **settings}
+        problem = load_problem(toy, given)
+        accept(problem, given)
+        return create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id="early")
+
+    return create
+
+
+@pytest.fixture
+def opened(new_run: NewRun) -> Iterator[OpenRun]:
+    with open_run(new_run()) as run:
+        yield run
+
+
+def ask_early(run: OpenRun, rules: StopConditions) -> Night:
+    """Ask for the first prompts of a night, and wait for the answers."""
+    night = Night(run, rules)
+    night.ask_early()
+    run.sampler.finish(60)
+    return night
+
+
+def asked(provider: Provider) -> int:
+    """Return how many samples were asked for."""
+    return sum(request.get("n", 1) for request in provider.requests)
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect")
+def test_the_night_takes_the_answers_over_and_buys_nothing_twice(new_run: NewRun, provider: Provider, tmp_path: Path):
+    rules = StopConditions(generations=1)
+    with open_run(new_run()) as run:
+        night = ask_early(run, rules)
+        assert asked(provider) == run.progress.samples == IN_FLIGHT
+        NIGHT.set(night)
+        search("early", str(tmp_path), rules)
+        NIGHT.set(None)
+        assert run.state.generations == 1
+        assert run.progress.samples == SAMPLES
+    assert asked(provider) == SAMPLES
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect")
+def test_answers_for_a_night_that_never_began_are_used_by_the_next(new_run: NewRun, provider: Provider, tmp_path: Path):
+    files = new_run()
+    with open_run(files) as run:
+        ask_early(run, StopConditions(generations=1))
+    search("early", str(tmp_path), StopConditions(generations=1))
+    assert asked(provider) == SAMPLES
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"target": -100.0},
+        {"until": datetime(2026, 1, 1, tzinfo=UTC)},
+    ],
+    ids=lambda rules: next(iter(rules)),
+)
+def test_nothing_is_asked_where_a_stop_condition_forbids_it(opened: OpenRun, provider: Provider, rules: dict[str, Any]):
+    ask_early(opened, StopConditions(**rules))
+    assert asked(provider) == 0
+
+
+def test_no_more_samples_are_asked_than_the_limit_allows(opened: OpenRun, provider: Provider):
+    ask_early(opened, StopConditions(max_samples=1))
+    assert asked(provider) == 1
+
+
+def test_the_deadline_holds_for_what_is_asked_early(opened: OpenRun, provider: Provider):
+    until = datetime.now(UTC) + timedelta(hours=1)
+    ask_early(opened, StopConditions(until=until, max_tokens=1))
+    assert opened.limits.until == until
+    assert asked(provider) <= 2, "the budget in tokens holds, too: one request, and those beside it wait"
+
+
+def test_nothing_is_asked_early_of_a_batch_api(new_run: NewRun, provider: Provider, asks: dict[str, Any]):
+    asks["sampling"] |= {"batch_api": True}
+    with open_run(new_run()) as run:
+        ask_early(run, StopConditions(generations=1))
+    assert provider.requests == []

@@ -1,0 +1,97 @@
+"""Nights in which a provider fails: one of each class of fault, on Docker and Prefect.
+
+`tests/contract/test_provider.py` tries all of them, at the requests. In each, no sample is lost, and none is paid for
+twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.night.retry_policy
+from schemas.errors import TerminalProviderError
+from tasks.history.database import Database
+from tasks.sample import endpoint
+from tests.flows.conftest import Night
+from tests.provider import Answer, Provider, Request, says
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+SAMPLES = 2
+"""Samples of each of the three prompts of a generation."""
+
+
+def error(status: int, message: str) -> Answer:
+    return Answer({"error": {"message": message}}, status=status)
+
+
+@pytest.fixture
+def fails(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int, Answer], None]:
+    """Function that lets the provider give a number of wrong answers, from one of its requests on."""
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+
+    def script(first: int, times: int, answer: Answer) -> None:
+        def answered(number: int, request: Request) -> Answer:
+            texts = [f"def guess_v2(offset):\n    return offset + {number}.{place}" for place in range(SAMPLES)]
+            return answer if first <= number < first + times else says(request, *texts)
+
+        provider.script = answered
+
+    return script
+
+
+def assert_each_answer_is_there_once(history: Path, provider: Provider) -> list[dict[str, Any]]:
+    """Require a row for each sample and each paid answer; return the rows."""
+    rows = Database(history).rows("FROM programs WHERE generation > 0 ORDER BY generation, index")
+    assert len(rows) == 3 * SAMPLES, "no sample is lost"
+    paid = Counter(choice["message"]["content"] for answer in provider.responses for choice in answer["choices"])
+    assert Counter(row["completion"] for row in rows if row["completion"]) == paid, "none is paid for twice"
+    return rows
+
+
+def test_an_outage_pauses_the_night_which_goes_on_by_itself(
+    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
+):
+    fails(0, 8, error(503, "busy"))
+    docker_night(1, settings={**asks, "search": {"failures": 3}})
+    assert_each_answer_is_there_once(tmp_path, provider)
+    assert len(provider.requests) == 8 + 3, "one request for each attempt in the outage, none for each in flight"
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["stop_reason"] == "generations"
+    assert "ServiceUnavailableError: busy" in row["paused_by"]
+    failed = Database(tmp_path).rows("FROM generations WHERE state = 'failed'")
+    assert failed
+    assert all("busy" in attempt["error"] for attempt in failed)
+
+
+def test_a_wrong_key_ends_the_night_and_the_next_goes_on(
+    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
+):
+    fails(0, 99, error(401, "bad key"))
+    with pytest.raises(TerminalProviderError, match="Check the key of the provider"):
+        docker_night(2, settings=asks)
+    assert len(provider.requests) <= 3, "none is repeated, and nothing is asked for the next generation"
+    fails(0, 0, error(401, ""))
+    docker_night(1)
+    assert_each_answer_is_there_once(tmp_path, provider)
+    reasons = Database(tmp_path).rows("SELECT stop_reason, error FROM nights ORDER BY night")
+    assert [row["stop_reason"] for row in reasons] == ["failed", "generations"]
+    assert "AuthenticationError: bad key" in reasons[0]["error"]
+
+
+def test_a_prompt_that_is_refused_is_a_row_that_says_so(
+    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
+):
+    fails(1, 1, error(400, "This model's maximum context length is 10 tokens."))
+    docker_night(1, settings=asks)
+    rows = assert_each_answer_is_there_once(tmp_path, provider)
+    refused = [row for row in rows if not row["completion"]]
+    assert [row["outcome"] for row in refused] == ["unparsable"] * SAMPLES
+    assert all("maximum context length" in row["error"] for row in refused)
+    assert len(provider.requests) == 3

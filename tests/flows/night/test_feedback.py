@@ -1,0 +1,88 @@
+"""A night whose prompts tell of tries that failed: what is shown comes from the files, before and after a pause."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.report.build import build_report
+from flows.report.explanation import explain
+from tasks.history.database import Database
+from tasks.report.page import render
+from tests.flows.conftest import Night
+from tests.flows.nights import require_replay
+from tests.provider import Answer, Provider, Request, says
+
+pytestmark = pytest.mark.prefect
+
+_BODIES = ("return offset + {0}", "raise ValueError('no luck with {0}')", "return offset - {0}")
+
+
+def by_prompt(_number: int, request: Request) -> Answer:
+    """An answer that depends on what is asked alone, so that two nights are answered alike."""
+    asked = request["messages"][-1]["content"]
+    texts = []
+    for place in range(request.get("n", 1)):
+        drawn = int.from_bytes(hashlib.sha256(f"{asked}/{request.get('seed')}/{place}".encode()).digest()[:4])
+        code = f"def guess(offset):\n    {_BODIES[drawn % 3].format(drawn % 9)}"
+        texts.append(f"```python\n{code}\n```")
+    return says(request, *texts)
+
+
+def test_prompts_tell_of_the_last_try_and_a_resumed_night_tells_the_same(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    provider.script = by_prompt
+    settings = {**asks, "search": {"feedback": 600, "operators": []}}
+    night(2, settings=settings)
+    files = night(2)
+    require_replay(files, tmp_path / "again")
+    rows = Database(tmp_path).rows("SELECT generation, prompt FROM programs WHERE generation > 0")
+    telling = [row for row in rows if "The last try on the best version did not do better" in row["prompt"]]
+    assert {row["generation"] for row in telling} == {3, 4}, "the first two are asked before anything is known"
+    assert any("It was crashed: ValueError: no luck with" in row["prompt"] for row in telling)
+
+
+def test_a_resumed_night_asks_for_the_same_operators_and_repairs(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    provider.script = by_prompt
+    settings = {"sampling": {**asks["sampling"], "concurrency": 2}, "search": {"repairs": 1.0}}
+    night(3, settings=settings)
+    files = night(3)
+    require_replay(files, tmp_path / "again")
+    rows = Database(tmp_path).rows(
+        "SELECT p.operator, p.gain, p.prompt, f.outcome AS first, f.error FROM programs p "
+        "LEFT JOIN programs f ON f.program_id = p.parent_ids[1] WHERE p.generation > 0"
+    )
+    repairs = [row for row in rows if row["operator"] == "repair"]
+    assert repairs
+    assert all(row["first"] == "crashed" and row["error"] in row["prompt"] for row in repairs)
+    assert {row["operator"] for row in rows} > {"repair", "refine"}
+    assert all(row["gain"] is not None and row["gain"] >= 0 for row in rows)
+
+
+def test_report_and_explanation_tell_of_a_best_program_that_is_a_repaired_one(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    def crash_until_repaired(number: int, request: Request) -> Answer:
+        is_repair = "that works" in request["messages"][-1]["content"]
+        body = f"return offset + 1 + {number} / 64" if is_repair else f"raise ValueError('no luck {number}')"
+        return says(request, f"```python\ndef guess(offset):\n    {body}\n```")
+
+    provider.script = crash_until_repaired
+    sampling = {**asks["sampling"], "concurrency": 1}
+    files = night(4, settings={"sampling": sampling, "search": {"samples": 1, "repairs": 1.0}})
+    database = Database(tmp_path)
+    report = build_report(database, files)
+    (best,) = database.rows("FROM programs WHERE program_id = ?", [report.best.program_id])
+    failed_id = best["parent_ids"][0]
+    assert best["operator"] == "repair"
+    assert f"{failed_id} (crashed)" in explain(database, best)[0]
+    assert [ancestor.score for ancestor in report.lineage] == sorted(ancestor.score for ancestor in report.lineage)
+    assert failed_id not in {ancestor.program_id for ancestor in report.lineage}
+    assert report.lineage[0].program_id == report.start.program_id, "the parents of the failed program stand for it"
+    assert best["program_id"] in render(report)

@@ -1,0 +1,48 @@
+"""Finalists on inputs that the search has not seen: limits, and what counts against none of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows.night.final_evaluation import scores_on
+from schemas.generation import RunRecord
+from schemas.job import Job
+from schemas.outcome import Outcome, Verdict
+from schemas.program import Program
+from tests.history.made import a_problem, a_run
+from tests.in_process import InProcess
+
+STARVED = Verdict(Outcome.SANDBOX_ERROR, error="the machine is too busy")
+GOOD, WORSE = (Program(body, f"return {body}", (1.0,), 1.0) for body in ("9.5", "8.5"))
+
+
+@pytest.fixture
+def run() -> RunRecord:
+    problem: Any = a_problem()
+    problem.inputs["validation"] = problem.inputs["train"][:1]
+    return a_run("toy", problem)
+
+
+@pytest.mark.parametrize(("isolation", "factor"), [(None, 1), (True, 2)])
+def test_isolated_runs_have_the_time_of_a_confirmation(
+    run: RunRecord, in_process: InProcess, isolation: bool | None, factor: int
+):
+    scores_on(run, "validation", [GOOD], isolation=isolation)
+    assert in_process.jobs[0].limits.wall_s == factor * run.problem.settings.limits.wall_s
+
+
+def test_a_finalist_that_the_others_starved_is_evaluated_by_itself(run: RunRecord, in_process: InProcess):
+    starved = iter([STARVED, STARVED])
+
+    def fault(job: Job, text: str) -> Verdict | None:
+        return next(starved, None) if "9.5" in text else None
+
+    in_process.fault = fault
+    assert scores_on(run, "validation", [GOOD, WORSE]) == {GOOD.id: -0.5, WORSE.id: -1.5}
+
+
+def test_without_inputs_there_are_no_scores_and_no_sandbox(run: RunRecord, in_process: InProcess):
+    assert scores_on(run, "held_out", [GOOD]) == {}
+    assert in_process.jobs == []

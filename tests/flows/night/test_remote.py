@@ -1,0 +1,184 @@
+"""Nights with a history on object storage, on a real S3 server: outages of it, and machines that are killed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import flows.night.retry_policy
+from flows.cli.main import run
+from flows.night.stop_conditions import StopConditions
+from flows.schedules.scheduled_night import Start
+from flows.schedules.scheduled_night import night as scheduled_night
+from schemas.errors import ExitCode, RunIsBusy
+from tasks.history.database import Database
+from tasks.history.files import files_of, find_run
+from tasks.history.night_log import read_log
+from tasks.history.remote.backend import MirroredBackend, open_backend
+from tasks.history.run_lock import run_lock
+from tests.accidents import NightProcess, wait_until
+from tests.flows.conftest import Night
+from tests.in_process import InProcess
+from tests.objects import ObjectServer
+from tests.provider import Provider
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.3)
+
+
+def rows(history: Path) -> list[dict[str, object]]:
+    return Database(history).rows("SELECT * FROM programs ORDER BY generation, index")
+
+
+@contextmanager
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Run a function in another thread while the block lasts."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, bucket: str, objects: ObjectServer):
+    history = open_backend(bucket)
+    files = files_of(history, "toy")
+
+    def outage() -> None:
+        wait_until(lambda: len(files.committed()) >= 2)
+        with objects.down():
+            wait_until(lambda: any("the store does not answer" in line for _, line in read_log(files)))
+
+    with meanwhile(outage):
+        night(5, history=history)
+    ended = Database(history.root).rows("FROM nights")[0]
+    assert ended["stop_reason"] == "generations"
+    assert ended["paused_s"] > 0
+    assert "the store does not answer" in ended["paused_by"]
+    assert files.committed() == list(range(6))
+    assert all(row["outcome"] != "sandbox_error" for row in rows(history.root))
+
+
+def test_another_machine_can_continue_a_run_on_a_store(
+    toy: Path, in_process: InProcess, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.setenv("PREFECT_API_URL", prefect)
+    monkeypatch.setenv("OVERNIGHT_HISTORY", bucket)
+    assert run(["run", str(toy), "--generations", "2", "--seed", "1"]) == ExitCode.DONE
+    assert f"--history '{bucket}'" in capsys.readouterr().err, "suggested commands can be copied"
+    before = rows(open_backend(bucket).root)
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
+    with run_lock(find_run(fresh(bucket), "last")):
+        assert run(["resume", "last", "--generations", "1"]) == ExitCode.USAGE
+        assert "under way in another process" in capsys.readouterr().err
+    assert run(["resume", "last", "--generations", "2"]) == ExitCode.DONE
+    after = rows(open_backend(bucket).root)
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 2 * 6
+    require_every_command_works(tmp_path, str(after[-1]["program_id"]), capsys)
+
+
+def require_every_command_works(folder: Path, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run the commands that read a run, and those that create a run from another one, on a fresh copy."""
+    assert run(["rescore", "last", "--inputs", "[7]"]) == ExitCode.DONE
+    ids = [str(row["run_id"]) for row in Database(fresh(os.environ["OVERNIGHT_HISTORY"]).root).rows("FROM runs")]
+    assert len(ids) == 2
+    files = [folder / name for name in ("report.html", "all.html", "beside.html", "run.tar.zst")]
+    capsys.readouterr()
+    for command in (
+        ["runs"], ["best", "last"], ["sql", "FROM progress('last')"], ["compact"], ["retry", "last"], ["problems"],
+        *(["show", program, *view] for view in ([], ["--diff"], ["--lineage"], ["--why"])),
+        ["report", "last", "--write", str(files[0])], ["report", "--all", "--write", str(files[1])],
+        ["compare", *ids, "--write", str(files[2])], ["export", "last", "--write", str(files[3])],
+    ):  # fmt: skip
+        assert run(command) == ExitCode.DONE, (command, capsys.readouterr().err)
+    assert all(file.stat().st_size > 1_000 for file in files)
+
+
+def fresh(url: str) -> MirroredBackend:
+    history = open_backend(url)
+    history.refresh()
+    return history
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+def test_completions_of_a_killed_machine_are_not_requested_again(
+    toy: Path, sandbox_image: str, prefect_api: str, bucket: str, provider: Provider, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Two machines take turns, and each is killed in the middle of a night."""
+    history = open_backend(bucket)
+    caches = [tmp_path / "cache", tmp_path / "elsewhere"]
+    machines = [a_machine(bucket, cache, monkeypatch) for cache in caches]
+    sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
+    model = ["--model", "openai/test", "--api-base", provider.api_base, "--generations", "100000"]
+    machines[0].start(str(toy), *model, *(part for setting in sets for part in ("--set", setting)))
+    for turn in range(3):
+        killed, next_one = machines[turn % 2], machines[(turn + 1) % 2]
+        killed.wait_for_generations(2)
+        killed.kill()
+        delete_leases(history)
+        next_one.run_id = killed.run_id
+        next_one.resume("--generations", "100000" if turn < 2 else "2")
+    machines[1].wait_for_success()
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "a third"))
+    programs = rows(fresh(bucket).root)
+    numbers = {row["generation"] for row in programs}
+    assert numbers == set(range(len(numbers)))
+    assert len(programs) == len({row["program_id"] for row in programs}) == 1 + 6 * (len(numbers) - 1)
+    # Completions in flight at a kill may be lost, and those requested ahead are not used at the end.
+    assert len(provider.requests) <= len(programs) + 3 * 12 + 6
+    assert len({row["completion"] for row in programs}) > 1
+
+
+def a_machine(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> NightProcess:
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(cache))
+    environment = {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"}
+    return NightProcess(open_backend(url).root, environment)
+
+
+def delete_leases(history: MirroredBackend) -> None:
+    """Delete the leases, which otherwise expire within a minute."""
+    mirror = history.mirror
+    mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
+
+
+@pytest.mark.slow
+def test_two_machines_cannot_run_nights_of_one_run_at_once(
+    night: Night, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = open_backend(bucket)
+    files = night(1, history=here)
+    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
+    elsewhere = fresh(bucket)
+    with run_lock(files), pytest.raises(RunIsBusy, match="is under way on"):
+        night(1, history=elsewhere)
+
+
+def test_any_machine_can_run_the_nights_of_a_schedule_on_a_store(
+    toy: Path, in_process: InProcess, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    parameters = {
+        "run_id": "nightly",
+        "history": open_backend(bucket).location,
+        "start": Start(problem=str(toy), settings={"sandbox": {"slots": 2}}, seed=1),
+        "rules": StopConditions(generations=1),
+    }
+    for machine in ("one", "another"):
+        monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / machine))
+        assert scheduled_night(**parameters, return_state=True).is_completed()
+    nights = Database(fresh(bucket).root).rows("SELECT night, generations FROM nights ORDER BY night")
+    assert nights == [{"night": 1, "generations": 1}, {"night": 2, "generations": 1}]
+    assert len(rows(open_backend(bucket).root)) == 1 + 2 * 6

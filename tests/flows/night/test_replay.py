@@ -1,0 +1,110 @@
+"""A run again from its recorded completions: the same history, whatever its nights went through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.night.retry_policy
+from flows.night.search import search
+from flows.night.stop_conditions import StopConditions
+from schemas.errors import UsageError
+from tasks.history.atomic_files import read_file
+from tasks.history.compact import compact
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tests.flows.conftest import JUDGED, Night
+from tests.flows.night.test_feedback import by_prompt
+from tests.flows.night.test_retry import busy
+from tests.flows.nights import everything, replayed, require_replay
+from tests.provider import Answer, Provider, Request
+
+pytestmark = pytest.mark.prefect
+
+
+def failures(files: RunFiles) -> list[dict[str, Any]]:
+    return [row for path in files.attempts() for row in read_file(path).to_pylist()]
+
+
+def test_a_run_whose_nights_met_everything_comes_out_the_same(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
+
+    def answer(number: int, _: dict[str, Any]) -> Answer | None:
+        if number == 4:
+            return busy()
+        if number in {6, 7, 8}:
+            return Answer({"error": {"message": "an outage"}}, status=503)
+        return refusal if number == 12 else None
+
+    provider.script = answer
+    confirmed = {"slots": 2, "confirm": "best"}
+    asks["sampling"] |= {"concurrency": 6}  # a generation: it is known which request belongs where
+    settings = {**asks, **JUDGED, "sandbox": confirmed, "search": {"retries": 0, "failures": 3}}
+    files = night(4, settings=settings)
+    given_up = [row["generation"] for row in failures(files) if row["place"] is not None]
+    assert given_up == [2]
+    assert any("an outage" in row["error"] and row["place"] is None for row in failures(files))
+    night(1)
+    search("toy", str(tmp_path), StopConditions(), given_up)
+    night(3, max_tokens=200)
+    numbers = Database(tmp_path).rows("SELECT candidates AS n FROM generations WHERE state = 'committed'")
+    assert sum(1 < row["n"] < 6 for row in numbers) > 0, "one generation ended with what the budget allowed"
+    errors = Database(tmp_path).rows("SELECT error FROM programs WHERE error LIKE '%context length%'")
+    assert errors, "a prompt was refused"
+
+    asked = len(provider.requests)
+    found, again = replayed(files, tmp_path / "again")
+    assert len(provider.requests) == asked, "no model is asked"
+    assert found.first is None
+    assert found.generations == len(numbers)
+    assert everything(again) == everything(files)
+    assert failures(again) == failures(files)
+    names = ("night", "generations", "samples", "best_before", "best_after", "best_program_id", "finalists")
+    nights = [
+        Database(place).rows(f"SELECT {', '.join(names)} FROM nights ORDER BY night")
+        for place in (tmp_path, tmp_path / "again")
+    ]
+    assert nights[0] == nights[1]
+    assert nights[0][-1]["finalists"]
+
+
+def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    def answer(number: int, request: Request) -> Answer:
+        is_down = request["model"] == "down"
+        return Answer({"error": {"message": "down"}}, status=503) if is_down else by_prompt(number, request)
+
+    provider.script = answer
+    names = ("openai/down", "openai/spare", "openai/test")
+    down, spare, test = ({"name": name, "api_base": provider.api_base} for name in names)
+    sampling = {**asks["sampling"], "models": [{**down, "fallbacks": [spare]}, test]}
+    settings = {"sampling": {**sampling, "concurrency": 2}}
+    night(3, settings=settings)
+    files = night(3)
+    rows = Database(tmp_path).rows("SELECT DISTINCT model, asked_model FROM programs WHERE operator != 'tune'")
+    assert {tuple(row.values()) for row in rows} == {("openai/spare", "openai/down"), ("openai/test", None)}
+    require_replay(files, tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_a_compacted_run_with_resets_by_the_clock_comes_out_the_same_and_can_be_gone_on_with(
+    night: Night, tmp_path: Path
+):
+    files = night(9, settings={"search": {"algorithm": {"reset_hours": 1e-4, "reset_generations": None}}})
+    compact(files, 1)
+    resets = Database(tmp_path).rows("FROM generations WHERE len(reset_niches) > 0 AND generation > 0")
+    assert resets
+    found, again = replayed(files, tmp_path / "again")
+    assert found.first is None
+    stays = [Database(place).rows("FROM population ORDER BY ALL") for place in (tmp_path, tmp_path / "again")]
+    assert stays[0] == stays[1]
+    night(1, history=tmp_path / "again")
+    assert again.committed() == list(range(11))
+    with pytest.raises(UsageError, match="has toy already"):
+        replayed(files, tmp_path / "again")

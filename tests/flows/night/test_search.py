@@ -1,0 +1,248 @@
+"""A night and its files, with Prefect's flow: what is committed, counted and bought, whatever fails meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.night.night
+import flows.night.retry_policy
+from flows.night.open_run import OpenRun
+from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
+from schemas.generation import GenerationRecord, NightRecord
+from schemas.outcome import Outcome
+from tasks.history import record
+from tasks.history.database import Database
+from tasks.history.files import RunFiles
+from tasks.history.journal import Journal
+from tests.flows.conftest import JUDGED, Night
+from tests.flows.nights import containers, everything, require_replay
+from tests.history.made import NOW, create, grow, run_at
+from tests.provider import Provider, Request, says
+
+pytestmark = pytest.mark.prefect
+
+CONFIRMED: dict[str, Any] = {"sandbox": {"slots": 2, "confirm": "best"}}
+"""Settings of a night in which each best is confirmed."""
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+
+
+@pytest.mark.docker
+def test_a_night_leaves_generations_a_population_and_its_own_row(docker_night: Night, tmp_path: Path):
+    docker_night(3, run_id="swept", settings=JUDGED)
+    history = Database(tmp_path)
+    (run,) = history.rows("FROM runs")
+    assert run["generations"] == 3
+    assert run["samples"] == 3 * 3 * 2
+    assert run["best_score"] >= run["start_score"]
+    (row,) = history.rows("FROM nights")
+    assert (row["stop_reason"], row["generations"], row["samples"]) == ("generations", 3, 18)
+    assert row["finalists"][0]["validation"] is not None
+    assert row["finalists"][0]["held_out"] is not None
+    counts = history.rows("SELECT generation, count(*) AS n FROM programs GROUP BY generation ORDER BY generation")
+    assert [(c["generation"], c["n"]) for c in counts] == [(0, 1), (1, 6), (2, 6), (3, 6)]
+    assert history.rows("SELECT reset_niches FROM generations WHERE generation = 2")[0]["reset_niches"]
+    assert containers("swept") == [], "no container is left"
+
+
+@pytest.mark.docker
+def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_seed_gives(
+    docker_night: Night, tmp_path: Path
+):
+    whole = docker_night(3, history=tmp_path / "whole", settings=CONFIRMED)
+    parts = docker_night(1, settings=CONFIRMED)
+    docker_night(2)
+    assert everything(parts) == everything(whole)
+
+
+def test_a_night_asks_for_the_samples_that_were_wanted_and_a_run_goes_on_after_it(
+    night: Night, tmp_path: Path, provider: Provider, asks: dict[str, Any]
+):
+    night(9, max_samples=8, settings=asks)
+    assert sum(request.get("n", 1) for request in provider.requests) == 8
+    files = night(9, max_samples=6)
+    assert Database(tmp_path).rows("SELECT samples, stop_reason FROM nights ORDER BY night") == [
+        {"samples": 8, "stop_reason": "samples"},
+        {"samples": 6, "stop_reason": "samples"},
+    ]
+    places = Database(tmp_path).rows("SELECT sample FROM programs WHERE generation > 0 ORDER BY sample")
+    assert [place["sample"] for place in places] == list(range(1, 14 + 1))
+    require_replay(files, tmp_path / "again")
+
+
+def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
+    rows, write = [], record.write_night
+    monkeypatch.setattr(flows.night.night, "ROW_S", 0.0)
+    monkeypatch.setattr(record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
+    night(3)
+    under_way = [row for row in rows if row.ended_at is None]
+    assert {row.generations: row.samples for row in under_way} == {0: 0, 1: 6, 2: 12, 3: 18}
+    assert under_way[-1].best_after >= under_way[0].best_after
+
+
+BODIES = {
+    Outcome.SCORED: "return offset + 2.0",
+    Outcome.CRASHED: "raise ValueError('no')",
+    Outcome.TIMED_OUT: "while True: pass",
+    Outcome.OUT_OF_MEMORY: "x = bytearray(2 * 1024 ** 3)\n    return 1.0",
+    Outcome.OUTPUT_LIMIT: "print('x' * 1_000_000)\n    return 1.0",
+    Outcome.BAD_SCORE: "return float('nan')",
+    Outcome.REJECTED: "return guess_v0(offset)",
+}
+
+
+@pytest.mark.docker
+def test_every_outcome_can_be_seen_in_the_history(
+    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    texts = [f"def guess_v9(offset):\n    {body}" for body in BODIES.values()]
+    texts += ["I am sorry.", texts[0]]
+    provider.script = lambda number, request: says(request, texts[number])
+    asks["sampling"]["concurrency"] = 1
+    search = {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}
+    docker_night(1, settings={**asks, "search": search, "limits": {"wall_s": 1}})
+    rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
+    assert Counter(row["outcome"] for row in rows) == Counter(
+        [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
+    )
+    for row in rows:
+        assert (row["score"] is not None) == (row["outcome"] == "scored")
+        assert bool(row["error"]) == (row["outcome"] != "scored")
+
+
+def test_a_night_counts_the_samples_of_what_it_committed(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    def sorry(_: int, request: Request) -> Any:
+        return says(request, *["I am sorry."] * request["n"])
+
+    provider.script = sorry
+    provider.latency_s = 0.3
+    night(5, settings=asks, patience=1)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("patience", 1)
+    assert row["samples"] == 6, "those of the generation that was committed"
+    paid = sum(len(answer["choices"]) for answer in provider.responses)
+    assert 6 <= paid <= 6 + 16, "no more than the window are in flight"
+
+
+def test_a_budget_is_overshot_by_no_more_than_what_is_in_flight(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    asks["sampling"]["models"][0]["name"] = "openai/gpt-4o"  # LiteLLM knows its price: 100 and 40 tokens are $0.00065
+    asks["sampling"]["concurrency"] = 2
+    night(50, settings={**asks, "search": {"prompts": 6, "samples": 2}}, budget_usd=0.005)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    price = row["cost_usd"] / len(provider.requests)
+    assert price > 0
+    assert row["stop_reason"] == "budget"
+    assert 0.005 <= row["cost_usd"] <= 0.005 + 2 * price
+
+
+@pytest.fixture
+def undisturbed(night: Night, finished: Callable[..., Path]) -> RunFiles:
+    """Files of an undisturbed night of four generations."""
+    history = finished("undisturbed", lambda history: night(4, history=history, settings=CONFIRMED))
+    return run_at(history / "runs/toy")
+
+
+def test_another_seed_gives_another_history(night: Night, undisturbed: RunFiles, tmp_path: Path):
+    other = everything(night(1, history=tmp_path / "other", settings=CONFIRMED, seed=2))
+    assert other["000001/programs.parquet"] != everything(undisturbed)["000001/programs.parquet"]
+
+
+def test_an_error_after_the_commit_is_no_failure_and_the_session_is_what_the_files_say(
+    night: Night, undisturbed: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    commit, failed = record.commit, list[int]()
+
+    def failing(files: RunFiles, generation: GenerationRecord) -> None:
+        commit(files, generation)
+        if generation.number == 2 and not failed:
+            failed.append(2)
+            raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(record, "commit", failing)
+    broken = night(4, history=tmp_path / "broken", settings=CONFIRMED)
+    assert failed
+    assert everything(broken) == everything(undisturbed)
+    assert {row["state"] for row in Database(tmp_path / "broken").rows("FROM generations")} == {"committed"}
+
+
+def test_a_commit_that_fails_leaves_the_population_as_it_was(
+    night: Night, undisturbed: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write, failed = OpenRun.write, list[int]()
+
+    def full(self: OpenRun, generation: GenerationRecord) -> None:
+        if generation.number == 2 and not failed:
+            failed.append(2)
+            raise EnvironmentFault("no space left")
+        write(self, generation)
+
+    monkeypatch.setattr(OpenRun, "write", full)
+    broken = everything(night(4, history=tmp_path / "broken", settings=CONFIRMED))
+    assert failed
+    programs = {name: table for name, table in broken.items() if not name.endswith("generation.parquet")}
+    whole = everything(undisturbed)
+    assert programs == {name: table for name, table in whole.items() if name in programs}
+
+
+def test_a_full_disk_stops_the_buying(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise EnvironmentFault("no space left")
+
+    monkeypatch.setattr(Journal, "record", full)
+    asks["sampling"]["concurrency"] = 1
+    with pytest.raises(EnvironmentFault):
+        night(2, settings={**asks, "search": {"retries": 0, "failures": 1}})
+    assert len(provider.requests) == 1
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["samples"] == 0, "nothing was committed"
+
+
+def test_the_final_is_waited_for_through_pauses(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pauses, judge = iter(range(3)), flows.night.night.judge_finalists
+
+    def unavailable_for_long(run: OpenRun) -> Any:
+        if next(pauses, None) is not None:
+            raise SandboxUnavailable("the engine is gone")
+        return judge(run)
+
+    monkeypatch.setattr(flows.night.night, "judge_finalists", unavailable_for_long)
+    night(1, settings=JUDGED)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["finalists"]
+    assert (row["stop_reason"], row["paused_by"]) == ("generations", "the engine is gone")
+
+
+def test_an_undecided_final_names_the_command_that_holds_it_again(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def out_of_order(run: OpenRun) -> Any:
+        raise Outage("the engine is gone")
+
+    monkeypatch.setattr(flows.night.night, "judge_finalists", out_of_order)
+    with pytest.raises(SandboxUnavailable, match="the final is undecided: the engine is gone") as caught:
+        night(None, within_s=0.1, settings=JUDGED)
+    assert caught.value.remedy == f"`overnight resume toy --generations 1 --history {tmp_path}` holds it again."
+
+
+def test_a_night_that_was_killed_counts_what_it_committed(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 3)
+    start = record.read_run_history(files).start
+    record.write_night(files, NightRecord(1, NOW, start.score, start.score, start.id, generations=1, samples=2))
+    (found,) = Database(tmp_path).rows("SELECT generations, samples, best_after, best_program_id FROM nights")
+    (run,) = Database(tmp_path).rows("SELECT generations, samples, best_score, best_program_id FROM runs")
+    assert list(found.values()) == list(run.values())

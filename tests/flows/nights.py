@@ -1,0 +1,58 @@
+"""What tests of nights share: all that a run committed, its replay, its containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from flows.night.replay import open_replay, read_recorded_run, replay
+from tasks.history.atomic_files import read_file
+from tasks.history.differences import Comparison
+from tasks.history.files import RunFiles, files_of
+from tasks.history.local_backend import LocalBackend
+
+_TIMES = {
+    "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
+    "evaluate_s", "select_s", "flow_run_id", "night",
+}  # fmt: skip
+
+
+def everything(files: RunFiles) -> dict[str, pa.Table]:
+    """Return all that a run has committed, apart from times."""
+    found = {}
+    for path in sorted(files.directory.glob("generations/*/*.parquet")):
+        table = read_file(path)
+        found[f"{path.parent.name}/{path.name}"] = table.drop_columns([c for c in table.column_names if c in _TIMES])
+    return found
+
+
+def replayed(files: RunFiles, into: Path) -> tuple[Comparison, RunFiles]:
+    """Repeat a run from its recorded completions; return what differs, and the files of the repetition."""
+    then = read_recorded_run(files)
+    with open_replay(then, LocalBackend(into)) as session:
+        found = replay(then, session)
+    return found, files_of(LocalBackend(into), files.run_id)
+
+
+def require_replay(files: RunFiles, into: Path) -> None:
+    """Require that a run comes out the same when it is repeated without a break.
+
+    A replay is one search from the first generation to the last, so this also holds nights that were resumed to what
+    a night alone would have done.
+    """
+    found, again = replayed(files, into)
+    assert found.first is None
+    assert everything(again) == everything(files)
+
+
+def containers(run_id: str) -> list[str]:
+    """Return the ids of a run's containers."""
+    import docker
+
+    client = docker.from_env()
+    try:
+        found = client.containers.list(all=True, filters={"label": f"overnight.run={run_id}"}, ignore_removed=True)
+        return [container.id or "" for container in found]
+    finally:
+        client.close()
