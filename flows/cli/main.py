@@ -67,6 +67,9 @@ _COMMANDS = {
 }
 """Commands of each group: module and function, and a line of help, in which a star marks what everyone needs."""
 
+_GROUPS = [Group(title, sort_key=place) for place, title in enumerate(_COMMANDS)]
+_OTHER, _OPTIONS = Group("Other", sort_key=len(_GROUPS)), Group("Options", sort_key=len(_GROUPS))
+
 COMMANDS = tuple(name for commands in _COMMANDS.values() for name in commands)
 
 
@@ -84,12 +87,11 @@ def _app(*, lists_commands: bool) -> App:
         version_flags=["--version"],
         help_format="plaintext",
         default_parameter=Parameter(negative=()),
-        group_commands=Group("Other", sort_key=len(_COMMANDS)),
-        group_parameters=Group("Options", sort_key=len(_COMMANDS)),
+        group_commands=_OTHER,
+        group_parameters=_OPTIONS,
         suppress_keyboard_interrupt=False,
     )
-    for place, (title, commands) in enumerate(_COMMANDS.items()):
-        group = Group(title, sort_key=place)
+    for group, commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
         for row, (name, (function, line)) in enumerate(commands.items()):
             listed = {"help": line} if lists_commands else {}
             made.command(f"flows.cli.{function}", name=name, group=group, sort_key=row, **listed)

@@ -59,16 +59,16 @@ def watch(
         if terminal:
             _show(report)
         else:
-            _serve(report, port)
+            _serve(report, port, data.run.run_id)
 
 
-def _serve(report: LiveReport, port: int) -> None:
+def _serve(report: LiveReport, port: int, run_id: str) -> None:
     import uvicorn
 
     from flows.report.live_report import application
 
     with _listening(port) as listener:
-        say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows the run; Ctrl-C ends this page, not the run")
+        say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows run {run_id}; Ctrl-C ends this page, not the run")
         config = uvicorn.Config(application(report), log_level="warning", timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -191,7 +191,8 @@ def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)
         for niche in shown_niches(data.niches, _MAX_NICHES)
     ]
     columns = ("niche", "best", "programs", "clusters", "resets")
-    return table(columns, rows, right=columns)
+    title = "niches: sub-populations of the search; clusters: programs of a niche with the same scores"
+    return table(columns, rows, right=columns, title=title)
 
 
 def _models(data: ReportData):  # noqa: ANN202  (rich is imported late)

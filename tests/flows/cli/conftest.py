@@ -1,4 +1,4 @@
-"""Fixtures that run the `overnight` command as a process, as users do."""
+"""Fixtures that run the `overnight` command, as a process, as users do, or in this one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from flows.cli.main import run
 from tests.command_server import run_command
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,6 +39,20 @@ def _run_night(history: Path, prefect_api: str, sandbox_image: str) -> Path:
     done = call(["run", str(toy), "--generations", "3", "--seed", "14", *sets], history, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     return history
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """A function that runs a command in this process, with a history, as `call` does in one of its own."""
+
+    def run_here(arguments: list[str], history: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        for name, value in {"OVERNIGHT_HISTORY": str(history), **environment}.items():
+            monkeypatch.setenv(name, value)
+        code = run(arguments)
+        captured = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
+
+    return run_here
 
 
 @pytest.fixture

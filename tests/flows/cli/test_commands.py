@@ -130,14 +130,14 @@ def test_check_says_if_scores_depend_on_the_seed_of_the_run(overnight: Command, 
 def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command, toy: Path, tmp_path: Path):
     slow = tmp_path / "slow.py"
     slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
-    done = overnight("check", str(slow), "--set", "sandbox.slots=3")
+    done = overnight("check", str(slow), "--set", "sandbox.slots=3", "--set", "sandbox.confirm=best")
     assert done.returncode == 0, done.stderr
     proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n"
     assert done.stdout.endswith(proposed)
     assert re.search(
         r"pace: about [\d,]+ candidates per hour if the models keep up, 3 candidates at a time", done.stderr
     )
-    assert "  without the tuner of numbers (--set tuner.enabled=false): about " in done.stderr
+    assert "  confirmations take " in done.stderr
     assert "missing, but not required: validation inputs" in done.stderr
     assert "; held-out inputs" in done.stderr
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())

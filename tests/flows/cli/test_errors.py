@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command, call
 from tests.history.made import create, grow
 
 WRONG = {
@@ -140,10 +140,10 @@ NO_SERVER = "http://127.0.0.1:9/api"
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path):
+def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path, here: Command):
     arguments, code, message = WRONG[case]
     history = tmp_path / "history"
-    done = call(arguments, history, **ENVIRONMENT.get(case, {}))
+    done = here(arguments, history, **ENVIRONMENT.get(case, {}))
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert done.stderr.startswith("overnight: error: ") or "\novernight: error: " in done.stderr
@@ -165,21 +165,21 @@ def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(tmp_p
 
 @pytest.mark.parametrize(("generation", "command"), [(9, "overnight resume"), (1, "overnight sql")])
 def test_a_generation_that_has_not_failed_is_refused_with_a_command_for_its_history(
-    generation: int, command: str, tmp_path: Path
+    generation: int, command: str, tmp_path: Path, here: Command
 ):
     history = tmp_path / "a history"
     files = create(history)
     grow(files, 1)
-    done = call(["retry", "last", "--generation", str(generation)], history)
+    done = here(["retry", "last", "--generation", str(generation)], history)
     assert done.returncode == 2
     (remedy,) = [line for line in done.stderr.splitlines() if command in line]
     assert files.run_id in remedy
     assert remedy.endswith(f" --history '{history}'")
 
 
-def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_path: Path):
+def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_path: Path, here: Command):
     create(tmp_path)
-    done = call(["rescore", "last", "--set", "sandbox=x", "--confirm", "best"], tmp_path)
+    done = here(["rescore", "last", "--set", "sandbox=x", "--confirm", "best"], tmp_path)
     assert done.returncode == 2
     assert "--set sandbox.KEY=VALUE" in done.stderr
     assert "Traceback" not in done.stderr
@@ -219,8 +219,8 @@ def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_packag
     assert 'dependencies = ["beside"]' in call(["check", str(wrong)], tmp_path / "history").stderr
 
 
-def test_the_version_is_the_package_s(tmp_path: Path):
-    assert call(["--version"], tmp_path).stdout.strip() == version("overnight")
+def test_the_version_is_the_package_s(tmp_path: Path, here: Command):
+    assert here(["--version"], tmp_path).stdout.strip() == version("overnight")
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):

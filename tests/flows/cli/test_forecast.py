@@ -59,14 +59,17 @@ def test_the_pace_counts_confirmations_and_the_tuner(pace: Pace, per_second: flo
 
 
 def test_dear_confirmations_are_named_with_what_spares_them(capsys: pytest.CaptureFixture[str]):
-    problem = load_problem(TOY, {"sandbox": {"confirm": "best"}})
+    problem = load_problem(TOY, {"sandbox": {"confirm": "best"}, "tuner": {"enabled": True}})
     print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=8.0, slots=2))
     said = capsys.readouterr().err
-    assert "without confirmations, 8 s each (--confirm never): about " in said
-    assert "without both: about 69,000 per hour" in said
+    assert (
+        "confirmations take 8 s each, of about 4% of candidates; without them (--confirm never), about 42,000 per"
+        in said
+    )
+    assert "up to 40% of all evaluations; without it (--set tuner.enabled=false), about 17,000 per hour" in said
     assert "fewer calls that do more each" in said
     print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=0.1, slots=2))
-    assert "--confirm never" not in capsys.readouterr().err
+    assert "fewer calls" not in capsys.readouterr().err
 
 
 def completion(**more: Any) -> Completion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from tasks.history import record
 from tasks.history.files import find_run
 from tasks.history.local_backend import LocalBackend
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command
 from tests.history.made import a_generation, a_judged, create
 from tests.report.conftest import write_night
+
+Data = Callable[..., Any]
 
 
 @pytest.fixture
@@ -30,65 +33,71 @@ def history(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def data(history: Path, *arguments: str) -> Any:
-    done = call([*arguments, "--format", "json"], history)
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    return json.loads(line)
+@pytest.fixture
+def data(history: Path, here: Command) -> Data:
+    """A function that runs a command on that history and returns its JSON."""
+
+    def data(*arguments: str) -> Any:
+        done = here([*arguments, "--format", "json"], history)
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stdout.splitlines()
+        return json.loads(line)
+
+    return data
 
 
-def test_compare_has_the_groups_their_runs_and_the_notes(history: Path):
-    found = data(history, "compare", "priced", "unpriced")
+def test_compare_has_the_groups_their_runs_and_the_notes(data: Data):
+    found = data("compare", "priced", "unpriced")
     (group,) = found["groups"]
     assert [run["run_id"] for run in group["runs"]] == ["priced", "unpriced"]
     assert (group["best"]["middle"], group["has_unknown_costs"]) == (1.0, True)
     assert "share seed" in found["notes"][0]
 
 
-def test_compare_writes_one_thing_to_stdout(history: Path):
-    done = call(["compare", "priced", "unpriced", "--format", "json", "--write", "-"], history)
+def test_compare_writes_one_thing_to_stdout(history: Path, here: Command):
+    done = here(["compare", "priced", "unpriced", "--format", "json", "--write", "-"], history)
     assert done.returncode == 2
     assert "both write to stdout" in done.stderr
 
 
-def test_watch_has_the_state_of_the_run_and_ends(history: Path):
-    found = data(history, "watch", "priced")
+def test_watch_has_the_state_of_the_run_and_ends(data: Data):
+    found = data("watch", "priced")
     assert (found["run_id"], found["generation"], found["samples"], found["has_ended"]) == ("priced", 1, 2, False)
     assert (found["best_score"], found["cost_usd"], found["has_unknown_costs"]) == (1.0, 1.0, False)
 
 
-def test_diff_has_both_programs_and_the_difference(history: Path):
-    program = data(history, "watch", "priced")["best_program_id"]
-    found = data(history, "show", program, "--diff")
+def test_diff_has_both_programs_and_the_difference(data: Data):
+    program = data("watch", "priced")["best_program_id"]
+    found = data("show", program, "--diff")
     assert (found["after"]["program_id"], found["after"]["score"]) == (program, 1.0)
     assert found["diff"].startswith(f"--- {found['before']['program_id']}")
     assert "\n+    return 1 + 1\n" in found["diff"]
 
 
-def test_unknown_prices_are_unknown_wherever_costs_are_shown(history: Path, tmp_path: Path):
-    program = data(history, "watch", "unpriced")["best_program_id"]
+def test_unknown_prices_are_unknown_wherever_costs_are_shown(history: Path, tmp_path: Path, data: Data, here: Command):
+    program = data("watch", "unpriced")["best_program_id"]
     page = tmp_path / "page.html"
     for arguments in (["report", "unpriced"], ["report", "--all"], ["compare", "priced", "unpriced"]):
-        done = call([*arguments, "--write", str(page)], history)
+        done = here([*arguments, "--write", str(page)], history)
         assert done.returncode == 0, done.stderr
         assert "unknown" in page.read_text()
         assert "$0.00" not in page.read_text().partition('id="records"')[0], "but in the table of bests, for the start"
         assert "compare" not in arguments or "unknown" in done.stdout
     assert "share seed" in page.read_text(), "the last page is the comparison"
     for arguments in (["runs"], ["watch", "unpriced", "--terminal"], ["show", program]):
-        shown = call(arguments, history).stdout
+        shown = here(arguments, history).stdout
         assert "unknown" in shown
         assert "$0.00" not in shown
 
 
-def test_runs_and_best_name_the_same_program_and_the_same_scores(history: Path):
+def test_runs_and_best_name_the_same_program_and_the_same_scores(history: Path, data: Data, here: Command):
     files = find_run(LocalBackend(history), "priced")
     write_night(files, 1, first=1, last=1, winner=2)  # the start program
-    best = data(history, "best", "priced")
-    listed = {run["run_id"]: run for run in data(history, "runs")}["priced"]
+    best = data("best", "priced")
+    listed = {run["run_id"]: run for run in data("runs")}["priced"]
     assert listed["best"]["program_id"] == best["program_id"] != listed["best_program_id"]
     assert listed["best"]["train"] == best["score"] < listed["best_score"]
-    shown = call(["runs"], history)
+    shown = here(["runs"], history)
     (row,) = (line.split() for line in shown.stdout.splitlines() if line.split()[:1] == ["priced"])
     assert f"{best['score']:g}" in row
     assert "priced: another program scores higher on the training inputs" in shown.stderr

@@ -315,7 +315,7 @@ def test_the_shell_answers_completes_continues_after_errors_and_saves_its_lines(
         ".describe scores": "position of the input",
         ".nonsense": "no command .nonsense",
         ".timeout 0": ".timeout takes seconds, more than 0",
-        ".format parquet": ".format takes table|csv|json|jsonl|markdown",
+        ".format parquet": ".format takes text|csv|json|jsonl|markdown",
         "help": "leave",
         "SELECT 5 AS five;": '[{"five":5}]',
     }.items():
