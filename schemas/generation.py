@@ -18,9 +18,9 @@ UNCONFINED, BUBBLEWRAP = "unconfined", "bubblewrap"
 """How the sandbox backend `process` confines candidates: the beginning of its image's id, which a run records."""
 
 SANDBOX_WARNINGS = {
-    UNCONFINED: "candidates are not confined (sandbox.backend=process): they have limits and no network, but your "
+    UNCONFINED: "candidates are not confined (--sandbox process): they have limits and no network, but your "
     "files and processes are open to them",
-    BUBBLEWRAP: "candidates are confined by bubblewrap alone (sandbox.backend=process): no network and no files but "
+    BUBBLEWRAP: "candidates are confined by bubblewrap alone (--sandbox process): no network and no files but "
     "Python's and the problem's, but fewer limits and no user of their own",
 }
 

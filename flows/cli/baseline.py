@@ -7,7 +7,7 @@ import statistics
 from dataclasses import replace
 from typing import Any
 
-from flows.cli.options import Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
+from flows.cli.options import Backend, Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
 from flows.cli.printing import OutputFormat, out, say, score, table, write_json
 from schemas.errors import SpecificationError, UsageError
 from schemas.outcome import Outcome, Verdict
@@ -21,6 +21,7 @@ def baseline(
     inputs: Inputs = None,
     image: Image = None,
     runtime: Runtime = None,
+    sandbox: Backend = None,
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
@@ -31,7 +32,7 @@ def baseline(
     from tasks.problems import find
     from tasks.problems.loading.load import load_problem
 
-    given = overrides(inputs=inputs, sets=set, image=image, runtime=runtime)
+    given = overrides(inputs=inputs, sets=set, image=image, runtime=runtime, backend=sandbox)
     loaded = load_problem(find(problem), given)
     known = loaded.settings.known
     if not known.baseline:

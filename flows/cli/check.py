@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from flows.cli.options import (
     ApiBase,
+    Backend,
     Image,
     Inputs,
     ProblemName,
@@ -54,6 +55,7 @@ def check(
     inputs: Inputs = None,
     image: Image = None,
     runtime: Runtime = None,
+    sandbox: Backend = None,
     set: Sets = None,  # noqa: A002
     trust_settings: TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
@@ -77,13 +79,14 @@ def check(
         "--inputs": inputs,
         "--image": image,
         "--runtime": runtime,
+        "--sandbox": sandbox,
         "--set": set,
         "--trust-settings": trust_settings,
         "--until": until,
         "--budget": budget,
     }
     path = find(problem)
-    given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime)
+    given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime, backend=sandbox)
     loaded = load_problem(path, given)
     say(f"{path.resolve().name}: {_describe(loaded)}")
     accept(loaded, given, trust=trust_settings)

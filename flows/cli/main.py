@@ -145,7 +145,20 @@ def run(arguments: Sequence[str]) -> int:
 
 
 _RUN_SETTINGS_FLAGS = frozenset(
-    {"--model", "--api-base", "--style", "--batch", "--confirm", "--seed", "--image", "--runtime", "--inputs", "--set"}
+    f"--{name}"
+    for name in (
+        "model",
+        "api-base",
+        "style",
+        "batch",
+        "confirm",
+        "seed",
+        "image",
+        "runtime",
+        "sandbox",
+        "inputs",
+        "set",
+    )
 )
 """Flags whose values are fixed when a run is created."""
 

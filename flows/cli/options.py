@@ -47,6 +47,12 @@ Image = Annotated[
     str | None, _evaluation(help="container image with python3 that the engine already has; nothing is pulled")
 ]
 Runtime = Annotated[str | None, _evaluation(help="container runtime that the engine knows, such as runsc")]
+Backend = Annotated[
+    str | None,
+    _evaluation(
+        name="--sandbox", help="where candidates run: docker, or process for a try without an engine, hardly confined"
+    ),
+]
 ClusterName = Annotated[
     str | None,
     _evaluation(
@@ -184,6 +190,7 @@ class RunOptions:
     confirm: Confirm = None
     image: Image = None
     runtime: Runtime = None
+    sandbox: Backend = None
     inputs: Inputs = None
     set: Sets = None
 
@@ -216,6 +223,7 @@ class RunOptions:
             confirm=self.confirm,
             image=self.image,
             runtime=self.runtime,
+            backend=self.sandbox,
         )
         problem = load_problem(path, settings)
         say_notes(problem)
@@ -278,7 +286,7 @@ def overrides(
         _part(overrides, "sampling", "--batch")["batch_api"] = True
     for name, value in sandbox.items():
         if value is not None:
-            _part(overrides, "sandbox", f"--{name}")[name] = value
+            _part(overrides, "sandbox", "--sandbox" if name == "backend" else f"--{name}")[name] = value
     if inputs is not None:
         overrides["inputs"] = _json(inputs)
     return overrides

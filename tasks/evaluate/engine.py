@@ -35,7 +35,7 @@ error."""
 ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight doctor` says what is missing."
 
 _NO_ENGINE_REMEDY = (
-    f"{ENGINE_REMEDY} To try things out without an engine: --set sandbox.backend=process, whose candidates are hardly "
+    f"{ENGINE_REMEDY} To try things out without an engine: --sandbox process, whose candidates are hardly "
     "confined (on Linux; tasks/evaluate/README.md)."
 )
 
