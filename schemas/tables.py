@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from schemas.generation import StopReason
+
 FORMAT = 2
 """Format number in every file. Versions 0.1 and 0.2 wrote 1, which is read still; a higher one is refused."""
 
@@ -224,7 +226,7 @@ NIGHTS = _table(
     ("best_after", REAL, "best score after the night"),
     ("best_program_id", TEXT, "program chosen as best: by validation score if there are validation inputs"),
     ("finalists", pa.list_(FINALIST), "the start program, then the best programs, scored on the other inputs"),
-    ("stop_reason", TEXT, "deadline, budget, target, generations, samples, tokens, patience, interrupted or failed"),
+    ("stop_reason", TEXT, f"one of {', '.join(StopReason)}"),
     ("error", TEXT, "why the night failed; empty if it did not"),
     ("paused_s", REAL, "seconds spent waiting during outages of the engine, a provider or the disk"),
     ("paused_by", TEXT, "cause of the last pause; empty if there was none"),

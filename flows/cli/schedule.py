@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shlex
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import App, Parameter
@@ -33,10 +34,6 @@ TimeZone = Annotated[
 schedule = App(
     name="schedule", help="Continue runs every night, at the times of cron expressions.", group_commands="Commands"
 )
-
-StopName = Literal[
-    "until", "generations", "max-samples", "max-tokens", "budget", "total-budget", "target", "patience", "grace"
-]
 
 Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedule list` shows it")]
 
@@ -237,7 +234,7 @@ def change(
     time_zone: TimeZone = None,
     until: UntilEveryNight = None,
     drop: Annotated[
-        list[StopName] | None,
+        list[str] | None,
         Parameter(help="stop condition to remove, by the name of its flag, such as budget; repeatable"),
     ] = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
@@ -248,7 +245,9 @@ def change(
 
     stop.conditions()  # refuses invalid values
     notifications.notifier()  # refuses invalid addresses
-    dropped = set(drop or ())
+    dropped, names = set(drop or ()), ["until", *(flag_of(field.name) for field in fields(StopOptions))]
+    if unknown := dropped - set(names):
+        raise UsageError(f"--drop: expected one of {', '.join(names)}, got {', '.join(sorted(unknown))}")
     if both := dropped & {*map(flag_of, stop.given()), *(["until"] if until else [])}:
         raise UsageError(f"--drop {min(both)} and --{min(both)} contradict each other", remedy="Leave out one of them.")
     is_unchanged = cron is None and time_zone is None and until is None and not dropped

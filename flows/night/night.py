@@ -20,12 +20,9 @@ from flows.night.loop import NightLoop, Observer
 from flows.night.notifications import Notifier, notification_addresses
 from flows.night.open_run import OpenRun
 from flows.night.retry_policy import RetryPolicy
+from flows.night.samples_in_flight import samples_of_night
 from flows.night.stop_conditions import (
-    USUAL_LATENCY_S,
-    Forecast,
     StopConditions,
-    expected_samples,
-    samples_in_flight,
     share_done,
 )
 from flows.night.view import LogLine, generation_line, night_view
@@ -314,30 +311,6 @@ class Night:
 
     def _is_past_the_deadline(self) -> bool:
         return self._conditions.until is not None and datetime.now(UTC) >= self._conditions.until
-
-
-def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
-    """Return the number of samples in flight in a night, and why, in words."""
-    settings = run.run.problem.settings
-    if settings.sampling.batch_api:
-        return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
-    if given := settings.sampling.concurrency:
-        return given, f"{given} samples in flight, as sampling.concurrency says"
-    if run.cluster is not None:
-        number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
-        return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
-    forecast = Forecast(datetime.now(UTC), settings, run.latency_s or USUAL_LATENCY_S)
-    expected = expected_samples(conditions, forecast)
-    if expected is None:
-        number, why = samples_in_flight(None), "as nothing says how many are expected"
-    else:
-        total = expected + run.samples_before
-        number, why = samples_in_flight(total), f"as about {total:,} are expected in all"
-    return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
-
-
-_SAMPLES_PER_SLOT = 2
-"""Samples in flight for each slot of a cluster, so that none is idle while models answer."""
 
 
 def completed_message(result: dict[str, Any]) -> str:

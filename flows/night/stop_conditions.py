@@ -21,11 +21,7 @@ _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
 USUAL_LATENCY_S = 30.0
 """Seconds of a completion of this length, where none was measured."""
 
-_IN_FLIGHT = ((250, 4), (5_000, 8))
-"""Largest numbers of expected samples, and the samples in flight up to each: few in a small search, so that each prompt
-sees more results; more in a large one."""
-
-_MANY_IN_FLIGHT = 16
+MANY_IN_FLIGHT = 16
 """Samples in flight where more are expected, or where their number is not known."""
 
 
@@ -171,7 +167,7 @@ class Forecast:
 
     def within_time(self, until: float) -> float:
         """Return the samples of some seconds since 1970."""
-        in_flight = self.settings.sampling.concurrency or _MANY_IN_FLIGHT
+        in_flight = self.settings.sampling.concurrency or MANY_IN_FLIGHT
         return (until - self.now.timestamp()) * in_flight / self.latency_s
 
 
@@ -245,13 +241,6 @@ def expected_samples(conditions: StopConditions, forecast: Forecast) -> int | No
     allowed = [rule.samples(limit, forecast) for rule, limit in given]
     known = [samples for samples in allowed if samples is not None]
     return max(1, round(min(known))) if known else None
-
-
-def samples_in_flight(expected: int | None) -> int:
-    """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
-    if expected is None:
-        return _MANY_IN_FLIGHT
-    return next((in_flight for limit, in_flight in _IN_FLIGHT if expected <= limit), _MANY_IN_FLIGHT)
 
 
 def _usd_per_sample(sampling: Sampling) -> float:

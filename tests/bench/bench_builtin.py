@@ -24,7 +24,7 @@ import numpy as np
 
 from flows.cli.options import overrides
 from flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
-from flows.night.stop_conditions import samples_in_flight
+from flows.night.samples_in_flight import samples_in_flight
 from flows.night.tuning import tuned_problem
 from schemas.algorithm import PromptResult
 from schemas.completion_source import Sample

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
-from flows.night.stop_conditions import samples_in_flight
+from flows.night.samples_in_flight import samples_in_flight
 from flows.night.tuning import tuned_problem
 from schemas.algorithm import Algorithm, PromptResult
 from schemas.completion_source import Sample

@@ -94,6 +94,8 @@ def test_a_change_drops_stop_conditions(scheduled: Any, capsys: pytest.CaptureFi
     assert run(["schedule", "change", name, "--drop", "until", "--drop", "budget"]) == 0
     after = deployment(name).parameters
     assert (after["deadline"], after["rules"]) == (None, {"max_tokens": 9})
+    assert run(["schedule", "change", name, "--drop", "nonsense"]) == 2
+    assert "expected one of until, generations, max-samples" in capsys.readouterr().err
     assert run(["schedule", "change", name, "--drop", "max-tokens", "--max-tokens", "4"]) == 2
     assert "contradict each other" in capsys.readouterr().err
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.night.stop_conditions import Forecast, StopConditions, expected_samples, samples_in_flight
+from flows.night.samples_in_flight import samples_in_flight
+from flows.night.stop_conditions import Forecast, StopConditions, expected_samples
 from schemas.settings import Settings
 
 NOW = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.night.night import samples_of_night
+from flows.night.samples_in_flight import samples_of_night
 from flows.night.stop_conditions import StopConditions
 from schemas.settings import Settings
 

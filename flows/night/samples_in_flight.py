@@ -1,0 +1,48 @@
+"""How many samples are in flight in a night: as the user says, or by what is known of the search."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flows.night.open_run import OpenRun
+from flows.night.stop_conditions import (
+    MANY_IN_FLIGHT,
+    USUAL_LATENCY_S,
+    Forecast,
+    StopConditions,
+    expected_samples,
+)
+
+_IN_FLIGHT = ((250, 4), (5_000, 8))
+"""Largest numbers of expected samples, and the samples in flight up to each: few in a small search, so that each prompt
+sees more results; more in a large one."""
+
+_SAMPLES_PER_SLOT = 2
+"""Samples in flight for each slot of a cluster, so that none is idle while models answer."""
+
+
+def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
+    """Return the number of samples in flight in a night, and why, in words."""
+    settings = run.run.problem.settings
+    if settings.sampling.batch_api:
+        return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
+    if given := settings.sampling.concurrency:
+        return given, f"{given} samples in flight, as sampling.concurrency says"
+    if run.cluster is not None:
+        number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
+        return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
+    forecast = Forecast(datetime.now(UTC), settings, run.latency_s or USUAL_LATENCY_S)
+    expected = expected_samples(conditions, forecast)
+    if expected is None:
+        number, why = samples_in_flight(None), "as nothing says how many are expected"
+    else:
+        total = expected + run.samples_before
+        number, why = samples_in_flight(total), f"as about {total:,} are expected in all"
+    return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
+
+
+def samples_in_flight(expected: int | None) -> int:
+    """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
+    if expected is None:
+        return MANY_IN_FLIGHT
+    return next((in_flight for limit, in_flight in _IN_FLIGHT if expected <= limit), MANY_IN_FLIGHT)
