@@ -169,7 +169,7 @@ def start(night: NightProcess, provider: Provider, seconds: float, folder: Path)
     settings = {
         "search.prompts": PROMPTS,
         "search.samples": SAMPLES,
-        "search.window": 2 * PROMPTS * SAMPLES,
+        "sampling.concurrency": 2 * PROMPTS * SAMPLES,
         "sandbox.confirm": "best",
         "limits.wall_s": 20,
     }
