@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from schemas.errors import UsageError
+from overnight.schemas.errors import UsageError
 
 _DEFAULTS = {
     "LITELLM_MODE": "PRODUCTION",  # otherwise it reads a `.env` file from the parents of its own folder
@@ -106,7 +106,7 @@ def _has_prefect_table(file: Path) -> bool:
         return True
     if b"prefect" not in content and b"\\" not in content:  # a key may be written with escapes
         return False
-    from tasks.program.bounded_parsing import parse_toml
+    from overnight.tasks.program.bounded_parsing import parse_toml
 
     try:
         tool = parse_toml(content.decode("utf-8")).get("tool")

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from schemas.errors import OvernightError
-from schemas.escaping import escape_invisible
-from schemas.history_backend import HistoryBackend
-from schemas.outcome import Outcome
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas.errors import OvernightError
+from overnight.schemas.escaping import escape_invisible
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.history.local_backend import LocalBackend
 
 DEFAULT_HISTORY = LocalBackend(Path("history"))
 """History in the default folder."""

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from schemas.errors import EnvironmentFault
+from overnight.schemas.errors import EnvironmentFault
 
 
 def state_folder() -> Path:

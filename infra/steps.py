@@ -18,7 +18,7 @@ STATE = ROOT / ".setup"
 """Folder that set-up writes beside `.venv`: its own uv, and the logs."""
 
 ENVIRONMENT_FAULT = 3
-"""Exit code of a fault of the machine or the network, as `schemas.errors.ExitCode.ENVIRONMENT`."""
+"""Exit code of a fault of the machine or the network, as `overnight.schemas.errors.ExitCode.ENVIRONMENT`."""
 
 
 class SetupError(Exception):

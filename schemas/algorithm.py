@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from schemas.feedback import Feedback
-from schemas.operators import Operator
-from schemas.program import Program
+from overnight.schemas.feedback import Feedback
+from overnight.schemas.operators import Operator
+from overnight.schemas.program import Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from schemas.section import Section
+from overnight.schemas.section import Section
 
 _NAME = "the search algorithm; `overnight algorithms` lists them"
 

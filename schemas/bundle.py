@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from schemas.errors import SpecificationError
-from schemas.files import HIDDEN_REMEDY, File, is_hidden, require_distinct
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.files import HIDDEN_REMEDY, File, is_hidden, require_distinct
 
 MAX_FILES = 100
 """Limit on the number of evolving files of a problem."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from schemas.program import Completion, Prompt
+from overnight.schemas.program import Completion, Prompt
 
 Record = Callable[[Sequence[Completion]], None]
 """Stores completions; returns when they are safe."""

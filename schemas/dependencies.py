@@ -9,7 +9,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from schemas.errors import SpecificationError
+from overnight.schemas.errors import SpecificationError
 
 _MAX_CHARS = 10_000
 """Limit on a requirement, characters."""

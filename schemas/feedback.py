@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

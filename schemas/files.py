@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath, PurePosixPath
 
-from schemas.errors import SpecificationError
+from overnight.schemas.errors import SpecificationError
 
 MAX_FILES = 10_000
 """Limit on the number of files of a problem."""

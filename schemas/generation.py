@@ -9,10 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from schemas.algorithm import Change, Join, Reset
-from schemas.feedback import Feedback, PromptRecord
-from schemas.problem import Problem
-from schemas.program import Judged, Program
+from overnight.schemas.algorithm import Change, Join, Reset
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Judged, Program
 
 UNCONFINED, BUBBLEWRAP = "unconfined", "bubblewrap"
 """How the sandbox backend `process` confines candidates: the beginning of its image's id, which a run records."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from schemas.section import Section
+from overnight.schemas.section import Section
 
 
 class Limits(Section):

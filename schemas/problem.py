@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from schemas.dependencies import Dependencies
-from schemas.files import File
-from schemas.job import Call, Command, Job
-from schemas.settings import Settings
-from schemas.skeleton import Skeleton
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.files import File
+from overnight.schemas.job import Call, Command, Job
+from overnight.schemas.settings import Settings
+from overnight.schemas.skeleton import Skeleton
 
 Split = Literal["train", "validation", "held_out"]
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.feedback import Feedback
-from schemas.operators import Operator
-from schemas.outcome import Verdict
-from schemas.settings import Reducer
+from overnight.schemas.feedback import Feedback
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.settings import Reducer
 
 TUNER = "builtin/tuner"
 """Model of a prompt whose sample is answered by tuning the numbers of its base, without a language model."""

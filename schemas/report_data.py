@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.generation import RunRecord, fails_on
+from overnight.schemas.generation import RunRecord, fails_on
 
 
 @dataclass(frozen=True, slots=True)

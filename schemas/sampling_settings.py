@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from schemas.errors import UsageError
-from schemas.section import Section, as_list
+from overnight.schemas.errors import UsageError
+from overnight.schemas.section import Section, as_list
 
 _MOST_REQUESTS = 16
 """Requests at a time, unless the settings say how many samples are in flight."""

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from schemas.algorithm_settings import AnyAlgorithm, GreedySettings
-from schemas.operators import Operator
-from schemas.section import Section, as_list
+from overnight.schemas.algorithm_settings import AnyAlgorithm, GreedySettings
+from overnight.schemas.operators import Operator
+from overnight.schemas.section import Section, as_list
 
 
 def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:

@@ -16,13 +16,13 @@ from pydantic import (
     ValidationError,
 )
 
-from schemas.bundle import MAX_FILES
-from schemas.errors import UsageError
-from schemas.job import Limits
-from schemas.plain_values import require_plain
-from schemas.sampling_settings import Model, Sampling
-from schemas.search_settings import Search
-from schemas.section import Section, as_list
+from overnight.schemas.bundle import MAX_FILES
+from overnight.schemas.errors import UsageError
+from overnight.schemas.job import Limits
+from overnight.schemas.plain_values import require_plain
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.search_settings import Search
+from overnight.schemas.section import Section, as_list
 
 Reducer = Literal["mean", "last", "min", "sum"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
-from schemas.bundle import ProgramBundle
-from schemas.job import Call, Isolation
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.job import Call, Isolation
 
 
 class Skeleton(Protocol):

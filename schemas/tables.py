@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.generation import StopReason
+from overnight.schemas.generation import StopReason
 
 FORMAT = 2
 """Format number in every file. Versions 0.1 and 0.2 wrote 1, which is read still; a higher one is refused."""

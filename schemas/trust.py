@@ -14,9 +14,9 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from schemas.dependencies import Dependencies, read_dependencies
-from schemas.sampling_settings import Model, Sampling
-from schemas.settings import Sandbox, parse_settings
+from overnight.schemas.dependencies import Dependencies, read_dependencies
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.settings import Sandbox, parse_settings
 
 _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
 """Names of models without an address: LiteLLM uses some names as one (`huggingface/https://…`, `bedrock/arn:…`)."""

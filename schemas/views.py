@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 
-from schemas import tables
+from overnight.schemas import tables
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ MACROS = {
 
 def cookbook() -> str:
     """Return the whole cookbook: each question is a comment, followed by its SQL."""
-    return files("schemas.sql").joinpath("cookbook.sql").read_text(encoding="utf-8")
+    return files("overnight.schemas.sql").joinpath("cookbook.sql").read_text(encoding="utf-8")
 
 
 def cookbook_questions() -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""THE WORK, in rooms. They meet through `schemas` and `tasks.program`, the text of programs, only."""
+"""THE WORK, in rooms. They meet through `schemas` and `overnight.tasks.program`, the text of programs, only."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from tasks.history.files import RunFiles, files_of
-from tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.command_server import RunningCommand, start_command
 from tests.engine import PrivateEngine
 

@@ -1,7 +1,8 @@
 """Run `overnight` commands in processes that are forked from one that has imported the libraries.
 
-Importing Prefect and LiteLLM takes most of a command's processor time. A forked process runs `flows.cli.main.main` and
-ends as the interpreter ends, like `python -m flows.cli.main`, which is also what runs where nothing can be forked.
+Importing Prefect and LiteLLM takes most of a command's processor time. A forked process runs
+`overnight.flows.cli.main.main` and ends as the interpreter ends, like `python -m overnight.flows.cli.main`, which is
+also what runs where nothing can be forked.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[1]
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
-    "flows.night.search", "flows.night.signals", "flows.start.create_run", "flows.prefect_server.embedded",
-    *(f"flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
+    "overnight.flows.night.search", "overnight.flows.night.signals", "overnight.flows.start.create_run",
+    "overnight.flows.prefect_server.embedded",
+    *(f"overnight.flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Prefixes of environment variables that the interpreter and libraries read once, when they start."""
@@ -142,7 +144,7 @@ def start_command(
         return CommandProcess(arguments, environment, streams)
     given, out, err = streams or (subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE)
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", *arguments],
+        [sys.executable, "-m", "overnight.flows.cli.main", *arguments],
         env=dict(environment), stdin=given, stdout=out, stderr=err, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -288,7 +290,7 @@ def _run(arguments: list[str]) -> NoReturn:
     """Run the command and end as the interpreter does, but without freeing the imported libraries, which takes long."""
     code = 0
     try:
-        importlib.import_module("flows.cli.main").main(arguments)
+        importlib.import_module("overnight.flows.cli.main").main(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
@@ -300,11 +302,11 @@ def _run(arguments: list[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    from flows.environment import prepare
+    from overnight.flows.environment import prepare
 
     prepare()
     for library in _LIBRARIES:
         importlib.import_module(library)
-    importlib.import_module("tasks.sample.providers.litellm").litellm_module()
+    importlib.import_module("overnight.tasks.sample.providers.litellm").litellm_module()
     gc.freeze()
     _run(_serve(sys.argv[1], int(sys.argv[2])))

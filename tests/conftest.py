@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from flows.environment import SERVER_VARIABLES, prepare
+from overnight.flows.environment import SERVER_VARIABLES, prepare
 from tests.command_server import FOLDER, OWNER
 from tests.prefect_database import MigratedDatabase
 from tests.provider import Provider
@@ -84,7 +84,7 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated_database: Mi
 def prefect_api(prefect_home: Path) -> Iterator[str]:
     """The address of a Prefect server with an empty database, which runs until the tests end."""
     os.environ["PREFECT_HOME"] = str(prefect_home)
-    from flows.prefect_server.embedded import EmbeddedServer
+    from overnight.flows.prefect_server.embedded import EmbeddedServer
 
     server = EmbeddedServer()
     try:

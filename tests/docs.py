@@ -17,11 +17,11 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from schemas.outcome import Outcome
-from schemas.sampling_settings import Model
-from schemas.settings import Settings
-from schemas.views import MACROS, VIEWS, cookbook_questions
-from tasks.problems.loading.user_config import ClusterSettings
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.settings import Settings
+from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
+from overnight.tasks.problems.loading.user_config import ClusterSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,7 +112,7 @@ def cookbook() -> str:
 
 def columns() -> str:
     """Return a table of columns per view, with the types that DuckDB gives them."""
-    from tasks.history.database import Database
+    from overnight.tasks.history.database import Database
 
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder))

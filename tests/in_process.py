@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from flows.start import sandboxes
-from schemas.bundle import Source
-from schemas.dependencies import Dependencies
-from schemas.files import File
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
+from overnight.flows.start import sandboxes
+from overnight.schemas.bundle import Source
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.files import File
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
 
 
 @dataclass(frozen=True)

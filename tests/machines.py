@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from flows.cluster.certificates import VARIABLE, create_certificates
-from flows.cluster.choice import address_and_certificates
-from tasks.evaluate.cluster.dask_client import Connection
+from overnight.flows.cluster.certificates import VARIABLE, create_certificates
+from overnight.flows.cluster.choice import address_and_certificates
+from overnight.tasks.evaluate.cluster.dask_client import Connection
 from tests.accidents import wait_until
 
 FORGER = """
@@ -23,19 +23,19 @@ def forged(error, status="error"):
     texts = {"traceback": None, "exception_text": "", "traceback_text": ""}
     return {"status": status, "exception": to_serialize(error), **texts}
 distributed.worker.error_message = forged
-from flows.cluster.process import main
+from overnight.flows.cluster.process import main
 main()
 """
 """A worker that sends errors as objects to be unpickled, without Dask's caution."""
 
 LIAR = """
-import tasks.evaluate.cluster.machine as machine
+import overnight.tasks.evaluate.cluster.machine as machine
 honest = machine.verdict_fields
 def lie(verdict):
     fields = honest(verdict)
     return fields | {"scores": tuple(score + 100.0 for score in fields["scores"])}
 machine.verdict_fields = lie
-from flows.cluster.process import main
+from overnight.flows.cluster.process import main
 main()
 """
 """A worker that adds 100 to each score."""
@@ -43,8 +43,8 @@ main()
 
 WITHOUT_ENGINE = """
 import os
-import tasks.evaluate.cluster.machine as machine
-from flows.cluster.process import main
+import overnight.tasks.evaluate.cluster.machine as machine
+from overnight.flows.cluster.process import main
 def forget_engine(backend, **settings):
     os.environ["DOCKER_HOST"] = "unix:///nowhere.sock"
     return machine_backend(backend)
@@ -107,7 +107,7 @@ class Machines:
             inside: Beginning of a command that runs it somewhere else.
             environment: Its environment variables, in addition to those of this process.
         """
-        own = ["-c", program] if program else ["-m", "flows.cluster.process"]
+        own = ["-c", program] if program else ["-m", "overnight.flows.cluster.process"]
         self._workers[name] = self._start(
             "worker", self.address, name, str(slots), program=own, inside=inside, environment=environment
         )
@@ -144,7 +144,7 @@ class Machines:
     def _start(
         self,
         *arguments: str,
-        program: Sequence[str] = ("-m", "flows.cluster.process"),
+        program: Sequence[str] = ("-m", "overnight.flows.cluster.process"),
         inside: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:

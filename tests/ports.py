@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.prefect_server.process import listen
+from overnight.flows.prefect_server.process import listen
 
 
 def free_port() -> int:

@@ -34,7 +34,7 @@ class MigratedDatabase:
 
 
 def _migrate(file: Path) -> None:
-    from flows.prefect_server.embedded import EmbeddedServer
+    from overnight.flows.prefect_server.embedded import EmbeddedServer
 
     with tempfile.TemporaryDirectory(prefix="overnight-migrated-") as home:
         before = os.environ.get("PREFECT_HOME")

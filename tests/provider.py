@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tasks.sample.builtin import mutate
+from overnight.tasks.sample.builtin import mutate
 from tests.batch_provider import BatchServer
 
 Request = dict[str, Any]

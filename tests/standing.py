@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from flows.environment import SERVER_VARIABLES
+from overnight.flows.environment import SERVER_VARIABLES
 from tests.ports import free_port
 
 BIN = Path(sys.executable).parent

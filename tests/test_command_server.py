@@ -25,7 +25,7 @@ pytestmark = pytest.mark.heavy
 def test_it_ends_and_prints_like_one_in_an_interpreter_of_its_own(arguments: list[str], tmp_path: Path):
     create(tmp_path)
     environment = {**os.environ, "OVERNIGHT_HISTORY": str(tmp_path)}
-    command = [sys.executable, "-m", "flows.cli.main", *arguments]
+    command = [sys.executable, "-m", "overnight.flows.cli.main", *arguments]
     own = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     forked = run_command(arguments, environment)
     assert (forked.returncode, forked.stdout) == (own.returncode, own.stdout)

@@ -40,7 +40,7 @@ def sources() -> dict[Path, str]:
     ],
 )
 def test_quick_commands_import_no_slow_library(commands: list[list[str]], allowed: set[str]):
-    code = "import flows.cli.main as m, contextlib, io\n"
+    code = "import overnight.flows.cli.main as m, contextlib, io\n"
     code += f"with contextlib.redirect_stdout(io.StringIO()):\n    for arguments in {commands}: m.run(arguments)"
     assert modules_after(code) & SLOW <= allowed
 
@@ -66,13 +66,15 @@ REFUSED = (
 
 def test_what_is_typed_is_looked_at_before_anything_slow_is_imported(tmp_path: Path):
     history = f"import os; os.environ['OVERNIGHT_HISTORY'] = {str(tmp_path / 'history')!r}\n"
-    code = "import flows.cli.main as m, sys\n"
+    code = "import overnight.flows.cli.main as m, sys\n"
     code += f"codes = [m.run(arguments) for arguments in {REFUSED}]\nassert codes == [2] * len(codes), codes"
     assert modules_after(history + code) & SLOW <= {"pyarrow"}
 
 
 def test_a_start_program_is_looked_at_without_prefect():
-    assert not modules_after("import flows.start.create_run, flows.cli.baseline, flows.cli.check") & {
+    assert not modules_after(
+        "import overnight.flows.start.create_run, overnight.flows.cli.baseline, overnight.flows.cli.check"
+    ) & {
         "prefect",
         "litellm",
         "duckdb",
@@ -81,8 +83,9 @@ def test_a_start_program_is_looked_at_without_prefect():
 
 def test_the_built_in_model_answers_without_litellm():
     code = (
-        "from schemas.program import Prompt\nfrom schemas.sampling_settings import Sampling\n"
-        "from tasks.sample.gateway import Gateway, Sample\nfrom tasks.sample.provider import require_keys\n"
+        "from overnight.schemas.program import Prompt\nfrom overnight.schemas.sampling_settings import Sampling\n"
+        "from overnight.tasks.sample.gateway import Gateway, Sample\n"
+        "from overnight.tasks.sample.provider import require_keys\n"
         "require_keys(Sampling())\n"
         "prompt = Prompt(0, '0', (), 'builtin/mutate', 'completion', 'def f_v0(x):\\n    return x\\n', (1,))\n"
         "assert Gateway(Sampling()).sample([Sample(prompt, 0)], lambda _: None)[0].text"
@@ -92,7 +95,7 @@ def test_the_built_in_model_answers_without_litellm():
 
 def test_no_flag_is_offered_that_means_nothing():
     shown = (
-        "import flows.cli.main as m, contextlib, io\n"
+        "import overnight.flows.cli.main as m, contextlib, io\n"
         "with contextlib.redirect_stdout(io.StringIO()) as page:\n"
         "    codes = [m.run([*name.split(), '--help']) for name in [*m.COMMANDS, 'schedule add', 'schedule change']]\n"
         "assert not any(codes) and page.getvalue().count('Usage: ') == len(codes), codes\n"
@@ -121,7 +124,7 @@ def test_no_module_of_ours_has_the_name_of_a_dependency():
 
 
 def test_nothing_calls_home():
-    code = "from flows.environment import prepare; prepare(); import os"
+    code = "from overnight.flows.environment import prepare; prepare(); import os"
     code += "\nassert os.environ['DO_NOT_TRACK'] == '1'"
     code += "\nassert os.environ['PREFECT_SERVER_ANALYTICS_ENABLED'] == 'false'"
     code += "\nassert os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] == 'True'"
@@ -162,6 +165,7 @@ def test_problems_and_candidates_are_never_imported():
 
 def test_the_first_prompts_of_a_night_are_asked_without_loading_prefect():
     assert "prefect" not in modules_after(
-        "import flows.cli.run, flows.cli.foreground_night, flows.start.create_run, flows.night.night\n"
-        "from flows.prefect_server.embedded import PrefectServer"
+        "import overnight.flows.cli.run, overnight.flows.cli.foreground_night\n"
+        "import overnight.flows.start.create_run, overnight.flows.night.night\n"
+        "from overnight.flows.prefect_server.embedded import PrefectServer"
     )

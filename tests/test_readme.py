@@ -11,12 +11,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.cli.main import COMMANDS
-from flows.night.stop_conditions import StopConditions
-from schemas.outcome import Outcome
-from schemas.sampling_settings import Model
-from schemas.settings import setting_names
-from schemas.views import MACROS, VIEWS
+from overnight.flows.cli.main import COMMANDS
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.settings import setting_names
+from overnight.schemas.views import MACROS, VIEWS
 from tests import docs
 from tests.command_server import install
 from tests.history.made import create, grow

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import AnyRun, RunId
-from flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
-from schemas.errors import HistoryError, RunIsBusy
+from overnight.flows.cli.options import AnyRun, RunId
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
+from overnight.schemas.errors import HistoryError, RunIsBusy
 
 if TYPE_CHECKING:
-    from tasks.history.files import RunFiles
+    from overnight.tasks.history.files import RunFiles
 
 
 def compact(
@@ -23,9 +23,9 @@ def compact(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Merge the files of a run's generations, so that queries are faster. No data is lost."""
-    from tasks.history.compact import compact as compact_run
-    from tasks.history.files import find_run, runs_in
-    from tasks.history.run_lock import run_lock
+    from overnight.tasks.history.compact import compact as compact_run
+    from overnight.tasks.history.files import find_run, runs_in
+    from overnight.tasks.history.run_lock import run_lock
 
     for files in runs_in(history) if run is None else [find_run(history, run)]:
         try:
@@ -49,9 +49,9 @@ def export(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Export a run to one file, which `overnight import` reads on another machine."""
-    from tasks.history.archive import pack
-    from tasks.history.files import find_run
-    from tasks.history.run_lock import run_lock
+    from overnight.tasks.history.archive import pack
+    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.run_lock import run_lock
 
     files = find_run(history, run)
     target = write or Path(f"{files.run_id}.tar.zst")
@@ -66,7 +66,7 @@ def export(
 
 def _pending_batches_warning(files: RunFiles, history: History) -> str:
     """Return a warning that batch jobs are left out, which only this history can collect; empty if there are none."""
-    from tasks.history.journal import PendingBatches
+    from overnight.tasks.history.journal import PendingBatches
 
     try:
         pending = len(PendingBatches(files.directory / "paid", files.backend).all())
@@ -88,7 +88,7 @@ def import_run(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Import a complete run that was exported elsewhere; `overnight resume` can continue it."""
-    from tasks.history.archive import unpack
+    from overnight.tasks.history.archive import unpack
 
     files, is_new = unpack(file, history)
     result = "imported" if is_new else "already in the history, with the same content"

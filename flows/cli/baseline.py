@@ -7,11 +7,11 @@ import statistics
 from dataclasses import replace
 from typing import Any
 
-from flows.cli.options import Backend, Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
-from flows.cli.printing import OutputFormat, out, say, score, table, write_json
-from schemas.errors import SpecificationError, UsageError
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem, Split
+from overnight.flows.cli.options import Backend, Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
+from overnight.flows.cli.printing import OutputFormat, out, say, score, table, write_json
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem, Split
 
 
 def baseline(
@@ -27,10 +27,10 @@ def baseline(
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
-    from flows.start.sandboxes import image_of
-    from flows.start.trust import accept
-    from tasks.problems import find
-    from tasks.problems.loading.load import load_problem
+    from overnight.flows.start.sandboxes import image_of
+    from overnight.flows.start.trust import accept
+    from overnight.tasks.problems import find
+    from overnight.tasks.problems.loading.load import load_problem
 
     given = overrides(inputs=inputs, sets=set, image=image, runtime=runtime, backend=sandbox)
     loaded = load_problem(find(problem), given)
@@ -68,7 +68,7 @@ def baseline(
 
 def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
     """Return the scores of the start program and of the baseline on one split, as plain data."""
-    from schemas.program import reduced
+    from overnight.schemas.program import reduced
 
     baseline, reducer = problem.settings.known.baseline, problem.settings.reducer
     functions = {"start program": problem.specification.run, f"without a model: {baseline}": baseline}
@@ -109,8 +109,8 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         SpecificationError: If the function has no score.
         EnvironmentFault: If the sandbox failed.
     """
-    from flows.start.create_run import higher_limit, sandbox_fault
-    from flows.start.sandboxes import open_sandboxes
+    from overnight.flows.start.create_run import higher_limit, sandbox_fault
+    from overnight.flows.start.sandboxes import open_sandboxes
 
     limits = problem.settings.limits
     # Unlike a candidate, a baseline may search for a while, also on a busy machine.

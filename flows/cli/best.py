@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import RunId, TrustSettings
-from flows.cli.printing import (
+from overnight.flows.cli.options import RunId, TrustSettings
+from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
@@ -20,16 +20,16 @@ from flows.cli.printing import (
     write_json,
     write_new,
 )
-from schemas.errors import OvernightError, UsageError
-from schemas.files import HIDDEN_REMEDY, is_hidden
-from tasks.report.number_format import gain_of
+from overnight.schemas.errors import OvernightError, UsageError
+from overnight.schemas.files import HIDDEN_REMEDY, is_hidden
+from overnight.tasks.report.number_format import gain_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
-    from schemas.problem import Problem, Split
-    from schemas.program import Program
+    from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
+    from overnight.schemas.problem import Problem, Split
+    from overnight.schemas.program import Program
 
 
 def best(
@@ -52,9 +52,9 @@ def best(
 
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
-    from flows.start.trust import accept_sandbox
-    from tasks.history import record
-    from tasks.history.files import find_run
+    from overnight.flows.start.trust import accept_sandbox
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
     run_record, past = record.read_run(files), record.read_run_history(files)
@@ -130,7 +130,7 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
         UsageError: If the problem does not draw, or the file cannot be written.
         OvernightError: If the program could not be drawn.
     """
-    from flows.report.drawings import draw_programs
+    from overnight.flows.report.drawings import draw_programs
 
     if not run.problem.draws:
         raise UsageError(
@@ -218,7 +218,7 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
 
 def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
     """Evaluate a program on a split and return its score; None if it gets none."""
-    from flows.night.final_evaluation import scores_on
+    from overnight.flows.night.final_evaluation import scores_on
 
     isolation = None if run.problem.settings.sandbox.confirm == "never" else True
     return scores_on(run, split, [program], isolation=isolation).get(program.id)

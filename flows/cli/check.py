@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.options import (
+from overnight.flows.cli.options import (
     ApiBase,
     Backend,
     Image,
@@ -21,17 +21,17 @@ from flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from flows.cli.printing import OutputFormat, say, say_notes, working, write_json
-from schemas.errors import ExitCode
+from overnight.flows.cli.printing import OutputFormat, say, say_notes, working, write_json
+from overnight.schemas.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from flows.cli.start_program import StartRuns
-    from schemas.job import Limits
-    from schemas.outcome import Verdict
-    from schemas.problem import Problem, Split
+    from overnight.flows.cli.start_program import StartRuns
+    from overnight.schemas.job import Limits
+    from overnight.schemas.outcome import Verdict
+    from overnight.schemas.problem import Problem, Split
 
 
 def check(
@@ -65,12 +65,12 @@ def check(
     With a model, send it a few real prompts and estimate the samples and cost of a night. Exits with 2 if something has
     to be looked at before a night.
     """
-    from flows.cli.forecast import ask_models, pace_of, print_pace, require_models
-    from flows.cli.start_program import propose, try_confirmation, unreturned
-    from flows.start.sandboxes import image_of, slots_of
-    from flows.start.trust import accept
-    from tasks.problems import find
-    from tasks.problems.loading.load import load_problem
+    from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models
+    from overnight.flows.cli.start_program import propose, try_confirmation, unreturned
+    from overnight.flows.start.sandboxes import image_of, slots_of
+    from overnight.flows.start.trust import accept
+    from overnight.tasks.problems import find
+    from overnight.tasks.problems.loading.load import load_problem
 
     repeated = {
         "--model": model,
@@ -121,7 +121,7 @@ def check(
 
 def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables: bool) -> dict[Split, StartRuns]:
     """Evaluate the start program on each split that has inputs, print the results, and add warnings about them."""
-    from flows.cli.start_program import print_runs, require_returned_score, require_start_body, run_start
+    from overnight.flows.cli.start_program import print_runs, require_returned_score, require_start_body, run_start
 
     require_start_body(problem, path)
     require_returned_score(problem, path)
@@ -136,7 +136,7 @@ def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables
 
 def _facts(problem: Problem, runs: Mapping[Split, StartRuns]) -> dict[str, Any]:
     """Return the problem and the results of its start program as plain data."""
-    from flows.cli.start_program import facts_of
+    from overnight.flows.cli.start_program import facts_of
 
     return {
         "problem": problem.name,
@@ -150,7 +150,7 @@ def _limits(
     problem: Problem, path: Path, proposed: Limits, verdicts: Sequence[Verdict], *, show: bool
 ) -> dict[str, Any]:
     """Print the proposed limits, and return them as plain data beside the present ones."""
-    from flows.cli.start_program import existing_limits, long_limit, print_limits
+    from overnight.flows.cli.start_program import existing_limits, long_limit, print_limits
 
     if show:
         print_limits(proposed, existing_limits(problem, path), as_comment=bool(problem.specification.run))
@@ -189,7 +189,7 @@ def _exactly(value: float) -> str:
 
 def _describe(problem: Problem) -> str:
     """Return the evolved part of a problem and its scoring, as text."""
-    from tasks.problems.loading.load import is_of_another_tool
+    from overnight.tasks.problems.loading.load import is_of_another_tool
 
     skeleton, command = problem.specification, problem.settings.command
     evolved = f"evolves {skeleton.evolved_parts}, scored by"
@@ -202,8 +202,8 @@ def _describe(problem: Problem) -> str:
 
 def _draw(problem: Problem) -> dict[str, Any]:
     """Draw the start program; print and return what its picture shows, or why there is none."""
-    from flows.report.drawings import draw_programs
-    from tasks.report.sanitised_svg import size_of, title_of
+    from overnight.flows.report.drawings import draw_programs
+    from overnight.tasks.report.sanitised_svg import size_of, title_of
 
     body = problem.specification.start_body
     drawings = draw_programs(problem, {"the start program": body}, seed=0, run_id="check")

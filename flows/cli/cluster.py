@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flows.cli.printing import OutputFormat, out, say, table, write_json
+from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json
 
 cluster = App(
     name="cluster",
@@ -22,7 +22,7 @@ ClusterAddress = Annotated[str, Parameter(help="address of the cluster, such as 
 @cluster.command
 def init() -> None:
     """Make the certificate of a new cluster, for its head; every other machine needs a copy of it and its key."""
-    from flows.cluster.certificates import cluster_folder, create_certificates
+    from overnight.flows.cluster.certificates import cluster_folder, create_certificates
 
     folder = cluster_folder()
     create_certificates(folder)
@@ -36,7 +36,7 @@ def start(
     listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786",
 ) -> None:
     """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it."""
-    from flows.cluster.process import schedule
+    from overnight.flows.cluster.process import schedule
 
     def ready(address: str) -> None:
         say(f"listening at {address}; machines join with: overnight worker {address}")
@@ -55,8 +55,8 @@ def show(
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """List the machines of a cluster, with their slots, versions, engines, and whether they have the sandbox image."""
-    from flows.cluster.choice import require_named_cluster
-    from flows.cluster.inspect import inspect_machines
+    from overnight.flows.cluster.choice import require_named_cluster
+    from overnight.flows.cluster.inspect import inspect_machines
 
     machines = inspect_machines(require_named_cluster(address, "overnight cluster show"))
     if format == "json":
@@ -90,7 +90,7 @@ def worker(
     name: Annotated[str | None, Parameter(help="name of this machine in tables; default: its host name")] = None,
 ) -> None:
     """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only."""
-    from flows.cluster.process import work
-    from tasks.evaluate.cluster.dask_members import usable_processors
+    from overnight.flows.cluster.process import work
+    from overnight.tasks.evaluate.cluster.dask_members import usable_processors
 
     work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.options import ApiBase, Sets, Style, TrustSettings, overrides, stop_conditions
-from flows.cli.printing import (
+from overnight.flows.cli.options import ApiBase, Sets, Style, TrustSettings, overrides, stop_conditions
+from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
@@ -22,21 +22,21 @@ from flows.cli.printing import (
     table,
     write_json,
 )
-from flows.cli.report import Write, unwritable, write_page
-from flows.cli.run import require_listening
-from flows.formatting import cost
-from schemas.errors import ExitCode, UsageError
-from tasks.history.private_files import open_private
+from overnight.flows.cli.report import Write, unwritable, write_page
+from overnight.flows.cli.run import require_listening
+from overnight.flows.formatting import cost
+from overnight.schemas.errors import ExitCode, UsageError
+from overnight.tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
-    from flows.night.stop_conditions import StopConditions
-    from schemas.history_backend import HistoryBackend
-    from schemas.problem import Problem
-    from tasks.report.comparison import Group, Quartiles
+    from overnight.flows.night.stop_conditions import StopConditions
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.problem import Problem
+    from overnight.tasks.report.comparison import Group, Quartiles
 
 _TWO_RUNS = (
     "Name two that `overnight runs` lists, or run models side by side: "
@@ -107,11 +107,11 @@ def _load(
         UsageError: If there are fewer than two models, or the problem or a setting is wrong.
         EnvironmentFault: If a key, a price or the sandbox is missing; nothing has been spent then.
     """
-    from flows.start.sandboxes import image_of
-    from flows.start.trust import accept
-    from tasks.problems import find
-    from tasks.problems.loading.load import load_problem
-    from tasks.sample.provider import require_keys, require_prices
+    from overnight.flows.start.sandboxes import image_of
+    from overnight.flows.start.trust import accept
+    from overnight.tasks.problems import find
+    from overnight.tasks.problems.loading.load import load_problem
+    from overnight.tasks.sample.provider import require_keys, require_prices
 
     if len(given) < 2:
         raise UsageError(
@@ -144,10 +144,10 @@ def _run_all(
 
     All models run with one seed before the next seed begins, so that an interrupted comparison stays balanced.
     """
-    from flows.cli import foreground_night
-    from flows.prefect_server.embedded import PrefectServer
-    from flows.start.create_run import create_run
-    from schemas.generation import StopReason
+    from overnight.flows.cli import foreground_night
+    from overnight.flows.prefect_server.embedded import PrefectServer
+    from overnight.flows.start.create_run import create_run
+    from overnight.schemas.generation import StopReason
 
     run_ids: list[str] = []
     with PrefectServer(nights=len(searches)) as server:
@@ -185,10 +185,10 @@ def _require_output(write: Path | None, *, as_json: bool) -> None:
 
 
 def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBackend, *, as_json: bool) -> None:
-    from flows.report.score_curves import score_curves
-    from tasks.history.database import Database
-    from tasks.history.files import find_run
-    from tasks.report.comparison import groups_of, render_comparison, shared_seeds
+    from overnight.flows.report.score_curves import score_curves
+    from overnight.tasks.history.database import Database
+    from overnight.tasks.history.files import find_run
+    from overnight.tasks.report.comparison import groups_of, render_comparison, shared_seeds
 
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))
     if len(ids) < 2:

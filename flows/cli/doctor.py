@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFormat, out, table, write_json
-from flows.formatting import count
-from schemas.errors import ExitCode, OvernightError
+from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFormat, out, table, write_json
+from overnight.flows.formatting import count
+from overnight.schemas.errors import ExitCode, OvernightError
 
 if TYPE_CHECKING:
-    from flows.cluster.inspect import InspectedMachine
+    from overnight.flows.cluster.inspect import InspectedMachine
 
 _REQUIRED_BYTES = 2 * 1024**3
 
@@ -69,16 +69,16 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
 
 
 def _engine() -> Finding:
-    from tasks.evaluate.registry import create_backend
-    from tasks.problems.loading.user_config import user_sandbox
+    from overnight.tasks.evaluate.registry import create_backend
+    from overnight.tasks.problems.loading.user_config import user_sandbox
 
     with contextlib.closing(create_backend(user_sandbox().backend)) as backend:
         return Finding(True, backend.describe())
 
 
 def _image() -> Finding:
-    from tasks.evaluate.registry import create_backend
-    from tasks.problems.loading.user_config import user_sandbox
+    from overnight.tasks.evaluate.registry import create_backend
+    from overnight.tasks.problems.loading.user_config import user_sandbox
 
     sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
@@ -90,9 +90,9 @@ def _prefect() -> Finding:
     import prefect
     from prefect.settings import PREFECT_API_URL
 
-    from flows.prefect_server.access import installation_password, password_file
-    from flows.prefect_server.connection import quick_client
-    from flows.prefect_server.embedded import password_remedy
+    from overnight.flows.prefect_server.access import installation_password, password_file
+    from overnight.flows.prefect_server.connection import quick_client
+    from overnight.flows.prefect_server.embedded import password_remedy
 
     url = PREFECT_API_URL.value()
     if not url:
@@ -110,7 +110,7 @@ def _prefect() -> Finding:
 
 
 def _keys(models: list[str]) -> Finding:
-    from tasks.sample.provider import missing_key
+    from overnight.tasks.sample.provider import missing_key
 
     missing = sorted({key for model in models for key in missing_key(model)})
     if missing:
@@ -119,7 +119,7 @@ def _keys(models: list[str]) -> Finding:
 
 
 def _disk(history: str) -> Finding:
-    from tasks.history.backends import open_history
+    from overnight.tasks.history.backends import open_history
 
     backend = open_history(history)
     backend.probe()
@@ -139,7 +139,7 @@ def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:
     Args:
         named: Its address; `True` for the one that is named elsewhere, which has to be there, `None` if it need not.
     """
-    from flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
+    from overnight.flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
 
     try:
         choose_cluster(named if isinstance(named, str) else None)
@@ -154,7 +154,7 @@ def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:
 
 
 def _machines(address: str) -> list[tuple[str, Finding]]:
-    from flows.cluster.inspect import inspect_machines
+    from overnight.flows.cluster.inspect import inspect_machines
 
     machines = inspect_machines(address)
     slots = sum(machine.slots for machine in machines)

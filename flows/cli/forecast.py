@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.printing import count, duration, out, say, table, usd, working
-from flows.formatting import round_up
-from schemas.errors import UsageError
+from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
+from overnight.flows.formatting import round_up
+from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flows.night.stop_conditions import StopConditions
-    from schemas.problem import Problem
-    from schemas.sampling_settings import Model, Sampling
-    from tasks.sample.probe import Probe
+    from overnight.flows.night.stop_conditions import StopConditions
+    from overnight.schemas.problem import Problem
+    from overnight.schemas.sampling_settings import Model, Sampling
+    from overnight.tasks.sample.probe import Probe
 
 
 _ADD_MODEL = "Add --model, for example --model openai/gpt-5-mini."
@@ -164,7 +164,7 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
         UsageError: If a value is invalid or a price is unknown.
         EnvironmentFault: If a key is missing.
     """
-    from tasks.sample.provider import BUILTIN, require_keys, require_prices
+    from overnight.tasks.sample.provider import BUILTIN, require_keys, require_prices
 
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
@@ -201,7 +201,7 @@ def ask_models(
     Raises:
         ProviderError: If a model does not answer.
     """
-    from tasks.sample.probe import mean_usd_per_sample, samples_per_second
+    from overnight.tasks.sample.probe import mean_usd_per_sample, samples_per_second
 
     settings = problem.settings
     probes = [_ask(problem, model, samples, conditions) for model in settings.sampling.models]
@@ -230,7 +230,7 @@ def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopCo
     Raises:
         UsageError: If the budget does not cover one sample.
     """
-    from tasks.sample.probe import build_probe_prompts, is_local, max_usd, probe, probe_size
+    from overnight.tasks.sample.probe import build_probe_prompts, is_local, max_usd, probe, probe_size
 
     settings = problem.settings
     size = samples or probe_size(model, settings.search, settings.sampling)
@@ -296,7 +296,7 @@ _LONGER = 4
 
 def _warn_of_missing_programs(probe: Probe, sampling: Sampling) -> None:
     """Print a warning if completions of a model hold no program."""
-    from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
+    from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
     if not probe.errors:
         return

@@ -8,26 +8,37 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from flows.cli.best import validation_note
-from flows.cli.live_view import live_view, spent
-from flows.cli.printing import count, duration, err, history_flag, out, say, score, table, write_code, write_json
-from flows.night.night import Night
-from flows.night.notifications import Notifier
-from flows.night.open_run import OpenRun, open_run
-from flows.night.signals import handle_interrupts
-from flows.night.stop_conditions import StopConditions
-from flows.prefect_server.connection import outages, server_answers
-from flows.prefect_server.embedded import PrefectServer
-from flows.start.origin import problem_path
-from flows.start.sandboxes import image_id
-from schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
-from schemas.generation import NightRecord, RunRecord, StopReason
-from schemas.history_backend import HistoryBackend
-from schemas.problem import Problem
-from schemas.program import Program
-from tasks.history import record
-from tasks.history.files import RunFiles, find_run
-from tasks.problems.loading.stored_problem import changed_since
+from overnight.flows.cli.best import validation_note
+from overnight.flows.cli.live_view import live_view, spent
+from overnight.flows.cli.printing import (
+    count,
+    duration,
+    err,
+    history_flag,
+    out,
+    say,
+    score,
+    table,
+    write_code,
+    write_json,
+)
+from overnight.flows.night.night import Night
+from overnight.flows.night.notifications import Notifier
+from overnight.flows.night.open_run import OpenRun, open_run
+from overnight.flows.night.signals import handle_interrupts
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.prefect_server.connection import outages, server_answers
+from overnight.flows.prefect_server.embedded import PrefectServer
+from overnight.flows.start.origin import problem_path
+from overnight.flows.start.sandboxes import image_id
+from overnight.schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
+from overnight.schemas.generation import NightRecord, RunRecord, StopReason
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Program
+from overnight.tasks.history import record
+from overnight.tasks.history.files import RunFiles, find_run
+from overnight.tasks.problems.loading.stored_problem import changed_since
 
 
 def run_night(
@@ -124,8 +135,8 @@ def _search(night: Night, history: HistoryBackend, conditions: StopConditions, a
     """
     from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
 
-    from flows.night.search import NIGHT, search
-    from flows.prefect_server.crash_detection import without_wait_for_heartbeats
+    from overnight.flows.night.search import NIGHT, search
+    from overnight.flows.prefect_server.crash_detection import without_wait_for_heartbeats
 
     prepared = NIGHT.set(night)
     try:

@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.cli.printing import count, duration, err, printable, say, score, usd
-from flows.formatting import outcomes_text, spark
+from overnight.flows.cli.printing import count, duration, err, printable, say, score, usd
+from overnight.flows.formatting import outcomes_text, spark
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from flows.night.open_run import OpenRun
-    from flows.night.progress import Progress
-    from flows.night.stop_conditions import StopConditions
-    from tasks.evaluate.cluster.slots import MachineState
-    from tasks.sample.budget import Budget, RequestsInFlight
+    from overnight.flows.night.open_run import OpenRun
+    from overnight.flows.night.progress import Progress
+    from overnight.flows.night.stop_conditions import StopConditions
+    from overnight.tasks.evaluate.cluster.slots import MachineState
+    from overnight.tasks.sample.budget import Budget, RequestsInFlight
 
 
 _OTHER_ROWS = 14

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from flows.cli.printing import print_error, route_warnings_to_stderr
-from flows.cli.terminal import protect
-from schemas.errors import ExitCode, OvernightError
+from overnight.flows.cli.printing import print_error, route_warnings_to_stderr
+from overnight.flows.cli.terminal import protect
+from overnight.schemas.errors import ExitCode, OvernightError
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
@@ -94,7 +94,7 @@ def _app(*, lists_commands: bool) -> App:
     for group, commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
         for row, (name, (function, line)) in enumerate(commands.items()):
             listed = {"help": line} if lists_commands else {}
-            made.command(f"flows.cli.{function}", name=name, group=group, sort_key=row, **listed)
+            made.command(f"overnight.flows.cli.{function}", name=name, group=group, sort_key=row, **listed)
     made.register_install_completion_command(help="Install completion of commands and options for your shell.")
     return made
 
@@ -107,8 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Libraries make a million objects that stay; looking at them every 700 new ones takes an eighth of the start.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments)
-    if "flows.night.signals" in sys.modules:
-        from flows.night.signals import exit_promptly
+    if "overnight.flows.night.signals" in sys.modules:
+        from overnight.flows.night.signals import exit_promptly
 
         exit_promptly(code)
     sys.exit(code)
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; expected errors are printed without a traceback."""
-    from flows.environment import prepare, require_neutral_folder
+    from overnight.flows.environment import prepare, require_neutral_folder
 
     prepare()
     protect()

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Group, Parameter
 
-from flows.cli.printing import say, say_notes
-from schemas.errors import UsageError
+from overnight.flows.cli.printing import say, say_notes
+from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from flows.night.notifications import Notifier
-    from flows.night.stop_conditions import StopConditions
-    from schemas.problem import Problem
+    from overnight.flows.night.notifications import Notifier
+    from overnight.flows.night.stop_conditions import StopConditions
+    from overnight.schemas.problem import Problem
 
 _stop = partial(Parameter, group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
 _models = partial(Parameter, group=Group("Models", sort_key=2))
@@ -167,7 +167,7 @@ class NotificationOptions:
                 f"--notify-gain: expected a finite number, got {self.notify_gain}",
                 remedy="A rise of the score, for example: --notify-gain 0.5",
             )
-        from flows.night.notifications import Notifier, notification_addresses
+        from overnight.flows.night.notifications import Notifier, notification_addresses
 
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
 
@@ -208,10 +208,10 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
-        from flows.start.trust import accept
-        from tasks.problems.loading.load import load_problem
-        from tasks.sample.batch_api import require_batches
-        from tasks.sample.provider import require_prices
+        from overnight.flows.start.trust import accept
+        from overnight.tasks.problems.loading.load import load_problem
+        from overnight.tasks.sample.batch_api import require_batches
+        from overnight.tasks.sample.provider import require_prices
 
         settings = overrides(
             self.model,
@@ -246,8 +246,8 @@ def stop_conditions(until: str | None, **values: float | None) -> StopConditions
     """
     from pydantic import ValidationError
 
-    from flows.night.deadlines import local_now, parse_until
-    from flows.night.stop_conditions import StopConditions
+    from overnight.flows.night.deadlines import local_now, parse_until
+    from overnight.flows.night.stop_conditions import StopConditions
 
     deadline = None if until is None else parse_until(until, local_now())
     if deadline is not None:
@@ -273,7 +273,7 @@ def overrides(
     Raises:
         UsageError: If flags contradict each other or a value cannot be read.
     """
-    from tasks.program.config_layers import set_by_path
+    from overnight.tasks.program.config_layers import set_by_path
 
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
@@ -308,7 +308,7 @@ def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
 
 
 def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:
-    from schemas.sampling_settings import require_address
+    from overnight.schemas.sampling_settings import require_address
 
     name, separator, weight = text.rpartition("=")
     if not separator:
@@ -322,7 +322,7 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
 
 
 def _json(text: str) -> Any:
-    from tasks.program.bounded_parsing import parse_json
+    from overnight.tasks.program.bounded_parsing import parse_json
 
     try:
         return parse_json(text)

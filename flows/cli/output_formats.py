@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.cli.printing import out, table
-from flows.cli.terminal import is_terminal
-from schemas.errors import QueryError, UsageError
+from overnight.flows.cli.printing import out, table
+from overnight.flows.cli.terminal import is_terminal
+from overnight.schemas.errors import QueryError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

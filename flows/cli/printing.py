@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
-from flows.cli import terminal
-from flows.formatting import DEFAULT_HISTORY as DEFAULT_HISTORY
-from flows.formatting import count as count
-from flows.formatting import duration as duration
-from flows.formatting import history_flag as history_flag
-from flows.formatting import printable as printable
-from flows.formatting import score as score
-from flows.formatting import usd as usd
-from schemas.errors import UsageError
-from schemas.history_backend import HistoryBackend
+from overnight.flows.cli import terminal
+from overnight.flows.formatting import DEFAULT_HISTORY as DEFAULT_HISTORY
+from overnight.flows.formatting import count as count
+from overnight.flows.formatting import duration as duration
+from overnight.flows.formatting import history_flag as history_flag
+from overnight.flows.formatting import printable as printable
+from overnight.flows.formatting import score as score
+from overnight.flows.formatting import usd as usd
+from overnight.schemas.errors import UsageError
+from overnight.schemas.history_backend import HistoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from schemas.problem import Problem
+    from overnight.schemas.problem import Problem
 
 
 def history_to_write(_: type, tokens: Sequence[Token]) -> HistoryBackend:
@@ -39,7 +39,7 @@ def history_to_write(_: type, tokens: Sequence[Token]) -> HistoryBackend:
         UsageError: If the URL is invalid.
         EnvironmentFault: If it cannot be written to.
     """
-    from tasks.history.backends import open_history
+    from overnight.tasks.history.backends import open_history
 
     history = open_history(tokens[0].value)
     history.probe()
@@ -53,7 +53,7 @@ def history_to_read(_: type, tokens: Sequence[Token]) -> HistoryBackend:
         UsageError: If the URL is invalid.
         EnvironmentFault: If the object store does not answer or refuses access.
     """
-    from tasks.history.backends import open_history
+    from overnight.tasks.history.backends import open_history
 
     history = open_history(tokens[0].value)
     history.refresh()
@@ -163,7 +163,7 @@ def write_code(text: str) -> None:
 
 def warn_if_misleading(code: str) -> None:
     """Print a warning if code reads differently from how it runs."""
-    from tasks.report.code_view import warning
+    from overnight.tasks.report.code_view import warning
 
     if message := warning(code):
         say(f"warning: {message}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import ApiBase, Inputs, Models, ProblemName, Sets, Style, overrides
-from flows.cli.printing import (
+from overnight.flows.cli.options import ApiBase, Inputs, Models, ProblemName, Sets, Style, overrides
+from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
@@ -25,15 +25,15 @@ from flows.cli.printing import (
 )
 
 if TYPE_CHECKING:
-    from schemas.problem import Problem
-    from schemas.sampling_settings import Model
+    from overnight.schemas.problem import Problem
+    from overnight.schemas.sampling_settings import Model
 
 
 def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -> None:  # noqa: A002
     """List the built-in problems with their best known scores, and your own best from the history."""
-    from tasks.history.database import Database
-    from tasks.problems import find, names
-    from tasks.problems.loading.load import load_problem
+    from overnight.tasks.history.database import Database
+    from overnight.tasks.problems import find, names
+    from overnight.tasks.problems.loading.load import load_problem
 
     own = {
         row["problem"]: row["best"]
@@ -68,7 +68,7 @@ def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTOR
 
 def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002
     """List the search algorithms, what each does, and the paper or system that it is from."""
-    from schemas.algorithm_settings import algorithm_kinds
+    from overnight.schemas.algorithm_settings import algorithm_kinds
 
     default, *_ = kinds = algorithm_kinds()
     if format == "json":
@@ -95,7 +95,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook."""
-    from tasks.problems import TEMPLATE, find_builtin
+    from overnight.tasks.problems import TEMPLATE, find_builtin
 
     if from_ is not None and from_.endswith(".ipynb"):
         _write_notebook(file, Path(from_))
@@ -110,7 +110,7 @@ def init(
 
 def _write_notebook(file: Path, notebook: Path) -> None:
     """Write the specifications in a notebook: the first under the given or the notebook's name, others numbered."""
-    from tasks.problems.loading.notebook import specifications_in
+    from overnight.tasks.problems.loading.notebook import specifications_in
 
     first = file if file.suffix == ".py" else file / f"{notebook.stem}.py"
     texts = specifications_in(notebook)
@@ -136,9 +136,9 @@ def prompt(
 
     Without a model, it is the prompt that a chat model would be sent.
     """
-    from tasks.problems import find
-    from tasks.problems.loading.load import load_problem
-    from tasks.sample.probe import build_probe_prompts
+    from overnight.tasks.problems import find
+    from overnight.tasks.problems.loading.load import load_problem
+    from overnight.tasks.sample.probe import build_probe_prompts
 
     loaded = load_problem(find(problem), overrides(model, api_base, style, inputs, set))
     say_notes(loaded)
@@ -158,7 +158,7 @@ def prompt(
 
 def _model(problem: Problem) -> Model:
     """Return the first model; in place of the built-in one, some chat model."""
-    from tasks.sample.provider import own_provider
+    from overnight.tasks.sample.provider import own_provider
 
     first = problem.settings.sampling.models[0]
     return first.model_copy(update={"name": "a chat model", "style": "chat"}) if own_provider(first.name) else first

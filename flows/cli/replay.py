@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides, require_int64
-from flows.cli.printing import (
+from overnight.flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides, require_int64
+from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     history_flag,
@@ -22,19 +22,19 @@ from flows.cli.printing import (
     table,
     write_text,
 )
-from schemas.errors import ExitCode, UsageError
-from schemas.history_backend import HistoryBackend
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas.errors import ExitCode, UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history.local_backend import LocalBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flows.night.open_run import OpenRun
-    from flows.night.replay import RecordedRun
-    from flows.night.rescore import Rescored
-    from schemas.generation import RunRecord
-    from schemas.problem import Problem
-    from tasks.history.differences import Comparison, Difference
+    from overnight.flows.night.open_run import OpenRun
+    from overnight.flows.night.replay import RecordedRun
+    from overnight.flows.night.rescore import Rescored
+    from overnight.schemas.generation import RunRecord
+    from overnight.schemas.problem import Problem
+    from overnight.tasks.history.differences import Comparison, Difference
 
 _VALUE_WIDTH = 60
 """Characters of a value that are shown."""
@@ -61,13 +61,13 @@ def replay(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
-    from tasks.history import record
-    from tasks.history.files import find_run
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
     record.require_present_format(files)
-    from flows.night.replay import read_recorded_run
-    from flows.start.trust import accept_sandbox
+    from overnight.flows.night.replay import read_recorded_run
+    from overnight.flows.start.trust import accept_sandbox
 
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)
@@ -86,9 +86,9 @@ def replay(
 
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
     """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
-    from flows.cli.live_view import live_view
-    from flows.night.replay import open_replay, replay
-    from flows.night.stop_conditions import StopConditions
+    from overnight.flows.cli.live_view import live_view
+    from overnight.flows.night.replay import open_replay, replay
+    from overnight.flows.night.stop_conditions import StopConditions
 
     generations = len(recorded.past.steps)
     with open_replay(recorded, target) as run:
@@ -106,7 +106,7 @@ def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Compariso
     if first is None:
         write_text(f"{heading} the same history")
         return
-    from flows.night.replay import likely_causes
+    from overnight.flows.night.replay import likely_causes
 
     write_text(f"{heading} not the same history")
     write_text(
@@ -162,10 +162,10 @@ def rescore(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
-    from flows.start.sandboxes import image_of
-    from flows.start.trust import accept
-    from tasks.history import record
-    from tasks.history.files import find_run
+    from overnight.flows.start.sandboxes import image_of
+    from overnight.flows.start.trust import accept
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
 
     if most < 1:
         raise UsageError(f"--most: expected 1 or more, got {most}")
@@ -174,7 +174,7 @@ def rescore(
     changed, path = _changed_problem(record.read_run(files), problem, given)
     accept(changed, given, trust=trust_settings)
     image_of(changed, say)
-    from flows.night.rescore import rescore as rescore_run
+    from overnight.flows.night.rescore import rescore as rescore_run
 
     rescored = rescore_run(files, changed, path, history, seed=seed, most=most, report=_progress_counter())
     _print_result(rescored, files.run_id, history)
@@ -182,9 +182,9 @@ def rescore(
 
 def _changed_problem(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """Return the changed problem and the path of its specification."""
-    from flows.start.origin import problem_path
-    from tasks.problems import find
-    from tasks.problems.loading.stored_problem import reload_problem, with_overrides
+    from overnight.flows.start.origin import problem_path
+    from overnight.tasks.problems import find
+    from overnight.tasks.problems.loading.stored_problem import reload_problem, with_overrides
 
     if name is None:
         path = problem_path(run)

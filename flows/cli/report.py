@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import TrustSettings
-from flows.cli.printing import DEFAULT_HISTORY, History, say
-from schemas.errors import UsageError
-from schemas.report_data import NO_DRAWINGS
-from tasks.history.private_files import open_private
+from overnight.flows.cli.options import TrustSettings
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, say
+from overnight.schemas.errors import UsageError
+from overnight.schemas.report_data import NO_DRAWINGS
+from overnight.tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
-    from schemas.history_backend import HistoryBackend
-    from schemas.report_data import Drawings, ReportData
-    from tasks.history.database import Database
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.report_data import Drawings, ReportData
+    from overnight.tasks.history.database import Database
 
 
 def _refuse_flag(_: object, path: Path | None) -> None:
@@ -55,10 +55,10 @@ def report(
             raise UsageError("--all lists every run, and takes neither a run nor --night")
         _write_index(history, write)
         return
-    from flows.report.build import build_report
-    from tasks.history.database import Database
-    from tasks.history.files import find_run
-    from tasks.report.page import render
+    from overnight.flows.report.build import build_report
+    from overnight.tasks.history.database import Database
+    from overnight.tasks.history.files import find_run
+    from overnight.tasks.report.page import render
 
     files, database = find_run(history, run or "last"), Database(history.root)
     data = build_report(database, files, night)
@@ -71,8 +71,8 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
     """Draw the programs of a report; say why some could not be drawn."""
     if not data.run.problem.draws:
         return NO_DRAWINGS
-    from flows.report.build import draw_report
-    from flows.start.trust import accept_sandbox
+    from overnight.flows.report.build import draw_report
+    from overnight.flows.start.trust import accept_sandbox
 
     if trust:
         accept_sandbox(data.run.problem, trust=True)
@@ -110,9 +110,9 @@ def unwritable(path: Path, error: OSError) -> UsageError:
 
 
 def _write_index(history: HistoryBackend, write: Path | None) -> None:
-    from flows.report.score_curves import all_score_curves
-    from tasks.history.database import Database
-    from tasks.report.comparison import render_index
+    from overnight.flows.report.score_curves import all_score_curves
+    from overnight.tasks.history.database import Database
+    from overnight.tasks.report.comparison import render_index
 
     runs = all_score_curves(Database(history.root))
     if not runs:

@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from cyclopts import Parameter
 
-from flows.cli.options import (
+from overnight.flows.cli.options import (
     Budget,
     ClusterName,
     MaxTokens,
@@ -28,14 +28,14 @@ from flows.cli.options import (
     Until,
     stop_conditions,
 )
-from flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
-from schemas.errors import EnvironmentFault, ExitCode, UsageError
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
+from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from schemas.generation import RunHistory
-    from schemas.history_backend import HistoryBackend
-    from schemas.sampling_settings import Sampling
-    from tasks.history.files import RunFiles
+    from overnight.schemas.generation import RunHistory
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.sampling_settings import Sampling
+    from overnight.tasks.history.files import RunFiles
 
 
 def run(
@@ -53,10 +53,10 @@ def run(
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
-    from flows.cluster.choice import choose_cluster
-    from flows.start.sandboxes import image_of
-    from tasks.problems import find
-    from tasks.sample.provider import require_keys
+    from overnight.flows.cluster.choice import choose_cluster
+    from overnight.flows.start.sandboxes import image_of
+    from overnight.tasks.problems import find
+    from overnight.tasks.sample.provider import require_keys
 
     choose_cluster(cluster)
     conditions = stop.conditions(until)
@@ -65,7 +65,9 @@ def run(
     require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"starting: {loaded.settings.title or loaded.name}")
-    from flows.prefect_server.embedded import PrefectServer  # late, as what follows: not for a refused command
+    from overnight.flows.prefect_server.embedded import (
+        PrefectServer,  # late, as what follows: not for a refused command
+    )
 
     # The server starts in a process of its own, while this one loads the libraries.
     with notifications.notifier().reporting_failure(loaded.name) as notifier, PrefectServer() as server:
@@ -76,8 +78,8 @@ def run(
             say(message)
 
         image_of(loaded, tell)
-        from flows.cli.foreground_night import run_night
-        from flows.start.create_run import create_run
+        from overnight.flows.cli.foreground_night import run_night
+        from overnight.flows.start.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
         return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
@@ -96,16 +98,16 @@ def resume(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
-    from flows.cluster.choice import choose_cluster
-    from flows.start.sandboxes import image_of
-    from flows.start.trust import accept
-    from tasks.history import record
+    from overnight.flows.cluster.choice import choose_cluster
+    from overnight.flows.start.sandboxes import image_of
+    from overnight.flows.start.trust import accept
+    from overnight.tasks.history import record
 
     choose_cluster(cluster)
     conditions = stop.conditions(until)
     files = _continued(run, history)
     say(f"continuing: {files.run_id}")
-    from flows.prefect_server.embedded import PrefectServer
+    from overnight.flows.prefect_server.embedded import PrefectServer
 
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
         problem = record.read_run(files).problem
@@ -114,7 +116,7 @@ def resume(
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
             image_of(problem, say)
-            from flows.cli.foreground_night import run_night
+            from overnight.flows.cli.foreground_night import run_night
 
             as_json = format == "json"
             return run_night(server, lambda: files, conditions, history, notifier=notifier, as_json=as_json)
@@ -141,9 +143,9 @@ def retry(
     Completions already paid for are reused; programs join the current population. An outage gives up no generation: the
     night waits for its end, and `overnight resume` goes on after any other end of a night.
     """
-    from flows.cluster.choice import choose_cluster
-    from flows.start.trust import accept
-    from tasks.history import record
+    from overnight.flows.cluster.choice import choose_cluster
+    from overnight.flows.start.trust import accept
+    from overnight.tasks.history import record
 
     choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
@@ -154,10 +156,10 @@ def retry(
         say(f"no generation of {files.run_id} is given up, so none is retried; `{command}` continues with new ones")
         return ExitCode.DONE
     accept(record.read_run(files).problem, trust=trust_settings)
-    from flows.prefect_server.embedded import PrefectServer
+    from overnight.flows.prefect_server.embedded import PrefectServer
 
     with PrefectServer() as server:
-        from flows.cli.foreground_night import run_night
+        from overnight.flows.cli.foreground_night import run_night
 
         return run_night(server, lambda: files, conditions, history, failed, as_json=format == "json")
 
@@ -199,15 +201,15 @@ def _connection_fault(address: str | None) -> str:
 
 def _load_early(sampling: Sampling) -> None:
     """Load the libraries of the models' providers in a thread, which takes seconds."""
-    from tasks.sample.provider import load_providers
+    from overnight.tasks.sample.provider import load_providers
 
     threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
 
 
 def _continued(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run that this version can continue."""
-    from tasks.history import record
-    from tasks.history.files import find_run
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
     record.require_present_format(files)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.printing import (
+from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
@@ -19,12 +19,12 @@ from flows.cli.printing import (
     write_json,
     write_text,
 )
-from flows.formatting import cost
-from schemas.ids import RUN_ID
+from overnight.flows.formatting import cost
+from overnight.schemas.ids import RUN_ID
 
 if TYPE_CHECKING:
-    from schemas.history_backend import HistoryBackend
-    from tasks.history.files import RunFiles
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.tasks.history.files import RunFiles
 
 _LONG = ("settings", "specification", "files")
 """Columns that are left out: `overnight sql` has them."""
@@ -54,7 +54,7 @@ def runs(
         _list(format, history)
         _say_not_created(history)
         return
-    from tasks.history.night_log import read_log
+    from overnight.tasks.history.night_log import read_log
 
     lines = [(number, line) for number, line in read_log(_files(run, history)) if night in (None, number)]
     if format == "json":
@@ -69,7 +69,7 @@ def runs(
 
 def _files(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run, which may have no more than a log: none of its nights could start."""
-    from tasks.history.files import files_of, find_run
+    from overnight.tasks.history.files import files_of, find_run
 
     named = files_of(history, run)
     return named if RUN_ID.fullmatch(run) and named.night_logs() else find_run(history, run)
@@ -77,9 +77,9 @@ def _files(run: str, history: HistoryBackend) -> RunFiles:
 
 def _say_not_created(history: HistoryBackend) -> None:
     """Name the runs of schedules of which no night could start yet."""
-    from tasks.history.atomic_files import RUNS
-    from tasks.history.files import files_of
-    from tasks.history.night_log import read_log
+    from overnight.tasks.history.atomic_files import RUNS
+    from overnight.tasks.history.files import files_of
+    from overnight.tasks.history.night_log import read_log
 
     for log in sorted((history.root / RUNS).glob("*/nights/*.log")):
         files = files_of(history, log.parts[-3])
@@ -89,8 +89,8 @@ def _say_not_created(history: HistoryBackend) -> None:
 
 
 def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
-    from flows.report.score_curves import best_programs
-    from tasks.history.database import Database
+    from overnight.flows.report.score_curves import best_programs
+    from overnight.tasks.history.database import Database
 
     database = Database(history.root)
     found, best = database.rows(_RUNS), best_programs(database)

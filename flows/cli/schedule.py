@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import App, Parameter
 
-from flows.cli.options import (
+from overnight.flows.cli.options import (
     NotificationOptions,
     ProblemName,
     RunOptions,
@@ -21,11 +21,11 @@ from flows.cli.options import (
     UntilEveryNight,
     flag_of,
 )
-from flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, say, table, write_json
-from schemas.errors import UsageError
+from overnight.flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, say, table, write_json
+from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from flows.schedules.deployments import Schedule
+    from overnight.flows.schedules.deployments import Schedule
 
 TimeZone = Annotated[
     str | None, Parameter(help="time zone of the cron expression and of --until; default: this machine's")
@@ -56,11 +56,11 @@ def add(
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night starts it, and each later night continues it."""
-    from flows.start.sandboxes import require_sandbox
-    from flows.start.trust import proposals_of
-    from schemas.ids import new_run_id
-    from schemas.settings import Sandbox
-    from tasks.problems import find, names
+    from overnight.flows.start.sandboxes import require_sandbox
+    from overnight.flows.start.trust import proposals_of
+    from overnight.schemas.ids import new_run_id
+    from overnight.schemas.settings import Sandbox
+    from overnight.tasks.problems import find, names
 
     zone = time_zone or _local_zone()
     deadline = deadline_of(until, zone)
@@ -70,8 +70,8 @@ def add(
     if (options.image or options.runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.
         require_sandbox(sandbox)
-    from flows.schedules.deployments import POOL, cron_schedule, open_schedules, require_name
-    from flows.schedules.scheduled_night import Start
+    from overnight.flows.schedules.deployments import POOL, cron_schedule, open_schedules, require_name
+    from overnight.flows.schedules.scheduled_night import Start
 
     cron_line = cron_schedule(cron, zone)
     name, pool = require_name("--name", name or loaded.name), require_name("--pool", pool or POOL)
@@ -113,7 +113,7 @@ def _local_zone() -> str:
     Raises:
         UsageError: If it has no name.
     """
-    from flows.night.deadlines import local_zone
+    from overnight.flows.night.deadlines import local_zone
 
     if zone := local_zone():
         return zone
@@ -126,7 +126,7 @@ def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
     Raises:
         UsageError: If it is neither a time of day nor a duration, or the time zone is unknown.
     """
-    from flows.night.deadlines import is_every_night, parse_until
+    from overnight.flows.night.deadlines import is_every_night, parse_until
 
     try:
         zone = ZoneInfo(time_zone)
@@ -147,7 +147,7 @@ def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
 @schedule.command(name="list", sort_key=1)
 def list_schedules(*, format: OutputFormat = "text") -> None:  # noqa: A002
     """List the schedules, with their next night and how the last one ended."""
-    from flows.schedules.deployments import open_schedules
+    from overnight.flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         found = server.all()
@@ -198,7 +198,7 @@ def _next_night(schedule: Schedule, now: datetime) -> str:
 
 def stop_conditions_text(parameters: dict[str, Any]) -> str:
     """Return the stop conditions of a schedule as text, such as `until 07:00, budget 5`."""
-    from flows.night.stop_conditions import limits_text
+    from overnight.flows.night.stop_conditions import limits_text
 
     deadline = parameters.get("deadline") or {}
     parts = [f"until {deadline['until']}"] if deadline else []
@@ -208,7 +208,7 @@ def stop_conditions_text(parameters: dict[str, Any]) -> str:
 @schedule.command(sort_key=2)
 def pause(name: Name, /) -> None:
     """Plan no further nights; a running night continues."""
-    from flows.schedules.deployments import open_schedules
+    from overnight.flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         server.pause(name)
@@ -218,7 +218,7 @@ def pause(name: Name, /) -> None:
 @schedule.command(sort_key=3)
 def resume(name: Name, /) -> None:
     """Plan nights again."""
-    from flows.schedules.deployments import open_schedules
+    from overnight.flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         server.resume(name)
@@ -241,7 +241,7 @@ def change(
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
 ) -> None:
     """Change the start of nights, their stop conditions or the notified addresses; the rest is kept."""
-    from flows.schedules.deployments import cron_schedule, open_schedules
+    from overnight.flows.schedules.deployments import cron_schedule, open_schedules
 
     stop.conditions()  # refuses invalid values
     notifications.notifier()  # refuses invalid addresses
@@ -275,7 +275,7 @@ def change(
 @schedule.command(sort_key=5)
 def remove(name: Name, /) -> None:
     """Remove a schedule. Its run stays in the history, and `overnight resume` can continue it."""
-    from flows.schedules.deployments import open_schedules
+    from overnight.flows.schedules.deployments import open_schedules
 
     with open_schedules() as server:
         old = server.find(name)

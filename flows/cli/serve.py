@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.printing import say
-from schemas.errors import EnvironmentFault, ExitCode
+from overnight.flows.cli.printing import say
+from overnight.schemas.errors import EnvironmentFault, ExitCode
 
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
 
-    from flows.prefect_server.embedded import EmbeddedServer
+    from overnight.flows.prefect_server.embedded import EmbeddedServer
 
 _MAX_NIGHTS = 1000
 """Concurrent nights; high enough to refuse none. Prefect counts running nights only if there is a limit."""
@@ -41,14 +41,14 @@ def serve(
 
     A running server of this installation, such as the one of its systemd unit, is used as well.
     """
-    from flows.schedules.deployments import POOL
-    from flows.schedules.night_worker import NightWorker
+    from overnight.flows.schedules.deployments import POOL
+    from overnight.flows.schedules.night_worker import NightWorker
 
     with _server(port) as (url, server):
         address = url.removesuffix("/api")
         say(f"running scheduled nights; Prefect's UI: {address}; Ctrl-C stops after the running nights' generations")
         if server is not None:
-            from flows.prefect_server.access import password_file
+            from overnight.flows.prefect_server.access import password_file
 
             say(f"the UI asks for a password, which is the line in {password_file()}")
         worker = NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS, report=say)
@@ -135,7 +135,7 @@ def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
     """Yield the URL of the Prefect API, and the server if this command started it."""
     from prefect.settings import PREFECT_API_URL
 
-    from flows.prefect_server.embedded import is_served, serve_forever, standing_server
+    from overnight.flows.prefect_server.embedded import is_served, serve_forever, standing_server
 
     if PREFECT_API_URL.value() or (port is None and is_served()):
         with standing_server() as url:

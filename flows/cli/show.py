@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.cli.printing import (
+from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
@@ -20,13 +20,13 @@ from flows.cli.printing import (
     write_json,
     write_text,
 )
-from schemas.errors import UsageError
+from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.history_backend import HistoryBackend
-    from tasks.history.database import Database
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.tasks.history.database import Database
 
 _FACTS = (
     "run_id", "generation", "niche", "parent_ids", "model", "outcome", "error", "score", "scores",
@@ -60,7 +60,7 @@ def show(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show one program: its scores, parents, cost and code; or, in place of these, one of the views below."""
-    from tasks.history.database import Database
+    from overnight.tasks.history.database import Database
 
     given = [name for name, is_given in (("--prompt", prompt), ("--lineage", lineage), ("--why", why)) if is_given]
     if len(given) > 1 or (diff and given not in ([], ["--lineage"])):
@@ -103,7 +103,7 @@ def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool,
 
 def _show_diff(history: HistoryBackend, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Show the changes from one program to another, in the format of `diff -u`."""
-    from tasks.report.code_view import unified_diff
+    from overnight.tasks.report.code_view import unified_diff
 
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
     lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
@@ -131,10 +131,10 @@ def _show_lineage(
     history: HistoryBackend, database: Database, row: dict[str, Any], *, diffs: bool, as_json: bool
 ) -> None:
     """Show the ancestors of a program, or what each step changed."""
-    from flows.report.lineage import line_to
-    from flows.report.run_data import read_run_data
-    from tasks.history.files import find_run
-    from tasks.report.code_view import unified_diff
+    from overnight.flows.report.lineage import line_to
+    from overnight.flows.report.run_data import read_run_data
+    from overnight.tasks.history.files import find_run
+    from overnight.tasks.report.code_view import unified_diff
 
     steps = line_to(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if as_json:
@@ -155,7 +155,7 @@ def _show_lineage(
 
 def _show_why(database: Database, row: dict[str, Any], *, as_json: bool) -> None:
     """Explain why a program was kept or dropped."""
-    from flows.report import explanation
+    from overnight.flows.report import explanation
 
     sentences = list(explanation.explain(database, row))
     if as_json:
@@ -189,8 +189,8 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
 
 def _function(history: HistoryBackend, row: dict[str, Any]) -> str:
     """Return the evolved function of a program; an empty text if the completion held none."""
-    from tasks.history import record
-    from tasks.history.files import find_run
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
 
     skeleton = record.read_run(find_run(history, row["run_id"])).problem.specification
     return skeleton.function_text(row["body"]) if row["body"] else ""

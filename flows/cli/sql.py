@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from cyclopts import Parameter
 
-from flows.cli.output_formats import Format, write_result
-from flows.cli.printing import DEFAULT_HISTORY, History, count, out, print_error, say, table
-from flows.cli.terminal import is_terminal
-from schemas.errors import OvernightError, UsageError
-from tasks.history.private_files import make_private_folder, open_private
+from overnight.flows.cli.output_formats import Format, write_result
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, out, print_error, say, table
+from overnight.flows.cli.terminal import is_terminal
+from overnight.schemas.errors import OvernightError, UsageError
+from overnight.tasks.history.private_files import make_private_folder, open_private
 
 if TYPE_CHECKING:
-    from schemas.history_backend import HistoryBackend
-    from tasks.history.query_process import QueryProcess
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.tasks.history.query_process import QueryProcess
 
 _TIMEOUT_S = 300.0
 _STDIN_TIMEOUT_S = 5.0
@@ -73,7 +73,7 @@ def sql(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Query the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
-    from tasks.history.query_process import QueryProcess
+    from overnight.tasks.history.query_process import QueryProcess
 
     if timeout <= 0:
         raise UsageError(f"--timeout: expected seconds, more than 0, got {timeout:g}")
@@ -149,7 +149,7 @@ def describe_views(database: QueryProcess, view: str | None, style: Format) -> N
     Raises:
         UsageError: If there is no such view.
     """
-    from schemas.views import MACROS, VIEWS
+    from overnight.schemas.views import MACROS, VIEWS
 
     if view is not None and view not in VIEWS:
         raise UsageError(f"no view {view!r}", remedy=f"The views are: {', '.join(VIEWS)}")
@@ -168,20 +168,20 @@ def describe_views(database: QueryProcess, view: str | None, style: Format) -> N
 
 def print_cookbook() -> None:
     """Write common questions and their queries to stdout."""
-    from schemas.views import cookbook
+    from overnight.schemas.views import cookbook
 
     out().print(cookbook(), markup=False, soft_wrap=True, end="")
 
 
 def _words() -> list[str]:
     """Return the words that can be completed: commands, views, macros, columns and keywords."""
-    from schemas.views import MACROS, VIEWS
+    from overnight.schemas.views import MACROS, VIEWS
 
     return [*_COMMANDS, *VIEWS, *(f"{macro}(" for macro in MACROS), *_columns(), *_KEYWORDS]
 
 
 def _columns() -> list[str]:
-    from schemas.views import VIEWS
+    from overnight.schemas.views import VIEWS
 
     return sorted({column for view in VIEWS.values() for column in view.columns})
 

@@ -7,20 +7,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flows.cli.printing import out, say, score, table, working, write_text
-from flows.formatting import round_up
-from schemas.errors import SpecificationError
-from schemas.outcome import Outcome
-from tasks.program import python_source
-from tasks.program.specification import Specification
+from overnight.flows.cli.printing import out, say, score, table, working, write_text
+from overnight.flows.formatting import round_up
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.program import python_source
+from overnight.tasks.program.specification import Specification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from schemas.job import Limits
-    from schemas.outcome import Verdict
-    from schemas.problem import Problem, Split
+    from overnight.schemas.job import Limits
+    from overnight.schemas.outcome import Verdict
+    from overnight.schemas.problem import Problem, Split
 
 _SEED, _OTHER_SEED = 0, 1
 
@@ -146,7 +146,7 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
         SpecificationError: If the start program gets no score.
         OvernightError: If the sandbox failed.
     """
-    from flows.start.create_run import sandbox_fault, start_remedy
+    from overnight.flows.start.create_run import sandbox_fault, start_remedy
 
     first = _run(problem, split, _SEED)
     if first.outcome is Outcome.SANDBOX_ERROR:
@@ -164,7 +164,7 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
 
 
 def _run(problem: Problem, split: Split, seed: int) -> Verdict:
-    from flows.start.sandboxes import open_sandboxes
+    from overnight.flows.start.sandboxes import open_sandboxes
 
     name = split.replace("_", "-")
     with (
@@ -176,8 +176,8 @@ def _run(problem: Problem, split: Split, seed: int) -> Verdict:
 
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
     """Print the scores and the use of resources of the first run, and whether the others agree; return warnings."""
-    from flows.start.create_run import printed_error
-    from schemas.program import reduced
+    from overnight.flows.start.create_run import printed_error
+    from overnight.schemas.program import reduced
 
     name, verdict, limits = split.replace("_", "-"), runs.first, problem.settings.limits
     rows = [
@@ -227,7 +227,7 @@ class Agreement(NamedTuple):
 
 def agreement(runs: StartRuns, problem: Problem) -> Agreement:
     """Return whether the runs of the start program agree, and what to do if they do not."""
-    from schemas.program import reduced
+    from overnight.schemas.program import reduced
 
     settings = problem.settings
     more = "" if problem.inputs["validation"] else ", and with validation inputs, which choose among the best"
@@ -258,7 +258,7 @@ def agreement(runs: StartRuns, problem: Problem) -> Agreement:
 
 def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     """Return the results of the runs as plain data."""
-    from schemas.program import reduced
+    from overnight.schemas.program import reduced
 
     verdict, other = runs.first, runs.other_seed
     return {
@@ -284,8 +284,8 @@ def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) ->
     Returns:
         The verdict of the confirmation, and whether the score is the same.
     """
-    from flows.start.create_run import confirmation_remedy, score_isolated
-    from tasks.evaluate.confirmation import disagreement
+    from overnight.flows.start.create_run import confirmation_remedy, score_isolated
+    from overnight.tasks.evaluate.confirmation import disagreement
 
     with working("confirming the start program"):
         isolated = score_isolated(problem, seed=_SEED, run_id="check")
@@ -360,8 +360,8 @@ def _toml(value: float | bool) -> str:
 
 def existing_limits(problem: Problem, path: Path) -> Mapping[str, Any]:
     """Return the limits in the problem's own file: the script block of a specification, or `overnight.toml`."""
-    from tasks.problems.loading.formats import NamedProblem
-    from tasks.program.config_layers import script_block
+    from overnight.tasks.problems.loading.formats import NamedProblem
+    from overnight.tasks.program.config_layers import script_block
 
     if problem.specification.run:
         limits = script_block(problem.specification.text, path.name).get("tool", {}).get("overnight", {})

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from schemas.escaping import escape_invisible
+from overnight.schemas.escaping import escape_invisible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,18 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from flows.cli.options import RunId
-from flows.cli.printing import DEFAULT_HISTORY, History, OutputFormat, duration, out, say, score, table, write_json
-from flows.formatting import cost, spark
-from schemas.errors import EnvironmentFault
+from overnight.flows.cli.options import RunId
+from overnight.flows.cli.printing import (
+    DEFAULT_HISTORY,
+    History,
+    OutputFormat,
+    duration,
+    out,
+    say,
+    score,
+    table,
+    write_json,
+)
+from overnight.flows.formatting import cost, spark
+from overnight.schemas.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     import socket
 
     from rich.console import Group
 
-    from flows.report.live_report import LiveReport
-    from schemas.report_data import ReportData
+    from overnight.flows.report.live_report import LiveReport
+    from overnight.schemas.report_data import ReportData
 
 _REFRESH_S = 2.0
 _WIDTH = 60
@@ -47,8 +57,8 @@ def watch(
 
     With --format json, print the state of the run once.
     """
-    from flows.report.live_report import LiveReport
-    from tasks.history.files import find_run
+    from overnight.flows.report.live_report import LiveReport
+    from overnight.tasks.history.files import find_run
 
     report = LiveReport(find_run(history, run), draws=not terminal and format == "text")
     data = report.data()
@@ -65,7 +75,7 @@ def watch(
 def _serve(report: LiveReport, port: int, run_id: str) -> None:
     import uvicorn
 
-    from flows.report.live_report import application
+    from overnight.flows.report.live_report import application
 
     with _listening(port) as listener:
         say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows run {run_id}; Ctrl-C ends this page, not the run")
@@ -178,7 +188,7 @@ def _state(data: ReportData) -> str:
 
 
 def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)
-    from tasks.report.population_charts import shown_niches
+    from overnight.tasks.report.population_charts import shown_niches
 
     rows = [
         (

@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.state_folder import state_folder
-from schemas.errors import EnvironmentFault, UsageError
-from tasks.evaluate.cluster.dask_members import Certificates
-from tasks.problems.loading.user_config import user_cluster
+from overnight.flows.state_folder import state_folder
+from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.tasks.evaluate.cluster.dask_members import Certificates
+from overnight.tasks.problems.loading.user_config import user_cluster
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

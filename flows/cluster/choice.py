@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from schemas.errors import UsageError
-from tasks.problems.loading.user_config import config_path, user_cluster
+from overnight.schemas.errors import UsageError
+from overnight.tasks.problems.loading.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.dask_members import Certificates
+    from overnight.tasks.evaluate.cluster.dask_members import Certificates
 
 VARIABLE = "OVERNIGHT_CLUSTER"
 """Environment variable with the address of the cluster, `local:N`, or `none`."""
@@ -127,6 +127,6 @@ def address_and_certificates(text: str) -> tuple[str, Certificates]:
         UsageError: If it is no address.
         EnvironmentFault: If there are no certificates.
     """
-    from flows.cluster.certificates import cluster_folder, member_files
+    from overnight.flows.cluster.certificates import cluster_folder, member_files
 
     return parse_address(text), member_files(cluster_folder())

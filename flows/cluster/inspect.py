@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from flows.cluster.choice import address_and_certificates
-from schemas.errors import OvernightError
-from schemas.settings import Sandbox
-from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
-from tasks.evaluate.cluster.messages import Answer, MessageFault, read_answer
-from tasks.evaluate.registry import create_backend
-from tasks.problems.loading.user_config import user_sandbox
+from overnight.flows.cluster.choice import address_and_certificates
+from overnight.schemas.errors import OvernightError
+from overnight.schemas.settings import Sandbox
+from overnight.tasks.evaluate.cluster import machine as tasks
+from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
+from overnight.tasks.evaluate.cluster.messages import Answer, MessageFault, read_answer
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.problems.loading.user_config import user_sandbox
 
 _TIMEOUT_S = 20.0
 """Seconds that a machine has to answer."""

@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.cluster.certificates import VARIABLE, create_certificates, member_files
-from flows.cluster.choice import address_and_certificates, local_machines, named_cluster, slots_of_local
-from flows.start.sandboxes import image_id, image_of
-from schemas.errors import EnvironmentFault
-from schemas.job import Job
-from schemas.problem import Problem, Split
-from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.confirmation import confirmation
+from overnight.flows.cluster.certificates import VARIABLE, create_certificates, member_files
+from overnight.flows.cluster.choice import address_and_certificates, local_machines, named_cluster, slots_of_local
+from overnight.flows.start.sandboxes import image_id, image_of
+from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.job import Job
+from overnight.schemas.problem import Problem, Split
+from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.confirmation import confirmation
 
 if TYPE_CHECKING:
-    from tasks.evaluate.cluster.cluster_pool import ClusterPool
-    from tasks.evaluate.cluster.dask_client import Connection
-    from tasks.evaluate.cluster.dask_members import Certificates
+    from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
+    from overnight.tasks.evaluate.cluster.dask_client import Connection
+    from overnight.tasks.evaluate.cluster.dask_members import Certificates
 
 _SHUTDOWN_S = 10.0
 
@@ -77,7 +77,7 @@ class Cluster:
         return self._pool(problem, job, run_id, is_fresh=True)
 
     def _pool(self, problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> ClusterPool:
-        from tasks.evaluate.cluster.cluster_pool import ClusterPool
+        from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
 
         request = request_for(problem, job, run_id, is_fresh=is_fresh)
         return ClusterPool(job, request, self.connection, self.slots, self.note)
@@ -113,7 +113,7 @@ def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
     if not text:
         yield None
         return
-    from tasks.evaluate.cluster.dask_client import Connection
+    from overnight.tasks.evaluate.cluster.dask_client import Connection
 
     with contextlib.ExitStack() as stack:
         if machines := local_machines(text):
@@ -152,7 +152,7 @@ def local_cluster(machines: int, slots: int) -> Iterator[tuple[str, Certificates
 
 def _start(stack: contextlib.ExitStack, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "flows.cluster.process", *arguments],
+        [sys.executable, "-P", "-m", "overnight.flows.cluster.process", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

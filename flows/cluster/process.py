@@ -1,7 +1,7 @@
 """Processes of a cluster: its scheduler, and the worker of a machine.
 
-    python -m flows.cluster.process scheduler ADDRESS
-    python -m flows.cluster.process worker ADDRESS NAME SLOTS
+    python -m overnight.flows.cluster.process scheduler ADDRESS
+    python -m overnight.flows.cluster.process worker ADDRESS NAME SLOTS
 
 A local cluster starts them with a pipe as standard input; they end when it is closed, so that none outlives its night.
 """
@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from flows.cluster.choice import address_and_certificates
-from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.dask_members import Certificates, serve_scheduler, serve_worker
-from tasks.evaluate.cluster.machine import close_all
-from tasks.evaluate.registry import create_backend
+from overnight.flows.cluster.choice import address_and_certificates
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.tasks.evaluate.cluster.dask_members import Certificates, serve_scheduler, serve_worker
+from overnight.tasks.evaluate.cluster.machine import close_all
+from overnight.tasks.evaluate.registry import create_backend
 
 _WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds until a worker that lost its cluster, or does not find it, tries again."""

@@ -18,8 +18,8 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
-from flows.formatting import score
-from flows.night.events import (
+from overnight.flows.formatting import score
+from overnight.flows.night.events import (
     Abandon,
     Ask,
     Commit,
@@ -31,14 +31,14 @@ from flows.night.events import (
     Event,
     Failed,
 )
-from flows.night.open_run import OpenRun
-from flows.prefect_server.connection import outages
-from schemas.errors import EnvironmentFault
-from schemas.generation import GenerationRecord
-from tasks.evaluate.evaluation_task import confirm, evaluate
-from tasks.history import record
-from tasks.sample.sampling_task import sample
-from tasks.select.selection_task import select
+from overnight.flows.night.open_run import OpenRun
+from overnight.flows.prefect_server.connection import outages
+from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.generation import GenerationRecord
+from overnight.tasks.evaluate.evaluation_task import confirm, evaluate
+from overnight.tasks.history import record
+from overnight.tasks.sample.sampling_task import sample
+from overnight.tasks.select.selection_task import select
 
 Work = Ask | Confirm | Commit | Abandon
 

@@ -11,15 +11,15 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from flows.night.planning import prompts_per_task, turns_of
-from flows.night.search_state import SearchState
-from schemas.algorithm import Change, Correct, Plan, Turn
-from schemas.generation import GenerationRecord
-from schemas.outcome import DUPLICATE_IN_GENERATION, STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import TUNER, Candidate, Judged, Prompt
-from tasks.evaluate.confirmation import ConfirmationRules
-from tasks.sample.prompts import build_prompts
-from tasks.select.selection import judge, with_failed_twins
+from overnight.flows.night.planning import prompts_per_task, turns_of
+from overnight.flows.night.search_state import SearchState
+from overnight.schemas.algorithm import Change, Correct, Plan, Turn
+from overnight.schemas.generation import GenerationRecord
+from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import TUNER, Candidate, Judged, Prompt
+from overnight.tasks.evaluate.confirmation import ConfirmationRules
+from overnight.tasks.sample.prompts import build_prompts
+from overnight.tasks.select.selection import judge, with_failed_twins
 
 LEAST_PROMPTS_TO_VERDICT = 4
 """Fewest prompts after which the confirmation of a claim counts."""

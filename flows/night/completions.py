@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flows.night.progress import Progress
-from schemas.errors import EnvironmentFault
-from schemas.program import Completion
-from tasks.history.files import RunFiles
-from tasks.history.journal import Journal, Key
+from overnight.flows.night.progress import Progress
+from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.program import Completion
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.journal import Journal, Key
 
 
 @dataclass

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from flows.formatting import error_text
-from flows.night.block import Block, Stored
-from flows.night.events import (
+from overnight.flows.formatting import error_text
+from overnight.flows.night.block import Block, Stored
+from overnight.flows.night.events import (
     Abandon,
     Action,
     Ask,
@@ -39,13 +39,13 @@ from flows.night.events import (
     Reloaded,
     Say,
 )
-from flows.night.limits import NightLimits, NightPlan
-from flows.night.planning import prompts_in_flight
-from flows.night.retry_policy import RetryPolicy
-from flows.night.search_state import SearchState
-from schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
-from schemas.generation import GenerationRecord, RunHistory, StopReason
-from schemas.program import TUNER, Prompt
+from overnight.flows.night.limits import NightLimits, NightPlan
+from overnight.flows.night.planning import prompts_in_flight
+from overnight.flows.night.retry_policy import RetryPolicy
+from overnight.flows.night.search_state import SearchState
+from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
+from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
+from overnight.schemas.program import TUNER, Prompt
 
 _QUICK_S = 0.05
 """Seconds of work on a prompt below which Prefect's two tasks cost more than the work itself."""

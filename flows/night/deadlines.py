@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from schemas.errors import UsageError
+from overnight.schemas.errors import UsageError
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 """Latest deadline; the end of the grace period after it, and its local time, are still dates that Python has."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flows.night.block import Pairs, Stored
-from schemas.generation import GenerationRecord, RunHistory, StopReason
-from schemas.outcome import Verdict
-from schemas.program import Judged, Prompt
+from overnight.flows.night.block import Pairs, Stored
+from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.program import Judged, Prompt
 
 
 @dataclass(frozen=True, slots=True)

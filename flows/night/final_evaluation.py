@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from flows.night.open_run import OpenRun
-from flows.start.sandboxes import open_sandboxes, slots_of
-from schemas.generation import Finalist, RunRecord
-from schemas.outcome import Outcome
-from schemas.problem import Split
-from schemas.program import Program, reduced
-from tasks.evaluate.sandbox import evaluate_with_retry
+from overnight.flows.night.open_run import OpenRun
+from overnight.flows.start.sandboxes import open_sandboxes, slots_of
+from overnight.schemas.generation import Finalist, RunRecord
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Split
+from overnight.schemas.program import Program, reduced
+from overnight.tasks.evaluate.sandbox import evaluate_with_retry
 
 
 def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:

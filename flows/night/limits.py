@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
-from flows.night.events import Clock
-from flows.night.search_state import SearchState
-from flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
-from schemas.errors import ImpossibleScore
-from schemas.generation import GenerationRecord, StopReason
-from schemas.program import TUNER
+from overnight.flows.night.events import Clock
+from overnight.flows.night.search_state import SearchState
+from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
+from overnight.schemas.errors import ImpossibleScore
+from overnight.schemas.generation import GenerationRecord, StopReason
+from overnight.schemas.program import TUNER
 
 _RECENT = 5
 """Latest generations from whose length is judged whether another may begin before the deadline."""

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from flows.night.core import NightCore
-from flows.night.events import (
+from overnight.flows.night.core import NightCore
+from overnight.flows.night.events import (
     Abandon,
     Action,
     Ask,
@@ -36,15 +36,15 @@ from flows.night.events import (
     Say,
     Tick,
 )
-from flows.night.open_run import OpenRun
-from flows.night.stop_conditions import StopConditions
-from schemas.errors import EnvironmentFault, HistoryError, OvernightError
-from schemas.generation import GenerationRecord, StopReason
-from schemas.program import TUNER
-from tasks.history import record
+from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
+from overnight.schemas.generation import GenerationRecord, StopReason
+from overnight.schemas.program import TUNER
+from overnight.tasks.history import record
 
 if TYPE_CHECKING:
-    from flows.night.attempt import GenerationAttempt
+    from overnight.flows.night.attempt import GenerationAttempt
 
 _TICK_S = 0.2
 """Longest seconds between two looks at the clock, which may be set or may advance while the machine sleeps."""
@@ -219,7 +219,7 @@ class NightLoop:
             self._events.put(Failed(key, error))
 
     def _start(self, key: int, attempt: _Unstarted | GenerationAttempt) -> GenerationAttempt:
-        from flows.night.attempt import GenerationAttempt  # loading Prefect takes a second
+        from overnight.flows.night.attempt import GenerationAttempt  # loading Prefect takes a second
 
         assert self._context is not None
         assert self._flow is not None

@@ -11,31 +11,31 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.formatting import cost, count, error_text, few_scored, history_flag, score
-from flows.night.core import NightCore
-from flows.night.events import Clock
-from flows.night.final_evaluation import judge_finalists
-from flows.night.limits import NightPlan
-from flows.night.loop import NightLoop, Observer
-from flows.night.notifications import Notifier, notification_addresses
-from flows.night.open_run import OpenRun
-from flows.night.retry_policy import RetryPolicy
-from flows.night.samples_in_flight import samples_of_night
-from flows.night.stop_conditions import (
+from overnight.flows.formatting import cost, count, error_text, few_scored, history_flag, score
+from overnight.flows.night.core import NightCore
+from overnight.flows.night.events import Clock
+from overnight.flows.night.final_evaluation import judge_finalists
+from overnight.flows.night.limits import NightPlan
+from overnight.flows.night.loop import NightLoop, Observer
+from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.retry_policy import RetryPolicy
+from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.stop_conditions import (
     StopConditions,
     share_done,
 )
-from flows.night.view import LogLine, generation_line, night_view
-from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
-from schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
-from schemas.report_data import NO_DRAWINGS, Drawings
-from tasks.evaluate.host_slots import HostSlots
-from tasks.history import record
-from tasks.history.night_log import log_line
-from tasks.sample.provider import require_prices
+from overnight.flows.night.view import LogLine, generation_line, night_view
+from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
+from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.tasks.evaluate.host_slots import HostSlots
+from overnight.tasks.history import record
+from overnight.tasks.history.night_log import log_line
+from overnight.tasks.sample.provider import require_prices
 
 if TYPE_CHECKING:
-    from flows.night.prefect_artifacts import PrefectArtifacts
+    from overnight.flows.night.prefect_artifacts import PrefectArtifacts
 
 _LOG_LINES = 10_000
 """Most lines of a night's log that are kept while Prefect's server does not answer."""

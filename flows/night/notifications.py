@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote
 
-from flows.formatting import cost, count, duration, printable, score
-from schemas.errors import UsageError
-from schemas.generation import NightRecord, StopReason
+from overnight.flows.formatting import cost, count, duration, printable, score
+from overnight.schemas.errors import UsageError
+from overnight.schemas.generation import NightRecord, StopReason
 
 if TYPE_CHECKING:
     from apprise import NotifyBase

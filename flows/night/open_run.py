@@ -9,32 +9,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from flows.cluster.open_cluster import Cluster, open_cluster
-from flows.night.completions import CompletionStores, RequestLimits
-from flows.night.notifications import Notifier
-from flows.night.progress import Progress
-from flows.night.search_state import SearchState
-from flows.night.tuning import RunTrials, tuner_source
-from flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
-from flows.start.trust import require_trusted_models
-from schemas.completion_source import CompletionSource
-from schemas.errors import Outage, OvernightError
-from schemas.generation import GenerationRecord, RunRecord
-from schemas.program import TUNER, Judged, Prompt
-from tasks.evaluate.confirmation import Confirmer
-from tasks.evaluate.evaluator import Evaluator
-from tasks.evaluate.sandbox import Sandbox
-from tasks.history import record
-from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
-from tasks.history.files import RunFiles
-from tasks.history.journal import PendingBatches
-from tasks.history.rows import read_pace, read_seconds_since_reset
-from tasks.history.run_lock import run_lock
-from tasks.sample.batch_job import BatchJob
-from tasks.sample.budget import Budget
-from tasks.sample.completion_sources import RoutedCompletions
-from tasks.sample.gateway import Gateway
-from tasks.sample.sampler import Sampler, samples_of
+from overnight.flows.cluster.open_cluster import Cluster, open_cluster
+from overnight.flows.night.completions import CompletionStores, RequestLimits
+from overnight.flows.night.notifications import Notifier
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.search_state import SearchState
+from overnight.flows.night.tuning import RunTrials, tuner_source
+from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
+from overnight.flows.start.trust import require_trusted_models
+from overnight.schemas.completion_source import CompletionSource
+from overnight.schemas.errors import Outage, OvernightError
+from overnight.schemas.generation import GenerationRecord, RunRecord
+from overnight.schemas.program import TUNER, Judged, Prompt
+from overnight.tasks.evaluate.confirmation import Confirmer
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.sandbox import Sandbox
+from overnight.tasks.history import record
+from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.journal import PendingBatches
+from overnight.tasks.history.rows import read_pace, read_seconds_since_reset
+from overnight.tasks.history.run_lock import run_lock
+from overnight.tasks.sample.batch_job import BatchJob
+from overnight.tasks.sample.budget import Budget
+from overnight.tasks.sample.completion_sources import RoutedCompletions
+from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.sampler import Sampler, samples_of
 
 GRACE_S = 5.0
 """Seconds that a night which is stopped at once waits for completions in flight."""

@@ -13,14 +13,14 @@ from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from schemas.algorithm import Algorithm, Change, Correct, Expand, Join, Plan, PromptResult, Turn
-from schemas.feedback import Feedback, PromptRecord
-from schemas.generation import RunHistory, RunRecord, Step
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.program import Program, reduced
-from tasks.select import create_algorithm
-from tasks.select.operators.composer import Composer
+from overnight.schemas.algorithm import Algorithm, Change, Correct, Expand, Join, Plan, PromptResult, Turn
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.generation import RunHistory, RunRecord, Step
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program, reduced
+from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.operators.composer import Composer
 
 _PROMPTS_PER_TASK = 4
 """Prompts that one sample task asks for, unless the settings say otherwise or many samples are in flight."""

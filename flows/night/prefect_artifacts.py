@@ -20,11 +20,11 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.formatting import cost, printable, score, spark
-from flows.night.view import LogLine, NightView
-from flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
-from tasks.report.code_view import unified_diff
-from tasks.report.sanitised_svg import data_uri
+from overnight.flows.formatting import cost, printable, score, spark
+from overnight.flows.night.view import LogLine, NightView
+from overnight.flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
+from overnight.tasks.report.code_view import unified_diff
+from overnight.tasks.report.sanitised_svg import data_uri
 
 TAG = "overnight"
 

@@ -8,9 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from schemas.outcome import Outcome, Verdict
-from schemas.program import TUNER, Candidate, Completion, Program
-from tasks.sample.budget import Budget, BudgetLimits, RequestsInFlight
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import TUNER, Candidate, Completion, Program
+from overnight.tasks.sample.budget import Budget, BudgetLimits, RequestsInFlight
 
 _RATE_WINDOW_S = 30.0
 

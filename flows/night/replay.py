@@ -10,25 +10,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from flows.night.block import Block, Pairs
-from flows.night.final_evaluation import judge_finalists
-from flows.night.open_run import OpenRun, open_run
-from flows.night.planning import prompts_in_flight
-from flows.night.rescore import score_kept
-from flows.start.create_run import score_start, start_generation, versions
-from flows.start.origin import problem_path
-from flows.start.sandboxes import image_id
-from schemas.errors import UsageError
-from schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
-from schemas.history_backend import HistoryBackend
-from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
-from schemas.program import TUNER, Judged, Program, Prompt
-from tasks.history import record
-from tasks.history.differences import Comparison, Difference, compare
-from tasks.history.files import RunFiles, files_of
-from tasks.history.rows import Row, completions_of, read_attempts, read_rows
-from tasks.sample.completion_sources import RecordedCompletions
-from tasks.select.selection import Survivor
+from overnight.flows.night.block import Block, Pairs
+from overnight.flows.night.final_evaluation import judge_finalists
+from overnight.flows.night.open_run import OpenRun, open_run
+from overnight.flows.night.planning import prompts_in_flight
+from overnight.flows.night.rescore import score_kept
+from overnight.flows.start.create_run import score_start, start_generation, versions
+from overnight.flows.start.origin import problem_path
+from overnight.flows.start.sandboxes import image_id
+from overnight.schemas.errors import UsageError
+from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
+from overnight.schemas.program import TUNER, Judged, Program, Prompt
+from overnight.tasks.history import record
+from overnight.tasks.history.differences import Comparison, Difference, compare
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.rows import Row, completions_of, read_attempts, read_rows
+from overnight.tasks.sample.completion_sources import RecordedCompletions
+from overnight.tasks.select.selection import Survivor
 
 _BATCHES_AT_A_TIME = 32
 

@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.night.planning import rebuild
-from flows.start.create_run import prepare_run
-from flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
-from schemas.algorithm import Join
-from schemas.errors import SpecificationError
-from schemas.generation import GenerationRecord, RunHistory, RunRecord
-from schemas.history_backend import HistoryBackend
-from schemas.outcome import Verdict
-from schemas.problem import Problem
-from schemas.program import RESCORED, Candidate, Completion, Judged, Program, Prompt
-from schemas.skeleton import Skeleton
-from tasks.evaluate.confirmation import ConfirmationRules, Confirmer
-from tasks.evaluate.evaluator import Evaluator
-from tasks.history import record
-from tasks.history.files import RunFiles, files_of
-from tasks.select.selection import Survivor, judge, surviving_programs
+from overnight.flows.night.planning import rebuild
+from overnight.flows.start.create_run import prepare_run
+from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
+from overnight.schemas.algorithm import Join
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import RESCORED, Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.history import record
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.select.selection import Survivor, judge, surviving_programs
 
 
 @dataclass(frozen=True)

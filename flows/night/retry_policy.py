@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.errors import DiskFault, Outage
+from overnight.schemas.errors import DiskFault, Outage
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0

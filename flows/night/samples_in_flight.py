@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flows.night.open_run import OpenRun
-from flows.night.stop_conditions import (
+from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.stop_conditions import (
     MANY_IN_FLIGHT,
     USUAL_LATENCY_S,
     Forecast,

@@ -14,18 +14,18 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.formatting import history_flag, score
-from flows.night.attempt import ATTEMPT
-from flows.night.night import Night, completed_message
-from flows.night.open_run import open_run
-from flows.night.prefect_artifacts import PrefectArtifacts
-from flows.night.stop_conditions import StopConditions
-from flows.prefect_server.night_state import NightState
-from schemas.errors import UsageError
-from schemas.history_backend import HistoryBackend
-from tasks.history import record
-from tasks.history.backends import open_history
-from tasks.history.files import files_of
+from overnight.flows.formatting import history_flag, score
+from overnight.flows.night.attempt import ATTEMPT
+from overnight.flows.night.night import Night, completed_message
+from overnight.flows.night.open_run import open_run
+from overnight.flows.night.prefect_artifacts import PrefectArtifacts
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.prefect_server.night_state import NightState
+from overnight.schemas.errors import UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history import record
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.files import files_of
 
 _TASKS_AT_A_TIME = 256
 """Each batch in flight takes two: its evaluate task waits for its sample task."""

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flows.night.planning import Planner, rebuild
-from schemas.algorithm import Change, Plan, Turn
-from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
-from schemas.program import Judged, Program
-from tasks.select.selection import record_of, results_of
+from overnight.flows.night.planning import Planner, rebuild
+from overnight.schemas.algorithm import Change, Plan, Turn
+from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
+from overnight.schemas.program import Judged, Program
+from overnight.tasks.select.selection import record_of, results_of
 
 _CLAIMS_REMEMBERED = 8
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from flows.night.progress import Progress
-from schemas.errors import ExitCode
+from overnight.flows.night.progress import Progress
+from overnight.schemas.errors import ExitCode
 
 _INTERVAL_S = 0.25
 _MAX_MISSES = 3

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.generation import StopReason
-from schemas.sampling_settings import Model, Sampling
-from schemas.settings import Settings
-from tasks.sample.budget import BudgetLimits
-from tasks.sample.provider import price_of
+from overnight.schemas.generation import StopReason
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.settings import Settings
+from overnight.tasks.sample.budget import BudgetLimits
+from overnight.tasks.sample.provider import price_of
 
 _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
 """Usual length of a prompt and of a completion, tokens."""

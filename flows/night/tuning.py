@@ -7,17 +7,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from flows.cluster.open_cluster import Cluster
-from flows.start.sandboxes import open_sandboxes
-from schemas.errors import SandboxUnavailable
-from schemas.generation import RunRecord
-from schemas.outcome import Verdict
-from schemas.problem import Problem
-from tasks.evaluate.evaluator import Evaluator
-from tasks.evaluate.sandbox import Sandbox
-from tasks.sample.codecs import codec_of
-from tasks.tune.bodies import sizes_of
-from tasks.tune.source import Inputs, TunedProblem, TunerSource
+from overnight.flows.cluster.open_cluster import Cluster
+from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.problem import Problem
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.sandbox import Sandbox
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.tune.bodies import sizes_of
+from overnight.tasks.tune.source import Inputs, TunedProblem, TunerSource
 
 _RACED_INPUTS = 3
 """Fewest training inputs for which it pays to evaluate on the first one alone."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from flows.formatting import cost, outcomes_text, score
-from flows.night.progress import Progress
-from schemas.generation import Finalist, NightRecord, RunRecord
-from schemas.outcome import Outcome
-from schemas.program import Program
-from schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.flows.formatting import cost, outcomes_text, score
+from overnight.flows.night.progress import Progress
+from overnight.schemas.generation import Finalist, NightRecord, RunRecord
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings
 
 _BEST_PROGRAMS = 10
 _CURVE_POINTS = 60

@@ -13,8 +13,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.state_folder import require_own, state_folder
-from schemas.errors import EnvironmentFault
+from overnight.flows.state_folder import require_own, state_folder
+from overnight.schemas.errors import EnvironmentFault
 
 _USER = "overnight"
 _LISTENING = "0A"

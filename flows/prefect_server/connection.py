@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from schemas.errors import PrefectUnavailable
+from overnight.schemas.errors import PrefectUnavailable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from flows.environment import SERVER_VARIABLES
-from flows.prefect_server.access import (
+from overnight.flows.environment import SERVER_VARIABLES
+from overnight.flows.prefect_server.access import (
     forget_served_port,
     may_be_set,
     password_file,
@@ -28,10 +28,10 @@ from flows.prefect_server.access import (
     served_port,
     server_password,
 )
-from flows.prefect_server.connection import answers
-from flows.prefect_server.process import environment_of_server, listen
-from flows.prefect_server.pruning import environment_of_pruning, pruning
-from schemas.errors import EnvironmentFault
+from overnight.flows.prefect_server.connection import answers
+from overnight.flows.prefect_server.process import environment_of_server, listen
+from overnight.flows.prefect_server.pruning import environment_of_pruning, pruning
+from overnight.schemas.errors import EnvironmentFault
 
 START_TIMEOUT_S = 120.0
 DEFAULT_PORT = 4200
@@ -150,7 +150,15 @@ class EmbeddedServer:
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self._listener.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.prefect_server.process", str(self._port), "--socket", str(descriptor)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "overnight.flows.prefect_server.process",
+                str(self._port),
+                "--socket",
+                str(descriptor),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
-from flows.prefect_server.request_guard import Application, Receive, Scope, Send
+from overnight.flows.prefect_server.request_guard import Application, Receive, Scope, Send
 
 Message = MutableMapping[str, Any]
 

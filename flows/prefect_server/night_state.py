@@ -21,7 +21,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 from prefect.states import Running
 
-from flows.prefect_server.connection import quick_client
+from overnight.flows.prefect_server.connection import quick_client
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

@@ -1,6 +1,6 @@
 """Process of a Prefect server: on loopback, behind a password, with a database that only its owner can read.
 
-    python -m flows.prefect_server.process PORT
+    python -m overnight.flows.prefect_server.process PORT
 
 Overnight starts it with a listening socket and a pipe as standard input. The process ends when the pipe is closed, so
 that it never outlives its night. The systemd unit starts it with a port only, and stops it itself.
@@ -21,11 +21,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.environment import SERVER_VARIABLES, prepare
-from flows.prefect_server.access import forget_served_port, remember_served_port, server_password
-from flows.prefect_server.lock_retries import LockRetries
-from flows.prefect_server.pruning import environment_of_pruning
-from flows.prefect_server.request_guard import LocalGuard, own_origins
+from overnight.flows.environment import SERVER_VARIABLES, prepare
+from overnight.flows.prefect_server.access import forget_served_port, remember_served_port, server_password
+from overnight.flows.prefect_server.lock_retries import LockRetries
+from overnight.flows.prefect_server.pruning import environment_of_pruning
+from overnight.flows.prefect_server.request_guard import LocalGuard, own_origins
 
 if TYPE_CHECKING:
     import uvicorn
@@ -108,12 +108,12 @@ def _prepare_alone(port: int) -> None:
     os.environ.update({**SERVER_VARIABLES, **environment_of_pruning(), **os.environ, **environment_of_server(port)})
     if not os.environ.get(_PASSWORD):
         os.environ[_PASSWORD] = server_password()
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.prefect_server.process", str(port)])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "overnight.flows.prefect_server.process", str(port)])
 
 
 def main() -> None:
     """Run the server until it is stopped."""
-    parser = argparse.ArgumentParser(prog="python -m flows.prefect_server.process")
+    parser = argparse.ArgumentParser(prog="python -m overnight.flows.prefect_server.process")
     parser.add_argument("port", type=int)
     parser.add_argument("--socket", type=int, help="descriptor of a socket that listens; ends with standard input")
     arguments = parser.parse_args()

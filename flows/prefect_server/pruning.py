@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from flows.prefect_server.connection import quick_client
-from schemas.errors import UsageError
+from overnight.flows.prefect_server.connection import quick_client
+from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

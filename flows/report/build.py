@@ -9,14 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from flows.report.drawings import draw_programs
-from flows.report.failures import failures, repeats
-from flows.report.lineage import lineage
-from flows.report.population import diversity, functions_of, niches, scored_points
-from flows.report.repeat_command import command_of
-from flows.report.run_data import Row, RunData, read_run_data
-from schemas.outcome import Outcome
-from schemas.report_data import (
+from overnight.flows.report.drawings import draw_programs
+from overnight.flows.report.failures import failures, repeats
+from overnight.flows.report.lineage import lineage
+from overnight.flows.report.population import diversity, functions_of, niches, scored_points
+from overnight.flows.report.repeat_command import command_of
+from overnight.flows.report.run_data import Row, RunData, read_run_data
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.report_data import (
     NO_DRAWINGS,
     Drawings,
     MachineSummary,
@@ -26,11 +26,11 @@ from schemas.report_data import (
     SplitScores,
     TimeSpent,
 )
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.history.private_files import open_private
-from tasks.report.lineage_graph import line_of_descent
-from tasks.report.page import render
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.private_files import open_private
+from overnight.tasks.report.lineage_graph import line_of_descent
+from overnight.tasks.report.page import render
 
 _FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state <> 'committed' ORDER BY started_at"
 

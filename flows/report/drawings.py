@@ -14,16 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
-from flows.start.sandboxes import image_of, slots_of
-from flows.state_folder import state_folder
-from schemas.bundle import ProgramBundle
-from schemas.errors import OvernightError
-from schemas.job import Job
-from schemas.outcome import Verdict
-from schemas.problem import Problem
-from schemas.report_data import NO_DRAWINGS, Drawings
-from tasks.evaluate.pool import open_pool
-from tasks.report.sanitised_svg import DrawingRefused, sanitise
+from overnight.flows.start.sandboxes import image_of, slots_of
+from overnight.flows.state_folder import state_folder
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.errors import OvernightError
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.report.sanitised_svg import DrawingRefused, sanitise
 
 TOTAL_S = 60.0
 """Longest time that all programs together are drawn, seconds; what is not drawn by then is left out."""

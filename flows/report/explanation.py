@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from schemas.outcome import Outcome
-from schemas.program import RESCORED
-from tasks.history.database import Database
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import RESCORED
+from overnight.tasks.history.database import Database
 
 Row = dict[str, Any]
 

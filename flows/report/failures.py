@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flows.report.run_data import RunData
-from schemas.report_data import Failure, RepeatedProposal
+from overnight.flows.report.run_data import RunData
+from overnight.schemas.report_data import Failure, RepeatedProposal
 
 _MAX_KINDS = 12
 _MAX_REPEATS = 5

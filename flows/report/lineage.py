@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from flows.report.run_data import RunData
-from schemas.report_data import Ancestor
-from tasks.report.lineage_graph import line_of_descent
+from overnight.flows.report.run_data import RunData
+from overnight.schemas.report_data import Ancestor
+from overnight.tasks.report.lineage_graph import line_of_descent
 
 _MAX_ANCESTORS = 400
 """Ancestors in a lineage, the closest generations of ancestry first."""

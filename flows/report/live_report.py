@@ -7,12 +7,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from flows.report.build import build_report, draw_report
-from schemas.errors import OvernightError, StoreUnavailable
-from schemas.report_data import NO_DRAWINGS, ReportData
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.report.page import render
+from overnight.flows.report.build import build_report, draw_report
+from overnight.schemas.errors import OvernightError, StoreUnavailable
+from overnight.schemas.report_data import NO_DRAWINGS, ReportData
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.page import render
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from flows.report.run_data import Row, RunData
-from schemas.report_data import DiversityPoint, NicheHistory, ScorePoint
+from overnight.flows.report.run_data import Row, RunData
+from overnight.schemas.report_data import DiversityPoint, NicheHistory, ScorePoint
 
 MAX_POINTS = 3_000
 """Candidates that are drawn: more of them are a cloud in which none can be pointed at."""

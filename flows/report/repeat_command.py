@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from flows.start.origin import problem_path
-from schemas.generation import RunRecord
-from tasks.problems import find, names
-from tasks.problems.loading.stored_problem import settings_not_in_files
+from overnight.flows.start.origin import problem_path
+from overnight.schemas.generation import RunRecord
+from overnight.tasks.problems import find, names
+from overnight.tasks.problems.loading.stored_problem import settings_not_in_files
 
 
 def command_of(run: RunRecord, generations: int) -> str:

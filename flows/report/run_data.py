@@ -8,12 +8,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from schemas.errors import UsageError
-from schemas.generation import RunRecord
-from schemas.report_data import GenerationSummary
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+from overnight.schemas.errors import UsageError
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.report_data import GenerationSummary
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 
 Row = dict[str, Any]
 

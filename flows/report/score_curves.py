@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from schemas.errors import HistoryError, UsageError
-from schemas.program import TUNER
-from schemas.report_data import RunCurve, SplitScores
-from schemas.settings import flat_settings
-from tasks.history.database import Database
+from overnight.schemas.errors import HistoryError, UsageError
+from overnight.schemas.program import TUNER
+from overnight.schemas.report_data import RunCurve, SplitScores
+from overnight.schemas.settings import flat_settings
+from overnight.tasks.history.database import Database
 
 Row = dict[str, Any]
 

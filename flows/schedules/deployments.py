@@ -1,4 +1,4 @@
-"""Schedules of runs, which a Prefect server keeps as deployments of `flows.schedules.scheduled_night:night`."""
+"""Schedules of runs, which a Prefect server keeps as deployments of the flow `night` (`scheduled_night.py`)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
-from flows.night.prefect_artifacts import TAG
-from flows.prefect_server.crash_detection import HEARTBEAT_S, watch_for_crashes
-from flows.schedules.scheduled_night import night
-from schemas.errors import UsageError
+from overnight.flows.night.prefect_artifacts import TAG
+from overnight.flows.prefect_server.crash_detection import HEARTBEAT_S, watch_for_crashes
+from overnight.flows.schedules.scheduled_night import night
+from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -81,7 +81,7 @@ class Schedules:
         Args:
             name: Name of the schedule.
             cron: Times at which nights start.
-            parameters: Parameters of `flows.schedules.scheduled_night:night`.
+            parameters: Parameters of `overnight.flows.schedules.scheduled_night:night`.
             pool: Work pool whose workers run the nights; created if it does not exist.
 
         Raises:
@@ -312,7 +312,7 @@ def open_schedules() -> Iterator[Schedules]:
     """
     from prefect.client.orchestration import get_client
 
-    from flows.prefect_server.embedded import standing_server
+    from overnight.flows.prefect_server.embedded import standing_server
 
     with standing_server(), get_client(sync_client=True) as client:
         yield Schedules(client)

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.process import ProcessWorker
 
-from flows.schedules.scheduled_night import Deadline, night
+from overnight.flows.schedules.scheduled_night import Deadline, night
 
 if TYPE_CHECKING:
     from collections.abc import Callable

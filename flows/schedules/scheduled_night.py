@@ -17,32 +17,32 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.environment import prepare
-from flows.night.deadlines import parse_until
-from flows.night.night import Night
-from flows.night.notifications import Notifier, notification_addresses
-from flows.night.open_run import OpenRun, open_run
-from flows.night.prefect_artifacts import PrefectArtifacts
-from flows.night.search import run_night, stopped_at_once
-from flows.night.signals import handle_interrupts
-from flows.night.stop_conditions import StopConditions
-from flows.prefect_server.connection import server_answers, wait_for_server
-from flows.prefect_server.crash_detection import mark_children_crashed
-from flows.prefect_server.night_state import NightState, outlive_leases
-from flows.report.build import build_report, draw_report, write_report
-from flows.start.create_run import create_run
-from flows.start.trust import accept, remember
-from schemas.errors import OvernightError, RunIsBusy, UsageError
-from schemas.history_backend import HistoryBackend
-from schemas.trust import Proposal, given_proposals
-from tasks.history.backends import open_history
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of
-from tasks.history.night_log import log_line
-from tasks.history.record import mark_night_interrupted, read_spent_usd
-from tasks.history.run_lock import run_lock
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
+from overnight.flows.environment import prepare
+from overnight.flows.night.deadlines import parse_until
+from overnight.flows.night.night import Night
+from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.open_run import OpenRun, open_run
+from overnight.flows.night.prefect_artifacts import PrefectArtifacts
+from overnight.flows.night.search import run_night, stopped_at_once
+from overnight.flows.night.signals import handle_interrupts
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.prefect_server.connection import server_answers, wait_for_server
+from overnight.flows.prefect_server.crash_detection import mark_children_crashed
+from overnight.flows.prefect_server.night_state import NightState, outlive_leases
+from overnight.flows.report.build import build_report, draw_report, write_report
+from overnight.flows.start.create_run import create_run
+from overnight.flows.start.trust import accept, remember
+from overnight.schemas.errors import OvernightError, RunIsBusy, UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.trust import Proposal, given_proposals
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.night_log import log_line
+from overnight.tasks.history.record import mark_night_interrupted, read_spent_usd
+from overnight.tasks.history.run_lock import run_lock
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
 
 _FINAL_STATE_TIMEOUT_S = 300.0
 """Seconds that a finished night waits for a server that is down, to set its final state there."""

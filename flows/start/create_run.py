@@ -11,25 +11,25 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from flows.formatting import round_up
-from flows.start.origin import origin_of, problem_label
-from flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
-from schemas.algorithm import Join
-from schemas.errors import EnvironmentFault, SpecificationError
-from schemas.generation import GenerationRecord, RunRecord
-from schemas.history_backend import HistoryBackend
-from schemas.ids import new_run_id, program_id
-from schemas.job import Limits
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from schemas.program import Candidate, Completion, Judged, Prompt, reduced
-from schemas.sampling_settings import Sampling
-from tasks.evaluate.confirmation import disagreement
-from tasks.history import record
-from tasks.history.files import RunFiles, files_of
-from tasks.problems.loading.load import is_of_another_tool
-from tasks.sample.batch_api import require_batches
-from tasks.sample.provider import require_keys
+from overnight.flows.formatting import round_up
+from overnight.flows.start.origin import origin_of, problem_label
+from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
+from overnight.schemas.algorithm import Join
+from overnight.schemas.errors import EnvironmentFault, SpecificationError
+from overnight.schemas.generation import GenerationRecord, RunRecord
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.ids import new_run_id, program_id
+from overnight.schemas.job import Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduced
+from overnight.schemas.sampling_settings import Sampling
+from overnight.tasks.evaluate.confirmation import disagreement
+from overnight.tasks.history import record
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.problems.loading.load import is_of_another_tool
+from overnight.tasks.sample.batch_api import require_batches
+from overnight.tasks.sample.provider import require_keys
 
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 

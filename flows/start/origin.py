@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas.generation import RunRecord
-from tasks.problems import find, find_builtin, names
+from overnight.schemas.generation import RunRecord
+from overnight.tasks.problems import find, find_builtin, names
 
 
 def problem_label(path: Path) -> str:

@@ -6,12 +6,12 @@ import contextlib
 import os
 from collections.abc import Callable
 
-from flows.start.trust import require_trusted_sandbox
-from schemas.problem import Problem, Split
-from schemas.settings import Sandbox
-from tasks.evaluate.confirmation import confirmation
-from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
-from tasks.evaluate.registry import create_backend
+from overnight.flows.start.trust import require_trusted_sandbox
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.settings import Sandbox
+from overnight.tasks.evaluate.confirmation import confirmation
+from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
+from overnight.tasks.evaluate.registry import create_backend
 
 
 def open_sandboxes(

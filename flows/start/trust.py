@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.state_folder import require_own, state_folder
-from schemas.errors import EnvironmentFault, UntrustedSettings
-from schemas.problem import Problem
-from schemas.sampling_settings import Sampling
-from schemas.settings import Sandbox
-from schemas.trust import Proposal, backend_proposal, given_proposals, model_proposals, sandbox_proposals
-from tasks.problems.loading.user_config import user_settings
+from overnight.flows.state_folder import require_own, state_folder
+from overnight.schemas.errors import EnvironmentFault, UntrustedSettings
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import Sampling
+from overnight.schemas.settings import Sandbox
+from overnight.schemas.trust import Proposal, backend_proposal, given_proposals, model_proposals, sandbox_proposals
+from overnight.tasks.problems.loading.user_config import user_settings
 
 
 def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: bool = False) -> None:

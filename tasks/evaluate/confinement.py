@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluate import delivery
-from tasks.evaluate.sandbox import RunnerConfig
+from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.sandbox import RunnerConfig
 
 OWNER_LABEL = "overnight.owner"
 """Label of a container with the process that started it, so that other processes can remove it once that process is

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from schemas.errors import SandboxUnavailable
-from schemas.job import Job
-from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import Judged, reduce_scores
-from schemas.settings import Reducer
-from schemas.skeleton import Skeleton
-from tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import Judged, reduce_scores
+from overnight.schemas.settings import Reducer
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
 
 _PATIENCE = 2
 """Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""

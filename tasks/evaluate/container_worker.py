@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from schemas.bundle import Source
-from schemas.errors import SandboxUnavailable
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate import delivery
-from tasks.evaluate.delivery import FrameBuffer, WireFault
-from tasks.evaluate.judge import Reply, ReplyFault, judge, read_header
-from tasks.evaluate.sandbox import Channel, Death
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
+from overnight.tasks.evaluate.judge import Reply, ReplyFault, judge, read_header
+from overnight.tasks.evaluate.sandbox import Channel, Death
 
 _START_S = 60.0
 """Seconds a runner has to report that it is ready."""

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from functools import cache
 from importlib import resources
 
-from schemas.bundle import Source
-from schemas.errors import SpecificationError
-from schemas.job import Job
-from tasks.evaluate.runner import frames
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.job import Job
+from overnight.tasks.evaluate.runner import frames
 
 _MODULES = (
     *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "command", "processes", "starvation"),
@@ -147,7 +147,7 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
 
 
 def _source(name: str) -> str:
-    return resources.files("tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")
+    return resources.files("overnight.tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")
 
 
 class WireFault(Exception):

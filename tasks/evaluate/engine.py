@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import SandboxUnavailable
-from tasks.evaluate.delivery import Demultiplexer
-from tasks.evaluate.sandbox import Death
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.tasks.evaluate.delivery import Demultiplexer
+from overnight.tasks.evaluate.sandbox import Death
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.outcome import Verdict
-from schemas.program import Candidate, Judged
-from tasks.evaluate.confirmation import Confirmer
-from tasks.evaluate.evaluator import Evaluator
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.program import Candidate, Judged
+from overnight.tasks.evaluate.confirmation import Confirmer
+from overnight.tasks.evaluate.evaluator import Evaluator
 
 
 @task(name="evaluate", task_run_name="evaluate-{batch}", cache_policy=NO_CACHE)

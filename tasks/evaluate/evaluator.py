@@ -11,11 +11,11 @@ from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from queue import SimpleQueue
 
-from schemas.errors import SandboxUnavailable
-from schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import Candidate
-from schemas.skeleton import Skeleton
-from tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import Candidate
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
 
 Report = Callable[[int, Candidate, Verdict], None]
 """Takes the number of a generation, a candidate of it and its verdict."""

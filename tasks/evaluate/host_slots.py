@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from schemas.errors import EnvironmentFault
+from overnight.schemas.errors import EnvironmentFault
 
 VARIABLE = "OVERNIGHT_SLOTS"
 """Environment variable with the directory of the locks; nights with different directories do not share slots."""

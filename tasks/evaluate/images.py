@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from schemas.dependencies import Dependencies
-from schemas.files import File, require_distinct
-from tasks.evaluate import packages
-from tasks.evaluate.runner.program import IMAGE_FILES, PACKAGES
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.files import File, require_distinct
+from overnight.tasks.evaluate import packages
+from overnight.tasks.evaluate.runner.program import IMAGE_FILES, PACKAGES
 
 if TYPE_CHECKING:
-    from tasks.evaluate.backends.docker import DockerBackend
+    from overnight.tasks.evaluate.backends.docker import DockerBackend
 
 NAME = "overnight-problem"
 """Repository name of the images; the tag is a hash of their content."""

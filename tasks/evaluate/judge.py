@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate import delivery
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate import delivery
 
 _ERROR_CHARS = 2000
 """Maximum length of a verdict's error text, characters."""

@@ -23,10 +23,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from schemas.errors import EnvironmentFault, OvernightError, SpecificationError
+from overnight.schemas.errors import EnvironmentFault, OvernightError, SpecificationError
 
 if TYPE_CHECKING:
-    from tasks.evaluate.backends.docker import DockerBackend
+    from overnight.tasks.evaluate.backends.docker import DockerBackend
 
 OLDEST_PYTHON = "3.11"
 

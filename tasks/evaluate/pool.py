@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from schemas.bundle import Source
-from schemas.errors import SandboxUnavailable
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.container_worker import ContainerWorker
-from tasks.evaluate.host_slots import HostSlots
-from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import RunnerConfig, SandboxBackend, runner_config
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.container_worker import ContainerWorker
+from overnight.tasks.evaluate.host_slots import HostSlots
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import RunnerConfig, SandboxBackend, runner_config
 
 DEFAULT_BACKEND = "docker"
 

@@ -11,9 +11,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
 
-from schemas.errors import EnvironmentFault, UsageError
-from tasks.evaluate import backends
-from tasks.evaluate.sandbox import SandboxBackend
+from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.tasks.evaluate import backends
+from overnight.tasks.evaluate.sandbox import SandboxBackend
 
 ENTRY_POINTS = "overnight.sandbox_backends"
 """Group of the entry points by which other packages add backends."""

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Protocol, runtime_checkable
 
-from schemas.bundle import Source
-from schemas.dependencies import Dependencies
-from schemas.errors import SandboxUnavailable
-from schemas.files import File
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
+from overnight.schemas.bundle import Source
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.files import File
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
 
 
 class Sandbox(Protocol):

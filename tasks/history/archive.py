@@ -18,15 +18,22 @@ from typing import IO, Self, cast
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
-from schemas.history_backend import HistoryBackend
-from schemas.ids import RUN_ID
-from schemas.tables import FORMAT
-from tasks.history import record
-from tasks.history.atomic_files import declared_size, disk_errors, later_format, read_groups, sync, sync_directory
-from tasks.history.files import FILE, RunFiles, files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
+from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.ids import RUN_ID
+from overnight.schemas.tables import FORMAT
+from overnight.tasks.history import record
+from overnight.tasks.history.atomic_files import (
+    declared_size,
+    disk_errors,
+    later_format,
+    read_groups,
+    sync,
+    sync_directory,
+)
+from overnight.tasks.history.files import FILE, RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.errors import DiskFault, HistoryError
-from schemas.history_backend import HistoryBackend
-from schemas.tables import FORMAT, FORMAT_KEY
-from tasks.history.conversion import FORMER_COLUMNS, current_table
-from tasks.history.private_files import make_folder, open_private
+from overnight.schemas.errors import DiskFault, HistoryError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.tables import FORMAT, FORMAT_KEY
+from overnight.tasks.history.conversion import FORMER_COLUMNS, current_table
+from overnight.tasks.history.private_files import make_folder, open_private
 
 RUNS = "runs"
 """Name of the folder that holds all runs."""

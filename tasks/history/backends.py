@@ -6,13 +6,13 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-from schemas.history_backend import HistoryBackend
-from tasks.history.local_backend import MARKER
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history.local_backend import MARKER
 
-MODULES = {"file": "tasks.history.local_backend"}
+MODULES = {"file": "overnight.tasks.history.local_backend"}
 """Module of each backend by the scheme of its URLs; it has a function `open_backend`, which takes the URL."""
 
-_REMOTE = "tasks.history.remote.backend"
+_REMOTE = "overnight.tasks.history.remote.backend"
 """Module for all other schemes."""
 
 

@@ -13,11 +13,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import tables
-from schemas.errors import EnvironmentFault, HistoryError
-from tasks.history.atomic_files import commit_lock, disk_errors, hidden_path, read_groups, sync, sync_directory
-from tasks.history.files import Block, RunFiles
-from tasks.history.private_files import make_folder, open_private
+from overnight.schemas import tables
+from overnight.schemas.errors import EnvironmentFault, HistoryError
+from overnight.tasks.history.atomic_files import (
+    commit_lock,
+    disk_errors,
+    hidden_path,
+    read_groups,
+    sync,
+    sync_directory,
+)
+from overnight.tasks.history.files import Block, RunFiles
+from overnight.tasks.history.private_files import make_folder, open_private
 
 MIN_DURING_NIGHT = 64
 """Minimum number of single generations that are compacted while a night is running."""

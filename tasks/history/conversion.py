@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas import tables
-from schemas.algorithm_settings import IslandsSettings
-from tasks.program.config_layers import merge
+from overnight.schemas import tables
+from overnight.schemas.algorithm_settings import IslandsSettings
+from overnight.tasks.program.config_layers import merge
 
 FORMER_COLUMNS = {"niche": "island", "reset_niches": "reset_islands"}
 """Columns in which version 0.1 wrote numbers of islands, by the present ones."""

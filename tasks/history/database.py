@@ -8,14 +8,14 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from schemas import tables
-from schemas.errors import QueryError
-from schemas.views import MACROS, VIEWS
-from tasks.history import query_guard
-from tasks.history.atomic_files import later_format
-from tasks.history.conversion import FORMER_COLUMNS
-from tasks.history.files import tables_in
-from tasks.history.query_process import memory_error
+from overnight.schemas import tables
+from overnight.schemas.errors import QueryError
+from overnight.schemas.views import MACROS, VIEWS
+from overnight.tasks.history import query_guard
+from overnight.tasks.history.atomic_files import later_format
+from overnight.tasks.history.conversion import FORMER_COLUMNS
+from overnight.tasks.history.files import tables_in
+from overnight.tasks.history.query_process import memory_error
 
 if TYPE_CHECKING:
     import duckdb
@@ -70,7 +70,9 @@ class Database:
         # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
         self._define_tables(dict.fromkeys(query_guard.SOURCES, ()))
         for name in (*VIEWS, "macros"):
-            self._connection.execute(package_files("schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8"))
+            self._connection.execute(
+                package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+            )
         self._add_comments()
         self._restrict_access()
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from tasks.history.atomic_files import read_file
-from tasks.history.files import RunFiles
-from tasks.history.rows import Row, Table, read_rows
+from overnight.tasks.history.atomic_files import read_file
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.rows import Row, Table, read_rows
 
 _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from schemas.errors import HistoryError, HistoryGone, UsageError
-from schemas.history_backend import HistoryBackend
-from schemas.ids import RUN_ID, problem_in, slug
-from schemas.tables import ALL
-from tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, read_file, sync
-from tasks.history.local_backend import LocalBackend
-from tasks.history.private_files import is_plain_file, open_private, require_plain_files
+from overnight.schemas.errors import HistoryError, HistoryGone, UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.ids import RUN_ID, problem_in, slug
+from overnight.schemas.tables import ALL
+from overnight.tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, read_file, sync
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.private_files import is_plain_file, open_private, require_plain_files
 
 T = TypeVar("T")
 

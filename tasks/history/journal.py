@@ -10,11 +10,11 @@ from pathlib import Path
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.completion_source import PendingBatch
-from schemas.errors import HistoryError
-from schemas.history_backend import HistoryBackend
-from schemas.program import Completion
-from tasks.history.atomic_files import append_lines, disk_errors, read_lines
+from overnight.schemas.completion_source import PendingBatch
+from overnight.schemas.errors import HistoryError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.program import Completion
+from overnight.tasks.history.atomic_files import append_lines, disk_errors, read_lines
 
 Key = tuple[int, int, str]
 """Index of the prompt, number of the sample, and hash of the prompt, so that a changed prompt is asked again."""

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import EnvironmentFault, UsageError
-from schemas.history_backend import HistoryBackend
+from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.schemas.history_backend import HistoryBackend
 
 MARKER = ".remote"
 """Name of the file that marks a directory as the copy of a history on object storage."""

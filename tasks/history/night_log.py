@@ -6,11 +6,11 @@ import contextlib
 import logging
 from datetime import UTC, datetime
 
-from schemas.errors import DiskFault
-from schemas.escaping import escape_invisible
-from tasks.history.atomic_files import append_lines
-from tasks.history.files import RunFiles
-from tasks.history.private_files import is_plain_file
+from overnight.schemas.errors import DiskFault
+from overnight.schemas.escaping import escape_invisible
+from overnight.tasks.history.atomic_files import append_lines
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.private_files import is_plain_file
 
 _LOG = logging.getLogger("overnight.night")
 

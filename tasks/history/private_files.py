@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from schemas.errors import HistoryError
+from overnight.schemas.errors import HistoryError
 
 _RUNS = "runs"
 _FILE, _FOLDER, _OTHERS, _EXECUTE = 0o600, 0o700, 0o077, 0o111

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import tables
-from schemas.errors import QueryError
-from schemas.views import MACROS, VIEWS
+from overnight.schemas import tables
+from overnight.schemas.errors import QueryError
+from overnight.schemas.views import MACROS, VIEWS
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[^)]*\))?", re.IGNORECASE)
 _CATALOG = ("columns", "databases", "functions", "keywords", "schemas", "settings", "tables", "types", "views")

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from schemas.errors import EnvironmentFault, OvernightError, QueryError
+from overnight.schemas.errors import EnvironmentFault, OvernightError, QueryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,7 +101,7 @@ class _Child:
         descriptor = self._answer.fileno()
         # Without -P, modules in the working directory would replace ours.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tasks.history.query_worker", str(history), str(descriptor)],
+            [sys.executable, "-P", "-m", "overnight.tasks.history.query_worker", str(history), str(descriptor)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

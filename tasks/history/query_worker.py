@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from schemas.errors import EnvironmentFault, OvernightError
-from tasks.history.database import Database
+from overnight.schemas.errors import EnvironmentFault, OvernightError
+from overnight.tasks.history.database import Database
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas import tables
-from schemas.algorithm import Change
-from schemas.errors import HistoryError, SpecificationError, UsageError
-from schemas.files import File, require_distinct
-from schemas.generation import (
+from overnight.schemas import tables
+from overnight.schemas.algorithm import Change
+from overnight.schemas.errors import HistoryError, SpecificationError, UsageError
+from overnight.schemas.files import File, require_distinct
+from overnight.schemas.generation import (
     GenerationRecord,
     NightRecord,
     RunHistory,
@@ -25,14 +25,21 @@ from schemas.generation import (
     StopReason,
     Window,
 )
-from schemas.outcome import Outcome
-from schemas.program import Program
-from tasks.history.atomic_files import declared_size, disk_errors, format_of, read_file, write_file, write_folder
-from tasks.history.conversion import current_settings
-from tasks.history.files import Block, RunFiles
-from tasks.history.journal import Journal
-from tasks.history.private_files import open_private
-from tasks.history.rows import (
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program
+from overnight.tasks.history.atomic_files import (
+    declared_size,
+    disk_errors,
+    format_of,
+    read_file,
+    write_file,
+    write_folder,
+)
+from overnight.tasks.history.conversion import current_settings
+from overnight.tasks.history.files import Block, RunFiles
+from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.private_files import open_private
+from overnight.tasks.history.rows import (
     Row,
     change_of,
     generation_row,
@@ -43,9 +50,9 @@ from tasks.history.rows import (
     record_of_rows,
     run_row,
 )
-from tasks.program import problem_folder
-from tasks.program.bounded_parsing import parse_json
-from tasks.program.make_problem import restore_problem
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.bounded_parsing import parse_json
+from overnight.tasks.program.make_problem import restore_problem
 
 _MAX_ORIGIN_BYTES = 8192
 """Limit on the length of the problem's path."""

@@ -13,15 +13,15 @@ from typing import Any, Literal
 import orjson
 import pyarrow.compute as pc
 
-from schemas.algorithm import Change, Correct, Expand, Join, Reset
-from schemas.errors import HistoryError
-from schemas.feedback import Feedback, PromptRecord, sum_of_costs
-from schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
-from schemas.operators import Operator
-from schemas.outcome import Outcome, count_outcomes
-from schemas.program import TUNER, Completion, Judged, Program
-from tasks.history.atomic_files import read_file, read_groups
-from tasks.history.files import Block, RunFiles
+from overnight.schemas.algorithm import Change, Correct, Expand, Join, Reset
+from overnight.schemas.errors import HistoryError
+from overnight.schemas.feedback import Feedback, PromptRecord, sum_of_costs
+from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome, count_outcomes
+from overnight.schemas.program import TUNER, Completion, Judged, Program
+from overnight.tasks.history.atomic_files import read_file, read_groups
+from overnight.tasks.history.files import Block, RunFiles
 
 Table = Literal["generation", "programs", "population"]
 Row = dict[str, Any]

@@ -6,10 +6,10 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from schemas.errors import RunIsBusy
-from tasks.history.atomic_files import disk_errors
-from tasks.history.files import RunFiles
-from tasks.history.private_files import make_folder, open_private, require_plain_files
+from overnight.schemas.errors import RunIsBusy
+from overnight.tasks.history.atomic_files import disk_errors
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.private_files import make_folder, open_private, require_plain_files
 
 
 @contextmanager

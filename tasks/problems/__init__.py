@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from schemas.errors import UsageError
+from overnight.schemas.errors import UsageError
 
 _FOLDER = Path(__file__).parent
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from schemas.plain_values import MAX_LEVELS, TOO_DEEP, TOO_LARGE, require_plain
+from overnight.schemas.plain_values import MAX_LEVELS, TOO_DEEP, TOO_LARGE, require_plain
 
 MAX_CHARS = 2**20
 """Limit on a text of settings, characters."""

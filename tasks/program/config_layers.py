@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schemas.algorithm_settings import settings_for
-from schemas.errors import SpecificationError, UsageError
-from tasks.program.bounded_parsing import parse_json, parse_toml
-from tasks.program.source_lines import split_lines
+from overnight.schemas.algorithm_settings import settings_for
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.tasks.program.bounded_parsing import parse_json, parse_toml
+from overnight.tasks.program.source_lines import split_lines
 
 _OPENING, _END = "# /// script", "# ///"
 

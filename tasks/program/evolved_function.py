@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from tasks.program import python_source
-from tasks.program.source_lines import indent, split_lines
+from overnight.tasks.program import python_source
+from overnight.tasks.program.source_lines import indent, split_lines
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from schemas.bundle import ProgramBundle
-from schemas.errors import SpecificationError
-from tasks.program.marked_file import MarkedFile, read_marked
-from tasks.program.scored_by_command import ScoredByCommand
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.program.marked_file import MarkedFile, read_marked
+from overnight.tasks.program.scored_by_command import ScoredByCommand
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from schemas.dependencies import read_dependencies
-from schemas.errors import SpecificationError
-from schemas.files import File, require_distinct
-from schemas.job import Call
-from schemas.problem import Problem, Split
-from schemas.settings import Settings, parse_settings
-from schemas.skeleton import Skeleton
-from tasks.program.config_layers import script_block
-from tasks.program.evolving_files import restore_evolving_files
-from tasks.program.marked_file import read_marked
-from tasks.program.specification import read_specification
+from overnight.schemas.dependencies import read_dependencies
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.files import File, require_distinct
+from overnight.schemas.job import Call
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.settings import Settings, parse_settings
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program.config_layers import script_block
+from overnight.tasks.program.evolving_files import restore_evolving_files
+from overnight.tasks.program.marked_file import read_marked
+from overnight.tasks.program.specification import read_specification
 
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import ClassVar, NoReturn
 
-from schemas.bundle import ProgramBundle
-from schemas.errors import SpecificationError
-from tasks.program import python_source
-from tasks.program.meaning import meaning_hash
-from tasks.program.scored_by_command import ScoredByCommand
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.program import python_source
+from overnight.tasks.program.meaning import meaning_hash
+from overnight.tasks.program.scored_by_command import ScoredByCommand
 
 START, END = "EVOLVE-BLOCK-START", "EVOLVE-BLOCK-END"
 """Marks in the lines that begin and end a block, AlphaEvolve's convention (Novikov et al., 2025, section 2.1)."""

@@ -21,8 +21,8 @@ import hashlib
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tasks.program import python_source
-from tasks.program.scopes import (
+from overnight.tasks.program import python_source
+from overnight.tasks.program.scopes import (
     Names,
     Scope,
     defaults_of,

@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-from schemas.errors import SpecificationError, UsageError
-from schemas.files import HIDDEN_REMEDY, is_hidden
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.files import HIDDEN_REMEDY, is_hidden
 
 MAX_TEXT_BYTES = 4 * 2**20
 """Limit on a text file of a problem, bytes."""

@@ -12,7 +12,7 @@ import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tasks.program.source_lines import escape_strings, indent, split_lines, tokens_of
+from overnight.tasks.program.source_lines import escape_strings, indent, split_lines, tokens_of
 
 MAX_SOURCE_CHARS = 1_000_000
 """Limit on a source text, checked before it is parsed: deep or huge source costs the parser minutes and gigabytes."""

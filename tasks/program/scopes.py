@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from tasks.program import python_source
+from overnight.tasks.program import python_source
 
 _MAX_LEVELS = 100
 """Limit on the levels of a tree. Each takes up to four frames of Python's stack, so that those of callers have room."""

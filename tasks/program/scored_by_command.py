@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from schemas.errors import SpecificationError
-from schemas.job import Call
-from schemas.skeleton import Skeleton
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.job import Call
+from overnight.schemas.skeleton import Skeleton
 
 
 class ScoredByCommand:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from schemas.bundle import ProgramBundle
-from schemas.errors import SpecificationError
-from schemas.job import Call, Isolation
-from tasks.program import python_source
-from tasks.program.evolved_function import EvolvedFunction, read_evolved_function
-from tasks.program.meaning import meaning_hash
-from tasks.program.scopes import may_see_names
-from tasks.program.scored_by_command import call_of_function
-from tasks.program.source_lines import split_lines
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.job import Call, Isolation
+from overnight.tasks.program import python_source
+from overnight.tasks.program.evolved_function import EvolvedFunction, read_evolved_function
+from overnight.tasks.program.meaning import meaning_hash
+from overnight.tasks.program.scopes import may_see_names
+from overnight.tasks.program.scored_by_command import call_of_function
+from overnight.tasks.program.source_lines import split_lines
 
 
 @dataclass(frozen=True)

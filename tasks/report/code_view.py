@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from schemas.escaping import INVISIBLE, escape_invisible
+from overnight.schemas.escaping import INVISIBLE, escape_invisible
 
 _MAX_CHARS = 40_000
 """Characters of code that are shown; longer code comes from an untrusted source, and is cut and not highlighted."""

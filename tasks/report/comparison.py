@@ -9,10 +9,10 @@ from statistics import median, quantiles
 
 from markupsafe import Markup
 
-from schemas.report_data import RunCurve
-from tasks.report.number_format import grouped, padded, score_text
-from tasks.report.page import render_template
-from tasks.report.vega import Chart, Layout, Spec, category, draw_chart, layouts, mark, number, series_colours
+from overnight.schemas.report_data import RunCurve
+from overnight.tasks.report.number_format import grouped, padded, score_text
+from overnight.tasks.report.page import render_template
+from overnight.tasks.report.vega import Chart, Layout, Spec, category, draw_chart, layouts, mark, number, series_colours
 
 _MIN_FOR_QUARTILES = 3
 """Least number of values for which quartiles are meaningful."""

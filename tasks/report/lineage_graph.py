@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.report_data import Ancestor
-from tasks.report.number_format import padded, score_text
-from tasks.report.vega import (
+from overnight.schemas.report_data import Ancestor
+from overnight.tasks.report.number_format import padded, score_text
+from overnight.tasks.report.vega import (
     ACCENT,
     LINE,
     OTHERS,

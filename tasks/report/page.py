@@ -15,16 +15,22 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from schemas.escaping import escape_invisible
-from schemas.outcome import Outcome
-from schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
-from tasks.report.code_view import DiffLine, diff_lines, highlighted
-from tasks.report.lineage_graph import line_of_descent, lineage_chart
-from tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text
-from tasks.report.population_charts import diversity_chart, histogram_chart, niches_chart, outcomes_chart, shown_niches
-from tasks.report.sanitised_svg import data_uri, size_of, title_of
-from tasks.report.score_charts import new_bests, over_cost, over_samples, over_time, split_rows, splits_chart
-from tasks.report.vega import Chart
+from overnight.schemas.escaping import escape_invisible
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
+from overnight.tasks.report.code_view import DiffLine, diff_lines, highlighted
+from overnight.tasks.report.lineage_graph import line_of_descent, lineage_chart
+from overnight.tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text
+from overnight.tasks.report.population_charts import (
+    diversity_chart,
+    histogram_chart,
+    niches_chart,
+    outcomes_chart,
+    shown_niches,
+)
+from overnight.tasks.report.sanitised_svg import data_uri, size_of, title_of
+from overnight.tasks.report.score_charts import new_bests, over_cost, over_samples, over_time, split_rows, splits_chart
+from overnight.tasks.report.vega import Chart
 
 _MAX_STEPS = 200
 """Steps of the line of descent that are shown with their changes; of a longer line, the last ones."""
@@ -194,13 +200,13 @@ def _digest(text: str) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return files("tasks.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("overnight.tasks.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("tasks.report"),
+        loader=PackageLoader("overnight.tasks.report"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=shown,

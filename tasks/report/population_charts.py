@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from schemas.outcome import Outcome
-from schemas.report_data import DiversityPoint, ModelSummary, NicheHistory, ReportData, ScorePoint
-from tasks.report.number_format import grouped, padded, score_text
-from tasks.report.score_charts import shown_range
-from tasks.report.vega import (
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.report_data import DiversityPoint, ModelSummary, NicheHistory, ReportData, ScorePoint
+from overnight.tasks.report.number_format import grouped, padded, score_text
+from overnight.tasks.report.score_charts import shown_range
+from overnight.tasks.report.vega import (
     ACCENT,
     OTHERS,
     WARM,

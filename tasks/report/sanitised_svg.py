@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 
 import nh3
 
-from schemas.errors import OvernightError
-from schemas.escaping import escape_invisible
+from overnight.schemas.errors import OvernightError
+from overnight.schemas.escaping import escape_invisible
 
 MAX_CHARS = 512 * 1024
 """Maximum size of a drawing, characters; also of its sanitised form."""

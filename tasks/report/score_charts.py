@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from schemas.report_data import GenerationSummary, ReportData, ScorePoint
-from tasks.report.number_format import gain_of, grouped, padded, score_text
-from tasks.report.vega import (
+from overnight.schemas.report_data import GenerationSummary, ReportData, ScorePoint
+from overnight.tasks.report.number_format import gain_of, grouped, padded, score_text
+from overnight.tasks.report.vega import (
     ACCENT,
     FINE,
     LEVEL,

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from schemas.escaping import escape_invisible
+from overnight.schemas.escaping import escape_invisible
 
 Spec = dict[str, Any]
 Rows = Sequence[dict[str, Any]]

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import httpx
 
-from schemas.errors import TerminalProviderError, TransientProviderError, UsageError, without_keys
-from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample.provider import own_provider, price_of
-from tasks.sample.providers import (
+from overnight.schemas.errors import TerminalProviderError, TransientProviderError, UsageError, without_keys
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample.provider import own_provider, price_of
+from overnight.tasks.sample.providers import (
     Choice,
     Price,
     ReportedUsage,
@@ -27,7 +27,12 @@ from tasks.sample.providers import (
     stored_choice,
     to_valid_text,
 )
-from tasks.sample.providers.litellm import connection_options, litellm_module, sampling_options, to_provider_error
+from overnight.tasks.sample.providers.litellm import (
+    connection_options,
+    litellm_module,
+    sampling_options,
+    to_provider_error,
+)
 
 T = TypeVar("T")
 

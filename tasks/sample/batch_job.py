@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from schemas.completion_source import PendingBatch, Record, Sample
-from schemas.errors import Outage, ProviderOutage, TerminalProviderError, TransientProviderError
-from schemas.program import Completion, Prompt
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample import batch_api
-from tasks.sample.batch_api import choice_of, failure_reason, usage_of
-from tasks.sample.budget import Budget, Estimate
-from tasks.sample.completion_sources import CompletionStore, Key, completions_of, key_of
-from tasks.sample.provider import event_loop, takes_n
-from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, Choice, Usage, rough_tokens
+from overnight.schemas.completion_source import PendingBatch, Record, Sample
+from overnight.schemas.errors import Outage, ProviderOutage, TerminalProviderError, TransientProviderError
+from overnight.schemas.program import Completion, Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample import batch_api
+from overnight.tasks.sample.batch_api import choice_of, failure_reason, usage_of
+from overnight.tasks.sample.budget import Budget, Estimate
+from overnight.tasks.sample.completion_sources import CompletionStore, Key, completions_of, key_of
+from overnight.tasks.sample.provider import event_loop, takes_n
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, Choice, Usage, rough_tokens
 
 SampleKey = tuple[int, int, int, str]
 """Generation, prompt, sample and the prompt's hash."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
-from schemas.program import Completion
+from overnight.schemas.program import Completion
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from schemas.completion_source import CompletionSource, Record, Sample
-from schemas.errors import TerminalProviderError
-from schemas.program import Completion
-from tasks.sample.providers import Choice, Usage
+from overnight.schemas.completion_source import CompletionSource, Record, Sample
+from overnight.schemas.errors import TerminalProviderError
+from overnight.schemas.program import Completion
+from overnight.tasks.sample.providers import Choice, Usage
 
 Key = tuple[int, int, str]
 """Prompt, sample and the prompt's hash."""

@@ -9,11 +9,11 @@ import random
 import time
 from collections.abc import AsyncIterator
 
-from schemas.errors import ProviderError, ProviderOutage, TerminalProviderError, TransientProviderError
-from schemas.sampling_settings import Model
-from tasks.sample.budget import Estimate
-from tasks.sample.provider import Response, price_of
-from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
+from overnight.schemas.errors import ProviderError, ProviderOutage, TerminalProviderError, TransientProviderError
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.sample.budget import Estimate
+from overnight.tasks.sample.provider import Response, price_of
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0

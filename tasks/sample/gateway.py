@@ -9,21 +9,21 @@ from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from schemas.completion_source import Record, Sample
-from schemas.errors import (
+from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.errors import (
     Outage,
     PromptRefused,
     ProviderError,
     TerminalProviderError,
     TransientProviderError,
 )
-from schemas.program import Completion
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample.budget import Budget, Estimate, RequestsInFlight
-from tasks.sample.completion_sources import completions_of, key_of
-from tasks.sample.endpoint import Endpoint, backoff_s
-from tasks.sample.provider import event_loop, every_model, send_request, takes_n
-from tasks.sample.providers import Choice, Usage
+from overnight.schemas.program import Completion
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample.budget import Budget, Estimate, RequestsInFlight
+from overnight.tasks.sample.completion_sources import completions_of, key_of
+from overnight.tasks.sample.endpoint import Endpoint, backoff_s
+from overnight.tasks.sample.provider import event_loop, every_model, send_request, takes_n
+from overnight.tasks.sample.providers import Choice, Usage
 
 
 class Gateway:

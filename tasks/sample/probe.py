@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from schemas.algorithm import Plan
-from schemas.operators import Operator
-from schemas.problem import Problem
-from schemas.program import Completion, Program, Prompt
-from schemas.sampling_settings import Model, Sampling
-from schemas.search_settings import Search
-from tasks.sample.budget import Budget, BudgetLimits
-from tasks.sample.gateway import Gateway, Sample
-from tasks.sample.prompts import build_prompts
-from tasks.sample.provider import count_tokens, price_of, takes_n
-from tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
-from tasks.sample.sampler import to_candidates
+from overnight.schemas.algorithm import Plan
+from overnight.schemas.operators import Operator
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Completion, Program, Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.search_settings import Search
+from overnight.tasks.sample.budget import Budget, BudgetLimits
+from overnight.tasks.sample.gateway import Gateway, Sample
+from overnight.tasks.sample.prompts import build_prompts
+from overnight.tasks.sample.provider import count_tokens, price_of, takes_n
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
+from overnight.tasks.sample.sampler import to_candidates
 
 _FEW = 3
 """Prompts that are sent to a model unless it is asked how many it answers at once."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from schemas.algorithm import Plan
-from schemas.feedback import Feedback
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.problem import Problem
-from schemas.program import TUNER, Program, Prompt
-from schemas.sampling_settings import Model
-from schemas.settings import Reducer, Sandbox
-from schemas.skeleton import Skeleton
-from tasks.sample.codecs import ANY_IDEA, LAST_TRY, PromptContent, codec_of, templates
+from overnight.schemas.algorithm import Plan
+from overnight.schemas.feedback import Feedback
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import TUNER, Program, Prompt
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.settings import Reducer, Sandbox
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.sample.codecs import ANY_IDEA, LAST_TRY, PromptContent, codec_of, templates
 
 _ASKED = {
     Operator.REFINE: "Make one targeted change that should raise the score, and keep the rest as it is.",

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
-from schemas.errors import EnvironmentFault, TransientProviderError, UsageError
-from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling, require_address
-from tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
+from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Model, Sampling, require_address
+from overnight.tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
 
 BUILTIN = "builtin/"
 _MILLION = 1_000_000
 
 PROVIDERS = {
-    "builtin": "tasks.sample.providers.builtin",
+    "builtin": "overnight.tasks.sample.providers.builtin",
 }
 """Modules of the providers that LiteLLM does not know, by the first part of their models' names."""
 
-_LITELLM = "tasks.sample.providers.litellm"
+_LITELLM = "overnight.tasks.sample.providers.litellm"
 
 _loading = threading.RLock()
 _loaded: dict[str, Provider] = {}

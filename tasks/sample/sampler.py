@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, wait
 
-from schemas.completion_source import CompletionSource, Sample
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
-from schemas.settings import Settings
-from schemas.skeleton import Skeleton
-from tasks.sample.codecs import codec_of
-from tasks.sample.completion_sources import CompletionStore, key_of
-from tasks.sample.gateway import await_cancellation
+from overnight.schemas.completion_source import CompletionSource, Sample
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
+from overnight.schemas.settings import Settings
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.sample.completion_sources import CompletionStore, key_of
+from overnight.tasks.sample.gateway import await_cancellation
 
 
 class CompletionRequest:

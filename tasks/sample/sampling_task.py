@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.program import Candidate, Prompt
-from tasks.sample.sampler import Sampler
+from overnight.schemas.program import Candidate, Prompt
+from overnight.tasks.sample.sampler import Sampler
 
 
 @task(name="sample", task_run_name="sample-{batch}", cache_policy=NO_CACHE)

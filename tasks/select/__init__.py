@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from schemas.algorithm import Algorithm
-from schemas.algorithm_settings import AnyAlgorithm
-from schemas.program import Program
+from overnight.schemas.algorithm import Algorithm
+from overnight.schemas.algorithm_settings import AnyAlgorithm
+from overnight.schemas.program import Program
 
 
 def create_algorithm(settings: AnyAlgorithm, start: Program, seed: int) -> Algorithm:
     """Make the algorithm that settings name, with nothing in it but the start program."""
-    return import_module(f"tasks.select.{settings.name.replace('-', '_')}").create(settings, start, seed)
+    return import_module(f"overnight.tasks.select.{settings.name.replace('-', '_')}").create(settings, start, seed)

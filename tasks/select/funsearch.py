@@ -10,10 +10,10 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 
-from schemas.algorithm import Change, Join, Plan, PromptResult, Reset, Turn
-from schemas.algorithm_settings import IslandsSettings
-from schemas.program import Program
-from tasks.select.pool import Pool, PoolAlgorithm, softmax_weights
+from overnight.schemas.algorithm import Change, Join, Plan, PromptResult, Reset, Turn
+from overnight.schemas.algorithm_settings import IslandsSettings
+from overnight.schemas.program import Program
+from overnight.tasks.select.pool import Pool, PoolAlgorithm, softmax_weights
 
 Cluster = list[Program]
 

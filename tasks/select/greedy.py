@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from schemas.algorithm import Plan, Turn
-from schemas.algorithm_settings import GreedySettings
-from schemas.program import Program
-from tasks.select.pool import NICHE, Pool, PoolAlgorithm, shown_with
+from overnight.schemas.algorithm import Plan, Turn
+from overnight.schemas.algorithm_settings import GreedySettings
+from overnight.schemas.program import Program
+from overnight.tasks.select.pool import NICHE, Pool, PoolAlgorithm, shown_with
 
 
 class Greedy(PoolAlgorithm[GreedySettings]):

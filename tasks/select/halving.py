@@ -5,11 +5,11 @@ arXiv 2607.18235, and "bet and run": Friedrich et al., AAAI 2017.
 
 from __future__ import annotations
 
-from schemas.algorithm import Plan, PromptResult, Turn
-from schemas.algorithm_settings import HalvingSettings
-from schemas.program import Program
-from tasks.select.greedy import draw_greedily
-from tasks.select.pool import PoolAlgorithm
+from overnight.schemas.algorithm import Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import HalvingSettings
+from overnight.schemas.program import Program
+from overnight.tasks.select.greedy import draw_greedily
+from overnight.tasks.select.pool import PoolAlgorithm
 
 
 class Halving(PoolAlgorithm[HalvingSettings]):

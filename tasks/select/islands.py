@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from tasks.select.funsearch import Cluster, FunSearch
-from tasks.select.pool import Pool
+from overnight.tasks.select.funsearch import Cluster, FunSearch
+from overnight.tasks.select.pool import Pool
 
 
 class Islands(FunSearch):

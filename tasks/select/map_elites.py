@@ -13,11 +13,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from random import Random
 from statistics import fmean, pstdev
 
-from schemas.algorithm import Plan, PromptResult, Turn
-from schemas.algorithm_settings import Feature, MapElitesSettings
-from schemas.program import Program
-from tasks.program import python_source
-from tasks.select.pool import NICHE, PoolAlgorithm, shown_with, sigmoid, softmax_weights
+from overnight.schemas.algorithm import Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import Feature, MapElitesSettings
+from overnight.schemas.program import Program
+from overnight.tasks.program import python_source
+from overnight.tasks.select.pool import NICHE, PoolAlgorithm, shown_with, sigmoid, softmax_weights
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
 _BRANCHES = (ast.If, ast.IfExp, ast.match_case, ast.ExceptHandler)

@@ -10,9 +10,9 @@ from dataclasses import replace
 from random import Random
 from typing import ClassVar, Generic, TypeVar
 
-from schemas.algorithm import Change, Expand, Join, Plan, PromptResult, Turn
-from schemas.algorithm_settings import AlgorithmSettings
-from schemas.program import Program
+from overnight.schemas.algorithm import Change, Expand, Join, Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import AlgorithmSettings
+from overnight.schemas.program import Program
 
 Signature = tuple[float, ...]
 Settings = TypeVar("Settings", bound=AlgorithmSettings)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from schemas.algorithm import Algorithm, Niche, PromptResult
-from schemas.feedback import PromptRecord, sum_of_costs
-from schemas.ids import program_id
-from schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
-from schemas.program import Candidate, Judged, Program, reduced
-from schemas.settings import Reducer
+from overnight.schemas.algorithm import Algorithm, Niche, PromptResult
+from overnight.schemas.feedback import PromptRecord, sum_of_costs
+from overnight.schemas.ids import program_id
+from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
+from overnight.schemas.program import Candidate, Judged, Program, reduced
+from overnight.schemas.settings import Reducer
 
 
 def judge(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.generation import GenerationRecord
-from schemas.program import Program
+from overnight.schemas.generation import GenerationRecord
+from overnight.schemas.program import Program
 
 
 @task(name="select", task_run_name="select", cache_policy=NO_CACHE)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from schemas.algorithm import Plan, PromptResult, Turn
-from schemas.algorithm_settings import TreeSettings
-from schemas.program import Program
-from tasks.select.pool import NICHE, PoolAlgorithm, shown_with
+from overnight.schemas.algorithm import Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import TreeSettings
+from overnight.schemas.program import Program
+from overnight.tasks.select.pool import NICHE, PoolAlgorithm, shown_with
 
 _LEAST_SCALE = 1e-6
 """Lower limit on the range of scores."""

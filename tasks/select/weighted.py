@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
-from schemas.algorithm import Plan, PromptResult, Turn
-from schemas.algorithm_settings import WeightedSettings
-from schemas.program import Program
-from tasks.select.pool import NICHE, PoolAlgorithm, shown_with, sigmoid
+from overnight.schemas.algorithm import Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import WeightedSettings
+from overnight.schemas.program import Program
+from overnight.tasks.select.pool import NICHE, PoolAlgorithm, shown_with, sigmoid
 
 _LEAST_UNIT = 1e-6
 """Lower limit on the median absolute deviation of the scores."""

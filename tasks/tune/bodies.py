@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from schemas.skeleton import Skeleton
-from tasks.program import python_source
-from tasks.program.evolving_files import EvolvingFiles
-from tasks.program.marked_file import END, START, MarkedFile, split_at_marks, split_blocks
-from tasks.program.specification import Specification
-from tasks.tune.literals import Literal, Span, find_literals, replace_literals
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program import python_source
+from overnight.tasks.program.evolving_files import EvolvingFiles
+from overnight.tasks.program.marked_file import END, START, MarkedFile, split_at_marks, split_blocks
+from overnight.tasks.program.specification import Specification
+from overnight.tasks.tune.literals import Literal, Span, find_literals, replace_literals
 
 
 @dataclass(frozen=True, slots=True)

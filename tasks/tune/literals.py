@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tasks.program import python_source
-from tasks.program.source_lines import split_lines
+from overnight.tasks.program import python_source
+from overnight.tasks.program.source_lines import split_lines
 
 Span = tuple[int, int]
 """Begin and end of a piece of text, in characters."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.tune.literals import Literal
+from overnight.tasks.tune.literals import Literal
 
 RADIUS = 1.0
 """Largest distance of a coordinate from its start, in both directions: a factor of 10, of the number or of its odds."""

@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
-from schemas.completion_source import Record, Sample
-from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
-from schemas.settings import Reducer, Tuner
-from schemas.skeleton import Skeleton
-from tasks.tune.bodies import NumberedBody, completion_text
-from tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
-from tasks.tune.tuning import Tuned, tune
+from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
+from overnight.schemas.settings import Reducer, Tuner
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.tune.bodies import NumberedBody, completion_text
+from overnight.tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
+from overnight.tasks.tune.tuning import Tuned, tune
 
 Inputs = Literal["train", "first", "validation"]
 """Inputs that a body is evaluated on: all training inputs, the first of them, the validation inputs."""

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tasks.tune.bodies import NumberedBody
-from tasks.tune.literals import number_text
-from tasks.tune.optimizer import Coordinate, Found, Point, climb, coordinate_of, evaluations_for, maximise
-from tasks.tune.trials import NotJudged, OutOfTime, Trials
+from overnight.tasks.tune.bodies import NumberedBody
+from overnight.tasks.tune.literals import number_text
+from overnight.tasks.tune.optimizer import Coordinate, Found, Point, climb, coordinate_of, evaluations_for, maximise
+from overnight.tasks.tune.trials import NotJudged, OutOfTime, Trials
 
 _MAX_TRIED = 40
 """Most numbers whose effect is tried."""

@@ -22,27 +22,27 @@ from typing import Any
 
 import numpy as np
 
-from flows.cli.options import overrides
-from flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
-from flows.night.samples_in_flight import samples_in_flight
-from flows.night.tuning import tuned_problem
-from schemas.algorithm import PromptResult
-from schemas.completion_source import Sample
-from schemas.feedback import Feedback, PromptRecord
-from schemas.generation import RunRecord
-from schemas.operators import Operator
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem, Split
-from schemas.program import Program, Prompt, idea_in, reduced
-from tasks.evaluate.runner.program import Program as LoadedProgram
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
-from tasks.sample.builtin import mutate
-from tasks.sample.codecs import codec_of
-from tasks.sample.prompts import build_prompts
-from tasks.select import create_algorithm
-from tasks.select.operators.composer import Composer
-from tasks.tune.source import Inputs, TunerSource
+from overnight.flows.cli.options import overrides
+from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
+from overnight.flows.night.samples_in_flight import samples_in_flight
+from overnight.flows.night.tuning import tuned_problem
+from overnight.schemas.algorithm import PromptResult
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import Program, Prompt, idea_in, reduced
+from overnight.tasks.evaluate.runner.program import Program as LoadedProgram
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.sample.prompts import build_prompts
+from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.operators.composer import Composer
+from overnight.tasks.tune.source import Inputs, TunerSource
 
 MODEL = "builtin/mutate"
 COLUMNS = ("problem", "seed", "train", "validation", "held out", "lines", "answers", "of the tuner", "s")

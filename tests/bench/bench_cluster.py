@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from schemas.job import Call, Job, Limits
-from schemas.settings import Sandbox as Settings
-from tasks.evaluate.cluster.cluster_pool import ClusterPool
-from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.pool import open_pool
-from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import Sandbox
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.settings import Sandbox as Settings
+from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
+from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import Sandbox
 from tests.bench.processor_time import processor_s, processor_s_of
 from tests.machines import Machines
 from tests.machines import machines as own_machines

@@ -22,19 +22,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
-from flows.environment import prepare
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.environment import prepare
+from overnight.tasks.history.local_backend import LocalBackend
 
 prepare()
 
-from flows.cluster.choice import VARIABLE  # noqa: E402
-from flows.night.search import search  # noqa: E402
-from flows.night.stop_conditions import StopConditions  # noqa: E402
-from flows.prefect_server.embedded import PrefectServer  # noqa: E402
-from flows.start.create_run import create_run  # noqa: E402
-from flows.start.trust import accept  # noqa: E402
-from tasks.history.database import Database  # noqa: E402
-from tasks.problems.loading.load import load_problem  # noqa: E402
+from overnight.flows.cluster.choice import VARIABLE  # noqa: E402
+from overnight.flows.night.search import search  # noqa: E402
+from overnight.flows.night.stop_conditions import StopConditions  # noqa: E402
+from overnight.flows.prefect_server.embedded import PrefectServer  # noqa: E402
+from overnight.flows.start.create_run import create_run  # noqa: E402
+from overnight.flows.start.trust import accept  # noqa: E402
+from overnight.tasks.history.database import Database  # noqa: E402
+from overnight.tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.bench_cluster import IMAGE, PROGRAM, job_of, on_cluster  # noqa: E402
 from tests.bench.bench_night import RATE  # noqa: E402
 from tests.engine import PrivateEngine, private_engine  # noqa: E402
@@ -44,7 +44,7 @@ SLEEPING = Path(__file__).parents[1] / "specifications/sleeping.py"
 SECONDS = 1.0
 SLOTS = 4
 PROMPTS, SAMPLES = 24, 4
-SEARCH = {"prompts": PROMPTS, "samples": SAMPLES, "reset_generations": 1000}
+SEARCH = {"prompts": PROMPTS, "samples": SAMPLES}
 
 
 def night(candidates: int, history: Path) -> float:

@@ -13,17 +13,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flows.environment import prepare
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.environment import prepare
+from overnight.tasks.history.local_backend import LocalBackend
 
 prepare()
 
-from flows.night.search import search  # noqa: E402
-from flows.night.stop_conditions import StopConditions  # noqa: E402
-from flows.prefect_server.embedded import PrefectServer  # noqa: E402
-from flows.start.create_run import create_run  # noqa: E402
-from tasks.history.database import Database  # noqa: E402
-from tasks.problems.loading.load import load_problem  # noqa: E402
+from overnight.flows.night.search import search  # noqa: E402
+from overnight.flows.night.stop_conditions import StopConditions  # noqa: E402
+from overnight.flows.prefect_server.embedded import PrefectServer  # noqa: E402
+from overnight.flows.start.create_run import create_run  # noqa: E402
+from overnight.tasks.history.database import Database  # noqa: E402
+from overnight.tasks.problems.loading.load import load_problem  # noqa: E402
 
 TOY = Path(__file__).parents[1] / "specifications/toy.py"
 WINDOW = 10

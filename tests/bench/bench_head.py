@@ -20,22 +20,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
-from flows.environment import prepare
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.environment import prepare
+from overnight.tasks.history.local_backend import LocalBackend
 
 prepare()
 
-import flows.night.open_run  # noqa: E402
-from flows.night.search import search  # noqa: E402
-from flows.night.stop_conditions import StopConditions  # noqa: E402
-from flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
-from flows.start.create_run import create_run  # noqa: E402
-from schemas.bundle import Source  # noqa: E402
-from schemas.completion_source import Record, Sample  # noqa: E402
-from schemas.outcome import Outcome, Verdict  # noqa: E402
-from schemas.program import Completion  # noqa: E402
-from tasks.history.database import Database  # noqa: E402
-from tasks.problems.loading.load import load_problem  # noqa: E402
+import overnight.flows.night.open_run  # noqa: E402
+from overnight.flows.night.search import search  # noqa: E402
+from overnight.flows.night.stop_conditions import StopConditions  # noqa: E402
+from overnight.flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
+from overnight.flows.start.create_run import create_run  # noqa: E402
+from overnight.schemas.bundle import Source  # noqa: E402
+from overnight.schemas.completion_source import Record, Sample  # noqa: E402
+from overnight.schemas.outcome import Outcome, Verdict  # noqa: E402
+from overnight.schemas.program import Completion  # noqa: E402
+from overnight.tasks.history.database import Database  # noqa: E402
+from overnight.tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.processor_time import processor_s, processor_s_of  # noqa: E402
 
 TOY = Path(__file__).parents[1] / "specifications/fifty.py"
@@ -111,7 +111,7 @@ def night(shape: tuple[int, int, int | None, int], candidates: int, history: Pat
     """Run a night of so many candidates."""
     prompts, samples, batch, window = shape
     settings = {
-        "search": {"prompts": prompts, "samples": samples, "reset_generations": 1000},
+        "search": {"prompts": prompts, "samples": samples},
         "sampling": {"batch": batch, "concurrency": window},
         "sandbox": {"confirm": "never"},
     }
@@ -149,9 +149,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(_Server()) as server,
         using_server(server),
-        patch.object(flows.night.open_run, "open_sandboxes", _instant),
-        patch.object(flows.night.open_run, "open_confirmations", _instant),
-        patch.object(flows.night.open_run, "RoutedCompletions", lambda *_: model),
+        patch.object(overnight.flows.night.open_run, "open_sandboxes", _instant),
+        patch.object(overnight.flows.night.open_run, "open_confirmations", _instant),
+        patch.object(overnight.flows.night.open_run, "RoutedCompletions", lambda *_: model),
     ):
         for number, shape in enumerate((ROUNDS[0], *ROUNDS)):
             rate = night(shape, options.candidates, Path(folder) / str(number), server.pid)

@@ -24,12 +24,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import tables
-from schemas.ids import program_id
-from tasks.history.compact import compact
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, runs_in
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas import tables
+from overnight.schemas.ids import program_id
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, runs_in
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.history.made import NOW, create
 
 MODELS = ("test/cheap", "test/dear", "test/local")

@@ -20,18 +20,18 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from flows.environment import prepare
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.environment import prepare
+from overnight.tasks.history.local_backend import LocalBackend
 
 prepare()
 
-from flows.night.search import search  # noqa: E402
-from flows.night.stop_conditions import StopConditions  # noqa: E402
-from flows.prefect_server.embedded import PrefectServer  # noqa: E402
-from flows.start.create_run import create_run  # noqa: E402
-from flows.start.trust import accept  # noqa: E402
-from tasks.history.database import Database  # noqa: E402
-from tasks.problems.loading.load import load_problem  # noqa: E402
+from overnight.flows.night.search import search  # noqa: E402
+from overnight.flows.night.stop_conditions import StopConditions  # noqa: E402
+from overnight.flows.prefect_server.embedded import PrefectServer  # noqa: E402
+from overnight.flows.start.create_run import create_run  # noqa: E402
+from overnight.flows.start.trust import accept  # noqa: E402
+from overnight.tasks.history.database import Database  # noqa: E402
+from overnight.tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.bare import evaluate  # noqa: E402
 
 SPECIFICATIONS = {
@@ -39,7 +39,7 @@ SPECIFICATIONS = {
     for name, file in {"constants": "fifty", "improving": "improving"}.items()
 }
 INPUTS = {"constants": (200, 1), "improving": (0,)}
-SEARCH = {"prompts": 6, "samples": 8, "reset_generations": 1000}
+SEARCH = {"prompts": 6, "samples": 8}
 GENERATION = 48
 RATE = """
     SELECT epoch(max(ended_at) - min(started_at)) AS seconds,

@@ -128,7 +128,7 @@ def overnight(kind: str, latency_s: float, candidates: int, folder: Path) -> Res
     )
     process_s = time.time() - begin
     model.end()
-    from tasks.history.database import Database
+    from overnight.tasks.history.database import Database
 
     (row,) = Database(folder / "history").rows(RATE)
     return Result(row["evaluated"], row["seconds"], process_s)

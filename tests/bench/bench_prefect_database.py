@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.environment import prepare
+from overnight.flows.environment import prepare
 
 prepare()
 
@@ -24,8 +24,8 @@ from prefect import flow, task  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
-from flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
-from flows.prefect_server.pruning import VARIABLE, kept_for, prune  # noqa: E402
+from overnight.flows.prefect_server.embedded import EmbeddedServer, using_server  # noqa: E402
+from overnight.flows.prefect_server.pruning import VARIABLE, kept_for, prune  # noqa: E402
 
 DAYS_KEPT = 3
 OLDER = {

@@ -19,19 +19,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from flows.environment import prepare
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.environment import prepare
+from overnight.tasks.history.local_backend import LocalBackend
 
 prepare()
 
-from flows.cli.printing import score  # noqa: E402
-from flows.night.search import search  # noqa: E402
-from flows.night.stop_conditions import StopConditions  # noqa: E402
-from flows.prefect_server.embedded import PrefectServer  # noqa: E402
-from flows.start.create_run import create_run  # noqa: E402
-from tasks.history.database import Database  # noqa: E402
-from tasks.problems import find, names  # noqa: E402
-from tasks.problems.loading.load import load_problem  # noqa: E402
+from overnight.flows.cli.printing import score  # noqa: E402
+from overnight.flows.night.search import search  # noqa: E402
+from overnight.flows.night.stop_conditions import StopConditions  # noqa: E402
+from overnight.flows.prefect_server.embedded import PrefectServer  # noqa: E402
+from overnight.flows.start.create_run import create_run  # noqa: E402
+from overnight.tasks.history.database import Database  # noqa: E402
+from overnight.tasks.problems import find, names  # noqa: E402
+from overnight.tasks.problems.loading.load import load_problem  # noqa: E402
 
 NIGHT = """
     SELECT start_score, finalists, nights.samples AS samples FROM runs JOIN nights USING (run_id) WHERE run_id = '{}'

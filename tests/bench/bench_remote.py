@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.history.backends import open_history
-from tasks.history.local_backend import LocalBackend
-from tasks.history.run_lock import run_lock
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 

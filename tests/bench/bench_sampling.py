@@ -15,14 +15,14 @@ import subprocess
 import sys
 import time
 
-from flows.environment import prepare
+from overnight.flows.environment import prepare
 
 prepare()
 
-from schemas.completion_source import Sample  # noqa: E402
-from schemas.program import Prompt  # noqa: E402
-from schemas.sampling_settings import Model, Sampling  # noqa: E402
-from tasks.sample.gateway import Gateway  # noqa: E402
+from overnight.schemas.completion_source import Sample  # noqa: E402
+from overnight.schemas.program import Prompt  # noqa: E402
+from overnight.schemas.sampling_settings import Model, Sampling  # noqa: E402
+from overnight.tasks.sample.gateway import Gateway  # noqa: E402
 
 _SERVER = """
 import asyncio, json, sys

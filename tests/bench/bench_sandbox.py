@@ -24,9 +24,9 @@ from contextlib import ExitStack, contextmanager
 
 import docker
 
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Verdict
-from tasks.evaluate.pool import open_pool
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Verdict
+from overnight.tasks.evaluate.pool import open_pool
 from tests.bench import bench_split
 
 JOB = Job("evaluate", (Call((1,)),), Limits(wall_s=10, memory_mib=256))

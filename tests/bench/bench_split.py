@@ -12,12 +12,12 @@ import argparse
 import statistics
 import time
 
-from schemas.problem import Problem
-from tasks.evaluate.confirmation import confirmation
-from tasks.evaluate.pool import open_fresh_pool, open_pool
-from tasks.evaluate.sandbox import Sandbox
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
+from overnight.schemas.problem import Problem
+from overnight.tasks.evaluate.confirmation import confirmation
+from overnight.tasks.evaluate.pool import open_fresh_pool, open_pool
+from overnight.tasks.evaluate.sandbox import Sandbox
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
 
 CALLS = {"bin-packing-or": 6 * 500, "cap-set": 3**8}
 """Calls of the evolved function in one evaluation: one an item, one a vector."""

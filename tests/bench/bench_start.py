@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.provider import Provider
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from candidates import Case, body
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 
 def bomb(name: str, text: str, outcome: Outcome = Outcome.SCORED, says: str = "") -> Case:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 HONEST = "def evaluate(n):\n    return n * 2.5\n"
 HONEST_SCORES = (7.5, 10.0)

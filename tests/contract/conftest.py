@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from schemas.job import Job
-from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.evaluate.registry import backend_names, create_backend
+from overnight.schemas.job import Job
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.evaluate.registry import backend_names, create_backend
 
 Start = Callable[..., SandboxPool]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from candidates import Case, body, refused
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 KERNEL = """
 import fcntl, platform, resource, signal, struct, termios, time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from candidates import HONEST, Case, body, returns
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 VALUES = [
     Case(f"values: {value}", returns(value), Outcome.BAD_SCORE, says)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from candidates import Case, body
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 
 def litters(name: str, text: str) -> Case:

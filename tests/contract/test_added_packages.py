@@ -8,12 +8,12 @@ from dataclasses import replace
 import docker
 import pytest
 
-from schemas.files import File
-from schemas.job import Call, Command, Isolation, Job, Limits
-from schemas.outcome import Outcome
-from tasks.evaluate import images
-from tasks.evaluate.backends.docker import DockerBackend
-from tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.schemas.files import File
+from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate import images
+from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 
 pytestmark = pytest.mark.docker
 

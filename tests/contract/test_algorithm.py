@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from schemas.algorithm import Algorithm, Join, Plan, PromptResult, Turn
-from schemas.algorithm_settings import algorithm_kinds
-from schemas.program import Program
-from schemas.search_settings import Search
-from tasks.select import create_algorithm
+from overnight.schemas.algorithm import Algorithm, Join, Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import algorithm_kinds
+from overnight.schemas.program import Program
+from overnight.schemas.search_settings import Search
+from overnight.tasks.select import create_algorithm
 
 CASES: list[dict[str, Any]] = [
     *({"name": kind.algorithm_name()} for kind in algorithm_kinds()),

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.dependencies import Dependencies
-from schemas.errors import OvernightError, SandboxUnavailable
-from schemas.files import File
-from schemas.job import Call, Job, Limits
-from tasks.evaluate import delivery
-from tasks.evaluate.delivery import FrameBuffer
-from tasks.evaluate.pool import open_fresh_pool, open_pool
-from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import Channel, RunnerConfig, SandboxBackend, runner_config
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import OvernightError, SandboxUnavailable
+from overnight.schemas.files import File
+from overnight.schemas.job import Call, Job, Limits
+from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.delivery import FrameBuffer
+from overnight.tasks.evaluate.pool import open_fresh_pool, open_pool
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import Channel, RunnerConfig, SandboxBackend, runner_config
 
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=20, memory_mib=96))
 PROGRAM = "def evaluate(n):\n    return n * 2.5\n"

@@ -22,14 +22,14 @@ import liars
 import pytest
 from candidates import HONEST, HONEST_SCORES, Case, returns
 
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Verdict
-from tasks.evaluate.cluster import dask_client
-from tasks.evaluate.cluster.cluster_pool import ClusterPool
-from tasks.evaluate.cluster.dask_client import Connection, MachineLost
-from tasks.evaluate.cluster.messages import Request, job_text, source_text
-from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.registry import create_backend
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Verdict
+from overnight.tasks.evaluate.cluster import dask_client
+from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
+from overnight.tasks.evaluate.cluster.dask_client import Connection, MachineLost
+from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.registry import create_backend
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine, started_engine
 from tests.machines import Machines, answer, machines
@@ -145,8 +145,8 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
         "import sys, time; sys.path[:0] = sys.argv[3].split(':'); "
         "from tests.contract.test_cluster_sandbox import CHAOS, HONEST, opened\n"
         "from types import SimpleNamespace\n"
-        "from flows.cluster.choice import address_and_certificates\n"
-        "from tasks.evaluate.cluster.dask_client import Connection\n"
+        "from overnight.flows.cluster.choice import address_and_certificates\n"
+        "from overnight.tasks.evaluate.cluster.dask_client import Connection\n"
         "there = SimpleNamespace(connect=lambda: Connection(*address_and_certificates(sys.argv[1])))\n"
         "with opened(there, sys.argv[2], run=CHAOS) as pool:\n"
         "    assert pool.evaluate(HONEST).is_scored\n"
@@ -275,8 +275,9 @@ def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sa
 
 def test_dask_is_imported_for_a_cluster_only():
     code = (
-        "import sys, flows.night.open_run, flows.cluster.open_cluster, flows.cli.cluster; "
-        "import tasks.evaluate.cluster.cluster_pool; "
+        "import sys, overnight.flows.night.open_run, overnight.flows.cluster.open_cluster\n"
+        "import overnight.flows.cli.cluster; "
+        "import overnight.tasks.evaluate.cluster.cluster_pool; "
         "sys.exit('distributed' in sys.modules or 'dask' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ import pytest
 import wreckers
 from wreckers import HEAD
 
-from schemas.job import Call, Command, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.schemas.job import Call, Command, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 
 pytestmark = pytest.mark.docker
 

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
-from schemas.completion_source import CompletionSource, PendingBatch, Sample
-from schemas.errors import TerminalProviderError, TransientProviderError
-from schemas.outcome import Outcome, Verdict
-from schemas.program import TUNER, Completion, Prompt
-from schemas.sampling_settings import Sampling
-from schemas.settings import Tuner
-from tasks.program.specification import read_specification
-from tasks.sample import batch_job, endpoint
-from tasks.sample.batch_job import BatchJob
-from tasks.sample.budget import Budget, BudgetLimits
-from tasks.sample.codecs.functions import parse
-from tasks.sample.completion_sources import Key, RecordedCompletions, RoutedCompletions
-from tasks.sample.gateway import Gateway, await_cancellation
-from tasks.sample.providers import rough_tokens
-from tasks.tune.source import Inputs, TunedProblem, TunerSource
+from overnight.schemas.completion_source import CompletionSource, PendingBatch, Sample
+from overnight.schemas.errors import TerminalProviderError, TransientProviderError
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import TUNER, Completion, Prompt
+from overnight.schemas.sampling_settings import Sampling
+from overnight.schemas.settings import Tuner
+from overnight.tasks.program.specification import read_specification
+from overnight.tasks.sample import batch_job, endpoint
+from overnight.tasks.sample.batch_job import BatchJob
+from overnight.tasks.sample.budget import Budget, BudgetLimits
+from overnight.tasks.sample.codecs.functions import parse
+from overnight.tasks.sample.completion_sources import Key, RecordedCompletions, RoutedCompletions
+from overnight.tasks.sample.gateway import Gateway, await_cancellation
+from overnight.tasks.sample.providers import rough_tokens
+from overnight.tasks.tune.source import Inputs, TunedProblem, TunerSource
 from tests.provider import Answer, Provider
 
 TEXT = "def f_v0(x):\n    return x + {}\n\ndef f_v1(x):\n"

@@ -19,15 +19,15 @@ import docker
 import pytest
 from candidates import HONEST, HONEST_SCORES, body
 
-from schemas.errors import SandboxUnavailable, SpecificationError
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Outcome
-from tasks.evaluate import confinement
-from tasks.evaluate.backends import docker as docker_backend
-from tasks.evaluate.backends.docker import RUN_LABEL, DockerBackend
-from tasks.evaluate.confinement import owner
-from tasks.evaluate.pool import open_pool
-from tasks.evaluate.sandbox import RunnerConfig
+from overnight.schemas.errors import SandboxUnavailable, SpecificationError
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate import confinement
+from overnight.tasks.evaluate.backends import docker as docker_backend
+from overnight.tasks.evaluate.backends.docker import RUN_LABEL, DockerBackend
+from overnight.tasks.evaluate.confinement import owner
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.evaluate.sandbox import RunnerConfig
 
 pytestmark = pytest.mark.docker
 
@@ -165,8 +165,8 @@ def test_a_container_is_confined_as_designed(sandbox_image: str, run: str, conta
 
 def test_containers_are_removed_after_their_owner_is_killed(sandbox_image: str, run: str, containers):
     script = f"""
-from schemas.job import *
-from tasks.evaluate.pool import open_pool
+from overnight.schemas.job import *
+from overnight.tasks.evaluate.pool import open_pool
 job = Job("evaluate", (Call((3,)),), Limits(wall_s=600, memory_mib=96))
 pool = open_pool(job, image={sandbox_image!r}, slots=1, labels={{"overnight.run": {run!r}}})
 print("started", flush=True)

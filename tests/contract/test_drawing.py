@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.job import Call, Command, Isolation, Job, Limits
-from schemas.outcome import Outcome
-from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.report.sanitised_svg import sanitise, title_of
+from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.report.sanitised_svg import sanitise, title_of
 
 pytestmark = pytest.mark.docker
 

@@ -19,12 +19,12 @@ from candidates import body
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from schemas.job import Call, Command, Isolation, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.backends.docker import RUN_LABEL
-from tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
-from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.evaluate.sandbox import RunnerConfig
+from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.backends.docker import RUN_LABEL
+from overnight.tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.evaluate.sandbox import RunnerConfig
 
 BURNERS = 9
 """Number of processes that share a processor with a candidate, which gets a tenth of it."""
@@ -236,7 +236,7 @@ def test_a_program_that_gets_no_processor_for_too_long_is_run_again_and_then_not
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Beyond the maximum extension the verdict is `sandbox_error`; this test makes the maximum tiny."""
-    from tasks.evaluate import delivery
+    from overnight.tasks.evaluate import delivery
 
     source = delivery._source
     monkeypatch.setattr(

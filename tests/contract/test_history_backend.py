@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from schemas.completion_source import PendingBatch
-from schemas.errors import HistoryError, RunIsBusy, StoreUnavailable, UsageError
-from schemas.generation import NightRecord, StopReason
-from schemas.history_backend import HistoryBackend
-from schemas.program import Completion
-from tasks.history import archive, record
-from tasks.history.backends import open_history
-from tasks.history.compact import compact
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of, runs_in
-from tasks.history.journal import Journal, PendingBatches
-from tasks.history.local_backend import MARKER, LocalBackend
-from tasks.history.remote.backend import MirroredBackend
-from tasks.history.run_lock import run_lock
+from overnight.schemas.completion_source import PendingBatch
+from overnight.schemas.errors import HistoryError, RunIsBusy, StoreUnavailable, UsageError
+from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.program import Completion
+from overnight.tasks.history import archive, record
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, files_of, runs_in
+from overnight.tasks.history.journal import Journal, PendingBatches
+from overnight.tasks.history.local_backend import MARKER, LocalBackend
+from overnight.tasks.history.remote.backend import MirroredBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.history.made import NOW, a_generation, create, grow, portrait, rebuilt
 
 ROOT = Path(__file__).parents[2]
@@ -53,10 +53,10 @@ class Place:
         lines = (
             "import os, signal, sys",
             self.registration,
-            "from tasks.history.backends import open_history",
-            "from tasks.history.compact import compact",
-            "from tasks.history.files import runs_in",
-            "from tasks.history.run_lock import run_lock",
+            "from overnight.tasks.history.backends import open_history",
+            "from overnight.tasks.history.compact import compact",
+            "from overnight.tasks.history.files import runs_in",
+            "from overnight.tasks.history.run_lock import run_lock",
             "from tests.history.made import grow",
             "history = open_history(sys.argv[1])",
             code,

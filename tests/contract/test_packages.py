@@ -10,13 +10,13 @@ from pathlib import Path
 import docker
 import pytest
 
-from schemas.dependencies import Dependencies
-from schemas.errors import EnvironmentFault, OvernightError, SandboxUnavailable, SpecificationError
-from schemas.job import Call, Command, Isolation, Job, Limits
-from tasks.evaluate import images
-from tasks.evaluate.backends.docker import DockerBackend
-from tasks.evaluate.packages import Interpreter, examine, fetch, resolve
-from tasks.evaluate.pool import open_pool
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import EnvironmentFault, OvernightError, SandboxUnavailable, SpecificationError
+from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.tasks.evaluate import images
+from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.packages import Interpreter, examine, fetch, resolve
+from overnight.tasks.evaluate.pool import open_pool
 from tests.wheels import make_wheel
 
 pytestmark = pytest.mark.docker

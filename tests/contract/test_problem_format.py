@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from flows.start.trust import accept, proposals_of
-from schemas.errors import UntrustedSettings, UsageError
-from schemas.problem import Problem
-from schemas.settings import Sandbox
-from tasks.problems.loading import load
-from tasks.problems.loading.formats import NamedProblem, directory
-from tasks.problems.loading.load import find_format, formats, load_problem
-from tasks.problems.loading.stored_problem import changed_since, settings_not_in_files, with_overrides
-from tasks.program.make_problem import restore_problem
+from overnight.flows.start.trust import accept, proposals_of
+from overnight.schemas.errors import UntrustedSettings, UsageError
+from overnight.schemas.problem import Problem
+from overnight.schemas.settings import Sandbox
+from overnight.tasks.problems.loading import load
+from overnight.tasks.problems.loading.formats import NamedProblem, directory
+from overnight.tasks.problems.loading.load import find_format, formats, load_problem
+from overnight.tasks.problems.loading.stored_problem import changed_since, settings_not_in_files, with_overrides
+from overnight.tasks.program.make_problem import restore_problem
 
 ROOT = Path(__file__).parents[2]
 SECRET = '["secret"]'
@@ -197,8 +197,8 @@ WATCH = """
 import json, os, sys
 from pathlib import Path
 {setup}
-from tasks.program.make_problem import restore_problem
-from tasks.problems.loading.load import load_problem
+from overnight.tasks.program.make_problem import restore_problem
+from overnight.tasks.problems.loading.load import load_problem
 path, allowed = Path(sys.argv[1]), sys.argv[2:]
 load_problem(path)  # imports all that loading needs
 seen = []
@@ -395,7 +395,7 @@ class TestEveryFormat(ProblemFormatContract):
 
 
 def test_there_is_an_example_of_every_format():
-    assert [f"tasks.problems.loading.formats.{name}" for name in sorted(EXAMPLES)] == load.MODULES
+    assert [f"overnight.tasks.problems.loading.formats.{name}" for name in sorted(EXAMPLES)] == load.MODULES
 
 
 def test_a_directory_of_no_format_is_refused_and_a_misspelt_command_is_named(tmp_path: Path):

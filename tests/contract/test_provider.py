@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ProviderError, TerminalProviderError, TransientProviderError
-from schemas.program import Completion, Prompt
-from schemas.sampling_settings import Sampling
-from tasks.sample import endpoint
-from tasks.sample.budget import RequestsInFlight
-from tasks.sample.gateway import Gateway, Sample
-from tasks.sample.sampler import Sampler
+from overnight.schemas.errors import ProviderError, TerminalProviderError, TransientProviderError
+from overnight.schemas.program import Completion, Prompt
+from overnight.schemas.sampling_settings import Sampling
+from overnight.tasks.sample import endpoint
+from overnight.tasks.sample.budget import RequestsInFlight
+from overnight.tasks.sample.gateway import Gateway, Sample
+from overnight.tasks.sample.sampler import Sampler
 from tests.contract.test_completion_source import Store
 from tests.history.made import a_problem
 from tests.provider import Answer, Provider, Request, default_response

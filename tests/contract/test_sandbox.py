@@ -16,11 +16,11 @@ import litterers
 import pytest
 from candidates import HONEST, HONEST_SCORES, Case, body, returns
 
-from schemas.job import Call, Isolation, Job, Limits
-from schemas.outcome import Outcome
-from tasks.evaluate import confinement
-from tasks.evaluate.delivery import ENVIRONMENT
-from tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate import confinement
+from overnight.tasks.evaluate.delivery import ENVIRONMENT
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from tests.contract.conftest import Start
 
 CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES]

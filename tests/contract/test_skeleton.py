@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.bundle import ProgramBundle
-from schemas.outcome import Outcome
-from schemas.problem import Problem
-from schemas.sampling_settings import Model
-from schemas.skeleton import Skeleton
-from tasks.problems.loading.load import load_problem
-from tasks.program.evolving_files import EvolvingFiles
-from tasks.program.make_problem import restore_problem
-from tasks.sample.builtin import mutate
-from tasks.sample.codecs import PromptContent, codec_of
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.evolving_files import EvolvingFiles
+from overnight.tasks.program.make_problem import restore_problem
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.codecs import PromptContent, codec_of
 
 SPECIFICATIONS = Path(__file__).parents[1] / "specifications"
 CHAT = Model(name="m")

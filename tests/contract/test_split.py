@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
 
-from schemas.job import Call, Isolation, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.confirmation import disagreement
-from tasks.evaluate.pool import SandboxPool, open_pool
-from tasks.program.specification import read_specification
+from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.confirmation import disagreement
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.program.specification import read_specification
 from tests.contract.conftest import Start
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from schemas.job import Call, Isolation, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.pool import open_pool
-from tasks.program.specification import read_specification
+from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.program.specification import read_specification
 
 TEXT = """
 import funsearch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 HEAD = """import ctypes, json, os, pathlib, resource, shutil, signal, socket, subprocess, sys, threading, time
 given = json.loads(sys.argv[1])

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from tasks.evaluate.runner import codec
-from tasks.evaluate.runner.codec import Malformed, dumps, loads
+from overnight.tasks.evaluate.runner import codec
+from overnight.tasks.evaluate.runner.codec import Malformed, dumps, loads
 
 codec.register_numpy(np)
 

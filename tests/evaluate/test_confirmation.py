@@ -8,15 +8,15 @@ from typing import Literal
 
 import pytest
 
-from schemas.bundle import Source
-from schemas.errors import SandboxUnavailable
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
-from schemas.settings import Reducer
-from tasks.evaluate.confirmation import ConfirmationRules, Confirmer, confirmation, disagreement
-from tasks.evaluate.evaluator import Evaluator
-from tasks.program.specification import read_specification
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
+from overnight.schemas.settings import Reducer
+from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer, confirmation, disagreement
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.program.specification import read_specification
 
 SPECIFICATION = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f()\n@funsearch.evolve\ndef f():\n    return 0\n", "made"

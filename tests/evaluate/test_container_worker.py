@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from schemas.errors import SandboxUnavailable
-from schemas.job import Call, Job
-from schemas.outcome import Outcome
-from tasks.evaluate.container_worker import MAX_SOURCE, ContainerWorker
-from tasks.evaluate.runner.frames import REQUEST, frame
-from tasks.evaluate.sandbox import Death
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.job import Call, Job
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate.container_worker import MAX_SOURCE, ContainerWorker
+from overnight.tasks.evaluate.runner.frames import REQUEST, frame
+from overnight.tasks.evaluate.sandbox import Death
 
 JOB = Job("evaluate", (Call((3,)),))
 HEADER = {

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from schemas.bundle import Source
-from schemas.errors import SandboxUnavailable
-from schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import Candidate
-from tasks.evaluate.evaluator import Evaluator
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import Candidate
+from overnight.tasks.evaluate.evaluator import Evaluator
 from tests.evaluate.test_confirmation import SPECIFICATION, START, FakeSandbox, claim, scored
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import EnvironmentFault
-from tasks.evaluate import host_slots
-from tasks.evaluate.host_slots import HostSlots
+from overnight.schemas.errors import EnvironmentFault
+from overnight.tasks.evaluate import host_slots
+from overnight.tasks.evaluate.host_slots import HostSlots
 
 HOLDER = """
 import sys, threading, time
 from pathlib import Path
-from tasks.evaluate.host_slots import HostSlots
+from overnight.tasks.evaluate.host_slots import HostSlots
 
 slots, begin = HostSlots(2, Path(sys.argv[1])), time.time()
 held = []
@@ -168,7 +168,7 @@ def test_a_deleted_folder_is_created_again(tmp_path: Path):
 HOLDS = """
 import sys, threading
 from pathlib import Path
-from tasks.evaluate.host_slots import HostSlots
+from overnight.tasks.evaluate.host_slots import HostSlots
 HostSlots.holder = sys.argv[2]
 with HostSlots(1, Path(sys.argv[1])).acquire(threading.Event()):
     print(flush=True)

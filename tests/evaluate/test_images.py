@@ -5,9 +5,9 @@ from __future__ import annotations
 import tarfile
 from typing import IO, Any, cast
 
-from schemas.files import File
-from tasks.evaluate.backends.docker import DockerBackend
-from tasks.evaluate.images import with_files
+from overnight.schemas.files import File
+from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.images import with_files
 
 
 class _Recorder:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.judge import Reply, ReplyFault, clean, judge
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.judge import Reply, ReplyFault, clean, judge
 
 JOB = Job("evaluate", (Call((500, 1)), Call((500, 2))), Limits(wall_s=2, memory_mib=64))
 SEEN = {

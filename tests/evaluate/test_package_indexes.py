@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluate import packages
+from overnight.tasks.evaluate import packages
 
 
 @pytest.fixture(autouse=True)

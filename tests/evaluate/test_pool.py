@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from schemas.errors import SandboxUnavailable
-from schemas.outcome import Outcome
-from tasks.evaluate.pool import FreshContainerPool
-from tasks.evaluate.sandbox import RunnerConfig, SandboxBackend
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate.pool import FreshContainerPool
+from overnight.tasks.evaluate.sandbox import RunnerConfig, SandboxBackend
 from tests.evaluate.test_container_worker import JOB, FakeRunner, good
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.dependencies import Dependencies
-from schemas.errors import SandboxUnavailable, SpecificationError
-from schemas.files import File
-from schemas.generation import BUBBLEWRAP, UNCONFINED
-from schemas.job import Call, Job, Limits
-from tasks.evaluate.backends import process
-from tasks.evaluate.backends.process import ProcessBackend, bubblewrap
-from tasks.evaluate.pool import open_pool
-from tasks.evaluate.sandbox import RunnerConfig
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import SandboxUnavailable, SpecificationError
+from overnight.schemas.files import File
+from overnight.schemas.generation import BUBBLEWRAP, UNCONFINED
+from overnight.schemas.job import Call, Job, Limits
+from overnight.tasks.evaluate.backends import process
+from overnight.tasks.evaluate.backends.process import ProcessBackend, bubblewrap
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.evaluate.sandbox import RunnerConfig
 
 LOOKS = """
 import os

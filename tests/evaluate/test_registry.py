@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import EnvironmentFault, SandboxUnavailable, UsageError
-from schemas.settings import Sandbox, parse_settings
-from tasks.evaluate.registry import backend_names, create_backend
+from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable, UsageError
+from overnight.schemas.settings import Sandbox, parse_settings
+from overnight.tasks.evaluate.registry import backend_names, create_backend
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def test_the_default_is_a_backend_that_comes_with_overnight():
 
 def test_making_a_backend_connects_to_nothing_and_imports_no_engine(tmp_path: Path):
     code = (
-        "from tasks.evaluate.registry import create_backend\nimport sys\n"
+        "from overnight.tasks.evaluate.registry import create_backend\nimport sys\n"
         "backend = create_backend('docker')\nassert 'docker' not in sys.modules\nbackend.close()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env={"DOCKER_HOST": f"unix://{tmp_path}/none"})

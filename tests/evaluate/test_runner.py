@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.job import Call, Isolation, Job, Limits
-from tasks.evaluate import delivery
-from tasks.evaluate.runner import frames, lockdown, processes, seccomp, supervisor
-from tasks.evaluate.runner.supervisor import tick_s
+from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.runner import frames, lockdown, processes, seccomp, supervisor
+from overnight.tasks.evaluate.runner.supervisor import tick_s
 
 RUNNER = Path(delivery.__file__).parent / "runner"
 JOB = Job("evaluate", (Call((3,)),), Limits(wall_s=60, memory_mib=96))
@@ -149,7 +149,7 @@ def test_every_module_of_the_runner_is_delivered():
 
 def test_importing_the_pool_imports_no_slow_library():
     slow = {"docker", "requests", "prefect", "litellm"}
-    code = f"import sys, tasks.evaluate.pool; print(sorted({slow} & set(sys.modules)))"
+    code = f"import sys, overnight.tasks.evaluate.pool; print(sorted({slow} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from tasks.evaluate.runner import starvation
-from tasks.evaluate.runner.starvation import Counters, Starvation, ThreadSample
+from overnight.tasks.evaluate.runner import starvation
+from overnight.tasks.evaluate.runner.starvation import Counters, Starvation, ThreadSample
 
 
 class Machine:

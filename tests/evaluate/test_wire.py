@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.evaluate.delivery import MAX_FRAME, Demultiplexer, FrameBuffer, WireFault
-from tasks.evaluate.runner import frames
+from overnight.tasks.evaluate.delivery import MAX_FRAME, Demultiplexer, FrameBuffer, WireFault
+from overnight.tasks.evaluate.runner import frames
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

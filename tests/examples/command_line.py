@@ -12,11 +12,11 @@ import subprocess
 import uuid
 from collections.abc import Callable, Sequence
 
-from schemas.dependencies import Dependencies
-from schemas.errors import SandboxUnavailable, SpecificationError
-from schemas.files import File
-from tasks.evaluate import confinement, delivery
-from tasks.evaluate.sandbox import Death, RunnerConfig
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import SandboxUnavailable, SpecificationError
+from overnight.schemas.files import File
+from overnight.tasks.evaluate import confinement, delivery
+from overnight.tasks.evaluate.sandbox import Death, RunnerConfig
 
 ENGINE = "docker"
 CONFINEMENT = (

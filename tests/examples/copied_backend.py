@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from schemas.errors import UsageError
-from tasks.history.atomic_files import disk_errors
-from tasks.history.files import files_of
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas.errors import UsageError
+from overnight.tasks.history.atomic_files import disk_errors
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.local_backend import LocalBackend
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from schemas.bundle import ProgramBundle
-from tasks.program.scored_by_command import ScoredByCommand
+from overnight.schemas.bundle import ProgramBundle
+from overnight.tasks.program.scored_by_command import ScoredByCommand
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from itertools import zip_longest
 
-from schemas.outcome import Outcome, Verdict
-from schemas.sampling_settings import Model
-from tasks.program.bounded_parsing import parse_json
-from tasks.sample.codecs import FENCE, ParsedCompletion, PromptContent
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.program.bounded_parsing import parse_json
+from overnight.tasks.sample.codecs import FENCE, ParsedCompletion, PromptContent
 from tests.examples.json_numbers import Numbers
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError
-from schemas.problem import Problem
-from tasks.problems.loading.formats import NamedProblem, ProblemFormat
-from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.program import problem_folder
-from tasks.program.bounded_parsing import parse_json
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.problem import Problem
+from overnight.tasks.problems.loading.formats import NamedProblem, ProblemFormat
+from overnight.tasks.problems.loading.formats.directory import Task, load_directory
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.bounded_parsing import parse_json
 
 
 class JsonTask(ProblemFormat):

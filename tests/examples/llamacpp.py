@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import httpx
 
-from schemas.errors import PromptRefused, TerminalProviderError, TransientProviderError, UsageError
-from schemas.program import Prompt
-from schemas.settings import Model, Sampling
-from tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
+from overnight.schemas.errors import PromptRefused, TerminalProviderError, TransientProviderError, UsageError
+from overnight.schemas.program import Prompt
+from overnight.schemas.settings import Model, Sampling
+from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
 
 
 class LlamaCppProvider:

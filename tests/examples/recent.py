@@ -12,9 +12,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.algorithm import Change, Join, Plan, PromptResult, Turn
-from schemas.algorithm_settings import AlgorithmSettings
-from schemas.program import Program
+from overnight.schemas.algorithm import Change, Join, Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import AlgorithmSettings
+from overnight.schemas.program import Program
 
 
 class RecentSettings(AlgorithmSettings):

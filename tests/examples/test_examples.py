@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from schemas.algorithm import Algorithm
-from schemas.skeleton import Skeleton
-from tasks.evaluate.pool import open_pool
-from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import runner_config
-from tasks.sample import provider as registry
+from overnight.schemas.algorithm import Algorithm
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import runner_config
+from overnight.tasks.sample import provider as registry
 from tests.contract import test_algorithm as contract
 from tests.contract import test_backend as backend_contract
 from tests.contract import test_completion_source as source_contract
@@ -148,7 +148,7 @@ def numbers(_: Skeleton, texts: list[str]) -> str:
 @pytest.fixture
 def numbers_kind(monkeypatch: pytest.MonkeyPatch) -> NumbersKind:
     """The example's kind of skeleton, with its codec in place."""
-    monkeypatch.setitem(sys.modules, f"tasks.sample.codecs.{Numbers.kind}", json_numbers_codec)
+    monkeypatch.setitem(sys.modules, f"overnight.tasks.sample.codecs.{Numbers.kind}", json_numbers_codec)
     texts = st.lists(st.text("abc 123", min_size=1), min_size=1).map("\n".join)
     return NumbersKind("", numbers, texts, skeleton_contract.answer_with_the_blocks)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SpecificationError, UsageError
-from tasks.problems.loading import load
-from tasks.problems.loading.load import load_problem
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.tasks.problems.loading import load
+from overnight.tasks.problems.loading.load import load_problem
 from tests.contract.test_problem_format import ADDRESS, UNUSED, Example, ProblemFormatContract
 from tests.examples import json_task
 
@@ -35,7 +35,7 @@ class TestTheExampleOfAProblemFormat(ProblemFormatContract):
             needed=("climb.json", "main.py"),
             unused=("climb.json", json.dumps(TASK | {UNUSED: 1})),
             proposing=(("climb.json", json.dumps(TASK | {"api_base": ADDRESS, "sandbox": {"image": "theirs"}})),),
-            setup=f"from tasks.problems.loading.load import MODULES\nMODULES.append({json_task.__name__!r})",
+            setup=f"from overnight.tasks.problems.loading.load import MODULES\nMODULES.append({json_task.__name__!r})",
         )
 
 

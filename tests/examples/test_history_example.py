@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import pytest
 
-from schemas.errors import UsageError
-from tasks.history import backends
-from tasks.history.compact import compact
-from tasks.history.files import runs_in
-from tasks.history.local_backend import LocalBackend
-from tasks.history.run_lock import run_lock
+from overnight.schemas.errors import UsageError
+from overnight.tasks.history import backends
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.files import runs_in
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.contract.test_history_backend import HistoryBackendContract, Place, rows
 from tests.examples import copied_backend
 from tests.history.made import create, grow
@@ -26,7 +26,7 @@ class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         monkeypatch.setitem(backends.MODULES, "copied", copied_backend.__name__)
         location = f"copied://{tmp_path}/history?copy={quote(f'{tmp_path}/copy', safe='')}"
-        code = f"from tasks.history.backends import MODULES\nMODULES['copied'] = {copied_backend.__name__!r}"
+        code = f"from overnight.tasks.history.backends import MODULES\nMODULES['copied'] = {copied_backend.__name__!r}"
         return Place(backends.open_history(location), backends.open_history(location), {}, code)
 
     def test_the_copy_is_a_history_of_its_own(self, place: Place, tmp_path: Path):

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from flows.cli.main import run
-from flows.night.search import search
-from flows.night.stop_conditions import StopConditions
-from flows.start.create_run import create_run
-from flows.start.trust import accept
-from schemas.history_backend import HistoryBackend
-from tasks.history.files import RunFiles, files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.problems.loading.load import load_problem
+from overnight.flows.cli.main import run
+from overnight.flows.night.search import search
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.create_run import create_run
+from overnight.flows.start.trust import accept
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems.loading.load import load_problem
 from tests.engine import PrivateEngine, private_engine
 from tests.in_process import InProcess, use_this_process
 from tests.provider import Provider

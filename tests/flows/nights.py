@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flows.night.replay import open_replay, read_recorded_run, replay
-from tasks.history.atomic_files import read_file
-from tasks.history.differences import Comparison
-from tasks.history.files import RunFiles, files_of
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.night.replay import open_replay, read_recorded_run, replay
+from overnight.tasks.history.atomic_files import read_file
+from overnight.tasks.history.differences import Comparison
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
 
 _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",

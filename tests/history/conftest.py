@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from tests.history.made import create, grow
 
 

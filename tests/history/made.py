@@ -9,20 +9,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from schemas.algorithm import Change, Join, Reset
-from schemas.algorithm_settings import FunSearchSettings
-from schemas.generation import GenerationRecord, RunRecord
-from schemas.history_backend import HistoryBackend
-from schemas.ids import program_id
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
-from tasks.history import record
-from tasks.history.backends import open_history
-from tasks.history.files import RunFiles, files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.problems.loading.load import load_problem
-from tasks.program import python_source
+from overnight.schemas.algorithm import Change, Join, Reset
+from overnight.schemas.algorithm_settings import FunSearchSettings
+from overnight.schemas.generation import GenerationRecord, RunRecord
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.ids import program_id
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
+from overnight.tasks.history import record
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program import python_source
 from tests.select.population import Population
 
 NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)

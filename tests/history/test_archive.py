@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
-from tasks.history import record
-from tasks.history.archive import describe, pack, unpack
-from tasks.history.atomic_files import append_lines
-from tasks.history.compact import compact
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, runs_in
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
+from overnight.tasks.history import record
+from overnight.tasks.history.archive import describe, pack, unpack
+from overnight.tasks.history.atomic_files import append_lines
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, runs_in
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.history.made import create, grow
 from tests.history.test_compact import all_rows
 from tests.history.writer import ROOT
@@ -213,8 +213,8 @@ def test_unreadable_and_unwritable_paths_are_errors_with_a_remedy(files: RunFile
 def test_a_killed_import_leaves_the_whole_run_or_nothing(files: RunFiles, archive: Path, tmp_path: Path):
     """Kill imports at random moments, then import once more."""
     history, chance, whole = tmp_path / "there", random.Random(3), all_rows(tmp_path / "here")
-    script = "import sys; from pathlib import Path; from tasks.history.archive import unpack; "
-    script += "from tasks.history.local_backend import LocalBackend; print(flush=True)\n"
+    script = "import sys; from pathlib import Path; from overnight.tasks.history.archive import unpack; "
+    script += "from overnight.tasks.history.local_backend import LocalBackend; print(flush=True)\n"
     script += "unpack(Path(sys.argv[1]), LocalBackend(Path(sys.argv[2])))"
     for _ in range(3):
         process = subprocess.Popen(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.errors import OvernightError
-from tasks.history.backends import open_history
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas.errors import OvernightError
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.local_backend import LocalBackend
 
 if TYPE_CHECKING:
     from tests.objects import ObjectServer

@@ -15,16 +15,16 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
-from schemas.errors import EnvironmentFault, HistoryError
-from schemas.views import VIEWS
-from tasks.history import compact as compaction
-from tasks.history import record
-from tasks.history.atomic_files import read_file, write_file
-from tasks.history.compact import MIN_DURING_NIGHT, compact
-from tasks.history.database import Database
-from tasks.history.local_backend import LocalBackend
-from tasks.history.run_lock import run_lock
+from overnight.schemas import tables
+from overnight.schemas.errors import EnvironmentFault, HistoryError
+from overnight.schemas.views import VIEWS
+from overnight.tasks.history import compact as compaction
+from overnight.tasks.history import record
+from overnight.tasks.history.atomic_files import read_file, write_file
+from overnight.tasks.history.compact import MIN_DURING_NIGHT, compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.history.made import a_generation, a_judged, create, grow, portrait, rebuilt
 from tests.history.writer import ROOT
 
@@ -194,8 +194,8 @@ def test_generations_are_committed_while_others_are_compacted(tmp_path: Path):
 KILLED_AT_EXCHANGE = """
 import os, signal, sys
 from pathlib import Path
-from tasks.history import compact
-from tasks.history.run_lock import run_lock
+from overnight.tasks.history import compact
+from overnight.tasks.history.run_lock import run_lock
 from tests.history.made import run_at
 
 exchange, when = compact._exchange, sys.argv[2]

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
-from schemas.errors import HistoryError
-from schemas.settings import parse_settings
-from tasks.history.atomic_files import format_of, read_file
-from tasks.history.conversion import current_settings, current_table
-from tasks.history.database import Database
+from overnight.schemas import tables
+from overnight.schemas.errors import HistoryError
+from overnight.schemas.settings import parse_settings
+from overnight.tasks.history.atomic_files import format_of, read_file
+from overnight.tasks.history.conversion import current_settings, current_table
+from overnight.tasks.history.database import Database
 from tests.history.made import a_problem, create, grow
 
 EARLIER = {"overnight.table": "programs", "overnight.schema_version": "1"}

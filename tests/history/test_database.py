@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
-from schemas.algorithm import Expand, Join
-from schemas.errors import QueryError
-from schemas.generation import NightRecord
-from schemas.outcome import Outcome
-from schemas.program import Judged, Program
-from schemas.views import MACROS, VIEWS, cookbook_questions
-from tasks.history import database as database_module
-from tasks.history import record
-from tasks.history.compact import compact
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+from overnight.schemas import tables
+from overnight.schemas.algorithm import Expand, Join
+from overnight.schemas.errors import QueryError
+from overnight.schemas.generation import NightRecord
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Judged, Program
+from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
+from overnight.tasks.history import database as database_module
+from overnight.tasks.history import record
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from tests.history.made import NOW, a_generation, a_judged, create, grow, grow_with_a_retry, rebuilt
 from tests.select.population import Population
 

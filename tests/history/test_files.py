@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
-from schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
-from tasks.history import atomic_files, record
-from tasks.history.atomic_files import read_file, write_file
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
-from tasks.history.local_backend import LocalBackend
-from tasks.history.run_lock import run_lock
+from overnight.schemas import tables
+from overnight.schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
+from overnight.tasks.history import atomic_files, record
+from overnight.tasks.history.atomic_files import read_file, write_file
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.history import writer
 from tests.history.made import NOW, create, grow
 

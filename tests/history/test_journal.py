@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.completion_source import PendingBatch
-from schemas.errors import EnvironmentFault, HistoryError
-from schemas.program import Completion
-from tasks.history import atomic_files
-from tasks.history import journal as history_journal
-from tasks.history.journal import Journal, PendingBatches
-from tasks.history.local_backend import LocalBackend
+from overnight.schemas.completion_source import PendingBatch
+from overnight.schemas.errors import EnvironmentFault, HistoryError
+from overnight.schemas.program import Completion
+from overnight.tasks.history import atomic_files
+from overnight.tasks.history import journal as history_journal
+from overnight.tasks.history.journal import Journal, PendingBatches
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.history.made import NOW
 
 text = st.text() | st.sampled_from(("", "\n", "\r\n\0\x1b[2J", '{"a": "\n"}', "\u2028\x85\ufeff", "é😀"))

@@ -8,10 +8,10 @@ from threading import Barrier
 
 import pytest
 
-from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
-from tasks.history.remote import lease
-from tasks.history.remote.lease import Lease
-from tasks.history.remote.object_store import ObjectStore
+from overnight.schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
+from overnight.tasks.history.remote import lease
+from overnight.tasks.history.remote.lease import Lease
+from overnight.tasks.history.remote.object_store import ObjectStore
 
 SECONDS = 3.0
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history.files import files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.history.night_log import log_line, read_log
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.night_log import log_line, read_log
 
 
 def test_lines_are_kept_by_night_with_their_time_and_written_to_python_s_log(

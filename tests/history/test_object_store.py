@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import EnvironmentFault, StoreUnavailable
-from tasks.history.remote.object_store import ObjectStore
+from overnight.schemas.errors import EnvironmentFault, StoreUnavailable
+from overnight.tasks.history.remote.object_store import ObjectStore
 from tests.objects import ObjectServer
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.report import write_page
-from flows.cli.sql import _line_editing
-from schemas.history_backend import HistoryBackend
-from tasks.history.archive import pack, unpack
-from tasks.history.atomic_files import append_lines
-from tasks.history.backends import open_history
-from tasks.history.compact import compact
-from tasks.history.local_backend import LocalBackend
-from tasks.history.run_lock import run_lock
+from overnight.flows.cli.report import write_page
+from overnight.flows.cli.sql import _line_editing
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history.archive import pack, unpack
+from overnight.tasks.history.atomic_files import append_lines
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.history.made import create, grow
 
 

@@ -12,10 +12,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from schemas.errors import ExitCode, QueryError
-from tasks.history import database as database_module
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+from overnight.schemas.errors import ExitCode, QueryError
+from overnight.tasks.history import database as database_module
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 
 # Access limits
 

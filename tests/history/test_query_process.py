@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import QueryError
-from tasks.history import query_process
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.history.query_process import QueryProcess, resident_bytes
+from overnight.schemas.errors import QueryError
+from overnight.tasks.history import query_process
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.query_process import QueryProcess, resident_bytes
 from tests.history.writer import ROOT
 
 IN_ONE_FUNCTION = "SELECT length(repeat('x', 4000000000))"
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_a_query_and_its_process(queries: QueryProcess, monkeypatch:
 ASK = """
 import sys
 from pathlib import Path
-from tasks.history.query_process import QueryProcess
+from overnight.tasks.history.query_process import QueryProcess
 queries = QueryProcess(Path(sys.argv[1]))
 queries.wait_until_ready()
 print(queries._child._process.pid, flush=True)

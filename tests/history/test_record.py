@@ -10,19 +10,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas import tables
-from schemas.algorithm import Expand, Join, Reset
-from schemas.errors import HistoryError
-from schemas.files import File
-from schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
-from schemas.outcome import Outcome
-from schemas.program import TUNED, TUNER
-from tasks.history import record
-from tasks.history.atomic_files import read_file, write_file
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
+from overnight.schemas import tables
+from overnight.schemas.algorithm import Expand, Join, Reset
+from overnight.schemas.errors import HistoryError
+from overnight.schemas.files import File
+from overnight.schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import TUNED, TUNER
+from overnight.tasks.history import record
+from overnight.tasks.history.atomic_files import read_file, write_file
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 

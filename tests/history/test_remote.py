@@ -14,19 +14,19 @@ import orjson
 import pytest
 from moto.core import set_initial_no_auth_action_count
 
-from schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
-from schemas.generation import NightRecord
-from schemas.program import Completion
-from tasks.history import record
-from tasks.history.compact import compact
-from tasks.history.database import Database
-from tasks.history.files import files_of, runs_in
-from tasks.history.journal import Journal
-from tasks.history.night_log import log_line, read_log
-from tasks.history.remote import lease
-from tasks.history.remote.backend import MirroredBackend, open_backend
-from tasks.history.remote.object_store import ObjectStore
-from tasks.history.run_lock import run_lock
+from overnight.schemas.errors import EnvironmentFault, RunIsBusy, StoreUnavailable
+from overnight.schemas.generation import NightRecord
+from overnight.schemas.program import Completion
+from overnight.tasks.history import record
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import files_of, runs_in
+from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.night_log import log_line, read_log
+from overnight.tasks.history.remote import lease
+from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
+from overnight.tasks.history.remote.object_store import ObjectStore
+from overnight.tasks.history.run_lock import run_lock
 from tests.accidents import wait_until
 from tests.history import writer
 from tests.history.made import NOW, create, grow, run_at
@@ -144,8 +144,8 @@ def test_an_unknown_key_is_an_error(bucket: str):
 KILLED_AFTER_PUT = """
 import os, signal, sys
 from pathlib import Path
-from tasks.history.run_lock import run_lock
-from tasks.history.remote.object_store import ObjectStore
+from overnight.tasks.history.run_lock import run_lock
+from overnight.tasks.history.remote.object_store import ObjectStore
 from tests.history.made import grow, run_at
 
 put, after = ObjectStore._put, int(sys.argv[2])

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
-from tasks.history.files import RunFiles
+from overnight.tasks.history.files import RunFiles
 
 ROOT = Path(__file__).parents[2]
 Process: TypeAlias = "subprocess.Popen[str]"
@@ -34,8 +34,8 @@ def start(files: RunFiles, generations: int, *, compacts: bool = False) -> Proce
 
 
 def main(directory: str, generations: str, compacted: str) -> None:
-    from tasks.history.compact import compact
-    from tasks.history.run_lock import run_lock
+    from overnight.tasks.history.compact import compact
+    from overnight.tasks.history.run_lock import run_lock
     from tests.history.made import grow, run_at
 
     files = run_at(Path(directory))

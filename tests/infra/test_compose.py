@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.environment import SERVER_VARIABLES
-from flows.prefect_server.pruning import environment_of_pruning
-from tasks.history.database import Database
+from overnight.flows.environment import SERVER_VARIABLES
+from overnight.flows.prefect_server.pruning import environment_of_pruning
+from overnight.tasks.history.database import Database
 from tests.ports import free_port
 from tests.test_readme import blocks
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from flows.night.stop_conditions import StopConditions
-from flows.prefect_server.connection import answers
-from flows.schedules.deployments import POOL
-from flows.schedules.scheduled_night import Deadline, Start
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.prefect_server.connection import answers
+from overnight.flows.schedules.deployments import POOL
+from overnight.flows.schedules.scheduled_night import Deadline, Start
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,11 +59,11 @@ def deployed(prefect: str) -> Iterator[list[Any]]:
 def test_the_file_deploys_nights_by_module_without_a_concurrency_limit(
     deployed: list[Any], capsys: pytest.CaptureFixture[str]
 ):
-    from flows.cli.main import run
+    from overnight.flows.cli.main import run
 
     assert deployed
     for deployment in deployed:
-        assert deployment.entrypoint == "flows.schedules.scheduled_night.night"
+        assert deployment.entrypoint == "overnight.flows.schedules.scheduled_night.night"
         assert deployment.pull_steps == [{"prefect.deployments.steps.set_working_directory": {"directory": "/"}}]
         assert deployment.global_concurrency_limit is None, "a limit would end nights while their server is away"
         assert deployment.schedules[0].schedule.timezone
@@ -160,7 +160,7 @@ def test_the_server_unit_starts_overnight_s_server_and_shares_its_state_with_the
         unit.stem: dict(re.findall(r"^(?:Environment=)?(\w+)=(.*)$", unit.read_text(), re.MULTILINE)) for unit in UNITS
     }
     server, worker = given["overnight-server"], given["overnight-worker"]
-    assert server["ExecStart"].endswith("python -m flows.prefect_server.process 4200")
+    assert server["ExecStart"].endswith("python -m overnight.flows.prefect_server.process 4200")
     assert server["XDG_STATE_HOME"] == worker["XDG_STATE_HOME"]
     assert (server["UMask"], server["StateDirectoryMode"]) == ("0077", "0700")
     assert "PREFECT_API_URL" not in worker, "the password goes to no server that is named"

@@ -7,11 +7,11 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.problem import Problem
-from tasks.evaluate.runner import svg
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
-from tasks.program.specification import Specification
+from overnight.schemas.problem import Problem
+from overnight.tasks.evaluate.runner import svg
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.specification import Specification
 
 
 def load(name: str) -> Problem:

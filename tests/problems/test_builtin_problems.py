@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import UsageError
-from schemas.program import reduce_scores
-from tasks.problems import find, names
-from tasks.program.specification import Specification
+from overnight.schemas.errors import UsageError
+from overnight.schemas.program import reduce_scores
+from overnight.tasks.problems import find, names
+from overnight.tasks.program.specification import Specification
 from tests.problems.library import execute, load, score
 
 Vector = tuple[int, ...]

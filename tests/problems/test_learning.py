@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.program.specification import Specification
+from overnight.tasks.program.specification import Specification
 from tests.problems.library import execute, load, score
 
 LEARNED = {

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tasks.problems import names
-from tasks.program.specification import Specification, read_specification
-from tasks.report.sanitised_svg import sanitise, size_of, title_of
+from overnight.tasks.problems import names
+from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.report.sanitised_svg import sanitise, size_of, title_of
 from tests.problems.library import execute, load
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import UsageError
-from tasks.problems.loading.load import load_problem
-from tasks.program.bounded_parsing import parse_json, parse_toml, parse_yaml
-from tasks.program.config_layers import script_block, set_by_path
+from overnight.schemas.errors import UsageError
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.bounded_parsing import parse_json, parse_toml, parse_yaml
+from overnight.tasks.program.config_layers import script_block, set_by_path
 from tests.history.writer import ROOT
 
 LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
@@ -118,8 +118,8 @@ LOAD = """
 import re, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
-from schemas.errors import UsageError
-from tasks.problems.loading.load import load_problem
+from overnight.schemas.errors import UsageError
+from overnight.tasks.problems.loading.load import load_problem
 try:
     load_problem(Path(sys.argv[1]))
 except UsageError as error:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from schemas.bundle import ProgramBundle
-from schemas.errors import SpecificationError, UsageError
-from schemas.job import Command
-from tasks.problems.loading.load import is_of_another_tool, load_problem
-from tasks.problems.loading.stored_problem import changed_since, with_overrides
-from tasks.program.evolving_files import EvolvingFiles
-from tasks.program.make_problem import restore_problem
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.job import Command
+from overnight.tasks.problems.loading.load import is_of_another_tool, load_problem
+from overnight.tasks.problems.loading.stored_problem import changed_since, with_overrides
+from overnight.tasks.program.evolving_files import EvolvingFiles
+from overnight.tasks.program.make_problem import restore_problem
 
 RIDGE = Path(__file__).parents[1] / "specifications" / "ridge"
 TASK = Path(__file__).parents[1] / "task_formats" / "openevolve" / "line_fit"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import SpecificationError
-from tasks.program.marked_file import read_marked, split_blocks
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.program.marked_file import read_marked, split_blocks
 
 ONE = "int main() {\n  // EVOLVE-BLOCK-START\n  return 1;\n  // EVOLVE-BLOCK-END\n}\n"
 TWO = "# EVOLVE-BLOCK-START\na = 1\n# EVOLVE-BLOCK-END\nfixed = 2\n# EVOLVE-BLOCK-START 2\nb = 3\n# EVOLVE-BLOCK-END\n"

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.program import python_source
-from tasks.program.meaning import meaning_hash
-from tasks.program.scopes import Names, Scope, owner_of, read_names
+from overnight.tasks.program import python_source
+from overnight.tasks.program.meaning import meaning_hash
+from overnight.tasks.program.scopes import Names, Scope, owner_of, read_names
 
 
 def in_function(body: str) -> str:
@@ -457,7 +457,7 @@ def test_a_chain_of_local_variables_is_read_in_time_that_grows_with_its_length(
 ):
     asked, length = list[str](), 200
     monkeypatch.setattr(
-        "tasks.program.scopes.owner_of", lambda name, scope: asked.append(name) or owner_of(name, scope)
+        "overnight.tasks.program.scopes.owner_of", lambda name, scope: asked.append(name) or owner_of(name, scope)
     )
     lines = [f"a{number} = a{number + 1} + 1" for number in range(length)][::step]
     meaning_hash(in_function("\n".join([*lines, f"a{length} = 'no number'"])))
@@ -467,7 +467,7 @@ def test_a_chain_of_local_variables_is_read_in_time_that_grows_with_its_length(
 def test_sums_that_many_variables_share_are_read_once(monkeypatch: pytest.MonkeyPatch):
     asked = list[str]()
     monkeypatch.setattr(
-        "tasks.program.scopes.owner_of", lambda name, scope: asked.append(name) or owner_of(name, scope)
+        "overnight.tasks.program.scopes.owner_of", lambda name, scope: asked.append(name) or owner_of(name, scope)
     )
     targets, terms = " = ".join(f"a{number}" for number in range(50)), " + ".join(["n"] * 50)
     meaning_hash(in_function(f"n = 1\n{targets} = {terms}"))

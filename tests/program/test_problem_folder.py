@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SpecificationError, UsageError
-from schemas.files import File, require_distinct
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.stored_problem import changed_since, with_overrides
-from tasks.program import problem_folder
-from tasks.program.make_problem import restore_problem
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.files import File, require_distinct
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.stored_problem import changed_since, with_overrides
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.make_problem import restore_problem
 
 SPECIFICATION = '''"""Guess."""
 # /// script

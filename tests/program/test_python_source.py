@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.program import python_source
+from overnight.tasks.program import python_source
 
 
 def test_renaming_keeps_strings_comments_attributes_and_longer_names():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.program.source_lines import escape_strings, indent, split_lines
+from overnight.tasks.program.source_lines import escape_strings, indent, split_lines
 
 
 @given(st.text(st.sampled_from("ab \t\n\r\f\v\x1c\x85\u2028\u2029")))

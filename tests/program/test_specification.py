@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import SpecificationError
-from tasks.program.specification import read_specification
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.program.specification import read_specification
 
 TWO_SPACES = '''"""Finds things."""
 import itertools

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.report.build import build_report
-from schemas.algorithm import Join
-from schemas.generation import Finalist, NightRecord, StopReason
-from schemas.outcome import Outcome
-from schemas.report_data import ReportData
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.report.page import render
+from overnight.flows.report.build import build_report
+from overnight.schemas.algorithm import Join
+from overnight.schemas.generation import Finalist, NightRecord, StopReason
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.report_data import ReportData
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.page import render
 from tests.history.made import NOW, a_generation, a_judged, create, grow
 from tests.report.browser import Page, browser, find_chromium
 

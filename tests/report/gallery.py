@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows.report.build import build_report, draw_report
-from schemas.report_data import ReportData
-from tasks.history.database import Database
-from tasks.history.files import find_run
-from tasks.history.local_backend import LocalBackend
-from tasks.report.number_format import grouped, score_text
-from tasks.report.sanitised_svg import title_of
+from overnight.flows.report.build import build_report, draw_report
+from overnight.schemas.report_data import ReportData
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import find_run
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.report.number_format import grouped, score_text
+from overnight.tasks.report.sanitised_svg import title_of
 
 PROBLEMS = Path(__file__).parents[2] / "tasks/problems"
 PAGE = PROBLEMS / "gallery.md"

@@ -6,11 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flows.report.build import build_report
-from tasks.history.database import Database
-from tasks.history.files import find_run
-from tasks.history.local_backend import LocalBackend
-from tasks.report.page import render
+from overnight.flows.report.build import build_report
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import find_run
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.report.page import render
 from tests.report.browser import browser, find_chromium
 
 PICTURES = Path(__file__).parent / "pictures"

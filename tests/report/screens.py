@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.report.browser import Page, browser, find_chromium
 
 FOLDER = Path(__file__).parent / "pictures" / "pages"

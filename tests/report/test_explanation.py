@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.report.explanation import explain
-from flows.report.run_data import read_run_data
-from schemas.outcome import Outcome, Verdict
-from schemas.program import NO_GAIN, RESCORED, TUNER, Judged
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+from overnight.flows.report.explanation import explain
+from overnight.flows.report.run_data import read_run_data
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import NO_GAIN, RESCORED, TUNER, Judged
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from tests.history.made import a_generation, a_judged, create
 
 

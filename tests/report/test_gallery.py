@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from flows.cli.main import app
-from tasks.problems import find_builtin
-from tasks.problems.loading.load import load_problem
-from tasks.report.sanitised_svg import sanitise
+from overnight.flows.cli.main import app
+from overnight.tasks.problems import find_builtin
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.report.sanitised_svg import sanitise
 from tests.report.gallery import PAGE, PICTURES, SHOWN, command_of
 
 

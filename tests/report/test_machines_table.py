@@ -9,16 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.cli.watch import view
-from flows.report.build import build_report
-from schemas.generation import NightRecord
-from schemas.outcome import Outcome
-from schemas.program import Judged
-from schemas.report_data import MachineSummary, ReportData
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.report.page import render
+from overnight.flows.cli.watch import view
+from overnight.flows.report.build import build_report
+from overnight.schemas.generation import NightRecord
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Judged
+from overnight.schemas.report_data import MachineSummary, ReportData
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.page import render
 from tests.history.made import NOW, a_generation, a_judged, create
 
 HOSTILE = "<b onclick=alert(1)>"

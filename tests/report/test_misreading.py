@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report.code_view import diff_lines, highlighted, unified_diff, warning
+from overnight.tasks.report.code_view import diff_lines, highlighted, unified_diff, warning
 
 MISLEADING = {
     "reversed": ("if user != 'a\u202e # no\u2066':\n    pass", "line 1 holds U+202E (RIGHT-TO-LEFT OVERRIDE)"),

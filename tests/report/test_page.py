@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.best import best
-from flows.cli.foreground_night import print_summary
-from flows.night.notifications import night_summary
-from flows.report.build import build_report
-from flows.report.explanation import explain
-from schemas.outcome import Outcome
-from schemas.report_data import ReportData
-from schemas.settings import Known
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.report.code_view import DiffLine, diff_lines
-from tasks.report.page import render
-from tasks.report.population_charts import label_colour
+from overnight.flows.cli.best import best
+from overnight.flows.cli.foreground_night import print_summary
+from overnight.flows.night.notifications import night_summary
+from overnight.flows.report.build import build_report
+from overnight.flows.report.explanation import explain
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.report_data import ReportData
+from overnight.schemas.settings import Known
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.report.code_view import DiffLine, diff_lines
+from overnight.tasks.report.page import render
+from overnight.tasks.report.population_charts import label_colour
 from tests.history.made import create, grow
 from tests.report.browser import CUT_TABLES, Page
 from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night

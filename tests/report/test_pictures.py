@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from flows.report.build import spread
-from schemas.report_data import Drawings, ReportData
-from tasks.evaluate.runner.svg import Picture
-from tasks.report.page import render
-from tasks.report.sanitised_svg import sanitise
+from overnight.flows.report.build import spread
+from overnight.schemas.report_data import Drawings, ReportData
+from overnight.tasks.evaluate.runner.svg import Picture
+from overnight.tasks.report.page import render
+from overnight.tasks.report.sanitised_svg import sanitise
 from tests.report.browser import Page
 
 

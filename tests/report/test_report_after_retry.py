@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.watch import state
-from flows.report.build import build_report
-from flows.report.explanation import explain
-from flows.report.live_report import LiveReport
-from flows.report.score_curves import score_curves
-from schemas.generation import NightRecord, StopReason
-from schemas.program import Program
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.report.page import render
+from overnight.flows.cli.watch import state
+from overnight.flows.report.build import build_report
+from overnight.flows.report.explanation import explain
+from overnight.flows.report.live_report import LiveReport
+from overnight.flows.report.score_curves import score_curves
+from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.program import Program
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.page import render
 from tests.history.made import NOW, create, grow_with_a_retry
 
 Retried = tuple[RunFiles, dict[int, list[Program]], Database]

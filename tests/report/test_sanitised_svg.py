@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.evaluate.runner.svg import Picture
-from tasks.report.sanitised_svg import MAX_CHARS, DrawingRefused, data_uri, sanitise, size_of, title_of
+from overnight.tasks.evaluate.runner.svg import Picture
+from overnight.tasks.report.sanitised_svg import MAX_CHARS, DrawingRefused, data_uri, sanitise, size_of, title_of
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 OPEN = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 10 10">'

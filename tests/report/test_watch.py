@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from flows.report.build import build_report
-from flows.report.live_report import LiveReport, application
-from schemas.generation import NightRecord
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.report.page import render
+from overnight.flows.report.build import build_report
+from overnight.flows.report.live_report import LiveReport, application
+from overnight.schemas.generation import NightRecord
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.page import render
 from tests.command_server import run_command, start_command
 from tests.history.made import NOW, create, grow
 from tests.report.browser import Page

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.report import population
-from flows.report.build import build_report
-from flows.report.score_curves import all_score_curves, score_curves
-from schemas.algorithm import Join
-from schemas.program import TUNER
-from schemas.report_data import ReportData
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.report.comparison import groups_of, render_comparison, render_index
-from tasks.report.number_format import gain_of, padded
-from tasks.report.page import render
-from tasks.report.population_charts import histogram_chart
-from tasks.report.score_charts import new_bests, over_samples
-from tasks.report.vega import Layout, draw_chart, mark, number, reading
+from overnight.flows.report import population
+from overnight.flows.report.build import build_report
+from overnight.flows.report.score_curves import all_score_curves, score_curves
+from overnight.schemas.algorithm import Join
+from overnight.schemas.program import TUNER
+from overnight.schemas.report_data import ReportData
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.report.comparison import groups_of, render_comparison, render_index
+from overnight.tasks.report.number_format import gain_of, padded
+from overnight.tasks.report.page import render
+from overnight.tasks.report.population_charts import histogram_chart
+from overnight.tasks.report.score_charts import new_bests, over_samples
+from overnight.tasks.report.vega import Layout, draw_chart, mark, number, reading
 from tests.history.made import a_generation, a_judged, create, grow
 from tests.report.browser import CUT_TABLES, Page
 

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from schemas.errors import TerminalProviderError, TransientProviderError, UsageError
-from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample import batch_api
-from tasks.sample.provider import event_loop
+from overnight.schemas.errors import TerminalProviderError, TransientProviderError, UsageError
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample import batch_api
+from overnight.tasks.sample.provider import event_loop
 from tests.provider import Provider
 
 Answer = tuple[int, Any, dict[str, str]]

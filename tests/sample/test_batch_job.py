@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from schemas.completion_source import Sample
-from schemas.errors import Outage, TransientProviderError
-from schemas.program import Completion, Prompt
-from schemas.sampling_settings import Sampling
-from tasks.sample import batch_job
-from tasks.sample.batch_job import BatchJob
-from tasks.sample.budget import Budget, BudgetLimits
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.errors import Outage, TransientProviderError
+from overnight.schemas.program import Completion, Prompt
+from overnight.schemas.sampling_settings import Sampling
+from overnight.tasks.sample import batch_job
+from overnight.tasks.sample.batch_job import BatchJob
+from overnight.tasks.sample.budget import Budget, BudgetLimits
 from tests.contract.test_completion_source import PendingBatches, Store
 from tests.provider import Provider
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.sample.builtin import mutate
-from tasks.sample.builtin.mutation_sites import survey
-from tasks.sample.builtin.prompt_parsing import parse_prompt
-from tasks.sample.builtin.trees import dump, size
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.builtin.mutation_sites import survey
+from overnight.tasks.sample.builtin.prompt_parsing import parse_prompt
+from overnight.tasks.sample.builtin.trees import dump, size
 
 PREFACE = '''"""Online bin packing. Item sizes are from 20 to 100, bins hold 150."""
 import random
@@ -119,7 +119,7 @@ def test_a_prompt_without_an_empty_header_asks_for_the_version_after_the_last():
 def test_the_same_prompt_and_seed_give_the_same_answer_in_another_process():
     prompts = list(PROMPTS.values())
     answers = [answer(prompt, seed) for prompt in prompts for seed in range(10)]
-    code = "import sys; from tasks.sample.builtin import mutate; prompts = eval(sys.stdin.read())\n"
+    code = "import sys; from overnight.tasks.sample.builtin import mutate; prompts = eval(sys.stdin.read())\n"
     code += "sys.stdout.write(repr([mutate(prompt, seed) for prompt in prompts for seed in range(10)]))"
 
     other_process = subprocess.run(

@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from tasks.sample.builtin import mutate
-from tasks.sample.builtin.expression_types import ARRAY, FLOAT, INDEX, INT, MATH, NUMPY, sequence
-from tasks.sample.builtin.forms import CHANGED, ELEMENTS, GROWN, STATEMENTS
-from tasks.sample.builtin.growth import Grower
-from tasks.sample.builtin.mutation_sites import infer
-from tasks.sample.builtin.simplify import simplify
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.builtin.expression_types import ARRAY, FLOAT, INDEX, INT, MATH, NUMPY, sequence
+from overnight.tasks.sample.builtin.forms import CHANGED, ELEMENTS, GROWN, STATEMENTS
+from overnight.tasks.sample.builtin.growth import Grower
+from overnight.tasks.sample.builtin.mutation_sites import infer
+from overnight.tasks.sample.builtin.simplify import simplify
 from tests.sample.test_builtin import BEST_FIT, CAPS, PACKING, body_of, make_prompt, source_of
 
 TABLES = {**{f"grown {k.base.name}": t for k, t in GROWN.items()}, "elements": ELEMENTS}

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.program import Completion, Prompt
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample.batch_api import usage_of
-from tasks.sample.gateway import Gateway, Sample
-from tasks.sample.provider import price_of
-from tasks.sample.providers import Price, ReportedUsage, check_usage
+from overnight.schemas.program import Completion, Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample.batch_api import usage_of
+from overnight.tasks.sample.gateway import Gateway, Sample
+from overnight.tasks.sample.provider import price_of
+from overnight.tasks.sample.providers import Price, ReportedUsage, check_usage
 from tests.provider import Answer, Provider, Request, default_response
 
 PRICE = Price(input_usd=4e-6, output_usd=8e-6, cached_usd=1e-6)

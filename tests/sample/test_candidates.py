@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from flows.start.create_run import start_generation
-from schemas.generation import RunRecord
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from schemas.program import Completion, Prompt
-from schemas.settings import parse_settings
-from tasks.program.make_problem import restore_problem
-from tasks.sample.sampler import to_candidates
-from tasks.select.selection import judge
+from overnight.flows.start.create_run import start_generation
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Completion, Prompt
+from overnight.schemas.settings import parse_settings
+from overnight.tasks.program.make_problem import restore_problem
+from overnight.tasks.sample.sampler import to_candidates
+from overnight.tasks.select.selection import judge
 
 TEXT = """
 import funsearch

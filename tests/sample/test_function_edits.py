@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from schemas.algorithm import Plan
-from schemas.outcome import Outcome
-from schemas.problem import Problem
-from schemas.program import Program, Prompt
-from schemas.settings import parse_settings
-from schemas.skeleton import Skeleton
-from tasks.program.make_problem import restore_problem
-from tasks.sample.builtin import mutate
-from tasks.sample.codecs import LONG_LINES, ParsedCompletion, codec_of
-from tasks.sample.prompts import build_prompts
+from overnight.schemas.algorithm import Plan
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Program, Prompt
+from overnight.schemas.settings import parse_settings
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program.make_problem import restore_problem
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.codecs import LONG_LINES, ParsedCompletion, codec_of
+from overnight.tasks.sample.prompts import build_prompts
 
 STEPS = "\n".join(f"total += {number} * x" for number in range(LONG_LINES))
 BODY = f"total = 0\n{STEPS}\nif x > 9:\n    return solve(x - 1)\nreturn total"

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from schemas.bundle import ProgramBundle
-from schemas.outcome import Outcome
-from schemas.sampling_settings import Model
-from tasks.program.evolving_files import read_evolving_files
-from tasks.sample.codecs import PromptContent
-from tasks.sample.codecs.files import parse, render
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.program.evolving_files import read_evolving_files
+from overnight.tasks.sample.codecs import PromptContent
+from overnight.tasks.sample.codecs.files import parse, render
 
 MAIN = "import lib.speed\n# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\nprint(x)\n"
 SPEED = "def speed():\n    return 1\n"

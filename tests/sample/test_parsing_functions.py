@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.outcome import Outcome
-from tasks.program.specification import read_specification
-from tasks.sample.codecs.functions import parse
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.program.specification import read_specification
+from overnight.tasks.sample.codecs.functions import parse
 
 SPECIFICATION = read_specification(
     textwrap.dedent('''

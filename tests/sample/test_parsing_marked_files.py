@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from schemas.outcome import Outcome
-from schemas.sampling_settings import Model
-from tasks.program.marked_file import MarkedFile, read_marked
-from tasks.sample.builtin import mutate
-from tasks.sample.codecs import LAST_TRY, ParsedCompletion, PromptContent
-from tasks.sample.codecs.file import parse, render
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.program.marked_file import MarkedFile, read_marked
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.codecs import LAST_TRY, ParsedCompletion, PromptContent
+from overnight.tasks.sample.codecs.file import parse, render
 
 HEAD, TAIL = "#include <stdio.h>\nint f() {\n", '}\nint main() { printf("%d", f()); }\n'
 FILE = read_marked(f"{HEAD}// EVOLVE-BLOCK-START\nreturn 1;\n// EVOLVE-BLOCK-END\n{TAIL}", "f.c")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.program.specification import Specification, read_specification
-from tasks.sample.codecs.functions import parse
+from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.sample.codecs.functions import parse
 
 TEMPLATE = """@funsearch.run
 def evaluate(n):

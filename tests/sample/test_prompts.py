@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Plan
-from schemas.feedback import Feedback, latest_feedback
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.problem import Problem
-from schemas.program import Completion, Program, Prompt
-from schemas.sampling_settings import Model
-from schemas.search_settings import Search
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
-from tasks.program.marked_file import read_marked
-from tasks.sample.codecs import PromptContent, codec_of
-from tasks.sample.prompts import build_prompts, render_feedback
+from overnight.schemas.algorithm import Plan
+from overnight.schemas.feedback import Feedback, latest_feedback
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Completion, Program, Prompt
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.search_settings import Search
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.marked_file import read_marked
+from overnight.tasks.sample.codecs import PromptContent, codec_of
+from overnight.tasks.sample.prompts import build_prompts, render_feedback
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 render = codec_of("functions").render

@@ -7,10 +7,10 @@ from concurrent.futures import CancelledError, Future, wait
 
 import pytest
 
-from schemas.completion_source import Record, Sample
-from schemas.errors import SandboxUnavailable, TerminalProviderError
-from schemas.program import TUNER, Completion
-from tasks.sample.completion_sources import RoutedCompletions
+from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.errors import SandboxUnavailable, TerminalProviderError
+from overnight.schemas.program import TUNER, Completion
+from overnight.tasks.sample.completion_sources import RoutedCompletions
 from tests.contract.test_completion_source import completion_of, samples
 
 

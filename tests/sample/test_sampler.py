@@ -7,10 +7,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from schemas.completion_source import Sample
-from schemas.errors import TransientProviderError
-from schemas.program import Completion, Prompt
-from tasks.sample.sampler import Sampler
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.errors import TransientProviderError
+from overnight.schemas.program import Completion, Prompt
+from overnight.tasks.sample.sampler import Sampler
 from tests.history.made import NOW, a_problem
 
 Key = tuple[int, int, str]

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from schemas.algorithm import Plan
-from schemas.outcome import Outcome
-from schemas.program import Program
-from schemas.sampling_settings import Model
-from tasks.problems.loading.load import load_problem
-from tasks.program.specification import Specification
-from tasks.sample.builtin import mutate
-from tasks.sample.codecs import PromptContent
-from tasks.sample.codecs.functions import parse, render
-from tasks.sample.prompts import build_prompts
+from overnight.schemas.algorithm import Plan
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.specification import Specification
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.codecs import PromptContent
+from overnight.tasks.sample.codecs.functions import parse, render
+from overnight.tasks.sample.prompts import build_prompts
 
 SEVERAL = Path(__file__).parents[1] / "specifications/several.py"
 LOADED = load_problem(SEVERAL).specification

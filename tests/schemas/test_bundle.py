@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.bundle import MAX_FILES, ProgramBundle
-from schemas.errors import SpecificationError
+from overnight.schemas.bundle import MAX_FILES, ProgramBundle
+from overnight.schemas.errors import SpecificationError
 
 TWO = ProgramBundle((("a.py", "x = 1\n"), ("lib/b.py", "=== c.py, 1 lines ===\n")))
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from schemas.dependencies import Dependencies, read_dependencies
-from schemas.errors import SpecificationError
-from tasks.problems.loading.load import load_problem
-from tasks.program.make_problem import restore_problem
+from overnight.schemas.dependencies import Dependencies, read_dependencies
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.make_problem import restore_problem
 
 
 def test_the_dependencies_of_all_scripts_are_merged():

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from schemas.errors import EnvironmentFault, without_keys
+from overnight.schemas.errors import EnvironmentFault, without_keys
 
 
 def test_values_of_key_variables_are_replaced(monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from schemas.escaping import INVISIBLE, escape_invisible
+from overnight.schemas.escaping import INVISIBLE, escape_invisible
 
 
 def test_every_control_format_and_separator_character_of_unicode_is_escaped():

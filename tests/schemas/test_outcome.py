@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome
 
 
 def test_outcomes_have_names_and_colours_of_their_own():

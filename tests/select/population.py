@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from schemas.algorithm import Change, Plan, PromptResult, Turn
-from schemas.algorithm_settings import IslandsSettings
-from schemas.program import Program
-from schemas.search_settings import Search
-from tasks.select import create_algorithm
-from tasks.select.funsearch import FunSearch
-from tasks.select.pool import Pool
+from overnight.schemas.algorithm import Change, Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import IslandsSettings
+from overnight.schemas.program import Program
+from overnight.schemas.search_settings import Search
+from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.funsearch import FunSearch
+from overnight.tasks.select.pool import Pool
 
 
 class Population:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from schemas.algorithm import Expand, Join
-from schemas.algorithm_settings import HalvingSettings
-from tasks.select.halving import Halving, niches_at
+from overnight.schemas.algorithm import Expand, Join
+from overnight.schemas.algorithm_settings import HalvingSettings
+from overnight.tasks.select.halving import Halving, niches_at
 from tests.select.told import ask, ids, make, program, tell
 
 

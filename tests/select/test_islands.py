@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Change, Join, Plan, Reset
-from schemas.program import Program
-from schemas.search_settings import Search
-from tasks.select.funsearch import draw_program
-from tasks.select.pool import softmax_weights
+from overnight.schemas.algorithm import Change, Join, Plan, Reset
+from overnight.schemas.program import Program
+from overnight.schemas.search_settings import Search
+from overnight.tasks.select.funsearch import draw_program
+from overnight.tasks.select.pool import softmax_weights
 from tests.history.made import search_table
 from tests.select.population import Population
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.program import Program
-from tasks.select.map_elites import Centroids, Grid, MapElites, centroids_of, features_of, nearest, scaled
-from tasks.select.pool import sigmoid
+from overnight.schemas.program import Program
+from overnight.tasks.select.map_elites import Centroids, Grid, MapElites, centroids_of, features_of, nearest, scaled
+from overnight.tasks.select.pool import sigmoid
 from tests.select.told import ask, ids, make, program, tell
 
 BODY = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Expand, Join, PromptResult, Reset
-from tasks.select.pool import changes_of, results_in
+from overnight.schemas.algorithm import Expand, Join, PromptResult, Reset
+from overnight.tasks.select.pool import changes_of, results_in
 from tests.select.told import program
 
 PROGRAMS = {f"p{number}": program(f"p{number}", float(number)) for number in range(9)}

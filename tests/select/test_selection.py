@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.algorithm import PromptResult
-from schemas.ids import program_id
-from schemas.outcome import Outcome, Verdict
-from schemas.program import Candidate, Judged, Program, reduce_scores
-from schemas.search_settings import Search
-from schemas.settings import Reducer
-from tasks.select.selection import judge, record_of, results_of, surviving_programs
+from overnight.schemas.algorithm import PromptResult
+from overnight.schemas.ids import program_id
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import Candidate, Judged, Program, reduce_scores
+from overnight.schemas.search_settings import Search
+from overnight.schemas.settings import Reducer
+from overnight.tasks.select.selection import judge, record_of, results_of, surviving_programs
 from tests.history.made import a_judged
 from tests.select.population import Population
 

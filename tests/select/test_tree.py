@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.algorithm import Turn
-from schemas.program import Program
-from tasks.select.tree import PUCT, UCT, Losses, State, Tree
+from overnight.schemas.algorithm import Turn
+from overnight.schemas.program import Program
+from overnight.tasks.select.tree import PUCT, UCT, Losses, State, Tree
 from tests.select.told import START, ask, ids, in_flight, make, program, tell
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.select.weighted import weights
+from overnight.tasks.select.weighted import weights
 from tests.select.told import ask, ids, make, program, tell
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
-from schemas.program import Program
-from schemas.search_settings import Search
-from tasks.select import create_algorithm
+from overnight.schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
+from overnight.schemas.program import Program
+from overnight.schemas.search_settings import Search
+from overnight.tasks.select import create_algorithm
 
 START = Program("start", "return 0", (0.0,), 0.0)
 

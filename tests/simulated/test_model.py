@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.sample.codecs import codec_of
+from overnight.tasks.sample.codecs import codec_of
 from tests.bench.simulated.cues import Cue
 from tests.bench.simulated.designs import block_of, read_design
 from tests.bench.simulated.landscape import Design

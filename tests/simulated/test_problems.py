@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.load import load_problem
 from tests.bench.simulated.designs import block_of, read_design, with_design
 from tests.bench.simulated.landscape import PROBE, Design, Landscape, _outputs, contribution
 from tests.bench.simulated.problems import best_of_pipeline, contributions, names_of, problem_named

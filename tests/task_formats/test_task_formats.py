@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.start.create_run import printed_error, start_remedy
-from flows.start.sandboxes import image_of, open_sandboxes
-from schemas.bundle import Source
-from schemas.errors import SpecificationError
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.stored_problem import changed_since
-from tasks.program.make_problem import restore_problem
+from overnight.flows.start.create_run import printed_error, start_remedy
+from overnight.flows.start.sandboxes import image_of, open_sandboxes
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.stored_problem import changed_since
+from overnight.tasks.program.make_problem import restore_problem
 from tests.select.population import islands_in
 
 TASKS = Path(__file__).parent

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.skeleton import Skeleton
-from tasks.problems.loading.load import load_problem
-from tasks.program.evolving_files import EvolvingFiles
-from tasks.program.marked_file import MarkedFile, read_marked
-from tasks.program.specification import Specification
-from tasks.sample.codecs import codec_of
-from tasks.tune.bodies import NumberedBody, completion_text, sizes_of
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.evolving_files import EvolvingFiles
+from overnight.tasks.program.marked_file import MarkedFile, read_marked
+from overnight.tasks.program.specification import Specification
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.tune.bodies import NumberedBody, completion_text, sizes_of
 
 SPECIFICATIONS = Path(__file__).parents[1] / "specifications"
 SKELETONS = {

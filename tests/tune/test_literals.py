@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.tune.literals import find_literals, number_text, replace_literals
+from overnight.tasks.tune.literals import find_literals, number_text, replace_literals
 
 
 def found(text: str, *sizes: float) -> list[str]:

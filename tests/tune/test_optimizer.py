@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.tune.optimizer import Coordinate, Found, Point, climb, evaluations_for, maximise
+from overnight.tasks.tune.optimizer import Coordinate, Found, Point, climb, evaluations_for, maximise
 
 Score = Callable[[Point], float | None]
 

@@ -12,22 +12,22 @@ from typing import Any
 
 import pytest
 
-from flows.night.tuning import RunTrials, tuner_source
-from flows.start.sandboxes import open_sandboxes
-from schemas.algorithm import Plan
-from schemas.completion_source import Sample
-from schemas.errors import SandboxUnavailable
-from schemas.operators import Operator
-from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import NO_GAIN, TUNED, TUNER, Completion, Program, Prompt
-from schemas.settings import Tuner
-from tasks.evaluate.evaluator import Evaluator
-from tasks.problems.loading.load import load_problem
-from tasks.program.specification import Specification
-from tasks.sample.codecs import codec_of
-from tasks.sample.prompts import build_prompts
-from tasks.sample.sampler import to_candidates
-from tasks.tune.source import Inputs, TunedProblem, TunerSource
+from overnight.flows.night.tuning import RunTrials, tuner_source
+from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.schemas.algorithm import Plan
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, Program, Prompt
+from overnight.schemas.settings import Tuner
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.specification import Specification
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.sample.prompts import build_prompts
+from overnight.tasks.sample.sampler import to_candidates
+from overnight.tasks.tune.source import Inputs, TunedProblem, TunerSource
 
 PROBLEM = load_problem(Path(__file__).parents[1] / "specifications" / "toy.py")
 SKELETON = PROBLEM.specification

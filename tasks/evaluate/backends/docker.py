@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import IO, TYPE_CHECKING
 
-from schemas.dependencies import Dependencies
-from schemas.errors import SandboxUnavailable
-from schemas.files import File
-from schemas.settings import Sandbox
-from tasks.evaluate import delivery, images
-from tasks.evaluate.confinement import OWNER_LABEL, confinement, is_dead, owner
-from tasks.evaluate.engine import (
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.files import File
+from overnight.schemas.settings import Sandbox
+from overnight.tasks.evaluate import delivery, images
+from overnight.tasks.evaluate.confinement import OWNER_LABEL, confinement, is_dead, owner
+from overnight.tasks.evaluate.engine import (
     ENGINE_REMEDY,
     Container,
     connect,
@@ -26,10 +26,10 @@ from tasks.evaluate.engine import (
     start_attached,
     translated_errors,
 )
-from tasks.evaluate.sandbox import RunnerConfig
+from overnight.tasks.evaluate.sandbox import RunnerConfig
 
 if TYPE_CHECKING:
-    from tasks.evaluate.engine import DockerClient
+    from overnight.tasks.evaluate.engine import DockerClient
 
 RUN_LABEL = "overnight.run"
 STARTER_LABEL = "overnight.starter"

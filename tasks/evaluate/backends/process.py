@@ -28,15 +28,15 @@ from weakref import WeakSet
 
 from packaging.utils import canonicalize_name
 
-from schemas.dependencies import Dependencies
-from schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError
-from schemas.files import File, require_distinct
-from schemas.generation import BUBBLEWRAP, SANDBOX_WARNINGS, UNCONFINED
-from tasks.evaluate import delivery
-from tasks.evaluate.packages import Interpreter
-from tasks.evaluate.runner.command import SCRATCH_VARIABLE
-from tasks.evaluate.runner.program import FILES_VARIABLE, IMAGE_FILES
-from tasks.evaluate.sandbox import Death, RunnerConfig
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError
+from overnight.schemas.files import File, require_distinct
+from overnight.schemas.generation import BUBBLEWRAP, SANDBOX_WARNINGS, UNCONFINED
+from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.packages import Interpreter
+from overnight.tasks.evaluate.runner.command import SCRATCH_VARIABLE
+from overnight.tasks.evaluate.runner.program import FILES_VARIABLE, IMAGE_FILES
+from overnight.tasks.evaluate.sandbox import Death, RunnerConfig
 
 _END_S = 10.0
 """Seconds that a runner has to end after its channel was closed, before it is killed."""

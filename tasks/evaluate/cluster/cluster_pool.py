@@ -13,17 +13,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from schemas.bundle import Source
-from schemas.errors import OvernightError, SandboxUnavailable
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
-from tasks.evaluate.cluster.messages import Answer, MessageFault, Request, read_answer, read_verdict, source_text
-from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.container_worker import verdict_on_length
-from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import ImageStore
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import OvernightError, SandboxUnavailable
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.cluster import machine as tasks
+from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
+from overnight.tasks.evaluate.cluster.messages import (
+    Answer,
+    MessageFault,
+    Request,
+    read_answer,
+    read_verdict,
+    source_text,
+)
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.container_worker import verdict_on_length
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import ImageStore
 
 _PART = 8 * 2**20
 """Length of a part of an image, bytes."""

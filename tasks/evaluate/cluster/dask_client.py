@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import SandboxUnavailable
-from tasks.evaluate.cluster.dask_members import (
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.tasks.evaluate.cluster.dask_members import (
     SLOTS,
     UNIQUE,
     Certificates,
@@ -22,7 +22,7 @@ from tasks.evaluate.cluster.dask_members import (
     require_distributed,
     security_of,
 )
-from tasks.evaluate.judge import clean
+from overnight.tasks.evaluate.judge import clean
 
 if TYPE_CHECKING:
     from distributed import Client, Future

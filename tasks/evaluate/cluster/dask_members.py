@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import EnvironmentFault, SandboxUnavailable
+from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable
 
 if TYPE_CHECKING:
     from distributed.security import Security

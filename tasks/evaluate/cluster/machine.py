@@ -18,11 +18,11 @@ from importlib import resources
 from importlib.metadata import version
 from typing import IO, ParamSpec
 
-from schemas.bundle import Source
-from schemas.errors import OvernightError, SandboxUnavailable
-from schemas.outcome import Outcome
-from tasks.evaluate import delivery
-from tasks.evaluate.cluster.messages import (
+from overnight.schemas.bundle import Source
+from overnight.schemas.errors import OvernightError, SandboxUnavailable
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.cluster.messages import (
     Answer,
     Request,
     answer_bytes,
@@ -30,9 +30,9 @@ from tasks.evaluate.cluster.messages import (
     read_source,
     verdict_fields,
 )
-from tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
-from tasks.evaluate.registry import create_backend
-from tasks.evaluate.sandbox import ImageStore, SandboxBackend
+from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import ImageStore, SandboxBackend
 
 _MAX_PARTS = 10_000
 """Limit on the number of parts of an image."""
@@ -98,7 +98,7 @@ def _reason(error: BaseException) -> str:
 
 def facts() -> dict[str, str]:
     """Return what must be the same on the head and on each machine."""
-    own = resources.files("tasks.evaluate.cluster")
+    own = resources.files("overnight.tasks.evaluate.cluster")
     code = [own.joinpath(f"{name}.py").read_bytes() for name in ("machine", "messages")]
     build = hashlib.sha256(b"".join([delivery.modules_frame(), *code])).hexdigest()
     python = ".".join(platform.python_version_tuple()[:2])

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from schemas.bundle import ProgramBundle, Source
-from schemas.job import Call, Job
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.judge import clean
-from tasks.evaluate.runner import frames
+from overnight.schemas.bundle import ProgramBundle, Source
+from overnight.schemas.job import Call, Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.judge import clean
+from overnight.tasks.evaluate.runner import frames
 
 MAX_ANSWER = 16 * 2**20
 """Maximum length of an answer, bytes."""

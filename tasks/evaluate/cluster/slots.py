@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tasks.evaluate.cluster.dask_client import Machine
+from overnight.tasks.evaluate.cluster.dask_client import Machine
 
 _NO_MACHINE_S = 60.0
 """Seconds without a machine that can be used, after which the sandbox is unavailable."""

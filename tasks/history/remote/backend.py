@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.errors import EnvironmentFault
-from schemas.history_backend import HistoryBackend
-from schemas.ids import slug
-from tasks.history.atomic_files import RUNS
-from tasks.history.files import RunFiles
-from tasks.history.remote import sync
-from tasks.history.remote.lease import Lease
-from tasks.history.remote.mirror import Mirror, mirror_at, mirror_of_url
+from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.ids import slug
+from overnight.tasks.history.atomic_files import RUNS
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.remote import sync
+from overnight.tasks.history.remote.lease import Lease
+from overnight.tasks.history.remote.mirror import Mirror, mirror_at, mirror_of_url
 
 _ROW = "run.parquet"
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.errors import EnvironmentFault, OvernightError, RunIsBusy, StoreUnavailable
-from tasks.history.remote.object_store import ObjectStore
+from overnight.schemas.errors import EnvironmentFault, OvernightError, RunIsBusy, StoreUnavailable
+from overnight.tasks.history.remote.object_store import ObjectStore
 
 SECONDS = 60.0
 """Seconds without renewal after which a claim expires."""

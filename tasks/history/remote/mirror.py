@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.errors import EnvironmentFault, UsageError
-from tasks.history.local_backend import MARKER, foreign_copy
-from tasks.history.private_files import make_private_folder, open_private
-from tasks.history.remote.object_store import ObjectStore
+from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.tasks.history.local_backend import MARKER, foreign_copy
+from overnight.tasks.history.private_files import make_private_folder, open_private
+from overnight.tasks.history.remote.object_store import ObjectStore
 
 
 class _Marker(BaseModel):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from schemas.errors import EnvironmentFault, StoreUnavailable, UsageError
-from tasks.history.private_files import open_private
+from overnight.schemas.errors import EnvironmentFault, StoreUnavailable, UsageError
+from overnight.tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
     from typing import IO

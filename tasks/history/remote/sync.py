@@ -11,16 +11,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from schemas.errors import RunIsBusy, StoreUnavailable
-from schemas.history_backend import HistoryBackend
-from schemas.ids import RUN_ID
-from tasks.history.atomic_files import append_lines, commit_lock, read_lines, sync_directory
-from tasks.history.files import FILE, LOG, Block, RunFiles, blocks_named, files_of
-from tasks.history.journal import Journal
-from tasks.history.private_files import make_folder
-from tasks.history.remote.mirror import Mirror
-from tasks.history.remote.object_store import ObjectInfo
-from tasks.history.run_lock import locked_here
+from overnight.schemas.errors import RunIsBusy, StoreUnavailable
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.ids import RUN_ID
+from overnight.tasks.history.atomic_files import append_lines, commit_lock, read_lines, sync_directory
+from overnight.tasks.history.files import FILE, LOG, Block, RunFiles, blocks_named, files_of
+from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.private_files import make_folder
+from overnight.tasks.history.remote.mirror import Mirror
+from overnight.tasks.history.remote.object_store import ObjectInfo
+from overnight.tasks.history.run_lock import locked_here
 
 _PULLING = ".pulling"
 _TRIES = 10

@@ -7,19 +7,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError, UsageError
-from schemas.problem import Problem
-from schemas.settings import parse_settings
-from tasks.problems.loading.formats import NamedProblem, ProblemFormat
-from tasks.problems.loading.formats.directory import no_command
-from tasks.program import problem_folder
-from tasks.program.config_layers import merge
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.problem import Problem
+from overnight.schemas.settings import parse_settings
+from overnight.tasks.problems.loading.formats import NamedProblem, ProblemFormat
+from overnight.tasks.problems.loading.formats.directory import no_command
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.config_layers import merge
 
 MODULES = [
-    "tasks.problems.loading.formats.directory",
-    "tasks.problems.loading.formats.openevolve",
-    "tasks.problems.loading.formats.shinka",
-    "tasks.problems.loading.formats.specification_file",
+    "overnight.tasks.problems.loading.formats.directory",
+    "overnight.tasks.problems.loading.formats.openevolve",
+    "overnight.tasks.problems.loading.formats.shinka",
+    "overnight.tasks.problems.loading.formats.specification_file",
 ]
 """Modules of the problem formats, each with a `FORMAT`. The first format that recognises a problem loads it."""
 

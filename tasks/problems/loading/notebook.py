@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError
-from tasks.program import problem_folder
-from tasks.program.bounded_parsing import parse_json
-from tasks.program.specification import read_specification
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.bounded_parsing import parse_json
+from overnight.tasks.program.specification import read_specification
 
 _EVOLVE, _RUN = (re.compile(rf"^\s*#?\s*@\s*(funsearch\s*\.\s*)?{mark}\b", re.MULTILINE) for mark in ("evolve", "run"))
 

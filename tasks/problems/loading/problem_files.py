@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError
-from schemas.files import FILES_REMEDY, File, require_few
-from schemas.settings import Settings
-from tasks.program import problem_folder
-from tasks.program.bounded_parsing import parse_json
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.files import FILES_REMEDY, File, require_few
+from overnight.schemas.settings import Settings
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.bounded_parsing import parse_json
 
 MAX_BYTES = 256 * 2**20
 """Limit on all files of a problem together, bytes; every run stores a copy of them."""

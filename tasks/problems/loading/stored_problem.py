@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import OvernightError, UsageError
-from schemas.problem import Problem
-from schemas.settings import Known, Settings, flat_settings, parse_settings
-from tasks.problems.loading.load import added_files, load_problem
-from tasks.problems.loading.problem_files import SPLITS, changed_files, names_file, with_input_files
-from tasks.program import problem_folder
-from tasks.program.config_layers import merge, script_block
-from tasks.program.make_problem import make_problem
+from overnight.schemas.errors import OvernightError, UsageError
+from overnight.schemas.problem import Problem
+from overnight.schemas.settings import Known, Settings, flat_settings, parse_settings
+from overnight.tasks.problems.loading.load import added_files, load_problem
+from overnight.tasks.problems.loading.problem_files import SPLITS, changed_files, names_file, with_input_files
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.config_layers import merge, script_block
+from overnight.tasks.program.make_problem import make_problem
 
 
 def with_overrides(problem: Problem, path: Path, overrides: Mapping[str, Any]) -> Problem:

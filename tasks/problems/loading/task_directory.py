@@ -11,14 +11,14 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from schemas.dependencies import parse_requirement
-from schemas.errors import SpecificationError
-from schemas.files import File
-from schemas.problem import Problem
-from tasks.problems.loading.formats import NamedProblem, ProblemFormat
-from tasks.problems.loading.formats.directory import Task, load_directory
-from tasks.program import problem_folder
-from tasks.program.bounded_parsing import parse_yaml
+from overnight.schemas.dependencies import parse_requirement
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.files import File
+from overnight.schemas.problem import Problem
+from overnight.tasks.problems.loading.formats import NamedProblem, ProblemFormat
+from overnight.tasks.problems.loading.formats.directory import Task, load_directory
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.bounded_parsing import parse_yaml
 
 COMMON_BRIDGE = "overnight_bridge.py"
 """Name of the module that all bridges import. A bridge is added to a task and calls its evaluator as its tool would."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from schemas.errors import UsageError
-from schemas.section import Section
-from schemas.settings import Sandbox, parse_settings
-from tasks.program.bounded_parsing import parse_toml
-from tasks.program.problem_folder import read_given_text
+from overnight.schemas.errors import UsageError
+from overnight.schemas.section import Section
+from overnight.schemas.settings import Sandbox, parse_settings
+from overnight.tasks.program.bounded_parsing import parse_toml
+from overnight.tasks.program.problem_folder import read_given_text
 
 VARIABLE = "OVERNIGHT_CONFIG"
 """Environment variable with the path of the file; the default is `overnight/config.toml` in XDG_CONFIG_HOME, or in

@@ -18,21 +18,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from tasks.program.source_lines import split_lines
-from tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
-from tasks.sample.builtin.growth import Grower
-from tasks.sample.builtin.mutation_sites import survey
-from tasks.sample.builtin.operators import MutationContext, mutate_once
-from tasks.sample.builtin.prompt_parsing import (
+from overnight.tasks.program.source_lines import split_lines
+from overnight.tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
+from overnight.tasks.sample.builtin.growth import Grower
+from overnight.tasks.sample.builtin.mutation_sites import survey
+from overnight.tasks.sample.builtin.operators import MutationContext, mutate_once
+from overnight.tasks.sample.builtin.prompt_parsing import (
     ParsedPrompt,
     find_functions,
     is_empty,
     parse_module,
     parse_prompt,
 )
-from tasks.sample.builtin.simplify import simplify
-from tasks.sample.builtin.text_mutation import mutate_files, mutate_lines, shows_a_file, shows_several_files
-from tasks.sample.builtin.trees import clone, dump, nodes, size
+from overnight.tasks.sample.builtin.simplify import simplify
+from overnight.tasks.sample.builtin.text_mutation import mutate_files, mutate_lines, shows_a_file, shows_several_files
+from overnight.tasks.sample.builtin.trees import clone, dump, nodes, size
 
 __all__ = ["mutate"]
 

@@ -10,7 +10,7 @@ import ast
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from tasks.program import python_source
+from overnight.tasks.program import python_source
 
 
 class Base(Enum):

@@ -16,8 +16,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, INT, MASK, Kind
-from tasks.sample.builtin.trees import nodes
+from overnight.tasks.sample.builtin.expression_types import ARRAY, BOOL, FLOAT, INT, MASK, Kind
+from overnight.tasks.sample.builtin.trees import nodes
 
 
 @dataclass(frozen=True, slots=True)

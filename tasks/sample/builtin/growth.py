@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tasks.sample.builtin.expression_types import (
+from overnight.tasks.sample.builtin.expression_types import (
     ARRAY,
     BOOL,
     FLOAT,
@@ -22,9 +22,9 @@ from tasks.sample.builtin.expression_types import (
     Kind,
     can_stand_for,
 )
-from tasks.sample.builtin.forms import ELEMENTS, GROWN, Form
-from tasks.sample.builtin.mutation_sites import bind, infer
-from tasks.sample.builtin.trees import clone, loaded, name, number, same, size
+from overnight.tasks.sample.builtin.forms import ELEMENTS, GROWN, Form
+from overnight.tasks.sample.builtin.mutation_sites import bind, infer
+from overnight.tasks.sample.builtin.trees import clone, loaded, name, number, same, size
 
 _P_REUSE, _P_REUSE_AS_PART = 0.35, 0.6
 _P_LEAF, _P_ELEMENT, _P_NAME, _P_ARRAY = 0.1, 0.35, 0.5, 0.6

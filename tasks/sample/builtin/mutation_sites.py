@@ -6,7 +6,7 @@ import ast
 import builtins
 from dataclasses import dataclass, field
 
-from tasks.sample.builtin.expression_types import (
+from overnight.tasks.sample.builtin.expression_types import (
     ARRAY,
     BOOL,
     ELEMENTWISE,
@@ -30,7 +30,7 @@ from tasks.sample.builtin.expression_types import (
     of_part,
     sequence,
 )
-from tasks.sample.builtin.trees import all_arguments, called, nodes
+from overnight.tasks.sample.builtin.trees import all_arguments, called, nodes
 
 BUILTINS = frozenset(dir(builtins))
 _JUMPS = (ast.Return, ast.Raise, ast.Continue, ast.Break)

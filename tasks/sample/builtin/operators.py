@@ -13,11 +13,22 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tasks.sample.builtin.expression_types import ARRAY, FLOAT, INT, Env, Kind, can_stand_for
-from tasks.sample.builtin.forms import CHANGED, STATEMENTS
-from tasks.sample.builtin.growth import Grower, Places
-from tasks.sample.builtin.mutation_sites import BUILTINS, Gap, Site, Survey, survey
-from tasks.sample.builtin.trees import binary, called, clone, fresh_name, loaded, name, nodes, number, size, value_of
+from overnight.tasks.sample.builtin.expression_types import ARRAY, FLOAT, INT, Env, Kind, can_stand_for
+from overnight.tasks.sample.builtin.forms import CHANGED, STATEMENTS
+from overnight.tasks.sample.builtin.growth import Grower, Places
+from overnight.tasks.sample.builtin.mutation_sites import BUILTINS, Gap, Site, Survey, survey
+from overnight.tasks.sample.builtin.trees import (
+    binary,
+    called,
+    clone,
+    fresh_name,
+    loaded,
+    name,
+    nodes,
+    number,
+    size,
+    value_of,
+)
 
 _OPERATOR_FAMILIES: tuple[tuple[type[ast.AST], ...], ...] = (
     (ast.Add, ast.Sub, ast.Mult, ast.Div),

@@ -12,9 +12,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from tasks.program import python_source
-from tasks.program.source_lines import split_lines
-from tasks.sample.builtin.expression_types import (
+from overnight.tasks.program import python_source
+from overnight.tasks.program.source_lines import split_lines
+from overnight.tasks.sample.builtin.expression_types import (
     ARRAY,
     FLOAT,
     MATH,
@@ -25,8 +25,8 @@ from tasks.sample.builtin.expression_types import (
     from_annotation,
     sequence,
 )
-from tasks.sample.builtin.mutation_sites import Survey, bound_by, infer, survey
-from tasks.sample.builtin.trees import all_arguments, dump, nodes, size
+from overnight.tasks.sample.builtin.mutation_sites import Survey, bound_by, infer, survey
+from overnight.tasks.sample.builtin.trees import all_arguments, dump, nodes, size
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
 _VERSION = re.compile(r"^(.*)_v(\d+)$")

@@ -12,7 +12,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable
 
-from tasks.sample.builtin.trees import (
+from overnight.tasks.sample.builtin.trees import (
     assign,
     binary,
     dump,

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable
 from random import Random
 
-from tasks.program import python_source
-from tasks.sample.codecs import FENCE, LAST_TRY, fence_for
-from tasks.sample.codecs.files import read_sections
+from overnight.tasks.program import python_source
+from overnight.tasks.sample.codecs import FENCE, LAST_TRY, fence_for
+from overnight.tasks.sample.codecs.files import read_sections
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))

@@ -14,9 +14,9 @@ from typing import Any, Protocol, cast
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from schemas.outcome import Outcome, Verdict
-from schemas.sampling_settings import Model
-from schemas.skeleton import Skeleton
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.skeleton import Skeleton
 
 FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -99,7 +99,7 @@ class Codec(Protocol):
 
 def codec_of(kind: str) -> Codec:
     """Return the codec of a kind of skeleton, which is `Skeleton.kind`."""
-    return cast("Codec", import_module(f"tasks.sample.codecs.{kind}"))
+    return cast("Codec", import_module(f"overnight.tasks.sample.codecs.{kind}"))
 
 
 def fill_template(template: str, content: PromptContent, skeleton: Skeleton, **variables: object) -> str:
@@ -112,7 +112,7 @@ def fill_template(template: str, content: PromptContent, skeleton: Skeleton, **v
 def templates() -> SandboxedEnvironment:
     """Return the environment of the prompt templates."""
     return SandboxedEnvironment(
-        loader=PackageLoader("tasks.sample"),
+        loader=PackageLoader("overnight.tasks.sample"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from schemas.errors import SpecificationError
-from schemas.sampling_settings import Model
-from tasks.program.marked_file import END, START, MarkedFile, split_at_marks
-from tasks.sample.codecs import (
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.program.marked_file import END, START, MarkedFile, split_at_marks
+from overnight.tasks.sample.codecs import (
     FENCE,
     LONG_LINES,
     ParsedCompletion,

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from schemas.sampling_settings import Model
-from tasks.program.evolving_files import EvolvingFiles
-from tasks.program.marked_file import MarkedFile
-from tasks.sample.codecs import (
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.program.evolving_files import EvolvingFiles
+from overnight.tasks.program.marked_file import MarkedFile
+from overnight.tasks.sample.codecs import (
     LONG_LINES,
     ParsedCompletion,
     PromptContent,
@@ -26,7 +26,7 @@ from tasks.sample.codecs import (
     rejected,
     unparsable,
 )
-from tasks.sample.codecs.file import (
+from overnight.tasks.sample.codecs.file import (
     EditError,
     begins_edit,
     edited_blocks,

@@ -12,12 +12,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from schemas.sampling_settings import Model
-from tasks.program import python_source
-from tasks.program.evolved_function import EvolvedFunction
-from tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
-from tasks.program.specification import Specification
-from tasks.sample.codecs import (
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.program import python_source
+from overnight.tasks.program.evolved_function import EvolvedFunction
+from overnight.tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
+from overnight.tasks.program.specification import Specification
+from overnight.tasks.sample.codecs import (
     FENCE,
     LONG_LINES,
     ParsedCompletion,
@@ -27,7 +27,7 @@ from tasks.sample.codecs import (
     rejected,
     unparsable,
 )
-from tasks.sample.codecs.file import EditError, apply_edits, begins_edit, has_edits, parse_edits
+from overnight.tasks.sample.codecs.file import EditError, apply_edits, begins_edit, has_edits, parse_edits
 
 _MAX_DROPPED_LINES = 200
 """Most lines that are dropped from the end of an incomplete text until it parses."""

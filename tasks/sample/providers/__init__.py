@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from schemas.errors import without_keys
-from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
+from overnight.schemas.errors import without_keys
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
 
 DEFAULT_COMPLETION_TOKENS = 4096
 """Assumed length of a completion where the settings set no limit and no completion has been seen."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from schemas.errors import TerminalProviderError, UsageError
-from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample.builtin import mutate
-from tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
+from overnight.schemas.errors import TerminalProviderError, UsageError
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
 
 _MODEL = "builtin/mutate"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from schemas.errors import (
+from overnight.schemas.errors import (
     PromptRefused,
     ProviderError,
     TerminalProviderError,
@@ -22,9 +22,9 @@ from schemas.errors import (
     UsageError,
     without_keys,
 )
-from schemas.program import Prompt
-from schemas.sampling_settings import Model, Sampling
-from tasks.sample.providers import Answer, Choice, Price, ReportedUsage, stored_choice
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, stored_choice
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _PROVIDERS_OF_CLAUDE = frozenset({"anthropic", "azure_ai", "bedrock", "databricks", "openrouter", "vertex_ai"})

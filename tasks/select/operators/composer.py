@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
-from schemas.algorithm import Algorithm, Plan, Turn
-from schemas.feedback import Feedback, PromptRecord, latest_feedback
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.problem import Problem
-from schemas.program import TUNER, Program
-from tasks.select.operators.follow_ups import Repairs, TuningTargets
-from tasks.select.operators.ledger import Ledger, TriedIdea
-from tasks.select.operators.model_choice import ModelChoice, Price
-from tasks.select.operators.operator_choice import (
+from overnight.schemas.algorithm import Algorithm, Plan, Turn
+from overnight.schemas.feedback import Feedback, PromptRecord, latest_feedback
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import TUNER, Program
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets
+from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
+from overnight.tasks.select.operators.model_choice import ModelChoice, Price
+from overnight.tasks.select.operators.operator_choice import (
     SHARES,
     Gains,
     OperatorChoice,

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable
 from random import Random
 
-from schemas.feedback import Feedback, PromptRecord
-from schemas.operators import Operator
-from schemas.program import Program
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.operators import Operator
+from overnight.schemas.program import Program
 
 _LONGEST_CHAIN = 2
 """Repairs of one failure in a row."""

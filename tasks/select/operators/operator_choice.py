@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from statistics import median
 
-from schemas.operators import Operator
-from schemas.program import Program
+from overnight.schemas.operators import Operator
+from overnight.schemas.program import Program
 
 _LARGEST = 5.0
 """Limit on a gain, in units; one lucky answer must not decide all later choices."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
-from schemas.algorithm_settings import GreedySettings
-from schemas.program import Program
-from tasks.sample.builtin import mutate
-from tasks.select.greedy import Greedy
-from tasks.select.pool import NICHE, PoolAlgorithm, shown_with
+from overnight.schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
+from overnight.schemas.algorithm_settings import GreedySettings
+from overnight.schemas.program import Program
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.select.greedy import Greedy
+from overnight.tasks.select.pool import NICHE, PoolAlgorithm, shown_with
 from tests.bench.simulated.model import Reply, SimulatedModel
 
 ROUND, SURVIVORS = 20, 3

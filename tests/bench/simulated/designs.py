@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 
-from tasks.program.marked_file import END, START
+from overnight.tasks.program.marked_file import END, START
 from tests.bench.simulated.landscape import FRAGMENTS, Design, Landscape
 
 

@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
-from flows.night.samples_in_flight import samples_in_flight
-from flows.night.tuning import tuned_problem
-from schemas.algorithm import Algorithm, PromptResult
-from schemas.completion_source import Sample
-from schemas.feedback import Feedback, PromptRecord
-from schemas.generation import RunRecord
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.program import Program, Prompt, idea_in
-from tasks.sample.codecs import codec_of
-from tasks.sample.prompts import build_prompts
-from tasks.select import create_algorithm
-from tasks.select.operators.composer import Composer
-from tasks.tune.source import TunerSource
+from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
+from overnight.flows.night.samples_in_flight import samples_in_flight
+from overnight.flows.night.tuning import tuned_problem
+from overnight.schemas.algorithm import Algorithm, PromptResult
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program, Prompt, idea_in
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.sample.prompts import build_prompts
+from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.operators.composer import Composer
+from overnight.tasks.tune.source import TunerSource
 from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem
 from tests.bench.simulated.trace import Trace

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tasks.program.marked_file import END, START
+from overnight.tasks.program.marked_file import END, START
 from tests.bench.simulated.cues import Cue
 from tests.bench.simulated.designs import changed_pieces, with_design, write_block
 from tests.bench.simulated.edits import edited, random_design, with_copies

@@ -17,7 +17,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.program.marked_file import MarkedFile, read_marked
+from overnight.tasks.program.marked_file import MarkedFile, read_marked
 from tests.bench.simulated import landscape as landscapes
 from tests.bench.simulated.designs import write_block
 from tests.bench.simulated.landscape import FRAGMENTS, Design, Landscape

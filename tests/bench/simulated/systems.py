@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.algorithm_settings import algorithm_kinds
+from overnight.schemas.algorithm_settings import algorithm_kinds
 from tests.bench.simulated.comparison import Key
 from tests.bench.simulated.controls import CONTROLS
 from tests.bench.simulated.loop import SearchLoop

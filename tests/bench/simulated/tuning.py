@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.night.tuning import tuned_problem
-from schemas.completion_source import Sample
-from schemas.operators import Operator
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from schemas.program import TUNER, Prompt
-from schemas.sampling_settings import Model
-from schemas.skeleton import Skeleton
-from tasks.problems.loading.load import load_problem
-from tasks.sample.codecs import codec_of
-from tasks.tune.source import Inputs, TunerSource
+from overnight.flows.night.tuning import tuned_problem
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import TUNER, Prompt
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.codecs import codec_of
+from overnight.tasks.tune.source import Inputs, TunerSource
 from tests.bench.simulated.problems import SimulatedProblem
 
 FAULTS = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, SyntaxError, TypeError, ValueError)

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tasks.evaluate.cluster import cluster_pool as module
-from tasks.evaluate.cluster import slots as slots_module
+from overnight.tasks.evaluate.cluster import cluster_pool as module
+from overnight.tasks.evaluate.cluster import slots as slots_module
 from tests.evaluate.cluster.fake_cluster import (
     Setting,
 )

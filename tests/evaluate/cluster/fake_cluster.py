@@ -10,12 +10,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.cluster_pool import ClusterPool
-from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
-from tasks.evaluate.cluster.messages import (
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.cluster import machine as tasks
+from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
+from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
+from overnight.tasks.evaluate.cluster.messages import (
     Answer,
     Request,
     answer_bytes,
@@ -24,7 +24,7 @@ from tasks.evaluate.cluster.messages import (
     source_text,
     verdict_fields,
 )
-from tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from tests.accidents import wait_until
 
 LONG_S = 60.0

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster import cluster_pool as module
-from tasks.evaluate.cluster import slots as slots_module
-from tasks.evaluate.cluster.messages import (
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.cluster import cluster_pool as module
+from overnight.tasks.evaluate.cluster import slots as slots_module
+from overnight.tasks.evaluate.cluster.messages import (
     Answer,
     answer_bytes,
 )
-from tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from tests.accidents import wait_until
 from tests.evaluate.cluster.fake_cluster import (
     LONG_S,

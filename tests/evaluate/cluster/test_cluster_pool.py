@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import SandboxUnavailable
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster import cluster_pool as module
-from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_client import MachineLost
-from tasks.evaluate.cluster.messages import (
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.cluster import cluster_pool as module
+from overnight.tasks.evaluate.cluster import machine as tasks
+from overnight.tasks.evaluate.cluster.dask_client import MachineLost
+from overnight.tasks.evaluate.cluster.messages import (
     MAX_ANSWER,
     Answer,
     answer_bytes,
 )
-from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.evaluate.container_worker import MAX_SOURCE
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.container_worker import MAX_SOURCE
 from tests.accidents import wait_until
 from tests.evaluate.cluster.fake_cluster import (
     CONFIRMATION,

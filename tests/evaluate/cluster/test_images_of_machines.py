@@ -7,9 +7,9 @@ from typing import IO, Any
 
 import pytest
 
-from schemas.errors import SandboxUnavailable, UsageError
-from tasks.evaluate.cluster import cluster_pool as module
-from tasks.evaluate.cluster.messages import (
+from overnight.schemas.errors import SandboxUnavailable, UsageError
+from overnight.tasks.evaluate.cluster import cluster_pool as module
+from overnight.tasks.evaluate.cluster.messages import (
     Answer,
     answer_bytes,
 )

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from schemas.job import Call, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.machine import Lease
-from tasks.evaluate.cluster.messages import Answer, Request, job_text, read_answer, source_text
+from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.cluster import machine as tasks
+from overnight.tasks.evaluate.cluster.machine import Lease
+from overnight.tasks.evaluate.cluster.messages import Answer, Request, job_text, read_answer, source_text
 from tests.accidents import wait_until
 
 REQUEST = Request(

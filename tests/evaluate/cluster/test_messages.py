@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.bundle import ProgramBundle, Source
-from schemas.errors import SpecificationError
-from schemas.job import Call, Command, Isolation, Job, Limits
-from schemas.outcome import Outcome, Verdict
-from tasks.evaluate.cluster.messages import (
+from overnight.schemas.bundle import ProgramBundle, Source
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate.cluster.messages import (
     MAX_ANSWER,
     Answer,
     MessageFault,

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tasks.evaluate.cluster import slots as module
-from tasks.evaluate.cluster.dask_client import Machine
-from tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.evaluate.cluster import slots as module
+from overnight.tasks.evaluate.cluster.dask_client import Machine
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from tests.accidents import wait_until
 
 LONG_S = 60.0

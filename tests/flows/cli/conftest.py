@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from flows.cli.main import run
+from overnight.flows.cli.main import run
 from tests.command_server import run_command
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -7,10 +7,10 @@ from pathlib import Path
 import docker
 import pytest
 
-from flows.start.create_run import create_run
-from flows.start.sandboxes import image_of
-from tasks.history.local_backend import LocalBackend
-from tasks.problems.loading.load import load_problem
+from overnight.flows.start.create_run import create_run
+from overnight.flows.start.sandboxes import image_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems.loading.load import load_problem
 from tests.flows.cli.conftest import Command
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flows.cli.main import run
-from schemas.algorithm_settings import GreedySettings, algorithm_kinds
-from schemas.search_settings import Search
+from overnight.flows.cli.main import run
+from overnight.schemas.algorithm_settings import GreedySettings, algorithm_kinds
+from overnight.schemas.search_settings import Search
 
 
 def test_it_lists_every_algorithm_and_marks_the_default(capsys: pytest.CaptureFixture[str]):

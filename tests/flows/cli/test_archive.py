@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.completion_source import PendingBatch
-from tasks.history.atomic_files import append_lines
-from tasks.history.database import Database
-from tasks.history.journal import PendingBatches
+from overnight.schemas.completion_source import PendingBatch
+from overnight.tasks.history.atomic_files import append_lines
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.journal import PendingBatches
 from tests.flows.cli.conftest import Command, call
 from tests.history.made import NOW, create
 

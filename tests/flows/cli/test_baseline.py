@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.baseline import half_width
-from schemas.errors import SpecificationError
-from schemas.problem import Split
-from tasks.problems import find, names
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.stored_problem import settings_not_in_specification
+from overnight.flows.cli.baseline import half_width
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.problem import Split
+from overnight.tasks.problems import find, names
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.stored_problem import settings_not_in_specification
 from tests.flows.cli.conftest import call
 from tests.problems.library import execute, load
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster.certificates import create_certificates
-from flows.cluster.choice import VARIABLE
+from overnight.flows.cluster.certificates import create_certificates
+from overnight.flows.cluster.choice import VARIABLE
 from tests.flows.conftest import Call
 from tests.machines import WITHOUT_ENGINE, machines
 
-OVERNIGHT = [sys.executable, "-m", "flows.cli.main"]
+OVERNIGHT = [sys.executable, "-m", "overnight.flows.cli.main"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.program.specification import read_specification
+from overnight.tasks.program.specification import read_specification
 from tests.flows.cli.conftest import Command
 from tests.flows.cli.test_errors import NO_SERVER
 

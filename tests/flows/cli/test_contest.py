@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import run
-from schemas.generation import StopReason
-from schemas.report_data import RunCurve, SplitScores
-from tasks.report.comparison import shared_seeds
+from overnight.flows.cli.main import run
+from overnight.schemas.generation import StopReason
+from overnight.schemas.report_data import RunCurve, SplitScores
+from overnight.tasks.report.comparison import shared_seeds
 from tests.flows.cli.conftest import call
 from tests.history.made import NOW
 from tests.provider import Provider
@@ -114,11 +114,11 @@ def test_an_interrupted_comparison_has_the_exit_code_of_an_interrupt(
     def night(*_: object, **__: object) -> tuple[str, dict[str, object]]:
         return "a-run", {"stop_reason": next(results)}
 
-    monkeypatch.setattr("flows.prefect_server.embedded.PrefectServer", lambda **_: contextlib.nullcontext())
-    monkeypatch.setattr("flows.cli.foreground_night.run_with_view", night)
-    monkeypatch.setattr("flows.start.sandboxes.image_of", lambda *_: None)
-    monkeypatch.setattr("flows.cli.compare.require_listening", lambda _: None)
-    monkeypatch.setattr("flows.cli.compare._compare_runs", lambda *_, **__: None)
+    monkeypatch.setattr("overnight.flows.prefect_server.embedded.PrefectServer", lambda **_: contextlib.nullcontext())
+    monkeypatch.setattr("overnight.flows.cli.foreground_night.run_with_view", night)
+    monkeypatch.setattr("overnight.flows.start.sandboxes.image_of", lambda *_: None)
+    monkeypatch.setattr("overnight.flows.cli.compare.require_listening", lambda _: None)
+    monkeypatch.setattr("overnight.flows.cli.compare._compare_runs", lambda *_, **__: None)
     models = ["--model", "builtin/mutate", "--model", "openai/small", "--api-base", "http://127.0.0.1:9/v1"]
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     flags = ["--format", style, "--seeds", "2", "--history", str(tmp_path)]

@@ -225,7 +225,7 @@ def test_the_version_is_the_package_s(tmp_path: Path, here: Command):
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
     done = subprocess.run(
-        f"{sys.executable} -m flows.cli.main sql 'SELECT * FROM range(300000)' --format csv | head -1",
+        f"{sys.executable} -m overnight.flows.cli.main sql 'SELECT * FROM range(300000)' --format csv | head -1",
         shell=True,
         capture_output=True,
         text=True,
@@ -237,7 +237,7 @@ def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
 
 
 def test_characters_that_a_pipe_s_encoding_lacks_are_escaped(tmp_path: Path):
-    command = [sys.executable, "-m", "flows.cli.main", "problems"]
+    command = [sys.executable, "-m", "overnight.flows.cli.main", "problems"]
     environment = {**os.environ, "OVERNIGHT_HISTORY": str(tmp_path), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from flows.cli.forecast import Pace, forecast, pace_of, print_pace
-from schemas.completion_source import Record, Sample
-from schemas.program import Completion
-from schemas.sampling_settings import Model, Sampling
-from schemas.search_settings import Search
-from tasks.problems.loading.load import load_problem
-from tasks.sample.budget import BudgetLimits
-from tasks.sample.gateway import Gateway
-from tasks.sample.probe import (
+from overnight.flows.cli.forecast import Pace, forecast, pace_of, print_pace
+from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.program import Completion
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.search_settings import Search
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.budget import BudgetLimits
+from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.probe import (
     Probe,
     build_probe_prompts,
     is_local,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import COMMANDS, run
+from overnight.flows.cli.main import COMMANDS, run
 
 
 def page(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SpecificationError
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.notebook import specifications_in
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.notebook import specifications_in
 from tests.flows.cli.conftest import call
 from tests.notebooks import EVOLVE, RUN, write_notebook
 

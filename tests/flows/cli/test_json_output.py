@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tasks.history import record
-from tasks.history.files import find_run
-from tasks.history.local_backend import LocalBackend
+from overnight.tasks.history import record
+from overnight.tasks.history.files import find_run
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import Command
 from tests.history.made import a_generation, a_judged, create
 from tests.report.conftest import write_night

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from flows.cli import printing
-from flows.cli.best import validation_note
-from flows.cli.live_view import spent
-from tasks.sample.budget import Budget, BudgetLimits
+from overnight.flows.cli import printing
+from overnight.flows.cli.best import validation_note
+from overnight.flows.cli.live_view import spent
+from overnight.tasks.sample.budget import Budget, BudgetLimits
 from tests.history.made import a_judged
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flows.cli.live_view import machine_lines, machines_in_short
-from tasks.evaluate.cluster.slots import MachineState
+from overnight.flows.cli.live_view import machine_lines, machines_in_short
+from overnight.tasks.evaluate.cluster.slots import MachineState
 
 ROOM = 20
 

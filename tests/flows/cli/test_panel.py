@@ -12,15 +12,15 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from flows.cli import live_view, printing
-from flows.cli.live_view import in_flight, render
-from flows.formatting import spark
-from flows.night.progress import Progress
-from flows.night.stop_conditions import StopConditions
-from schemas.outcome import Outcome, Verdict
-from schemas.program import TUNER, Program
-from schemas.settings import Known, Settings
-from tasks.sample.budget import RequestsInFlight
+from overnight.flows.cli import live_view, printing
+from overnight.flows.cli.live_view import in_flight, render
+from overnight.flows.formatting import spark
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import TUNER, Program
+from overnight.schemas.settings import Known, Settings
+from overnight.tasks.sample.budget import RequestsInFlight
 from tests.history.made import a_judged
 
 CRASHED = Verdict(Outcome.CRASHED, error="ZeroDivisionError")

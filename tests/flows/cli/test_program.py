@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.flows.cli.conftest import Command, call
 from tests.history.made import create
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.best import write_program
-from schemas.errors import UsageError
-from schemas.files import File
-from tasks.problems.loading.load import load_problem
+from overnight.flows.cli.best import write_program
+from overnight.schemas.errors import UsageError
+from overnight.schemas.files import File
+from overnight.tasks.problems.loading.load import load_problem
 
 SPECIFICATIONS = Path(__file__).parents[2] / "specifications"
 

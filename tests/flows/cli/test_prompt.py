@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import run
+from overnight.flows.cli.main import run
 
 HILL = Path(__file__).parents[2] / "specifications/hill"
 

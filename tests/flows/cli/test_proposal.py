@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli.check import next_command
-from flows.cli.start_program import long_limit, print_limits, propose
-from flows.formatting import round_up
-from flows.start.create_run import higher_limit
-from schemas.job import Limits
-from schemas.outcome import Outcome, Verdict
+from overnight.flows.cli.check import next_command
+from overnight.flows.cli.start_program import long_limit, print_limits, propose
+from overnight.flows.formatting import round_up
+from overnight.flows.start.create_run import higher_limit
+from overnight.schemas.job import Limits
+from overnight.schemas.outcome import Outcome, Verdict
 
 
 def verdict(*seconds: float, cpu_s: float = 0.1, peak_mib: float = 25.0) -> Verdict:

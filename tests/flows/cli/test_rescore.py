@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history import record
-from tasks.history.archive import describe
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, runs_in
-from tasks.history.local_backend import LocalBackend
+from overnight.tasks.history import record
+from overnight.tasks.history.archive import describe
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, runs_in
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import Command, call
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]

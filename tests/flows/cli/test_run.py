@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import run
-from flows.cli.run import require_listening
-from schemas.errors import EnvironmentFault
-from schemas.sampling_settings import Model, Sampling
+from overnight.flows.cli.main import run
+from overnight.flows.cli.run import require_listening
+from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.sampling_settings import Model, Sampling
 from tests.ports import free_port
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import flows.prefect_server.embedded
-from flows.cli.main import run
+import overnight.flows.prefect_server.embedded
+from overnight.flows.cli.main import run
 from tests.ports import free_port
 
 pytestmark = pytest.mark.prefect
@@ -45,7 +45,7 @@ def test_a_schedule_is_a_deployment_that_names_its_flow_by_module(scheduled: Any
     assert code == 0
     assert "22:00 CE" in output
     created = deployment(name)
-    assert created.entrypoint == "flows.schedules.scheduled_night.night"
+    assert created.entrypoint == "overnight.flows.schedules.scheduled_night.night"
     assert created.schedules[0].schedule.cron == "0 22 * * 1-5"
     assert created.schedules[0].schedule.timezone == "Europe/Stockholm"
     assert created.parameters["rules"] == {"budget_usd": 5.0}
@@ -223,7 +223,7 @@ def test_a_refused_schedule_leaves_no_address_on_the_server(scheduled: Any):
 def test_without_a_server_the_error_names_the_command_that_starts_one(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.prefect_server.embedded, "DEFAULT_PORT", free_port())
+    monkeypatch.setattr(overnight.flows.prefect_server.embedded, "DEFAULT_PORT", free_port())
     assert run(["schedule", "add", str(toy), "--cron", "0 22 * * *"]) == 3
     error = capsys.readouterr().err
     assert "none answers" in error

@@ -18,8 +18,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.prefect_server.embedded import RESTARTS
-from tasks.history.database import Database
+from overnight.flows.prefect_server.embedded import RESTARTS
+from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.cli.conftest import call
@@ -82,7 +82,7 @@ def test_a_killed_server_is_restarted_at_the_same_address(served: Serving):
 def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
     serving = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(free_port())],
+        [sys.executable, "-m", "overnight.flows.cli.main", "serve", "--port", str(free_port())],
         env={**os.environ, **own},
         stderr=subprocess.PIPE,
         text=True,
@@ -136,7 +136,7 @@ def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
         "PREFECT_HOME": str(migrated_database.home(tmp_path)),
         "OVERNIGHT_SLOTS": str(tmp_path),
     }
-    command = [sys.executable, "-m", "flows.cli.main", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "overnight.flows.cli.main", "serve", "--port", str(port)]
     database = Database(tmp_path / "history")
     with process(tmp_path / "serve.log", *command, **own) as first:
         wait_until(lambda: "running scheduled nights" in (tmp_path / "serve.log").read_text(), timeout_s=120)
@@ -174,7 +174,7 @@ def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, sl
 
 def server_of(serving: RunningCommand) -> int:
     """Return the process id of its server, whichever thread started it; 0 while there is none."""
-    return child_of(serving, b"flows.prefect_server.process")
+    return child_of(serving, b"overnight.flows.prefect_server.process")
 
 
 def child_of(serving: RunningCommand, module: bytes) -> int:

@@ -20,10 +20,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-import flows.cli.sql
-from schemas.errors import UsageError
-from schemas.views import MACROS, VIEWS, cookbook_questions
-from tasks.history.local_backend import LocalBackend
+import overnight.flows.cli.sql
+from overnight.schemas.errors import UsageError
+from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import call
 from tests.history.made import create, grow
 
@@ -45,7 +45,7 @@ def sql(history: Path) -> Sql:
 
 def test_parquet_holds_the_columns_of_the_query(history: Path):
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", "sql", "FROM programs", "--format", "parquet"],
+        [sys.executable, "-m", "overnight.flows.cli.main", "sql", "FROM programs", "--format", "parquet"],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
         capture_output=True,
         check=True,
@@ -81,7 +81,7 @@ def test_a_map_without_a_json_form_is_refused(sql: Sql, value: str, style: str):
 def piped(history: Path, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `overnight sql` with piped input."""
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", "sql", *arguments],
+        [sys.executable, "-m", "overnight.flows.cli.main", "sql", *arguments],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
         input=text,
         capture_output=True,
@@ -99,7 +99,7 @@ def test_a_query_can_be_piped_in(history: Path, dash: list[str]):
 def test_without_a_query_and_without_a_terminal_the_views_are_described(history: Path):
     assert b"position of the input, from 1" in piped(history, b" \n").stdout
     closed = subprocess.run(
-        ["sh", "-c", 'exec "$0" -m flows.cli.main sql <&-', sys.executable],
+        ["sh", "-c", 'exec "$0" -m overnight.flows.cli.main sql <&-', sys.executable],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
         capture_output=True,
         check=True,
@@ -109,11 +109,11 @@ def test_without_a_query_and_without_a_terminal_the_views_are_described(history:
 
 def test_a_silent_pipe_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     reading, writing = os.pipe()
-    monkeypatch.setattr(flows.cli.sql, "_STDIN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(overnight.flows.cli.sql, "_STDIN_TIMEOUT_S", 0.1)
     with open(reading) as silent, open(writing, "wb"):
         monkeypatch.setattr(sys, "stdin", silent)
         with pytest.raises(UsageError, match="nothing arrived on stdin") as caught:
-            flows.cli.sql.sql(history=LocalBackend(tmp_path))
+            overnight.flows.cli.sql.sql(history=LocalBackend(tmp_path))
     assert "overnight sql -" in caught.value.remedy
 
 
@@ -214,7 +214,7 @@ def test_errors_have_an_exit_code_and_a_message(sql: Sql, arguments: list[str], 
 
 def test_ctrl_c_ends_a_query_without_traceback(history: Path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "sql", FOREVER],
+        [sys.executable, "-m", "overnight.flows.cli.main", "sql", FOREVER],
         env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
         stderr=subprocess.PIPE,
         text=True,
@@ -251,7 +251,7 @@ class Terminal:
         pid, self._terminal = pty.fork()
         if not pid:
             environment = {"OVERNIGHT_HISTORY": str(history), "XDG_STATE_HOME": str(home), "TERM": "dumb"}
-            arguments = [sys.executable, "-m", "flows.cli.main", "sql"]
+            arguments = [sys.executable, "-m", "overnight.flows.cli.main", "sql"]
             os.execve(sys.executable, arguments, {**os.environ, **environment})
         self.pid = pid
         self._shown = ""

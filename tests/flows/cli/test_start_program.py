@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from flows.cli.start_program import (
+from overnight.flows.cli.start_program import (
     StartRuns,
     agreement,
     require_returned_score,
     require_start_body,
     unreturned,
 )
-from schemas.errors import SpecificationError
-from schemas.outcome import Outcome, Verdict
-from schemas.problem import Problem
-from tasks.program.specification import read_specification
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.tasks.program.specification import read_specification
 from tests.history.made import a_problem
 
 

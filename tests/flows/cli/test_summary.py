@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.foreground_night import file_name_of, result_table, write_beginning
-from schemas.generation import Finalist, NightRecord
-from schemas.program import Program
-from tasks.problems.loading.load import load_problem
+from overnight.flows.cli.foreground_night import file_name_of, result_table, write_beginning
+from overnight.schemas.generation import Finalist, NightRecord
+from overnight.schemas.program import Program
+from overnight.tasks.problems.loading.load import load_problem
 from tests.history.made import NOW, TOY, a_run
 
 

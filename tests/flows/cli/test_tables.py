@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.cli import printing
+from overnight.flows.cli import printing
 
 IDS = ("20261126-0030-autocorrelation-inequality-9366", "20261126-0029-bin-packing-weibull-b693")
 COLUMNS = ("run", "started (UTC)", "samples", "start", "best", "by")

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.escaping import INVISIBLE
-from schemas.outcome import Outcome
-from tasks.history import record
+from overnight.schemas.escaping import INVISIBLE
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.history import record
 from tests.command_server import start_command
 from tests.flows.cli.conftest import call
 from tests.history.made import NOW, a_generation, a_judged, create, grow
@@ -189,7 +189,8 @@ def test_text_of_an_untrusted_problem_is_escaped(tmp_path: Path, prefect_api: st
 
 
 def test_a_traceback_is_escaped(tmp_path: Path):
-    code = "from flows.cli.terminal import protect; import sys; protect(); protect(); raise ValueError(sys.argv[1])"
+    code = "from overnight.flows.cli.terminal import protect; import sys\n"
+    code += "protect(); protect(); raise ValueError(sys.argv[1])"
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", code, EVIL], stdout=theirs, stderr=theirs, check=False, timeout=60)
     os.close(theirs)
@@ -201,7 +202,7 @@ def test_a_traceback_is_escaped(tmp_path: Path):
 
 def test_bytes_are_escaped_however_they_are_divided():
     code = (
-        "from flows.cli.terminal import protect; import sys; protect(); data = sys.argv[1].encode()\n"
+        "from overnight.flows.cli.terminal import protect; import sys; protect(); data = sys.argv[1].encode()\n"
         "for part in range(len(data)): sys.stdout.buffer.write(data[part:part + 1])\n"
         "sys.stdout.buffer.writelines([data, b'\\x9b31m'])"
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history.database import Database
-from tasks.program.specification import read_specification
+from overnight.tasks.history.database import Database
+from overnight.tasks.program.specification import read_specification
 from tests.flows.cli.conftest import call
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]

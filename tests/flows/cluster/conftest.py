@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster.choice import VARIABLE
+from overnight.flows.cluster.choice import VARIABLE
 from tests.flows.conftest import Night
 from tests.machines import Machines, machines
 

@@ -15,9 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from flows.cluster import certificates
-from flows.cluster.certificates import cluster_folder, create_certificates, expires, member_files
-from schemas.errors import EnvironmentFault, UsageError
+from overnight.flows.cluster import certificates
+from overnight.flows.cluster.certificates import cluster_folder, create_certificates, expires, member_files
+from overnight.schemas.errors import EnvironmentFault, UsageError
 
 INIT = "overnight cluster init"
 COPY = "copy member.pem and member.key of the head's folder"
@@ -224,5 +224,5 @@ def test_the_folder_is_in_the_state_folder_unless_named(tmp_path: Path, monkeypa
 
 
 def test_the_module_is_imported_quickly():
-    code = "import sys, flows.cluster.certificates; sys.exit('cryptography' in sys.modules)"
+    code = "import sys, overnight.flows.cluster.certificates; sys.exit('cryptography' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

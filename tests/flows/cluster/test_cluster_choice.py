@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster.certificates import VARIABLE as CERTIFICATES
-from flows.cluster.certificates import cluster_folder
-from flows.cluster.choice import VARIABLE, choose_cluster, named_cluster, require_named_cluster
-from schemas.errors import UsageError
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.user_config import user_settings
+from overnight.flows.cluster.certificates import VARIABLE as CERTIFICATES
+from overnight.flows.cluster.certificates import cluster_folder
+from overnight.flows.cluster.choice import VARIABLE, choose_cluster, named_cluster, require_named_cluster
+from overnight.schemas.errors import UsageError
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.user_config import user_settings
 from tests.history.made import TOY
 
 

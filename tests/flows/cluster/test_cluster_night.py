@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-import flows.night.retry_policy
-from flows.cluster.certificates import create_certificates, member_files
-from flows.cluster.choice import VARIABLE, choose_cluster, parse_address
-from schemas.errors import EnvironmentFault, UsageError
-from tasks.evaluate.cluster.dask_client import Connection, MachineLost
-from tasks.evaluate.cluster.slots import ClusterSlots
-from tasks.history.database import Database
-from tasks.history.differences import compare
+import overnight.flows.night.retry_policy
+from overnight.flows.cluster.certificates import create_certificates, member_files
+from overnight.flows.cluster.choice import VARIABLE, choose_cluster, parse_address
+from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.tasks.evaluate.cluster.dask_client import Connection, MachineLost
+from overnight.tasks.evaluate.cluster.slots import ClusterSlots
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.differences import compare
 from tests.flows.conftest import Night
 from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, raise_hostile, return_hostile
 
@@ -94,7 +94,7 @@ def test_a_night_without_any_machine_waits_for_one(
     night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, 5.0))
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.1)
     night(1, within_s=8, grace_s=0)
     (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
     assert row["stop_reason"] == "deadline"
@@ -126,7 +126,7 @@ def test_a_member_of_another_cluster_is_refused(tmp_path: Path):
     create_certificates(ours)
     create_certificates(others)
     environment = {**os.environ, "OVERNIGHT_CLUSTER_CERTIFICATES": str(ours)}
-    command = [sys.executable, "-P", "-m", "flows.cluster.process", "scheduler", "tls://127.0.0.1:0"]
+    command = [sys.executable, "-P", "-m", "overnight.flows.cluster.process", "scheduler", "tls://127.0.0.1:0"]
     scheduler = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     )

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster.certificates import create_certificates
-from flows.cluster.choice import VARIABLE
-from tasks.history.database import Database
+from overnight.flows.cluster.certificates import create_certificates
+from overnight.flows.cluster.choice import VARIABLE
+from overnight.tasks.history.database import Database
 from tests.accidents import NightProcess, wait_until
 from tests.conftest import SPECIFICATIONS
 from tests.engine import PrivateEngine, private_engine

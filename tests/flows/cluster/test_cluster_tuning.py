@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flows.cluster.open_cluster import open_cluster
-from flows.night.tuning import RunTrials
-from flows.start.sandboxes import open_sandboxes
-from tasks.evaluate.evaluator import Evaluator
-from tasks.problems.loading.load import load_problem
+from overnight.flows.cluster.open_cluster import open_cluster
+from overnight.flows.night.tuning import RunTrials
+from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.problems.loading.load import load_problem
 from tests.machines import Machines
 
 LONG_S = 120

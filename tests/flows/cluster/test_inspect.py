@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from flows.cluster.inspect import InspectedMachine, inspect_machine
-from tasks.evaluate.cluster import machine as tasks
-from tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
-from tasks.evaluate.cluster.messages import Answer, answer_bytes
+from overnight.flows.cluster.inspect import InspectedMachine, inspect_machine
+from overnight.tasks.evaluate.cluster import machine as tasks
+from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
+from overnight.tasks.evaluate.cluster.messages import Answer, answer_bytes
 
 ENGINE = Answer(facts={"engine": "Docker 26", "image": "there"})
 

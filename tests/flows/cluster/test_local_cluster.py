@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from flows.cluster.choice import VARIABLE
-from flows.cluster.open_cluster import Cluster, open_cluster
+from overnight.flows.cluster.choice import VARIABLE
+from overnight.flows.cluster.open_cluster import Cluster, open_cluster
 from tests.accidents import wait_until
 
 pytestmark = pytest.mark.docker
@@ -41,7 +41,7 @@ def test_who_has_no_certificate_of_the_night_is_refused(local: Cluster):
 
 def test_its_processes_have_no_keys(local: Cluster):
     children = psutil.Process().children(recursive=True)
-    processes = [one for one in children if "flows.cluster.process" in one.cmdline()]
+    processes = [one for one in children if "overnight.flows.cluster.process" in one.cmdline()]
     assert len(processes) == 2
     for process in processes:
         assert not {*KEYS} & process.environ().keys()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from schemas.algorithm_settings import algorithm_kinds
-from tasks.history.database import Database
+from overnight.schemas.algorithm_settings import algorithm_kinds
+from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
 

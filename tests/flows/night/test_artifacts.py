@@ -27,12 +27,12 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.sorting import LogSort
 from prefect.states import Cancelling, Pending
 
-import flows.night.retry_policy
-import flows.night.search
-from flows.night.prefect_artifacts import _fenced
-from flows.night.search import generation
-from flows.night.stop_conditions import StopConditions, Tally, share_done
-from tasks.history.database import Database
+import overnight.flows.night.retry_policy
+import overnight.flows.night.search
+from overnight.flows.night.prefect_artifacts import _fenced
+from overnight.flows.night.search import generation
+from overnight.flows.night.stop_conditions import StopConditions, Tally, share_done
+from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Night
@@ -192,8 +192,8 @@ def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path:
             raise httpx.ConnectError(message)
         generation(*arguments)
 
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(flows.night.search, "generation", fails_first)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(overnight.flows.night.search, "generation", fails_first)
     night(2, settings={"search": {"retries": 0, "failures": 1}})
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("generations", 2)

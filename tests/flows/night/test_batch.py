@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tasks.history.database import Database
-from tasks.sample import batch_job
+from overnight.tasks.history.database import Database
+from overnight.tasks.sample import batch_job
 from tests.command_server import run_command, start_command
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay

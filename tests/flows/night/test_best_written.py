@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.main import run
+from overnight.flows.cli.main import run
 from tests.flows.conftest import JUDGED, Night
 from tests.provider import Provider, says
 

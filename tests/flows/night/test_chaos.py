@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluate.pool import open_pool
-from tasks.history import record
-from tasks.history.database import Database
+from overnight.tasks.evaluate.pool import open_pool
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
 from tests.accidents import Accidents, NightProcess
 from tests.conftest import SPECIFICATIONS
 from tests.engine import PrivateEngine

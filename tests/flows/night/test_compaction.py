@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.night.open_run import Compaction
-from tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
-from tasks.history.database import Database
-from tasks.history.run_lock import run_lock
+from overnight.flows.night.open_run import Compaction
+from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.run_lock import run_lock
 from tests.flows.cli.conftest import call
 from tests.flows.conftest import Night
 from tests.history.made import create, grow

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from flows.start.create_run import create_run
-from flows.start.sandboxes import open_confirmations
-from schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
-from tasks.history.database import Database
-from tasks.history.local_backend import LocalBackend
-from tasks.problems.loading.load import load_problem
+from overnight.flows.start.create_run import create_run
+from overnight.flows.start.sandboxes import open_confirmations
+from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems.loading.load import load_problem
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.nights import containers
 from tests.in_process import InProcess
@@ -101,7 +101,7 @@ def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("flows.night.retry_policy.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("overnight.flows.night.retry_policy.FIRST_WAIT_S", 0.01)
     lost, failures, confirmed = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone"), iter(range(3)), list[str]()
 
     def fault(job: Job, text: str) -> Verdict | None:

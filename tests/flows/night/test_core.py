@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.night.events import Action, Ask, Commit, Cut, Ended, Event, Failed
-from flows.night.planning import rebuild
-from flows.night.stop_conditions import StopConditions
-from schemas.algorithm import Correct
-from schemas.errors import HistoryGone
-from schemas.generation import GenerationRecord, StopReason
-from schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from schemas.program import Candidate, Judged, Program, Prompt
+from overnight.flows.night.events import Action, Ask, Commit, Cut, Ended, Event, Failed
+from overnight.flows.night.planning import rebuild
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.algorithm import Correct
+from overnight.schemas.errors import HistoryGone
+from overnight.schemas.generation import GenerationRecord, StopReason
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import Candidate, Judged, Program, Prompt
 from tests.flows.night.world import Files, World
 from tests.history.made import NOW, a_problem, a_run
 

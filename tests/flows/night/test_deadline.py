@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flows.cli.main import run
-from schemas.outcome import STOPPED_BY_DEADLINE
-from tasks.history.database import Database
+from overnight.flows.cli.main import run
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE
+from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, says
 

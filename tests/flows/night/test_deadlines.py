@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flows.night.deadlines import local_now, local_zone, parse_until
-from schemas.errors import UsageError
+from overnight.flows.night.deadlines import local_now, local_zone, parse_until
+from overnight.schemas.errors import UsageError
 
 NOW = datetime(2026, 11, 25, 22, 30, tzinfo=ZoneInfo("Europe/Stockholm"))
 

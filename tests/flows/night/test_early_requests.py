@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from flows.night.night import Night
-from flows.night.open_run import OpenRun, open_run
-from flows.night.search import NIGHT, search
-from flows.night.stop_conditions import StopConditions
-from flows.start.create_run import create_run
-from flows.start.trust import accept
-from tasks.history.files import RunFiles
-from tasks.history.local_backend import LocalBackend
-from tasks.problems.loading.load import load_problem
+from overnight.flows.night.night import Night
+from overnight.flows.night.open_run import OpenRun, open_run
+from overnight.flows.night.search import NIGHT, search
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.create_run import create_run
+from overnight.flows.start.trust import accept
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems.loading.load import load_problem
 from tests.in_process import InProcess
 from tests.provider import Provider
 

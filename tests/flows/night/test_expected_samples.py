@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.night.samples_in_flight import samples_in_flight
-from flows.night.stop_conditions import Forecast, StopConditions, expected_samples
-from schemas.settings import Settings
+from overnight.flows.night.samples_in_flight import samples_in_flight
+from overnight.flows.night.stop_conditions import Forecast, StopConditions, expected_samples
+from overnight.schemas.settings import Settings
 
 NOW = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)
 MODEL = {"name": "openai/any", "input_usd": 1.0, "output_usd": 3.5}

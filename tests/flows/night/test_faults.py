@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-import flows.night.retry_policy
-from schemas.errors import TerminalProviderError
-from tasks.history.database import Database
-from tasks.sample import endpoint
+import overnight.flows.night.retry_policy
+from overnight.schemas.errors import TerminalProviderError
+from overnight.tasks.history.database import Database
+from overnight.tasks.sample import endpoint
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, says
 
@@ -33,7 +33,7 @@ def error(status: int, message: str) -> Answer:
 @pytest.fixture
 def fails(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int, Answer], None]:
     """Function that lets the provider give a number of wrong answers, from one of its requests on."""
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
 
     def script(first: int, times: int, answer: Answer) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from flows.report.build import build_report
-from flows.report.explanation import explain
-from tasks.history.database import Database
-from tasks.report.page import render
+from overnight.flows.report.build import build_report
+from overnight.flows.report.explanation import explain
+from overnight.tasks.history.database import Database
+from overnight.tasks.report.page import render
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
 from tests.provider import Answer, Provider, Request, says

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from flows.night.final_evaluation import scores_on
-from schemas.generation import RunRecord
-from schemas.job import Job
-from schemas.outcome import Outcome, Verdict
-from schemas.program import Program
+from overnight.flows.night.final_evaluation import scores_on
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import Program
 from tests.history.made import a_problem, a_run
 from tests.in_process import InProcess
 

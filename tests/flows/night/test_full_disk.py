@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import flows.night.retry_policy
-from flows.cli.main import run
-from schemas.errors import ExitCode, HistoryGone
-from tasks.history.database import Database
+import overnight.flows.night.retry_policy
+from overnight.flows.cli.main import run
+from overnight.schemas.errors import ExitCode, HistoryGone
+from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
 from tests.provider import Provider
@@ -40,8 +40,8 @@ def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_i
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setenv("PREFECT_API_URL", prefect)
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.4)
-    monkeypatch.setattr(flows.night.retry_policy, "FULL_DISK_S", 1.0)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FULL_DISK_S", 1.0)
     code = run(["run", str(toy), "--generations", "1000", "--seed", "1", "--history", str(small_disk)])
     stderr = capsys.readouterr().err
     assert code == ExitCode.ENVIRONMENT, stderr

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ImpossibleScore
-from schemas.settings import Known
-from tasks.history.database import Database
+from overnight.schemas.errors import ImpossibleScore
+from overnight.schemas.settings import Known
+from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.night.samples_in_flight import samples_of_night
-from flows.night.stop_conditions import StopConditions
-from schemas.settings import Settings
+from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.settings import Settings
 
 
 def in_flight(conditions: dict[str, Any], *, slots: int = 0, before: int = 0, **sampling: Any) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
 from tests.flows.nights import containers
@@ -103,8 +103,8 @@ def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, s
 def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path, migrated_database: MigratedDatabase):
     migrated_database.home(tmp_path)
     script = (
-        "import sys, time\nfrom flows.environment import prepare\nprepare()\n"
-        "from flows.prefect_server.embedded import EmbeddedServer\n"
+        "import sys, time\nfrom overnight.flows.environment import prepare\nprepare()\n"
+        "from overnight.flows.prefect_server.embedded import EmbeddedServer\n"
         "server = EmbeddedServer()\nserver.wait()\nprint(server.pid, flush=True)\ntime.sleep(100)\n"
     )
     night = subprocess.Popen(

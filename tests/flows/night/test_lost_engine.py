@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import flows.night.retry_policy
-from schemas.errors import SandboxUnavailable
-from tasks.history.database import Database
+import overnight.flows.night.retry_policy
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine
 from tests.flows.conftest import JUDGED, Night
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.5)
 
 
 @contextmanager

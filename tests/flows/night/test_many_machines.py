@@ -18,8 +18,8 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.history.database import Database
-from tasks.history.remote.backend import open_backend
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.remote.backend import open_backend
 from tests.machines import machines
 from tests.standing import BIN, postgresql, process, standing_server, until
 

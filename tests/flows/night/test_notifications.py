@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-import flows.night.notifications
-from flows.formatting import few_scored
-from flows.night.notifications import Notifier, notification_addresses
-from flows.night.stop_conditions import StopConditions
-from flows.schedules.scheduled_night import NotificationSettings, Start, night
-from schemas.errors import TerminalProviderError, UsageError
-from schemas.generation import NightRecord, StopReason
-from schemas.outcome import Outcome
+import overnight.flows.night.notifications
+from overnight.flows.formatting import few_scored
+from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.schedules.scheduled_night import NotificationSettings, Start, night
+from overnight.schemas.errors import TerminalProviderError, UsageError
+from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.outcome import Outcome
 from tests.flows.conftest import Call
 from tests.notification_receiver import NotificationReceiver
 
@@ -102,7 +102,7 @@ def test_a_night_that_cannot_begin_is_reported_once(mailbox: NotificationReceive
 
 
 def test_a_new_best_is_reported_after_a_sufficient_rise(mailbox: NotificationReceiver, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.night.notifications, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(overnight.flows.night.notifications, "MIN_INTERVAL_S", 0.0)
     with Notifier([mailbox.address], gain=1.0).reporting_failure("r1") as notifier:
         for best in (3.0, 3.5, 4.0, 4.5, 5.5, 5.5):
             notifier.report_best("r1", best)
@@ -140,7 +140,7 @@ def test_a_failing_service_causes_a_warning_without_secrets_and_the_others_are_n
 
 
 def test_a_service_that_never_answers_delays_the_end_only_briefly(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.night.notifications, "FLUSH_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(overnight.flows.night.notifications, "FLUSH_TIMEOUT_S", 0.2)
     warnings: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"json://127.0.0.1:{silent.getsockname()[1]}"

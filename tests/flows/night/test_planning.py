@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.night.planning import (
+from overnight.flows.night.planning import (
     Planner,
     prompts_in_flight,
     prompts_per_task,
@@ -22,17 +22,17 @@ from flows.night.planning import (
     turn_of,
     turns_of,
 )
-from schemas.algorithm import Change, Plan, PromptResult, Turn
-from schemas.feedback import Feedback, PromptRecord
-from schemas.generation import NightRecord, RunHistory, RunRecord, Step, Window
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.program import Judged, Program
-from schemas.sampling_settings import Model
-from tasks.history import record
-from tasks.history.compact import compact
-from tasks.select.operators.composer import Composer
-from tasks.select.selection import record_of, results_of
+from overnight.schemas.algorithm import Change, Plan, PromptResult, Turn
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, Window
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Judged, Program
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.history import record
+from overnight.tasks.history.compact import compact
+from overnight.tasks.select.operators.composer import Composer
+from overnight.tasks.select.selection import record_of, results_of
 from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
 ALGORITHMS = [

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from flows.night.view import NightView
-from schemas.program import Program
+from overnight.flows.night.view import NightView
+from overnight.schemas.program import Program
 
 pytestmark = pytest.mark.prefect
 
@@ -68,8 +68,8 @@ def shown(prefect: str) -> Iterator[Shown]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    from flows.night.prefect_artifacts import PrefectArtifacts
-    from flows.night.search import generation
+    from overnight.flows.night.prefect_artifacts import PrefectArtifacts
+    from overnight.flows.night.search import generation
 
     with get_client(sync_client=True) as client:
         parameters = {"run_id": "toy-run", "number": 1, "history": "there"}
@@ -134,7 +134,7 @@ def test_the_state_is_computed_and_shown_only_when_an_update_is_due(shown: Shown
 def test_a_server_that_cannot_be_reached_is_noted(tmp_path: Path):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.night.prefect_artifacts import PrefectArtifacts
+    from overnight.flows.night.prefect_artifacts import PrefectArtifacts
 
     notes: list[str] = []
     with socket.socket() as closed:

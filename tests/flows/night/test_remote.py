@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-import flows.night.retry_policy
-from flows.cli.main import run
-from flows.night.stop_conditions import StopConditions
-from flows.schedules.scheduled_night import Start
-from flows.schedules.scheduled_night import night as scheduled_night
-from schemas.errors import ExitCode, RunIsBusy
-from tasks.history.database import Database
-from tasks.history.files import files_of, find_run
-from tasks.history.night_log import read_log
-from tasks.history.remote.backend import MirroredBackend, open_backend
-from tasks.history.run_lock import run_lock
+import overnight.flows.night.retry_policy
+from overnight.flows.cli.main import run
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.schedules.scheduled_night import Start
+from overnight.flows.schedules.scheduled_night import night as scheduled_night
+from overnight.schemas.errors import ExitCode, RunIsBusy
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import files_of, find_run
+from overnight.tasks.history.night_log import read_log
+from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
+from overnight.tasks.history.run_lock import run_lock
 from tests.accidents import NightProcess, wait_until
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.3)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.3)
 
 
 def rows(history: Path) -> list[dict[str, object]]:

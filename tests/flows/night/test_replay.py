@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-import flows.night.retry_policy
-from flows.night.search import search
-from flows.night.stop_conditions import StopConditions
-from schemas.errors import UsageError
-from tasks.history.atomic_files import read_file
-from tasks.history.compact import compact
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+import overnight.flows.night.retry_policy
+from overnight.flows.night.search import search
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.errors import UsageError
+from overnight.tasks.history.atomic_files import read_file
+from overnight.tasks.history.compact import compact
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_feedback import by_prompt
 from tests.flows.night.test_retry import busy
@@ -31,7 +31,7 @@ def failures(files: RunFiles) -> list[dict[str, Any]]:
 def test_a_run_whose_nights_met_everything_comes_out_the_same(
     night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
 
     def answer(number: int, _: dict[str, Any]) -> Answer | None:

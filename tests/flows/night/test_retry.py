@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-import flows.night.retry_policy
-from flows.night.search import generation, search
-from flows.night.stop_conditions import StopConditions
-from schemas.errors import EnvironmentFault, UsageError
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.history.night_log import read_log
+import overnight.flows.night.retry_policy
+from overnight.flows.night.search import generation, search
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.night_log import read_log
 from tests.accidents import wait_until
 from tests.flows.conftest import Night
 from tests.flows.nights import everything
@@ -41,7 +41,7 @@ def busy() -> Answer:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def same_for_same(request: dict[str, Any]) -> dict[str, Any]:
 def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_bought_again(
     night: Night, provider: Provider, few: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flows.night.retry_policy, "FULL_DISK_S", 0.0)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FULL_DISK_S", 0.0)
     hidden = tmp_path / "runs" / "toy" / ".writing"
 
     def obstruct(number: int, _: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
 ):
     provider.script = second_fails
     night(3, settings=few, run_id="again")
-    entrypoint = "flows.night.search.generation"
+    entrypoint = "overnight.flows.night.search.generation"
     done = prefect("flow-run", "retry", "again-g2", "--entrypoint", entrypoint, api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
@@ -176,7 +176,9 @@ def test_prefect_s_own_retry_of_a_night_is_another_night_of_the_run(
     docker_night: Night, tmp_path: Path, prefect_api: str
 ):
     docker_night(2, run_id="more")
-    done = prefect("flow-run", "retry", "more-night-1", "--entrypoint", "flows.night.search.search", api=prefect_api)
+    done = prefect(
+        "flow-run", "retry", "more-night-1", "--entrypoint", "overnight.flows.night.search.search", api=prefect_api
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 2, 3, 4]
     assert [row["generations"] for row in Database(tmp_path).rows("FROM nights ORDER BY night")] == [2, 2]

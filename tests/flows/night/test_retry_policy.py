@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flows.night.retry_policy import LONGEST_WAIT_S, RetryPolicy
-from schemas.errors import Outage
+from overnight.flows.night.retry_policy import LONGEST_WAIT_S, RetryPolicy
+from overnight.schemas.errors import Outage
 from tests.history.made import NOW
 
 

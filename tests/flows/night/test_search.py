@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-import flows.night.night
-import flows.night.retry_policy
-from flows.night.open_run import OpenRun
-from schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
-from schemas.generation import GenerationRecord, NightRecord
-from schemas.outcome import Outcome
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.history.journal import Journal
+import overnight.flows.night.night
+import overnight.flows.night.retry_policy
+from overnight.flows.night.open_run import OpenRun
+from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
+from overnight.schemas.generation import GenerationRecord, NightRecord
+from overnight.schemas.outcome import Outcome
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.journal import Journal
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.nights import containers, everything, require_replay
 from tests.history.made import NOW, create, grow, run_at
@@ -32,7 +32,7 @@ CONFIRMED: dict[str, Any] = {"sandbox": {"slots": 2, "confirm": "best"}}
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.mark.docker
@@ -80,7 +80,7 @@ def test_a_night_asks_for_the_samples_that_were_wanted_and_a_run_goes_on_after_i
 
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
     rows, write = [], record.write_night
-    monkeypatch.setattr(flows.night.night, "ROW_S", 0.0)
+    monkeypatch.setattr(overnight.flows.night.night, "ROW_S", 0.0)
     monkeypatch.setattr(record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
     night(3)
     under_way = [row for row in rows if row.ended_at is None]
@@ -212,14 +212,14 @@ def test_a_full_disk_stops_the_buying(
 
 
 def test_the_final_is_waited_for_through_pauses(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pauses, judge = iter(range(3)), flows.night.night.judge_finalists
+    pauses, judge = iter(range(3)), overnight.flows.night.night.judge_finalists
 
     def unavailable_for_long(run: OpenRun) -> Any:
         if next(pauses, None) is not None:
             raise SandboxUnavailable("the engine is gone")
         return judge(run)
 
-    monkeypatch.setattr(flows.night.night, "judge_finalists", unavailable_for_long)
+    monkeypatch.setattr(overnight.flows.night.night, "judge_finalists", unavailable_for_long)
     night(1, settings=JUDGED)
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["finalists"]
@@ -232,7 +232,7 @@ def test_an_undecided_final_names_the_command_that_holds_it_again(
     def out_of_order(run: OpenRun) -> Any:
         raise Outage("the engine is gone")
 
-    monkeypatch.setattr(flows.night.night, "judge_finalists", out_of_order)
+    monkeypatch.setattr(overnight.flows.night.night, "judge_finalists", out_of_order)
     with pytest.raises(SandboxUnavailable, match="the final is undecided: the engine is gone") as caught:
         night(None, within_s=0.1, settings=JUDGED)
     assert caught.value.remedy == f"`overnight resume toy --generations 1 --history {tmp_path}` holds it again."

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.start.sandboxes import open_sandboxes
-from schemas.bundle import ProgramBundle
-from schemas.problem import Problem
-from tasks.evaluate.pool import SandboxPool
-from tasks.history.database import Database
-from tasks.problems.loading.load import load_problem
-from tasks.program.evolving_files import EvolvingFiles
+from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.problem import Problem
+from overnight.tasks.evaluate.pool import SandboxPool
+from overnight.tasks.history.database import Database
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.evolving_files import EvolvingFiles
 from tests.flows.conftest import Call
 from tests.provider import Answer, Provider, Request, says
 

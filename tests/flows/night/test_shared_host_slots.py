@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.evaluate.test_host_slots import most_at_a_time
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
@@ -24,7 +24,17 @@ def test_two_nights_at_the_same_time_share_the_slots_and_one_history(prefect_api
     timed = tmp_path / "timed.py"
     timed.write_text(toy.read_text().replace("return -abs(guess(offset) - 10.0 - offset)", RETURNS_TIME))
     history, slots = tmp_path / "history", os.cpu_count() or 1
-    command = [sys.executable, "-m", "flows.cli.main", "run", str(timed), "--generations", "8", "--confirm", "never"]
+    command = [
+        sys.executable,
+        "-m",
+        "overnight.flows.cli.main",
+        "run",
+        str(timed),
+        "--generations",
+        "8",
+        "--confirm",
+        "never",
+    ]
     flags = ["--set", "search.algorithm=funsearch", "--set", f"search.prompts={2 * slots}"]
     environment = {"PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(history), "OVERNIGHT_SLOTS": str(tmp_path)}
     nights = [

@@ -15,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.accidents import Accidents, NightProcess, wait_until
 from tests.engine import PrivateEngine
 from tests.provider import Answer, Provider, Request, default_response

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
-from schemas.generation import StopReason
+from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
+from overnight.schemas.generation import StopReason
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 

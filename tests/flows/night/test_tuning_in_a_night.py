@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.flows.nights import everything, require_replay
 

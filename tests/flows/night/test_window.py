@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.provider import Provider, Request, says
 

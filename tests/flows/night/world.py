@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
-from flows.night.core import NightCore
-from flows.night.events import (
+from overnight.flows.night.core import NightCore
+from overnight.flows.night.events import (
     Abandon,
     Action,
     Ask,
@@ -36,14 +36,14 @@ from flows.night.events import (
     Reloaded,
     Tick,
 )
-from flows.night.limits import NightPlan
-from flows.night.search_state import SearchState
-from flows.night.stop_conditions import StopConditions
-from schemas.errors import Outage
-from schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
-from schemas.outcome import Outcome, Verdict
-from schemas.program import Candidate, Completion, Judged, Program, Prompt
-from tasks.select.selection import record_of
+from overnight.flows.night.limits import NightPlan
+from overnight.flows.night.search_state import SearchState
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.errors import Outage
+from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
+from overnight.tasks.select.selection import record_of
 from tests.history.made import NOW
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.prefect_server.lock_retries import LockRetries
-from flows.prefect_server.request_guard import Receive, Scope, Send
+from overnight.flows.prefect_server.lock_retries import LockRetries
+from overnight.flows.prefect_server.request_guard import Receive, Scope, Send
 
 
 class Locked:

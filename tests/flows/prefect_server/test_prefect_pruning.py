@@ -15,9 +15,9 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.states import Completed, Running
 
-from flows.night.search import search
-from flows.prefect_server.pruning import VARIABLE, environment_of_pruning, kept_for, prune
-from schemas.errors import UsageError
+from overnight.flows.night.search import search
+from overnight.flows.prefect_server.pruning import VARIABLE, environment_of_pruning, kept_for, prune
+from overnight.schemas.errors import UsageError
 
 
 @pytest.fixture

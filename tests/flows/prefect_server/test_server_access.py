@@ -29,14 +29,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from flows.cli.main import run
-from flows.prefect_server import access
-from flows.prefect_server.connection import answers
-from flows.prefect_server.embedded import EmbeddedServer, using_server
-from flows.prefect_server.request_guard import LocalGuard
-from flows.schedules.deployments import Schedules, cron_schedule
-from flows.state_folder import state_folder
-from schemas.errors import EnvironmentFault
+from overnight.flows.cli.main import run
+from overnight.flows.prefect_server import access
+from overnight.flows.prefect_server.connection import answers
+from overnight.flows.prefect_server.embedded import EmbeddedServer, using_server
+from overnight.flows.prefect_server.request_guard import LocalGuard
+from overnight.flows.schedules.deployments import Schedules, cron_schedule
+from overnight.flows.state_folder import state_folder
+from overnight.schemas.errors import EnvironmentFault
 from tests.accidents import wait_until
 from tests.flows.cli.conftest import call
 from tests.ports import free_port
@@ -311,7 +311,7 @@ def test_a_database_in_another_folder_is_restricted_but_not_the_folder(tmp_path:
     shared.chmod(0o755)
     for suffix in ("", "-wal"):
         (shared / f"mine.db{suffix}").touch(mode=0o644)
-    script = "from flows.prefect_server.process import secure_database; secure_database()"
+    script = "from overnight.flows.prefect_server.process import secure_database; secure_database()"
     named = f"sqlite+aiosqlite:///{shared}/mine.db"
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_DATABASE_CONNECTION_URL": named}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)

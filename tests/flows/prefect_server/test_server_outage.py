@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.prefect_server.embedded import EmbeddedServer
-from tasks.history.database import Database
+from overnight.flows.prefect_server.embedded import EmbeddedServer
+from overnight.tasks.history.database import Database
 from tests.accidents import NightProcess, wait_until
 from tests.prefect_database import MigratedDatabase
 
@@ -149,7 +149,7 @@ def stop_reason(night: NightProcess) -> str:
 
 def server_of(night: NightProcess) -> int:
     """Return the process id of the night's server; 0 while there is none."""
-    return next((pid for pid in children(night.pid) if b"flows.prefect_server.process" in command(pid)), 0)
+    return next((pid for pid in children(night.pid) if b"overnight.flows.prefect_server.process" in command(pid)), 0)
 
 
 def children(pid: int) -> list[int]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.report import drawings
-from flows.report.build import build_report, draw_report, write_report
-from flows.report.live_report import LiveReport
-from flows.state_folder import state_folder
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
-from tasks.report.sanitised_svg import title_of
+from overnight.flows.report import drawings
+from overnight.flows.report.build import build_report, draw_report, write_report
+from overnight.flows.report.live_report import LiveReport
+from overnight.flows.state_folder import state_folder
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.sanitised_svg import title_of
 from tests.accidents import wait_until
 from tests.flows.conftest import Call, Night
 from tests.history.made import run_at

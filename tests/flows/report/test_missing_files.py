@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.night.open_run import read_state
-from flows.report.build import build_report
-from flows.report.score_curves import all_score_curves, best_programs, score_curves
-from schemas.errors import HistoryError, QueryError
-from schemas.generation import NightRecord, StopReason
-from tasks.history import record
-from tasks.history.archive import pack
-from tasks.history.database import Database
-from tasks.history.files import RunFiles
+from overnight.flows.night.open_run import read_state
+from overnight.flows.report.build import build_report
+from overnight.flows.report.score_curves import all_score_curves, best_programs, score_curves
+from overnight.schemas.errors import HistoryError, QueryError
+from overnight.schemas.generation import NightRecord, StopReason
+from overnight.tasks.history import record
+from overnight.tasks.history.archive import pack
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from tests.history.made import NOW, create, grow
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import run
-from flows.night.open_run import open_run
-from flows.report.build import build_report
-from schemas.errors import UsageError
-from tasks.history import record
-from tasks.history.archive import describe, pack, unpack
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, find_run
-from tasks.history.local_backend import LocalBackend
+from overnight.flows.cli.main import run
+from overnight.flows.night.open_run import open_run
+from overnight.flows.report.build import build_report
+from overnight.schemas.errors import UsageError
+from overnight.tasks.history import record
+from overnight.tasks.history.archive import describe, pack, unpack
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, find_run
+from overnight.tasks.history.local_backend import LocalBackend
 from tests.history.made import create, grow
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.options import overrides
-from flows.report.repeat_command import command_of
-from schemas.generation import RunRecord
-from tasks.problems.loading.load import load_problem
+from overnight.flows.cli.options import overrides
+from overnight.flows.report.repeat_command import command_of
+from overnight.schemas.generation import RunRecord
+from overnight.tasks.problems.loading.load import load_problem
 
 
 @pytest.mark.parametrize("statement", ["Climb.", "[1, 2] or more", "{x}: as high as can be", "42", "true"])

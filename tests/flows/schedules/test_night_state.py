@@ -17,10 +17,10 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Crashed
 
-import flows.schedules.scheduled_night  # noqa: F401  (as the first import of a night's process)
-from flows.prefect_server.embedded import EmbeddedServer, using_server
-from flows.prefect_server.night_state import CORRECTION
-from tasks.history.database import Database
+import overnight.flows.schedules.scheduled_night  # noqa: F401  (as the first import of a night's process)
+from overnight.flows.prefect_server.embedded import EmbeddedServer, using_server
+from overnight.flows.prefect_server.night_state import CORRECTION
+from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import start_command
 from tests.flows.cli.conftest import call

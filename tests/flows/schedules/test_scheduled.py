@@ -13,16 +13,16 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 
-from flows.cli.main import run
-from flows.night.stop_conditions import StopConditions
-from flows.schedules.scheduled_night import Deadline, Start, create_if_missing, night, what_is_left
-from schemas.generation import NightRecord
-from tasks.history import record
-from tasks.history.database import Database
-from tasks.history.files import files_of
-from tasks.history.local_backend import LocalBackend
-from tasks.history.night_log import read_log
-from tasks.history.run_lock import run_lock
+from overnight.flows.cli.main import run
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.schedules.scheduled_night import Deadline, Start, create_if_missing, night, what_is_left
+from overnight.schemas.generation import NightRecord
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.night_log import read_log
+from overnight.tasks.history.run_lock import run_lock
 from tests.history.made import NOW, create, grow
 from tests.in_process import InProcess
 

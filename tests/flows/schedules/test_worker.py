@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from tasks.history.database import Database
+from overnight.tasks.history.database import Database
 from tests.flows.nights import containers
 from tests.standing import BIN, postgresql, process, standing_server, until
 

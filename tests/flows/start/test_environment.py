@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import run
-from flows.environment import prepare, require_neutral_folder
-from schemas.errors import UsageError
+from overnight.flows.cli.main import run
+from overnight.flows.environment import prepare, require_neutral_folder
+from overnight.schemas.errors import UsageError
 
 SETTINGS = {
     ".env": "OTHER=1\nexport PREFECT_API_URL=http://127.0.0.1:9/api\n",
@@ -95,8 +95,8 @@ def test_requests_to_loopback_bypass_every_proxy(
 def test_no_file_of_the_working_directory_decides_where_keys_are_sent(tmp_path: Path):
     (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
     code = (
-        "from flows.environment import prepare; prepare()\n"
-        "from tasks.sample.providers.litellm import litellm_module; litellm_module()\n"
+        "from overnight.flows.environment import prepare; prepare()\n"
+        "from overnight.tasks.sample.providers.litellm import litellm_module; litellm_module()\n"
         "import os; print(os.environ.get('OPENAI_BASE_URL'))"
     )
     done = subprocess.run(
@@ -108,8 +108,8 @@ def test_no_file_of_the_working_directory_decides_where_keys_are_sent(tmp_path: 
 def test_as_many_requests_at_a_time_are_sent_as_the_settings_allow():
     """LiteLLM's own limit is 500 to a host."""
     code = (
-        "from flows.environment import prepare; prepare()\n"
-        "from litellm import constants; from schemas.sampling_settings import Sampling\n"
+        "from overnight.flows.environment import prepare; prepare()\n"
+        "from litellm import constants; from overnight.schemas.sampling_settings import Sampling\n"
         "highest = Sampling.model_json_schema()['properties']['concurrency']['anyOf'][0]['maximum']\n"
         "assert min(constants.AIOHTTP_CONNECTOR_LIMIT, constants.AIOHTTP_CONNECTOR_LIMIT_PER_HOST) >= highest"
     )

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import EnvironmentFault, HistoryError, UsageError
-from tasks.history import record
-from tasks.history.archive import pack, unpack
-from tasks.history.atomic_files import read_file
-from tasks.history.backends import open_history
-from tasks.history.database import Database
-from tasks.history.files import RunFiles, find_run, runs_in
-from tasks.history.local_backend import LocalBackend
-from tasks.history.run_lock import run_lock
+from overnight.schemas.errors import EnvironmentFault, HistoryError, UsageError
+from overnight.tasks.history import record
+from overnight.tasks.history.archive import pack, unpack
+from overnight.tasks.history.atomic_files import read_file
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, find_run, runs_in
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.run_lock import run_lock
 from tests.flows.conftest import Call
 from tests.history.made import create, grow, run_at
 from tests.recording_server import recording_server

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from flows.environment import require_neutral_folder
-from flows.prefect_server.embedded import EmbeddedServer
-from schemas.dependencies import read_dependencies
-from schemas.errors import OvernightError, SpecificationError, UsageError
-from schemas.sampling_settings import Model, Sampling
-from schemas.settings import parse_settings
-from schemas.trust import model_proposals
-from tasks.evaluate import packages
-from tasks.evaluate.packages import Interpreter
-from tasks.problems.loading.load import load_problem
+from overnight.flows.environment import require_neutral_folder
+from overnight.flows.prefect_server.embedded import EmbeddedServer
+from overnight.schemas.dependencies import read_dependencies
+from overnight.schemas.errors import OvernightError, SpecificationError, UsageError
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.settings import parse_settings
+from overnight.schemas.trust import model_proposals
+from overnight.tasks.evaluate import packages
+from overnight.tasks.evaluate.packages import Interpreter
+from overnight.tasks.problems.loading.load import load_problem
 from tests.recording_server import recording_server
 from tests.wheels import make_wheel
 
-COMMAND = [sys.executable, "-P", "-m", "flows.cli.main"]
+COMMAND = [sys.executable, "-P", "-m", "overnight.flows.cli.main"]
 SECRET = "a line\nand a secret without an end"
 
 

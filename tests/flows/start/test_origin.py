@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.report.repeat_command import command_of
-from flows.start.create_run import create_run
-from flows.start.origin import origin_of, problem_label, problem_path
-from schemas.generation import RunRecord
-from tasks.history import record
-from tasks.history.archive import pack, unpack
-from tasks.history.local_backend import LocalBackend
-from tasks.history.rows import without_machine_paths
-from tasks.problems import find
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.stored_problem import changed_since
+from overnight.flows.report.repeat_command import command_of
+from overnight.flows.start.create_run import create_run
+from overnight.flows.start.origin import origin_of, problem_label, problem_path
+from overnight.schemas.generation import RunRecord
+from overnight.tasks.history import record
+from overnight.tasks.history.archive import pack, unpack
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.rows import without_machine_paths
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.stored_problem import changed_since
 from tests.history.made import run_at
 from tests.in_process import InProcess
 

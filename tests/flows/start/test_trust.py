@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from flows.schedules.scheduled_night import Start, create_if_missing
-from flows.start.trust import accept, proposals_of, remember, require_trusted_sandbox
-from flows.state_folder import state_folder
-from schemas.errors import UntrustedSettings
-from schemas.sampling_settings import Model, Sampling
-from schemas.trust import model_proposals
-from tasks.history.local_backend import LocalBackend
-from tasks.problems.loading.load import load_problem
-from tasks.program.make_problem import restore_problem
+from overnight.flows.schedules.scheduled_night import Start, create_if_missing
+from overnight.flows.start.trust import accept, proposals_of, remember, require_trusted_sandbox
+from overnight.flows.state_folder import state_folder
+from overnight.schemas.errors import UntrustedSettings
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.trust import model_proposals
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.make_problem import restore_problem
 from tests.flows.conftest import Call
 from tests.provider import Provider
 

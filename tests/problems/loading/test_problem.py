@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import SpecificationError, UsageError
-from schemas.job import Call
-from schemas.settings import parse_settings
-from tasks.problems.loading.load import load_problem
-from tasks.program.config_layers import merge, set_by_path
-from tasks.program.make_problem import restore_problem
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.job import Call
+from overnight.schemas.settings import parse_settings
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.config_layers import merge, set_by_path
+from overnight.tasks.program.make_problem import restore_problem
 from tests.select.population import islands_in
 
 BODY = """

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SpecificationError, UsageError
-from schemas.job import Call, Command
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.stored_problem import settings_not_in_files
-from tasks.program.make_problem import restore_problem
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.job import Call, Command
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.stored_problem import settings_not_in_files
+from overnight.tasks.program.make_problem import restore_problem
 
 HILL = Path(__file__).parents[2] / "specifications" / "hill"
 MARKED = "# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n"

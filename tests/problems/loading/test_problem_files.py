@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SpecificationError
-from schemas.files import File
-from tasks.problems.loading import problem_files
-from tasks.problems.loading.load import load_problem
-from tasks.problems.loading.problem_files import read_files
-from tasks.problems.loading.stored_problem import changed_since
-from tasks.program.make_problem import restore_problem
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.files import File
+from overnight.tasks.problems.loading import problem_files
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.problem_files import read_files
+from overnight.tasks.problems.loading.stored_problem import changed_since
+from overnight.tasks.program.make_problem import restore_problem
 
 SPECIFICATION = '''"""Guess."""
 # /// script

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from schemas.algorithm import Plan, PromptResult, Turn
-from schemas.errors import OvernightError
-from schemas.feedback import Feedback, PromptRecord
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.program import TUNER, Program
-from tasks.problems.loading.load import load_problem
-from tasks.sample.prompts import build_prompts
-from tasks.select import create_algorithm
-from tasks.select.operators.composer import Composer
+from overnight.schemas.algorithm import Plan, PromptResult, Turn
+from overnight.schemas.errors import OvernightError
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import TUNER, Program
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.prompts import build_prompts
+from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.operators.composer import Composer
 from tests.history.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"

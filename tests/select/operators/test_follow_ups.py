@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from schemas.feedback import Feedback, PromptRecord
-from schemas.operators import Operator
-from schemas.outcome import Outcome
-from schemas.program import Program
-from tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
+from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
 
 
 def answer(name: str, outcome: Outcome = Outcome.CRASHED, failed_id: str = "", body: str = "return x") -> Feedback:

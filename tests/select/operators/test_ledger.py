@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.select.operators.ledger import Ledger, TriedIdea
+from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
 
 
 def ledger(*tried: TriedIdea, chars: int = 2000) -> Ledger:

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tasks.select.operators.model_choice import ModelChoice, Price
+from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 
 
 def chosen(choice: ModelChoice) -> Counter[str]:

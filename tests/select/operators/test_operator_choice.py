@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.operators import Operator
-from schemas.program import Program
-from tasks.select.operators.operator_choice import (
+from overnight.schemas.operators import Operator
+from overnight.schemas.program import Program
+from overnight.tasks.select.operators.operator_choice import (
     SHARES,
     TACTICS,
     Gains,

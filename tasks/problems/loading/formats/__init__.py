@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import UsageError
-from schemas.problem import Problem
-from tasks.program import problem_folder
-from tasks.program.bounded_parsing import parse_toml
-from tasks.program.config_layers import merge
+from overnight.schemas.errors import UsageError
+from overnight.schemas.problem import Problem
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.bounded_parsing import parse_toml
+from overnight.tasks.program.config_layers import merge
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,17 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError, UsageError
-from schemas.sampling_settings import require_address
-from schemas.settings import flat_settings
-from tasks.problems.loading.task_directory import FEEDBACK, TaskDirectory, Translation, find_yaml, read_yaml, run_flag
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.sampling_settings import require_address
+from overnight.schemas.settings import flat_settings
+from overnight.tasks.problems.loading.task_directory import (
+    FEEDBACK,
+    TaskDirectory,
+    Translation,
+    find_yaml,
+    read_yaml,
+    run_flag,
+)
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
 """Defaults of OpenEvolve."""

@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from schemas.settings import flat_settings
-from tasks.problems.loading.task_directory import (
+from overnight.schemas.settings import flat_settings
+from overnight.tasks.problems.loading.task_directory import (
     FEEDBACK,
     TaskDirectory,
     Translation,
@@ -18,7 +18,7 @@ from tasks.problems.loading.task_directory import (
     run_flag,
     with_text_keys,
 )
-from tasks.program import problem_folder, python_source
+from overnight.tasks.program import problem_folder, python_source
 
 _USED = {"time", "num_islands", "max_tokens", "use_text_feedback"}
 

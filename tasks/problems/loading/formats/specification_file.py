@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import SpecificationError
-from schemas.problem import Problem
-from schemas.settings import parse_settings
-from tasks.problems.loading.formats import NamedProblem, ProblemFormat
-from tasks.problems.loading.problem_files import read_files, with_input_files
-from tasks.problems.loading.user_config import config_path, user_settings
-from tasks.program import problem_folder
-from tasks.program.config_layers import merge, script_block
-from tasks.program.make_problem import make_problem
-from tasks.program.specification import read_specification
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.problem import Problem
+from overnight.schemas.settings import parse_settings
+from overnight.tasks.problems.loading.formats import NamedProblem, ProblemFormat
+from overnight.tasks.problems.loading.problem_files import read_files, with_input_files
+from overnight.tasks.problems.loading.user_config import config_path, user_settings
+from overnight.tasks.program import problem_folder
+from overnight.tasks.program.config_layers import merge, script_block
+from overnight.tasks.program.make_problem import make_problem
+from overnight.tasks.program.specification import read_specification
 
 _MARK = re.compile(r"@\s*(funsearch\s*\.\s*)?(evolve|run)\b")
 

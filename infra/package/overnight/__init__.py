@@ -1,0 +1,1 @@
+"""Overnight: search for programs while you sleep."""
