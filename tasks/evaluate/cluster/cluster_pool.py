@@ -126,7 +126,7 @@ class ClusterPool:
             return set(self._open)
 
     def _may_take(self, machine: Machine) -> bool:
-        return machine.address in self._open
+        return machine.address in self._open and not self._closing.is_set()
 
     def _judged(self, machine: Machine, text: str) -> tuple[Verdict | None, str]:
         """Return the verdict of a machine of which a slot was taken, or none and why it lost the program."""
