@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from overnight.flows.cli.printing import print_error, route_warnings_to_stderr
 from overnight.flows.cli.terminal import protect
-from overnight.schemas.errors import ExitCode, OvernightError
+from overnight.schemas.errors import EnvironmentFault, ExitCode, OvernightError, UsageError
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
@@ -102,11 +102,15 @@ def _app(*, lists_commands: bool) -> App:
 app = _app(lists_commands=False)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its exit code."""
+def _print(error: OvernightError) -> None:
+    print_error(error.message, error.remedy)
+
+
+def main(arguments: Sequence[str] | None = None, report: Callable[[OvernightError], None] = _print) -> None:
+    """Run one command and exit with its exit code; `report` writes an expected error in place of a traceback."""
     # Libraries make a million objects that stay; looking at them every 700 new ones takes an eighth of the start.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    code = run(sys.argv[1:] if arguments is None else arguments)
+    code = run(sys.argv[1:] if arguments is None else arguments, report)
     if "overnight.flows.night.signals" in sys.modules:
         from overnight.flows.night.signals import exit_promptly
 
@@ -114,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; expected errors are printed without a traceback."""
+def run(arguments: Sequence[str], report: Callable[[OvernightError], None] = _print) -> int:
+    """Run one command and return its exit code; expected errors are reported without a traceback."""
     from overnight.flows.environment import prepare, require_neutral_folder
 
     prepare()
@@ -123,14 +127,9 @@ def run(arguments: Sequence[str]) -> int:
     route_warnings_to_stderr()
     try:
         require_neutral_folder(Path.cwd())
-        is_list = not arguments or arguments[0].startswith("-")
-        chosen = _app(lists_commands=True) if is_list else app
-        code = chosen(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        print_error(str(error), _usage_remedy(arguments))
-        return ExitCode.USAGE
+        return _call(arguments)
     except OvernightError as error:
-        print_error(error.message, error.remedy)
+        report(error)
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("overnight: interrupted\n")
@@ -139,8 +138,19 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return ExitCode.DONE
     except OSError as error:
-        print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
-        return ExitCode.ENVIRONMENT
+        fault = EnvironmentFault(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        report(fault)
+        return fault.exit_code
+
+
+def _call(arguments: Sequence[str]) -> int:
+    """Call the function of a command, and return the command's exit code."""
+    is_list = not arguments or arguments[0].startswith("-")
+    chosen = _app(lists_commands=True) if is_list else app
+    try:
+        code = chosen(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        raise UsageError(str(error), remedy=_usage_remedy(arguments)) from error
     return code if isinstance(code, int) else ExitCode.DONE
 
 

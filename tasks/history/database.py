@@ -49,16 +49,18 @@ class Database:
 
     Args:
         history: Directory of the history; it need not exist yet.
+        run_id: The only run that the views show; None for all runs.
 
     Attributes:
-        history: The same, as an absolute path.
+        history: The directory, as an absolute path.
         max_bytes: Limit on the memory of a query.
     """
 
-    def __init__(self, history: Path) -> None:
+    def __init__(self, history: Path, run_id: str | None = None) -> None:
         import duckdb
 
         self.history = history.resolve()
+        self._run_id = run_id
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[str, ...]] = {}
         with _ctrl_c():
@@ -135,12 +137,12 @@ class Database:
         import duckdb
 
         for _ in range(_TRIES):
-            committed = tables_in(self.history)
+            committed = tables_in(self.history, self._run_id)
             try:
                 self._define_tables(committed)
                 return read()
             except duckdb.IOException:
-                if tables_in(self.history) == committed:
+                if tables_in(self.history, self._run_id) == committed:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 

@@ -294,10 +294,17 @@ def files_of(history: HistoryBackend, run_id: str) -> RunFiles:
     return RunFiles(history.root / RUNS / run_id, history)
 
 
-def tables_in(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return the files of all runs in the folder of a history that are committed at this moment, by table."""
+def tables_in(folder: Path, run_id: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Return the files in the folder of a history that are committed at this moment, by table.
+
+    Args:
+        folder: Folder of the history.
+        run_id: The only run whose files are returned; None for all runs.
+    """
     found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
     for run in runs_in(LocalBackend(folder)):  # files are read from the folder, whatever keeps them
+        if run_id not in (None, run.run_id):
+            continue
         for name, paths in run.tables().items():
             _require_plain(paths)
             found[name] += map(str, paths)

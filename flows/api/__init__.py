@@ -1,0 +1,1 @@
+"""The Python API, which `import overnight` shows: a thin layer over the commands and the history."""

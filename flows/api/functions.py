@@ -1,0 +1,283 @@
+"""Specifications made of functions: their source, with what it uses of the module that it is in."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import packages_distributions
+from types import FunctionType, ModuleType
+from typing import Any
+
+from overnight.schemas.errors import SpecificationError
+from overnight.tasks.program.specification import read_specification
+
+Function = Callable[..., Any]
+
+_CONSTANTS = (bool, int, float, str, bytes, type(None))
+
+
+def specification(
+    *,
+    start: Function,
+    score: Function,
+    inputs: Sequence[Any] = (),
+    validation: Sequence[Any] = (),
+    held_out: Sequence[Any] = (),
+    title: str = "",
+) -> str:
+    """Return the specification that two functions describe, as the text of a file that `overnight run` takes.
+
+    What the functions use of their module goes with them: imports, constants, functions and classes. A cell of a
+    notebook is such a module, too.
+
+    Args:
+        start: Function to improve; its docstring is what a model is told.
+        score: Function that scores it on one input: it calls it by its name, and returns a number; higher is better.
+        inputs: Training inputs: plain data, each of them one call of `score`. A list is its arguments in order.
+        validation: Inputs that choose the best program.
+        held_out: Inputs that only the best program is scored on.
+        title: Title of the problem; by default the first line of `score`'s docstring.
+
+    Raises:
+        SpecificationError: If a function is a lambda, a method or a closure or has no source, if it uses a value that
+            has no source form, or if an input is no plain data.
+    """
+    for function, use in ((start, "start"), (score, "score")):
+        _require_plain(function, use)
+    if start.__name__ not in _names_used(score):
+        raise _wrong(f"`{score.__name__}` does not call `{start.__name__}`, which it is to score")
+    if not inputs:
+        raise _wrong("there are no inputs", "Give at least one, such as inputs=[7, 10].")
+    for given in (*inputs, *validation, *held_out):
+        as_json(given, f"the input {given!r:.80}")
+    parts = _Parts()
+    parts.add_uses_of(score, names=[start])
+    parts.add_uses_of(start, names=[score])
+    statement = inspect.cleandoc(score.__doc__ or "").strip()
+    settings = {"title": title or statement.partition("\n")[0] or start.__name__, "inputs": list(inputs)}
+    settings |= {name: list(values) for name, values in (("validation", validation), ("held_out", held_out)) if values}
+    future = any(each.__code__.co_flags & annotations.compiler_flag for each in (start, score))
+    text = "\n".join(
+        [
+            *([_docstring(statement)] if statement else []),
+            "# /// script",
+            f"# dependencies = {json.dumps(parts.packages)}",
+            "#",
+            "# [tool.overnight]",
+            *(f"# {name} = {_as_toml(value)}" for name, value in settings.items()),
+            "# ///",
+            "",
+            *(["from __future__ import annotations", ""] if future else []),
+            "import funsearch",
+            *parts.imports,
+            *_spaced(parts.definitions),
+            "",
+            "",
+            "@funsearch.run",
+            _source(score),
+            "",
+            "",
+            "@funsearch.evolve",
+            _source(start),
+            "",
+        ]
+    )
+    read = read_specification(text, score.__name__)
+    for given in (*inputs, *validation, *held_out):
+        read.call(given, "an input")
+    return text
+
+
+def _as_toml(value: Any) -> str:
+    """Return plain data in TOML, in one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(str(key))} = {_as_toml(each)}' for key, each in value.items())}}}"
+    if value is None:
+        raise _wrong("an input holds None, which a specification cannot hold", "Use another value, such as false.")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def as_json(value: Any, name: str) -> str:
+    """Return plain data as JSON.
+
+    Raises:
+        SpecificationError: If it is no plain data.
+    """
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise _wrong(
+            f"{name}: {error}", "Inputs are plain data, as in JSON: numbers, text, true and false, lists, dictionaries."
+        ) from error
+
+
+def _wrong(message: str, remedy: str = "") -> SpecificationError:
+    return SpecificationError(message, remedy=remedy or "Write a specification file: overnight init FILE")
+
+
+def _require_plain(function: Function, use: str) -> None:
+    """Check that a function is one that a module defines by `def`.
+
+    Raises:
+        SpecificationError: If not.
+    """
+    if not isinstance(function, FunctionType):
+        raise _wrong(
+            f"{use}: expected a function, got {type(function).__name__} {function!r:.80}",
+            "Define a function by `def` in a module or a cell; it may call what it needs.",
+        )
+    name = function.__name__
+    if name == "<lambda>":
+        raise _wrong(f"{use}: a lambda has no name that could be called", "Define it by `def` in a module or a cell.")
+    if function.__closure__:
+        variables = ", ".join(function.__code__.co_freevars)
+        raise _wrong(
+            f"{use}: `{name}` is a closure over {variables}, which its source does not show",
+            "Define it in a module or a cell, and give it what it needs as arguments or constants there.",
+        )
+    if "." in function.__qualname__:
+        raise _wrong(
+            f"{use}: `{function.__qualname__}` is a method, or is defined inside of a function",
+            "Define it by `def` in a module or a cell.",
+        )
+
+
+def _source(function: Function | type) -> str:
+    """Return the source of a function or class, without decorators of `funsearch`.
+
+    Raises:
+        SpecificationError: If it has none.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(function)).strip("\n")
+    except (OSError, TypeError) as error:
+        raise _wrong(
+            f"`{function.__name__}` has no source that could be read: {error}",
+            "Define it in a file or in a cell of a notebook; the prompt of `python` keeps no source.",
+        ) from error
+    node = ast.parse(source).body[0]
+    ours = [
+        number
+        for each in getattr(node, "decorator_list", [])
+        if ast.unparse(each).startswith("funsearch.")
+        for number in range(each.lineno, (each.end_lineno or each.lineno) + 1)
+    ]
+    return "\n".join(line for number, line in enumerate(source.splitlines(), 1) if number not in ours)
+
+
+def _names_used(function: Function | type) -> list[str]:
+    """Return the names that the source of a function or class reads, in their order, each once."""
+    nodes = ast.walk(ast.parse(_source(function)))
+    return list(dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name)))
+
+
+class _Parts:
+    """What functions use of their modules, each part once, in an order in which it can be defined.
+
+    Attributes:
+        imports: Import statements.
+        definitions: Constants, functions and classes.
+        packages: Packages that the sandbox needs.
+    """
+
+    def __init__(self) -> None:
+        self.imports: list[str] = []
+        self.definitions: list[str] = []
+        self.packages: list[str] = []
+        self._seen: dict[str, Any] = {}
+
+    def add_uses_of(self, function: Function | type, *, names: Sequence[Function] = ()) -> None:
+        """Add what a function or class uses, and what that uses in turn.
+
+        Args:
+            function: The function or class, which is not added itself.
+            names: Functions that are defined elsewhere.
+
+        Raises:
+            SpecificationError: If it uses a value that has no source form.
+        """
+        self._seen |= {each.__name__: each for each in (function, *names)}
+        module = vars(sys.modules[function.__module__])
+        for name in _names_used(function):
+            if name not in module:
+                continue
+            value = module[name]
+            if name not in self._seen:
+                self._seen[name] = value
+                self._add(name, value, function)
+            elif self._seen[name] is not value:
+                raise _wrong(
+                    f"`{name}` is one thing for `{function.__name__}` and another elsewhere",
+                    "Give one of them another name: a specification is one file.",
+                )
+
+    def _add(self, name: str, value: Any, user: Function | type) -> None:
+        home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+        definition = inspect.unwrap(value) if callable(value) else value
+        if isinstance(definition, FunctionType | type) and _is_local(home):
+            self.add_uses_of(definition)
+            self.definitions.append(_source(definition))
+        elif isinstance(value, ModuleType) and _is_local(home):
+            raise _wrong(
+                f"`{user.__name__}` uses `{home}`, a module of your own, which the sandbox does not have",
+                f"Import what is used by its name: from {home} import ...",
+            )
+        elif isinstance(value, ModuleType):
+            self._import(f"import {home}{_alias(name, home)}", home)
+        elif hasattr(value, "__name__") and home:
+            self._import(f"from {home} import {value.__name__}{_alias(name, value.__name__)}", home)
+        elif _is_constant(value):
+            self.definitions.append(f"{name} = {value!r}")
+        else:
+            raise _wrong(
+                f"`{user.__name__}` uses `{name}`, a {type(value).__name__} whose value has no source form",
+                "Make it inside of a function, or make it a constant of numbers, text, tuples, lists and dictionaries.",
+            )
+
+    def _import(self, statement: str, module: str) -> None:
+        package = module.partition(".")[0]
+        if package == "funsearch":
+            return
+        self.imports.append(statement)
+        packages = [] if package in sys.stdlib_module_names else packages_distributions()[package][:1]
+        self.packages += [each for each in packages if each not in self.packages]
+
+
+def _is_local(module: str) -> bool:
+    """Return whether a module is neither of the standard library nor of an installed package."""
+    package = module.partition(".")[0]
+    known = package in sys.stdlib_module_names and package != "__main__"
+    return not known and package != "funsearch" and package not in packages_distributions()
+
+
+def _alias(name: str, own: str) -> str:
+    return "" if name == own else f" as {name}"
+
+
+def _is_constant(value: Any) -> bool:
+    """Return whether a value is what its `repr` says."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(map(_is_constant, value)) and type(value) is not frozenset
+    if isinstance(value, dict):
+        return all(_is_constant(each) for pair in value.items() for each in pair)
+    return type(value) in _CONSTANTS
+
+
+def _docstring(text: str) -> str:
+    """Return a text as the docstring of a module."""
+    quoted = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'"""{quoted}\n"""' if "\n" in quoted or quoted.endswith('"') else f'"""{quoted}"""'
+
+
+def _spaced(definitions: Iterable[str]) -> list[str]:
+    """Return definitions with the blank lines that stand around functions."""
+    return [line for each in definitions for line in (["", "", each] if "\n" in each else ["", each])]

@@ -1,0 +1,81 @@
+"""What a notebook shows: a night in place while it runs, and a run once it is there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING
+
+from overnight.flows.api.process import Event
+
+if TYPE_CHECKING:
+    from overnight.flows.api.run import Run
+
+_WIDTH, _HEIGHT = 520, 130
+"""Size of the curve, pixels."""
+
+_CURVE = """
+SELECT sum(candidates * (generation > 0)::INT) OVER (ORDER BY place) AS samples, best_score
+FROM generations WHERE state = 'committed' ORDER BY place
+"""
+
+
+def progress_view() -> Callable[[Event], None] | None:
+    """Return a function that shows the events of a night in place, in a notebook; None elsewhere."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    from IPython.display import HTML, display
+
+    handle = display(HTML("<p>overnight: starting</p>"), display_id=True)
+    return lambda event: handle.update(HTML(f"<p>{escape(_line(event))}</p>")) if handle else None
+
+
+def _line(event: Event) -> str:
+    """Return what an event says, in one line."""
+    run, best = event.get("run_id", ""), event.get("best_score")
+    match event["event"]:
+        case "generation":
+            cost = f", {event['cost_usd']:.4g} USD" if event["cost_usd"] else ""
+            return f"{run}: generation {event['generation']}, {event['samples']} samples, best {best:.6g}{cost}"
+        case "night":
+            return f"{run}: night {event['night']} is over, stopped by: {event['stop_reason']}; best {best:.6g}"
+        case _:
+            return f"{run}: the start program scores {event.get('start_score')}"
+
+
+def run_as_html(run: Run) -> str:
+    """Return a run as HTML: the result in a sentence, the best score over its samples, and the best program."""
+    gain = run.best.score - run.start.score
+    result = f"{run.best.score:.6g} from {run.start.score:.6g}" if gain else f"no better than {run.start.score:.6g}"
+    held_out = "" if run.best.held_out is None else f", held out {run.best.held_out:.6g}"
+    sentence = f"{run.problem}: {result}{held_out}, after {run.samples} samples in {run.generations} generations"
+    steps = [(samples or 0, best) for samples, best in run.sql(_CURVE).fetchall()]
+    return (
+        f"<p><b>{escape(sentence)}</b> <code>{escape(run.id)}</code></p>"
+        f"{_curve(steps)}<pre>{escape(run.best.code)}</pre>"
+    )
+
+
+def _curve(steps: list[tuple[float, float]]) -> str:
+    """Return the line of the best score over the samples, as SVG; empty if it never changed."""
+    lowest, highest = min(best for _, best in steps), max(best for _, best in steps)
+    last = steps[-1][0]
+    if lowest == highest or not last:
+        return ""
+
+    def place(samples: float, best: float) -> tuple[float, float]:
+        return samples / last * _WIDTH, (highest - best) / (highest - lowest) * (_HEIGHT - 20) + 10
+
+    path, (x, y) = [], place(*steps[0])
+    path.append(f"M{x:.1f} {y:.1f}")
+    for samples, best in steps[1:]:
+        x, y = place(samples, best)
+        path.append(f"H{x:.1f}V{y:.1f}")
+    label = f"The best score rose from {lowest:.6g} to {highest:.6g} in {last} samples"
+    return (
+        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f'<path d="{"".join(path)}" fill="none" stroke="currentColor" stroke-width="2"/></svg><p>{escape(label)}</p>'
+    )

@@ -1,0 +1,395 @@
+"""Runs, their programs and histories as they are seen from Python."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from overnight.flows.api.process import Event, call, command
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.report_data import SplitScores
+    from overnight.tasks.history.database import Database
+
+Place = str | os.PathLike[str]
+"""Where a history is: a directory, or a URL of object storage such as `s3://bucket/prefix`."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A scored program of a run.
+
+    Attributes:
+        id: Its id, unique in the history.
+        score: Its score on the training inputs, reduced to one number; higher is better.
+        scores: Its score on each training input, in order.
+        code: The evolved functions, or the text of the files that evolve.
+        validation: Its score on the validation inputs; None if it was not evaluated on them, or fails there.
+        held_out: Its score on the held-out inputs; None likewise.
+    """
+
+    id: str
+    score: float
+    scores: tuple[float, ...]
+    code: str = field(repr=False)
+    validation: float | None = None
+    held_out: float | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a night has reached when a generation is committed.
+
+    Attributes:
+        run_id: Id of the run.
+        number: Number of the generation, from 1.
+        samples: Samples of this night so far.
+        best_score: Best score of the run so far, on the training inputs.
+        best_program_id: Program with that score.
+        outcomes: Number of this night's candidates by outcome.
+        tokens: Tokens of this night so far, prompts and completions together.
+        cost_usd: What this night has cost so far, USD.
+        has_unknown_costs: Whether the price of a completion is not known, which counts as 0.
+    """
+
+    run_id: str
+    number: int
+    samples: int
+    best_score: float
+    best_program_id: str
+    outcomes: Mapping[str, int]
+    tokens: int
+    cost_usd: float
+    has_unknown_costs: bool
+
+
+class NightOptions(TypedDict, total=False):
+    """Options of one night, by the names of the flags of `overnight resume`, and what it tells.
+
+    Attributes:
+        until: Deadline: `"07:00"`, `"7h30m"`, a time, or a duration.
+        generations: Most generations in this night.
+        max_samples: Most samples in this night.
+        max_tokens: Most tokens in this night, prompts and completions together.
+        budget: Most USD in this night.
+        total_budget: Most USD for the run, in all its nights.
+        target: Score that is good enough.
+        patience: Most generations without improvement.
+        grace: Seconds after the deadline at which a generation is cut short.
+        trust_settings: Whether to accept what the problem's files propose that reaches outside of the sandbox.
+        notify: Apprise addresses to notify when the night ends.
+        notify_gain: Rise of the best score at which they are notified, too.
+        cluster: Address of the cluster that evaluates, `local:N`, or `none`.
+        on_generation: Called with each generation that is committed.
+        on_best: Called with each program that is the best one of the run when a generation is committed.
+        progress: Whether progress is shown: in the terminal as the command shows it, in a notebook in place.
+    """
+
+    until: str | datetime | timedelta | None
+    generations: int | None
+    max_samples: int | None
+    max_tokens: int | None
+    budget: float | None
+    total_budget: float | None
+    target: float | None
+    patience: int | None
+    grace: float | None
+    trust_settings: bool
+    notify: str | Sequence[str] | None
+    notify_gain: float | None
+    cluster: str | None
+    on_generation: Callable[[Generation], object] | None
+    on_best: Callable[[Program], object] | None
+    progress: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it was when it was read; `overnight.load` reads it anew.
+
+    Attributes:
+        id: Id of the run.
+        history: Its history.
+        problem: Title of the problem, or its name.
+        seed: Seed of all random choices.
+        started_at: Time at which the run was created, UTC.
+        generations: Number of the last committed generation.
+        samples: Samples of all nights.
+        cost_usd: Price of all completions, USD; unknown prices count as 0.
+        stop_reason: Why its last night ended; empty if none has ended.
+        start: The start program.
+        best: The best program, as `overnight best` chooses it: by the validation inputs, if there are any.
+    """
+
+    id: str
+    history: History
+    problem: str
+    seed: int
+    started_at: datetime
+    generations: int
+    samples: int
+    cost_usd: float
+    stop_reason: str
+    start: Program
+    best: Program
+
+    def sql(self, query: str) -> DuckDBPyRelation:
+        """Answer SQL over this run alone, with the views of `overnight sql`.
+
+        Args:
+            query: One SELECT, such as `SELECT operator, avg(gain) FROM programs GROUP BY ALL`.
+
+        Returns:
+            The rows as a DuckDB relation, which has `df()`, `pl()`, `arrow()` and `fetchall()`.
+
+        Raises:
+            QueryError: If the SQL is wrong.
+        """
+        return self.history.sql(query, run_id=self.id)
+
+    def program(self, program_id: str) -> Program:
+        """Return a scored program of the run.
+
+        Raises:
+            UsageError: If the run has no scored program with this id.
+        """
+        with self.history.opened(self.id) as database:
+            return _program(self.history, database, self.id, program_id)
+
+    def resume(self, **options: Unpack[NightOptions]) -> Run:
+        """Continue the run for another night, and return it as it is then.
+
+        Completions that are paid for are not requested again.
+
+        Raises:
+            OvernightError: As the command `overnight resume` fails.
+        """
+        return run_night("resume", self.id, self.history, options)
+
+    def retry(self, **options: Unpack[NightOptions]) -> Run:
+        """Run the generations again that a night has given up, and return the run as it is then.
+
+        Raises:
+            OvernightError: As the command `overnight retry` fails.
+        """
+        return run_night("retry", self.id, self.history, options)
+
+    def report(self, path: Place | None = None) -> Path:
+        """Write the morning report, one self-contained HTML file, and return its path.
+
+        Args:
+            path: File to write, which is replaced; by default `report-RUN.html` in the working directory.
+        """
+        written = Path(path or f"report-{self.id}.html")
+        call(command("report", self.id, flags={"write": written, "history": self.history.place}))
+        return written.resolve()
+
+    def write_best(self, path: Place, *, unchecked: bool = False) -> Path:
+        """Evaluate the best program once more, write the specification with it to a new file, and return its path.
+
+        Args:
+            path: File to write; a folder if several files evolve; a file `.svg` gets a picture of what it does.
+            unchecked: Whether it is written without being evaluated again.
+
+        Raises:
+            OvernightError: If something is there already, or no finalist gets a score now.
+        """
+        flags = {"write": path, "unchecked": unchecked, "history": self.history.place}
+        call(command("best", self.id, flags=flags))
+        return Path(path).resolve()
+
+    def _repr_html_(self) -> str:
+        """Return the run for a notebook: a sentence, its curve, and the best program."""
+        from overnight.flows.api.notebook import run_as_html
+
+        return run_as_html(self)
+
+
+@dataclass(frozen=True)
+class History:
+    """The Parquet files of all runs in one place.
+
+    Attributes:
+        place: A directory, or a URL of object storage such as `s3://bucket/prefix`.
+    """
+
+    place: str
+
+    def runs(self) -> list[Run]:
+        """Return the runs, newest first."""
+        with self.opened() as database:
+            ids = database.rows("SELECT run_id FROM runs ORDER BY started_at DESC, run_id DESC")
+            return _read(self, database, [row["run_id"] for row in ids])
+
+    def load(self, run: str = "last") -> Run:
+        """Return a run.
+
+        Args:
+            run: Its id, a unique prefix of one, `last`, or the name of a problem for its last run.
+
+        Raises:
+            UsageError: If there is no such run.
+        """
+        from overnight.tasks.history.files import find_run
+
+        run_id = find_run(self.backend(), run).run_id
+        with self.opened(run_id) as database:
+            return _read(self, database, [run_id])[0]
+
+    def sql(self, query: str, *, run_id: str | None = None) -> DuckDBPyRelation:
+        """Answer SQL over the history, with the views of `overnight sql`.
+
+        Args:
+            query: One SELECT.
+            run_id: The only run that the views show.
+
+        Raises:
+            QueryError: If the SQL is wrong.
+        """
+        import duckdb
+
+        with self.opened(run_id) as database:
+            rows = database.query(query)
+        return duckdb.connect().from_arrow(rows)
+
+    def backend(self) -> HistoryBackend:
+        """Return the backend that keeps the files, brought up to date."""
+        from overnight.tasks.history.backends import open_history
+
+        backend = open_history(self.place)
+        backend.refresh()
+        return backend
+
+    @contextlib.contextmanager
+    def opened(self, run_id: str | None = None) -> Iterator[Database]:
+        """Open the files for queries, brought up to date."""
+        from overnight.tasks.history.database import Database
+
+        with contextlib.closing(Database(self.backend().root, run_id)) as database:
+            yield database
+
+
+def open_history(place: Place | None = None) -> History:
+    """Return the history of a place: by default that of OVERNIGHT_HISTORY, or the folder `history`."""
+    return History(os.fspath(place or os.environ.get("OVERNIGHT_HISTORY") or "history"))
+
+
+def load(run: str = "last", *, history: Place | None = None) -> Run:
+    """Return a run of a history.
+
+    Args:
+        run: Its id, a unique prefix of one, `last`, or the name of a problem for its last run.
+        history: Where it is; by default OVERNIGHT_HISTORY, or the folder `history`.
+
+    Raises:
+        UsageError: If there is no such run.
+    """
+    return open_history(history).load(run)
+
+
+def run_night(name: str, argument: str, history: History, options: Mapping[str, Any]) -> Run:
+    """Run a command that runs a night; return the run as it is then.
+
+    Args:
+        name: The command: `run`, `resume` or `retry`.
+        argument: Its problem or run.
+        history: The run's history.
+        options: `NightOptions`, and further flags.
+    """
+    from overnight.flows.api.notebook import progress_view
+
+    flags = dict(options)
+    on_generation, on_best = flags.pop("on_generation", None), flags.pop("on_best", None)
+    shows_progress = flags.pop("progress", True)
+    view = progress_view() if shows_progress else None
+    run_id, best_id = argument, ""
+
+    def on_event(event: Event) -> None:
+        nonlocal run_id, best_id
+        run_id = event.get("run_id", run_id)
+        if view:
+            view(event)
+        if event["event"] != "generation":
+            return
+        if on_generation:
+            on_generation(_generation(event))
+        if on_best and event["best_program_id"] != best_id:
+            with history.opened(run_id) as database:
+                on_best(_program(history, database, run_id, event["best_program_id"]))
+        best_id = event["best_program_id"]
+
+    words = command(name, argument, flags={**flags, "format": "json", "history": history.place})
+    call(words, on_event, shows_messages=shows_progress and view is None)
+    return history.load(run_id)
+
+
+def _generation(event: Event) -> Generation:
+    """Return the generation of an event."""
+    facts = {name: event[name] for name in Generation.__dataclass_fields__ if name != "number"}
+    return Generation(number=event["generation"], **facts)
+
+
+_RUN = """
+SELECT problem, title, seed, started_at, coalesce(generations, 0) AS generations, coalesce(samples, 0) AS samples,
+    coalesce(cost_usd, 0.0) AS cost_usd, (
+        SELECT arg_max(stop_reason, night) FROM nights WHERE nights.run_id = runs.run_id AND stop_reason IS NOT NULL
+    ) AS stop_reason, (
+        SELECT program_id FROM programs WHERE programs.run_id = runs.run_id AND generation = 0
+    ) AS start_id
+FROM runs WHERE run_id = ?
+"""
+
+
+def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
+    """Return runs as their files are now."""
+    from overnight.flows.report.score_curves import best_programs
+
+    best = best_programs(database)
+    return [_read_one(history, database, run_id, best[run_id]) for run_id in run_ids]
+
+
+def _read_one(history: History, database: Database, run_id: str, best: SplitScores) -> Run:
+    row = database.rows(_RUN, [run_id])[0]
+    return Run(
+        id=run_id,
+        history=history,
+        problem=row["title"] or row["problem"],
+        start=_program(history, database, run_id, row["start_id"]),
+        best=_program(history, database, run_id, best.program_id, best),
+        stop_reason=row["stop_reason"] or "",
+        **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
+    )
+
+
+def _program(
+    history: History, database: Database, run_id: str, program_id: str, splits: SplitScores | None = None
+) -> Program:
+    """Return a scored program of a run, with its scores on the other splits if they are given."""
+    from overnight.schemas.errors import UsageError
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import files_of
+
+    query = "SELECT body, score, scores FROM programs WHERE run_id = ? AND program_id = ? AND score IS NOT NULL"
+    rows = database.rows(query, [run_id, program_id])
+    if not rows:
+        raise UsageError(
+            f"{run_id} has no scored program {program_id!r}",
+            remedy="List them with: run.sql(\"SELECT program_id FROM programs WHERE outcome = 'scored'\")",
+        )
+    problem = record.read_run(files_of(history.backend(), run_id)).problem
+    return Program(
+        id=program_id,
+        score=rows[0]["score"],
+        scores=tuple(rows[0]["scores"]),
+        code=problem.specification.function_text(rows[0]["body"]),
+        validation=splits.validation if splits else None,
+        held_out=splits.held_out if splits else None,
+    )

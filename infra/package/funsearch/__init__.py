@@ -1,0 +1,30 @@
+"""Marks of a specification, so that its file runs under Python, in an IDE, a debugger and pytest as it stands.
+
+The marks change nothing; Overnight reads them as text. In the sandbox, programs import a module like this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from funsearch import svg as svg
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+__all__ = ["draw", "evolve", "run", "svg"]
+
+
+def evolve(function: _Function) -> _Function:
+    """Mark a function to improve."""
+    return function
+
+
+def run(function: _Function) -> _Function:
+    """Mark the function that scores a program on one input; it returns a number, and higher is better."""
+    return function
+
+
+def draw(function: _Function) -> _Function:
+    """Mark a function that draws what a program does on one input."""
+    return function

@@ -1,0 +1,106 @@
+"""Nights that are run from Python: the run that comes out, what is told meanwhile, and how they end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import overnight
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+TARGET = 10.0
+
+
+class Enough(Exception):
+    """Ends a night from its callback."""
+
+
+def guess(offset: int) -> float:
+    """Return a number."""
+    return offset + 1.0
+
+
+def score(offset: int) -> float:
+    """Minus the distance from a number."""
+    return -abs(guess(offset) - TARGET - offset)
+
+
+def test_functions_are_improved_and_the_night_tells_of_it(tmp_path: Path, prefect_api: str):
+    generations, bests = list[overnight.Generation](), list[overnight.Program]()
+    run = overnight.evolve(
+        start=guess,
+        score=score,
+        inputs=[0, 1],
+        held_out=[5],
+        model="builtin/mutate",
+        generations=2,
+        seed=3,
+        settings={"search.prompts": 4, "search.samples": 4},
+        history=tmp_path / "history",
+        on_generation=generations.append,
+        on_best=bests.append,
+        progress=False,
+    )
+    assert (run.seed, run.generations, run.stop_reason) == (3, 2, "generations")
+    assert [each.number for each in generations] == [1, 2]
+    assert generations[-1].samples == run.samples == 32
+    assert generations[-1].best_score == run.best.score > run.start.score
+    assert bests[-1].id == run.best.id
+    assert run.best.held_out is not None
+    more = run.resume(generations=1, progress=False)
+    assert (more.id, more.generations) == (run.id, 3)
+    assert more.retry(progress=False).generations == 3, "nothing was given up"
+
+
+def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow_toy: Path, prefect_api: str):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import overnight, sys\n"
+        "run = overnight.evolve(sys.argv[1], model='builtin/mutate', history=sys.argv[2], progress=False,\n"
+        "    on_generation=lambda each: print('generation', each.number, flush=True))\n"
+        "print(run.stop_reason, run.generations)\n"
+    )
+    command = [sys.executable, str(script), str(slow_toy), str(tmp_path / "history")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "generation 1\n"
+        process.send_signal(signal.SIGINT)
+        *_, last = process.stdout.read().splitlines()
+    assert process.returncode == 0
+    reason, generations = last.split()
+    assert reason == "interrupted"
+    assert int(generations) == overnight.load(history=tmp_path / "history").generations >= 1
+
+
+def test_an_error_of_a_callback_ends_the_night_and_is_raised(tmp_path: Path, slow_toy: Path, prefect_api: str):
+    def fail(_: overnight.Generation) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        overnight.evolve(slow_toy, model="builtin/mutate", history=tmp_path, on_generation=fail, progress=False)
+    run = overnight.load(history=tmp_path)
+    assert run.stop_reason == "interrupted"
+
+
+def test_a_run_that_is_open_is_refused_to_others(tmp_path: Path, slow_toy: Path, prefect_api: str):
+    def resume_meanwhile(_: overnight.Generation) -> None:
+        with pytest.raises(overnight.errors.RunIsBusy) as error:
+            overnight.load(history=tmp_path).resume(generations=1, progress=False)
+        assert error.value.remedy
+        raise Enough
+
+    with pytest.raises(Enough):
+        overnight.evolve(
+            slow_toy, model="builtin/mutate", history=tmp_path, on_generation=resume_meanwhile, progress=False
+        )
+
+
+def test_evaluate_returns_the_verdicts_of_each_split(toy: Path, sandbox_image: str):
+    verdicts = overnight.evaluate(toy)
+    assert {split: verdict.scores for split, verdict in verdicts.items()} == {"train": (-9.0, -9.0)}
+    assert overnight.evaluate(toy, settings={"held_out": [3], "limits.wall_s": 5})["held_out"].scores == (-9.0,)
