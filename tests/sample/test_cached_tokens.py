@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from overnight.schemas.completion_source import Sample
 from overnight.schemas.program import Completion, Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.batch_api import usage_of
-from overnight.tasks.sample.gateway import Gateway, Sample
+from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.provider import price_of
 from overnight.tasks.sample.providers import Price, ReportedUsage, check_usage
 from tests.provider import Answer, Provider, Request, default_response

@@ -77,7 +77,7 @@ def test_the_options_are_the_flags_of_the_commands():
     ],
 )
 def test_wrong_arguments_raise_what_the_command_prints(
-    tmp_path: Path, arguments: dict[str, Any], kind: type[Exception], message: str, remedy: str
+    tmp_path: Path, arguments: dict[str, Any], kind: type[overnight.errors.OvernightError], message: str, remedy: str
 ):
     problem = arguments.pop("problem", None)
     with pytest.raises(kind) as error:

@@ -1,0 +1,36 @@
+"""The examples of the API's README run in the order of reading, and the notebook runs as a person runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.page_commands import blocks
+
+pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+
+ROOT = Path(__file__).parents[3]
+NOTEBOOK = ROOT / "tests/examples/first_night.ipynb"
+
+
+def test_the_examples_of_the_readme_run_in_the_order_of_reading(tmp_path: Path, prefect_api: str):
+    for number, block in enumerate(blocks(ROOT / "flows/api/README.md", "python")):
+        (tmp_path / f"example_{number}.py").write_text(block)
+        subprocess.run([sys.executable, f"example_{number}.py"], cwd=tmp_path, check=True, timeout=200)
+    assert {"night.html", "better.py", "history"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_notebook_shows_progress_in_place_and_the_run(tmp_path: Path, prefect_api: str):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client = NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
+    client.execute()
+    night = next(cell for cell in notebook.cells if "overnight.evolve(" in cell.source)
+    progress, result = (output for output in night.outputs if output.output_type != "stream")
+    assert "night 1 is over, stopped by: samples" in progress["data"]["text/html"]
+    assert "def place(" in result["data"]["text/html"]
+    assert "scored" in notebook.cells[-1].outputs[0]["data"]["text/plain"]
