@@ -106,6 +106,21 @@ def test_continuous_integration_runs_make_test():
     assert (ROOT / ".ci/run").read_text().strip().splitlines()[-1] == "exec make test"
 
 
+def test_linters_accept_the_workflows_whose_commands_exist():
+    workflows = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    assert [path.name for path in workflows] == ["ci.yml", "release.yml"]
+    tools = Path(sys.executable).parent
+    for linter in (["zizmor", "--offline"], ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]):
+        code, output = run(tools / linter[0], *linter[1:], *workflows)
+        assert code == 0, output
+    commands = re.findall(r"run: (\S+) ?(\S*)$", "\n".join(path.read_text() for path in workflows), re.MULTILINE)
+    assert {words for words in commands if words[0] in ("make", ".ci/run")} == {
+        ("make", "check"),
+        ("make", "dist"),
+        (".ci/run", ""),
+    }
+
+
 # Errors
 
 
