@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment browser compose demo check test lint docs bench soak lock engine-stop clean
+.PHONY: help setup environment browser compose demo check test lint docs bench soak dist lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
@@ -51,7 +51,12 @@ bench: setup  ## measure overhead and throughput
 soak: setup  ## the long and heavy tests
 	@$(WITH_ENGINE) $(BIN)/pytest -m slow
 
-lock:  ## write infra/*.lock from pyproject.toml, keeping what still fits (UPGRADE=--upgrade: the newest of all)
+dist: setup  ## build wheel and sdist into dist/ and check them: metadata, contents, nights from an installed wheel
+	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python
+	@$(WITH_ENGINE) OVERNIGHT_DIST=dist $(BIN)/pytest tests/infra/test_distribution.py
+	@ls dist/*
+
+lock:  ## write infra/*.lock and numpy's from pyproject.toml, keeping what still fits (UPGRADE=--upgrade: the newest of all)
 	@infra/setup.sh lock $(UPGRADE)
 
 engine-stop:  ## stop the Docker engine that set-up started, if it started one

@@ -23,6 +23,9 @@ import engine
 import requests
 from steps import ROOT, STATE, SetupError, Step, main, step
 
+from overnight.schemas.errors import EnvironmentFault
+from overnight.tasks.evaluate import debian_image
+
 FOLDER = ROOT / "infra/compose"
 SETTINGS = FOLDER / ".env"
 PASSWORDS = ("POSTGRES_PASSWORD", "SERVER_PASSWORD")
@@ -157,13 +160,13 @@ def pull(name: str, host: str, this: Step) -> bool:
 
 def recipe_hash(base: Base) -> str:
     """Return the hash of what a base image is made from, so that a changed recipe gives a new image."""
-    inputs = [*base.packages, *base.changes, ENTRYPOINT.read_text(), debian.codename()]
+    inputs = [*base.packages, *base.changes, ENTRYPOINT.read_text(), debian_image.codename()]
     return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
 
 
 def from_debian(client: docker.DockerClient, base: Base, name: str, this: Step) -> None:
     """Build a base image from packages of this system's release."""
-    if not debian.is_debian():
+    if not debian_image.is_debian():
         got = f"no registry provides {base.registry}, and this system has no apt-get to build it from Debian packages"
         remedy = f"name a copy that the engine has: export {base.variable}=IMAGE; then: make compose"
         raise SetupError("a registry, or Debian or Ubuntu", got, remedy)
@@ -171,20 +174,14 @@ def from_debian(client: docker.DockerClient, base: Base, name: str, this: Step) 
         debian.install(this, "mmdebstrap")
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         files = Path(folder) / "files.tar"
-        this.run(mmdebstrap(base, files), remedy="check apt's sources with: apt-get update; then: make compose")
+        try:
+            debian_image.write_files(files, base.packages, base.hooks)
+        except EnvironmentFault as fault:
+            raise SetupError(f"the files of {name}", fault.message, fault.remedy) from None
         output = client.api.import_image(src=str(files), changes=list(base.changes))
     this.note(output)
     repository, _, tag = name.partition(":")
     client.images.get(json.loads(output.splitlines()[-1])["status"]).tag(repository, tag)
-
-
-def mmdebstrap(base: Base, files: Path) -> list[str | Path]:
-    """Return the command that writes the files of a base image."""
-    command: list[str | Path] = ["mmdebstrap", "--variant=essential", f"--include={','.join(base.packages)}"]
-    command += ["--components=main,universe" if debian.is_ubuntu() else "--components=main"]
-    command += [f"--aptopt={option}" for option in debian.options()]
-    command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*", *base.hooks]
-    return [*command, debian.codename(), files, *debian.mirrors()]
 
 
 def socket_settings(host: str) -> dict[str, str]:

@@ -15,15 +15,6 @@ def is_debian() -> bool:
     return shutil.which("apt-get") is not None and Path("/etc/os-release").exists()
 
 
-def codename() -> str:
-    """Return the code name of this system's release, such as `trixie` or `noble`."""
-    for line in Path("/etc/os-release").read_text().splitlines():
-        key, _, value = line.partition("=")
-        if key == "VERSION_CODENAME":
-            return value.strip().strip('"')
-    return "trixie"
-
-
 def root_prefix() -> list[str] | None:
     """Return the words before a command that run it as root: none, or sudo without a password; `None` if impossible."""
     if os.geteuid() == 0:
@@ -52,24 +43,5 @@ def install(step: Step, *packages: str) -> None:
 
 
 def is_ubuntu() -> bool:
-    """Return whether this is Ubuntu, where python3-numpy is in the component `universe`."""
+    """Return whether this is Ubuntu, whose Chromium is a snap."""
     return "ubuntu" in Path("/etc/os-release").read_text().lower()
-
-
-def mirrors() -> list[str]:
-    """Return the mirror of this system's release; an empty list leaves the choice to mmdebstrap."""
-    line_format = "$(RELEASE) $(COMPONENT) $(REPO_URI)"
-    command = ["apt-get", "indextargets", "--format", line_format, "Created-By: Packages"]
-    for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines():
-        release, component, uri = line.split(" ", 2)
-        is_distribution = uri.rstrip("/").endswith(("/debian", "/ubuntu", "/ubuntu-ports"))
-        if release == codename() and component == "main" and is_distribution and uri.startswith("http"):
-            return [uri]
-    return []
-
-
-def options() -> list[str]:
-    """Return this system's apt options for proxies, certificates and dates, which its mirror may require."""
-    settings = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout.splitlines()
-    wanted = ("Acquire::http::Proxy ", "Acquire::https::", "Acquire::Check-Valid-Until ", "Acquire::Check-Date ")
-    return [line for line in settings if line.startswith(wanted) and not line.endswith('"";')]

@@ -19,6 +19,9 @@ from steps import ROOT, STATE, SetupError, Step, main, step
 VENV = ROOT / ".venv"
 LOCK = ROOT / "infra/requirements.lock"
 UV_LOCK = ROOT / "infra/bootstrap.lock"
+NUMPY_LOCK = ROOT / "tasks/evaluate/numpy.lock"
+"""The lines of the lock for the sandbox image, which is built wherever Overnight is installed."""
+
 STAMP = VENV / "overnight.stamp"
 """File with the hash of the environment's inputs; written last, so that an incomplete environment has none."""
 
@@ -108,7 +111,7 @@ def venv(own: Path, this: Step) -> None:
 
 
 def lock() -> None:
-    """Write both locks from pyproject.toml: `make lock` keeps versions that still fit, `UPGRADE=--upgrade` does not."""
+    """Write the locks from pyproject.toml: `make lock` keeps versions that still fit, `UPGRADE=--upgrade` does not."""
     with step("lock") as this:
         uv = find_uv(this)
         options = [*sys.argv[2:], "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
@@ -117,7 +120,13 @@ def lock() -> None:
         everything = ["--group", "dev", "--extra", "cluster", "-o", LOCK, "pyproject.toml"]
         this.run([*compile_, *everything], remedy=remedy, env=SETTINGS)
         this.run([*compile_, "--no-annotate", "-o", UV_LOCK, "infra/bootstrap.in"], remedy=remedy, env=SETTINGS)
-        this.outcome = f"{LOCK.relative_to(ROOT)} and {UV_LOCK.relative_to(ROOT)} written"
+        NUMPY_LOCK.write_text(pins_of("numpy"))
+        this.outcome = f"{', '.join(str(path.relative_to(ROOT)) for path in (LOCK, UV_LOCK, NUMPY_LOCK))} written"
+
+
+def pins_of(package: str) -> str:
+    """Return the lines of the lock that pin a package, with its hashes."""
+    return "".join(re.findall(rf"^{package}==(?:.*\\\n)+.*\n", LOCK.read_text(), re.MULTILINE))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFormat, out, table, write_json
+from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFormat, out, say, table, write_json
 from overnight.flows.formatting import count
 from overnight.schemas.errors import ExitCode, OvernightError
 
@@ -38,12 +38,18 @@ def doctor(
             negative=(),
         ),
     ] = None,
+    fix: Annotated[
+        bool,
+        Parameter(help="first build the sandbox image, if it is missing: from a registry, or of Debian packages"),
+    ] = False,
     format: OutputFormat = "text",  # noqa: A002
     history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> int:
     """Check the sandbox's engine and image, Prefect, keys, the disk and machines; exit with 3 if a night could not
     start.
     """
+    if fix:
+        _build_image()
     checks: dict[str, Callable[[], Finding]] = {
         "engine": _engine,
         "image": _image,
@@ -83,6 +89,12 @@ def _image() -> Finding:
     sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]})")
+
+
+def _build_image() -> None:
+    from overnight.tasks.evaluate.sandbox_image import ensure_image
+
+    say(f"the sandbox image {ensure_image(say)} is ready")
 
 
 def _prefect() -> Finding:

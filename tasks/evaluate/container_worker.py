@@ -87,7 +87,7 @@ class ContainerWorker:
             self._discard_runner()
             raise SandboxUnavailable(
                 f"the sandbox started and ended at once: {fault}",
-                remedy="Look at it with `overnight doctor`; `make setup` makes the image anew.",
+                remedy="Look at it with `overnight doctor`; `overnight doctor --fix` builds a missing image.",
             ) from fault
 
     def evaluate(self, source: Source) -> Verdict:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.images import Image
 
-_TIMEOUT_S = 60
+TIMEOUT_S = 60
 """Seconds to wait for one answer of the engine."""
 
 _REMOVAL_S = 10.0
@@ -32,7 +32,10 @@ _STDERR_CHARS = 2000
 """Maximum length of a runner's stored standard error, characters; it only writes there before it exits with an
 error."""
 
-ENGINE_REMEDY = "Start it, or let `make setup` find or start one; `overnight doctor` says what is missing."
+ENGINE_REMEDY = (
+    "Start it, or install one, such as docker.io of Debian, Docker Desktop, colima or podman; "
+    "`overnight doctor` says what is missing."
+)
 
 _NO_ENGINE_REMEDY = (
     f"{ENGINE_REMEDY} To try things out without an engine: --sandbox process, whose candidates are hardly "
@@ -40,11 +43,12 @@ _NO_ENGINE_REMEDY = (
 )
 
 
-def connect(connections: int) -> DockerClient:
+def connect(connections: int, timeout_s: int = TIMEOUT_S) -> DockerClient:
     """Connect to the first engine that answers: at DOCKER_HOST if that is set, otherwise at the usual sockets.
 
     Args:
         connections: Maximum number of open connections.
+        timeout_s: Time to wait for one answer, seconds.
 
     Raises:
         SandboxUnavailable: If no engine answers.
@@ -56,7 +60,7 @@ def connect(connections: int) -> DockerClient:
         environment = {**os.environ, "DOCKER_HOST": host}
         try:
             with translated_errors():
-                client = docker.from_env(environment=environment, timeout=_TIMEOUT_S, max_pool_size=connections)
+                client = docker.from_env(environment=environment, timeout=timeout_s, max_pool_size=connections)
                 client.ping()
                 return client
         except SandboxUnavailable as fault:
@@ -96,6 +100,19 @@ def find_image(client: DockerClient, image: str) -> Image | None:
             return None
 
 
+def pull(client: DockerClient, image: str) -> str:
+    """Pull an image from its registry; return why that failed, or an empty text."""
+    import docker.errors
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(image)
+    try:
+        lines = client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)
+        return next((str(line["error"]) for line in lines if "error" in line), "")
+    except (docker.errors.DockerException, OSError) as error:
+        return str(error)
+
+
 def run_python(client: DockerClient, image: str, code: str, labels: Mapping[str, str]) -> tuple[str, str]:
     """See `DockerBackend.run_python`; `labels` are those of the container.
 
@@ -116,7 +133,7 @@ def run_python(client: DockerClient, image: str, code: str, labels: Mapping[str,
         )
         try:
             container.start()
-            container.wait(timeout=_TIMEOUT_S)
+            container.wait(timeout=TIMEOUT_S)
             return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
         except docker.errors.APIError as error:
             if "python3" in str(error):

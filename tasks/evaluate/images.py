@@ -64,7 +64,7 @@ def with_packages(
     interpreter = packages.examine(engine, base)
     interpreter.require(dependencies.python)
     if interpreter.has(dependencies.packages):
-        _build(engine, name, base, "", lambda _: None)
+        _build(engine, name, base, "", lambda _: None, {BASE_LABEL: base})
         return name
     note(
         f"fetching {', '.join(dependencies.packages)} for the sandbox's Python {interpreter.version}, once, "
@@ -91,9 +91,7 @@ def _build_with_packages(
     with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
         packages.fetch(dependencies.packages, lock, interpreter, Path(folder))
         note("building an image with them, once")
-        _build(
-            engine, name, base, _COPY_PACKAGES, lambda archive: archive.add(folder, "packages", filter=_owned_by_root)
-        )
+        build(engine, name, base, _COPY_PACKAGES, folder, "packages", {BASE_LABEL: base})
 
 
 def with_files(engine: DockerBackend, base: str, files: Sequence[File]) -> str:
@@ -106,8 +104,15 @@ def with_files(engine: DockerBackend, base: str, files: Sequence[File]) -> str:
     require_distinct(files)
     name = _name([engine.image_id(base), _COPY_FILES, *(f"{file.hash} {file.path}" for file in files)])
     if not engine.has_image(name):
-        _build(engine, name, base, _COPY_FILES, lambda archive: _add_files(archive, files))
+        _build(engine, name, base, _COPY_FILES, lambda archive: _add_files(archive, files), {BASE_LABEL: base})
     return name
+
+
+def build(
+    engine: DockerBackend, name: str, base: str, recipe: str, folder: str, copied_as: str, labels: dict[str, str]
+) -> None:
+    """Build an image on a base by a recipe, the lines of a Dockerfile after the first, which copies a folder."""
+    _build(engine, name, base, recipe, lambda archive: archive.add(folder, copied_as, filter=_owned_by_root), labels)
 
 
 def _name(content: Sequence[str]) -> str:
@@ -115,13 +120,20 @@ def _name(content: Sequence[str]) -> str:
     return f"{NAME}:{hashlib.sha256(json.dumps(list(content)).encode()).hexdigest()}"
 
 
-def _build(engine: DockerBackend, name: str, base: str, recipe: str, fill: Callable[[tarfile.TarFile], None]) -> None:
+def _build(
+    engine: DockerBackend,
+    name: str,
+    base: str,
+    recipe: str,
+    fill: Callable[[tarfile.TarFile], None],
+    labels: dict[str, str],
+) -> None:
     with tempfile.TemporaryFile() as context:
         with tarfile.open(fileobj=context, mode="w") as archive:
             _add(archive, "Dockerfile", f"FROM {base}\n{recipe}".encode())
             fill(archive)
         context.seek(0)
-        engine.build(context, name, {BASE_LABEL: base})
+        engine.build(context, name, labels)
 
 
 def _add_files(archive: tarfile.TarFile, files: Sequence[File]) -> None:

@@ -245,7 +245,7 @@ def test_a_container_that_was_created_but_never_started_is_removed_with_its_pool
 def test_a_missing_image_is_an_error_with_a_remedy():
     with pytest.raises(SandboxUnavailable, match="no image 'overnight-no-such-image'") as caught:
         open_pool(JOB, image="overnight-no-such-image", slots=1)
-    assert "make setup" in caught.value.remedy
+    assert "overnight doctor --fix" in caught.value.remedy
 
 
 def test_a_missing_engine_is_an_error_with_a_remedy(sandbox_image: str, monkeypatch: pytest.MonkeyPatch):

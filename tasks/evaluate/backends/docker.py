@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from overnight.schemas.dependencies import Dependencies
@@ -18,9 +19,11 @@ from overnight.tasks.evaluate import delivery, images
 from overnight.tasks.evaluate.confinement import OWNER_LABEL, confinement, is_dead, owner
 from overnight.tasks.evaluate.engine import (
     ENGINE_REMEDY,
+    TIMEOUT_S,
     Container,
     connect,
     find_image,
+    pull,
     remove,
     run_python,
     start_attached,
@@ -44,8 +47,8 @@ _PIECE = 4 * 2**20
 """Length of a piece of an image, bytes."""
 
 _IMAGE_REMEDY = (
-    "Overnight pulls no images: get your own image with `docker pull` or `docker build`, and overnight-sandbox with "
-    "`make setup`; `docker images` lists the local images."
+    "A night pulls no images: get your own image with `docker pull` or `docker build`, and overnight-sandbox with "
+    "`overnight doctor --fix`; `docker images` lists the local images."
 )
 
 
@@ -54,12 +57,14 @@ class DockerBackend:
 
     Args:
         runners: Number of runners at the same time.
+        timeout_s: Time to wait for one answer of the engine, seconds.
     """
 
     own_users = True
 
-    def __init__(self, *, runners: int) -> None:
+    def __init__(self, *, runners: int, timeout_s: int = TIMEOUT_S) -> None:
         self._connections = max(_MIN_CONNECTIONS, 2 * runners)
+        self._timeout_s = timeout_s
         self._connected: DockerClient | None = None
         self._is_closed = False
         self._lock = threading.Lock()
@@ -73,7 +78,7 @@ class DockerBackend:
             if self._is_closed:
                 raise SandboxUnavailable("the sandbox was closed")
             if self._connected is None:
-                self._connected = connect(self._connections)
+                self._connected = connect(self._connections, self._timeout_s)
             return self._connected
 
     def describe(self) -> str:
@@ -169,6 +174,28 @@ class DockerBackend:
                     raise SandboxUnavailable(
                         f"the engine could not build the image {name}: {line['error']}", remedy=ENGINE_REMEDY
                     )
+
+    def pull(self, image: str) -> str:
+        """Pull an image from its registry; return why that failed, or an empty text."""
+        return pull(self._client, image)
+
+    def import_files(self, archive: Path, name: str, changes: Sequence[str]) -> None:
+        """Make an image of one archive of files.
+
+        Args:
+            archive: Archive of all files.
+            name: Name of the image, with a tag.
+            changes: Lines of a Dockerfile that complete it.
+        """
+        repository, _, tag = name.rpartition(":")
+        with translated_errors():
+            self._client.api.import_image(src=str(archive), repository=repository, tag=tag, changes=list(changes))
+        self.image_id(name)  # the engine reports a failure in its output only
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image by its name."""
+        with translated_errors():
+            self._client.images.remove(image, force=True)
 
     def run_python(self, image: str, code: str) -> tuple[str, str]:
         """Run Python code in an image, without network; return its standard output and standard error.

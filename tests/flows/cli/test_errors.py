@@ -110,8 +110,8 @@ WRONG = {
         "create a batch for groq",
     ),
     "a batch for the built-in model": (["run", "cap-set", "--batch"], 2, "create a batch for builtin"),
-    "no engine": (["check", "cap-set"], 3, "make setup"),
-    "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "make setup"),
+    "no engine": (["check", "cap-set"], 3, "Start it, or install one"),
+    "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "overnight doctor --fix"),
     "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
     "an image to schedule": (
         ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"],
@@ -158,7 +158,7 @@ def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(tmp_p
     done = call(["doctor"], history, DOCKER_HOST="unix:///nowhere.sock", PREFECT_API_URL="")
     assert done.returncode == 3
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
-    assert "make setup" in rows["engine"]
+    assert "Start it, or install one" in rows["engine"]
     assert "a file is in the way" in rows["disk"]
     assert "ok" in rows["prefect"]
 
