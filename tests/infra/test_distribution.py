@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_files_of_the_clone_below_one_name(wheel: Path):
     package = {name.removeprefix("infra/package/") for name in tracked("infra/package")}
     expected = package | {f"overnight/{name}" for name in tracked("flows", "tasks", "schemas")}
     assert expected - names == set()
-    assert {name for name in names if not name.startswith("overnight/")} == set()
+    assert {name for name in names if not name.startswith(("overnight/", "funsearch/"))} == set()
 
 
 def test_the_sdist_holds_the_clone_but_for_what_only_its_host_reads(dist: Path):
@@ -157,6 +157,9 @@ def test_a_night_runs_beside_modules_of_the_names_of_our_folders(installed: Inst
     installed.run("overnight", "report", "last", "--write", "report.html")
     assert (installed.folder / "report.html").stat().st_size > 10_000
     assert "scored" in installed.run("overnight", "sql", "SELECT outcome FROM programs")
+    script = "import funsearch, overnight; print(overnight.load().resume(generations=1, progress=False).generations)"
+    assert installed.run("python", "-c", script) == "2\n"
+    assert nights(installed) == ["generations", "generations"]
 
 
 @pytest.mark.docker
