@@ -1,12 +1,25 @@
-"""Settings of each search algorithm: `search.algorithm` is one of these, selected by `name`."""
+"""Settings of each search algorithm: `search.algorithm` is one of these, selected by `name`.
+
+The settings of a plug-in's algorithm are read without its code, as `UnloadedSettings`. `settings.load_algorithm`
+validates them, once the user has accepted that this code runs (`flows/start/trust.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
+from overnight.schemas import plugins
+from overnight.schemas.errors import EnvironmentFault
 from overnight.schemas.section import Section
 
 _NAME = "the search algorithm; `overnight algorithms` lists them"
@@ -181,6 +194,14 @@ class TreeSettings(AlgorithmSettings):
     states: int = Field(default=1000, ge=2, le=100_000, description="number of programs kept, the best and the start")
 
 
+class UnloadedSettings(AlgorithmSettings):
+    """Settings of an algorithm whose code is not loaded: enough to read the history of a run, not to search."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$", description=_NAME)
+
+
 Feature = Literal["loops", "branches", "operators", "nesting", "length"]
 """Properties of a body that are read from its text."""
 
@@ -215,29 +236,80 @@ def _name_in(table: Mapping[str, Any]) -> str:
     return str(table.get("name", "greedy" if is_default else "islands"))
 
 
-def _with_name(value: Any) -> Any:
-    """Expand a name to a table, and give a table without a name the one that it means."""
+STORED = {"is_stored": True}
+"""Context of the validation of a stored run, whose algorithm may be of a plug-in that is not installed here."""
+
+
+def _validate(value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """Expand a name to a table, and give a table without a name the one that it means; leave plug-ins unloaded."""
+    if isinstance(value, AlgorithmSettings):
+        return value
     if isinstance(value, str):
-        return {"name": value}
-    return {"name": _name_in(value), **value} if isinstance(value, Mapping) else value
+        value = {"name": value}
+    if isinstance(value, Mapping):
+        name = _name_in(value)
+        value = {"name": name, **value}
+        if name not in _by_name() and (info.context == STORED or plugins.find("algorithms", name)):
+            return UnloadedSettings.model_validate(value)
+    return validate(value)
 
 
 AnyAlgorithm = Annotated[
-    GreedySettings
-    | IslandsSettings
-    | FunSearchSettings
-    | HalvingSettings
-    | WeightedSettings
-    | TreeSettings
-    | MapElitesSettings,
+    SerializeAsAny[
+        GreedySettings
+        | IslandsSettings
+        | FunSearchSettings
+        | HalvingSettings
+        | WeightedSettings
+        | TreeSettings
+        | MapElitesSettings
+    ],
     Field(discriminator="name", description="the search algorithm and its settings"),
-    BeforeValidator(_with_name),
+    WrapValidator(_validate),
 ]
+"""Our algorithms. A value may also be the settings of a plug-in's, which has a `name`, too."""
 
 
 def algorithm_kinds() -> tuple[type[AlgorithmSettings], ...]:
-    """Return the settings classes of all algorithms, the default first."""
+    """Return the settings classes of our algorithms, the default first."""
     return get_args(get_args(AnyAlgorithm)[0])
+
+
+def _by_name() -> dict[str, type[AlgorithmSettings]]:
+    return {kind.algorithm_name(): kind for kind in algorithm_kinds()}
+
+
+def plugin_of(algorithm: AnyAlgorithm) -> plugins.Plugin | None:
+    """Return the plug-in that an algorithm is of; `None` if it is ours, or its package is not installed."""
+    return None if algorithm.name in _by_name() else plugins.find("algorithms", algorithm.name)
+
+
+def settings_class(algorithm: UnloadedSettings, release: str) -> type[AlgorithmSettings]:
+    """Load the settings class of a plug-in's algorithm.
+
+    Args:
+        algorithm: Its settings.
+        release: Name and version of the package that a stored run had; empty if they are not known.
+
+    Raises:
+        EnvironmentFault: If the plug-in is not installed, or cannot be loaded.
+    """
+    plugin = plugins.find("algorithms", algorithm.name)
+    if plugin is None:
+        raise EnvironmentFault(
+            f"the algorithm {algorithm.name} is of {release or 'a package of others'}, which is not installed here",
+            remedy="If you trust that package, install it beside Overnight: uv pip install "
+            f"{release.replace(' ', '==') or 'PACKAGE'}",
+        )
+    found = plugin.load("SETTINGS")
+    is_fit = isinstance(found, type) and issubclass(found, AlgorithmSettings) and "name" in found.model_fields
+    if not is_fit or found.algorithm_name() != plugin.name:
+        raise EnvironmentFault(
+            f"the plug-in {plugin.key} of {plugin.release} cannot be used: expected SETTINGS to be a subclass of "
+            f"AlgorithmSettings whose `name` has the default {plugin.name!r}, got {found!r}",
+            remedy=f"Tell the author of {plugin.package}, or choose another one with --set search.algorithm=NAME.",
+        )
+    return found
 
 
 def settings_for(given: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,10 +317,13 @@ def settings_for(given: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[s
 
     Where one of the two is a variant of the other, that is all that both have; else what every algorithm has.
     """
-    kinds = {kind.algorithm_name(): kind for kind in algorithm_kinds()}
-    before, now = (kinds.get(_name_in(table)) for table in (earlier, {**earlier, **given}))
-    if before is None or now is None or before is now:
+    old_name, new_name = _name_in(earlier), _name_in({**earlier, **given})
+    if old_name == new_name:
         return dict(earlier)
+    kinds = _by_name()
+    if old_name not in kinds:
+        return {name: value for name, value in earlier.items() if name in AlgorithmSettings.model_fields}
+    before, now = kinds[old_name], kinds.get(new_name, AlgorithmSettings)
     shared = now if issubclass(before, now) or issubclass(now, before) else AlgorithmSettings
     foreign = before.model_fields.keys() - shared.model_fields.keys()
     return {name: value for name, value in earlier.items() if name not in foreign}

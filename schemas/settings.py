@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -16,6 +16,8 @@ from pydantic import (
     ValidationError,
 )
 
+from overnight.schemas import plugins
+from overnight.schemas.algorithm_settings import STORED, UnloadedSettings, settings_class
 from overnight.schemas.bundle import MAX_FILES
 from overnight.schemas.errors import UsageError
 from overnight.schemas.job import Limits
@@ -228,12 +230,13 @@ _MAX_ERRORS = 20
 """Limit on the wrong settings that are reported; looking for similar names takes a while."""
 
 
-def parse_settings(data: dict[str, Any], where: str) -> Settings:
-    """Parse settings from plain data.
+def parse_settings(data: dict[str, Any], where: str, *, is_stored: bool = False) -> Settings:
+    """Parse settings from plain data. Those of a plug-in's algorithm are not validated yet: `load_algorithm` does.
 
     Args:
         data: As in TOML.
         where: Name of the place, for errors.
+        is_stored: Whether they are of a run, whose algorithm may be of a plug-in that is not installed here.
 
     Raises:
         UsageError: For an unknown setting (with the likely name) or a wrong value.
@@ -243,26 +246,54 @@ def parse_settings(data: dict[str, Any], where: str) -> Settings:
     except ValueError as error:
         raise UsageError(f"{where}: {error}", remedy="Simplify the settings.") from error
     try:
-        return Settings.model_validate(data)
+        return Settings.model_validate(data, context=STORED if is_stored else None)
     except ValidationError as error:
-        found = error.errors()
-        lines = [f"{where}: {_explain(problem)}" for problem in found[:_MAX_ERRORS]]
-        if len(found) > _MAX_ERRORS:
-            lines.append(f"{where}: and {len(found) - _MAX_ERRORS} more")
-        raise UsageError(
-            "\n".join(lines),
-            remedy="schemas/README.md lists every setting with its default.",
-        ) from error
+        raise _refusal(error.errors(), where, setting_names()) from error
 
 
-def _explain(problem: Any) -> str:
+def load_algorithm(settings: Settings, where: str, release: str = "") -> Settings:
+    """Validate the settings of a plug-in's algorithm, for which its code is imported; return ours as they are.
+
+    Args:
+        settings: All settings.
+        where: Name of the place, for errors.
+        release: Name and version of the package that a stored run had; empty if they are not known.
+
+    Raises:
+        UsageError: If a setting is wrong.
+        EnvironmentFault: If the plug-in is not installed, or cannot be loaded.
+    """
+    unloaded = settings.search.algorithm
+    if not isinstance(unloaded, UnloadedSettings):
+        return settings
+    kind = settings_class(unloaded, release)
+    try:
+        loaded = kind.model_validate(unloaded.model_dump())
+    except ValidationError as error:
+        place = ("search", "algorithm", unloaded.name)
+        found = [{**problem, "loc": (*place, *problem["loc"])} for problem in error.errors()]
+        raise _refusal(found, where, [*setting_names(), *setting_names(kind, "search.algorithm.")]) from error
+    search = settings.search.model_copy(update={"algorithm": loaded})
+    return settings.model_copy(update={"search": search})
+
+
+def _refusal(found: Sequence[Any], where: str, known: Sequence[str]) -> UsageError:
+    """Return the error for wrong settings, as pydantic found them, where these names are known."""
+    lines = [f"{where}: {_explain(problem, known)}" for problem in found[:_MAX_ERRORS]]
+    if len(found) > _MAX_ERRORS:
+        lines.append(f"{where}: and {len(found) - _MAX_ERRORS} more")
+    return UsageError("\n".join(lines), remedy="schemas/README.md lists every setting with its default.")
+
+
+def _explain(problem: Any, known: Sequence[str]) -> str:
     place = [str(part) for part in problem["loc"]]
     algorithm = ""
-    if place[:2] == ["search", "algorithm"] and len(place) > 2:
+    if place[:2] == ["search", "algorithm"] and len(place) > 3:
         algorithm = place.pop(2)  # by which pydantic tells the tables apart
     name = ".".join(place)
     if problem["type"] == "union_tag_invalid":
-        return f"{name}: expected one of {problem['ctx']['expected_tags']}, got {_shortened(problem['ctx']['tag'])!r}"
+        tags = ", ".join(filter(None, [problem["ctx"]["expected_tags"], *map(repr, plugins.names("algorithms"))]))
+        return f"{name}: expected one of {tags}, got {_shortened(problem['ctx']['tag'])!r}"
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
     if (
@@ -270,11 +301,11 @@ def _explain(problem: Any) -> str:
     ):  # a table: a key in it identifies it better than its own name
         name = next(iter(flat_settings(problem["input"], f"{name}.")))
         place = name.split(".")
-    if algorithm and name in setting_names():
+    if algorithm and name in known:
         return f"{name}: the algorithm `{algorithm}` has no such setting"
-    same = [known for known in setting_names() if known.split(".")[-1] == place[-1]]  # in another table
-    close = difflib.get_close_matches(name, same or setting_names(), n=1, cutoff=0.0 if same else 0.5)
-    close = close or difflib.get_close_matches(place[-1], [n.split(".")[-1] for n in setting_names()], n=1)
+    same = [one for one in known if one.split(".")[-1] == place[-1]]  # in another table
+    close = difflib.get_close_matches(name, same or known, n=1, cutoff=0.0 if same else 0.5)
+    close = close or difflib.get_close_matches(place[-1], [one.split(".")[-1] for one in known], n=1)
     return f"there is no setting `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
 
 

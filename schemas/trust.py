@@ -1,5 +1,5 @@
 """Find the settings that reach outside of the sandbox: addresses that get keys, prices, images, runtimes, downloads,
-and the sandbox backend itself.
+code of plug-ins, and the sandbox backend itself.
 
 A problem's files and a history may come from strangers. Their values of these settings are proposals, which take effect
 once the user has given or accepted them (`flows/start/trust.py`).
@@ -14,6 +14,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from overnight.schemas import plugins
+from overnight.schemas.algorithm_settings import AnyAlgorithm, plugin_of
 from overnight.schemas.dependencies import Dependencies, read_dependencies
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.schemas.settings import Sandbox, parse_settings
@@ -48,9 +50,21 @@ class Proposal:
 
 
 def model_proposals(sampling: Sampling) -> list[Proposal]:
-    """Return the addresses, logins and prices that models and their fallbacks propose."""
+    """Return the addresses, logins, prices and plug-ins that models and their fallbacks propose."""
     models = [model for listed in sampling.models for model in (listed, *listed.fallbacks)]
     return list(dict.fromkeys(proposal for model in models for proposal in _proposals_of(model)))
+
+
+def algorithm_proposals(algorithm: AnyAlgorithm) -> list[Proposal]:
+    """Return the proposal of an algorithm whose code is of a plug-in."""
+    return _proposals_of_plugin("search.algorithm", plugin_of(algorithm), "decides which programs are shown and kept")
+
+
+def _proposals_of_plugin(setting: str, plugin: plugins.Plugin | None, does: str) -> list[Proposal]:
+    if plugin is None:
+        return []
+    effect = f"code of the package {plugin.package} {does}, with all your rights"
+    return [Proposal(setting, f"{plugin.name} of {plugin.package}", effect)]
 
 
 def sandbox_proposals(sandbox: Sandbox, dependencies: Dependencies) -> list[Proposal]:
@@ -85,10 +99,16 @@ def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
     Raises:
         UsageError: If a setting is wrong.
     """
+    named = given.get("search", {}).get("algorithm", {})
+    named = named.get("name", {}) if isinstance(named, Mapping) else named
     given = {name: table for name, table in given.items() if name in ("sampling", "sandbox", "dependencies")}
-    settings = parse_settings(given, "given settings")
+    settings = parse_settings({**given, "search": {"algorithm": named}}, "given settings")
     dependencies = read_dependencies({"given settings": {"dependencies": list(settings.dependencies)}})
-    return [*model_proposals(settings.sampling), *sandbox_proposals(settings.sandbox, dependencies)]
+    return [
+        *model_proposals(settings.sampling),
+        *algorithm_proposals(settings.search.algorithm),
+        *sandbox_proposals(settings.sandbox, dependencies),
+    ]
 
 
 def _proposals_of(model: Model) -> Iterator[Proposal]:
@@ -97,6 +117,10 @@ def _proposals_of(model: Model) -> Iterator[Proposal]:
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)
     if not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name):
         yield Proposal("sampling.models", model.name, "prompts, and a key, are sent to the address in this name")
+    prefix, separator, _ = model.name.partition("/")
+    if separator and prefix != "builtin":
+        plugin = plugins.find("providers", prefix)
+        yield from _proposals_of_plugin("sampling.models", plugin, "sends the prompts and receives the answers")
     if model.name.lower().startswith(_LOGINS):
         yield Proposal("sampling.models", model.name, "prompts are sent with your own login at this provider")
     if model.input_usd is not None and not model.name.startswith("builtin/"):

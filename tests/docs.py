@@ -21,7 +21,7 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
-from overnight.tasks.problems.loading.user_config import ClusterSettings
+from overnight.tasks.problems.loading.user_config import OF_THE_USER
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,6 +50,12 @@ def settings() -> str:
     ]
     models = "Each of `sampling.models` is a name, `NAME=WEIGHT`, or a table with these keys."
     return "\n\n".join([*parts, f"## Models\n\n{models}\n\n{_settings_table(Model, '')}"])
+
+
+def user_sections() -> str:
+    """Return a table of the settings that are a user's, and of no run."""
+    rows = [row for name, section in OF_THE_USER.items() for row in _settings_rows(section, f"{name}.")]
+    return _table(("setting", "default", "meaning"), rows)
 
 
 def _tables(info: FieldInfo) -> list[type[BaseModel]]:
@@ -152,7 +158,7 @@ def _row(cells: Sequence[str]) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "outcomes": outcomes,
-    "cluster": lambda: _settings_table(ClusterSettings, "cluster."),
+    "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,
     "columns": columns,

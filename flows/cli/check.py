@@ -89,7 +89,7 @@ def check(
     given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime, backend=sandbox)
     loaded = load_problem(path, given)
     say(f"{path.resolve().name}: {_describe(loaded)}")
-    accept(loaded, given, trust=trust_settings)
+    loaded = accept(loaded, given, trust=trust_settings)
     conditions = stop_conditions(until, budget_usd=budget)
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     with working("preparing the image"):

@@ -119,9 +119,8 @@ def _load(
             remedy="For example: --model openai/gpt-5-mini --model builtin/mutate",
         )
     path = find(name)
-    problems = [load_problem(path, settings) for settings in given]
-    for loaded, settings in zip(problems, given, strict=True):
-        accept(loaded, settings, trust=trust)
+    problems = [accept(load_problem(path, settings), settings, trust=trust) for settings in given]
+    for loaded in problems:
         require_keys(loaded.settings.sampling)
         require_listening(loaded.settings.sampling)
         if conditions.budget.is_in_usd:

@@ -45,8 +45,8 @@ def doctor(
     format: OutputFormat = "text",  # noqa: A002
     history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> int:
-    """Check the sandbox's engine and image, Prefect, keys, the disk and machines; exit with 3 if a night could not
-    start.
+    """Check the sandbox's engine and image, Prefect, keys, the disk and machines, and list plug-ins; exit with 3 if a
+    night could not start.
     """
     if fix:
         _build_image()
@@ -57,7 +57,7 @@ def doctor(
         "keys": lambda: _keys(model or ["builtin/mutate"]),
         "disk": lambda: _disk(history),
     }
-    findings = [(name, _run_check(check)) for name, check in checks.items()] + _cluster(cluster)
+    findings = [(name, _run_check(check)) for name, check in checks.items()] + _plugins() + _cluster(cluster)
     code = ExitCode.DONE if all(finding.is_ok for _, finding in findings) else ExitCode.ENVIRONMENT
     if format == "json":
         write_json([{"check": name, **finding._asdict()} for name, finding in findings])
@@ -143,6 +143,15 @@ def _disk(history: str) -> Finding:
     if free < _REQUIRED_BYTES:
         return Finding(False, found, "Free some disk space; a night needs 2 GiB.")
     return Finding(True, found)
+
+
+def _plugins() -> list[tuple[str, Finding]]:
+    """Return the installed plug-ins; their code is not imported."""
+    from overnight.schemas import plugins
+
+    return [
+        (f"plug-in {plugin.name}", Finding(True, f"{plugin.key}, {plugin.release}")) for plugin in plugins.installed()
+    ]
 
 
 def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:

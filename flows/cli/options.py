@@ -227,7 +227,7 @@ class RunOptions:
         )
         problem = load_problem(path, settings)
         say_notes(problem)
-        accept(problem, settings, trust=trust)
+        problem = accept(problem, settings, trust=trust)
         require_batches(problem.settings.sampling)
         if stop.budget.is_in_usd:
             require_prices(problem.settings.sampling)

@@ -68,15 +68,20 @@ def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTOR
 
 def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002
     """List the search algorithms, what each does, and the paper or system that it is from."""
+    from overnight.schemas import plugins
     from overnight.schemas.algorithm_settings import algorithm_kinds
 
     default, *_ = kinds = algorithm_kinds()
+    found = [(kind.algorithm_name(), kind is default, kind.summary(), kind.source) for kind in kinds]
+    ours = {kind.algorithm_name() for kind in kinds}
+    # The code of a plug-in that is not named is not imported, so its package's description stands for its own.
+    installed = [plugin for plugin in plugins.installed() if plugin.kind == "algorithms" and plugin.name not in ours]
+    found += [(plugin.name, False, plugin.summary, f"plug-in: {plugin.release}") for plugin in installed]
     if format == "json":
         names = ("algorithm", "is_default", "summary", "source")
-        values = ((kind.algorithm_name(), kind is default, kind.summary(), kind.source) for kind in kinds)
-        write_json([dict(zip(names, each, strict=True)) for each in values])
+        write_json([dict(zip(names, each, strict=True)) for each in found])
         return
-    rows = [(kind.algorithm_name(), "yes" if kind is default else "", kind.summary(), kind.source) for kind in kinds]
+    rows = [(name, "yes" if is_default else "", *rest) for name, is_default, *rest in found]
     out().print(table(("algorithm", "default", "what it does", "source"), rows, spare=("source",)))
     say("choose one: overnight run PROBLEM --set search.algorithm=NAME; its settings are in schemas/README.md")
 

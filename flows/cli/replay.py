@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,10 +68,11 @@ def replay(
     files = find_run(history, run)
     record.require_present_format(files)
     from overnight.flows.night.replay import read_recorded_run
-    from overnight.flows.start.trust import accept_sandbox
+    from overnight.flows.start.trust import accept_sandbox, trusted_run
 
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)
+    recorded = replace(recorded, run=trusted_run(recorded.run, trust=trust_settings))
     target = into or LocalBackend(Path(tempfile.mkdtemp(prefix="overnight-replay-")))
     keeps = into is not None
     try:
@@ -163,7 +165,7 @@ def rescore(
 ) -> None:
     """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
     from overnight.flows.start.sandboxes import image_of
-    from overnight.flows.start.trust import accept
+    from overnight.flows.start.trust import accept, trusted_run
     from overnight.tasks.history import record
     from overnight.tasks.history.files import find_run
 
@@ -171,8 +173,9 @@ def rescore(
         raise UsageError(f"--most: expected 1 or more, got {most}")
     files = find_run(history, run)
     given = overrides(inputs=inputs, sets=set, confirm=confirm)
-    changed, path = _changed_problem(record.read_run(files), problem, given)
-    accept(changed, given, trust=trust_settings)
+    old = trusted_run(record.read_run(files), trust=trust_settings)
+    changed, path = _changed_problem(old, problem, given)
+    changed = accept(changed, given, trust=trust_settings)
     image_of(changed, say)
     from overnight.flows.night.rescore import rescore as rescore_run
 

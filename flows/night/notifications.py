@@ -1,4 +1,8 @@
-"""Notifications of a night through Apprise: mail, chat or push. One that cannot be sent is only a warning."""
+"""Notifications of a night through Apprise: mail, chat or push. One that cannot be sent is only a warning.
+
+Addresses of schemes that Apprise does not know belong to a plug-in of the kind `notifications`, whose name is the
+scheme.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote
 
 from overnight.flows.formatting import cost, count, duration, printable, score
+from overnight.schemas import plugins
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import NightRecord, StopReason
 
@@ -209,26 +214,29 @@ def notification_addresses(given: Sequence[str] | None) -> list[str]:
 
 
 def service_of(address: str, number: int) -> NotifyBase:
-    """Return the service at an address.
+    """Return the service at an address: one of Apprise, or of a plug-in.
 
     Args:
         address: Address such as `ntfy://TOPIC`; it may hold secrets, so errors do not repeat it.
         number: Its position among the user's addresses, from 1, for errors.
 
     Raises:
-        UsageError: If Apprise knows no service for it.
+        UsageError: If neither knows it.
+        EnvironmentFault: If the plug-in cannot be loaded.
     """
     from apprise import Apprise
 
-    service = Apprise.instantiate(address, suppress_exceptions=True)
-    if service is None:
-        scheme = re.match(r"\w+", address)
+    if service := Apprise.instantiate(address, suppress_exceptions=True):
+        return service
+    scheme = re.match(r"\w+", address)
+    plugin = plugins.find("notifications", scheme[0]) if scheme else None
+    if plugin is None:
         raise UsageError(
             f"--notify: address {number}{f' ({scheme[0]}://…)' if scheme else ''} is of no service that Apprise knows",
             remedy="For example: ntfy://TOPIC, mailto://USER:PASSWORD@HOST or slack://TOKENS; "
             "all are on https://appriseit.com/services/",
         )
-    return service
+    return plugin.load("create")(address)
 
 
 def send(service: NotifyBase, notification: Notification) -> str:

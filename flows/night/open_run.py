@@ -16,7 +16,7 @@ from overnight.flows.night.progress import Progress
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.tuning import RunTrials, tuner_source
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
-from overnight.flows.start.trust import require_trusted_models
+from overnight.flows.start.trust import require_trusted_models, trusted_run
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.errors import Outage, OvernightError
 from overnight.schemas.generation import GenerationRecord, RunRecord
@@ -249,7 +249,7 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
 
 def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None) -> OpenRun:
     record.require_present_format(files)
-    run = record.read_run(files)
+    run = trusted_run(record.read_run(files))
     problem, sampling = run.problem, run.problem.settings.sampling
     state = read_state(files, run)
     budget = Budget(before_usd=record.read_spent_usd(files))

@@ -97,7 +97,7 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
         )
     problem = then.run.problem
     verdict = score_start(problem, problem_path(then.run), seed=then.run.seed, run_id=then.run.run_id)
-    run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions())
+    run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions(problem.settings))
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))
 

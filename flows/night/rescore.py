@@ -12,6 +12,7 @@ from pathlib import Path
 from overnight.flows.night.planning import rebuild
 from overnight.flows.start.create_run import prepare_run
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
+from overnight.flows.start.trust import trusted_run
 from overnight.schemas.algorithm import Join
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord
@@ -69,7 +70,7 @@ def rescore(
         SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
         EnvironmentFault: If there is no sandbox.
     """
-    old, past = record.read_run(source), record.read_run_history(source)
+    old, past = trusted_run(record.read_run(source)), record.read_run_history(source)
     require_the_same_function(old.problem.specification, problem.specification)
     everything = _kept(old, past, problem.code_hash)
     kept = _kept(old, past, problem.code_hash, most)

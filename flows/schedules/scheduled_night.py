@@ -32,7 +32,7 @@ from overnight.flows.prefect_server.night_state import NightState, outlive_lease
 from overnight.flows.report.build import build_report, draw_report, write_report
 from overnight.flows.start.create_run import create_run
 from overnight.flows.start.trust import accept, remember
-from overnight.schemas.errors import OvernightError, RunIsBusy, UsageError
+from overnight.schemas.errors import OvernightError, RunIsBusy
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.trust import Proposal, given_proposals
 from overnight.tasks.history.backends import open_history
@@ -110,7 +110,7 @@ class NotificationSettings(BaseModel):
         warn = get_run_logger().warning
         try:
             return Notifier(self._addresses(), self.gain, warn)
-        except (ValueError, UsageError) as error:
+        except (ValueError, OvernightError) as error:
             warn(f"no notifications are sent for this night: {error}")
             return Notifier()
 
@@ -245,7 +245,6 @@ def create_if_missing(run_id: str, history: HistoryBackend, start: Start) -> Run
         with run_lock(files):
             if not files.run.exists():  # another process may have created it meanwhile
                 path = find(start.problem)
-                problem = load_problem(path, start.settings)
-                accept(problem)
+                problem = accept(load_problem(path, start.settings))
                 create_run(problem, path, history, seed=start.seed, run_id=run_id)
     return files

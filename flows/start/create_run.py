@@ -15,21 +15,25 @@ from overnight.flows.formatting import round_up
 from overnight.flows.start.origin import origin_of, problem_label
 from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
 from overnight.schemas.algorithm import Join
+from overnight.schemas.algorithm_settings import plugin_of
 from overnight.schemas.errors import EnvironmentFault, SpecificationError
 from overnight.schemas.generation import GenerationRecord, RunRecord
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import new_run_id, program_id
 from overnight.schemas.job import Limits
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduced
 from overnight.schemas.sampling_settings import Sampling
+from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
+from overnight.tasks.evaluate.registry import backend_plugin
 from overnight.tasks.history import record
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.problems.loading.load import is_of_another_tool
 from overnight.tasks.sample.batch_api import require_batches
-from overnight.tasks.sample.provider import require_keys
+from overnight.tasks.sample.provider import every_model, provider_plugin, require_keys
 
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 
@@ -96,7 +100,7 @@ def prepare_run(
         specification_path=problem_label(path),
         origin=origin_of(path),
         image_id=image_id(problem.settings.sandbox),
-        versions=versions(),
+        versions=versions(problem.settings),
         rescored_from=rescored_from,
     )
     return run, start_generation(run, verdict)
@@ -113,9 +117,17 @@ def _scored_and_confirmed(problem: Problem, path: Path, *, seed: int, run_id: st
     return verdict
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Overnight, Python and the main libraries."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+def versions(settings: Settings) -> dict[str, str]:
+    """Return the versions of Overnight, Python and the main libraries, and the packages of the plug-ins in use."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    of_plugins = {plugin.key: plugin.release for plugin in _plugins_in_use(settings)}
+    return {"python": platform.python_version(), **libraries, **of_plugins}
+
+
+def _plugins_in_use(settings: Settings) -> list[Plugin]:
+    providers = (provider_plugin(model.name) for model in every_model(settings.sampling))
+    used = (plugin_of(settings.search.algorithm), backend_plugin(settings.sandbox.backend), *providers)
+    return [plugin for plugin in used if plugin]
 
 
 def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:

@@ -1,5 +1,7 @@
 """The user's acceptance of proposals, settings of a problem's files or of a history's runs that need consent.
 
+Code of a plug-in is loaded for what the user has accepted only: `with_algorithm` is the way to an algorithm's settings.
+
 The user accepts a proposal (`schemas/trust.py`) by naming it in a flag or in the configuration file, or by
 `--trust-settings`. Accepted proposals are stored by setting and value: a changed address must be accepted again, while
 other edits of the file need no new consent. A sandbox backend is accepted for one problem, and only by name, since it
@@ -12,21 +14,34 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from overnight.flows.state_folder import require_own, state_folder
+from overnight.schemas.algorithm_settings import UnloadedSettings
 from overnight.schemas.errors import EnvironmentFault, UntrustedSettings
+from overnight.schemas.generation import RunRecord
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import Sampling
-from overnight.schemas.settings import Sandbox
-from overnight.schemas.trust import Proposal, backend_proposal, given_proposals, model_proposals, sandbox_proposals
+from overnight.schemas.settings import Sandbox, load_algorithm
+from overnight.schemas.trust import (
+    Proposal,
+    algorithm_proposals,
+    backend_proposal,
+    given_proposals,
+    model_proposals,
+    sandbox_proposals,
+)
 from overnight.tasks.problems.loading.user_config import user_settings
 
 
-def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: bool = False) -> None:
+def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: bool = False) -> Problem:
     """Store the proposals of a problem that the user named in flags, then require that all of them are accepted.
+
+    Returns:
+        The problem; the settings of an algorithm of a plug-in are validated in it.
 
     Args:
         problem: Problem with its final settings.
@@ -35,13 +50,51 @@ def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: b
 
     Raises:
         UntrustedSettings: If a proposal is neither named nor accepted.
-        UsageError: If a setting of `given` or of the user's configuration file is wrong.
-        EnvironmentFault: If accepted proposals cannot be stored.
+        UsageError: If a setting of `given`, of the user's configuration file or of the algorithm is wrong.
+        EnvironmentFault: If accepted proposals cannot be stored, or a plug-in is missing or cannot be loaded.
     """
     proposals = proposals_of(problem)
     named = _named(given or {}, problem)
     remember(proposal for proposal in proposals if proposal in named or (trust and not proposal.must_be_named))
     _require(proposals, problem.name, _named(user_settings(), problem))
+    return with_algorithm(problem)
+
+
+def with_algorithm(problem: Problem, versions: Mapping[str, str] | None = None) -> Problem:
+    """Return a problem with the loaded settings of its algorithm, if that is of a plug-in and accepted.
+
+    Args:
+        problem: Problem, or that of a stored run.
+        versions: Versions that the run recorded, for the error if the plug-in is missing.
+
+    Raises:
+        UntrustedSettings: If the algorithm is not accepted.
+        UsageError: If a setting of the algorithm is wrong.
+        EnvironmentFault: If the plug-in is missing or cannot be loaded.
+    """
+    algorithm = problem.settings.search.algorithm
+    if not isinstance(algorithm, UnloadedSettings):
+        return problem
+    _require(algorithm_proposals(algorithm), problem.name, set())
+    release = (versions or {}).get(f"overnight.algorithms/{algorithm.name}", "")
+    return replace(problem, settings=load_algorithm(problem.settings, problem.name, release))
+
+
+def trusted_run(run: RunRecord, *, trust: bool = False) -> RunRecord:
+    """Return a stored run whose search can be continued or repeated, with the loaded settings of its algorithm.
+
+    Args:
+        run: The run.
+        trust: Whether `--trust-settings` was given.
+
+    Raises:
+        UntrustedSettings: If its algorithm is of a plug-in and not accepted.
+        UsageError: If a setting of the algorithm is wrong.
+        EnvironmentFault: If the plug-in is missing or cannot be loaded.
+    """
+    if trust:
+        remember(algorithm_proposals(run.problem.settings.search.algorithm))
+    return replace(run, problem=with_algorithm(run.problem, run.versions))
 
 
 def accept_sandbox(problem: Problem, *, trust: bool) -> None:
@@ -53,7 +106,9 @@ def accept_sandbox(problem: Problem, *, trust: bool) -> None:
 
 def proposals_of(problem: Problem) -> list[Proposal]:
     """Return all proposals of a problem."""
-    return [*model_proposals(problem.settings.sampling), *_sandbox_proposals(problem)]
+    settings = problem.settings
+    algorithm = algorithm_proposals(settings.search.algorithm)
+    return [*model_proposals(settings.sampling), *algorithm, *_sandbox_proposals(problem)]
 
 
 def require_trusted_sandbox(problem: Problem) -> None:
@@ -157,7 +212,7 @@ def _require(proposals: Sequence[Proposal], name: str, configured: Set[Proposal]
 
 _REMEDY = (
     "If you trust their source, --trust-settings accepts them until they change. Or name your own: "
-    "--model NAME --api-base URL, --image NAME, --runtime NAME."
+    "--model NAME --api-base URL, --image NAME, --runtime NAME, --set search.algorithm=NAME."
 )
 
 _BACKEND_REMEDY = (

@@ -1,19 +1,17 @@
-"""Registry of history backends: from the place that a user names to the backend that keeps a history there."""
+"""The history backends: from the place that a user names to the backend that keeps a history there.
+
+URLs of schemes that are not ours belong to a plug-in of the kind `histories`, whose name is the scheme; without one, to
+fsspec.
+"""
 
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path
 
+from overnight.schemas import plugins
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.tasks.history.local_backend import MARKER
-
-MODULES = {"file": "overnight.tasks.history.local_backend"}
-"""Module of each backend by the scheme of its URLs; it has a function `open_backend`, which takes the URL."""
-
-_REMOTE = "overnight.tasks.history.remote.backend"
-"""Module for all other schemes."""
+from overnight.tasks.history.local_backend import MARKER, LocalBackend
 
 
 def open_history(location: str) -> HistoryBackend:
@@ -24,11 +22,17 @@ def open_history(location: str) -> HistoryBackend:
 
     Raises:
         UsageError: If the URL is invalid, or the directory is marked as a copy that this machine does not keep.
-        EnvironmentFault: If the copy of a history on object storage cannot be created.
+        EnvironmentFault: If the copy of a history on object storage cannot be created, or a plug-in cannot be loaded.
     """
     scheme, separator, rest = location.partition("://")
     if not separator:
         scheme, rest = "file", location
-    if scheme == "file" and os.path.lexists(Path(rest) / MARKER):
-        return import_module(_REMOTE).open_copy(Path(rest))
-    return import_module(MODULES.get(scheme, _REMOTE)).open_backend(f"{scheme}://{rest}")
+    if scheme == "file" and not os.path.lexists(Path(rest) / MARKER):
+        return LocalBackend(Path(rest))
+    from overnight.tasks.history.remote.backend import open_backend, open_copy
+    from overnight.tasks.history.remote.object_store import NATIVE
+
+    if scheme == "file":
+        return open_copy(Path(rest))
+    plugin = None if scheme in NATIVE else plugins.find("histories", scheme)
+    return (plugin.load("open_backend") if plugin else open_backend)(location)

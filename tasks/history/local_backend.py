@@ -95,11 +95,6 @@ class LocalBackend(HistoryBackend):
             raise foreign_copy(self.root)
 
 
-def open_backend(location: str) -> LocalBackend:
-    """Return the backend of the directory at a `file` URL."""
-    return LocalBackend(Path(location.partition("://")[2]))
-
-
 def foreign_copy(root: Path) -> UsageError:
     """Return the error for a directory that is marked as a copy, and that this machine does not keep as one."""
     return UsageError(

@@ -21,7 +21,7 @@ from overnight.tasks.program.specification import read_specification
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:
     """Restore a problem from the data that a run stores; no file is read."""
-    parsed = parse_settings(dict(settings), name)
+    parsed = parse_settings(dict(settings), name, is_stored=True)
     return make_problem(name, _restore_skeleton(name, text, parsed), parsed, files)
 
 

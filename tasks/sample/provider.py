@@ -1,6 +1,7 @@
 """Choose the provider of each model, and ask it: keys, prices, requests.
 
-A model belongs to the provider that the first part of its name names, else to LiteLLM.
+A model belongs to the provider that the first part of its name names: ours, LiteLLM's, or a plug-in of the kind
+`providers`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
+from overnight.schemas import plugins
 from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling, require_address
@@ -20,13 +22,6 @@ from overnight.tasks.sample.providers import Answer, Choice, Price, Provider, Us
 
 BUILTIN = "builtin/"
 _MILLION = 1_000_000
-
-PROVIDERS = {
-    "builtin": "overnight.tasks.sample.providers.builtin",
-}
-"""Modules of the providers that LiteLLM does not know, by the first part of their models' names."""
-
-_LITELLM = "overnight.tasks.sample.providers.litellm"
 
 _loading = threading.RLock()
 _loaded: dict[str, Provider] = {}
@@ -42,17 +37,30 @@ class Response:
 
 def provider_of(name: str) -> Provider:
     """Return the provider of a model, which is made once."""
-    module = PROVIDERS.get(own_provider(name) or "", _LITELLM)
+    key = own_provider(name) or "litellm"
     with _loading:
-        if module not in _loaded:
-            _loaded[module] = import_module(module).create()
-        return _loaded[module]
+        if key not in _loaded:
+            plugin = provider_plugin(name)
+            module = f"overnight.tasks.sample.providers.{key}"
+            _loaded[key] = plugin.load("create")() if plugin else import_module(module).create()
+        return _loaded[key]
 
 
 def own_provider(name: str) -> str | None:
     """Return the name of a model's provider if it is one that LiteLLM does not know."""
     prefix = name.partition("/")[0]
-    return prefix if prefix in PROVIDERS else None
+    return prefix if prefix == "builtin" or provider_plugin(name) else None
+
+
+def provider_plugin(name: str) -> plugins.Plugin | None:
+    """Return the plug-in that is a model's provider; `None` if Overnight or LiteLLM knows the provider."""
+    prefix, separator, _ = name.partition("/")
+    found = plugins.find("providers", prefix) if separator and prefix != "builtin" else None
+    if found is None:
+        return None
+    from overnight.tasks.sample.providers.litellm import knows_provider
+
+    return None if knows_provider(prefix) else found
 
 
 def load_providers(settings: Sampling) -> None:

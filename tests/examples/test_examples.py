@@ -19,14 +19,13 @@ from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import runner_config
-from overnight.tasks.sample import provider as registry
 from tests.contract import test_algorithm as contract
 from tests.contract import test_backend as backend_contract
 from tests.contract import test_completion_source as source_contract
 from tests.contract import test_skeleton as skeleton_contract
-from tests.evaluate.test_registry import install
 from tests.examples import json_numbers_codec, llamacpp, recent
 from tests.examples.json_numbers import Numbers
+from tests.plugins import install
 from tests.provider import Answer, Provider
 
 CONTRACT = Path(contract.__file__).parent
@@ -60,9 +59,8 @@ def test_the_example_of_an_algorithm_passes_the_contract(check: Any):
 @pytest.fixture
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the example's backend, installed as a package of its own."""
-    install(tmp_path, "command_line", "command_line_example", "from tests.examples.command_line import create\n")
+    install(tmp_path, "sandboxes", "command_line", "tests.examples.command_line")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "command_line_example", raising=False)
     return "command_line"
 
 
@@ -88,10 +86,10 @@ def test_the_example_of_a_backend_judges_programs_as_every_sandbox_does(
 
 
 @pytest.fixture
-def gateway(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> source_contract.Make:
+def gateway(provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> source_contract.Make:
     """Makes a gateway to the example's provider, with a server on loopback."""
-    monkeypatch.setitem(registry.PROVIDERS, "llamacpp", llamacpp.__name__)
-    monkeypatch.setitem(registry._loaded, llamacpp.__name__, llamacpp.create())
+    install(tmp_path, "providers", "llamacpp", llamacpp.__name__)
+    monkeypatch.syspath_prepend(tmp_path)
 
     def make(answers: int | None = None, fails: int | None = None, held: threading.Event | None = None) -> Any:
         model = {"name": "llamacpp/test", "api_base": provider.api_base}

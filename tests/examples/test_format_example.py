@@ -18,7 +18,7 @@ TASK = {"task": "Climb.", "program": "main.py", "evaluate": ["python3", "score.p
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "MODULES", [*load.MODULES, json_task.__name__])
+    monkeypatch.setitem(load.OURS, "json_task", json_task.FORMAT)
 
 
 class TestTheExampleOfAProblemFormat(ProblemFormatContract):
@@ -35,7 +35,8 @@ class TestTheExampleOfAProblemFormat(ProblemFormatContract):
             needed=("climb.json", "main.py"),
             unused=("climb.json", json.dumps(TASK | {UNUSED: 1})),
             proposing=(("climb.json", json.dumps(TASK | {"api_base": ADDRESS, "sandbox": {"image": "theirs"}})),),
-            setup=f"from overnight.tasks.problems.loading.load import MODULES\nMODULES.append({json_task.__name__!r})",
+            setup="from overnight.tasks.problems.loading.load import OURS\n"
+            "from tests.examples.json_task import FORMAT\nOURS['json_task'] = FORMAT",
         )
 
 

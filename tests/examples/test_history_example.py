@@ -17,6 +17,7 @@ from overnight.tasks.history.run_lock import run_lock
 from tests.contract.test_history_backend import HistoryBackendContract, Place, rows
 from tests.examples import copied_backend
 from tests.history.made import create, grow
+from tests.plugins import install
 
 
 class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
@@ -24,10 +25,11 @@ class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
 
     @pytest.fixture
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-        monkeypatch.setitem(backends.MODULES, "copied", copied_backend.__name__)
+        install(tmp_path, "histories", "copied", copied_backend.__name__)
+        monkeypatch.syspath_prepend(tmp_path)
         location = f"copied://{tmp_path}/history?copy={quote(f'{tmp_path}/copy', safe='')}"
-        code = f"from overnight.tasks.history.backends import MODULES\nMODULES['copied'] = {copied_backend.__name__!r}"
-        return Place(backends.open_history(location), backends.open_history(location), {}, code)
+        environment = {"PYTHONPATH": str(tmp_path)}
+        return Place(backends.open_history(location), backends.open_history(location), environment)
 
     def test_the_copy_is_a_history_of_its_own(self, place: Place, tmp_path: Path):
         files = create(place.here, islands=2, prompts=3)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NATIVE = ("s3", "gs", "gcs", "abfs", "abfss")
+NATIVE = ("s3", "gs", "gcs", "abfs", "abfss")
 """Schemes that pyarrow supports itself; others need fsspec and an installed package for the scheme."""
 
 _CHUNK = 8 << 20
@@ -142,7 +142,7 @@ class ObjectStore:
         bucket = self._base.lstrip("/").split("/")[0]
         with self._errors():
             exists = self._files.get_file_info(bucket).type is not FileType.NotFound
-        if urlsplit(self.url).scheme in _NATIVE and not exists:
+        if urlsplit(self.url).scheme in NATIVE and not exists:
             raise EnvironmentFault(
                 f"{self.url}: there is no bucket {bucket!r}, or this key has no access to it",
                 remedy="Check its name, or create it with your provider's tools.",
@@ -205,7 +205,7 @@ def _connect(url: str) -> tuple[FileSystem, str]:
 
     scheme = urlsplit(url).scheme
     try:
-        files, base = FileSystem.from_uri(_s3(url) if scheme == "s3" else url if scheme in _NATIVE else f"fsspec+{url}")
+        files, base = FileSystem.from_uri(_s3(url) if scheme == "s3" else url if scheme in NATIVE else f"fsspec+{url}")
     except ImportError as error:
         raise EnvironmentFault(
             f"{url}: the package for this kind of store is not installed: {error}",

@@ -1,4 +1,4 @@
-"""Read the user's configuration file: settings of models and sandboxes for all problems, and the user's cluster."""
+"""Read the user's configuration file: settings of models and sandboxes for all problems, the cluster, plug-ins."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ VARIABLE = "OVERNIGHT_CONFIG"
 SECTIONS = ("sampling", "sandbox")
 """Sections that the user decides for a machine; all other settings belong to a problem."""
 
-_CLUSTER = "cluster"
-"""Section that says where nights evaluate, which is no setting of a run."""
-
 
 class ClusterSettings(Section):
     """The cluster of a user, `[cluster]` in the configuration file; no problem and no run has these settings."""
@@ -38,6 +35,19 @@ class ClusterSettings(Section):
         description="folder of the certificates, relative to the configuration file; the variable "
         "OVERNIGHT_CLUSTER_CERTIFICATES comes first",
     )
+
+
+class PluginSettings(Section):
+    """Plug-ins that a user has switched on, `[plugins]` in the configuration file."""
+
+    problem_formats: tuple[str, ...] = Field(
+        default=(),
+        description="names of problem formats of plug-ins, which are asked in this order after those of Overnight",
+    )
+
+
+OF_THE_USER: dict[str, type[Section]] = {"cluster": ClusterSettings, "plugins": PluginSettings}
+"""Sections of which no problem and no run has settings."""
 
 
 def config_path() -> Path:
@@ -55,8 +65,7 @@ def user_settings() -> dict[str, Any]:
         UsageError: If the file is not TOML, has another section, or a setting in it is wrong.
     """
     settings = _read(config_path())
-    settings.pop(_CLUSTER, None)
-    return settings
+    return {name: table for name, table in settings.items() if name in SECTIONS}
 
 
 def user_sandbox() -> Sandbox:
@@ -75,35 +84,47 @@ def user_cluster() -> ClusterSettings:
         UsageError: As for `user_settings`.
     """
     path = config_path()
-    cluster = _cluster(_read(path), path)
+    cluster = ClusterSettings.model_validate(_read(path).get("cluster", {}))
     if not cluster.certificates:
         return cluster
     folder = path.resolve().parent / Path(cluster.certificates).expanduser()
     return cluster.model_copy(update={"certificates": str(folder)})
 
 
+def user_problem_formats() -> tuple[str, ...]:
+    """Read the names of the problem formats of plug-ins that the user has switched on.
+
+    Raises:
+        UsageError: As for `user_settings`.
+    """
+    return PluginSettings.model_validate(_read(config_path()).get("plugins", {})).problem_formats
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read and check the file, if it exists."""
     settings = _parse(path)
-    if unknown := sorted(set(settings) - {*SECTIONS, _CLUSTER}):
+    if unknown := sorted(settings.keys() - {*SECTIONS, *OF_THE_USER}):
         raise UsageError(
-            f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox] or [cluster]",
+            f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox], [cluster] or "
+            "[plugins]",
             remedy="Set it in the problem's own file, or with --set.",
         )
     parse_settings({name: settings[name] for name in SECTIONS if name in settings}, str(path))
-    _cluster(settings, path)
+    for name in settings.keys() & OF_THE_USER.keys():
+        _check(name, settings[name], path)
     return settings
 
 
-def _cluster(settings: dict[str, Any], path: Path) -> ClusterSettings:
+def _check(name: str, table: Any, path: Path) -> None:
+    kind = OF_THE_USER[name]
     try:
-        return ClusterSettings.model_validate(settings.get(_CLUSTER, {}))
+        kind.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        name, names = ".".join(map(str, (_CLUSTER, *first["loc"]))), " and ".join(ClusterSettings.model_fields)
+        place = ".".join(map(str, (name, *first["loc"])))
         raise UsageError(
-            f"{path}: {name}: {first['msg']}",
-            remedy=f'[{_CLUSTER}] has {names}, both texts. For example: address = "tls://head:8786"',
+            f"{path}: {place}: {first['msg']}",
+            remedy=f"[{name}] has {' and '.join(kind.model_fields)}: schemas/README.md, `Your configuration file`.",
         ) from error
 
 

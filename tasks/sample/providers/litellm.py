@@ -234,6 +234,11 @@ _loading = threading.RLock()
 
 
 @cache
+def knows_provider(name: str) -> bool:
+    """Return whether LiteLLM has a provider of this name."""
+    return name in {provider.value for provider in litellm_module().LlmProviders}
+
+
 def litellm_module() -> Any:
     """Return LiteLLM, set up once: without log messages or downloads at import."""
     with _loading:

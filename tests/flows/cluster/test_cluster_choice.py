@@ -58,7 +58,7 @@ def test_the_cluster_of_the_file_is_no_setting_of_a_run(config: Path):
     ("text", "message", "remedy"),
     [
         ('adress = "tls://head:8786"', "cluster.adress: Extra inputs", "[cluster] has address and certificates"),
-        ("address = 8786", "cluster.address: Input should be a valid string", 'address = "tls://head:8786"'),
+        ("address = 8786", "cluster.address: Input should be a valid string", "Your configuration file"),
         ('address = "tcp://head:8786"', "cluster.address: expected an encrypted address", "tls://head:8786"),
         ('address = "local:0"', "cluster.address: expected local: and a number", "--cluster local:2"),
     ],

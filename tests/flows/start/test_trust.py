@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from overnight.flows.schedules.scheduled_night import Start, create_if_missing
-from overnight.flows.start.trust import accept, proposals_of, remember, require_trusted_sandbox
+from overnight.flows.start.create_run import versions
+from overnight.flows.start.trust import accept, proposals_of, remember, require_trusted_sandbox, trusted_run
 from overnight.flows.state_folder import state_folder
-from overnight.schemas.errors import UntrustedSettings
+from overnight.schemas.errors import EnvironmentFault, UntrustedSettings, UsageError
+from overnight.schemas.program import Program
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.schemas.trust import model_proposals
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.make_problem import restore_problem
+from overnight.tasks.select import create_algorithm
 from tests.flows.conftest import Call
+from tests.history.made import a_run
+from tests.plugins import install
 from tests.provider import Provider
 
 KEY = "sk-of-the-user"
@@ -182,6 +189,90 @@ def test_a_backend_in_the_user_s_configuration_counts_for_all_problems_on_the_ma
     accept(loaded)
 
 
+ALGORITHM = """
+from typing import Literal
+from overnight.schemas.algorithm_settings import AlgorithmSettings
+
+class SETTINGS(AlgorithmSettings):
+    name: Literal["mine"] = "mine"
+    latest: int = 3
+"""
+
+
+@pytest.fixture
+def plugin(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module of an installed plug-in with an algorithm."""
+    packages = home / "packages"
+    packages.mkdir()
+    install(packages, "algorithms", "mine", "algorithm_of_mine", ALGORITHM, package="my-package")
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.delitem(sys.modules, "algorithm_of_mine", raising=False)
+    return "algorithm_of_mine"
+
+
+def test_the_algorithm_of_a_plug_in_is_not_imported_until_the_user_accepts_what_a_file_names(
+    toy: Path, home: Path, plugin: str
+):
+    path = specification(toy, home / "problem")
+    path.write_text(path.read_text().replace("{islands = 3, reset_generations = 2}", '{name = "mine", latest = 5}'))
+    loaded = load_problem(path)
+    with pytest.raises(UntrustedSettings, match=r"search\.algorithm = mine of my-package") as refused:
+        accept(loaded)
+    assert "--set search.algorithm=NAME" in refused.value.remedy
+    assert plugin not in sys.modules
+    algorithm: Any = accept(loaded, trust=True).settings.search.algorithm
+    assert (type(algorithm).__module__, algorithm.latest) == (plugin, 5)
+    assert accept(load_problem(path)).settings.search.algorithm == algorithm, "remembered"
+
+
+def test_an_algorithm_that_the_user_names_is_accepted_and_its_settings_are_checked(toy: Path, home: Path, plugin: str):
+    def accepted(**settings: object) -> Any:
+        given = {"search": {"algorithm": {"name": "mine", **settings}}}
+        return accept(load_problem(toy, given), given).settings.search.algorithm
+
+    assert accepted(latest=5).latest == 5
+    with pytest.raises(UsageError, match=r"search\.algorithm\.latest: Input should be a valid integer.*, got 'x'"):
+        accepted(latest="x")
+    with pytest.raises(UsageError, match=r"did you mean `search\.algorithm\.latest`"):
+        accepted(latst=5)
+    with pytest.raises(UsageError, match="the algorithm `mine` has no such setting"):
+        accepted(epsilon=0.5)
+    with pytest.raises(UsageError, match=r"expected one of 'greedy', .*'mine', got 'mien'"):
+        load_problem(toy, {"search": {"algorithm": "mien"}})
+
+
+def test_a_stored_run_is_read_without_its_plug_in_and_searched_with_it_only(
+    toy: Path, home: Path, plugin: str, monkeypatch: pytest.MonkeyPatch
+):
+    given = {"search": {"algorithm": {"name": "mine", "latest": 5}}}
+    problem = accept(load_problem(toy, given), given)
+    settings = problem.settings.model_dump(mode="json")
+    stored = restore_problem(problem.name, problem.specification.text, settings)
+    assert stored.settings.model_dump(mode="json") == settings
+    run = replace(a_run("a-run", stored), versions=versions(problem.settings))
+    assert trusted_run(run).problem == problem
+    with pytest.raises(UntrustedSettings, match="not accepted"):
+        create_algorithm(stored.settings.search.algorithm, Program("start", "return 0", (0.0,), 0.0), 0)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(home / "packages")])
+    assert restore_problem(problem.name, problem.specification.text, settings) == stored
+    with pytest.raises(EnvironmentFault, match="mine is of my-package 1, which is not installed here") as refused:
+        trusted_run(run)
+    assert "my-package==1" in refused.value.remedy
+
+
+def test_a_provider_of_a_plug_in_that_a_file_names_needs_consent(
+    toy: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    packages = home / "packages"
+    packages.mkdir()
+    install(packages, "providers", "mine", "provider_of_mine", "raise RuntimeError('imported')\n", package="my-package")
+    monkeypatch.syspath_prepend(packages)
+    path = specification(toy, home / "problem", 'sampling.models = ["mine/x"]')
+    with pytest.raises(UntrustedSettings, match=r"sampling\.models = mine of my-package: code of the package"):
+        accept(load_problem(path))
+    accept(load_problem(path), {"sampling": {"models": ["mine/x"]}})
+
+
 def test_a_schedule_keeps_the_backend_that_it_was_made_with(toy: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
     accept(load_problem(toy, chosen("process")), chosen("process"))
     accepted = [(proposal.setting, proposal.value) for proposal in proposals_of(load_problem(toy, chosen("process")))]
@@ -206,7 +297,7 @@ def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, h
     (home / "config.toml").write_text("search.prompts = 3\n")
     code, output = call("run", toy)
     assert code == 2
-    assert "expected [sampling], [sandbox] or [cluster]" in output
+    assert "expected [sampling], [sandbox], [cluster] or [plugins]" in output
 
 
 def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):

@@ -68,7 +68,7 @@ class ProblemFormat(ABC):
 
     @abstractmethod
     def recognises(self, named: NamedProblem) -> bool:
-        """Return whether a problem has this format. Formats are asked in the order of `load.MODULES`.
+        """Return whether a problem has this format. Formats are asked in the order of `load.formats`.
 
         Raises:
             UsageError: If a file that decides this is not safe to read.
