@@ -26,6 +26,9 @@ _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
 _DOTS = re.compile(r"(?:^|/)\.\.?(?=[/:]|$)")
 """Relative parts of a name, which lead to another address at the provider: LiteLLM puts names into request paths."""
 
+_ON_THE_HOST = ("command:", "relay:")
+"""Beginnings of names of models that are a command or a folder of this machine: only the user can name one."""
+
 _LOGINS = ("github_copilot/", "chatgpt/")
 """Providers for which LiteLLM uses the user's login on this machine, or starts one."""
 
@@ -79,18 +82,11 @@ def sandbox_proposals(sandbox: Sandbox, dependencies: Dependencies) -> list[Prop
     return found + [Proposal("dependencies", package, effect) for package in with_url]
 
 
-def backend_proposal(backend: str, problem_hash: str) -> Proposal:
-    """Return the proposal of a sandbox backend that is not the default.
-
-    A backend decides whether programs are confined at all. So the choice counts for one problem as it is now: a choice
-    for a problem of the user's own never counts for a stranger's.
-
-    Args:
-        backend: `sandbox.backend`.
-        problem_hash: Hash of the problem's program and files.
-    """
+def backend_proposal(sandbox: Sandbox) -> list[Proposal]:
+    """Return the sandbox backend, unless it is the default: it decides whether programs are confined at all."""
     effect = "programs are confined as this backend does it, or not at all"
-    return Proposal("sandbox.backend", f"{backend} (for {problem_hash})", effect, must_be_named=True)
+    is_default = sandbox.backend == Sandbox().backend
+    return [] if is_default else [Proposal("sandbox.backend", sandbox.backend, effect, must_be_named=True)]
 
 
 def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
@@ -107,6 +103,7 @@ def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
     return [
         *model_proposals(settings.sampling),
         *algorithm_proposals(settings.search.algorithm),
+        *backend_proposal(settings.sandbox),
         *sandbox_proposals(settings.sandbox, dependencies),
     ]
 
@@ -115,8 +112,12 @@ def _proposals_of(model: Model) -> Iterator[Proposal]:
     if model.api_base is not None:
         effect = f"prompts, and the key for {model.name} if there is one, are sent to {model.api_base}"
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)
-    if not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name):
+    is_address = not model.name.startswith(_ON_THE_HOST)
+    if is_address and (not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name)):
         yield Proposal("sampling.models", model.name, "prompts, and a key, are sent to the address in this name")
+    if model.name.startswith(_ON_THE_HOST):
+        effect = "a command of yours is run with your rights, or a folder of yours is written, and given the prompts"
+        yield Proposal("sampling.models", model.name, effect, must_be_named=True)
     prefix, separator, _ = model.name.partition("/")
     if separator and prefix != "builtin":
         plugin = plugins.find("providers", prefix)

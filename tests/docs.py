@@ -17,11 +17,12 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from overnight.schemas.command_settings import Commands, CommandSettings
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
-from overnight.tasks.problems.loading.user_config import OF_THE_USER
+from overnight.tasks.program.user_config import OF_THE_USER
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +55,9 @@ def settings() -> str:
 
 def user_sections() -> str:
     """Return a table of the settings that are a user's, and of no run."""
-    rows = [row for name, section in OF_THE_USER.items() for row in _settings_rows(section, f"{name}.")]
+    sections = {name: section for name, section in OF_THE_USER.items() if section is not Commands}
+    sections["commands.NAME"] = CommandSettings
+    rows = [row for name, section in sections.items() for row in _settings_rows(section, f"{name}.")]
     return _table(("setting", "default", "meaning"), rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def run_as_html(run: Run) -> str:
     )
 
 
-def _curve(steps: list[tuple[float, float]]) -> str:
+def _curve(steps: Sequence[tuple[float, float]]) -> str:
     """Return the line of the best score over the samples, as SVG; empty if it never changed."""
     lowest, highest = min(best for _, best in steps), max(best for _, best in steps)
     last = steps[-1][0]

@@ -76,7 +76,7 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
 
 def _engine() -> Finding:
     from overnight.tasks.evaluate.registry import create_backend
-    from overnight.tasks.problems.loading.user_config import user_sandbox
+    from overnight.tasks.program.user_config import user_sandbox
 
     with contextlib.closing(create_backend(user_sandbox().backend)) as backend:
         return Finding(True, backend.describe())
@@ -84,7 +84,7 @@ def _engine() -> Finding:
 
 def _image() -> Finding:
     from overnight.tasks.evaluate.registry import create_backend
-    from overnight.tasks.problems.loading.user_config import user_sandbox
+    from overnight.tasks.program.user_config import user_sandbox
 
     sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:

@@ -39,6 +39,7 @@ _COMMANDS = {
         "run": ("run:run", "* Start a run: search for a better program."),
         "resume": ("run:resume", "* Continue a run, from its files alone."),
         "retry": ("run:retry", "Run the generations again that a night has given up."),
+        "relay": ("relay:relay", "Answer the requests of a folder that is the model of a run: relay:FOLDER."),
     },
     "Look": {
         "runs": ("runs:runs", "List the runs in the history, or show the log of one."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -33,7 +34,11 @@ RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `las
 AnyRun = Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")]
 
 Models = Annotated[
-    list[str] | None, _models(help="LiteLLM model string; NAME=WEIGHT sets its share of the prompts; repeatable")
+    list[str] | None,
+    _models(
+        help="LiteLLM model string, command:NAME of your configuration file, or relay:FOLDER; NAME=WEIGHT sets its "
+        "share of the prompts; repeatable"
+    ),
 ]
 ApiBase = Annotated[str | None, _models(help="address of an OpenAI-compatible server for these models")]
 Style = Annotated[str | None, _models(help="how prompts are written: `chat` or `completion`")]
@@ -313,6 +318,8 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
     name, separator, weight = text.rpartition("=")
     if not separator:
         name, weight = text, "1"
+    if name.startswith("relay:"):
+        name = f"relay:{os.path.abspath(name.removeprefix('relay:'))}"  # a resumed night finds it from anywhere
     default_style = "completion" if name.startswith("builtin/") else "chat"
     model = {"name": name, "weight": weight, "style": style or default_style}
     if api_base:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from overnight.flows.state_folder import state_folder
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.evaluate.cluster.dask_members import Certificates
-from overnight.tasks.problems.loading.user_config import user_cluster
+from overnight.tasks.program.user_config import user_cluster
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

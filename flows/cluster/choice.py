@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from overnight.schemas.errors import UsageError
-from overnight.tasks.problems.loading.user_config import config_path, user_cluster
+from overnight.tasks.program.user_config import config_path, user_cluster
 
 if TYPE_CHECKING:
     from overnight.tasks.evaluate.cluster.dask_members import Certificates

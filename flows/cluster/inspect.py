@@ -15,7 +15,7 @@ from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
 from overnight.tasks.evaluate.cluster.messages import Answer, MessageFault, read_answer
 from overnight.tasks.evaluate.registry import create_backend
-from overnight.tasks.problems.loading.user_config import user_sandbox
+from overnight.tasks.program.user_config import user_sandbox
 
 _TIMEOUT_S = 20.0
 """Seconds that a machine has to answer."""

@@ -278,7 +278,7 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
     tuner = tuner_source(run, trials, limits.may_ask)
 
     def models(generation: int) -> CompletionSource:
-        require_trusted_models(sampling, run.run_id)
+        require_trusted_models(problem, run.run_id)
         return RoutedCompletions(
             {TUNER: tuner}, lambda: batch_jobs.source(generation) if sampling.batch_api else gateway
         )

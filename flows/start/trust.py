@@ -24,8 +24,7 @@ from overnight.schemas.algorithm_settings import UnloadedSettings
 from overnight.schemas.errors import EnvironmentFault, UntrustedSettings
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.problem import Problem
-from overnight.schemas.sampling_settings import Sampling
-from overnight.schemas.settings import Sandbox, load_algorithm
+from overnight.schemas.settings import load_algorithm
 from overnight.schemas.trust import (
     Proposal,
     algorithm_proposals,
@@ -34,7 +33,7 @@ from overnight.schemas.trust import (
     model_proposals,
     sandbox_proposals,
 )
-from overnight.tasks.problems.loading.user_config import user_settings
+from overnight.tasks.program.user_config import user_settings
 
 
 def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: bool = False) -> Problem:
@@ -108,7 +107,7 @@ def proposals_of(problem: Problem) -> list[Proposal]:
     """Return all proposals of a problem."""
     settings = problem.settings
     algorithm = algorithm_proposals(settings.search.algorithm)
-    return [*model_proposals(settings.sampling), *algorithm, *_sandbox_proposals(problem)]
+    return [*_bound(model_proposals(settings.sampling), problem), *algorithm, *_sandbox_proposals(problem)]
 
 
 def require_trusted_sandbox(problem: Problem) -> None:
@@ -120,17 +119,17 @@ def require_trusted_sandbox(problem: Problem) -> None:
     _require(_sandbox_proposals(problem), problem.name, _named(user_settings(), problem))
 
 
-def require_trusted_models(sampling: Sampling, name: str) -> None:
-    """Require that the addresses of models are accepted; called before completions are requested.
+def require_trusted_models(problem: Problem, name: str) -> None:
+    """Require that models and their addresses are accepted; called before completions are requested.
 
     Args:
-        sampling: Settings with the models.
+        problem: The problem, with the models.
         name: Name of the problem or run, for the error message.
 
     Raises:
         UntrustedSettings: If one is not accepted.
     """
-    _require(model_proposals(sampling), name, set(given_proposals(user_settings())))
+    _require(_bound(model_proposals(problem.settings.sampling), problem), name, _named(user_settings(), problem))
 
 
 def remember(proposals: Iterable[Proposal]) -> None:
@@ -161,12 +160,7 @@ def remember(proposals: Iterable[Proposal]) -> None:
 
 def _sandbox_proposals(problem: Problem) -> list[Proposal]:
     sandbox = problem.settings.sandbox
-    return [*_backend_proposals(sandbox.backend, problem), *sandbox_proposals(sandbox, problem.dependencies)]
-
-
-def _backend_proposals(backend: str, problem: Problem) -> list[Proposal]:
-    """Return a sandbox backend for a problem as a proposal, unless it is the default."""
-    return [] if backend == Sandbox().backend else [backend_proposal(backend, _hash_of(problem))]
+    return _bound([*backend_proposal(sandbox), *sandbox_proposals(sandbox, problem.dependencies)], problem)
 
 
 def _named(given: Mapping[str, Any], problem: Problem) -> set[Proposal]:
@@ -175,8 +169,16 @@ def _named(given: Mapping[str, Any], problem: Problem) -> set[Proposal]:
     Raises:
         UsageError: If a setting is wrong.
     """
-    backend = given.get("sandbox", {}).get("backend", Sandbox().backend)
-    return {*given_proposals(given), *_backend_proposals(backend, problem)}
+    return set(_bound(given_proposals(given), problem))
+
+
+def _bound(proposals: Iterable[Proposal], problem: Problem) -> list[Proposal]:
+    """Return proposals of which those that only the user can name count for one problem as it is now.
+
+    So a choice for a problem of the user's own never counts for a stranger's.
+    """
+    suffix = f" (for {_hash_of(problem)})"
+    return [replace(one, value=one.value + suffix) if one.must_be_named else one for one in proposals]
 
 
 def _hash_of(problem: Problem) -> str:
@@ -206,7 +208,7 @@ def _require(proposals: Sequence[Proposal], name: str, configured: Set[Proposal]
         lines = "".join(f"\n  {proposal.setting} = {proposal.value}: {proposal.effect}" for proposal in open_proposals)
         raise UntrustedSettings(
             f"{name} proposes settings that reach outside of the sandbox, and you have not accepted them:{lines}",
-            remedy=_BACKEND_REMEDY if any(proposal.must_be_named for proposal in open_proposals) else _REMEDY,
+            remedy=next((_NAMED[one.setting] for one in open_proposals if one.must_be_named), _REMEDY),
         )
 
 
@@ -215,11 +217,14 @@ _REMEDY = (
     "--model NAME --api-base URL, --image NAME, --runtime NAME, --set search.algorithm=NAME."
 )
 
-_BACKEND_REMEDY = (
-    "Keep the sandbox that comes with Overnight: --set sandbox.backend=docker. Only you can choose another one, "
-    "with --set or, for all problems on this machine, as `sandbox.backend` in your configuration file; "
-    "--trust-settings does not."
-)
+_NAMED = {
+    "sandbox.backend": "Keep the sandbox that comes with Overnight: --set sandbox.backend=docker. Only you can choose "
+    "another one, with --set or, for all problems on this machine, as `sandbox.backend` in your configuration file; "
+    "--trust-settings does not.",
+    "sampling.models": "Only you can name a command or a folder as the model, and only for this problem as it is: "
+    "--model NAME; --trust-settings does not.",
+}
+"""Remedies for proposals that only the user can name, by setting."""
 
 
 def _accepted() -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import re
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,10 @@ from overnight.schemas.sampling_settings import Model, Sampling, require_address
 from overnight.tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
 
 BUILTIN = "builtin/"
+_OURS = ("builtin/", "command:", "relay:")
+"""Beginnings of the names of models that Overnight's own providers answer for."""
+
+_PREFIX = re.compile(r"\w+[:/]")
 _MILLION = 1_000_000
 
 _loading = threading.RLock()
@@ -48,8 +53,10 @@ def provider_of(name: str) -> Provider:
 
 def own_provider(name: str) -> str | None:
     """Return the name of a model's provider if it is one that LiteLLM does not know."""
-    prefix = name.partition("/")[0]
-    return prefix if prefix == "builtin" or provider_plugin(name) else None
+    prefix = _PREFIX.match(name)
+    if prefix and prefix[0] in _OURS:
+        return prefix[0].rstrip(":/")
+    return name.partition("/")[0] if provider_plugin(name) else None
 
 
 def provider_plugin(name: str) -> plugins.Plugin | None:
@@ -81,10 +88,11 @@ async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samp
     provider = provider_of(model.name)
     try:
         # The client's own time-out never ends a response that arrives byte by byte.
-        async with asyncio.timeout(settings.timeout_s):
+        async with asyncio.timeout(provider.timeout_s(model, settings)):
             answer = await provider.send(model, prompt, settings, samples=samples, seed=seed)
     except TimeoutError as error:
-        raise TransientProviderError(f"{model.name}: no complete response in {settings.timeout_s:g} s") from error
+        limit = provider.timeout_s(model, settings)
+        raise TransientProviderError(f"{model.name}: no complete response in {limit:g} s") from error
     if not answer.choices:
         raise TransientProviderError(f"{model.name} returned a response without choices")
     return _response(answer, model, prompt.whole_text, samples)

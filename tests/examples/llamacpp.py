@@ -35,6 +35,9 @@ class LlamaCppProvider:
     def count_tokens(self, name: str, text: str) -> int:
         return rough_tokens(text)
 
+    def timeout_s(self, model: Model, settings: Sampling) -> float:
+        return settings.timeout_s
+
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:
         options = {"n_predict": settings.max_tokens, "temperature": settings.temperature, "top_p": settings.top_p}
         given = {name: value for name, value in options.items() if value is not None}

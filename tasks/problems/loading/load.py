@@ -18,9 +18,9 @@ from overnight.tasks.problems.loading.formats import (
     shinka,
     specification_file,
 )
-from overnight.tasks.problems.loading.user_config import config_path, user_problem_formats
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.config_layers import merge
+from overnight.tasks.program.user_config import config_path, user_problem_formats
 
 OURS: dict[str, ProblemFormat] = {
     "directory": directory.FORMAT,

@@ -140,6 +140,10 @@ class Provider(Protocol):
         """Return the number of a text's tokens, as a model counts them."""
         ...
 
+    def timeout_s(self, model: Model, settings: Sampling) -> float | None:
+        """Return the seconds that a request may take; `None` for no limit."""
+        ...
+
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:
         """Send one request, without retries; arguments as for `provider.send_request`, which limits the time.
 

@@ -30,6 +30,9 @@ class BuiltinProvider:
     def count_tokens(self, name: str, text: str) -> int:  # noqa: ARG002
         return rough_tokens(text)
 
+    def timeout_s(self, model: Model, settings: Sampling) -> float:  # noqa: ARG002
+        return settings.timeout_s
+
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
         if model.name != _MODEL:
             raise TerminalProviderError(

@@ -67,6 +67,9 @@ class LiteLLMProvider:
         """Count the tokens of a text with the model's own tokenizer if LiteLLM has it."""
         return self._litellm.token_counter(model=name, text=text)
 
+    def timeout_s(self, model: Model, settings: Sampling) -> float:  # noqa: ARG002
+        return settings.timeout_s
+
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
         """Send one request: LiteLLM's retries and those of the provider's client are off."""
         litellm = self._litellm

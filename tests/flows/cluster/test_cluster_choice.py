@@ -11,7 +11,7 @@ from overnight.flows.cluster.certificates import cluster_folder
 from overnight.flows.cluster.choice import VARIABLE, choose_cluster, named_cluster, require_named_cluster
 from overnight.schemas.errors import UsageError
 from overnight.tasks.problems.loading.load import load_problem
-from overnight.tasks.problems.loading.user_config import user_settings
+from overnight.tasks.program.user_config import user_settings
 from tests.history.made import TOY
 
 

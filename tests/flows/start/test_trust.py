@@ -13,7 +13,14 @@ import pytest
 
 from overnight.flows.schedules.scheduled_night import Start, create_if_missing
 from overnight.flows.start.create_run import versions
-from overnight.flows.start.trust import accept, proposals_of, remember, require_trusted_sandbox, trusted_run
+from overnight.flows.start.trust import (
+    accept,
+    proposals_of,
+    remember,
+    require_trusted_models,
+    require_trusted_sandbox,
+    trusted_run,
+)
 from overnight.flows.state_folder import state_folder
 from overnight.schemas.errors import EnvironmentFault, UntrustedSettings, UsageError
 from overnight.schemas.program import Program
@@ -189,6 +196,25 @@ def test_a_backend_in_the_user_s_configuration_counts_for_all_problems_on_the_ma
     accept(loaded)
 
 
+@pytest.mark.parametrize("name", ["command:claude", "relay:/tmp/answers"])
+def test_a_command_or_a_folder_is_the_model_only_if_the_user_names_it_for_this_problem(
+    toy: Path, home: Path, name: str
+):
+    given = {"sampling": {"models": [name]}}
+    stranger = specification(toy, home / "stranger", f'sampling.models = ["{name}"]')
+    mine = specification(toy, home / "mine", "noise = 0.5")
+    for trust in (False, True):
+        with pytest.raises(UntrustedSettings, match=name) as refused:
+            accept(load_problem(stranger), trust=trust)
+        assert "Only you can name a command or a folder" in refused.value.remedy
+    named = accept(load_problem(mine, given), given)
+    require_trusted_models(named, "a run of it")
+    with pytest.raises(UntrustedSettings):
+        accept(load_problem(stranger), trust=True)
+    with pytest.raises(UntrustedSettings):
+        require_trusted_models(load_problem(stranger), "a run of it")
+
+
 ALGORITHM = """
 from typing import Literal
 from overnight.schemas.algorithm_settings import AlgorithmSettings
@@ -297,7 +323,7 @@ def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, h
     (home / "config.toml").write_text("search.prompts = 3\n")
     code, output = call("run", toy)
     assert code == 2
-    assert "expected [sampling], [sandbox], [cluster] or [plugins]" in output
+    assert "expected [sampling], [sandbox], [cluster], [commands.NAME] or [plugins]" in output
 
 
 def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):

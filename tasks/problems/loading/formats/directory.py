@@ -16,12 +16,12 @@ from overnight.schemas.settings import Command, Settings, parse_settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from overnight.tasks.problems.loading.problem_files import read_files, with_input_files
-from overnight.tasks.problems.loading.user_config import user_settings
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.evolving_files import read_evolving_files
 from overnight.tasks.program.make_problem import make_problem, require_name
 from overnight.tasks.program.marked_file import END, START, read_marked
+from overnight.tasks.program.user_config import user_settings
 
 _DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """Defaults that differ from those of a specification: a command may have no input, and its program is a file."""

@@ -12,11 +12,11 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.settings import parse_settings
 from overnight.tasks.problems.loading.formats import NamedProblem, ProblemFormat
 from overnight.tasks.problems.loading.problem_files import read_files, with_input_files
-from overnight.tasks.problems.loading.user_config import config_path, user_settings
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.config_layers import merge, script_block
 from overnight.tasks.program.make_problem import make_problem
 from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.user_config import config_path, user_settings
 
 _MARK = re.compile(r"@\s*(funsearch\s*\.\s*)?(evolve|run)\b")
 

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from overnight.schemas.command_settings import PRESETS, Commands, CommandSettings
 from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section
 from overnight.schemas.settings import Sandbox, parse_settings
@@ -46,7 +47,7 @@ class PluginSettings(Section):
     )
 
 
-OF_THE_USER: dict[str, type[Section]] = {"cluster": ClusterSettings, "plugins": PluginSettings}
+OF_THE_USER: dict[str, type[BaseModel]] = {"cluster": ClusterSettings, "commands": Commands, "plugins": PluginSettings}
 """Sections of which no problem and no run has settings."""
 
 
@@ -100,13 +101,31 @@ def user_problem_formats() -> tuple[str, ...]:
     return PluginSettings.model_validate(_read(config_path()).get("plugins", {})).problem_formats
 
 
+def user_command(name: str) -> CommandSettings:
+    """Read the command of a name, or return the preset that has it.
+
+    Raises:
+        UsageError: If there is neither, or as for `user_settings`.
+    """
+    commands = Commands.model_validate(_read(config_path()).get("commands", {})).root
+    if name in commands:
+        return commands[name]
+    if name in PRESETS:
+        return CommandSettings.model_validate({"preset": name})
+    known = ", ".join([*commands, *(each for each in PRESETS if each not in commands)])
+    raise UsageError(
+        f"there is no command {name!r}; expected one of {known}",
+        remedy=f"Define it in {config_path()}: [commands.{name}] with command = [...]; schemas/README.md says more.",
+    )
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read and check the file, if it exists."""
     settings = _parse(path)
     if unknown := sorted(settings.keys() - {*SECTIONS, *OF_THE_USER}):
         raise UsageError(
-            f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox], [cluster] or "
-            "[plugins]",
+            f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox], [cluster], "
+            "[commands.NAME] or [plugins]",
             remedy="Set it in the problem's own file, or with --set.",
         )
     parse_settings({name: settings[name] for name in SECTIONS if name in settings}, str(path))
@@ -124,7 +143,7 @@ def _check(name: str, table: Any, path: Path) -> None:
         place = ".".join(map(str, (name, *first["loc"])))
         raise UsageError(
             f"{path}: {place}: {first['msg']}",
-            remedy=f"[{name}] has {' and '.join(kind.model_fields)}: schemas/README.md, `Your configuration file`.",
+            remedy="schemas/README.md lists what it may hold, under `Your configuration file`.",
         ) from error
 
 

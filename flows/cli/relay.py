@@ -1,0 +1,102 @@
+"""`overnight relay`: show the requests of a folder that is a model, and write their answers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json, write_text
+from overnight.schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from overnight.tasks.sample.providers.relay import Request
+
+_SHOWN = 60
+"""Characters of a prompt's first line in the table."""
+
+
+def relay(
+    folder: Annotated[Path, Parameter(help="folder that a run was given as --model relay:FOLDER")],
+    /,
+    *,
+    show: Annotated[str | None, Parameter(help="print the prompt of the request with this id")] = None,
+    answer: Annotated[str | None, Parameter(help="read the answer of this request from standard input")] = None,
+    edit: Annotated[str | None, Parameter(help="write the answer of this request in $EDITOR")] = None,
+    format: OutputFormat = "text",  # noqa: A002
+) -> None:
+    """List the requests that wait for an answer, oldest first; show one, or answer it."""
+    from overnight.tasks.sample.providers.relay import GUIDE, answers_to_nothing, requests_in, write_answer
+
+    if not (folder / GUIDE).is_file():
+        raise UsageError(
+            f"{folder} is no folder of requests: there is no {GUIDE} in it",
+            remedy=f"A run makes it: overnight run PROBLEM --model relay:{shlex.quote(str(folder))}",
+        )
+    requests = requests_in(folder)
+    if show is not None:
+        write_text(_named(requests, show).prompt.read_text(encoding="utf-8"))
+        return
+    if name := answer or edit:
+        request = _named(requests, name)
+        if request.answer.exists():
+            raise UsageError(f"{request.id} is answered already", remedy=f"List what waits: overnight relay {folder}")
+        text = sys.stdin.read() if answer else _edited(request)
+        if not text.strip():
+            raise UsageError("the answer is empty; nothing was written")
+        write_answer(request, text)
+        say(f"answered {request.id}")
+        return
+    waiting = [request for request in requests if not request.answer.exists()]
+    if format == "json":
+        write_json([{"id": request.id, "prompt": str(request.prompt)} for request in waiting])
+    else:
+        _list(waiting)
+    for path in answers_to_nothing(folder):
+        say(f"{path.name} is to no request")
+
+
+def _named(requests: Sequence[Request], name: str) -> Request:
+    """Return the request with an id, or a unique prefix of one.
+
+    Raises:
+        UsageError: If there is none, or several.
+    """
+    found = [request for request in requests if request.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(f"{len(found)} requests have an id that begins with {name!r}; expected one")
+
+
+def _edited(request: Request) -> str:
+    """Let the user write an answer in an editor, below the prompt, and return what is below it."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    prompt = request.prompt.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="overnight-relay-") as folder:
+        path = Path(folder, f"{request.id}.md")
+        path.write_text(f"{prompt}\n{_BELOW}\n", encoding="utf-8")
+        subprocess.run([*shlex.split(editor), path], check=False)
+        return path.read_text(encoding="utf-8").partition(_BELOW)[2].strip("\n")
+
+
+_BELOW = "-------- your answer below this line --------"
+
+
+def _list(waiting: Sequence[Request]) -> None:
+    rows = [(request.id, _last_line(request)) for request in waiting]
+    if rows:
+        out().print(table(("id", "prompt ends with"), rows))
+    say(f"{len(rows)} {'request waits' if len(rows) == 1 else 'requests wait'}")
+
+
+def _last_line(request: Request) -> str:
+    lines = request.prompt.read_text(encoding="utf-8").strip().splitlines() or [""]
+    return lines[-1][:_SHOWN]

@@ -1,0 +1,184 @@
+"""A command is a model: what it is given, what its output means, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overnight.schemas.command_settings import PRESETS
+from overnight.schemas.completion_source import Sample
+from overnight.schemas.errors import ProviderError, UsageError
+from overnight.schemas.program import Completion, Prompt
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.program.user_config import user_command
+from overnight.tasks.sample import endpoint
+from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.provider import provider_of, require_keys, require_prices
+
+CLAUDE = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "result": "return 1",
+    "total_cost_usd": 0.0125,
+    "usage": {"input_tokens": 3, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 7, "output_tokens": 9},
+}
+GEMINI = {"response": "return 1", "stats": {"models": {}}}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+
+
+class Commands:
+    """Commands of a user, each a small Python program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.toml"
+
+    def define(self, source: str, **settings: Any) -> None:
+        """Define the command `mine` as a program."""
+        program = self.folder / "mine.py"
+        program.write_text(f"import json, os, sys, time\n{source}\n")
+        given = {"command": [sys.executable, str(program)], **settings}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
+        self.config.write_text("\n".join(["[commands.mine]", *lines, ""]))
+
+    def ask(self, samples: int = 1, **settings: Any) -> list[Completion]:
+        """Ask the command for samples of one prompt."""
+        sampling = Sampling.model_validate({"models": ["command:mine"], "attempts": 2, **settings})
+        prompt = Prompt(0, "0", (), "command:mine", "chat", "improve this", tuple(range(samples)), system="be brief")
+        recorded: list[Completion] = []
+        asked = Gateway(sampling).sample([Sample(prompt, number) for number in range(samples)], recorded.extend)
+        assert sorted(recorded, key=lambda one: one.sample) == asked, "each was recorded, once"
+        return asked
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    made = Commands(tmp_path)
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(made.config))
+    return made
+
+
+def test_the_prompt_is_on_its_input_and_the_answer_on_its_output(commands: Commands):
+    commands.define("print(f'got {sys.stdin.read()!r} in {os.listdir()}')")
+    (answer,) = commands.ask()
+    assert answer.text == "got 'be brief\\n\\nimprove this' in []", "in an empty folder"
+    assert answer.cost_usd is None, "unknown, not 0"
+
+
+def test_the_prompt_may_be_a_file(commands: Commands):
+    commands.define("print(open(sys.argv[1]).read())")
+    settings = commands.config.read_text().replace('mine.py"]', 'mine.py", "{prompt_file}"]')
+    commands.config.write_text(settings)
+    assert commands.ask()[0].text == "be brief\n\nimprove this"
+
+
+def test_json_has_the_answer_the_tokens_and_the_cost(commands: Commands):
+    commands.define(f"print(json.dumps({CLAUDE!r}))", **{k: v for k, v in PRESETS["claude"].items() if k != "command"})
+    (answer,) = commands.ask()
+    assert (answer.text, answer.tokens_in, answer.tokens_out, answer.cost_usd) == ("return 1", 30, 9, 0.0125)
+
+
+def test_each_sample_is_a_process_and_so_many_run_at_once(commands: Commands):
+    commands.define(
+        "path = os.path.join(os.path.dirname(__file__), 'log')\n"
+        "open(path, 'a').write('+')\ntime.sleep(0.2)\nopen(path, 'a').write('-')\nprint(os.getpid())",
+        at_once=2,
+    )
+    answers = commands.ask(5)
+    assert len({answer.text for answer in answers}) == 5
+    running = most = 0
+    for mark in (commands.folder / "log").read_text():
+        running += 1 if mark == "+" else -1
+        most = max(most, running)
+    assert most == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "settings", "message"),
+    [
+        ("sys.exit(1)", {}, "failed with exit code 1: it printed no message"),
+        ("sys.exit('no credit left')", {}, "failed with exit code 1: no credit left"),
+        ("print('oops', file=sys.stderr); sys.exit(42)", {"final_codes": [42]}, "failed with exit code 42: oops"),
+        ("os.kill(os.getpid(), 9)", {}, "was ended by signal 9"),
+        ("time.sleep(60)", {"seconds": 0.5}, "no answer in 0.5 s"),
+        ("print('garbage')", {"output": "json"}, "printed no JSON, but 'garbage"),
+        ("print('[]')", {"output": "json"}, "expected text in the field `text`, got None"),
+        ("print(json.dumps({'text': 5}))", {"output": "json"}, "expected text in the field `text`, got 5"),
+        (
+            "print(json.dumps({'text': 'Credit balance is too low', 'is_error': True}))",
+            {"output": "json", "error": "is_error"},
+            "reported an error: Credit balance is too low",
+        ),
+        ("while True: print('x' * 10000)", {}, "printed more than 4 MiB"),
+    ],
+)
+def test_a_command_that_fails_says_how(commands: Commands, program: str, settings: dict[str, Any], message: str):
+    commands.define(program, **settings)
+    with pytest.raises(ProviderError) as error:
+        commands.ask()
+    assert message in error.value.message
+
+
+def test_a_command_that_does_not_exist_says_so(commands: Commands):
+    commands.config.write_text('[commands.mine]\ncommand = ["no-such-program"]\n')
+    with pytest.raises(ProviderError, match="'no-such-program' cannot be run: No such file or directory"):
+        commands.ask()
+
+
+def test_exit_codes_decide_whether_it_is_tried_again(commands: Commands):
+    count = "path = os.path.join(os.path.dirname(__file__), 'tries')\nopen(path, 'a').write('x')\n"
+    commands.define(f"{count}sys.exit(0 if os.path.getsize(path) > 1 else 75)")
+    assert commands.ask()[0].text == "", "a success without text is an answer, which is not bought again"
+    assert (commands.folder / "tries").read_text() == "xx"
+    (commands.folder / "tries").unlink()
+    commands.define(f"{count}sys.exit(2)")
+    with pytest.raises(ProviderError):
+        commands.ask()
+    assert (commands.folder / "tries").read_text() == "x", "2 is final by default"
+
+
+def test_what_a_command_leaves_behind_is_ended_with_it(commands: Commands):
+    commands.define("pid = os.fork()\nif not pid:\n    time.sleep(60)\nprint(pid)")
+    begin = time.monotonic()
+    (answer,) = commands.ask()
+    assert time.monotonic() - begin < 30, "its child keeps the output open, and is not waited for"
+    state = Path(f"/proc/{answer.text}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z", "and it is ended"
+
+
+def test_a_command_has_a_definition_or_is_a_preset(commands: Commands):
+    commands.config.write_text("")
+    assert {name: user_command(name).command[0] for name in PRESETS} == {name: name for name in PRESETS}
+    with pytest.raises(UsageError, match="there is no command 'mine'; expected one of claude, codex"):
+        require_keys(Sampling.model_validate({"models": ["command:mine"]}))
+    commands.config.write_text('[commands.mine]\npreset = "llm"\narguments = ["-m", "small"]\n')
+    assert (user_command("mine").command, user_command("mine").arguments) == (("llm",), ("-m", "small"))
+    for wrong in ("[commands.mine]\n", '[commands.mine]\npreset = "other"\n', "[commands.mine]\nword = 1\n"):
+        commands.config.write_text(wrong)
+        with pytest.raises(UsageError, match=r"config.toml: commands.mine"):
+            user_command("mine")
+
+
+def test_a_budget_in_usd_needs_a_price_which_the_user_can_give(commands: Commands):
+    commands.define("print(1)")
+    with pytest.raises(UsageError, match="needs the price of command:mine"):
+        require_prices(Sampling.model_validate({"models": ["command:mine"]}))
+    model = {"name": "command:mine", "input_usd": 0, "output_usd": 0}
+    require_prices(Sampling.model_validate({"models": [model]}))
+
+
+def test_names_with_a_slash_are_of_the_command_provider(commands: Commands):
+    assert type(provider_of("command:a/b")).__name__ == "CommandProvider"
+    assert type(provider_of("relay:/tmp/x")).__name__ == "RelayProvider"
+    with pytest.raises(UsageError):
+        provider_of("command:a/b").require(Model(name="command:a/b"))
