@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup environment browser compose demo check test lint docs bench soak dist lock engine-stop clean
+.PHONY: help setup environment browser compose demo check test lint docs bench soak dist site lock engine-stop clean
 
 BIN := .venv/bin
 # The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
@@ -56,6 +56,10 @@ dist: setup  ## build wheel and sdist into dist/ and check them: metadata, conte
 	@$(WITH_ENGINE) OVERNIGHT_DIST=dist $(BIN)/pytest tests/infra/test_distribution.py
 	@ls dist/*
 
+site: environment  ## build the documentation as a site, in site/: READMEs, commands, settings, SQL, the Python API
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file infra/site/mkdocs.yml
+	@echo 'built site/; to read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site' >&2
+
 lock:  ## write infra/*.lock and numpy's from pyproject.toml, keeping what still fits (UPGRADE=--upgrade: the newest of all)
 	@infra/setup.sh lock $(UPGRADE)
 
@@ -63,5 +67,5 @@ engine-stop:  ## stop the Docker engine that set-up started, if it started one
 	@$(BIN)/python infra/engine.py stop
 
 clean:  ## remove the environment and what set-up and the tools left; keeps ./history, the engine and its image
-	rm -rf .venv .setup dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .setup dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find flows tasks schemas infra tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from overnight.flows.cli.options import AnyRun, RunId
-from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say
 from overnight.schemas.errors import HistoryError, RunIsBusy
 
 if TYPE_CHECKING:
@@ -44,17 +44,44 @@ def export(
     /,
     *,
     write: Annotated[
-        Path | None, Parameter(help="file to write; an existing one is replaced; default: RUN.tar.zst")
+        Path | None, Parameter(help="file to write; an existing one is replaced; default: RUN.tar.zst or RUN.jsonl")
     ] = None,
+    as_: Annotated[
+        Literal["archive", "jsonl"],
+        Parameter(
+            name="--as",
+            help="archive: the whole run; jsonl: each sample's prompt, response, parent, child and scores on a line, "
+            "in the form of OpenEvolve's evolution trace",
+        ),
+    ] = "archive",
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Export a run to one file, which `overnight import` reads on another machine."""
-    from overnight.tasks.history.archive import pack
+    """Export a run to one file, which `overnight import` reads on another machine, or as data to learn from."""
+    from overnight.tasks.history.archive import require_no_folder
     from overnight.tasks.history.files import find_run
-    from overnight.tasks.history.run_lock import run_lock
 
     files = find_run(history, run)
-    target = write or Path(f"{files.run_id}.tar.zst")
+    name = f"{files.run_id}.{'jsonl' if as_ == 'jsonl' else 'tar.zst'}"
+    target = write or Path(name)
+    require_no_folder(target, name)
+    if as_ == "jsonl":
+        _export_trace(files, target)
+    else:
+        _export_archive(files, target, history)
+
+
+def _export_trace(files: RunFiles, target: Path) -> None:
+    from overnight.tasks.history.database import Database
+    from overnight.tasks.history.trace import write_trace
+
+    steps = write_trace(Database(files.backend.root), files.run_id, target)
+    say(f"wrote {target}: {count(steps, 'step')} from a parent to a child, one a line")
+
+
+def _export_archive(files: RunFiles, target: Path, history: History) -> None:
+    from overnight.tasks.history.archive import pack
+    from overnight.tasks.history.run_lock import run_lock
+
     with run_lock(files):
         manifest = pack(files, target)
         warning = _pending_batches_warning(files, history)

@@ -57,7 +57,7 @@ _COMMANDS = {
         "sql": ("sql:sql", "* Query the history in SQL."),
         "replay": ("replay:replay", "Repeat a run from its recorded completions, and compare the histories."),
         "rescore": ("replay:rescore", "Score the survivors of a run under a changed specification, as a new run."),
-        "export": ("archive:export", "Export a run to one file, for another machine."),
+        "export": ("archive:export", "Export a run to one file, for another machine or as data."),
         "import": ("archive:import_run", "Import a run that was exported elsewhere."),
         "compact": ("archive:compact", "Merge the files of many generations, so that queries are faster."),
     },

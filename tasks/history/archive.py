@@ -91,20 +91,43 @@ def pack(files: RunFiles, target: Path) -> Manifest:
         HistoryError: If a file of the run is missing or damaged, so that nobody could import the archive.
         EnvironmentFault: If it cannot be written.
     """
-    if target.is_dir():
-        raise UsageError(
-            f"--write: expected a file, got the folder {target}",
-            remedy=f"For example: --write {shlex.quote(str(target / f'{files.run_id}.tar.zst'))}",
-        )
     for path in itertools.chain(*files.tables().values()):
         declared_size(path)
     record.require_no_gap(files, record.read_run_history(files))
     manifest = describe(files)
+    with replacing(target) as part, pa.output_stream(str(part), compression="zstd") as packed:
+        _write(manifest, files, cast("IO[bytes]", packed))
+    return manifest
+
+
+def require_no_folder(target: Path, name: str) -> None:
+    """Require that a file can be at a path.
+
+    Args:
+        target: The path.
+        name: Name of a file, for the remedy.
+
+    Raises:
+        UsageError: If there is a folder.
+    """
+    if target.is_dir():
+        raise UsageError(
+            f"--write: expected a file, got the folder {target}",
+            remedy=f"For example: --write {shlex.quote(str(target / name))}",
+        )
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a new file for its owner only, which replaces the target in one step once it is written.
+
+    Raises:
+        EnvironmentFault: If it cannot be written.
+    """
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         open_private(part, "wb").close()
-        with pa.output_stream(str(part), compression="zstd") as packed:
-            _write(manifest, files, cast("IO[bytes]", packed))
+        yield part
         with part.open("rb") as handle:
             sync(handle)
         os.replace(part, target)
@@ -114,7 +137,6 @@ def pack(files: RunFiles, target: Path) -> Manifest:
         ) from error
     finally:
         part.unlink(missing_ok=True)
-    return manifest
 
 
 def describe(files: RunFiles) -> Manifest:
