@@ -39,6 +39,9 @@ os.environ["XDG_STATE_HOME"] = _state.name  # keep accepted settings and the pas
 os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 # A container costs more processor time than the few candidates of most tests; those of several slots ask for them.
 Path(os.environ["OVERNIGHT_CONFIG"]).write_text("sandbox.slots = 1\n")
+ON_PROCESSES = {"OVERNIGHT_CONFIG": os.path.join(_state.name, "processes.toml")}
+"""Environment of commands whose harmless programs run in plain processes, which start sooner than containers."""
+Path(ON_PROCESSES["OVERNIGHT_CONFIG"]).write_text('sandbox.slots = 1\nsandbox.backend = "process"\n')
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
 
@@ -139,6 +142,12 @@ def bucket(objects: ObjectServer) -> str:
 
 
 @pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run programs in plain processes, also those of the commands that the test starts."""
+    monkeypatch.setenv("OVERNIGHT_CONFIG", ON_PROCESSES["OVERNIGHT_CONFIG"])
+
+
+@pytest.fixture
 def toy() -> Path:
     """A specification that is scored quickly, by the distance of a number from 10."""
     return SPECIFICATIONS / "toy.py"
@@ -146,29 +155,42 @@ def toy() -> Path:
 
 @pytest.fixture
 def slow_toy(toy: Path, tmp_path: Path) -> Path:
-    """The same, but each score takes a fifth of a second of sleep: for nights that go on until a test ends them."""
+    """The same, but each score takes a tenth of a second of sleep: for nights that go on until a test ends them."""
     path = tmp_path / "slow" / toy.name
     path.parent.mkdir()
-    slow = "import time\n\n    time.sleep(0.2)\n    return -abs("
+    slow = "import time\n\n    time.sleep(0.1)\n    return -abs("
     path.write_text(toy.read_text().replace("return -abs(", slow))
     return path
 
 
-_FIRST = ("tests/test_readme.py", "tests/flows/")
-"""Tests that wait for nights: begun first, so that quick ones fill the processes up at the end."""
+_FIRST = (
+    "tests/test_readme.py",
+    "tests/flows/schedules/",
+    "tests/flows/prefect_server/test_server_outage.py",
+    "tests/flows/cli/test_serve.py",
+    "tests/test_guides.py",
+    "tests/infra/test_agent_skill.py",
+    "tests/flows/night/",
+    "tests/flows/",
+)
+"""Tests that wait for nights, the longest first: quick ones fill the processes up at the end."""
 
 _HEAVY = (
     "tests/contract/test_provider.py",
     "tests/evaluate/test_host_slots.py",
     "tests/flows/cli/test_backend.py",
     "tests/flows/cli/test_baseline.py",
+    "tests/flows/cli/test_cluster_commands.py",
     "tests/flows/cli/test_contest.py",
     "tests/flows/cli/test_errors.py",
     "tests/flows/cli/test_forecast.py",
     "tests/flows/cli/test_init.py",
+    "tests/flows/cli/test_json_output.py",
+    "tests/flows/cli/test_run.py",
     "tests/flows/cli/test_sql.py",
     "tests/flows/cli/test_terminal.py",
     "tests/flows/night/test_compaction.py",
+    "tests/flows/report/test_old_histories.py",
     "tests/flows/start/test_environment.py::test_no_file_of_the_working_directory",
     "tests/flows/start/test_environment.py::test_settings_of_prefect_are_found_in_every_notation",
     "tests/flows/start/test_history_attacks.py::test_a_small_file_that_expands",
@@ -184,13 +206,20 @@ _HEAVY = (
     "tests/history/test_files.py::test_a_process_killed",
     "tests/history/test_lease.py",
     "tests/history/test_object_store.py",
+    "tests/history/test_private_files.py",
+    "tests/history/test_query_access.py",
     "tests/history/test_query_process.py",
     "tests/history/test_remote.py",
     "tests/problems/test_builtin_problems.py::test_the_start_program",
     "tests/problems/test_matrix_multiplication.py::test_four_by_four_begins",
     "tests/problems/test_matrix_multiplication.py::test_the_search_finds",
+    "tests/problems/test_pictures.py::test_the_start_program_is_drawn_and_its_picture_passes_whole[matrix",
+    "tests/report/test_machines_table.py",
     "tests/report/test_page.py",
+    "tests/report/test_pictures.py",
+    "tests/report/test_report_after_retry.py",
     "tests/report/test_watch.py",
+    "tests/report/test_whole_population.py",
     "tests/sample/test_batch_api.py",
     "tests/sample/test_batch_job.py",
     "tests/sample/test_cached_tokens.py::test_the_price_is_that_of_the_settings_or_of_litellm",

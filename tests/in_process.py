@@ -1,25 +1,36 @@
-"""A sandbox in this process, for nights whose programs are known and harmless: no container, no limit, no isolation.
+"""Nights in this process alone: programs that are known and harmless, without a container, and no Prefect server.
 
-What a real sandbox promises is tried by `tests/contract/test_sandbox.py`; nights on it try what surrounds it.
+What a real sandbox promises is tried by `tests/contract/test_sandbox.py`, and what a night tells Prefect by
+`tests/flows/night/test_artifacts.py`; nights here try what surrounds them.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextvars
 import math
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
+from overnight.flows.night import attempt
+from overnight.flows.night.night import Night
+from overnight.flows.night.open_run import open_run
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start import sandboxes
 from overnight.schemas.bundle import Source
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.files import File
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.files import files_of
 
 
 @dataclass(frozen=True)
@@ -106,3 +117,71 @@ def use_this_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     monkeypatch.setattr(sandboxes, "open_pool", opened.open)
     monkeypatch.setattr(sandboxes, "open_fresh_pool", opened.open)
     return opened
+
+
+class Submitted(concurrent.futures.Future[Any]):
+    """Result of a task under way, with what a night uses of Prefect's futures."""
+
+    def wait(self) -> None:
+        concurrent.futures.wait([self])
+
+
+@dataclass(frozen=True)
+class PlainTask:
+    """A task that runs in a thread when it is submitted, and of which no server is told.
+
+    Attributes:
+        function: What it does.
+    """
+
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: object) -> Any:
+        return self.function(*arguments)
+
+    def submit(self, *arguments: object) -> Submitted:
+        """Run the task; a future among its arguments stands for its result, without which it fails."""
+        future = Submitted()
+        threading.Thread(target=self._run, args=(future, arguments), daemon=True).start()
+        return future
+
+    def _run(self, future: Submitted, arguments: Sequence[object]) -> None:
+        try:
+            known = [one.result() if isinstance(one, Submitted) else one for one in arguments]
+            result = self.function(*known)
+        except Exception as error:  # noqa: BLE001  (the error of a task is its result)
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+
+class NoArtifacts:
+    """What a night shows is made and not sent anywhere."""
+
+    def begin(self, *_: object) -> None: ...
+
+    def update(self, view: Callable[[], object], **_: object) -> None:
+        view()
+
+
+def search_without_prefect(
+    run_id: str, history: str, rules: StopConditions, again: list[int] | None = None
+) -> dict[str, Any]:
+    """Run one night of a run as the flow `search` does; the tasks of `attempt` have to be plain ones."""
+
+    def generation(*_: object) -> None:
+        under_way = attempt.ATTEMPT.get()
+        assert under_way is not None
+        under_way.work()
+
+    with open_run(files_of(open_history(history), run_id)) as run:
+        night = Night(run, rules, again)
+        artifacts: Any = NoArtifacts()
+        with night.notifier.reporting_failure(run_id):
+            return night.search(artifacts, "", contextvars.copy_context(), generation)
+
+
+def use_plain_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the tasks of all nights of a test in threads, without a server."""
+    for name in ("sample", "evaluate", "confirm", "select"):
+        monkeypatch.setattr(attempt, name, PlainTask(getattr(attempt, name).fn))

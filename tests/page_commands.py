@@ -10,6 +10,8 @@ import textwrap
 from pathlib import Path
 
 from tests import docs
+from tests.command_server import install
+from tests.conftest import ON_PROCESSES
 from tests.notebooks import EVOLVE, RUN, write_notebook
 from tests.provider import Provider
 
@@ -36,14 +38,27 @@ def shortened(line: str, api_base: str) -> str:
     """A line of a block, where nights are cut short and seeded and the provider is the test's own."""
     line = line.replace("http://127.0.0.1:8000/v1", api_base)
     if line.startswith(("overnight run ", "overnight resume ")):
-        line = re.sub(r" --generations \d+", "", line) + " --generations 1"
+        line = re.sub(r" --(generations|max-samples) \d+", "", line) + " --generations 1 --max-samples 8"
         line = line.replace("--until 07:00", "--until 7h")  # also when the test runs at seven
-        line += " --max-samples 8" * ("bin-packing" in line)  # a generation of these takes minutes
-    return line + " --seed 1" * (line.startswith("overnight run ") and "--seed" not in line)
+    if line.startswith("overnight run "):
+        line += " --set tuner.evaluations=10" + " --seed 1" * ("--seed" not in line)
+    return line
 
 
-def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider, programs: Path = BIN) -> None:
-    """Run all blocks of a page in a folder, with the `overnight` of a folder of programs."""
+def programs_in(folder: Path) -> Path:
+    """Return the folder with the `overnight` to run: one that forks, in a new folder, where that can be done."""
+    programs = folder / "programs"
+    programs.mkdir(exist_ok=True)
+    return programs if install(programs) else BIN
+
+
+def run_blocks(
+    page: Path, folder: Path, prefect_api: str, provider: Provider, programs: Path = BIN, *, in_containers: int = 0
+) -> None:
+    """Run all blocks of a page in a folder, with the `overnight` of a folder of programs.
+
+    The first `in_containers` blocks evaluate programs in containers, the others in plain processes.
+    """
     environment = {
         **os.environ,
         "PATH": f"{programs}:{BIN}:{os.environ['PATH']}",
@@ -52,11 +67,12 @@ def run_blocks(page: Path, folder: Path, prefect_api: str, provider: Provider, p
         "OPENAI_BASE_URL": provider.api_base,
     }
     environment.pop("OVERNIGHT_HISTORY", None)
-    for block in commands(page):
+    for number, block in enumerate(commands(page)):
+        sandbox = {} if number < in_containers else ON_PROCESSES
         lines = [shortened(line, provider.api_base) for line in block.splitlines()]
         script = "\n".join(["set -euxo pipefail", *lines])
         done = subprocess.run(
-            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            ["bash", "-c", script], cwd=folder, env=environment | sandbox, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{name_of(page)}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{name_of(page)}\n{done.stderr}"

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import docs
-from tests.command_server import install
-from tests.page_commands import BIN, blocks, clone_tools, commands, name_of, run_blocks
+from tests.page_commands import blocks, clone_tools, commands, name_of, programs_in, run_blocks
 from tests.provider import Provider
 
 NOT_GUIDES = ("README.md", "SKILL.md")
@@ -16,20 +15,18 @@ NOT_GUIDES = ("README.md", "SKILL.md")
 GUIDES = [page for page in docs.readmes() if page.name not in NOT_GUIDES and commands(page)]
 
 
-@pytest.mark.docker
 @pytest.mark.prefect
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_the_commands_of_a_guide_run_after_the_problem_of_the_main_readme_was_written(
     page: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
-    folder, programs = tmp_path / "folder", tmp_path / "programs"
+    folder = tmp_path / "folder"
     folder.mkdir()
-    programs.mkdir()
     (specification,) = blocks(docs.ROOT / "README.md", "python")
     (folder / "spread.py").write_text(specification)
     clone_tools(folder)
-    run_blocks(page, folder, prefect_api, provider, programs if install(programs) else BIN)
+    run_blocks(page, folder, prefect_api, provider, programs_in(tmp_path))
 
 
 def test_there_are_guides():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from filelock import FileLock
 
 from overnight.flows.cli.main import COMMANDS
 from overnight.flows.night.stop_conditions import StopConditions
@@ -18,9 +19,8 @@ from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import setting_names
 from overnight.schemas.views import MACROS, VIEWS
 from tests import docs
-from tests.command_server import install
 from tests.history.made import create, grow
-from tests.page_commands import BIN, blocks, commands, name_of, run_blocks
+from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks
 from tests.provider import Provider
 
 ROOT = docs.ROOT
@@ -33,14 +33,19 @@ ROOMS = [page for page in docs.readmes() if page != README and page.name == "REA
 
 
 @pytest.fixture(scope="module")
-def morning(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
-    """The folder of someone who has read the main README and done what it says."""
-    folder = tmp_path_factory.mktemp("readme")
-    specification, script = blocks(README, "python")
-    (folder / "spread.py").write_text(specification)
-    with Provider() as provider:
-        run_blocks(README, folder, prefect_api, provider)
-    subprocess.run([sys.executable, "-c", script], cwd=folder, check=True, timeout=120)
+def morning(shared_folder: Path, prefect_api: str) -> Path:
+    """The folder of someone who has read the main README and done what it says; one process of a test run makes it."""
+    folder = shared_folder / "readme"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            partial = shared_folder / "readme.partial"
+            partial.mkdir()
+            specification, script = blocks(README, "python")
+            (partial / "spread.py").write_text(specification)
+            with Provider() as provider:
+                run_blocks(README, partial, prefect_api, provider, programs_in(shared_folder), in_containers=1)
+            subprocess.run([sys.executable, "-c", script], cwd=partial, check=True, timeout=120)
+            partial.rename(folder)
     return folder
 
 
@@ -60,9 +65,7 @@ def test_the_commands_of_a_room_s_readme_run_after_them(
     page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    run_blocks(page, folder, prefect_api, provider, programs if install(programs) else BIN)
+    run_blocks(page, folder, prefect_api, provider, programs_in(tmp_path))
     if page.parent.name == "sample":
         assert provider.requests, "a model was asked over HTTP"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from tests.engine import PrivateEngine, private_engine
-from tests.in_process import InProcess, use_this_process
+from tests.in_process import InProcess, search_without_prefect, use_plain_tasks, use_this_process
 from tests.provider import Provider
 
 Night = Callable[..., RunFiles]
@@ -55,37 +56,56 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
 
 
 @pytest.fixture
-def night(docker_night: Night, in_process: InProcess) -> Night:
+def night(
+    toy: Path, tmp_path: Path, in_process: InProcess, sandbox_image: str, monkeypatch: pytest.MonkeyPatch
+) -> Night:
     """Function that runs a night on the toy problem and returns the run's files; an existing run is continued.
 
-    Its flow is Prefect's, and its programs are evaluated in this process. Use it with programs that are harmless.
+    All of it happens in this process, without Prefect and containers. Use it with programs that are harmless.
     """
+    use_plain_tasks(monkeypatch)
+    return partial(_run_night, search_without_prefect, toy, tmp_path, sandbox_image)
+
+
+@pytest.fixture
+def prefect_night(docker_night: Night, in_process: InProcess) -> Night:
+    """The same with Prefect's flows on the tests' server."""
     return docker_night
 
 
 @pytest.fixture
 def docker_night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
-    """The same with containers."""
+    """The same with Prefect's flows and containers."""
+    return partial(_run_night, search, toy, tmp_path, sandbox_image)
 
-    def run_night(
-        generations: int | None = 2, *, run_id: str = "toy", history: Path | HistoryBackend = tmp_path, **more: Any
-    ) -> RunFiles:
-        settings = more.pop("settings", {})
-        backend = LocalBackend(history) if isinstance(history, Path) else history
-        files = files_of(backend, run_id)
-        if not files.directory.exists():
-            sampling = {"concurrency": 16, **settings.get("sampling", {})}  # generations overlap unless a test says so
-            sandbox = {"image": sandbox_image, "slots": 1, **settings.get("sandbox", {})}
-            given = {**settings, "sampling": sampling, "sandbox": sandbox}
-            problem = load_problem(toy, given)
-            accept(problem, given)
-            create_run(problem, toy, backend, seed=more.pop("seed", 1), run_id=run_id)
-        if (within_s := more.pop("within_s", None)) is not None:
-            more["until"] = datetime.now(UTC) + timedelta(seconds=within_s)
-        search(run_id, backend.location, StopConditions(generations=generations, **more))
-        return files
 
-    return run_night
+def _run_night(
+    search: Callable[..., object],
+    problem: Path,
+    folder: Path,
+    image: str,
+    generations: int | None = 2,
+    *,
+    run_id: str = "toy",
+    history: Path | HistoryBackend | None = None,
+    again: list[int] | None = None,
+    **more: Any,
+) -> RunFiles:
+    settings = more.pop("settings", {})
+    place = history or folder
+    backend = LocalBackend(place) if isinstance(place, Path) else place
+    files = files_of(backend, run_id)
+    if not files.directory.exists():
+        sampling = {"concurrency": 16, **settings.get("sampling", {})}  # generations overlap unless a test says so
+        sandbox = {"image": image, "slots": 1, **settings.get("sandbox", {})}
+        given = {**settings, "sampling": sampling, "sandbox": sandbox}
+        loaded = load_problem(problem, given)
+        accept(loaded, given)
+        create_run(loaded, problem, backend, seed=more.pop("seed", 1), run_id=run_id)
+    if (within_s := more.pop("within_s", None)) is not None:
+        more["until"] = datetime.now(UTC) + timedelta(seconds=within_s)
+    search(run_id, backend.location, StopConditions(generations=generations, **more), again)
+    return files
 
 
 @pytest.fixture

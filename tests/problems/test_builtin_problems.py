@@ -112,9 +112,16 @@ PINNED = {
 }
 """Mean scores of start programs, which never change."""
 
+LONG = {"matrix-multiplication"}
+"""Problems whose start program computes for long; that of `matrix-multiplication-4` is the same."""
+
 
 @pytest.mark.parametrize(
-    ("name", "split"), [*((name, "train") for name in NAMES), *(one for one in PINNED if one[1] != "train")]
+    ("name", "split"),
+    [
+        *(pytest.param(name, "train", marks=pytest.mark.slow if name in LONG else ()) for name in NAMES),
+        *(one for one in PINNED if one[1] != "train"),
+    ],
 )
 def test_the_start_program_scores_what_is_pinned_and_declared_and_less_than_the_best_known(name: str, split: str):
     found, known = score(name, split), load(name).settings.known

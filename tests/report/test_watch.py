@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,27 +53,23 @@ def watching(history: Path, *arguments: str) -> Iterator[str]:
         process.wait(10)
 
 
-def fetch(address: str, **headers: str) -> tuple[int, dict[str, str], str]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as answer:
-            return answer.status, dict(answer.headers), answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, dict(error.headers), ""
+def client_of(files: RunFiles) -> TestClient:
+    return TestClient(application(LiveReport(files)), base_url="http://127.0.0.1")
 
 
 def test_the_page_is_sent_again_only_when_the_run_has_changed(growing: RunFiles):
-    with watching(growing.directory.parents[1]) as address:
-        status, headers, html = fetch(address)
-        version = {"If-None-Match": {name.lower(): value for name, value in headers.items()}["etag"]}
-        assert (status, growing.run_id in html) == (200, True)
-        assert fetch(f"{address}page", **version)[0] == 304
-        grow(growing, 1)
-        status, _, html = fetch(f"{address}page", **version)
-        assert (status, growing.run_id in html) == (200, True)
+    client = client_of(growing)
+    first = client.get("/")
+    version = {"If-None-Match": first.headers["etag"]}
+    assert (first.status_code, growing.run_id in first.text) == (200, True)
+    assert client.get("/page", headers=version).status_code == 304
+    grow(growing, 1)
+    again = client.get("/page", headers=version)
+    assert (again.status_code, growing.run_id in again.text) == (200, True)
 
 
 def test_no_other_page_may_show_it_in_a_frame(growing: RunFiles):
-    client = TestClient(application(LiveReport(growing)), base_url="http://127.0.0.1")
+    client = client_of(growing)
     first = client.get("/")
     for answer in (first, client.get("/page", headers={"If-None-Match": first.headers["etag"]})):
         assert answer.headers["x-frame-options"] == "DENY"
@@ -83,15 +77,15 @@ def test_no_other_page_may_show_it_in_a_frame(growing: RunFiles):
 
 
 def test_it_answers_only_requests_for_a_local_host_name(growing: RunFiles):
-    with watching(growing.directory.parents[1]) as address:
-        assert address.startswith("http://127.0.0.1:")
-        assert fetch(address, Host="evil.example")[0] == 400
-        assert fetch(f"{address}etc/passwd")[0] == 404
+    client = client_of(growing)
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/etc/passwd").status_code == 404
 
 
 def test_a_port_that_is_taken_is_reported(growing: RunFiles):
     history = growing.directory.parents[1]
     with watching(history) as address:
+        assert address.startswith("http://127.0.0.1:")
         port = address.rstrip("/").rpartition(":")[2]
         done = run_command(["watch", "--port", port, "--history", str(history)], os.environ)
     assert done.returncode == 3

@@ -13,30 +13,31 @@ from filelock import FileLock
 
 from overnight.flows.cli.main import run
 from tests.command_server import run_command
+from tests.conftest import ON_PROCESSES
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def finished_history(
-    tmp_path_factory: pytest.TempPathFactory, shared_folder: Path, prefect_api: str, sandbox_image: str
+    tmp_path_factory: pytest.TempPathFactory, shared_folder: Path, prefect_api: str
 ) -> tuple[Path, str]:
     """A history with one short run on the toy problem, and the run's id; the night runs once for all test processes."""
     finished = shared_folder / "finished-history"
     with FileLock(f"{finished}.lock"):
         if not finished.exists():
-            _run_night(tmp_path_factory.mktemp("finished") / "history", prefect_api, sandbox_image).rename(finished)
+            _run_night(tmp_path_factory.mktemp("finished") / "history", prefect_api).rename(finished)
     history = tmp_path_factory.mktemp("history")
     shutil.copytree(finished, history, symlinks=True, dirs_exist_ok=True)
     (run,) = (history / "runs").iterdir()
     return history, run.name
 
 
-def _run_night(history: Path, prefect_api: str, sandbox_image: str) -> Path:
+def _run_night(history: Path, prefect_api: str) -> Path:
     toy = Path(__file__).parents[2] / "specifications/toy.py"
-    sets = ["--set", f"sandbox.image={sandbox_image}", "--confirm", "best"]
     # Of this seed, one answer repeats an earlier program.
-    done = call(["run", str(toy), "--generations", "3", "--seed", "14", *sets], history, PREFECT_API_URL=prefect_api)
+    line = ["run", str(toy), "--generations", "3", "--seed", "14", "--confirm", "best"]
+    done = call(line, history, PREFECT_API_URL=prefect_api, **ON_PROCESSES)
     assert done.returncode == 0, done.stderr
     return history
 
@@ -56,9 +57,13 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture
-def overnight(finished_history: tuple[Path, str]) -> Command:
-    """A function that runs a command on that history."""
-    return lambda *arguments, **environment: call(list(arguments), finished_history[0], **environment)
+def overnight(finished_history: tuple[Path, str], here: Command) -> Command:
+    """A function that runs a command on that history, in this process."""
+
+    def run_on_finished(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return here(list(arguments), finished_history[0], **environment)
+
+    return run_on_finished
 
 
 def call(arguments: list[str], history: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from overnight.tasks.history.journal import PendingBatches
 from tests.flows.cli.conftest import Command, call
 from tests.history.made import NOW, create
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
 def test_an_exported_run_continues_in_another_history(overnight: Command, tmp_path: Path, prefect_api: str):

@@ -52,7 +52,14 @@ def test_the_computed_baseline_is_the_recorded_one(name: str):
         assert found == pytest.approx(known.honesty, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name not in RANDOM_SEARCHES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "optimizer-rule" else ())
+        for name in names()
+        if name not in RANDOM_SEARCHES
+    ],
+)
 def test_the_computed_baseline_on_held_out_inputs_is_the_recorded_one(name: str):
     problem = load(name)
     recorded = problem.settings.known.honesty_held_out
@@ -67,7 +74,7 @@ def test_a_full_random_search_finds_the_recorded_baseline(name: str):
     assert computed(name) == pytest.approx(known.honesty, rel=0.003)
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path: Path, sandbox_image: str):
     done = call(["baseline", "automl-zero", "--image", sandbox_image], tmp_path)
     assert done.returncode == 0, done.stderr

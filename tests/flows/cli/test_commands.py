@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.program.specification import read_specification
-from tests.flows.cli.conftest import Command
+from tests.flows.cli.conftest import Command, call
 from tests.flows.cli.test_errors import NO_SERVER
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
 def test_a_night_ends_with_a_table_the_function_and_the_next_commands(
@@ -82,8 +82,8 @@ def test_sql_writes_nested_columns_as_json_in_csv(overnight: Command):
     assert len(json.loads(row["scores"])) == 2
 
 
-def test_sql_alone_describes_views_and_macros(overnight: Command):
-    done = overnight("sql")
+def test_sql_alone_describes_views_and_macros(finished_history: tuple[Path, str]):
+    done = call(["sql"], finished_history[0])
     for name in ("runs", "nights", "generations", "programs", "population", "scores", "best_programs", "lineage"):
         assert name in done.stdout
     assert "processor seconds" in done.stdout
@@ -153,7 +153,7 @@ def test_check_of_a_directory_proposes_limits_for_overnight_toml(overnight: Comm
 
 
 def test_check_does_not_blame_the_program_for_a_missing_engine(overnight: Command, toy: Path):
-    done = overnight("check", str(toy), DOCKER_HOST="unix:///nowhere.sock")
+    done = overnight("check", str(toy), "--set", "sandbox.backend=docker", DOCKER_HOST="unix:///nowhere.sock")
     assert done.returncode == 3
     assert "no Docker engine answers" in done.stderr
 
@@ -195,7 +195,7 @@ def test_doctor_prints_each_check_and_fails_if_one_fails(overnight: Command):
     without_key = overnight("doctor", "--model", "groq/some-model")
     assert without_key.returncode == 3
     assert "GROQ_API_KEY" in without_key.stdout
-    without_engine = overnight("doctor", DOCKER_HOST="unix:///nowhere.sock")
+    without_engine = overnight("doctor", OVERNIGHT_CONFIG="/nowhere.toml", DOCKER_HOST="unix:///nowhere.sock")
     assert without_engine.returncode == 3
     assert "Start it, or install one" in without_engine.stdout
 

@@ -185,7 +185,7 @@ def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_pa
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -209,7 +209,7 @@ def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
     assert not (tmp_path / "history").exists()
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_package(toy: Path, tmp_path: Path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("import funsearch", "import beside\nimport funsearch"))

@@ -163,7 +163,7 @@ def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subproce
     return call(["check", str(toy), *model, *only, *more], tmp_path / "history", OPENAI_API_KEY="test")
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, provider: Provider, tmp_path: Path):
     def cut_one_short(number: int, request: dict) -> Answer:
         answer = default_response(request, number)
@@ -186,7 +186,7 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, p
     assert not (tmp_path / "history").exists()
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 def test_as_json_the_models_and_the_night_are_beside_the_start_program(toy: Path, provider: Provider, tmp_path: Path):
     done = check(toy, provider, tmp_path, "--until", "8h", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -200,7 +200,7 @@ def test_as_json_the_models_and_the_night_are_beside_the_start_program(toy: Path
     assert found["night"]["usd"] == pytest.approx(found["night"]["samples"] * model["usd_per_sample"])
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 def test_a_wrong_key_is_an_error_and_no_request_is_repeated(toy: Path, provider: Provider, tmp_path: Path):
     provider.script = lambda number, request: Answer({"error": {"message": "bad key"}}, status=401)
     done = check(toy, provider, tmp_path)

@@ -14,7 +14,7 @@ from tests.flows.cli.conftest import call
 from tests.notebooks import EVOLVE, RUN, write_notebook
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 def test_the_specification_runs_and_is_complete(tmp_path: Path):
     done = call(["init", str(tmp_path / "tours")], tmp_path / "history")
     assert done.returncode == 0, done.stderr

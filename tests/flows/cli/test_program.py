@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from overnight.flows.start import sandboxes
+from overnight.schemas.errors import SandboxUnavailable
 from overnight.tasks.history.database import Database
 from tests.flows.cli.conftest import Command, call
 from tests.history.made import create
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +102,20 @@ def test_best_of_a_run_that_found_nothing_says_that_it_is_the_start_program(over
 
 
 def test_best_is_evaluated_once_more_before_it_is_written(
-    overnight: Command, finished_history: tuple[Path, str], tmp_path: Path
+    overnight: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    def gone(*_: object, **__: object) -> None:
+        raise SandboxUnavailable("the engine is gone")
+
     done = overnight("best", "last", "--write", str(tmp_path / "best.py"))
     assert done.returncode == 0, done.stderr
     assert "evaluated once more" in done.stderr
     again = overnight("best", "last", "--write", str(tmp_path / "best.py"))
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
     assert "evaluated once more" not in again.stderr, "nothing is evaluated that cannot be written"
-    without_engine = overnight(
-        "best", "last", "--write", str(tmp_path / "other.py"), DOCKER_HOST="unix:///nowhere.sock"
-    )
-    assert without_engine.returncode == 3
+    monkeypatch.setattr(sandboxes, "open_pool", gone)
+    assert overnight("best", "last", "--write", str(tmp_path / "other.py")).returncode == 3
     assert not (tmp_path / "other.py").exists()
-    unchecked = overnight(
-        "best", "last", "--write", str(tmp_path / "other.py"), "--unchecked", DOCKER_HOST="unix:///nowhere.sock"
-    )
+    unchecked = overnight("best", "last", "--write", str(tmp_path / "other.py"), "--unchecked")
     assert unchecked.returncode == 0
     assert json.dumps((tmp_path / "other.py").read_text()) == json.dumps((tmp_path / "best.py").read_text())

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.flows.cli.conftest import Command, call
+from tests.flows.cli.conftest import call
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
 def alter(history: Path, column: str, value: object) -> str:
@@ -28,11 +28,8 @@ def alter(history: Path, column: str, value: object) -> str:
     raise AssertionError("no program was scored")
 
 
-def test_a_replayed_run_is_the_same_and_leaves_no_files(
-    overnight: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    done = overnight("replay", "last")
+def test_a_replayed_run_is_the_same_and_leaves_no_files(finished_history: tuple[Path, str], tmp_path: Path):
+    done = call(["replay", "last"], finished_history[0], TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d+ generations, \d\d+ programs, without a model: the same history", done.stdout)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from overnight.tasks.history.files import RunFiles, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import Command, call
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 _PAIRS = """
 SELECT old.score AS was, new.score, new.outcome, new.body, new.scores

@@ -11,7 +11,7 @@ from tests.flows.cli.conftest import Command
 LINE_FIT = Path(__file__).parents[2] / "task_formats" / "openevolve" / "line_fit"
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
 def test_check_and_run_accept_an_unchanged_task(overnight: Command, prefect_api: str, tmp_path: Path):
     done = overnight("check", str(LINE_FIT))

@@ -171,18 +171,15 @@ def f():
 """
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
-def test_text_of_an_untrusted_problem_is_escaped(tmp_path: Path, prefect_api: str, sandbox_image: str):
+def test_text_of_an_untrusted_problem_is_escaped(tmp_path: Path, prefect_api: str):
     escaped = EVIL.encode("unicode_escape").decode().replace("\\x", "\\u00")
     problem = tmp_path / "evil.py"
     problem.write_text(SPECIFICATION.replace("TITLE", escaped))
-    image = f"sandbox.image={sandbox_image}"
-    assert_harmless(checked := Terminal(tmp_path / "history", "check", str(problem), "--set", image).end())
+    assert_harmless(checked := Terminal(tmp_path / "history", "check", str(problem)).end())
     assert "two runs agree" in checked
-    ran = Terminal(
-        tmp_path / "history", "run", str(problem), "--generations", "1", "--set", image, PREFECT_API_URL=prefect_api
-    )
+    ran = Terminal(tmp_path / "history", "run", str(problem), "--generations", "1", PREFECT_API_URL=prefect_api)
     assert_harmless(output := ran.end(120))
     # The title is folded to the width of the table.
     assert f"Evil{ESCAPED}:score{ESCAPED}" in "".join(OWN_CODES.sub("", output).split())

@@ -10,13 +10,13 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.program.specification import read_specification
 from tests.flows.cli.conftest import call
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 SEVERAL = Path(__file__).parents[2] / "specifications/several.py"
 
 
-def test_several_functions_evolve_are_shown_and_written(tmp_path: Path, prefect_api: str, sandbox_image: str):
-    rules = ["--generations", "4", "--seed", "1", "--set", f"sandbox.image={sandbox_image}"]
+def test_several_functions_evolve_are_shown_and_written(tmp_path: Path, prefect_api: str):
+    rules = ["--generations", "4", "--seed", "1"]
     done = call(["run", str(SEVERAL), *rules], tmp_path, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\ndef ") >= 2

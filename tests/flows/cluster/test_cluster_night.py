@@ -23,7 +23,12 @@ from overnight.tasks.history.differences import compare
 from tests.flows.conftest import Night
 from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, raise_hostile, return_hostile
 
-BOTH = {"validation": [2], "held_out": [3], "sampling": {"concurrency": 8}}
+BOTH = {
+    "validation": [2],
+    "held_out": [3],
+    "sampling": {"concurrency": 8},
+    "sandbox": {"backend": "process"},
+}
 """Settings of a night with other inputs, and with as many samples in flight on a cluster as on one machine."""
 
 
@@ -95,7 +100,7 @@ def test_a_night_without_any_machine_waits_for_one(
 ):
     monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, 5.0))
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.1)
-    night(1, within_s=8, grace_s=0)
+    night(1, within_s=8, grace_s=0, settings={"sandbox": {"backend": "process"}})
     (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
     assert row["stop_reason"] == "deadline"
     assert "no machine of the cluster can evaluate: it has no machine" in row["paused_by"]

@@ -12,17 +12,17 @@ from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 ADDED = sorted({kind.algorithm_name() for kind in algorithm_kinds()} - {"islands", "funsearch"})
 """Algorithms that record expansions; nights of the other two are in the other tests of this folder."""
 
-SIMPLE = {"greedy", "weighted"}
-"""Those with one niche and no state but the programs; `test_core.py` tries them without Prefect."""
+ALWAYS = "tree"
+"""The one that is tried in every run of the tests; `test_core.py` tries all of them without Prefect."""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SIMPLE else ()) for name in ADDED]
+    "name", [pytest.param(name, marks=() if name == ALWAYS else pytest.mark.slow) for name in ADDED]
 )
 def test_a_resumed_night_goes_on_as_one_alone_and_a_replay_gives_the_same(name: str, night: Night, tmp_path: Path):
     search = {"prompts": 4, "samples": 2, "algorithm": name}

@@ -72,8 +72,8 @@ def log_of(client: SyncPrefectClient, flow_run_id: Any) -> list[str]:
 
 
 @pytest.mark.prefect
-def test_a_night_has_names_tags_states_and_artifacts(night: Night, client: SyncPrefectClient):
-    night(3, run_id="seen")
+def test_a_night_has_names_tags_states_and_artifacts(prefect_night: Night, client: SyncPrefectClient):
+    prefect_night(3, run_id="seen")
     runs = flow_runs(client, "seen")
     assert set(runs) == {"seen-night-1", "seen-g1", "seen-g2", "seen-g3"}
     over = runs["seen-night-1"]
@@ -162,7 +162,7 @@ def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
     assert row["stop_reason"] == "interrupted"
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
 def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
     endless: RunningCommand, docker_night: Night, client: SyncPrefectClient, tmp_path: Path
@@ -184,7 +184,9 @@ def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
 
 
 @pytest.mark.prefect
-def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_night_waits_for_a_server_that_does_not_answer(
+    prefect_night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     refused = iter(["[Errno 111] Connection refused"])
 
     def fails_first(*arguments: Any) -> None:
@@ -194,7 +196,7 @@ def test_a_night_waits_for_a_server_that_does_not_answer(night: Night, tmp_path:
 
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(overnight.flows.night.search, "generation", fails_first)
-    night(2, settings={"search": {"retries": 0, "failures": 1}})
+    prefect_night(2, settings={"search": {"retries": 0, "failures": 1}})
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("generations", 2)
     assert row["paused_by"] == "the Prefect server does not answer: [Errno 111] Connection refused"

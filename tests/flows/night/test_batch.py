@@ -68,7 +68,7 @@ def test_prompts_of_several_generations_are_sent_at_once_and_two_nights_give_wha
     assert len(provider.batches.sent) == len(sent), "no batch is sent"
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "moment", [pytest.param("while it is waited for", marks=pytest.mark.slow), "before its id is known"]
 )

@@ -11,7 +11,7 @@ from overnight.flows.cli.main import run
 from tests.flows.conftest import JUDGED, Night
 from tests.provider import Provider, says
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 
 FAILS = "return offset + 9.0 if offset < 3 else 1 / 0"

@@ -44,7 +44,7 @@ def test_a_failed_compaction_is_noted_once_and_not_repeated(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.prefect
+@pytest.mark.heavy
 def test_a_night_continues_a_compacted_run(night: Night, tmp_path: Path):
     files = night(MIN_AT_END)
     assert [block.size for block in files.blocks()] == [MIN_AT_END + 1]

@@ -20,7 +20,7 @@ from overnight.tasks.sample import endpoint
 from tests.flows.conftest import Night
 from tests.provider import Answer, Provider, Request, says
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = pytest.mark.heavy
 
 SAMPLES = 2
 """Samples of each of the three prompts of a generation."""
@@ -56,10 +56,10 @@ def assert_each_answer_is_there_once(history: Path, provider: Provider) -> list[
 
 
 def test_an_outage_pauses_the_night_which_goes_on_by_itself(
-    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
 ):
     fails(0, 8, error(503, "busy"))
-    docker_night(1, settings={**asks, "search": {"failures": 3}})
+    night(1, settings={**asks, "search": {"failures": 3}})
     assert_each_answer_is_there_once(tmp_path, provider)
     assert len(provider.requests) == 8 + 3, "one request for each attempt in the outage, none for each in flight"
     (row,) = Database(tmp_path).rows("FROM nights")
@@ -71,14 +71,15 @@ def test_an_outage_pauses_the_night_which_goes_on_by_itself(
 
 
 def test_a_wrong_key_ends_the_night_and_the_next_goes_on(
-    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
 ):
+    asks["sampling"]["concurrency"] = 3 * SAMPLES  # a generation
     fails(0, 99, error(401, "bad key"))
     with pytest.raises(TerminalProviderError, match="Check the key of the provider"):
-        docker_night(2, settings=asks)
+        night(2, settings=asks)
     assert len(provider.requests) <= 3, "none is repeated, and nothing is asked for the next generation"
     fails(0, 0, error(401, ""))
-    docker_night(1)
+    night(1)
     assert_each_answer_is_there_once(tmp_path, provider)
     reasons = Database(tmp_path).rows("SELECT stop_reason, error FROM nights ORDER BY night")
     assert [row["stop_reason"] for row in reasons] == ["failed", "generations"]
@@ -86,10 +87,10 @@ def test_a_wrong_key_ends_the_night_and_the_next_goes_on(
 
 
 def test_a_prompt_that_is_refused_is_a_row_that_says_so(
-    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path, fails: Callable[..., None]
 ):
     fails(1, 1, error(400, "This model's maximum context length is 10 tokens."))
-    docker_night(1, settings=asks)
+    night(1, settings=asks)
     rows = assert_each_answer_is_there_once(tmp_path, provider)
     refused = [row for row in rows if not row["completion"]]
     assert [row["outcome"] for row in refused] == ["unparsable"] * SAMPLES

@@ -16,7 +16,7 @@ from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
 from tests.provider import Answer, Provider, Request, says
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 _BODIES = ("return offset + {0}", "raise ValueError('no luck with {0}')", "return offset - {0}")
 

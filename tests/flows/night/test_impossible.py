@@ -16,7 +16,7 @@ def proven(best: float) -> dict[str, object]:
     return {"known": {"best": best, "proven": True, "label": "by counting", "source": "a book"}}
 
 
-@pytest.mark.prefect
+@pytest.mark.heavy
 def test_a_score_beyond_a_proven_optimum_stops_the_night_and_every_one_after_it(night: Night, tmp_path: Path):
     with pytest.raises(ImpossibleScore, match=r"proven to be the best \(by counting; a book\)") as caught:
         night(20, settings=proven(-8.5))

@@ -89,6 +89,7 @@ def test_ten_kills(overnight: Overnight, slow_toy: Path, tmp_path: Path):
     kill_and_resume(overnight, slow_toy, tmp_path, times=10)
 
 
+@pytest.mark.usefixtures("processes")
 def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, slow_toy: Path, tmp_path: Path):
     process = overnight("run", str(slow_toy), "--generations", "100000", "--seed", "1")
     wait_for_run(process)

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 import overnight.flows.night.retry_policy
-from overnight.flows.night.search import search
-from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import UsageError
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.compact import compact
@@ -21,7 +19,7 @@ from tests.flows.night.test_retry import busy
 from tests.flows.nights import everything, replayed, require_replay
 from tests.provider import Answer, Provider, Request
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 
 def failures(files: RunFiles) -> list[dict[str, Any]]:
@@ -50,7 +48,7 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     assert given_up == [2]
     assert any("an outage" in row["error"] and row["place"] is None for row in failures(files))
     night(1)
-    search("toy", str(tmp_path), StopConditions(), given_up)
+    night(None, again=given_up)
     night(3, max_tokens=200)
     numbers = Database(tmp_path).rows("SELECT candidates AS n FROM generations WHERE state = 'committed'")
     assert sum(1 < row["n"] < 6 for row in numbers) > 0, "one generation ended with what the budget allowed"

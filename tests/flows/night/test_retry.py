@@ -76,7 +76,8 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
     assert files.journalled_generations() == [2], "what was paid for is kept"
     asked, before = len(provider.requests), record.read_run_history(files)
-    assert search("toy", str(tmp_path), StopConditions(), [2])["failed"] == []
+    night(None, again=[2])
+    assert record.read_run_history(files).failed == frozenset()
     assert len(provider.requests) - asked == 1, "two of three prompts were answered in the night"
     assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4), (2, 5)]
     after = record.read_run_history(files)
@@ -85,10 +86,12 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert files.journalled_generations() == []
 
 
-def test_the_files_of_a_retry_do_not_depend_on_who_retried(night: Night, provider: Provider, few: dict, tmp_path: Path):
+def test_the_files_of_a_retry_do_not_depend_on_who_retried(
+    prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
+):
     histories = [tmp_path / "stayed", tmp_path / "came-back"]
     provider.script = second_fails
-    files = night(3, settings=few, history=histories[0])
+    files = prefect_night(3, settings=few, history=histories[0])
     shutil.copytree(histories[0], histories[1])
     provider.script = lambda number, request: Answer(same_for_same(request))
     search("toy", str(histories[0]), StopConditions(), [2])
@@ -137,8 +140,10 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     assert len(provider.requests) == 3 * 3, "generation 3 was asked ahead"
 
 
-def test_one_that_is_committed_or_has_no_turn_is_not_run(night: Night, provider: Provider, few: dict, tmp_path: Path):
-    night(1, settings=few)
+def test_one_that_is_committed_or_has_no_turn_is_not_run(
+    prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
+):
+    prefect_night(1, settings=few)
     asked = len(provider.requests)
     generation("toy", 1, str(tmp_path))
     with pytest.raises(UsageError, match="2 is the next"):
@@ -160,10 +165,10 @@ def prefect(*arguments: str, api: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.docker
 def test_prefect_s_own_retry_runs_a_failed_generation_again(
-    night: Night, provider: Provider, few: dict, tmp_path: Path, prefect_api: str
+    prefect_night: Night, provider: Provider, few: dict, tmp_path: Path, prefect_api: str
 ):
     provider.script = second_fails
-    night(3, settings=few, run_id="again")
+    prefect_night(3, settings=few, run_id="again")
     entrypoint = "overnight.flows.night.search.generation"
     done = prefect("flow-run", "retry", "again-g2", "--entrypoint", entrypoint, api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr

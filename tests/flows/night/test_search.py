@@ -53,13 +53,10 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(docker_night: N
     assert containers("swept") == [], "no container is left"
 
 
-@pytest.mark.docker
-def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_seed_gives(
-    docker_night: Night, tmp_path: Path
-):
-    whole = docker_night(3, history=tmp_path / "whole", settings=CONFIRMED)
-    parts = docker_night(1, settings=CONFIRMED)
-    docker_night(2)
+def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_seed_gives(night: Night, tmp_path: Path):
+    whole = night(3, history=tmp_path / "whole", settings=CONFIRMED)
+    parts = night(1, settings=CONFIRMED)
+    night(2)
     assert everything(parts) == everything(whole)
 
 

@@ -18,8 +18,6 @@ from overnight.tasks.program.evolving_files import EvolvingFiles
 from tests.flows.conftest import Call
 from tests.provider import Answer, Provider, Request, says
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
-
 RIDGE = Path(__file__).parents[2] / "specifications" / "ridge"
 
 
@@ -49,6 +47,7 @@ def pool(problem: Problem) -> Iterator[SandboxPool]:
         yield pool
 
 
+@pytest.mark.docker
 def test_the_command_and_its_script_find_every_file_at_its_path(problem: Problem, pool: SandboxPool):
     program = problem.specification.program
     assert pool.evaluate(problem.specification.start_program).scores == (-3.0, -4.0)
@@ -58,6 +57,7 @@ def test_the_command_and_its_script_find_every_file_at_its_path(problem: Problem
     assert pool.evaluate(program(body(4.0, 1.0))).scores == (-0.0, -1.0)
 
 
+@pytest.mark.docker
 def test_a_program_of_other_files_is_not_sent(pool: SandboxPool):
     for other in ("x = 1", ProgramBundle((("position.py", "x = 1"), ("climb.py", "print(9)")))):
         with pytest.raises(ValueError, match="expected"):
@@ -69,7 +69,7 @@ ANSWERS = [
     "lib/offset.py\n<<<<<<< SEARCH\n    return 1.0\n=======\n    return 1.5\n>>>>>>> REPLACE",
     "```python\n# position.py\n# EVOLVE-BLOCK-START\nx = 0.5\n# EVOLVE-BLOCK-END\n```",
     "climb.py\n```python\nprint('{\"height\": 99}')\n```",
-    "position.py\n```python\nx = 1 / 0\n```",
+    "position.py\n```python\nraise SystemExit('too steep')\n```",
     "I cannot do better.",
 ]
 
@@ -82,22 +82,22 @@ def model(number: int, request: Request) -> Answer:
     return says(request, text)
 
 
+@pytest.mark.prefect
+@pytest.mark.usefixtures("processes", "prefect")
 def test_nights_with_two_evolving_files(
-    call: Call, provider: Provider, sandbox_image: str, prefect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     provider.script = model
     history = ("--history", tmp_path / "history")
-    code, said = call("check", RIDGE, "--set", f"sandbox.image={sandbox_image}")
+    code, said = call("check", RIDGE)
     assert code == 0, said
     assert "evolves position.py, lib/offset.py, scored by 'height' of `python3 climb.py {program} {input}`" in said
     assert "confirmed: run again, in a fresh container" in said
 
     address = ("--model", "openai/test", "--api-base", provider.api_base)
-    sets = [f"sandbox.image={sandbox_image}", "search.samples=1", "search.feedback=2000", "search.prompts=6"]
-    flags = [
-        word for text in (*sets, "sampling.concurrency=16", "search.algorithm.islands=1") for word in ("--set", text)
-    ]
+    sets = ["search.samples=1", "search.feedback=2000", "search.prompts=6", "sampling.concurrency=16"]
+    flags = [word for text in (*sets, "search.algorithm.islands=1") for word in ("--set", text)]
     code, said = call("run", RIDGE, *address, *flags, "--generations", "1", "--seed", "1", *history)
     assert code == 0, said
     first = provider.requests[0]["messages"][-1]["content"]
@@ -113,7 +113,7 @@ def test_nights_with_two_evolving_files(
         "no code block below the path of a file",
     }
     (crashed,) = [row for row in rows if row["outcome"] == "crashed"]
-    assert "ZeroDivisionError" in crashed["error"]
+    assert "too steep" in crashed["error"]
 
     code, said = call("resume", "last", "--generations", "2", *history)
     assert code == 0, said

@@ -13,7 +13,7 @@ from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
 from tests.flows.nights import everything, require_replay
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 TUNED: dict[str, Any] = {
     "search": {"prompts": 3, "samples": 2},

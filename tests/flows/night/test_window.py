@@ -15,7 +15,7 @@ from tests.provider import Provider, Request, says
 WINDOW = 6
 
 
-@pytest.mark.prefect
+@pytest.mark.heavy
 def test_a_straggler_holds_up_no_more_than_the_window_and_generations_overlap(
     night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):

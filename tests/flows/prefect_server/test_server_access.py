@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import os
 import signal
 import socket
@@ -31,7 +32,6 @@ from websockets.typing import Subprotocol
 
 from overnight.flows.cli.main import run
 from overnight.flows.prefect_server import access
-from overnight.flows.prefect_server.connection import answers
 from overnight.flows.prefect_server.embedded import EmbeddedServer, using_server
 from overnight.flows.prefect_server.request_guard import LocalGuard
 from overnight.flows.schedules.deployments import Schedules, cron_schedule
@@ -201,25 +201,24 @@ def test_deployments_of_other_programs_are_no_schedules(server: EmbeddedServer, 
             client.delete_deployment(deployment.id)
 
 
-@pytest.mark.prefect
 def test_starting_a_server_is_retried_after_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch):
-    started, start, tried = EmbeddedServer(), subprocess.Popen, threading.Event()
+    start, tries = subprocess.Popen, itertools.count(1)
 
-    def fails_once(*arguments: Any, **more: Any) -> subprocess.Popen[bytes]:
-        if tried.is_set():
-            return start(*arguments, **more)
-        tried.set()
-        raise BlockingIOError(11, "Resource temporarily unavailable")
+    def fails_the_second_time(_: Any, **more: Any) -> subprocess.Popen[bytes]:
+        if next(tries) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return start(["cat"], **more)  # it ends with its standard input, as a server does
 
+    monkeypatch.setattr(subprocess, "Popen", fails_the_second_time)
+    started = EmbeddedServer()
     try:
-        started.wait()
         first = started.pid
-        monkeypatch.setattr(subprocess, "Popen", fails_once)
         started.keep_running(lambda _: None)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: tried.is_set() and started.pid != first and answers(started.url))
+        wait_until(lambda: started.pid != first)
     finally:
         started.stop()
+    assert next(tries) == 4
 
 
 def exchange(url: str, protocols: list[Subprotocol] | None, message: str) -> str | bytes:

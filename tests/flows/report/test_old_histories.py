@@ -116,7 +116,7 @@ def test_nor_does_a_schedule_go_on_with_it(files: RunFiles):
         pass
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "name",
     [name if name in RESCORED else pytest.param(name, marks=pytest.mark.slow) for name in ARCHIVES],
