@@ -34,7 +34,7 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 @contextlib.contextmanager
 def process(
-    log: Path, *command: str | Path, cwd: Path | None = None, **environment: str
+    log: Path, *command: str | Path, cwd: Path | str | None = None, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process in a session of its own; end it with all its children at the end of the block."""
     with log.open("ab") as output:
