@@ -6,25 +6,24 @@ Run with the environment's Python when the engine answers: `.venv/bin/python inf
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import secrets
 import shutil
 import subprocess
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import debian
-import docker
-import docker.errors
 import engine
-import requests
 from steps import ROOT, STATE, SetupError, Step, main, step
 
 from overnight.schemas.errors import EnvironmentFault
 from overnight.tasks.evaluate import debian_image
+from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.sandbox_image import pull
 
 FOLDER = ROOT / "infra/compose"
 SETTINGS = FOLDER / ".env"
@@ -33,9 +32,6 @@ ENTRYPOINT = FOLDER / "postgres-entrypoint.sh"
 
 OLDEST_COMPOSE = (2, 24)
 """Oldest Docker Compose that knows files of variables which need not exist."""
-
-REGISTRY_TIMEOUT_S = 20
-"""Time without a byte from the registry after which it counts as unreachable, seconds."""
 
 ENGINE_TIMEOUT_S = 600
 """Time that the engine may be silent while it imports an image, seconds."""
@@ -94,8 +90,9 @@ def set_up() -> None:
     host = engine.find()
     if host is None:
         raise SetupError("a Docker engine that answers", "none does", "make setup")
+    os.environ["DOCKER_HOST"] = host
     given = {**read_settings(SETTINGS), **os.environ}
-    images = {base.variable: find_or_build(base, given.get(base.variable, base.registry), host) for base in BASES}
+    images = {base.variable: find_or_build(base, given.get(base.variable, base.registry)) for base in BASES}
     with step("compose settings") as this:
         this.outcome = write_settings(SETTINGS, images, socket_settings(host))
 
@@ -118,44 +115,26 @@ def require_compose() -> None:
         raise SetupError(expected, found or "none", remedy)
 
 
-def find_or_build(base: Base, name: str, host: str) -> str:
+def find_or_build(base: Base, name: str) -> str:
     """Return the name of a base image that the engine has: the one that is asked for, else one of Debian packages."""
-    with step(f"image {name}") as this, engine.connect(host, ENGINE_TIMEOUT_S) as client:
+    with step(f"image {name}") as this, closing(DockerBackend(runners=1, timeout_s=ENGINE_TIMEOUT_S)) as backend:
         try:
-            if has_image(client, name) or (not name.startswith(base.debian) and pull(name, host, this)):
+            if backend.has_image(name) or (not name.startswith(base.debian) and pulled(name, this)):
                 return name
             name = f"{base.debian}:{recipe_hash(base)}"
-            if not has_image(client, name):
-                from_debian(client, base, name, this)
+            if not backend.has_image(name):
+                from_debian(backend, base, name, this)
             this.outcome = f"no registry answers; {name} of Debian packages is ready"
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            got = str(getattr(error, "explanation", None) or error)
-            raise SetupError(f"the engine to provide {name}", got, f"read {this.log}, then: make compose") from None
+        except EnvironmentFault as fault:
+            raise SetupError(f"the image {name}", fault.message, f"{fault.remedy} Then: make compose") from None
     return name
 
 
-def has_image(client: docker.DockerClient, name: str) -> bool:
-    """Return whether the engine has an image."""
-    try:
-        client.images.get(name)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
-
-
-def pull(name: str, host: str, this: Step) -> bool:
-    """Pull an image; return whether the registry gave it."""
-    repository, _, tag = name.rpartition(":")
-    try:
-        with engine.connect(host, REGISTRY_TIMEOUT_S) as puller:
-            for line in puller.api.pull(repository or name, tag=tag, stream=True, decode=True):
-                if "error" in line:
-                    this.note(line["error"])
-                    return False
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        this.note(str(error))
-        return False
-    return True
+def pulled(name: str, this: Step) -> bool:
+    """Return whether a registry gave an image."""
+    if fault := pull(name):
+        this.note(fault)
+    return not fault
 
 
 def recipe_hash(base: Base) -> str:
@@ -164,7 +143,7 @@ def recipe_hash(base: Base) -> str:
     return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
 
 
-def from_debian(client: docker.DockerClient, base: Base, name: str, this: Step) -> None:
+def from_debian(backend: DockerBackend, base: Base, name: str, this: Step) -> None:
     """Build a base image from packages of this system's release."""
     if not debian_image.is_debian():
         got = f"no registry provides {base.registry}, and this system has no apt-get to build it from Debian packages"
@@ -174,14 +153,8 @@ def from_debian(client: docker.DockerClient, base: Base, name: str, this: Step) 
         debian.install(this, "mmdebstrap")
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         files = Path(folder) / "files.tar"
-        try:
-            debian_image.write_files(files, base.packages, base.hooks)
-        except EnvironmentFault as fault:
-            raise SetupError(f"the files of {name}", fault.message, fault.remedy) from None
-        output = client.api.import_image(src=str(files), changes=list(base.changes))
-    this.note(output)
-    repository, _, tag = name.partition(":")
-    client.images.get(json.loads(output.splitlines()[-1])["status"]).tag(repository, tag)
+        debian_image.write_files(files, base.packages, base.hooks)
+        backend.import_files(files, name, base.changes)
 
 
 def socket_settings(host: str) -> dict[str, str]:

@@ -33,13 +33,11 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 @contextlib.contextmanager
-def process(
-    log: Path, *command: str | Path, cwd: Path | str | None = None, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
+def process(log: Path, *command: str | Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process in a session of its own; end it with all its children at the end of the block."""
     with log.open("ab") as output:
         running = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
+            command, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
         )
     try:
         yield running

@@ -115,6 +115,12 @@ def _build(engine: DockerBackend, name: str, sources: Sequence[str], note: Calla
     )
 
 
+def pull(image: str) -> str:
+    """Pull an image, and give up when its registry is silent; return why that failed, or an empty text."""
+    with contextlib.closing(DockerBackend(runners=1, timeout_s=_REGISTRY_S)) as puller:
+        return puller.pull(image)
+
+
 def _require_modules(engine: DockerBackend, name: str) -> None:
     output, complaint = engine.run_python(name, CHECK)
     if not output:
@@ -134,13 +140,12 @@ def _from_registry(engine: DockerBackend, name: str, note: Callable[[str], None]
     base = base_image()
     if not engine.has_image(base):
         note(f"pulling {base}")
-        with contextlib.closing(DockerBackend(runners=1, timeout_s=_REGISTRY_S)) as puller:
-            if fault := puller.pull(base):
-                raise EnvironmentFault(
-                    f"no registry provides {base}: {fault}",
-                    remedy="Check the network, or name a mirror's copy: export OVERNIGHT_SANDBOX_BASE=IMAGE; then "
-                    "repeat the command.",
-                )
+        if fault := pull(base):
+            raise EnvironmentFault(
+                f"no registry provides {base}: {fault}",
+                remedy="Check the network, or name a mirror's copy: export OVERNIGHT_SANDBOX_BASE=IMAGE; then "
+                "repeat the command.",
+            )
     interpreter = packages.examine(engine, base)
     library, site = json.loads(engine.run_python(base, _FOLDERS)[0])
     variables = " ".join(f"{variable}={value}" for variable, value in _VARIABLES.items())

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-import mlflow  # pyright: ignore[reportMissingImports]  (an optional dependency)
+import mlflow  # pyright: ignore[reportMissingImports]
 
 GENERATIONS = """
 SELECT generation, epoch_ms(ended_at) AS ended_ms, best_score, generation_best, candidates, cost_usd

@@ -169,8 +169,8 @@ def test_a_worker_runs_a_scheduled_night_beside_them(installed: Installation):
     installed.run("overnight", *schedule, "--name", "installed")
     try:
         log = installed.folder / "worker.log"
-        worker = [installed.programs / "python", "-m", "prefect", "worker", "start"]
-        with process(log, *worker, "--pool", "overnight", cwd=installed.folder, **installed.environment):
+        there = ["env", f"--chdir={installed.folder}", installed.programs / "python", "-m", "prefect"]
+        with process(log, *there, "worker", "start", "--pool", "overnight", **installed.environment):
             installed.run("python", "-m", "prefect", "deployment", "run", "night/installed")
             until(lambda: nights(installed) == ["generations"], 180, f"the night; see {log}")
     finally:
