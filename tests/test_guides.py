@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from overnight.testing.fake_provider import Provider
 from tests import docs
 from tests.command_server import install
 from tests.page_commands import BIN, blocks, clone_tools, commands, name_of, run_blocks
-from tests.provider import Provider
 
 NOT_GUIDES = ("README.md", "SKILL.md")
 """Names of pages whose commands other tests run."""

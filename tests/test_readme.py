@@ -17,11 +17,11 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import setting_names
 from overnight.schemas.views import MACROS, VIEWS
+from overnight.testing.fake_provider import Provider
+from overnight.testing.made import create, grow
 from tests import docs
 from tests.command_server import install
-from tests.history.made import create, grow
 from tests.page_commands import BIN, blocks, commands, name_of, run_blocks
-from tests.provider import Provider
 
 ROOT = docs.ROOT
 README = ROOT / "README.md"

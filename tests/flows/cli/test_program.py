@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.history.database import Database
+from overnight.testing.made import create
 from tests.flows.cli.conftest import Command, call
-from tests.history.made import create
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 
