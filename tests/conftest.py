@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the sandbox image, a Prefect server, a model provider and an S3 server on loopback."""
+"""Fixtures of all tests, beside those of `overnight.testing`: a Prefect server and an S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 from overnight.flows.environment import SERVER_VARIABLES, prepare
 from tests.command_server import FOLDER, OWNER
 from tests.prefect_database import MigratedDatabase
-from tests.provider import Provider
 
 if TYPE_CHECKING:
     from tests.objects import ObjectServer
@@ -50,6 +49,8 @@ if FOLDER not in os.environ:  # this is the first process of a test run; the oth
     os.environ[FOLDER] = _commands.name
     Path(_commands.name, OWNER).write_text(str(os.getpid()))
 
+pytest_plugins = ["overnight.testing"]
+
 SPECIFICATIONS = Path(__file__).parent / "specifications"
 
 
@@ -58,12 +59,6 @@ def _no_cluster_is_left() -> Iterator[None]:
     """A command that runs in this process names its cluster in the environment, as for its own children."""
     yield
     os.environ.pop("OVERNIGHT_CLUSTER", None)
-
-
-@pytest.fixture(scope="session")
-def sandbox_image() -> str:
-    """The image in which candidates run; `make setup` builds it."""
-    return os.environ.get("OVERNIGHT_TEST_IMAGE", "overnight-sandbox:latest")
 
 
 @pytest.fixture(scope="session")
@@ -104,13 +99,6 @@ def prefect(prefect_api: str) -> Iterator[str]:
 
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         yield prefect_api
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A model provider on loopback that speaks OpenAI's chat protocol and answers with mutated programs."""
-    with Provider() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
@@ -225,7 +213,6 @@ _HEAVY = (
     "tests/sample/test_cached_tokens.py::test_the_price_is_that_of_the_settings_or_of_litellm",
     "tests/sample/test_completion_request.py",
     "tests/simulated/",
-    "tests/examples/test_history_example.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 

@@ -9,11 +9,11 @@ import subprocess
 import textwrap
 from pathlib import Path
 
+from overnight.testing.fake_provider import Provider
 from tests import docs
 from tests.command_server import install
 from tests.conftest import ON_PROCESSES
 from tests.notebooks import EVOLVE, RUN, write_notebook
-from tests.provider import Provider
 
 ROOT = docs.ROOT
 BIN = ROOT / ".venv/bin"

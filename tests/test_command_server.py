@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from overnight.testing.made import create
 from tests.command_server import CommandProcess, can_fork, install, run_command
-from tests.history.made import create
 
 pytestmark = pytest.mark.heavy
 

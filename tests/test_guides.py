@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from overnight.testing.fake_provider import Provider
 from tests import docs
 from tests.page_commands import blocks, clone_tools, commands, name_of, programs_in, run_blocks
-from tests.provider import Provider
 
 NOT_GUIDES = ("README.md", "SKILL.md")
 """Names of pages whose commands other tests run."""

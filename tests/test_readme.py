@@ -18,10 +18,10 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import setting_names
 from overnight.schemas.views import MACROS, VIEWS
+from overnight.testing.fake_provider import Provider
+from overnight.testing.made import create, grow
 from tests import docs
-from tests.history.made import create, grow
 from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks
-from tests.provider import Provider
 
 ROOT = docs.ROOT
 README = ROOT / "README.md"

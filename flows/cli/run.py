@@ -110,8 +110,8 @@ def resume(
     from overnight.flows.prefect_server.embedded import PrefectServer
 
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
-        problem = record.read_run(files).problem
-        accept(problem, trust=trust_settings)
+        stored = record.read_run(files)
+        problem = accept(stored.problem, trust=trust_settings, versions=stored.versions)
         require_listening(problem.settings.sampling)
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
@@ -155,7 +155,8 @@ def retry(
         command = f"overnight resume {files.run_id}{history_flag(history)}"
         say(f"no generation of {files.run_id} is given up, so none is retried; `{command}` continues with new ones")
         return ExitCode.DONE
-    accept(record.read_run(files).problem, trust=trust_settings)
+    stored = record.read_run(files)
+    accept(stored.problem, trust=trust_settings, versions=stored.versions)
     from overnight.flows.prefect_server.embedded import PrefectServer
 
     with PrefectServer() as server:

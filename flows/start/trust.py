@@ -1,6 +1,6 @@
 """The user's acceptance of proposals, settings of a problem's files or of a history's runs that need consent.
 
-Code of a plug-in is loaded for what the user has accepted only: `with_algorithm` is the way to an algorithm's settings.
+Code of a plug-in is loaded only for what the user has accepted: `accept` and `trusted_run` return problems with it.
 
 The user accepts a proposal (`schemas/trust.py`) by naming it in a flag or in the configuration file, or by
 `--trust-settings`. Accepted proposals are stored by setting and value: a changed address must be accepted again, while
@@ -36,7 +36,13 @@ from overnight.schemas.trust import (
 from overnight.tasks.program.user_config import user_settings
 
 
-def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: bool = False) -> Problem:
+def accept(
+    problem: Problem,
+    given: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
+    versions: Mapping[str, str] | None = None,
+) -> Problem:
     """Store the proposals of a problem that the user named in flags, then require that all of them are accepted.
 
     Returns:
@@ -46,6 +52,7 @@ def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: b
         problem: Problem with its final settings.
         given: Settings from flags, nested as in TOML.
         trust: Whether `--trust-settings` was given.
+        versions: Versions that the run recorded whose problem it is, for the error if a plug-in is missing.
 
     Raises:
         UntrustedSettings: If a proposal is neither named nor accepted.
@@ -56,10 +63,10 @@ def accept(problem: Problem, given: Mapping[str, Any] | None = None, *, trust: b
     named = _named(given or {}, problem)
     remember(proposal for proposal in proposals if proposal in named or (trust and not proposal.must_be_named))
     _require(proposals, problem.name, _named(user_settings(), problem))
-    return with_algorithm(problem)
+    return _with_algorithm(problem, versions)
 
 
-def with_algorithm(problem: Problem, versions: Mapping[str, str] | None = None) -> Problem:
+def _with_algorithm(problem: Problem, versions: Mapping[str, str] | None = None) -> Problem:
     """Return a problem with the loaded settings of its algorithm, if that is of a plug-in and accepted.
 
     Args:
@@ -93,7 +100,7 @@ def trusted_run(run: RunRecord, *, trust: bool = False) -> RunRecord:
     """
     if trust:
         remember(algorithm_proposals(run.problem.settings.search.algorithm))
-    return replace(run, problem=with_algorithm(run.problem, run.versions))
+    return replace(run, problem=_with_algorithm(run.problem, run.versions))
 
 
 def accept_sandbox(problem: Problem, *, trust: bool) -> None:

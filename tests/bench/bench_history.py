@@ -30,7 +30,7 @@ from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
-from tests.history.made import NOW, create
+from overnight.testing.made import NOW, create
 
 MODELS = ("test/cheap", "test/dear", "test/local")
 REPEATS = 5

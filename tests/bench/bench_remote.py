@@ -15,7 +15,7 @@ from pathlib import Path
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 from tests.objects import KEY, SECRET, ObjectServer, object_store
 
 

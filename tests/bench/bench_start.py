@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from overnight.tasks.history.database import Database
-from tests.provider import Provider
+from overnight.testing.fake_provider import Provider
 
 ROOT = Path(__file__).parents[2]
 _SETTINGS = ("--generations", "1", "--set", "search.prompts=4", "--seed", "1", "--model", "openai/x")

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.provider import Answer, Provider, Request, response_body
+from overnight.testing.fake_provider import Answer, Provider, Request, response_body
 
 Line = Callable[[int, str], str]
 """Returns the last line of an answer's function, from the number of the answer and the prompt."""

@@ -14,13 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import bombs
-import candidates
 import docker
-import intruders
-import liars
 import pytest
-from candidates import HONEST, HONEST_SCORES, Case, returns
 
 from overnight.schemas.job import Call, Job, Limits
 from overnight.schemas.outcome import Verdict
@@ -30,6 +25,8 @@ from overnight.tasks.evaluate.cluster.dask_client import Connection, MachineLost
 from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from overnight.tasks.evaluate.registry import create_backend
+from overnight.testing.programs import bombs, candidates, intruders, liars
+from overnight.testing.programs.candidates import HONEST, HONEST_SCORES, Case, returns
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine, started_engine
 from tests.machines import Machines, answer, machines

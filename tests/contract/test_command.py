@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
-import wreckers
-from wreckers import HEAD
 
 from overnight.schemas.job import Call, Command, Job, Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.testing.programs import wreckers
+from overnight.testing.programs.wreckers import HEAD
 
 pytestmark = pytest.mark.docker
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import docker
 import pytest
-from candidates import HONEST, HONEST_SCORES, body
 
 from overnight.schemas.errors import SandboxUnavailable, SpecificationError
 from overnight.schemas.job import Call, Job, Limits
@@ -28,6 +27,7 @@ from overnight.tasks.evaluate.backends.docker import RUN_LABEL, DockerBackend
 from overnight.tasks.evaluate.confinement import owner
 from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.evaluate.sandbox import RunnerConfig
+from overnight.testing.programs.candidates import HONEST, HONEST_SCORES, body
 
 pytestmark = pytest.mark.docker
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bombs
-import candidates
-import forgers
-import intruders
-import liars
-import litterers
 import test_command
-import wreckers
+
+from overnight.testing.programs import bombs, candidates, forgers, intruders, liars, litterers, wreckers
 
 README = Path(__file__).parents[2] / "tasks/evaluate/README.md"
 
@@ -21,5 +16,5 @@ def test_the_readme_counts_the_programs_that_mean_harm():
     files = (test_command.OUTCOMES, wreckers.ENDS, test_command.REFUSALS, test_command.LITTER, wreckers.IN_A_FILE)
     whole = sum(map(len, files)) + len(wreckers.SHELL)
     text = " ".join(README.read_text().split())
-    assert f"{functions + len(forgers.FORGERS) + whole} programs in `tests/contract/`" in text
+    assert f"{functions + len(forgers.FORGERS) + whole} programs in `tests/testing/programs/`" in text
     assert f"{functions} functions, {len(forgers.FORGERS)} forgers of scores and {whole} whole files" in text

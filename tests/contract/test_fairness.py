@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import docker
 import pytest
-from candidates import body
 from docker.errors import APIError
 from docker.models.containers import Container
 
@@ -25,6 +24,7 @@ from overnight.tasks.evaluate.backends.docker import RUN_LABEL
 from overnight.tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.evaluate.sandbox import RunnerConfig
+from overnight.testing.programs.candidates import body
 
 BURNERS = 9
 """Number of processes that share a processor with a candidate, which gets a tenth of it."""

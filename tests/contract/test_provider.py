@@ -20,9 +20,9 @@ from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import RequestsInFlight
 from overnight.tasks.sample.gateway import Gateway, Sample
 from overnight.tasks.sample.sampler import Sampler
-from tests.contract.test_completion_source import Store
-from tests.history.made import a_problem
-from tests.provider import Answer, Provider, Request, default_response
+from overnight.testing.completion_sources import Store
+from overnight.testing.fake_provider import Answer, Provider, Request, default_response
+from overnight.testing.made import a_problem
 
 TEXT = "def f_v0(x):\n    return x + 1\n\ndef f_v1(x):\n"
 README = (Path(__file__).parents[2] / "flows/README.md").read_text()

@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import bombs
-import candidates
-import intruders
-import liars
-import litterers
 import pytest
-from candidates import HONEST, HONEST_SCORES, Case, body, returns
 
 from overnight.schemas.job import Call, Isolation, Job, Limits
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.evaluate import confinement
 from overnight.tasks.evaluate.delivery import ENVIRONMENT
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.testing.programs import litterers
+from overnight.testing.programs.candidates import HONEST, HONEST_SCORES, Case, body, returns
+from overnight.testing.sandboxes import JUDGED as JOB
 from tests.contract.conftest import Start
-
-CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES]
-
-JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
 
 
 @pytest.fixture(scope="module")
 def sandbox(start: Start) -> Iterator[SandboxPool]:
     with start(JOB) as pool:
         yield pool
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_program_is_judged_by_its_own_behaviour_and_does_not_affect_the_next_one(
-    is_confined: bool, sandbox: SandboxPool, case: Case
-):
-    if not is_confined and not case.harmless:
-        pytest.skip("only in a container")
-    verdict = sandbox.evaluate(case.source)
-    assert verdict.outcome in (case.outcome, case.or_outcome), verdict
-    assert re.search(case.says, verdict.error), verdict.error
-    assert bool(verdict.scores) == verdict.is_scored != bool(verdict.error)
-    assert len(verdict.error) <= 2000
-    verdict.error.encode()
-    assert case.score is None or verdict.scores == (case.score, case.score), verdict
-    after = sandbox.evaluate(HONEST)
-    assert after.scores == HONEST_SCORES, after
-    assert sandbox.starts == 1, "the runner died"
 
 
 @pytest.fixture(scope="module")

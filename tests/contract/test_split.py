@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
 
 from overnight.schemas.job import Call, Isolation, Job, Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.confirmation import disagreement
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.program.specification import read_specification
+from overnight.testing.programs.forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
 from tests.contract.conftest import Start
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)

@@ -1,1 +1,1 @@
-"""Worked examples of CONTRIBUTING.md: one module for each seam, and the tests that run its contract over it."""
+"""Worked examples of CONTRIBUTING.md: a package of plug-ins, and a kind of skeleton."""

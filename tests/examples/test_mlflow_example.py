@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.history.database import Database
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 
 mlflow = pytest.importorskip("mlflow", reason="pip install mlflow")
 EXAMPLE = Path(__file__).with_name("to_mlflow.py")

@@ -21,9 +21,9 @@ from overnight.schemas.history_backend import HistoryBackend
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
+from overnight.testing.fake_provider import Provider
 from tests.engine import PrivateEngine, private_engine
 from tests.in_process import InProcess, search_without_prefect, use_plain_tasks, use_this_process
-from tests.provider import Provider
 
 Night = Callable[..., RunFiles]
 Call = Callable[..., tuple[int, str]]

@@ -6,7 +6,7 @@ import pytest
 
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 from tests.history.test_compact import all_rows
 from tests.history.writer import ROOT
 

@@ -25,7 +25,7 @@ from overnight.tasks.history.compact import MIN_DURING_NIGHT, compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
-from tests.history.made import a_generation, a_judged, create, grow, portrait, rebuilt
+from overnight.testing.made import a_generation, a_judged, create, grow, portrait, rebuilt
 from tests.history.writer import ROOT
 
 
@@ -196,7 +196,7 @@ import os, signal, sys
 from pathlib import Path
 from overnight.tasks.history import compact
 from overnight.tasks.history.run_lock import run_lock
-from tests.history.made import run_at
+from overnight.testing.made import run_at
 
 exchange, when = compact._exchange, sys.argv[2]
 def exchange_and_die(*paths):

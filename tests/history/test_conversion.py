@@ -14,7 +14,7 @@ from overnight.schemas.settings import parse_settings
 from overnight.tasks.history.atomic_files import format_of, read_file
 from overnight.tasks.history.conversion import current_settings, current_table
 from overnight.tasks.history.database import Database
-from tests.history.made import a_problem, create, grow
+from overnight.testing.made import a_problem, create, grow
 
 EARLIER = {"overnight.table": "programs", "overnight.schema_version": "1"}
 

@@ -25,8 +25,8 @@ from overnight.tasks.history import record
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from tests.history.made import NOW, a_generation, a_judged, create, grow, grow_with_a_retry, rebuilt
-from tests.select.population import Population
+from overnight.testing.made import NOW, a_generation, a_judged, create, grow, grow_with_a_retry, rebuilt
+from overnight.testing.population import Population
 
 CALLS = {
     "best_programs": "'{run}'",

@@ -25,8 +25,8 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
+from overnight.testing.made import NOW, create, grow
 from tests.history import writer
-from tests.history.made import NOW, create, grow
 
 
 def row(name: str = "r", size: int = 1) -> pa.Table:

@@ -22,7 +22,7 @@ from overnight.tasks.history import atomic_files
 from overnight.tasks.history import journal as history_journal
 from overnight.tasks.history.journal import Journal, PendingBatches
 from overnight.tasks.history.local_backend import LocalBackend
-from tests.history.made import NOW
+from overnight.testing.made import NOW
 
 text = st.text() | st.sampled_from(("", "\n", "\r\n\0\x1b[2J", '{"a": "\n"}', "\u2028\x85\ufeff", "é😀"))
 amount = st.floats(0, 1e6)

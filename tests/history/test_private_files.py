@@ -18,7 +18,7 @@ from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
-from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
+from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
 def rows(files: RunFiles, generation: int, name: str = "programs") -> list[dict]:

@@ -27,9 +27,9 @@ from overnight.tasks.history.remote import lease
 from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
 from overnight.tasks.history.remote.object_store import ObjectStore
 from overnight.tasks.history.run_lock import run_lock
+from overnight.testing.made import NOW, create, grow, run_at
 from tests.accidents import wait_until
 from tests.history import writer
-from tests.history.made import NOW, create, grow, run_at
 from tests.history.writer import ROOT
 from tests.objects import ObjectServer
 
@@ -146,7 +146,7 @@ import os, signal, sys
 from pathlib import Path
 from overnight.tasks.history.run_lock import run_lock
 from overnight.tasks.history.remote.object_store import ObjectStore
-from tests.history.made import grow, run_at
+from overnight.testing.made import grow, run_at
 
 put, after = ObjectStore._put, int(sys.argv[2])
 counted = []

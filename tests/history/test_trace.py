@@ -11,7 +11,7 @@ import pytest
 from overnight.schemas.errors import EnvironmentFault
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.trace import write_trace
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 
 OPENEVOLVE = {
     *(

@@ -36,7 +36,7 @@ def start(files: RunFiles, generations: int, *, compacts: bool = False) -> Proce
 def main(directory: str, generations: str, compacted: str) -> None:
     from overnight.tasks.history.compact import compact
     from overnight.tasks.history.run_lock import run_lock
-    from tests.history.made import grow, run_at
+    from overnight.testing.made import grow, run_at
 
     files = run_at(Path(directory))
     with run_lock(files):

@@ -18,7 +18,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
-from tests.history.made import NOW, a_generation, a_judged, create, grow
+from overnight.testing.made import NOW, a_generation, a_judged, create, grow
 from tests.report.browser import Page, browser, find_chromium
 
 HOSTILE = (

@@ -14,7 +14,7 @@ from overnight.schemas.program import NO_GAIN, RESCORED, TUNER, Judged
 from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from tests.history.made import a_generation, a_judged, create
+from overnight.testing.made import a_generation, a_judged, create
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
-from tests.history.made import NOW, a_generation, a_judged, create
+from overnight.testing.made import NOW, a_generation, a_judged, create
 
 HOSTILE = "<b onclick=alert(1)>"
 

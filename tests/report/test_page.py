@@ -23,7 +23,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.report.code_view import DiffLine, diff_lines
 from overnight.tasks.report.page import render
 from overnight.tasks.report.population_charts import label_colour
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 from tests.report.browser import CUT_TABLES, Page
 from tests.report.conftest import HOSTILE, HOSTILE_MODEL, two_nights, write_night
 from tests.report.pictures import PICTURES, draw

@@ -19,7 +19,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
-from tests.history.made import NOW, create, grow_with_a_retry
+from overnight.testing.made import NOW, create, grow_with_a_retry
 
 Retried = tuple[RunFiles, dict[int, list[Program]], Database]
 

@@ -22,8 +22,8 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
+from overnight.testing.made import NOW, create, grow
 from tests.command_server import run_command, start_command
-from tests.history.made import NOW, create, grow
 from tests.report.browser import Page
 
 NIGHT = NightRecord(1, NOW, -9.0, -9.0, "start")

@@ -24,7 +24,7 @@ from overnight.tasks.report.page import render
 from overnight.tasks.report.population_charts import histogram_chart
 from overnight.tasks.report.score_charts import new_bests, over_samples
 from overnight.tasks.report.vega import Layout, draw_chart, mark, number, reading
-from tests.history.made import a_generation, a_judged, create, grow
+from overnight.testing.made import a_generation, a_judged, create, grow
 from tests.report.browser import CUT_TABLES, Page
 
 

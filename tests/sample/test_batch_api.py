@@ -19,7 +19,7 @@ from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample import batch_api
 from overnight.tasks.sample.provider import event_loop
-from tests.provider import Provider
+from overnight.testing.fake_provider import Provider
 
 Answer = tuple[int, Any, dict[str, str]]
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}

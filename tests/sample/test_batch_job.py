@@ -17,8 +17,9 @@ from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.sample import batch_job
 from overnight.tasks.sample.batch_job import BatchJob
 from overnight.tasks.sample.budget import Budget, BudgetLimits
-from tests.contract.test_completion_source import PendingBatches, Store
-from tests.provider import Provider
+from overnight.testing.completion_sources import Store
+from overnight.testing.fake_provider import Provider
+from tests.contract.test_completion_source import PendingBatches
 
 LONG_S = 60.0
 BUSY = {"response": {"status_code": 500, "body": {"error": {"message": "busy"}}}}

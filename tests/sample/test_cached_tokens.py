@@ -14,7 +14,7 @@ from overnight.tasks.sample.batch_api import usage_of
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.provider import price_of
 from overnight.tasks.sample.providers import Price, ReportedUsage, check_usage
-from tests.provider import Answer, Provider, Request, default_response
+from overnight.testing.fake_provider import Answer, Provider, Request, default_response
 
 PRICE = Price(input_usd=4e-6, output_usd=8e-6, cached_usd=1e-6)
 TEXT = "def f_v0(x):\n    return x + 1\n\ndef f_v1(x):\n"

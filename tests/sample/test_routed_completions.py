@@ -11,7 +11,7 @@ from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.errors import SandboxUnavailable, TerminalProviderError
 from overnight.schemas.program import TUNER, Completion
 from overnight.tasks.sample.completion_sources import RoutedCompletions
-from tests.contract.test_completion_source import completion_of, samples
+from overnight.testing.completion_sources import completion_of, samples
 
 
 class Source:

@@ -11,7 +11,7 @@ from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import TransientProviderError
 from overnight.schemas.program import Completion, Prompt
 from overnight.tasks.sample.sampler import Sampler
-from tests.history.made import NOW, a_problem
+from overnight.testing.made import NOW, a_problem
 
 Key = tuple[int, int, str]
 

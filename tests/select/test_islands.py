@@ -18,8 +18,8 @@ from overnight.schemas.program import Program
 from overnight.schemas.search_settings import Search
 from overnight.tasks.select.funsearch import draw_program
 from overnight.tasks.select.pool import softmax_weights
-from tests.history.made import search_table
-from tests.select.population import Population
+from overnight.testing.made import search_table
+from overnight.testing.population import Population
 
 START = Program("start", "return 0", (0.0,), 0.0)
 Children = list[tuple[int, Program]]

@@ -15,8 +15,8 @@ from overnight.schemas.program import Candidate, Judged, Program, reduce_scores
 from overnight.schemas.search_settings import Search
 from overnight.schemas.settings import Reducer
 from overnight.tasks.select.selection import judge, record_of, results_of, surviving_programs
-from tests.history.made import a_judged
-from tests.select.population import Population
+from overnight.testing.made import a_judged
+from overnight.testing.population import Population
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)
 Pair = tuple[Candidate, Verdict]

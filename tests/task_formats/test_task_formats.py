@@ -19,7 +19,7 @@ from overnight.schemas.problem import Problem
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.problems.loading.stored_problem import changed_since
 from overnight.tasks.program.make_problem import restore_problem
-from tests.select.population import islands_in
+from overnight.testing.population import islands_in
 
 TASKS = Path(__file__).parent
 OPENEVOLVE, SHINKA = TASKS / "openevolve", TASKS / "shinka"

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from overnight.testing.fake_provider import Answer, Provider, Request
 from tests.bench.simulated.designs import block_of
 from tests.bench.simulated.model import SimulatedModel
 from tests.bench.simulated.peer_tasks import write_openevolve, write_shinka
@@ -27,7 +28,6 @@ from tests.bench.simulated.problems import MAX_TOKENS, STATEMENT, SimulatedProbl
 from tests.bench.simulated.server import respond
 from tests.bench.simulated.trace import Trace
 from tests.bench.simulated.tuning import tuned_gap
-from tests.provider import Answer, Provider, Request
 
 _MORE = 4
 """Answers after the last one that counts, during which its program is evaluated."""

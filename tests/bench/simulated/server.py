@@ -12,9 +12,9 @@ import sys
 import zlib
 from typing import Any
 
+from overnight.testing.fake_provider import Answer, Provider, Request
 from tests.bench.simulated.model import Reply, SimulatedModel, prompt_tokens
 from tests.bench.simulated.personas import persona_of
-from tests.provider import Answer, Provider, Request
 
 _DIMENSIONS = 64
 

@@ -10,8 +10,8 @@ from overnight.schemas.completion_source import PendingBatch
 from overnight.tasks.history.atomic_files import append_lines
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.journal import PendingBatches
+from overnight.testing.made import NOW, create
 from tests.flows.cli.conftest import Command, call
-from tests.history.made import NOW, create
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 

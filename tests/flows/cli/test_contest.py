@@ -12,9 +12,9 @@ from overnight.flows.cli.main import run
 from overnight.schemas.generation import StopReason
 from overnight.schemas.report_data import RunCurve, SplitScores
 from overnight.tasks.report.comparison import shared_seeds
+from overnight.testing.fake_provider import Provider
+from overnight.testing.made import NOW
 from tests.flows.cli.conftest import call
-from tests.history.made import NOW
-from tests.provider import Provider
 
 
 @pytest.mark.docker

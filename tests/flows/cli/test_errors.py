@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from overnight.testing.made import create, grow
 from tests.flows.cli.conftest import Command, call
-from tests.history.made import create, grow
 
 WRONG = {
     "an unknown command": (["rnu"], 2, "rnu"),

@@ -30,9 +30,9 @@ from overnight.tasks.sample.probe import (
     probe_size,
     samples_per_second,
 )
+from overnight.testing.fake_provider import Answer, Provider, default_response
+from overnight.testing.made import TOY, a_problem
 from tests.flows.cli.conftest import call
-from tests.history.made import TOY, a_problem
-from tests.provider import Answer, Provider, default_response
 
 
 def test_the_first_stop_condition_ends_the_night():

@@ -12,8 +12,8 @@ import pytest
 from overnight.tasks.history import record
 from overnight.tasks.history.files import find_run
 from overnight.tasks.history.local_backend import LocalBackend
+from overnight.testing.made import a_generation, a_judged, create
 from tests.flows.cli.conftest import Command
-from tests.history.made import a_generation, a_judged, create
 from tests.report.conftest import write_night
 
 Data = Callable[..., Any]

@@ -12,7 +12,7 @@ from overnight.flows.cli import printing
 from overnight.flows.cli.best import validation_note
 from overnight.flows.cli.live_view import spent
 from overnight.tasks.sample.budget import Budget, BudgetLimits
-from tests.history.made import a_judged
+from overnight.testing.made import a_judged
 
 
 def test_tokens_without_a_price_are_not_shown_as_free():

@@ -21,7 +21,7 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import TUNER, Program
 from overnight.schemas.settings import Known, Settings
 from overnight.tasks.sample.budget import RequestsInFlight
-from tests.history.made import a_judged
+from overnight.testing.made import a_judged
 
 CRASHED = Verdict(Outcome.CRASHED, error="ZeroDivisionError")
 SCORED = Verdict(Outcome.SCORED, (1.0,))

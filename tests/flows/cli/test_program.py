@@ -11,8 +11,8 @@ import pytest
 from overnight.flows.start import sandboxes
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.tasks.history.database import Database
+from overnight.testing.made import create
 from tests.flows.cli.conftest import Command, call
-from tests.history.made import create
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 

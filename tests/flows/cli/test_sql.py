@@ -24,8 +24,8 @@ import overnight.flows.cli.sql
 from overnight.schemas.errors import UsageError
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
 from overnight.tasks.history.local_backend import LocalBackend
+from overnight.testing.made import create, grow
 from tests.flows.cli.conftest import call
-from tests.history.made import create, grow
 
 Sql = Callable[..., "subprocess.CompletedProcess[str]"]
 FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"

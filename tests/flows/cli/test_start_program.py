@@ -19,7 +19,7 @@ from overnight.schemas.errors import SpecificationError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.program.specification import read_specification
-from tests.history.made import a_problem
+from overnight.testing.made import a_problem
 
 
 def scored(*scores: float) -> Verdict:

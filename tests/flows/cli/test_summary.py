@@ -11,7 +11,7 @@ from overnight.flows.cli.foreground_night import file_name_of, result_table, wri
 from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.program import Program
 from overnight.tasks.problems.loading.load import load_problem
-from tests.history.made import NOW, TOY, a_run
+from overnight.testing.made import NOW, TOY, a_run
 
 
 @pytest.mark.parametrize(("held_out", "cell"), [(None, ""), (-3.5, "-3.5")])

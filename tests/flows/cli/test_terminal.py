@@ -21,9 +21,9 @@ import pytest
 from overnight.schemas.escaping import INVISIBLE
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.history import record
+from overnight.testing.made import NOW, a_generation, a_judged, create, grow
 from tests.command_server import start_command
 from tests.flows.cli.conftest import call
-from tests.history.made import NOW, a_generation, a_judged, create, grow
 
 EVIL = "\x1b]0;owned\x07\x9b31m\u202eabc\u200b\U000e0041\xad\u2066"
 """Text that sets a terminal's title and colour, reverses its direction and contains invisible characters."""

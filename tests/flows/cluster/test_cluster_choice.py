@@ -12,7 +12,7 @@ from overnight.flows.cluster.choice import VARIABLE, choose_cluster, named_clust
 from overnight.schemas.errors import UsageError
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.user_config import user_settings
-from tests.history.made import TOY
+from overnight.testing.made import TOY
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 from overnight.flows.cluster.certificates import create_certificates
 from overnight.flows.cluster.choice import VARIABLE
 from overnight.tasks.history.database import Database
+from overnight.testing.fake_provider import Provider
 from tests.accidents import NightProcess, wait_until
 from tests.conftest import SPECIFICATIONS
 from tests.engine import PrivateEngine, private_engine
@@ -29,7 +30,6 @@ from tests.flows.night.test_chaos import (
 from tests.flows.night.test_soak import RecordingScript, completions
 from tests.machines import Machines, machines
 from tests.namespaces import Network, network
-from tests.provider import Provider
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect, pytest.mark.slow]
 

@@ -15,10 +15,10 @@ import pytest
 
 from overnight.tasks.history.database import Database
 from overnight.tasks.sample import batch_job
+from overnight.testing.fake_provider import Provider, says
 from tests.command_server import run_command, start_command
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
-from tests.provider import Provider, says
 
 pytestmark = pytest.mark.prefect
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from overnight.flows.cli.main import run
+from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import JUDGED, Night
-from tests.provider import Provider, says
 
 pytestmark = pytest.mark.heavy
 

@@ -10,9 +10,9 @@ from overnight.flows.night.open_run import Compaction
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.run_lock import run_lock
+from overnight.testing.made import create, grow
 from tests.flows.cli.conftest import call
 from tests.flows.conftest import Night
-from tests.history.made import create, grow
 
 
 def test_a_compaction_starts_after_enough_generations_and_at_the_end_of_a_night(tmp_path: Path):

@@ -16,10 +16,10 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
+from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.nights import containers
 from tests.in_process import InProcess
-from tests.provider import Provider, says
 
 SANDBOX = {"slots": 2, "confirm": "best"}
 HONEST = "return offset + 4.0"

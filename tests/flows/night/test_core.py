@@ -19,8 +19,8 @@ from overnight.schemas.errors import HistoryGone
 from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate, Judged, Program, Prompt
+from overnight.testing.made import NOW, a_problem, a_run
 from tests.flows.night.world import Files, World
-from tests.history.made import NOW, a_problem, a_run
 
 START = Program("start", "return 0", (-9.0, -9.0), -9.0)
 ALGORITHMS: list[Any] = [

@@ -14,8 +14,8 @@ import pytest
 from overnight.flows.cli.main import run
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE
 from overnight.tasks.history.database import Database
+from overnight.testing.fake_provider import Answer, Provider, says
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider, says
 
 QUICK = "def guess(offset):\n    return offset + 9.0\n"
 ASLEEP = "import time\ndef guess(offset):\n    time.sleep(300)\n    return offset + 2.0\n"

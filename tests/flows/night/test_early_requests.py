@@ -18,8 +18,8 @@ from overnight.flows.start.trust import accept
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
+from overnight.testing.fake_provider import Provider
 from tests.in_process import InProcess
-from tests.provider import Provider
 
 NewRun = Callable[..., RunFiles]
 SAMPLES = 6

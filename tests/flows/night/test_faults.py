@@ -17,8 +17,8 @@ import overnight.flows.night.retry_policy
 from overnight.schemas.errors import TerminalProviderError
 from overnight.tasks.history.database import Database
 from overnight.tasks.sample import endpoint
+from overnight.testing.fake_provider import Answer, Provider, Request, says
 from tests.flows.conftest import Night
-from tests.provider import Answer, Provider, Request, says
 
 pytestmark = pytest.mark.heavy
 

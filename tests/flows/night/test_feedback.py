@@ -12,9 +12,9 @@ from overnight.flows.report.build import build_report
 from overnight.flows.report.explanation import explain
 from overnight.tasks.history.database import Database
 from overnight.tasks.report.page import render
+from overnight.testing.fake_provider import Answer, Provider, Request, says
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
-from tests.provider import Answer, Provider, Request, says
 
 pytestmark = pytest.mark.heavy
 

@@ -11,7 +11,7 @@ from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Program
-from tests.history.made import a_problem, a_run
+from overnight.testing.made import a_problem, a_run
 from tests.in_process import InProcess
 
 STARVED = Verdict(Outcome.SANDBOX_ERROR, error="the machine is too busy")

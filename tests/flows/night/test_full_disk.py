@@ -13,9 +13,9 @@ import overnight.flows.night.retry_policy
 from overnight.flows.cli.main import run
 from overnight.schemas.errors import ExitCode, HistoryGone
 from overnight.tasks.history.database import Database
+from overnight.testing.fake_provider import Provider
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
-from tests.provider import Provider
 
 pytestmark = pytest.mark.prefect
 

@@ -14,10 +14,10 @@ import pytest
 import overnight.flows.night.retry_policy
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.tasks.history.database import Database
+from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.engine import PrivateEngine
 from tests.flows.conftest import JUDGED, Night
-from tests.history.made import run_at
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]
 

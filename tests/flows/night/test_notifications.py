@@ -20,7 +20,6 @@ from overnight.schemas.generation import NightRecord, StopReason
 from overnight.schemas.outcome import Outcome
 from tests.flows.conftest import Call
 from tests.notification_receiver import NotificationReceiver
-from tests.plugins import install
 
 BEGIN = datetime(2026, 11, 25, 22, tzinfo=UTC)
 
@@ -61,32 +60,6 @@ def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox:
         "overnight report r1 --history there",
     ):
         assert part in message["message"]
-
-
-SINK = """
-from apprise import NotifyBase
-
-class Sink(NotifyBase):
-    service_name = "a file"
-
-    def __init__(self, address):
-        super().__init__()
-        self.path = address.partition("://")[2]
-
-    def send(self, body, title="", notify_type="", **_):
-        open(self.path, "a").write(f"{title}\\n{body}\\n")
-        return True
-
-create = Sink
-"""
-
-
-def test_a_plug_in_adds_a_service_by_the_scheme_of_its_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    install(tmp_path, "notifications", "sink", "sink_of_mine", SINK)
-    monkeypatch.syspath_prepend(tmp_path)
-    with Notifier([f"sink://{tmp_path}/said"]).reporting_failure("r1") as notifier:
-        notifier.report_end("r1", over(StopReason.DEADLINE), 1.0, [])
-    assert (tmp_path / "said").read_text().startswith("Overnight: r1, stopped by: deadline\nBest score 4.5")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.compact import compact
 from overnight.tasks.select.operators.composer import Composer
 from overnight.tasks.select.selection import record_of, results_of
-from tests.history.made import NOW, a_generation, a_judged, a_problem, a_run, create
+from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create
 
 ALGORITHMS = [
     {"name": "islands", "islands": 3},

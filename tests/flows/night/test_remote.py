@@ -21,11 +21,11 @@ from overnight.tasks.history.files import files_of, find_run
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
 from overnight.tasks.history.run_lock import run_lock
+from overnight.testing.fake_provider import Provider
 from tests.accidents import NightProcess, wait_until
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
 from tests.objects import ObjectServer
-from tests.provider import Provider
 
 pytestmark = pytest.mark.prefect
 

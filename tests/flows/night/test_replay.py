@@ -13,11 +13,11 @@ from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.testing.fake_provider import Answer, Provider, Request
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_feedback import by_prompt
 from tests.flows.night.test_retry import busy
 from tests.flows.nights import everything, replayed, require_replay
-from tests.provider import Answer, Provider, Request
 
 pytestmark = pytest.mark.heavy
 

@@ -22,11 +22,11 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
+from overnight.testing.fake_provider import Answer, Provider, default_response, says
+from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.flows.conftest import Night
 from tests.flows.nights import everything
-from tests.history.made import run_at
-from tests.provider import Answer, Provider, default_response, says
 
 pytestmark = pytest.mark.prefect
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overnight.flows.night.retry_policy import LONGEST_WAIT_S, RetryPolicy
 from overnight.schemas.errors import Outage
-from tests.history.made import NOW
+from overnight.testing.made import NOW
 
 
 def test_pauses_get_longer_up_to_a_limit_however_many_there_are():

@@ -19,10 +19,10 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
+from overnight.testing.fake_provider import Provider, Request, says
+from overnight.testing.made import NOW, create, grow, run_at
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.nights import containers, everything, require_replay
-from tests.history.made import NOW, create, grow, run_at
-from tests.provider import Provider, Request, says
 
 pytestmark = pytest.mark.prefect
 

@@ -15,8 +15,8 @@ from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.history.database import Database
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.evolving_files import EvolvingFiles
+from overnight.testing.fake_provider import Answer, Provider, Request, says
 from tests.flows.conftest import Call
-from tests.provider import Answer, Provider, Request, says
 
 RIDGE = Path(__file__).parents[2] / "specifications" / "ridge"
 

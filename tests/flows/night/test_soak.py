@@ -16,9 +16,9 @@ from statistics import median
 import pytest
 
 from overnight.tasks.history.database import Database
+from overnight.testing.fake_provider import Answer, Provider, Request, default_response
 from tests.accidents import Accidents, NightProcess, wait_until
 from tests.engine import PrivateEngine
-from tests.provider import Answer, Provider, Request, default_response
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from overnight.tasks.history.database import Database
+from overnight.testing.fake_provider import Provider, Request, says
 from tests.flows.conftest import Night
-from tests.provider import Provider, Request, says
 
 WINDOW = 6
 

@@ -44,7 +44,7 @@ from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
 from overnight.tasks.select.selection import record_of
-from tests.history.made import NOW
+from overnight.testing.made import NOW
 
 
 @dataclass

@@ -16,9 +16,9 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.sanitised_svg import title_of
+from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.flows.conftest import Call, Night
-from tests.history.made import run_at
 from tests.in_process import InProcess
 
 pytestmark = [pytest.mark.docker, pytest.mark.prefect]

@@ -19,7 +19,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.archive import pack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from tests.history.made import NOW, create, grow
+from overnight.testing.made import NOW, create, grow
 
 
 @pytest.fixture

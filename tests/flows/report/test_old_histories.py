@@ -15,7 +15,7 @@ from overnight.tasks.history.archive import describe, pack, unpack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, find_run
 from overnight.tasks.history.local_backend import LocalBackend
-from tests.history.made import create, grow
+from overnight.testing.made import create, grow
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 ARCHIVES = {

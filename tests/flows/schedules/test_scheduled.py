@@ -23,7 +23,7 @@ from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.run_lock import run_lock
-from tests.history.made import NOW, create, grow
+from overnight.testing.made import NOW, create, grow
 from tests.in_process import InProcess
 
 pytestmark = pytest.mark.prefect

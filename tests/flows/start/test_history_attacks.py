@@ -19,8 +19,8 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, find_run, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
+from overnight.testing.made import create, grow, run_at
 from tests.flows.conftest import Call
-from tests.history.made import create, grow, run_at
 from tests.recording_server import recording_server
 
 SECRET = "a line\nand a secret without an end"

@@ -23,7 +23,7 @@ from overnight.tasks.history.rows import without_machine_paths
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.problems.loading.stored_problem import changed_since
-from tests.history.made import run_at
+from overnight.testing.made import run_at
 from tests.in_process import InProcess
 
 

@@ -30,10 +30,10 @@ from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.make_problem import restore_problem
 from overnight.tasks.select import create_algorithm
+from overnight.testing.fake_provider import Provider
+from overnight.testing.made import a_run
 from tests.flows.conftest import Call
-from tests.history.made import a_run
 from tests.plugins import install
-from tests.provider import Provider
 
 KEY = "sk-of-the-user"
 SHORT = ["--generations", "1", "--seed", "1", "--set", "search.prompts=1", "--set", "search.samples=1"]

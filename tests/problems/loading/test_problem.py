@@ -13,7 +13,7 @@ from overnight.schemas.settings import parse_settings
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.config_layers import merge, set_by_path
 from overnight.tasks.program.make_problem import restore_problem
-from tests.select.population import islands_in
+from overnight.testing.population import islands_in
 
 BODY = """
 @funsearch.run

@@ -17,7 +17,7 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.operators.composer import Composer
-from tests.history.made import TOY
+from overnight.testing.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"
 MODELS = [{"name": "openai/a"}, {"name": "openai/b"}]

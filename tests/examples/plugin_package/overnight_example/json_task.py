@@ -4,7 +4,7 @@ Such a file, beside the program and the script that it names:
 
     {"task": "Climb.", "program": "main.py", "evaluate": ["python3", "score.py", "{program}"], "metric": "height"}
 
-In Overnight, it is a module of `tasks/problems/loading/formats/`.
+It is asked where the user's configuration file has `plugins.problem_formats = ["json_task"]`.
 """
 
 from __future__ import annotations

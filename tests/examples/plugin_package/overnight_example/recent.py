@@ -1,6 +1,6 @@
 """A search algorithm: one of the latest programs is improved, whatever its score.
 
-In Overnight, the settings are in `schemas/algorithm_settings.py` and the rest is `tasks/select/recent.py`.
+`--set search.algorithm=recent` chooses it.
 """
 
 from __future__ import annotations
@@ -82,4 +82,4 @@ class Recent:
         self._niche.programs += [programs[change.program_id] for change in changes if isinstance(change, Join)]
 
 
-create = Recent
+SETTINGS, create = RecentSettings, Recent

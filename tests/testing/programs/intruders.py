@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from candidates import Case, body, refused
-
 from overnight.schemas.outcome import Outcome
+from overnight.testing.programs.candidates import Case, body, refused
 
 KERNEL = """
 import fcntl, platform, resource, signal, struct, termios, time

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.provider import Answer, Provider
+    from overnight.testing.fake_provider import Answer, Provider
 
 Row = dict[str, Any]
 
@@ -56,7 +56,7 @@ class BatchServer:
             return self._answer({"object": "list", "data": list(self._batches.values()), "has_more": False})
 
     def _answer(self, body: Any) -> Answer:
-        from tests.provider import Answer
+        from overnight.testing.fake_provider import Answer
 
         return Answer(body)
 

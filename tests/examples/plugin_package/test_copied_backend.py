@@ -1,4 +1,4 @@
-"""The worked example of a history backend passes the contract of its seam."""
+"""The history backend passes the contract."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ from urllib.parse import quote
 import pytest
 
 from overnight.schemas.errors import UsageError
-from overnight.tasks.history import backends
+from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.files import runs_in
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
-from tests.contract.test_history_backend import HistoryBackendContract, Place, rows
-from tests.examples import copied_backend
-from tests.history.made import create, grow
-from tests.plugins import install
+from overnight.testing.histories import HistoryBackendContract, Place, rows
+from overnight.testing.made import create, grow
 
 
-class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
-    """It passes the contract, and the copy is a history of its own."""
+class TestCopiedBackend(HistoryBackendContract):
+    """The copy is a history of its own."""
 
     @pytest.fixture
-    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-        install(tmp_path, "histories", "copied", copied_backend.__name__)
-        monkeypatch.syspath_prepend(tmp_path)
+    def place(self, tmp_path: Path) -> Place:
         location = f"copied://{tmp_path}/history?copy={quote(f'{tmp_path}/copy', safe='')}"
-        environment = {"PYTHONPATH": str(tmp_path)}
-        return Place(backends.open_history(location), backends.open_history(location), environment)
+        return Place(open_history(location), open_history(location), {})
 
     def test_the_copy_is_a_history_of_its_own(self, place: Place, tmp_path: Path):
         files = create(place.here, islands=2, prompts=3)
@@ -49,4 +44,4 @@ class TestTheExampleOfAHistoryBackend(HistoryBackendContract):
     def test_a_location_without_two_absolute_directories_is_refused(self, place: Place):
         for location in ("copied:///here", "copied://here?copy=/there", "copied:///here?copy=there"):
             with pytest.raises(UsageError, match="does not name two directories"):
-                backends.open_history(location)
+                open_history(location)

@@ -1,6 +1,6 @@
 """A history backend: each commit is copied to a second directory, say on another disk, before it becomes visible.
 
-In Overnight, it is a module of `tasks/history/`; `--history "copied:///fast/history?copy=/safe/history"` uses it.
+`--history "copied:///fast/history?copy=/safe/history"` uses it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A sandbox backend: containers through the command line of Docker, nerdctl or podman.
 
-It is for programs that you trust: `tasks/evaluate/confinement.py` says what a container needs besides. In Overnight, it
-is a module of `tasks/evaluate/backends/`; a package of your own names it as an entry point.
+It is for programs that you trust: `tasks/evaluate/confinement.py` says what a container needs besides.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from candidates import HONEST, Case, body, returns
-
 from overnight.schemas.outcome import Outcome
+from overnight.testing.programs.candidates import HONEST, Case, body, returns
 
 VALUES = [
     Case(f"values: {value}", returns(value), Outcome.BAD_SCORE, says)

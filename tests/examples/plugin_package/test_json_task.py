@@ -1,4 +1,4 @@
-"""The worked example of a problem format passes the contract, and a night can begin with it."""
+"""The problem format passes the contract."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from overnight.schemas.errors import SpecificationError, UsageError
-from overnight.tasks.problems.loading import load
 from overnight.tasks.problems.loading.load import load_problem
-from tests.contract.test_problem_format import ADDRESS, UNUSED, Example, ProblemFormatContract
-from tests.examples import json_task
+from overnight.testing.problem_formats import ADDRESS, UNUSED, Example, ProblemFormatContract
 
 TASK = {"task": "Climb.", "program": "main.py", "evaluate": ["python3", "score.py", "{program}"], "metric": "height"}
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(load.OURS, "json_task", json_task.FORMAT)
+def _asked(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path_factory.mktemp("user") / "config.toml"
+    config.write_text('plugins.problem_formats = ["json_task"]\n')
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(config))
 
 
-class TestTheExampleOfAProblemFormat(ProblemFormatContract):
-    """It passes the contract."""
+class TestJsonTask(ProblemFormatContract):
+    """Its own problems."""
 
     @pytest.fixture
     def example(self) -> Example:
@@ -35,8 +35,6 @@ class TestTheExampleOfAProblemFormat(ProblemFormatContract):
             needed=("climb.json", "main.py"),
             unused=("climb.json", json.dumps(TASK | {UNUSED: 1})),
             proposing=(("climb.json", json.dumps(TASK | {"api_base": ADDRESS, "sandbox": {"image": "theirs"}})),),
-            setup="from overnight.tasks.problems.loading.load import OURS\n"
-            "from tests.examples.json_task import FORMAT\nOURS['json_task'] = FORMAT",
         )
 
 

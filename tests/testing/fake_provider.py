@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from overnight.tasks.sample.builtin import mutate
-from tests.batch_provider import BatchServer
+from overnight.testing.fake_batches import BatchServer
 
 Request = dict[str, Any]
 _MOST_REQUESTS = 20_000

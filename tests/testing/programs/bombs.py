@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from candidates import Case, body
-
 from overnight.schemas.outcome import Outcome
+from overnight.testing.programs.candidates import Case, body
 
 
 def bomb(name: str, text: str, outcome: Outcome = Outcome.SCORED, says: str = "") -> Case:

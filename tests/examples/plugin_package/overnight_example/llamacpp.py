@@ -1,7 +1,4 @@
-"""The provider of models named `llamacpp/…`: llama.cpp's own protocol, in which every sample has a seed.
-
-In Overnight, it is a module of `tasks/sample/providers/`.
-"""
+"""The provider of models named `llamacpp/…`: llama.cpp's own protocol, in which every sample has a seed."""
 
 from __future__ import annotations
 

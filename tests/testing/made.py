@@ -23,10 +23,10 @@ from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program import python_source
-from tests.select.population import Population
+from overnight.testing.population import Population
 
 NOW = datetime(2026, 1, 1, 22, tzinfo=UTC)
-TOY = Path(__file__).parents[1] / "specifications" / "toy.py"
+TOY = Path(__file__).with_name("toy.py")
 FAULTS = [outcome for outcome in Outcome if outcome is not Outcome.SCORED]
 
 

@@ -1,0 +1,3 @@
+"""The fixtures of `overnight.testing`."""
+
+pytest_plugins = ["overnight.testing"]

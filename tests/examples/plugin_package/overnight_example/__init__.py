@@ -1,0 +1,1 @@
+"""Worked examples of plug-ins, one module for each kind; `pyproject.toml` names them as entry points."""

@@ -1,0 +1,1 @@
+../specifications/toy.py
