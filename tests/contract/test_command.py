@@ -84,8 +84,8 @@ LEFT = {
 
 
 def is_followed_by_an_honest_one(pool: SandboxPool) -> bool:
-    seen = pool.evaluate(program("left = set(os.listdir('/tmp')) - {'work'}", score="len(left)"))
-    return seen.scores == (0, 0) and pool.evaluate(HONEST).scores == HONEST_SCORES
+    look = program("left = set(os.listdir('/tmp')) - {'work'}", score="given * 2.5 + 100 * len(left)")
+    return pool.evaluate(look).scores == HONEST_SCORES
 
 
 def test_its_metric_is_its_score(pool: SandboxPool):
@@ -122,12 +122,12 @@ def test_a_program_that_means_harm(lines: str, outcome: Outcome, says: str, pool
 REFUSALS = REFUSED | wreckers.REFUSED
 
 
-@pytest.mark.parametrize("lines", REFUSALS.values(), ids=list(REFUSALS))
-def test_it_is_refused_what(lines: str, pool: SandboxPool):
-    tried = f"try:\n    {lines}\nexcept Exception:\n    refused = 1\nelse:\n    refused = 0"
-    verdict = pool.evaluate(program(tried, score="refused"))
-    assert verdict.scores == (1, 1), verdict
-    assert pool.evaluate(HONEST).scores == HONEST_SCORES
+def test_it_is_refused_what_is_not_its_own(pool: SandboxPool):
+    attempt = "    try: exec(lines)\n    except Exception: refused += 1\n    else: print('not refused:', what)"
+    loop = f"refused = 0\nfor what, lines in {REFUSALS!r}.items():\n{attempt}"
+    verdict = pool.evaluate(program(loop, score="refused"))
+    assert verdict.scores == (len(REFUSALS), len(REFUSALS)), verdict.output
+    assert is_followed_by_an_honest_one(pool)
 
 
 LITTER = LEFT | wreckers.LEFT

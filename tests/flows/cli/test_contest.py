@@ -17,7 +17,7 @@ from overnight.testing.made import NOW
 from tests.flows.cli.conftest import call
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
 def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_comparison(
     toy: Path, tmp_path: Path, provider: Provider
@@ -85,16 +85,18 @@ def test_a_page_that_can_be_written_is_not_created_before_the_nights(tmp_path: P
     assert not page.exists()
 
 
-@pytest.mark.docker
+@pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
-def test_a_page_on_stdout_is_alone_there_and_the_search_is_that_of_run(toy: Path, tmp_path: Path, provider: Provider):
+def test_a_page_on_stdout_is_alone_there_and_the_search_is_that_of_run(
+    toy: Path, tmp_path: Path, provider: Provider, prefect_api: str
+):
     done = call(
         [
             *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
             *("--api-base", provider.api_base, "--seeds", "1", "--samples", "4", "--write", "-"),
         ],
         tmp_path / "history",
-        PREFECT_API_URL="",
+        PREFECT_API_URL=prefect_api,
         OPENAI_API_KEY="test",
     )
     assert done.returncode == 0, done.stderr

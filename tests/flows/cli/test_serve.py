@@ -22,13 +22,14 @@ from overnight.flows.prefect_server.embedded import RESTARTS
 from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
+from tests.conftest import ON_PROCESSES
 from tests.flows.cli.conftest import call
 from tests.flows.schedules.test_worker import kill_all
 from tests.ports import free_port
 from tests.prefect_database import MigratedDatabase
 from tests.standing import process
 
-pytestmark = pytest.mark.prefect
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
 class Serving(NamedTuple):
@@ -48,7 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDa
 def served(home: Path) -> Iterator[Serving]:
     """An `overnight serve` that all tests share; the last test ends it."""
     port = free_port()
-    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1", **ON_PROCESSES}
     serving = start_command(["serve", "--port", str(port)], {**os.environ, **own})
     assert serving.stderr is not None
     try:
@@ -101,7 +102,6 @@ def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
     assert "Traceback" not in output, output
 
 
-@pytest.mark.docker
 def test_a_night_that_is_killed_goes_on_until_its_deadline_with_what_is_left_of_its_limits(
     served: Serving, slow_toy: Path, tmp_path: Path
 ):
@@ -117,7 +117,7 @@ def test_a_night_that_is_killed_goes_on_until_its_deadline_with_what_is_left_of_
     assert sum(row["generations"] for row in database.rows(nights)) == 4
     done = call(["runs", database.rows(nights)[0]["run_id"]], tmp_path / "history")
     said = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
-    assert [(words[1], words[3].split()[0]) for words in said if "generation" not in words[3].split()[0]] == [
+    assert [(number, text.split()[0]) for _, number, _, text in said if text.startswith(("started", "ended"))] == [
         ("1", "started,"),
         ("2", "started,"),
         ("2", "ended,"),
@@ -125,7 +125,6 @@ def test_a_night_that_is_killed_goes_on_until_its_deadline_with_what_is_left_of_
 
 
 @pytest.mark.slow
-@pytest.mark.docker
 @pytest.mark.timeout(420)
 def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
     migrated_database: MigratedDatabase, slow_toy: Path, tmp_path: Path
@@ -153,7 +152,6 @@ def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
         )
 
 
-@pytest.mark.docker
 def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, slow_toy: Path, tmp_path: Path):
     schedule(served, slow_toy, tmp_path, name="interrupted")
     with client_of(served) as client:

@@ -25,7 +25,7 @@ from overnight.schemas.errors import UsageError
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.made import create, grow
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command
 
 Sql = Callable[..., "subprocess.CompletedProcess[str]"]
 FOREVER = "SELECT count(*) FROM range(1000000000) AS a, range(1000000000) AS b WHERE a.range + b.range = 7"
@@ -39,8 +39,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sql(history: Path) -> Sql:
-    return lambda *arguments: call(["sql", *arguments], history)
+def sql(history: Path, here: Command) -> Sql:
+    return lambda *arguments: here(["sql", *arguments], history)
 
 
 def test_parquet_holds_the_columns_of_the_query(history: Path):
@@ -55,9 +55,15 @@ def test_parquet_holds_the_columns_of_the_query(history: Path):
     assert result.column_names == list(VIEWS["programs"].columns)
 
 
-@pytest.mark.parametrize("style", ["text", "csv", "json", "jsonl", "markdown"])
+TOO_LATE = ("timestamp '290000-01-01'", "timestamp 'infinity'", "date '5877641-06-24'", "[date 'infinity']")
+
+
 @pytest.mark.parametrize(
-    "value", ["timestamp '290000-01-01'", "timestamp 'infinity'", "date '5877641-06-24'", "[date 'infinity']"]
+    ("value", "style"),
+    [
+        *((TOO_LATE[0], style) for style in ("text", "csv", "jsonl", "markdown")),
+        *((value, "json") for value in TOO_LATE),
+    ],
 )
 def test_a_value_that_cannot_be_converted_is_refused_before_anything_is_written(sql: Sql, value: str, style: str):
     query = f"SELECT CASE WHEN range = 20000 THEN {value} END AS late FROM range(20001)"
@@ -69,8 +75,10 @@ def test_a_value_that_cannot_be_converted_is_refused_before_anything_is_written(
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("style", ["csv", "json", "jsonl"])
-@pytest.mark.parametrize("value", ["map {[1]: 1}", "map {1.5::DECIMAL(5, 1): 1}"])
+@pytest.mark.parametrize(
+    ("value", "style"),
+    [("map {[1]: 1}", "csv"), ("map {[1]: 1}", "json"), ("map {1.5::DECIMAL(5, 1): 1}", "jsonl")],
+)
 def test_a_map_without_a_json_form_is_refused(sql: Sql, value: str, style: str):
     done = sql(f"SELECT {value} AS it", "--format", style)
     assert (done.returncode, done.stdout) == (1, "")
@@ -126,22 +134,21 @@ def test_input_that_is_not_text_is_refused(history: Path):
 
 def test_after_a_table_its_rows_and_time_are_printed_to_stderr(sql: Sql):
     done = sql("SELECT generation FROM generations LIMIT 1")
-    assert done.stderr.startswith("1 row in 0.")
+    assert re.fullmatch(r"1 row in \d+\.\d+ s\n", done.stderr)
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        ("[1, 2]", "[1, 2]"),
-        ("[[1, 2], [3, 4]]", "[[1, 2], [3, 4]]"),
-        ("[{'program': 'a', 'train': 1 / 3}]", "[{program: a, train: 0.333333}]"),
-        ("MAP {'scored': 40, 'crashed': 2}", "{scored: 40, crashed: 2}"),
-        ("[INTERVAL '1 day 2 seconds']", "[1 d 2 s]"),
-        ("NULL", ""),
-    ],
-)
-def test_nested_values_are_written_readably_in_tables(sql: Sql, value: str, written: str):
-    assert sql(f"SELECT {value} AS x").stdout.splitlines()[3].strip() == written
+def test_nested_values_are_written_readably_in_tables(sql: Sql):
+    written = {
+        "[1, 2]": "[1, 2]",
+        "[[1, 2], [3, 4]]": "[[1, 2], [3, 4]]",
+        "[{'program': 'a', 'train': 1 / 3}]": "[{program: a, train: 0.333333}]",
+        "MAP {'scored': 40, 'crashed': 2}": "{scored: 40, crashed: 2}",
+        "[INTERVAL '1 day 2 seconds']": "[1 d 2 s]",
+        "NULL": "",
+    }
+    columns = ", ".join(f"{value} AS c{number}" for number, value in enumerate(written))
+    row = sql(f"SELECT {columns}").stdout.splitlines()[3]
+    assert re.split(r" {3,}", row.strip()) == [text for text in written.values() if text]
 
 
 @pytest.mark.parametrize(

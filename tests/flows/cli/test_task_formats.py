@@ -21,7 +21,7 @@ def test_check_and_run_accept_an_unchanged_task(overnight: Command, prefect_api:
     assert done.stderr.count("scores can be forged") == 1
     history = str(tmp_path / "history")
     done = overnight(
-        *("run", str(LINE_FIT), "--generations", "2", "--seed", "1", "--set", "tuner.max_s=5"),
+        *("run", str(LINE_FIT), "--max-samples", "6", "--seed", "1", "--set", "tuner.enabled=false"),
         PREFECT_API_URL=prefect_api,
         OVERNIGHT_HISTORY=history,
     )

@@ -1,4 +1,4 @@
-"""A problem in which two files evolve: in the sandbox, over nights, in a replay, and written as a tree."""
+"""A problem in which two files evolve: in the sandbox, over nights, and written as a tree."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ANSWERS = [
     "lib/offset.py\n<<<<<<< SEARCH\n    return 1.0\n=======\n    return 1.5\n>>>>>>> REPLACE",
     "```python\n# position.py\n# EVOLVE-BLOCK-START\nx = 0.5\n# EVOLVE-BLOCK-END\n```",
     "climb.py\n```python\nprint('{\"height\": 99}')\n```",
-    "position.py\n```python\nraise SystemExit('too steep')\n```",
+    "position.py\n```python\nx = 1 / 0\n```",
     "I cannot do better.",
 ]
 
@@ -113,16 +113,12 @@ def test_nights_with_two_evolving_files(
         "no code block below the path of a file",
     }
     (crashed,) = [row for row in rows if row["outcome"] == "crashed"]
-    assert "too steep" in crashed["error"]
+    assert "ZeroDivisionError" in crashed["error"]
 
     code, said = call("resume", "last", "--generations", "2", *history)
     assert code == 0, said
     later = [request["messages"][-1]["content"] for request in provider.requests[len(ANSWERS) :]]
     assert any("What made an earlier version better" in prompt for prompt in later)
-    asked = len(provider.requests)
-    code, said = call("replay", "last", *history)
-    assert code == 0, said
-    assert len(provider.requests) == asked, "no model is asked"
 
     best = database.rows("SELECT program_id, score, body FROM programs ORDER BY score DESC, generation LIMIT 1")[0]
     assert best["score"] > -1.5

@@ -16,7 +16,7 @@ from overnight.tasks.history.database import Database
 from tests.accidents import NightProcess, wait_until
 from tests.prefect_database import MigratedDatabase
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 ENDS_WITHIN_S = 10.0
 ENDLESS = ("--generations", "100000", "--seed", "1")
@@ -52,17 +52,22 @@ def night_elsewhere(standing: EmbeddedServer, tmp_path: Path) -> Iterator[NightP
     process.kill_if_running()
 
 
-def test_a_night_restarts_its_killed_server_and_continues(night: NightProcess, slow_toy: Path):
+def test_a_night_restarts_its_killed_server_continues_and_ends_by_ctrl_c_though_the_next_one_hangs(
+    night: NightProcess, slow_toy: Path
+):
     night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
-    for _ in range(2):
-        killed = server_of(night)
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda killed=killed: server_of(night) not in (0, killed), lambda: night.output)
-        night.wait_for_generations(2)
+    killed = server_of(night)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: server_of(night) not in (0, killed), lambda: night.output)
+    night.wait_for_generations(2)
     assert "Prefect's server has ended unexpectedly and is restarted" in night.output
     numbers = [row["generation"] for row in Database(night.files.directory.parents[1]).rows("FROM generations")]
     assert sorted(numbers) == list(range(len(numbers))), "no generation is lost or repeated"
+    os.kill(server_of(night), signal.SIGSTOP)
+    time.sleep(2.0)
+    ends_by_ctrl_c(night, 1)
+    assert stop_reason(night) == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -94,13 +99,13 @@ def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
     assert stop_reason(night) == "interrupted"
 
 
-@pytest.mark.parametrize("how_often", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_ctrl_c_ends_a_night_whose_own_server_hangs(how_often: int, night: NightProcess, slow_toy: Path):
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_a_night_whose_own_server_hangs(night: NightProcess, slow_toy: Path):
     night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
     os.kill(server_of(night), signal.SIGSTOP)
     time.sleep(2.0)
-    ends_by_ctrl_c(night, how_often)
+    ends_by_ctrl_c(night, 2)
     assert stop_reason(night) == "interrupted"
 
 

@@ -15,6 +15,7 @@ import pytest
 from prefect import flow_engine
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.states import Cancelling, Crashed
 
 import overnight.flows.schedules.scheduled_night  # noqa: F401  (as the first import of a night's process)
@@ -23,41 +24,53 @@ from overnight.flows.prefect_server.night_state import CORRECTION
 from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import start_command
+from tests.conftest import ON_PROCESSES
 from tests.flows.cli.conftest import call
 from tests.prefect_database import MigratedDatabase
 
 pytestmark = pytest.mark.prefect
 
 
-@pytest.fixture
-def server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: MigratedDatabase
-) -> Iterator[EmbeddedServer]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Iterator[EmbeddedServer]:
     """A standing server that is restarted when it is killed, as by systemd."""
-    monkeypatch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path / "prefect")))
-    started = EmbeddedServer(with_services=True)
-    started.wait()
-    started.keep_running(lambda _: None)
-    yield started
-    started.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(migrated_database.home(tmp_path_factory.mktemp("prefect"))))
+        started = EmbeddedServer(with_services=True)
+        started.wait()
+        started.keep_running(lambda _: None)
+        yield started
+        started.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server: EmbeddedServer) -> Iterator[SyncPrefectClient]:
     with using_server(server), get_client(sync_client=True) as client:
         yield client
 
 
-@pytest.fixture
-def worker(server: EmbeddedServer, tmp_path: Path) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="module")
+def worker(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of an `overnight serve` that runs nights of that server."""
-    environment = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(tmp_path / "client")}
+    home = tmp_path_factory.mktemp("client")
+    environment = {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(home), **ON_PROCESSES}
     with Path(os.devnull).open("r+") as nothing:
         streams = (nothing.fileno(), nothing.fileno(), nothing.fileno())
         serving = start_command(["serve"], {**os.environ, **environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}, streams)
     yield environment
     serving.send_signal(signal.SIGINT)
     serving.wait(60)
+
+
+def scheduled(
+    client: SyncPrefectClient, problem: Path, history: Path, worker: dict[str, str], name: str, *, generations: int
+) -> DeploymentResponse:
+    """Schedule a problem; return the deployment of its nights."""
+    line = ["schedule", "add", str(problem), "--cron", "0 22 * * *", "--name", name, "--seed", "1"]
+    done = call([*line, "--generations", str(generations)], history, **worker)
+    assert done.returncode == 0, done.stderr
+    (deployment,) = [found for found in client.read_deployments() if found.name == name]
+    return deployment
 
 
 def committed(history: Path) -> int:
@@ -70,15 +83,11 @@ def state_of(client: SyncPrefectClient, night: UUID) -> State[Any]:
     return state
 
 
-@pytest.mark.docker
 def test_a_scheduled_night_survives_its_server_and_corrects_its_state(
     server: EmbeddedServer, client: SyncPrefectClient, worker: dict[str, str], slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
-    line = ["schedule", "add", str(slow_toy), "--cron", "0 22 * * *", "--generations", "100000", "--seed", "1"]
-    done = call(line, history, **worker)
-    assert done.returncode == 0, done.stderr
-    (deployment,) = client.read_deployments()
+    deployment = scheduled(client, slow_toy, history, worker, "survives", generations=100_000)
     assert deployment.global_concurrency_limit is None, "Prefect ends a night whose lease it cannot renew"
     night = client.create_flow_run_from_deployment(deployment.id).id
     wait_until(lambda: committed(history) > 2)
@@ -107,17 +116,11 @@ def test_a_scheduled_night_survives_its_server_and_corrects_its_state(
     assert len(nights(history)) == 1
 
 
-@pytest.mark.docker
 def test_a_night_wrongly_marked_as_crashed_is_completed_at_its_end(
     client: SyncPrefectClient, worker: dict[str, str], slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
-    call(
-        ["schedule", "add", str(slow_toy), "--cron", "0 22 * * *", "--generations", "5", "--seed", "1"],
-        history,
-        **worker,
-    )
-    (deployment,) = client.read_deployments()
+    deployment = scheduled(client, slow_toy, history, worker, "corrected", generations=5)
     night = client.create_flow_run_from_deployment(deployment.id).id
     wait_until(lambda: committed(history) > 1)
     client.set_flow_run_state(night, Crashed(message="no heartbeat for 90 s"), force=True)
