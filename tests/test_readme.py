@@ -44,7 +44,7 @@ def morning(shared_folder: Path, prefect_api: str) -> Path:
             (partial / "spread.py").write_text(specification)
             with Provider() as provider:
                 run_blocks(README, partial, prefect_api, provider, programs_in(shared_folder), in_containers=1)
-            subprocess.run([sys.executable, "-c", script], cwd=partial, check=True, timeout=120)
+            subprocess.run([sys.executable, "-c", script], cwd=partial, check=True)
             partial.rename(folder)
     return folder
 
