@@ -5,20 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from overnight.flows.api.process import Event
 
-if TYPE_CHECKING:
-    from overnight.flows.api.run import Run
-
 _WIDTH, _HEIGHT = 520, 130
 """Size of the curve, pixels."""
-
-_CURVE = """
-SELECT sum(candidates * (generation > 0)::INT) OVER (ORDER BY place) AS samples, best_score
-FROM generations WHERE state = 'committed' ORDER BY place
-"""
 
 
 def progress_view() -> Callable[[Event], None] | None:
@@ -46,17 +37,16 @@ def _line(event: Event) -> str:
             return f"{run}: the start program scores {event.get('start_score')}"
 
 
-def run_as_html(run: Run) -> str:
-    """Return a run as HTML: the result in a sentence, the best score over its samples, and the best program."""
-    gain = run.best.score - run.start.score
-    result = f"{run.best.score:.6g} from {run.start.score:.6g}" if gain else f"no better than {run.start.score:.6g}"
-    held_out = "" if run.best.held_out is None else f", held out {run.best.held_out:.6g}"
-    sentence = f"{run.problem}: {result}{held_out}, after {run.samples} samples in {run.generations} generations"
-    steps = [(samples or 0, best) for samples, best in run.sql(_CURVE).fetchall()]
-    return (
-        f"<p><b>{escape(sentence)}</b> <code>{escape(run.id)}</code></p>"
-        f"{_curve(steps)}<pre>{escape(run.best.code)}</pre>"
-    )
+def run_as_html(run_id: str, sentence: str, steps: Sequence[tuple[float, float]], code: str) -> str:
+    """Return a run as HTML: the result in a sentence, the best score over its samples, and the best program.
+
+    Args:
+        run_id: Id of the run.
+        sentence: Its result.
+        steps: Samples so far and the best score, after each generation.
+        code: The best program.
+    """
+    return f"<p><b>{escape(sentence)}</b> <code>{escape(run_id)}</code></p>{_curve(steps)}<pre>{escape(code)}</pre>"
 
 
 def _curve(steps: Sequence[tuple[float, float]]) -> str:

@@ -210,7 +210,14 @@ class Run:
         """Return the run for a notebook: a sentence, its curve, and the best program."""
         from overnight.flows.api.notebook import run_as_html
 
-        return run_as_html(self)
+        gain = self.best.score - self.start.score
+        result = (
+            f"{self.best.score:.6g} from {self.start.score:.6g}" if gain else f"no better than {self.start.score:.6g}"
+        )
+        held_out = "" if self.best.held_out is None else f", held out {self.best.held_out:.6g}"
+        spent = f"{self.samples} samples in {self.generations} generations"
+        steps = [(samples or 0, best) for samples, best in self.sql(_STEPS).fetchall()]
+        return run_as_html(self.id, f"{self.problem}: {result}{held_out}, after {spent}", steps, self.best.code)
 
 
 @dataclass(frozen=True)
@@ -345,6 +352,12 @@ SELECT problem, title, seed, started_at, coalesce(generations, 0) AS generations
         SELECT program_id FROM programs WHERE programs.run_id = runs.run_id AND generation = 0
     ) AS start_id
 FROM runs WHERE run_id = ?
+"""
+
+
+_STEPS = """
+SELECT sum(candidates * (generation > 0)::INT) OVER (ORDER BY place) AS samples, best_score
+FROM generations WHERE state = 'committed' ORDER BY place
 """
 
 
