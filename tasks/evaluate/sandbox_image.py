@@ -1,6 +1,6 @@
 """Find or build the sandbox image, a slim Python and numpy: from a registry if one answers, else of Debian packages.
 
-`overnight doctor --fix` and set-up do so. The image depends on this module's text: a change of it gives a new one.
+`overnight doctor --fix` and set-up do so.
 """
 
 from __future__ import annotations
@@ -40,8 +40,14 @@ _VARIABLES = {
 _DEBIAN_PACKAGES = ("python3", "python3-numpy")
 """Debian packages in the image. python3-minimal would lack json, random, statistics and many other modules."""
 
-_EMPTIED_FOLDERS = ("/usr/share", "/var/lib/apt", "/var/lib/dpkg", "/var/cache", "/var/log", "/etc/apt")
+_EMPTIED = ("/usr/share", "/var/lib/apt", "/var/lib/dpkg", "/var/cache", "/var/log", "/etc/apt")
 """Folders that are emptied after installation: documentation, translations, and data of apt and dpkg."""
+
+_DEBIAN_OPTIONS = (
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--customize-hook=rm -rf " + " ".join(f'"$1"{folder}/*' for folder in _EMPTIED),
+    '--customize-hook=find "$1" -xdev -type f -perm /6000 -exec chmod a-s {} +',
+)
 
 _FOLDERS = 'import json, sysconfig; print(json.dumps([sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]))'
 """Program that prints where an image's Python has its standard library and its packages."""
@@ -89,7 +95,8 @@ def base_image() -> str:
 
 def recipe_hash() -> str:
     """Return the hash of everything that the image is made from, so that a changed recipe gives a new image."""
-    inputs = [Path(__file__).read_text(), NUMPY_LOCK.read_text(), base_image()]
+    of_registry = [base_image(), NUMPY_LOCK.read_text(), _dockerfile("LIBRARY", "SITE")]
+    inputs = [*of_registry, *_DEBIAN_PACKAGES, *_DEBIAN_OPTIONS, *_settings(), CHECK]
     return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
 
 
@@ -131,6 +138,25 @@ def _require_modules(engine: DockerBackend, name: str) -> None:
         )
 
 
+def _settings() -> list[str]:
+    """Return the lines of a Dockerfile that an image from any source has."""
+    return [*(f"ENV {name}={value}" for name, value in _VARIABLES.items()), 'CMD ["python3"]']
+
+
+def _dockerfile(library: str, site: str) -> str:
+    """Return what adds packages to the base image, after its first line.
+
+    compileall does not run what it compiles: as the sandbox's root is read-only, every slot would otherwise compile the
+    standard library again.
+
+    Args:
+        library: Folder of the standard library.
+        site: Folder of packages.
+    """
+    compile_all = ["python3", "-m", "compileall", "-q", "-j", "0", "-x", "bad_", library, site]
+    return "\n".join([*_settings(), f"COPY site/ {site}/", f"RUN {json.dumps(compile_all)}", ""])
+
+
 def _labels(source: str) -> dict[str, str]:
     return {"overnight.recipe": recipe_hash(), "overnight.from": source}
 
@@ -148,11 +174,6 @@ def _from_registry(engine: DockerBackend, name: str, note: Callable[[str], None]
             )
     interpreter = packages.examine(engine, base)
     library, site = json.loads(engine.run_python(base, _FOLDERS)[0])
-    variables = " ".join(f"{variable}={value}" for variable, value in _VARIABLES.items())
-    # compileall does not run what it compiles: as the sandbox's root is read-only, every slot would otherwise compile
-    # the standard library again.
-    compile_all = ["python3", "-m", "compileall", "-q", "-j", "0", "-x", "bad_", library, site]
-    recipe = f'ENV {variables}\nCOPY site/ {site}/\nRUN {json.dumps(compile_all)}\nCMD ["python3"]\n'
     with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
         note(f"fetching numpy for Python {interpreter.version}")
         try:
@@ -160,7 +181,7 @@ def _from_registry(engine: DockerBackend, name: str, note: Callable[[str], None]
         except SpecificationError as error:
             raise EnvironmentFault(error.message, remedy=error.remedy) from error
         note(f"building the image on {base}")
-        images.build(engine, name, base, recipe, folder, "site", _labels("registry"))
+        images.build(engine, name, base, _dockerfile(library, site), folder, "site", _labels("registry"))
 
 
 def _from_debian(engine: DockerBackend, name: str, note: Callable[[str], None]) -> None:
@@ -175,16 +196,9 @@ def _from_debian(engine: DockerBackend, name: str, note: Callable[[str], None]) 
             "mmdebstrap, which builds it of Debian packages, is not installed",
             remedy="sudo apt-get install --no-install-recommends mmdebstrap; overnight doctor --fix",
         )
-    emptied = " ".join(f'"$1"{folder}/*' for folder in _EMPTIED_FOLDERS)
-    options = [
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        f"--customize-hook=rm -rf {emptied}",
-        '--customize-hook=find "$1" -xdev -type f -perm /6000 -exec chmod a-s {} +',
-    ]
-    changes = [f"ENV {variable}={value}" for variable, value in _VARIABLES.items()]
-    changes += [f"LABEL {label}={value}" for label, value in _labels("debian").items()]
+    labels = [f"LABEL {label}={value}" for label, value in _labels("debian").items()]
     with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
         note(f"building the image of Debian packages: {', '.join(_DEBIAN_PACKAGES)}")
         archive = Path(folder) / "files.tar"
-        debian_image.write_files(archive, _DEBIAN_PACKAGES, options)
-        engine.import_files(archive, name, [*changes, 'CMD ["python3"]'])
+        debian_image.write_files(archive, _DEBIAN_PACKAGES, _DEBIAN_OPTIONS)
+        engine.import_files(archive, name, [*_settings(), *labels])

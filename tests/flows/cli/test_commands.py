@@ -188,8 +188,9 @@ def test_a_problem_that_cannot_be_confirmed_is_warned_of_and_refused_with_a_reme
 
 
 def test_doctor_prints_each_check_and_fails_if_one_fails(overnight: Command):
-    done = overnight("doctor")
+    done = overnight("doctor", "--fix")
     assert done.returncode == 0, done.stdout
+    assert re.search(r"the sandbox image overnight-sandbox:[0-9a-f]{12} is ready", done.stderr)
     for check in ("engine", "image", "prefect", "keys", "disk"):
         assert check in done.stdout
     without_key = overnight("doctor", "--model", "groq/some-model")
