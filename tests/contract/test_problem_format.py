@@ -107,3 +107,12 @@ def test_a_file_of_no_format_is_refused_and_a_specification_may_have_any_suffix(
     assert "overnight init" in caught.value.remedy
     (tmp_path / "mine.txt").write_text(GUESS)
     assert load_problem(tmp_path / "mine.txt", {"inputs": [1]}).name == "mine"
+
+
+def test_a_format_that_no_package_has_is_refused_with_the_name_of_the_configuration_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text('plugins.problem_formats = ["nosuch"]\n')
+    with pytest.raises(UsageError, match=r"config\.toml: plugins\.problem_formats: expected one of .*got 'nosuch'"):
+        load_problem(tmp_path)

@@ -81,8 +81,9 @@ def require_own_tests(installed: Installed, folder: Path, marks: str) -> None:
 def test_a_night_runs_with_its_algorithm_and_goes_on_only_where_the_package_is(
     installed: Installed, toy: Path, tmp_path: Path
 ):
-    flags = ("--generations", "1", "--seed", "1", "--sandbox", "process", "--set", "search.algorithm=recent")
-    begun = installed.overnight("run", toy, *flags, "--set", "search.algorithm.latest=3", cwd=tmp_path)
+    algorithm = ("--set", "search.algorithm.name=recent", "--set", "search.algorithm.latest=3")
+    flags = ("--generations", "1", "--seed", "1", "--sandbox", "process", *algorithm)
+    begun = installed.overnight("run", toy, *flags, cwd=tmp_path)
     assert begun.returncode == 0, begun.stderr
     asked = installed.overnight("resume", "last", "--generations", "1", cwd=tmp_path, with_plugins=False)
     assert asked.returncode == 3

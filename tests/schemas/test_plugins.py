@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,3 +67,14 @@ def test_two_packages_with_the_same_plug_in_are_refused(folder: Path):
         install(folder, "providers", "mine", "mine", package=package)
     with pytest.raises(EnvironmentFault, match="got first 1 and second 1"):
         find("mine")
+
+
+def test_what_names_no_plug_in_reads_no_metadata(tmp_path: Path):
+    code = (
+        "import contextlib, io, overnight.flows.cli.main as m\nfrom overnight.schemas import plugins\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    assert [m.run(words) for words in (['--help'], ['problems'], ['prompt', 'cap-set'])] == [0, 0, 0]\n"
+        "assert plugins._installed.cache_info().misses == 0"
+    )
+    environment = {**os.environ, "OVERNIGHT_HISTORY": str(tmp_path / "history")}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)

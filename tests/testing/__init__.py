@@ -39,9 +39,10 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def finished_run(tmp_path: Path) -> RunFiles:
-    """The files of a run in a history of its own: four generations of which the last is the best, and failures."""
-    from overnight.testing.made import create, grow
+    """The files of a run of three generations and two nights, in a history of its own; some candidates have failed."""
+    from overnight.testing.made import create, finish_nights, grow
 
-    files = create(tmp_path / "history", islands=2, prompts=3)
-    grow(files, 4)
+    files = create(tmp_path / "history")
+    grow(files, 3)
+    finish_nights(files, 2)
     return files

@@ -11,7 +11,7 @@ from typing import Any
 
 from overnight.schemas.algorithm import Change, Join, Reset
 from overnight.schemas.algorithm_settings import FunSearchSettings
-from overnight.schemas.generation import GenerationRecord, RunRecord
+from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord, StopReason
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import Outcome, Verdict
@@ -176,6 +176,14 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
         best = max([best, *(program for _, program in children)], key=lambda program: program.score)
         record.commit(files, a_generation(number, judged, best, changes, clock))
     return population
+
+
+def finish_nights(files: RunFiles, count: int) -> None:
+    """Write the records of nights that found nothing better, and ended after their generations."""
+    best = record.read_run_history(files).start
+    for number in range(1, count + 1):
+        night = NightRecord(number, NOW + timedelta(days=number), best.score, best.score, best.id)
+        record.write_night(files, replace(night, stop_reason=StopReason.GENERATIONS, ended_at=NOW + timedelta(days=9)))
 
 
 def grow_with_a_retry(files: RunFiles) -> dict[int, list[Program]]:

@@ -51,7 +51,7 @@ def read_to_the_end(channel: Channel) -> None:
 
 
 class SandboxContract:
-    """What a pool needs of a backend; a subclass has the fixture `kind` of a class's scope, the name of the backend.
+    """What a pool needs of a backend; its fixture `kind`, of a module's scope, is the name of the backend.
 
     Attributes:
         cases: Programs that it has to judge.
@@ -71,12 +71,14 @@ class SandboxContract:
         made.close()
 
     @pytest.fixture(scope="class")
-    def is_confined(self, kind: str) -> bool:
+    @classmethod
+    def is_confined(cls, kind: str) -> bool:
         """Whether candidates may be harmful: they are users of their own, apart from this machine."""
         return create_backend(kind).own_users
 
     @pytest.fixture(scope="class")
-    def sandbox(self, kind: str, sandbox_image: str) -> Iterator[SandboxPool]:
+    @classmethod
+    def sandbox(cls, kind: str, sandbox_image: str) -> Iterator[SandboxPool]:
         with open_pool(JUDGED, backend=kind, image=sandbox_image, slots=1) as pool:
             yield pool
 

@@ -28,15 +28,17 @@ class TestRecent(AlgorithmContract):
         return make
 
 
+@pytest.fixture(scope="module")
+def kind() -> str:
+    """The name of the sandbox backend."""
+    return "command_line"
+
+
 @pytest.mark.docker
 class TestCommandLine(SandboxContract):
-    """The sandbox backend. A backend of your own is tried with all cases."""
+    """The sandbox backend. Try one of your own with all cases."""
 
     cases = CASES[::12]
-
-    @pytest.fixture(scope="class")
-    def kind(self) -> str:
-        return "command_line"
 
 
 class TestLlamaCpp(ProviderContract):

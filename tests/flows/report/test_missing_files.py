@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,24 +12,16 @@ from overnight.flows.night.open_run import read_state
 from overnight.flows.report.build import build_report
 from overnight.flows.report.score_curves import all_score_curves, best_programs, score_curves
 from overnight.schemas.errors import HistoryError, QueryError
-from overnight.schemas.generation import NightRecord, StopReason
 from overnight.tasks.history import record
 from overnight.tasks.history.archive import pack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from overnight.testing.made import NOW, create, grow
+from overnight.testing.made import create
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> RunFiles:
-    """A run of three generations and two nights."""
-    files = create(tmp_path / "history")
-    grow(files, 3)
-    best = record.read_run_history(files).start
-    for number in (1, 2):
-        night = NightRecord(number, NOW + timedelta(days=number), best.score, best.score, best.id, stop_reason=None)
-        record.write_night(files, replace(night, stop_reason=StopReason.GENERATIONS, ended_at=NOW + timedelta(days=9)))
-    return files
+def files(finished_run: RunFiles) -> RunFiles:
+    return finished_run
 
 
 def history_of(files: RunFiles) -> Path:

@@ -82,4 +82,5 @@ class Recent:
         self._niche.programs += [programs[change.program_id] for change in changes if isinstance(change, Join)]
 
 
-SETTINGS, create = RecentSettings, Recent
+SETTINGS = RecentSettings
+create = Recent
