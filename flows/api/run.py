@@ -161,7 +161,7 @@ class Run:
         Raises:
             UsageError: If the run has no scored program with this id.
         """
-        with self.history.opened(self.id) as database:
+        with _opened(self.history, self.id) as database:
             return _program(self.history, database, self.id, program_id)
 
     def resume(self, **options: Unpack[NightOptions]) -> Run:
@@ -232,7 +232,7 @@ class History:
 
     def runs(self) -> list[Run]:
         """Return the runs, newest first."""
-        with self.opened() as database:
+        with _opened(self) as database:
             ids = database.rows("SELECT run_id FROM runs ORDER BY started_at DESC, run_id DESC")
             return _read(self, database, [row["run_id"] for row in ids])
 
@@ -247,8 +247,8 @@ class History:
         """
         from overnight.tasks.history.files import find_run
 
-        run_id = find_run(self.backend(), run).run_id
-        with self.opened(run_id) as database:
+        run_id = find_run(_backend(self), run).run_id
+        with _opened(self, run_id) as database:
             return _read(self, database, [run_id])[0]
 
     def sql(self, query: str, *, run_id: str | None = None) -> DuckDBPyRelation:
@@ -263,25 +263,27 @@ class History:
         """
         import duckdb
 
-        with self.opened(run_id) as database:
+        with _opened(self, run_id) as database:
             rows = database.query(query)
         return duckdb.connect().from_arrow(rows)
 
-    def backend(self) -> HistoryBackend:
-        """Return the backend that keeps the files, brought up to date."""
-        from overnight.tasks.history.backends import open_history
 
-        backend = open_history(self.place)
-        backend.refresh()
-        return backend
+def _backend(history: History) -> HistoryBackend:
+    """Return the backend that keeps a history's files, brought up to date."""
+    from overnight.tasks.history import backends
 
-    @contextlib.contextmanager
-    def opened(self, run_id: str | None = None) -> Iterator[Database]:
-        """Open the files for queries, brought up to date."""
-        from overnight.tasks.history.database import Database
+    backend = backends.open_history(history.place)
+    backend.refresh()
+    return backend
 
-        with contextlib.closing(Database(self.backend().root, run_id)) as database:
-            yield database
+
+@contextlib.contextmanager
+def _opened(history: History, run_id: str | None = None) -> Iterator[Database]:
+    """Open a history's files for queries, brought up to date."""
+    from overnight.tasks.history.database import Database
+
+    with contextlib.closing(Database(_backend(history).root, run_id)) as database:
+        yield database
 
 
 def open_history(place: Place | None = None) -> History:
@@ -329,7 +331,7 @@ def run_night(name: str, argument: str, history: History, options: Mapping[str, 
         if on_generation:
             on_generation(_generation(event))
         if on_best and event["best_program_id"] != best_id:
-            with history.opened(run_id) as database:
+            with _opened(history, run_id) as database:
                 on_best(_program(history, database, run_id, event["best_program_id"]))
         best_id = event["best_program_id"]
 
@@ -397,7 +399,7 @@ def _program(
             f"{run_id} has no scored program {program_id!r}",
             remedy="List them with: run.sql(\"SELECT program_id FROM programs WHERE outcome = 'scored'\")",
         )
-    problem = record.read_run(files_of(history.backend(), run_id)).problem
+    problem = record.read_run(files_of(_backend(history), run_id)).problem
     return Program(
         id=program_id,
         score=rows[0]["score"],

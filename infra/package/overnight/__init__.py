@@ -14,22 +14,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from overnight.flows.api.evolve import SearchOptions as SearchOptions
     from overnight.flows.api.evolve import evaluate as evaluate
     from overnight.flows.api.evolve import evolve as evolve
     from overnight.flows.api.functions import specification as specification
     from overnight.flows.api.run import Generation as Generation
     from overnight.flows.api.run import History as History
+    from overnight.flows.api.run import NightOptions as NightOptions
     from overnight.flows.api.run import Program as Program
     from overnight.flows.api.run import Run as Run
     from overnight.flows.api.run import load as load
     from overnight.flows.api.run import open_history as open  # noqa: A004  (it is called `overnight.open`)
     from overnight.schemas import errors as errors
+    from overnight.schemas.outcome import Outcome as Outcome
+    from overnight.schemas.outcome import Verdict as Verdict
 
 _PLACES = {
     "Generation": "flows.api.run",
     "History": "flows.api.run",
+    "NightOptions": "flows.api.run",
+    "Outcome": "schemas.outcome",
     "Program": "flows.api.run",
     "Run": "flows.api.run",
+    "SearchOptions": "flows.api.evolve",
+    "Verdict": "schemas.outcome",
     "evaluate": "flows.api.evolve",
     "evolve": "flows.api.evolve",
     "load": "flows.api.run",
@@ -41,8 +49,12 @@ _PLACES = {
 __all__ = [
     "Generation",
     "History",
+    "NightOptions",
+    "Outcome",
     "Program",
     "Run",
+    "SearchOptions",
+    "Verdict",
     "errors",
     "evaluate",
     "evolve",
