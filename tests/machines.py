@@ -16,6 +16,9 @@ from overnight.flows.cluster.choice import address_and_certificates
 from overnight.tasks.evaluate.cluster.dask_client import Connection
 from tests.accidents import wait_until
 
+_ROOT = Path(__file__).parents[1]
+"""Folder from which machines import the tasks of the tests."""
+
 FORGER = """
 import distributed.worker
 from distributed.protocol import to_serialize
@@ -148,13 +151,14 @@ class Machines:
         inside: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
+        own = {"OVERNIGHT_SLOTS": str(self._folder / arguments[-2]), "PYTHONPATH": str(_ROOT)}
         with (self._folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [*inside, sys.executable, "-P", *program, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "OVERNIGHT_SLOTS": str(self._folder / arguments[-2]), **(environment or {})},
+                env={**os.environ, **own, **(environment or {})},
                 start_new_session=True,
             )
         self._stack.callback(_end, process)

@@ -31,6 +31,9 @@ ALGORITHMS: list[Any] = [
     {"name": "weighted", "archive": 5},
     {"name": "halving", "budget": 60, "searches": 3},
 ]
+EXAMPLES = settings().max_examples
+"""Examples of a property: 100, and a quarter of them in `make check`."""
+
 seeds = st.integers(0, 10**6)
 
 
@@ -55,7 +58,7 @@ def world(algorithm: Any = "greedy", **more: Any) -> World:
 
 
 @given(seeds, seeds, st.sampled_from(ALGORITHMS), st.integers(1, 12), st.sampled_from([0.0, 0.3]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * EXAMPLES // 5)
 def test_what_arrives_first_makes_no_difference(first: int, second: int, algorithm: Any, in_flight: int, liars: float):
     one, other = (world(algorithm, in_flight=in_flight, liars=liars) for _ in range(2))
     assert one.night(Random(first), StopConditions(generations=4))
@@ -66,7 +69,7 @@ def test_what_arrives_first_makes_no_difference(first: int, second: int, algorit
 
 
 @given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 120), max_size=3), st.sampled_from([0.0, 0.3]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * EXAMPLES // 5)
 def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
     seed: int, algorithm: Any, kills: list[int], liars: float
 ):
@@ -83,7 +86,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
 
 
 @given(seeds, st.sampled_from(ALGORITHMS), st.sampled_from([0.0, 0.3]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * EXAMPLES // 5)
 def test_outages_cost_attempts_and_change_nothing(seed: int, algorithm: Any, liars: float):
     quiet, stormy = world(algorithm, liars=liars), world(algorithm, liars=liars, faults=0.02)
     quiet.night(Random(seed), StopConditions(generations=4))
@@ -107,7 +110,7 @@ def test_attempts_that_fail_during_an_outage_belong_to_the_pause():
 
 
 @given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 16), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=3 * EXAMPLES // 5)
 def test_the_state_is_rebuilt_from_the_files_whatever_was_in_flight_each_night(
     seed: int, algorithm: Any, in_flight: list[int]
 ):
@@ -172,7 +175,7 @@ def test_a_generation_that_fails_for_good_is_given_up_and_retried_later():
 
 
 @given(seeds, st.integers(1, 150))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=2 * EXAMPLES // 5)
 def test_a_night_that_is_cut_commits_what_it_has_and_the_next_goes_on(seed: int, cut_at: int):
     search = world(in_flight=6)
     assert search.night(Random(seed), StopConditions(generations=4), cut_at=cut_at)
@@ -312,7 +315,7 @@ class GoneAtTheCommit(World):
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=EXAMPLES // 5)
 def test_a_night_whose_history_is_gone_ends_whatever_waits_for_a_commit(seed: int):
     search = GoneAtTheCommit(files(), seed=1, in_flight=12)
     with pytest.raises(HistoryGone):
