@@ -23,7 +23,7 @@ def test_the_commands_of_a_guide_run_after_the_problem_of_the_main_readme_was_wr
 ):
     folder = tmp_path / "folder"
     folder.mkdir()
-    (specification,) = blocks(docs.ROOT / "README.md", "python")
+    specification, _ = blocks(docs.ROOT / "README.md", "python")
     (folder / "spread.py").write_text(specification)
     clone_tools(folder)
     run_blocks(page, folder, prefect_api, provider, programs_in(tmp_path))

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from overnight.flows.api.process import Event, call, command
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyRelation
-
     from overnight.schemas.history_backend import HistoryBackend
     from overnight.schemas.report_data import SplitScores
-    from overnight.tasks.history.database import Database
+    from overnight.tasks.history.database import Database, Relation
 
 Place = str | os.PathLike[str]
 """Where a history is: a directory, or a URL of object storage such as `s3://bucket/prefix`."""
@@ -141,7 +139,7 @@ class Run:
     start: Program
     best: Program
 
-    def sql(self, query: str) -> DuckDBPyRelation:
+    def sql(self, query: str) -> Relation:
         """Answer SQL over this run alone, with the views of `overnight sql`.
 
         Args:
@@ -251,7 +249,7 @@ class History:
         with _opened(self, run_id) as database:
             return _read(self, database, [run_id])[0]
 
-    def sql(self, query: str, *, run_id: str | None = None) -> DuckDBPyRelation:
+    def sql(self, query: str, *, run_id: str | None = None) -> Relation:
         """Answer SQL over the history, with the views of `overnight sql`.
 
         Args:
@@ -261,11 +259,8 @@ class History:
         Raises:
             QueryError: If the SQL is wrong.
         """
-        import duckdb
-
         with _opened(self, run_id) as database:
-            rows = database.query(query)
-        return duckdb.connect().from_arrow(rows)
+            return database.relation(query)
 
 
 def _backend(history: History) -> HistoryBackend:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from overnight.schemas import tables
 from overnight.schemas.errors import QueryError
@@ -20,6 +20,8 @@ from overnight.tasks.history.query_process import memory_error
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+    Relation: TypeAlias = duckdb.DuckDBPyRelation
 
 T = TypeVar("T")
 
@@ -107,6 +109,16 @@ class Database:
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a query as dictionaries."""
         return self.query(sql, parameters).to_pylist()
+
+    def relation(self, sql: str) -> Relation:
+        """Return the rows of a query, read once, as a relation of a connection of its own.
+
+        Raises:
+            QueryError: As for `query`.
+        """
+        import duckdb
+
+        return duckdb.connect().from_arrow(self.query(sql))
 
     def close(self) -> None:
         self._connection.close()

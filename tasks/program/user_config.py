@@ -141,9 +141,10 @@ def _check(name: str, table: Any, path: Path) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, (name, *first["loc"])))
+        fields = (CommandSettings if kind is Commands else kind).model_fields
         raise UsageError(
             f"{path}: {place}: {first['msg']}",
-            remedy="schemas/README.md lists what it may hold, under `Your configuration file`.",
+            remedy=f"[{name}] has {' and '.join(fields)}: schemas/README.md, `Your configuration file`.",
         ) from error
 
 
