@@ -124,12 +124,11 @@ def evaluate(
 
     sets = [f"{name}={as_json(value, name)}" for name, value in (settings or {}).items()]
     given = overrides(sets=sets, backend=sandbox)
-    loaded = load_problem(find(str(problem)), given)
-    accept(loaded, given, trust=trust_settings)
+    loaded = accept(load_problem(find(str(problem)), given), given, trust=trust_settings)
     verdicts: dict[str, Verdict] = {}
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     for split in splits:
         if loaded.inputs[split]:
-            with open_sandboxes(loaded, split, seed=0, run_id="evaluate", programs=1) as sandbox:
-                verdicts[split] = sandbox.evaluate(loaded.specification.start_program)
+            with open_sandboxes(loaded, split, seed=0, run_id="evaluate", programs=1) as slots:
+                verdicts[split] = slots.evaluate(loaded.specification.start_program)
     return verdicts
