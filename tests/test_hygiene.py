@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -168,4 +169,12 @@ def test_the_first_prompts_of_a_night_are_asked_without_loading_prefect():
         "import overnight.flows.cli.run, overnight.flows.cli.foreground_night\n"
         "import overnight.flows.start.create_run, overnight.flows.night.night\n"
         "from overnight.flows.prefect_server.embedded import PrefectServer"
+    )
+
+
+def test_the_type_checker_is_told_each_link_to_the_source():
+    include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]["include"]
+    links = [path for path in (ROOT / "infra/package/overnight").iterdir() if path.is_symlink()]
+    assert {str(path.relative_to(ROOT)) for path in links} <= set(include), (
+        "links are followed only where they are named"
     )

@@ -516,3 +516,20 @@ def test_machines_are_counted_by_night_with_what_they_lost(tmp_path: Path):
         (2, "fast", 1, 1, 0, 1.0, 1.0, 1.0, 0.5),
     ]
     assert record.read_night(files, 1, {}).machine_faults == (("broken", 3), ("slow", 1))
+
+
+def test_a_row_that_is_replaced_while_it_is_read_is_read_again_and_a_damaged_one_is_an_error(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 1)
+    database, faults = Database(tmp_path), [duckdb.Error("TProtocolException: Invalid data")]
+
+    def read() -> str:
+        if faults:
+            raise faults.pop()
+        return "the new row"
+
+    assert database._read_consistently(read) == "the new row"
+    files.night(1).parent.mkdir(exist_ok=True)
+    files.night(1).write_bytes(b"PAR1, and then nothing that is one")
+    with pytest.raises(QueryError, match=r"\.parquet"):
+        database.query("FROM nights")
