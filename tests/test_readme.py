@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from overnight.schemas.views import MACROS, VIEWS
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import create, grow
 from tests import docs
+from tests.conftest import ON_PROCESSES
 from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks
 
 ROOT = docs.ROOT
@@ -44,7 +46,8 @@ def morning(shared_folder: Path, prefect_api: str) -> Path:
             (partial / "spread.py").write_text(specification)
             with Provider() as provider:
                 run_blocks(README, partial, prefect_api, provider, programs_in(shared_folder), in_containers=1)
-            subprocess.run([sys.executable, "-c", script], cwd=partial, check=True)
+            environment = {**os.environ, "PREFECT_API_URL": prefect_api, **ON_PROCESSES}
+            subprocess.run([sys.executable, "-c", script], cwd=partial, env=environment, check=True)
             partial.rename(folder)
     return folder
 

@@ -59,7 +59,7 @@ PAGES = ("index", "commands", "api", "interfaces", "schemas/index", "tasks/histo
 
 
 def test_each_page_is_about_something(site: Path):
-    for name in (*PAGES, "tests/examples/plugin_package/overnight_example/recent.py", "tests/examples/contents"):
+    for name in (*PAGES, "tests/examples/plugin_package/overnight_example/recent.py", "tests/examples/plugin_package/contents"):
         assert (site / f"{name}.html").is_file(), name
     assert "overnight schedule add" in (site / "commands.html").read_text()
     assert "PromptResult" in (site / "interfaces.html").read_text()

@@ -1,5 +1,21 @@
-"""The finished history of the commands' tests, for reading; nights run on Docker with the built-in model."""
+"""The finished history of the commands' tests, for reading, and where the nights of these tests run."""
 
 from __future__ import annotations
 
+import pytest
+
+from tests.conftest import ON_PROCESSES
 from tests.flows.cli.conftest import finished_history as finished_history
+
+
+@pytest.fixture
+def on_server(prefect_api: str, monkeypatch: pytest.MonkeyPatch):
+    """Nights that are run from Python use the tests' Prefect server."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+
+
+@pytest.fixture
+def on_processes(on_server: None, monkeypatch: pytest.MonkeyPatch):
+    """The same, and their harmless programs run in plain processes."""
+    for name, value in ON_PROCESSES.items():
+        monkeypatch.setenv(name, value)

@@ -12,20 +12,20 @@ from nbclient import NotebookClient
 
 from tests.page_commands import blocks
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("on_processes")]
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOK = ROOT / "tests/examples/first_night.ipynb"
 
 
-def test_the_examples_of_the_readme_run_in_the_order_of_reading(tmp_path: Path, prefect_api: str):
+def test_the_examples_of_the_readme_run_in_the_order_of_reading(tmp_path: Path):
     for number, block in enumerate(blocks(ROOT / "flows/api/README.md", "python")):
         (tmp_path / f"example_{number}.py").write_text(block)
         subprocess.run([sys.executable, f"example_{number}.py"], cwd=tmp_path, check=True, timeout=200)
     assert {"night.html", "better.py", "history"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_notebook_shows_progress_in_place_and_the_run(tmp_path: Path, prefect_api: str):
+def test_a_notebook_shows_progress_in_place_and_the_run(tmp_path: Path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()

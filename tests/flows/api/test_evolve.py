@@ -11,7 +11,7 @@ import pytest
 
 import overnight
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = pytest.mark.prefect
 
 TARGET = 10.0
 
@@ -30,7 +30,9 @@ def score(offset: int) -> float:
     return -abs(guess(offset) - TARGET - offset)
 
 
-def test_functions_are_improved_and_the_night_tells_of_it(tmp_path: Path, prefect_api: str):
+@pytest.mark.docker
+@pytest.mark.usefixtures("on_server")
+def test_functions_are_improved_and_the_night_tells_of_it(tmp_path: Path):
     generations, bests = list[overnight.Generation](), list[overnight.Program]()
     run = overnight.evolve(
         start=guess,
@@ -57,7 +59,8 @@ def test_functions_are_improved_and_the_night_tells_of_it(tmp_path: Path, prefec
     assert more.retry(progress=False).generations == 3, "nothing was given up"
 
 
-def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow_toy: Path, prefect_api: str):
+@pytest.mark.usefixtures("on_processes")
+def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow_toy: Path):
     script = tmp_path / "script.py"
     script.write_text(
         "import overnight, sys\n"
@@ -77,7 +80,8 @@ def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow
     assert int(generations) == overnight.load(history=tmp_path / "history").generations >= 1
 
 
-def test_an_error_of_a_callback_ends_the_night_and_is_raised(tmp_path: Path, slow_toy: Path, prefect_api: str):
+@pytest.mark.usefixtures("on_processes")
+def test_an_error_of_a_callback_ends_the_night_and_is_raised(tmp_path: Path, slow_toy: Path):
     def fail(_: overnight.Generation) -> None:
         raise Enough
 
@@ -87,7 +91,8 @@ def test_an_error_of_a_callback_ends_the_night_and_is_raised(tmp_path: Path, slo
     assert run.stop_reason == "interrupted"
 
 
-def test_a_run_that_is_open_is_refused_to_others(tmp_path: Path, slow_toy: Path, prefect_api: str):
+@pytest.mark.usefixtures("on_processes")
+def test_a_run_that_is_open_is_refused_to_others(tmp_path: Path, slow_toy: Path):
     def resume_meanwhile(_: overnight.Generation) -> None:
         with pytest.raises(overnight.errors.RunIsBusy) as error:
             overnight.load(history=tmp_path).resume(generations=1, progress=False)
@@ -100,7 +105,8 @@ def test_a_run_that_is_open_is_refused_to_others(tmp_path: Path, slow_toy: Path,
         )
 
 
-def test_evaluate_returns_the_verdicts_of_each_split(toy: Path, sandbox_image: str):
+@pytest.mark.usefixtures("on_processes")
+def test_evaluate_returns_the_verdicts_of_each_split(toy: Path):
     verdicts = overnight.evaluate(toy)
     assert {split: verdict.scores for split, verdict in verdicts.items()} == {"train": (-9.0, -9.0)}
     assert overnight.evaluate(toy, settings={"held_out": [3], "limits.wall_s": 5})["held_out"].scores == (-9.0,)
