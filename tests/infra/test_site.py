@@ -59,7 +59,8 @@ PAGES = ("index", "commands", "api", "interfaces", "schemas/index", "tasks/histo
 
 
 def test_each_page_is_about_something(site: Path):
-    for name in (*PAGES, "tests/examples/plugin_package/overnight_example/recent.py", "tests/examples/plugin_package/contents"):
+    package = "tests/examples/plugin_package"
+    for name in (*PAGES, f"{package}/overnight_example/recent.py", f"{package}/contents"):
         assert (site / f"{name}.html").is_file(), name
     assert "overnight schedule add" in (site / "commands.html").read_text()
     assert "PromptResult" in (site / "interfaces.html").read_text()
