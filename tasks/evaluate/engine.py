@@ -53,7 +53,7 @@ def connect(connections: int, timeout_s: int = TIMEOUT_S) -> DockerClient:
     Raises:
         SandboxUnavailable: If no engine answers.
     """
-    import docker
+    import docker.errors  # as everywhere here: threads that import parts in another order wait for each other
 
     faults = []
     for host in _addresses():
