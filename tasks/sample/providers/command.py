@@ -80,13 +80,14 @@ def _settings(name: str) -> CommandSettings:
 
 
 async def _run(name: str, command: CommandSettings, prompt: str, folder: Path) -> bytes:
-    """Run a command on a prompt in an empty folder, and return what it prints.
+    """Run a command on a prompt, in an empty folder below one that is private, and return what it prints.
 
     Raises:
         TransientProviderError: If it fails, and may not fail again.
         TerminalProviderError: If it does not exist, or ends with an exit code that is final.
     """
-    given = folder.parent / f"{folder.name}.prompt"
+    given, empty = folder / "prompt.md", folder / "empty"
+    empty.mkdir()
     words = [*command.command, *command.arguments]
     takes_file = any(_FILE in word for word in words)
     try:
@@ -98,7 +99,7 @@ async def _run(name: str, command: CommandSettings, prompt: str, folder: Path) -
             stdin=asyncio.subprocess.DEVNULL if takes_file else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            cwd=folder,
+            cwd=empty,
             start_new_session=True,  # a group of its own, which is ended as a whole
             limit=_MAX_BYTES,
         )
@@ -112,8 +113,6 @@ async def _run(name: str, command: CommandSettings, prompt: str, folder: Path) -
             f"{name}: {words[0]!r} cannot be run: {error.strerror or error}",
             remedy="Install it, or name its path in your configuration file.",
         ) from error
-    finally:
-        given.unlink(missing_ok=True)
     if len(printed) > _MAX_BYTES:
         raise TransientProviderError(f"{name}: printed more than {_MAX_BYTES // 2**20} MiB")
     if process.returncode:
