@@ -9,7 +9,7 @@ BIN := .venv/bin
 WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
 # A larger young generation saves an eighth of Pyright's processor time.
 PYRIGHT = NODE_OPTIONS="--max-semi-space-size=64 $${NODE_OPTIONS:-}" $(BIN)/pyright
-STYLE = $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/lint-imports && $(BIN)/deptry flows tasks schemas
+STYLE = $(BIN)/ruff check --no-cache && $(BIN)/ruff format --check && $(BIN)/lint-imports && $(BIN)/deptry flows tasks schemas
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
