@@ -20,6 +20,9 @@ TUNER = "builtin/tuner"
 TUNED, NO_GAIN = "tuned", "no_gain"
 """Finish reasons of the tuner's answers: better numbers were found, or none."""
 
+TURN, UNUSED = "turn", "unused"
+"""Finish reasons of what is no sample: a turn of an agent, kept while it works, and a sample that it did not use."""
+
 RESCORED = "rescored"
 """Finish reason of a program of another run that is scored again, for which no model was asked."""
 
@@ -112,6 +115,7 @@ class Completion:
         error: Reason why there is no text, where the provider failed for good.
         evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
+        transcript: What an agent did, as JSON (`tasks/agent/transcript.py`); its turns were counted as they were paid.
     """
 
     prompt: int
@@ -128,6 +132,12 @@ class Completion:
     error: str = ""
     evaluations: int = 0
     tokens_cached: int = 0
+    transcript: str = ""
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it is the answer to a sample."""
+        return self.finish_reason not in (TURN, UNUSED)
 
     @property
     def idea(self) -> str | None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from overnight.schemas.agent_settings import AGENT, split_agent
 from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section, as_list
 
@@ -81,8 +82,22 @@ class Model(Section):
         ),
     ] = ()
 
+    @property
+    def agent(self) -> str:
+        """Name of the agent that works with the model; empty where the model is sent prompts."""
+        return split_agent(self.name)[0]
+
+    @property
+    def asked(self) -> Model:
+        """The language model itself, where an agent works with it."""
+        return self.model_copy(update={"name": split_agent(self.name)[1]}) if self.agent else self
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Model:
+        if self.name.startswith(AGENT) and not all(split_agent(self.name)):
+            raise ValueError(f"{self.name!r}: expected agent:NAME/MODEL, such as agent:mini-swe-agent/openai/gpt-5")
+        if self.agent and self.style != "chat":
+            raise ValueError(f"{self.name}: an agent needs a model of style `chat`")
         if any(not text.isprintable() or " " in text for text in (self.name, self.api_base or "")):
             raise ValueError(f"{self.name!r}: a name or an address must not contain blanks")
         if (self.input_usd is None) != (self.output_usd is None):
@@ -146,6 +161,11 @@ class Sampling(Section):
     )
 
     @property
+    def has_agents(self) -> bool:
+        """Whether agents answer prompts."""
+        return any(model.agent for model in self.models)
+
+    @property
     def most_requests(self) -> int:
         """Largest number of requests at a time."""
         return self.concurrency or _MOST_REQUESTS
@@ -153,6 +173,8 @@ class Sampling(Section):
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:
         names = [model.name for model in self.models]
+        if self.batch_api and self.has_agents:
+            raise ValueError("an agent asks its model turn by turn, which the Batch API cannot: leave one of them out")
         if repeated := {name for name, count in Counter(names).items() if count > 1}:
             raise ValueError(f"{', '.join(sorted(repeated))} is named twice; a second address can be a fallback")
         return self

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from overnight.schemas import plugins
+from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.algorithm_settings import STORED, UnloadedSettings, settings_class
 from overnight.schemas.bundle import MAX_FILES
 from overnight.schemas.errors import UsageError
@@ -220,7 +221,14 @@ class Settings(Section):
     search: Search = Search()
     sampling: Sampling = Sampling()
     tuner: Tuner = Tuner()
+    agent: AgentLimits = AgentLimits()
     sandbox: Sandbox = Sandbox()
+
+    @property
+    def candidates_per_prompt(self) -> int:
+        """Most candidates of one prompt: its samples, or those that an agent has scored and the one it hands back."""
+        of_agents = self.agent.evaluations + 1 if self.sampling.has_agents else 0
+        return max(self.search.samples, of_agents)
 
 
 _MAX_VALUE_CHARS = 500

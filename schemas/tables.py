@@ -97,6 +97,12 @@ PROGRAMS = _table(
         "in files of earlier versions",
     ),
     (
+        "transcript",
+        TEXT,
+        "what an agent did, as JSON: its messages, the programs that it had scored, its queries; null for programs "
+        "that no agent handed back, and in files of earlier versions",
+    ),
+    (
         "claimed_scores",
         pa.list_(REAL),
         "scores that the search went on with until the confirmation changed them; null if it changed nothing",

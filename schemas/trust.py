@@ -109,6 +109,7 @@ def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
 
 
 def _proposals_of(model: Model) -> Iterator[Proposal]:
+    model = model.asked
     if model.api_base is not None:
         effect = f"prompts, and the key for {model.name} if there is one, are sent to {model.api_base}"
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)

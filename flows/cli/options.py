@@ -184,6 +184,13 @@ class RunOptions:
 
     model: Models = None
     api_base: ApiBase = None
+    agent: Annotated[
+        list[str] | None,
+        _models(
+            help="coding agent that works with the first --model in a container, beside its prompts: mini-swe-agent, "
+            "or one of your configuration file; for agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"
+        ),
+    ] = None
     style: Style = None
     batch: Annotated[
         bool,
@@ -213,6 +220,7 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
+        from overnight.flows.start.sandboxes import require_agents
         from overnight.flows.start.trust import accept
         from overnight.tasks.problems.loading.load import load_problem
         from overnight.tasks.sample.batch_api import require_batches
@@ -225,6 +233,7 @@ class RunOptions:
             self.inputs,
             self.set,
             self.batch,
+            self.agent,
             confirm=self.confirm,
             image=self.image,
             runtime=self.runtime,
@@ -234,6 +243,7 @@ class RunOptions:
         say_notes(problem)
         problem = accept(problem, settings, trust=trust)
         require_batches(problem.settings.sampling)
+        require_agents(problem.settings)
         if stop.budget.is_in_usd:
             require_prices(problem.settings.sampling)
         return problem, settings
@@ -271,6 +281,7 @@ def overrides(
     inputs: str | None = None,
     sets: Sequence[str] | None = None,
     batch: bool = False,
+    agents: Sequence[str] | None = None,
     **sandbox: str | None,
 ) -> dict[str, Any]:
     """Return the settings that a command's flags override; `sandbox` are sandbox settings by name.
@@ -287,6 +298,9 @@ def overrides(
         _part(overrides, "sampling", "--model")["models"] = [_model(text, api_base, style) for text in models]
     elif api_base or style:
         raise UsageError("--api-base and --style describe a model, but no model is named", remedy="Add --model.")
+    if agents:
+        listed = _part(overrides, "sampling", "--agent").get("models") or []
+        _part(overrides, "sampling", "--agent")["models"] = [*listed, *_agents(agents, listed)]
     if batch:
         _part(overrides, "sampling", "--batch")["batch_api"] = True
     for name, value in sandbox.items():
@@ -326,6 +340,19 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
         require_address(api_base)
         model["api_base"] = api_base
     return model
+
+
+def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the entries of agents in the list of models: each works with the first model, whatever that has beside.
+
+    Raises:
+        UsageError: If no model is named, which would be an agent's.
+    """
+    if not models or not isinstance(models[0], dict):
+        raise UsageError("--agent names no model for the agent to work with", remedy="Add --model openai/gpt-5-mini.")
+    first = models[0]
+    agents = [text.rpartition("=") if "=" in text else (text, "", "1") for text in names]
+    return [{**first, "name": f"agent:{name}/{first['name']}", "weight": weight} for name, _, weight in agents]
 
 
 def _json(text: str) -> Any:

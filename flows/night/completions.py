@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import EnvironmentFault
-from overnight.schemas.program import Completion
+from overnight.schemas.program import TURN, Completion
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal, Key
 
@@ -79,7 +79,9 @@ class CompletionStores:
     def samples(self, generation: int) -> dict[tuple[int, str], int]:
         """Return how many samples of each prompt are stored, by its index and hash."""
         found: dict[tuple[int, str], int] = {}
-        for index, sample, prompt_hash in self.known(generation):
+        for (index, sample, prompt_hash), completion in self.known(generation).items():
+            if completion.finish_reason == TURN:
+                continue
             found[index, prompt_hash] = max(found.get((index, prompt_hash), 0), sample + 1)
         return found
 

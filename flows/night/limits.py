@@ -117,8 +117,8 @@ class NightLimits:
 
     @property
     def _size(self) -> int:
-        search = self._state.run.problem.settings.search
-        return search.prompts * search.samples
+        settings = self._state.run.problem.settings
+        return settings.search.prompts * settings.candidates_per_prompt
 
     def _ahead(self, number: int) -> int:
         return max(0, number - 1 - self._state.generations)

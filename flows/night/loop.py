@@ -242,7 +242,7 @@ class NightLoop:
     def _reload(self) -> Reloaded:
         try:
             self._run.files.catch_up()
-            samples = self._run.run.problem.settings.search.samples
+            samples = self._run.run.problem.settings.candidates_per_prompt
             return Reloaded(record.read_run_history(self._run.files, samples=samples))
         except OvernightError as error:
             return Reloaded(None, error)

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from overnight.flows.cluster.open_cluster import Cluster, open_cluster
+from overnight.flows.night.agents import Agents
 from overnight.flows.night.completions import CompletionStores, RequestLimits
 from overnight.flows.night.notifications import Notifier
 from overnight.flows.night.progress import Progress
@@ -20,7 +21,7 @@ from overnight.flows.start.trust import require_trusted_models, trusted_run
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.errors import Outage, OvernightError
 from overnight.schemas.generation import GenerationRecord, RunRecord
-from overnight.schemas.program import TUNER, Judged, Prompt
+from overnight.schemas.program import TUNER, TURN, Completion, Judged, Prompt
 from overnight.tasks.evaluate.confirmation import Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Sandbox
@@ -110,6 +111,7 @@ class OpenRun:
         confirmations: Fresh containers for confirmations.
         confirmer: Runs claims again in them.
         trials: Evaluates what the tuner tries.
+        agents: Agents at work.
         compaction: Merges files of old generations.
         cluster: Cluster that evaluates; `None` for this machine.
         notifier: Sender of notifications; `None` leaves it to the environment.
@@ -131,6 +133,7 @@ class OpenRun:
     confirmations: Sandbox
     confirmer: Confirmer
     trials: RunTrials
+    agents: Agents
     compaction: Compaction
     cluster: Cluster | None = None
     notifier: Notifier | None = None
@@ -155,8 +158,10 @@ class OpenRun:
         """
         completions = [one.candidate.completion for one in judged]
         used = {(one.prompt, one.sample, one.prompt_hash) for one in completions}
-        stored = self.stores.known(generation).items()
-        return math.fsum(answer.cost_usd or 0.0 for key, answer in stored if key not in used)
+        # What an agent hands back has the price of its turns, which are stored, too.
+        used |= {(one.prompt, TURN, one.prompt_hash) for one in completions if one.transcript}
+        stored = self.stores.known(generation).values()
+        return math.fsum(one.cost_usd or 0.0 for one in stored if not one.transcript and _use_of(one) not in used)
 
     def write(self, generation: GenerationRecord) -> None:
         """Commit a generation to the files.
@@ -178,6 +183,7 @@ class OpenRun:
     def finish(self, within_s: float) -> None:
         """Stop requesting and wait for requests in flight, whose completions the next night uses."""
         self.limits.is_closing = True
+        self.agents.stop()
         self.evaluator.stop()
         self.sampler.finish(within_s)
 
@@ -207,6 +213,11 @@ class OpenRun:
             self.sandbox.close()
             self.trials.close()
             self.confirmations.close()
+
+
+def _use_of(stored: Completion) -> tuple[int, int | str, str]:
+    """Return what says whether a stored completion is used: of a turn, its prompt alone."""
+    return stored.prompt, TURN if stored.finish_reason == TURN else stored.sample, stored.prompt_hash
 
 
 @contextlib.contextmanager
@@ -242,7 +253,7 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
     Raises:
         HistoryError: If a generation is missing or a file is damaged.
     """
-    past = record.read_run_history(files, samples=run.problem.settings.search.samples)
+    past = record.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
     record.require_no_gap(files, past)
     return SearchState(run, past)
 
@@ -276,12 +287,15 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
     batch_jobs = BatchJobs(start_batch_job)
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     tuner = tuner_source(run, trials, limits.may_ask)
+    agents = Agents(run, files, gateway, evaluator, progress.note)
+    stack.callback(agents.close)
+    if sampling.has_agents and source is None:
+        agents.open()
 
     def models(generation: int) -> CompletionSource:
         require_trusted_models(problem, run.run_id)
-        return RoutedCompletions(
-            {TUNER: tuner}, lambda: batch_jobs.source(generation) if sampling.batch_api else gateway
-        )
+        own = {TUNER: tuner} | agents.sources(generation, stores.of)
+        return RoutedCompletions(own, lambda: batch_jobs.source(generation) if sampling.batch_api else gateway)
 
     seconds = read_seconds_since_reset(files) if problem.settings.search.algorithm.resets_by_the_hour else 0.0
     samples_before, latency_s = read_pace(files)
@@ -299,6 +313,7 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
         confirmations=confirmations,
         confirmer=Confirmer(confirmations, problem.specification),
         trials=trials,
+        agents=agents,
         compaction=compaction,
         cluster=cluster,
         notifier=notifier,

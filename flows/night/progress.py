@@ -84,8 +84,8 @@ class Progress:
     def bought(self, completions: Sequence[Completion]) -> None:
         """Count completions of models; those of the tuner cost no call."""
         with self._lock:
-            self.samples += sum(one.model != TUNER for one in completions)
-            self.budget.record(completions)
+            self.samples += sum(one.model != TUNER and one.is_sample for one in completions)
+            self.budget.record([one for one in completions if not one.transcript])
 
     def judged(self, generation: int, candidate: Candidate, verdict: Verdict) -> None:
         """Count a verdict of a generation under way, which may still be tried again; confirmation may change it."""

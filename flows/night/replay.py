@@ -103,7 +103,7 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
 
     def recorded(number: int) -> RecordedCompletions:
         rows = read_rows(then.files, "programs", number)
-        return RecordedCompletions(completions_of(rows, run.problem.settings.search.samples))
+        return RecordedCompletions(completions_of(rows, run.problem.settings.candidates_per_prompt))
 
     with open_run(files, source=recorded) as opened:
         yield opened
@@ -171,7 +171,7 @@ def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int, window: int
         run.state.give_up(step.generation)
         return
     if not run.state.is_in_order(step.generation):
-        run.state.adopt(record.read_run_history(run.files, samples=run.run.problem.settings.search.samples))
+        run.state.adopt(record.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
         run.state.planner.widen(window)
     _commit(then, run, step.generation, night, window)
 

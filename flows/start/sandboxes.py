@@ -7,11 +7,16 @@ import os
 from collections.abc import Callable
 
 from overnight.flows.start.trust import require_trusted_sandbox
+from overnight.schemas.agent_settings import AgentSettings
+from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import UsageError
 from overnight.schemas.problem import Problem, Split
-from overnight.schemas.settings import Sandbox
+from overnight.schemas.settings import Sandbox, Settings
 from overnight.tasks.evaluate.confirmation import confirmation
 from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import SandboxBackend
+from overnight.tasks.program.user_config import user_agent
 
 
 def open_sandboxes(
@@ -86,6 +91,37 @@ def image_id(sandbox: Sandbox) -> str:
     """
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         return backend.image_id(sandbox.image)
+
+
+def require_agents(settings: Settings) -> None:
+    """Require that all agents of the settings are defined, and that the sandbox can confine them.
+
+    Raises:
+        UsageError: If one is not, or the backend gives candidates no users of their own.
+    """
+    for model in settings.sampling.models:
+        if model.agent:
+            user_agent(model.agent)
+    if not settings.sampling.has_agents:
+        return
+    backend = settings.sandbox.backend
+    with contextlib.closing(create_backend(backend)) as created:
+        if not created.own_users:
+            raise UsageError(
+                f"agents work in containers, which the sandbox {backend!r} has not: it would give them your rights",
+                remedy="Use the Docker engine (--sandbox docker), or leave the agent out: --model NAME",
+            )
+
+
+def agent_image(agent: AgentSettings, sandbox: Sandbox, backend: SandboxBackend, note: Callable[[str], None]) -> str:
+    """Return the name of an agent's image; build it if necessary.
+
+    Raises:
+        SpecificationError: If one of its packages does not exist.
+        EnvironmentFault: If the image cannot be obtained.
+    """
+    packages = Dependencies(tuple(sorted(agent.packages)))
+    return backend.prepare(agent.image or sandbox.image, packages, (), note)
 
 
 def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:

@@ -106,6 +106,14 @@ class Evaluator:
             self._report(generation, candidates[place], verdicts[place])
         return [(candidate, verdicts[place]) for place, candidate in enumerate(candidates)]
 
+    def begin(self, candidate: Candidate, generation: int) -> Verdict | Future[Verdict]:
+        """Begin to evaluate a candidate before it is judged, where its verdict is there then.
+
+        Returns:
+            Its verdict, or a future of it, which must not be cancelled and raises as `submit_trial` says.
+        """
+        return self._begin(candidate, generation, self._known())
+
     def submit_trial(self, body: str, sandbox: Sandbox | None = None) -> Future[Verdict]:
         """Begin to evaluate a body that is no candidate, once no candidate waits for a slot.
 

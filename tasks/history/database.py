@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -56,17 +56,19 @@ class Database:
     Args:
         history: Directory of the history; it need not exist yet.
         run_id: The only run that the views show; None for all runs.
+        only: The only views that queries may read; by default all.
 
     Attributes:
         history: The directory, as an absolute path.
         max_bytes: Limit on the memory of a query.
     """
 
-    def __init__(self, history: Path, run_id: str | None = None) -> None:
+    def __init__(self, history: Path, run_id: str | None = None, only: Collection[str] = ()) -> None:
         import duckdb
 
         self.history = history.resolve()
         self._run_id = run_id
+        self._only = only
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[str, ...]] = {}
         with _ctrl_c():
@@ -194,7 +196,7 @@ class Database:
             return
         query_guard.require_single_select(kinds)
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
-        query_guard.refuse_file_access(parsed[0][0])
+        query_guard.refuse_file_access(parsed[0][0], self._only)
 
     def _add_comments(self) -> None:
         """Store the descriptions of views, columns and macros in DuckDB's catalog."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +63,14 @@ def require_single_select(kinds: list[str]) -> None:
         )
 
 
-def refuse_file_access(parsed: str) -> None:
+def refuse_file_access(parsed: str, only: Collection[str] = ()) -> None:
     """Check everything that a query reads: DuckDB's access limit allows any file of the history, even journals.
 
     DuckDB takes a name that it does not know, with its catalog and schema before it, for that of a file.
 
     Args:
         parsed: The query as DuckDB's `json_serialize_sql` returns it.
+        only: The only views that it may read; by default all, and tables of files and macros, too.
 
     Raises:
         QueryError: If it reads anything but views, tables of `files`, names of its own WITH, and functions of the list.
@@ -78,13 +79,15 @@ def refuse_file_access(parsed: str) -> None:
     if tree["error"]:
         raise QueryError(f"the query cannot be checked: {tree.get('error_message')}", remedy=_TABLES_ONLY)
     nodes = list(_nodes(tree))
+    functions = _TABLE_FUNCTIONS - MACROS.keys() if only else _TABLE_FUNCTIONS
     for node in nodes:
         function = (node.get("function") or {}).get("function_name", "").lower()
-        if node.get("type") == "TABLE_FUNCTION" and function not in _TABLE_FUNCTIONS:
+        if node.get("type") == "TABLE_FUNCTION" and function not in functions:
             raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
     # Any word, wherever it is named: outside of its query it is a table of the catalog or unknown, but never a file.
     given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
-    known = _TABLES | {("", name) for name in given if name.isidentifier()}
+    views = frozenset((schema, name) for schema in ("", "main") for name in only)
+    known = (views or _TABLES) | {("", name) for name in given if name.isidentifier()}
     for node in nodes:
         if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":
             _require_known(node, known)

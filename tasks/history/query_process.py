@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -38,14 +40,16 @@ class QueryProcess:
 
     Args:
         history: Directory of the history; it need not exist yet.
+        run_id, only: As for `Database`.
 
     Attributes:
         history: The same, as an absolute path.
     """
 
-    def __init__(self, history: Path) -> None:
+    def __init__(self, history: Path, run_id: str | None = None, only: Sequence[str] = ()) -> None:
         self.history = history.resolve()
-        self._child: _Child | None = _Child(self.history)
+        self._start = partial(_Child, self.history, run_id, only)
+        self._child: _Child | None = self._start()
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +85,7 @@ class QueryProcess:
 
     def _ready(self) -> _Child:
         if self._child is None:
-            self._child = _Child(self.history)
+            self._child = self._start()
         try:
             self._child.wait_until_ready()
         except BaseException:
@@ -93,15 +97,16 @@ class QueryProcess:
 class _Child:
     """One process, the pipes to it, and the file for its answers."""
 
-    def __init__(self, history: Path) -> None:
+    def __init__(self, history: Path, run_id: str | None, only: Sequence[str]) -> None:
         self._answer, self._errors = _unnamed_file(), _unnamed_file()
         self._is_ready = False
         self._max_bytes = math.inf
         self._received = b""
         descriptor = self._answer.fileno()
+        job = json.dumps({"history": str(history), "answers": descriptor, "run_id": run_id, "only": [*only]})
         # Without -P, modules in the working directory would replace ours.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "overnight.tasks.history.query_worker", str(history), str(descriptor)],
+            [sys.executable, "-P", "-m", "overnight.tasks.history.query_worker", job],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

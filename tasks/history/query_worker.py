@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def main(history: Path, answers: int) -> None:
+def main(history: str, answers: int, run_id: str | None, only: Sequence[str]) -> None:
     """Answer requests from stdin, one per line; write replies to stdout and result tables to a file.
 
     Args:
         history: Directory of the history.
         answers: Descriptor of the file.
+        run_id: As for `Database`.
+        only: As for `Database`.
     """
     with suppress(OSError):
         # Where memory runs out, the kernel kills this process first.
@@ -32,7 +35,7 @@ def main(history: Path, answers: int) -> None:
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     replies = sys.stdout.buffer
     try:
-        database = Database(history)
+        database = Database(Path(history), run_id, only)
     except OvernightError as error:
         _reply(replies, _error(error))
         return
@@ -78,4 +81,4 @@ def _reply(replies: IO[bytes], reply: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(**json.loads(sys.argv[1]))

@@ -130,7 +130,8 @@ def read_spent_usd(files: RunFiles) -> float:
     committed = set(files.committed())
     uncommitted = [number for number in files.journalled_generations() if number not in committed]
     journals = [Journal(files.journal(number), files.backend) for number in uncommitted]
-    costs += [completion.cost_usd for journal in journals for completion in journal.known().values()]
+    stored = [completion for journal in journals for completion in journal.known().values()]
+    costs += [completion.cost_usd for completion in stored if not completion.transcript]  # its turns are stored, too
     # An imported run may claim negative costs, which would let the budget be exceeded by that amount.
     return sum(cost for cost in costs if cost is not None and cost > 0)
 

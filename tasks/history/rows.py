@@ -89,6 +89,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
         "gain": judged.gain,
         "evaluations": completion.evaluations if completion.model == TUNER else None,
         "tokens_cached": completion.tokens_cached,
+        "transcript": completion.transcript or None,
         "machine": verdict.machine or None,
         "asked_model": prompt.model if prompt.model != completion.model else None,
         "claimed_scores": judged.claimed_scores or None,
@@ -286,6 +287,7 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
             error=row["error"] if _has_no_answer(row) else "",
             evaluations=row["evaluations"] or 0,
             tokens_cached=row["tokens_cached"] or 0,
+            transcript=row["transcript"] or "",
             **{name: row[name] for name in _COMPLETION_COLUMNS},
         )
         for row in programs

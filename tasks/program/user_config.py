@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from overnight.schemas.agent_settings import PRESETS as AGENT_PRESETS
+from overnight.schemas.agent_settings import Agents, AgentSettings
 from overnight.schemas.command_settings import PRESETS, Commands, CommandSettings
 from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section
@@ -21,6 +24,8 @@ VARIABLE = "OVERNIGHT_CONFIG"
 
 SECTIONS = ("sampling", "sandbox")
 """Sections that the user decides for a machine; all other settings belong to a problem."""
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class ClusterSettings(Section):
@@ -47,7 +52,9 @@ class PluginSettings(Section):
     )
 
 
-OF_THE_USER: dict[str, type[BaseModel]] = {"cluster": ClusterSettings, "commands": Commands, "plugins": PluginSettings}
+OF_THE_USER: dict[str, type[BaseModel]] = {
+    "agents": Agents, "cluster": ClusterSettings, "commands": Commands, "plugins": PluginSettings
+}  # fmt: skip
 """Sections of which no problem and no run has settings."""
 
 
@@ -108,14 +115,31 @@ def user_command(name: str) -> CommandSettings:
         UsageError: If there is neither, or as for `user_settings`.
     """
     commands = Commands.model_validate(_read(config_path()).get("commands", {})).root
-    if name in commands:
-        return commands[name]
-    if name in PRESETS:
-        return CommandSettings.model_validate({"preset": name})
-    known = ", ".join([*commands, *(each for each in PRESETS if each not in commands)])
+    return commands[name] if name in commands else _preset("command", name, PRESETS, list(commands), CommandSettings)
+
+
+def user_agent(name: str) -> AgentSettings:
+    """Read the agent of a name, or return the preset that has it.
+
+    Raises:
+        UsageError: If there is neither, or as for `user_settings`.
+    """
+    agents = Agents.model_validate(_read(config_path()).get("agents", {})).root
+    return agents[name] if name in agents else _preset("agent", name, AGENT_PRESETS, list(agents), AgentSettings)
+
+
+def _preset(kind: str, name: str, presets: Mapping[str, Any], own: list[str], settings: type[S]) -> S:
+    """Return the settings of a preset.
+
+    Raises:
+        UsageError: If there is none of this name.
+    """
+    if name in presets:
+        return settings.model_validate({"preset": name})
+    known = ", ".join([*own, *(each for each in presets if each not in own)])
     raise UsageError(
-        f"there is no command {name!r}; expected one of {known}",
-        remedy=f"Define it in {config_path()}: [commands.{name}] with command = [...]; schemas/README.md says more.",
+        f"there is no {kind} {name!r}; expected one of {known}",
+        remedy=f"Define it in {config_path()}: [{kind}s.{name}] with command = [...]; schemas/README.md says more.",
     )
 
 
@@ -125,7 +149,7 @@ def _read(path: Path) -> dict[str, Any]:
     if unknown := sorted(settings.keys() - {*SECTIONS, *OF_THE_USER}):
         raise UsageError(
             f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox], [cluster], "
-            "[commands.NAME] or [plugins]",
+            "[agents.NAME], [commands.NAME] or [plugins]",
             remedy="Set it in the problem's own file, or with --set.",
         )
     parse_settings({name: settings[name] for name in SECTIONS if name in settings}, str(path))
@@ -141,7 +165,7 @@ def _check(name: str, table: Any, path: Path) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, (name, *first["loc"])))
-        fields = (CommandSettings if kind is Commands else kind).model_fields
+        fields = {Commands: CommandSettings, Agents: AgentSettings}.get(kind, kind).model_fields
         raise UsageError(
             f"{path}: {place}: {first['msg']}",
             remedy=f"[{name}] has {' and '.join(fields)}: schemas/README.md, `Your configuration file`.",

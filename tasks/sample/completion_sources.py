@@ -94,7 +94,12 @@ class RoutedCompletions:
         answers = [
             (self.sources[name] if name else self.others()).submit(group, record) for name, group in groups.items()
         ]
-        return answers[0] if len(answers) == 1 else _Merging(answers).answer
+        return merge_answers(answers)
+
+
+def merge_answers(answers: Sequence[Answer]) -> Answer:
+    """Return the answers of several sources as one, which passes its cancellation on."""
+    return answers[0] if len(answers) == 1 else _Merging(answers).answer
 
 
 @dataclass

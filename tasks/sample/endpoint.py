@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from overnight.schemas.errors import ProviderError, ProviderOutage, TerminalProviderError, TransientProviderError
 from overnight.schemas.sampling_settings import Model
 from overnight.tasks.sample.budget import Estimate
-from overnight.tasks.sample.provider import Response, price_of
-from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
+from overnight.tasks.sample.provider import price_of
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, Usage
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -95,18 +95,18 @@ class Endpoint:
         self._next_request_at = start + max(spacing, default=0.0)
         await asyncio.sleep(start - now)
 
-    def record_response(self, response: Response, estimate: Estimate, samples: int) -> None:
+    def record_response(self, usage: Usage, estimate: Estimate, samples: int) -> None:
         """Record a response, and correct the rate limit by the error of its estimate."""
         self._is_responding = True
         self._responded_at = time.monotonic()
         self._cooldown_s = 0.0
         self._failure = None
-        tokens_out = response.usage.tokens_out / samples
+        tokens_out = usage.tokens_out / samples
         weight = _SMOOTHING if self._has_measured_tokens else 1.0
         self._mean_tokens_out += weight * (tokens_out - self._mean_tokens_out)
         self._has_measured_tokens = True
         if self.model.tpm:
-            excess = response.usage.tokens_in + response.usage.tokens_out - estimate.tokens
+            excess = usage.tokens_in + usage.tokens_out - estimate.tokens
             self._next_request_at += 60 * excess / self.model.tpm
 
     def delay(self, error: TransientProviderError) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
 
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.errors import (
@@ -22,8 +25,10 @@ from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.budget import Budget, Estimate, RequestsInFlight
 from overnight.tasks.sample.completion_sources import completions_of, key_of
 from overnight.tasks.sample.endpoint import Endpoint, backoff_s
-from overnight.tasks.sample.provider import event_loop, every_model, send_request, takes_n
+from overnight.tasks.sample.provider import Turn, event_loop, every_model, send_request, send_turn, takes_n
 from overnight.tasks.sample.providers import Choice, Usage
+
+T = TypeVar("T")
 
 
 class Gateway:
@@ -55,7 +60,7 @@ class Gateway:
             _endpoint_key(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
             for model in every_model(settings)
         }
-        self._models = {model.name: model for model in settings.models}
+        self._models = {model.name: model.asked for model in settings.models}
         self._single_sample_models: set[str] = set()
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
@@ -76,6 +81,44 @@ class Gateway:
     def sample(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
         """Request the samples as `submit` does, and wait for all of them."""
         return self.submit(wanted, record).result()
+
+    def may_ask(self) -> bool:
+        """Return whether the night lets models be asked; the budget is another matter."""
+        return self._may_ask()
+
+    def converse(self, name: str, request: Mapping[str, Any], keep: Callable[[Turn], None]) -> Future[Turn | None]:
+        """Begin to ask the model of an agent for its next turn.
+
+        Args:
+            name: Name of the model in the settings, with its agent.
+            request: The request, in OpenAI's form.
+            keep: Called with the turn, from the gateway's thread; it is safe when it returns.
+
+        Returns:
+            A future of the turn; `None` if the budget is spent, or the night ends. It raises as for `submit`.
+        """
+        return asyncio.run_coroutine_threadsafe(self._converse(self._models[name], request, keep), event_loop())
+
+    async def _converse(self, model: Model, request: Mapping[str, Any], keep: Callable[[Turn], None]) -> Turn | None:
+        estimate = self._endpoint(model).estimate(len(json.dumps(request)) // 4, 1)
+        async with self._semaphore, self._budget.reserve(estimate) as fits:
+            if not fits or not self._may_ask():
+                return None
+            turn = await self._with_fallbacks(model, partial(self._turn, request, estimate))
+            keep(turn)
+            return turn
+
+    async def _turn(self, request: Mapping[str, Any], estimate: Estimate, endpoint: Endpoint) -> Turn:
+        await endpoint.wait_for_rate_limit(estimate)
+        try:
+            with self._in_flight.waiting():
+                turn = await send_turn(endpoint.model, request, self._settings)
+        except PromptRefused as error:
+            if not endpoint.has_responded and not error.is_about_the_text:
+                raise
+            return Turn({}, "refused", Usage(0, 0, 0.0), endpoint.model.name, error.message)
+        endpoint.record_response(turn.usage, estimate, 1)
+        return turn
 
     async def _sample_all(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
         requests = [asyncio.ensure_future(self._request(group, record)) for group in self._groups(wanted)]
@@ -106,7 +149,9 @@ class Gateway:
             async with self._budget.reserve(self._estimate(group)) as fits:
                 if not fits or not self._may_ask():
                     return []
-                completions = await self._request_with_fallbacks(group)
+                completions = await self._with_fallbacks(
+                    self._models[group[0].prompt.model], partial(self._once, group)
+                )
                 record(completions)
         rest = group[len(completions) :]
         if rest:
@@ -123,35 +168,30 @@ class Gateway:
     def _endpoint(self, model: Model) -> Endpoint:
         return self._endpoints[_endpoint_key(model)]
 
-    async def _request_with_fallbacks(self, group: Sequence[Sample]) -> list[Completion]:
+    async def _with_fallbacks(self, model: Model, once: Callable[[Endpoint], Awaitable[T]]) -> T:
         """Try the model, then its fallbacks; endpoints that failed recently come last.
 
         Raises:
             ProviderError: The error for which a retry is most likely to help, if all of them fail.
         """
-        model = self._models[group[0].prompt.model]
         endpoints = [self._endpoint(each) for each in (model, *model.fallbacks)]
         failures: list[ProviderError] = []
         for endpoint in sorted(endpoints, key=Endpoint.is_cooling_down):
             try:
-                return await self._request_with_retries(endpoint, group)
+                return await self._with_retries(endpoint, once)
             except (TransientProviderError, TerminalProviderError) as error:
                 failures.append(error)
                 if endpoint is not endpoints[-1] and len(failures) < len(endpoints):
                     self._log(f"{error.message}; trying a fallback")
         raise max(failures, key=_retry_priority)
 
-    async def _request_with_retries(self, endpoint: Endpoint, group: Sequence[Sample]) -> list[Completion]:
+    async def _with_retries(self, endpoint: Endpoint, once: Callable[[Endpoint], Awaitable[T]]) -> T:
         began = time.monotonic()
         async with endpoint.admit(began):
             for attempt in range(1, self._settings.attempts + 1):
                 endpoint.require_open(began)
                 try:
-                    return await self._request_once(endpoint, group)
-                except PromptRefused as error:
-                    if not endpoint.has_responded and not error.is_about_the_text:
-                        raise endpoint.close(error) from error
-                    return _refused(group, error.message)
+                    return await once(endpoint)
                 except TerminalProviderError as error:
                     raise endpoint.close(error) from error
                 except TransientProviderError as error:
@@ -161,14 +201,20 @@ class Gateway:
                 await asyncio.sleep(backoff_s(attempt))
         raise AssertionError("attempts is at least 1")
 
-    async def _request_once(self, endpoint: Endpoint, group: Sequence[Sample]) -> list[Completion]:
+    async def _once(self, group: Sequence[Sample], endpoint: Endpoint) -> list[Completion]:
+        """Send one request for a group; a prompt that is refused for good has completions without text."""
         prompt, estimate = group[0].prompt, self._estimate(group)
         await endpoint.wait_for_rate_limit(estimate)
         asked_at, begin = datetime.now(UTC), time.monotonic()
         seed = prompt.seeds[group[0].number]
-        with self._in_flight.waiting():
-            response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
-        endpoint.record_response(response, estimate, len(response.choices))
+        try:
+            with self._in_flight.waiting():
+                response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
+        except PromptRefused as error:
+            if not endpoint.has_responded and not error.is_about_the_text:
+                raise
+            return _refused(group, error.message)
+        endpoint.record_response(response.usage, estimate, len(response.choices))
         return completions_of(
             list(map(key_of, group)),
             response.choices,

@@ -80,7 +80,7 @@ def _sampling_prompt(
         model=model.name,
         style=model.style,
         text=codec_of(skeleton.kind).render(skeleton, _content(plan, problem, model), model),
-        seeds=seeds,
+        seeds=(0,) * (problem.settings.agent.evaluations + 1) if model.agent else seeds,
         base=failed.body if failed else plan.base.body,
         system=system if model.style == "chat" else "",
         operator=plan.operator or "",

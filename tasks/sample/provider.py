@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import json
 import re
 import threading
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import Any, TypeVar
 
 from overnight.schemas import plugins
 from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
@@ -28,8 +31,27 @@ _OURS = ("builtin/", "command:", "relay:")
 _PREFIX = re.compile(r"\w+[:/]")
 _MILLION = 1_000_000
 
+T = TypeVar("T")
+
 _loading = threading.RLock()
 _loaded: dict[str, Provider] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A model's answer to an agent.
+
+    Attributes:
+        message: The message, in OpenAI's form, with its tool calls.
+        model: The model that answered.
+        refusal: Why there is no message; empty if there is one.
+    """
+
+    message: Mapping[str, Any]
+    finish_reason: str
+    usage: Usage
+    model: str
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +108,35 @@ async def send_request(model: Model, prompt: Prompt, settings: Sampling, *, samp
         TerminalProviderError: If a retry cannot help; PromptRefused if the request itself is at fault.
     """
     provider = provider_of(model.name)
-    try:
-        # The client's own time-out never ends a response that arrives byte by byte.
-        async with asyncio.timeout(provider.timeout_s(model, settings)):
-            answer = await provider.send(model, prompt, settings, samples=samples, seed=seed)
-    except TimeoutError as error:
-        limit = provider.timeout_s(model, settings)
-        raise TransientProviderError(f"{model.name}: no complete response in {limit:g} s") from error
+    sent = provider.send(model, prompt, settings, samples=samples, seed=seed)
+    answer = await _within(provider.timeout_s(model, settings), sent, model)
     if not answer.choices:
         raise TransientProviderError(f"{model.name} returned a response without choices")
     return _response(answer, model, prompt.whole_text, samples)
+
+
+async def send_turn(model: Model, request: Mapping[str, Any], settings: Sampling) -> Turn:
+    """Send an agent's request, in OpenAI's form, without retries.
+
+    Raises:
+        TransientProviderError, TerminalProviderError: As for `send_request`.
+    """
+    from overnight.tasks.sample.providers.litellm import converse
+
+    message, reason, reported = await _within(settings.timeout_s, converse(model, request, settings), model)
+    prompt, answer = json.dumps(request), json.dumps(message)
+    counted = (rough_tokens(prompt), rough_tokens(answer))
+    usage = check_usage(reported, prompt, [answer], price=price_of(model), counted=counted)
+    return Turn(message, reason, usage, model.name)
+
+
+async def _within(limit_s: float | None, sent: Awaitable[T], model: Model) -> T:
+    try:
+        # The client's own time-out never ends a response that arrives byte by byte.
+        async with asyncio.timeout(limit_s):
+            return await sent
+    except TimeoutError as error:
+        raise TransientProviderError(f"{model.name}: no complete response in {limit_s:g} s") from error
 
 
 def _response(answer: Answer, model: Model, prompt: str, samples: int) -> Response:
@@ -119,8 +160,8 @@ def price_of(model: Model) -> Price | None:
 
 
 def every_model(settings: Sampling) -> list[Model]:
-    """Return all configured models, fallbacks included."""
-    return [each for model in settings.models for each in (model, *model.fallbacks)]
+    """Return all language models that are configured, fallbacks and those of agents included."""
+    return [each for model in settings.models for each in (model.asked, *model.fallbacks)]
 
 
 def require_keys(settings: Sampling) -> None:
@@ -130,6 +171,9 @@ def require_keys(settings: Sampling) -> None:
         UsageError: If no provider is known for a model's name, or an address is not one of HTTP.
         EnvironmentFault: If a key is missing.
     """
+    for model in settings.models:
+        if model.agent:
+            _require_conversations(model)
     for model in every_model(settings):
         if model.api_base is not None:
             require_address(model.api_base)
@@ -137,6 +181,16 @@ def require_keys(settings: Sampling) -> None:
         if model.api_base is None and (missing := missing_key(model.name)):
             raise EnvironmentFault(
                 f"{model.name} needs {' and '.join(missing)} in the environment", remedy=f"export {missing[0]}=…"
+            )
+
+
+def _require_conversations(model: Model) -> None:
+    """Check that an agent's model and its fallbacks take conversations, not only whole prompts."""
+    for each in (model.asked, *model.fallbacks):
+        if own_provider(each.name):
+            raise UsageError(
+                f"{model.name}: an agent cannot work with {each.name}, which takes whole prompts only",
+                remedy=f"Name a model that LiteLLM knows: --model agent:{model.agent}/openai/gpt-5-mini",
             )
 
 

@@ -182,11 +182,12 @@ def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], 
     it had as many.
     """
     by_index = {prompt.index: prompt for prompt in prompts}
-    return [_candidate(by_index[completion.prompt], completion, problem) for completion in completions]
+    answers = [completion for completion in completions if completion.is_sample]
+    return [_candidate(by_index[completion.prompt], completion, problem) for completion in answers]
 
 
 def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Candidate:
-    index = prompt.index * problem.settings.search.samples + completion.sample
+    index = prompt.index * problem.settings.candidates_per_prompt + completion.sample
     if completion.model == TUNER and completion.finish_reason == NO_GAIN:
         return Candidate(index, prompt, completion, "", "", NOT_TUNED)
     if completion.error:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -72,16 +72,8 @@ class LiteLLMProvider:
 
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
         """Send one request: LiteLLM's retries and those of the provider's client are off."""
-        litellm = self._litellm
-        try:
-            response = await _call(litellm, model, prompt, settings, samples)
-        except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
-            refused = PromptRefused(_first_line(error))
-            refused.is_about_the_text = True
-            raise refused from None
-        except litellm.exceptions.openai.OpenAIError as error:
-            # Without the cause, whose traceback would be logged with all that the provider says.
-            raise to_provider_error(error, model.name, model.api_base) from None
+        with _provider_errors(self._litellm, model):
+            response = await _call(self._litellm, model, prompt, settings, samples)
         return Answer(tuple(map(_choice, response.choices)), _reported(response, model))
 
     async def close(self) -> None:
@@ -89,6 +81,55 @@ class LiteLLMProvider:
 
 
 create = LiteLLMProvider
+
+_TURN_OPTIONS = (
+    *("messages", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p", "stop", "response_format"),
+    "reasoning_effort",
+)
+"""Parts of an agent's request that reach its model; all others could name an address, a key or a file."""
+
+
+_MESSAGE = {"role", "content", "tool_calls", "reasoning_content"}
+"""Parts of a model's message that its agent gets."""
+
+
+async def converse(model: Model, request: Mapping[str, Any], settings: Sampling) -> tuple[Any, str, ReportedUsage]:
+    """Send an agent's request; return the message, why it ended, and the usage.
+
+    Raises:
+        TransientProviderError, TerminalProviderError: As for `Provider.send`.
+    """
+    litellm = litellm_module()
+    wanted = request.get("max_completion_tokens") or request.get("max_tokens")
+    most = [tokens for tokens in (settings.max_tokens, wanted) if tokens]
+    options = {
+        **{name: request[name] for name in _TURN_OPTIONS if request.get(name) is not None},
+        **({"max_tokens": min(most)} if most else {}),
+        **connection_options(model),
+        "model": model.name,
+        "timeout": settings.timeout_s,
+        "max_retries": 0,
+        "drop_params": True,
+    }
+    with _provider_errors(litellm, model):
+        response = await litellm.acompletion(**options)
+    choice = response.choices[0]
+    message = choice.message.model_dump(exclude_none=True, include=_MESSAGE)
+    return message, str(choice.finish_reason or ""), _reported(response, model)
+
+
+@contextlib.contextmanager
+def _provider_errors(litellm: Any, model: Model) -> Iterator[None]:
+    """Raise errors of LiteLLM as `ProviderError`."""
+    try:
+        yield
+    except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
+        refused = PromptRefused(_first_line(error))
+        refused.is_about_the_text = True
+        raise refused from None
+    except litellm.exceptions.openai.OpenAIError as error:
+        # Without the cause, whose traceback would be logged with all that the provider says.
+        raise to_provider_error(error, model.name, model.api_base) from None
 
 
 async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int) -> Any:

@@ -1,0 +1,87 @@
+"""The agents of an open run: their images, their containers, and the history that they may query."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from overnight.flows.start.sandboxes import agent_image, require_agents
+from overnight.schemas.completion_source import CompletionSource
+from overnight.schemas.generation import RunRecord
+from overnight.tasks.agent.session import Bench
+from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox import RunnerConfig
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.query_process import QueryProcess
+from overnight.tasks.program.user_config import user_agent
+from overnight.tasks.sample.completion_sources import CompletionStore
+from overnight.tasks.sample.gateway import Gateway
+
+_TABLES = ("programs", "population", "generations")
+"""What an agent may query of its run: nothing in them is of the validation or held-out inputs, or of the scoring."""
+
+
+class Agents:
+    """The agents of an open run; without any, nothing is opened.
+
+    Args:
+        run: The run.
+        files: Its files.
+        gateway: Asks models.
+        evaluator: Scores programs.
+        note: Takes a message about a step that takes long.
+    """
+
+    def __init__(
+        self, run: RunRecord, files: RunFiles, gateway: Gateway, evaluator: Evaluator, note: Callable[[str], None]
+    ) -> None:
+        self._run, self._files, self._note = run, files, note
+        self._gateway, self._evaluator = gateway, evaluator
+        self._workplaces: dict[str, Workplace] = {}
+        self._sessions = Sessions()
+        self._bench: Bench | None = None
+        self._opened = contextlib.ExitStack()
+
+    def open(self) -> None:
+        """Make ready what the agents of the run need; an image is built if it is not there.
+
+        Raises:
+            UsageError: If an agent is not defined, or the sandbox cannot confine one.
+            EnvironmentFault: If an image cannot be had.
+        """
+        problem = self._run.problem
+        require_agents(problem.settings)
+        backend = create_backend(problem.settings.sandbox.backend)
+        self._opened.callback(backend.close)
+        for name in dict.fromkeys(model.agent for model in problem.settings.sampling.models if model.agent):
+            agent = user_agent(name)
+            config = RunnerConfig(
+                image=agent_image(agent, problem.settings.sandbox, backend, self._note),
+                memory_mib=agent.memory_mib,
+                labels={"overnight.run": self._run.run_id},
+                runtime=problem.settings.sandbox.runtime,
+                scratch_mib=agent.disk_mib,
+                may_execute=True,
+            )
+            self._workplaces[name] = Workplace(name, agent, backend, config, threading.Semaphore(agent.at_once))
+        history = self._opened.enter_context(QueryProcess(self._files.backend.root, self._run.run_id, _TABLES))
+        self._bench = Bench(problem, self._gateway, self._evaluator, history)
+
+    def sources(self, generation: int, store_of: Callable[[int], CompletionStore]) -> dict[str, CompletionSource]:
+        """Return the source of each model that agents work with, by the model's name."""
+        if self._bench is None:
+            return {}
+        source = AgentSource(self._workplaces, self._bench, generation, store_of(generation), self._sessions)
+        return {model.name: source for model in self._run.problem.settings.sampling.models if model.agent}
+
+    def stop(self) -> None:
+        """End all sessions; what was paid for is kept, and they begin again when the run goes on."""
+        self._sessions.stop()
+
+    def close(self) -> None:
+        """End all sessions and what they need; calling it again does nothing."""
+        self.stop()
+        self._opened.close()

@@ -1,0 +1,99 @@
+"""Agents: coding agents that work on a program in a container of their own, `[agents.NAME]` of the user, and limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, RootModel, model_validator
+
+from overnight.schemas.section import Section, as_list
+
+AGENT = "agent:"
+"""Beginning of the name of a model with which an agent works: `agent:NAME/MODEL`, MODEL as for prompts."""
+
+MODEL_IN_CONTAINER = "model"
+"""The only model that an agent's container can ask for; which one that is, the run says."""
+
+Words = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # https://mini-swe-agent.com/latest/usage/mini/
+    "mini-swe-agent": {
+        "packages": ["mini-swe-agent>=2.4,<3"],
+        "command": [
+            *("python3", "-m", "minisweagent.run.mini", "--yolo", "--exit-immediately", "--cost-limit", "0"),
+            *("--config", "mini.yaml", "--config", "environment.timeout=600"),
+            *("--model", f"openai/{MODEL_IN_CONTAINER}", "--task", "{task}"),
+        ],
+        "environment": {
+            "MSWEA_CONFIGURED": "true",
+            "MSWEA_COST_TRACKING": "ignore_errors",
+            "MSWEA_SILENT_STARTUP": "1",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        },
+    },
+}
+"""Settings of known agents, by their published headless forms."""
+
+
+class AgentLimits(Section):
+    """What one sample of an agent may use, `[tool.overnight.agent]`; the run keeps them."""
+
+    turns: int = Field(default=50, ge=1, le=10_000, description="most answers of its model")
+    evaluations: int = Field(
+        default=12, ge=0, le=255, description="most programs that it may have scored before it hands one back"
+    )
+    tokens: int = Field(default=2_000_000, ge=1, description="most prompt and completion tokens of all its turns")
+    usd: float = Field(default=5.0, gt=0, description="most USD of all its turns, where the price is known")
+    seconds: float = Field(default=1800.0, gt=0, le=86_400, description="most seconds; then it is ended")
+
+
+class AgentSettings(Section):
+    """A coding agent: its image, its command, and how it hands its program back."""
+
+    preset: Literal["", "mini-swe-agent"] = Field(
+        default="", description="known agent whose settings are the defaults of the others"
+    )
+    image: str = Field(
+        default="", description="image with python3 in which it runs; by default the sandbox image, with `packages`"
+    )
+    packages: Words = Field(default=(), description="Python packages that are added to the image")
+    command: Words = Field(
+        default=(),
+        description="program and arguments; `{task}` in an argument is the task, `{task_file}` the path of a file "
+        "with it, `{url}` the address of the model in OpenAI's protocol",
+    )
+    environment: dict[str, str] = Field(
+        default={}, description="environment variables, beside OPENAI_BASE_URL, OPENAI_API_BASE and OPENAI_API_KEY"
+    )
+    answer: Literal["files", "output"] = Field(
+        default="files", description="whether it changes the program's files, or prints its program as a model would"
+    )
+    memory_mib: int = Field(default=2048, ge=64, description="memory of its container, its files included, MiB")
+    disk_mib: int = Field(default=512, ge=16, description="most that its files may take, MiB; it has no disk")
+    at_once: int = Field(default=2, ge=1, description="most agents that work at a time")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("preset", ""), str):
+            return {**PRESETS.get(given.get("preset", ""), {}), **given}
+        return given
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> AgentSettings:
+        if not self.command:
+            raise ValueError('an agent needs its words, such as command = ["my-agent", "{task}"], or a preset')
+        return self
+
+
+class Agents(RootModel[dict[str, AgentSettings]]):
+    """The agents of a user by their names."""
+
+
+def split_agent(name: str) -> tuple[str, str]:
+    """Return the agent in the name of a model, and the model that it works with; an empty agent for any other model."""
+    if not name.startswith(AGENT):
+        return "", name
+    agent, _, model = name.removeprefix(AGENT).partition("/")
+    return agent, model

@@ -1,0 +1,156 @@
+"""Agents as a completion source: each prompt is the task of one session, in a container of its own.
+
+A session's first completion is the program that the agent hands back. The programs that it had scored while it worked
+follow as further samples of the prompt, so that they are candidates like all others; samples that it did not use are
+recorded as unused. While it works, each turn of its model and each answer of the host is recorded, so that a session
+which was cut short begins again without paying twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from overnight.schemas.agent_settings import AgentSettings, split_agent
+from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.program import UNUSED, Completion
+from overnight.tasks.agent.session import Bench, ContainerDied, Session, Stopped
+from overnight.tasks.agent.transcript import Records
+from overnight.tasks.evaluate.sandbox import RunnerConfig, SandboxBackend
+from overnight.tasks.sample.completion_sources import Answer, CompletionStore, merge_answers
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a run's sessions of one agent take place.
+
+    Attributes:
+        name: Name of the agent.
+        agent: Its settings.
+        backend: Starts its containers.
+        config: Settings of the containers.
+        slots: One for each agent that may work at the same time.
+    """
+
+    name: str
+    agent: AgentSettings
+    backend: SandboxBackend
+    config: RunnerConfig
+    slots: threading.Semaphore
+
+
+class Sessions:
+    """The sessions of a run that are under way, by the answer that they work for; used from any thread."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Answer, Session | None] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def under_way(self, answer: Answer) -> Iterator[None]:
+        """Count an answer's sessions while the block lasts."""
+        with self._lock:
+            self._under_way[answer] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._under_way[answer]
+
+    def set(self, answer: Answer, session: Session) -> None:
+        """Name the session that works for an answer now."""
+        with self._lock:
+            self._under_way[answer] = session
+
+    def stop(self, answer: Answer | None = None) -> None:
+        """End the session of an answer; by default all."""
+        with self._lock:
+            found = [session for one, session in self._under_way.items() if answer in (None, one)]
+        for session in found:
+            if session is not None:
+                session.stop()
+
+
+@dataclass(frozen=True)
+class AgentSource:
+    """`CompletionSource` of the prompts of one generation that are for agents.
+
+    Attributes:
+        workplaces: Where each agent works, by its name.
+        bench: What the sessions work with.
+        generation: Number of the generation.
+        store: The generation's completions.
+        sessions: The sessions of the run that are under way.
+    """
+
+    workplaces: Mapping[str, Workplace]
+    bench: Bench
+    generation: int
+    store: CompletionStore
+    sessions: Sessions
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Answer:
+        """Begin a session for each prompt; see `CompletionSource.submit`."""
+        groups: dict[int, list[Sample]] = {}
+        for sample in wanted:
+            groups.setdefault(sample.prompt.index, []).append(sample)
+        return merge_answers([self._begin(group, record) for group in groups.values()])
+
+    def _begin(self, samples: Sequence[Sample], record: Record) -> Answer:
+        answer: Answer = Future()
+        # Who waits for a cancelled future is told so by this call only.
+        answer.add_done_callback(self._note_cancelled)
+        # A daemon, so that a container that does not answer cannot keep the process alive.
+        work = threading.Thread(target=self._work, args=(samples, record, answer), name="overnight-agent", daemon=True)
+        work.start()
+        return answer
+
+    def _note_cancelled(self, answer: Answer) -> None:
+        if answer.cancelled():
+            answer.set_running_or_notify_cancel()
+            self.sessions.stop(answer)
+
+    def _work(self, samples: Sequence[Sample], record: Record, answer: Answer) -> None:
+        # The caller may cancel the future at any time, after which it takes neither a result nor an error.
+        with suppress(InvalidStateError):
+            try:
+                completions = self._completions(samples, record, answer)
+                record(completions)
+                answer.set_result(completions)
+            except Stopped:
+                answer.set_result([])
+            except BaseException as error:  # noqa: BLE001  (raised where the completions are waited for)
+                answer.set_exception(error)
+
+    def _completions(self, samples: Sequence[Sample], record: Record, answer: Answer) -> list[Completion]:
+        prompt, numbers = samples[0].prompt, {sample.number for sample in samples}
+        place = self.workplaces[split_agent(prompt.model)[0]]
+        with place.slots, self.sessions.under_way(answer):
+            completions = self._session(place, samples, record, answer)
+        if 0 not in numbers:  # its first was stored, and a crash lost others
+            completions = [replace(one, text="", finish_reason=UNUSED, transcript="") for one in completions]
+        return [one for one in completions if one.sample in numbers]
+
+    def _session(self, place: Workplace, samples: Sequence[Sample], record: Record, answer: Answer) -> list[Completion]:
+        """Let the agent work; if its container dies, once more, from its records."""
+        for is_last in (False, True):
+            session = self._new_session(place, samples, record)
+            self.sessions.set(answer, session)
+            if answer.cancelled() or not self.bench.gateway.may_ask():
+                raise Stopped
+            try:
+                return session.run(place.backend.start(place.config))
+            except ContainerDied as died:
+                if is_last:
+                    return session.ended("", f"the agent's container ended: {died}", str(died))
+        raise AssertionError("the last attempt returns")
+
+    def _new_session(self, place: Workplace, samples: Sequence[Sample], record: Record) -> Session:
+        prompt = samples[0].prompt
+        records = Records(prompt, record)
+        records.add_earlier(list(self.store.known().values()))
+        most = max(sample.number for sample in samples) + 1
+        return Session(self.bench, place.name, place.agent, prompt, self.generation, most, records)
