@@ -152,12 +152,10 @@ def _read(path: str) -> str | list[str]:
     return data.decode("utf-8", "replace")
 
 
-def end_all() -> bytes:
-    """End all processes of the agent."""
-    for _ in range(3):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)  # all that this user may end, but not the caller
-    return b""
+def end_all() -> None:
+    """End all other processes of the container, which are the agent's; it needs no process of its own for that."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
 
 
 def main() -> None:
@@ -169,10 +167,9 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", PORT), _handler(host))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    threading.Thread(target=host.read, args=(lambda: as_agent(end_all),), daemon=True).start()
+    threading.Thread(target=host.read, args=(end_all,), daemon=True).start()
     output: deque[bytes] = deque(maxlen=_OUTPUT // 100)
     code = _run(job, output)
-    as_agent(end_all)
     files = json.loads(as_agent(lambda: read_files([f"{_HOME}/{path}" for path in job["answer"]])) or b"{}")
     host.send(
         {
@@ -221,7 +218,18 @@ def _run(job: dict[str, Any], output: deque[bytes]) -> int | str:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    code = process.wait()
-    as_agent(end_all)  # what it left behind would keep its output open
+    code = _wait_for(process.pid)
+    end_all()  # what it left behind would keep its output open, and go on writing
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     reader.join(timeout=5)
     return code
+
+
+def _wait_for(wanted: int) -> int:
+    """Wait for a process, and meanwhile for all that have lost their parents: else they would count as running."""
+    while True:
+        pid, status = os.wait()
+        if pid == wanted:
+            return os.waitstatus_to_exitcode(status)
