@@ -121,6 +121,35 @@ class NicheHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationStep:
+    """A step of an agent's work.
+
+    Attributes:
+        who: Who speaks or what it is: `task`, `system`, `model`, `call`, `output`, `scoring`, `query` or `refused`.
+    """
+
+    who: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What an agent did in one session.
+
+    Attributes:
+        turns: Number of its model's answers.
+        ended: How it ended.
+        output: The last of what it printed.
+    """
+
+    agent: str
+    steps: tuple[ConversationStep, ...]
+    turns: int
+    ended: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ancestor:
     """An ancestor of the best program, or the best program itself.
 
@@ -258,6 +287,7 @@ class ReportData:
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
         diversity: The population at the end of each of `generations`.
         lineage: The best program's ancestors and itself, oldest first.
+        conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         failed_attempts: Errors of the attempts at a generation that failed.
         command: The command that repeats the run.
@@ -279,6 +309,7 @@ class ReportData:
     niches: tuple[NicheHistory, ...]
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
+    conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]
     failures: tuple[Failure, ...]
     repeats: tuple[RepeatedProposal, ...]

@@ -17,7 +17,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from overnight.schemas.command_settings import Commands, CommandSettings
+from overnight.schemas.agent_settings import AgentSettings
+from overnight.schemas.command_settings import CommandSettings
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
@@ -37,6 +38,7 @@ _TITLES = {
     "limits": "Limits",
     "search": "Search",
     "sampling": "Sampling",
+    "agent": "Agents",
     "sandbox": "Sandbox",
     "tuner": "Tuner",
 }
@@ -55,8 +57,8 @@ def settings() -> str:
 
 def user_sections() -> str:
     """Return a table of the settings that are a user's, and of no run."""
-    sections = {name: section for name, section in OF_THE_USER.items() if section is not Commands}
-    sections["commands.NAME"] = CommandSettings
+    sections = OF_THE_USER | {"agents.NAME": AgentSettings, "commands.NAME": CommandSettings}
+    del sections["agents"], sections["commands"]
     rows = [row for name, section in sections.items() for row in _settings_rows(section, f"{name}.")]
     return _table(("setting", "default", "meaning"), rows)
 

@@ -86,7 +86,7 @@ def show(
 
 def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool, as_json: bool) -> None:
     if as_json:
-        left_out = () if prompt else ("prompt", "completion")
+        left_out = () if prompt else ("prompt", "completion", "transcript")
         code = {"code": _function(history, row)}
         write_json({name: value for name, value in row.items() if name not in left_out} | code)
         return
@@ -99,6 +99,11 @@ def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool,
         for part in ("prompt", "completion"):
             out().rule(part)
             write_text(row[part])
+        if row["transcript"]:
+            from overnight.tasks.report.conversation import as_text, read_conversation
+
+            out().rule("what the agent did")
+            write_text(as_text(read_conversation(row["transcript"])))
 
 
 def _show_diff(history: HistoryBackend, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from overnight.flows.start.sandboxes import agent_image, require_agents
 from overnight.schemas.completion_source import CompletionSource
@@ -66,7 +67,9 @@ class Agents:
                 scratch_mib=agent.disk_mib,
                 may_execute=True,
             )
-            self._workplaces[name] = Workplace(name, agent, backend, config, threading.Semaphore(agent.at_once))
+            self._workplaces[name] = Workplace(
+                name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
+            )
         history = self._opened.enter_context(QueryProcess(self._files.backend.root, self._run.run_id, _TABLES))
         self._bench = Bench(problem, self._gateway, self._evaluator, history)
 

@@ -18,6 +18,7 @@ from overnight.flows.report.run_data import Row, RunData, read_run_data
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import (
     NO_DRAWINGS,
+    Conversation,
     Drawings,
     MachineSummary,
     ModelSummary,
@@ -29,6 +30,7 @@ from overnight.schemas.report_data import (
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.private_files import open_private
+from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
 from overnight.tasks.report.page import render
 
@@ -48,6 +50,15 @@ GROUP BY machine ORDER BY machine NULLS FIRST
 
 _MAX_STEPS = 8
 """Most programs of the line of descent that are drawn, its ends included."""
+
+_TRANSCRIPTS = """
+SELECT of_line.program_id, session.transcript
+FROM programs AS of_line JOIN programs AS session
+ON session.run_id = of_line.run_id AND session.generation = of_line.generation
+    AND session.index // ? = of_line.index // ? AND session.transcript IS NOT NULL
+WHERE of_line.run_id = ? AND list_contains(?, of_line.program_id)
+"""
+"""What an agent did, for the program that it handed back and for those that it had scored before."""
 
 _BODIES = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
 
@@ -94,6 +105,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         niches=niches(run_data),
         lineage=lineage(run_data, best.program_id),
         models=_model_summaries(run_data),
+        conversations=_conversations(database, run_data, best.program_id),
         machines=_machines(database, files.run_id, night),
         failures=failures(run_data),
         repeats=repeats(run_data),
@@ -164,6 +176,14 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
         improvements=sum(row["program_id"] in new_bests for row in rows),
         latency_s=median(row["latency_s"] for row in rows),
     )
+
+
+def _conversations(database: Database, run_data: RunData, best: str) -> dict[str, Conversation]:
+    """Return what agents did for the best program and those that it descends from."""
+    line = [one.program_id for one in line_of_descent(lineage(run_data, best))]
+    size = run_data.run.problem.settings.candidates_per_prompt
+    rows = database.rows(_TRANSCRIPTS, [size, size, run_data.run.run_id, line])
+    return {row["program_id"]: read_conversation(row["transcript"]) for row in rows}
 
 
 def _machines(database: Database, run_id: str, night: int | None) -> tuple[MachineSummary, ...]:

@@ -16,6 +16,14 @@ WITH places AS (
 )
 SELECT
     own.*,
+    CASE
+        WHEN own.generation = 0 OR own.model = '' THEN NULL
+        WHEN own.model = 'builtin/tuner' THEN 'tuner'
+        WHEN own.model LIKE 'agent:%' THEN 'agent'
+        WHEN own.model LIKE 'command:%' THEN 'command'
+        WHEN own.model LIKE 'relay:%' THEN 'relay'
+        ELSE 'prompt'
+    END AS proposer,
     CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + least(own.index + 1, places.candidates) END::BIGINT AS sample,
     places.night,
     best_parent_score,

@@ -9,7 +9,7 @@ which was cut short begins again without paying twice.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.program import UNUSED, Completion
 from overnight.tasks.agent.session import Bench, ContainerDied, Session, Stopped
 from overnight.tasks.agent.transcript import Records
-from overnight.tasks.evaluate.sandbox import RunnerConfig, SandboxBackend
+from overnight.tasks.evaluate.sandbox import Channel
 from overnight.tasks.sample.completion_sources import Answer, CompletionStore, merge_answers
 
 
@@ -30,15 +30,13 @@ class Workplace:
     Attributes:
         name: Name of the agent.
         agent: Its settings.
-        backend: Starts its containers.
-        config: Settings of the containers.
+        start: Starts a container.
         slots: One for each agent that may work at the same time.
     """
 
     name: str
     agent: AgentSettings
-    backend: SandboxBackend
-    config: RunnerConfig
+    start: Callable[[], Channel]
     slots: threading.Semaphore
 
 
@@ -142,7 +140,7 @@ class AgentSource:
             if answer.cancelled() or not self.bench.gateway.may_ask():
                 raise Stopped
             try:
-                return session.run(place.backend.start(place.config))
+                return session.run(place.start())
             except ContainerDied as died:
                 if is_last:
                     return session.ended("", f"the agent's container ended: {died}", str(died))

@@ -35,7 +35,8 @@ GIVEN = 'def f(x):\n    """Double x."""\n    return x + 2\n'
 BETTER = "def f(x):\n    return x * 2\n"
 
 Message = dict[str, Any]
-Agent = Callable[[Message], Generator[Message, Message, None]]
+Work = Generator[Message, Message, None]
+Agent = Callable[[Message], Work]
 """An agent: takes its job, yields requests and takes their answers, and yields how it ended."""
 
 
@@ -61,12 +62,21 @@ def ended(text: str | list[str] | None = None, code: int | str = 0, **files: str
     }
 
 
+def just(*messages: Message) -> Agent:
+    """Return an agent that sends messages, whatever the answers."""
+
+    def agent(_: Message) -> Work:
+        yield from messages
+
+    return agent
+
+
 class ScriptedChannel:
     """A container of which a generator is the agent."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._work: Generator[Message, Message, None] | None = None
+        self._work: Work | None = None
         self._received = FrameBuffer()
         self._out = b""
         self._arrived = threading.Condition()

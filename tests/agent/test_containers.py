@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ class Site:
         agent = AgentSettings(command=command)
         office = Office(problem(self._api_base, **{"seconds": 60, **limits}))
         config = RunnerConfig(self._image, 256, {"overnight.run": "agents"}, scratch_mib=32, may_execute=True)
-        place = Workplace("scripted", agent, self._backend, config, threading.Semaphore(1))
+        place = Workplace("scripted", agent, partial(self._backend.start, config), threading.Semaphore(1))
         source = office.source()
         source = AgentSource({"scripted": place}, source.bench, 1, office.store, office.sessions)
         return source.submit(office.wanted(), office.record).result(timeout=120)

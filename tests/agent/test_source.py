@@ -14,7 +14,21 @@ from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
 from overnight.testing.completion_sources import Store
 from overnight.testing.fake_provider import Answer, Provider
-from tests.agent.scripted import BETTER, GIVEN, Message, Office, ask, ended, problem, program, turn, without_times
+from tests.agent.scripted import (
+    BETTER,
+    GIVEN,
+    Agent,
+    Message,
+    Office,
+    Work,
+    ask,
+    ended,
+    just,
+    problem,
+    program,
+    turn,
+    without_times,
+)
 
 LONG_S = 60.0
 
@@ -30,10 +44,10 @@ def office(provider: Provider) -> Office:
     return Office(problem(provider.api_base))
 
 
-def works(*texts: str, hand_back: str = BETTER) -> object:
+def works(*texts: str, hand_back: str = BETTER) -> Agent:
     """Return an agent that has one turn of its model and has programs scored, before it hands one back."""
 
-    def agent(_: Message) -> Iterator[Message]:
+    def agent(_: Message) -> Work:
         answer = yield ask(1, "/v1/chat/completions", turn("begin"))
         assert json.loads(answer["body"])["choices"][0]["message"]["content"]
         for number, text in enumerate(texts, start=2):
@@ -43,10 +57,10 @@ def works(*texts: str, hand_back: str = BETTER) -> object:
     return agent
 
 
-def said(answers: list[Message], *requests: Message) -> object:
+def said(answers: list[Message], *requests: Message) -> Agent:
     """Return an agent that sends requests and keeps the answers."""
 
-    def agent(_: Message) -> Iterator[Message]:
+    def agent(_: Message) -> Work:
         for request in requests:
             answer = yield request
             answers.append(answer)
@@ -78,7 +92,7 @@ def test_a_program_that_was_scored_and_is_handed_back_is_one_candidate(office: O
 def test_its_task_has_the_prompt_its_limits_and_the_function_that_evolves(office: Office):
     jobs: list[Message] = []
 
-    def agent(job: Message) -> Iterator[Message]:
+    def agent(job: Message) -> Work:
         jobs.append(job)
         yield ended(BETTER)
 
@@ -102,13 +116,13 @@ def test_its_task_has_the_prompt_its_limits_and_the_function_that_evolves(office
     ],
 )
 def test_one_that_hands_back_nothing_says_why(office: Office, last: Message, error: str):
-    handed, *others = office.run(lambda _: iter([last]))
+    handed, *others = office.run(just(last))
     assert error in handed.error
     assert {one.finish_reason for one in others} == {UNUSED}
 
 
 def test_an_answer_in_other_files_is_none(office: Office):
-    handed, *_ = office.run(lambda _: iter([ended(score_py="def evaluate(n): return 9e9")]))
+    handed, *_ = office.run(just(ended(score_py="def evaluate(n): return 9e9")))
     assert "without a change" in handed.error
     assert "9e9" not in handed.text
 
@@ -234,7 +248,7 @@ def test_it_has_no_more_programs_scored_than_it_may(office: Office):
 
 def test_one_that_does_not_end_in_time_is_ended(provider: Provider):
     office = Office(problem(provider.api_base, seconds=0.05))
-    handed, *_ = office.run(lambda _: iter([{}]))
+    handed, *_ = office.run(just({}))
     assert office.backend.started[0].stopped
     assert "without a change" in handed.error
 
@@ -283,7 +297,7 @@ def test_turns_of_a_session_that_went_another_way_are_paid_and_count(office: Off
 
 
 def test_a_container_that_dies_is_started_once_more_and_then_is_the_agents_fault(office: Office, provider: Provider):
-    def dies(_: Message) -> Iterator[Message]:
+    def dies(_: Message) -> Work:
         yield ask(1, "/v1/chat/completions", turn("begin"))
 
     handed, *_ = office.run(dies, works())
@@ -298,7 +312,7 @@ def test_a_container_that_dies_is_started_once_more_and_then_is_the_agents_fault
 def test_stopping_ends_sessions_without_an_answer_and_keeps_their_turns(office: Office):
     begun = threading.Event()
 
-    def agent(_: Message) -> Iterator[Message]:
+    def agent(_: Message) -> Work:
         yield ask(1, "/v1/chat/completions", turn("begin"))
         begun.set()
         yield {}
@@ -313,7 +327,7 @@ def test_stopping_ends_sessions_without_an_answer_and_keeps_their_turns(office: 
 def test_a_cancelled_answer_ends_its_container(office: Office):
     begun = threading.Event()
 
-    def agent(_: Message) -> Iterator[Message]:
+    def agent(_: Message) -> Work:
         begun.set()
         yield {}
 
@@ -339,7 +353,7 @@ def test_no_more_work_at_a_time_than_may(office: Office):
     inside, most, lock = 0, 0, threading.Lock()
     both = threading.Semaphore(0)
 
-    def agent(_: Message) -> Iterator[Message]:
+    def agent(_: Message) -> Work:
         nonlocal inside, most
         with lock:
             inside += 1

@@ -106,6 +106,7 @@ class Composer:
                 self._note(program)
         if self._best[0].score > before:
             self._best_at = self._answers
+            self._model_choice.note_best()
         self._feedback |= latest_feedback(answers, self._score_of)
 
     def _note(self, program: Program) -> None:
@@ -167,7 +168,7 @@ class Composer:
             return next(iter(self._models))
         if not self._chooses_models:
             return ""
-        return self._model_choice.strongest if is_stagnating else self._model_choice.choose(rng)
+        return self._model_choice.other if is_stagnating else self._model_choice.choose(rng)
 
     def _is_completion_model(self, model: str) -> bool:
         """Return whether a model continues texts; where it is drawn later, whether any does."""

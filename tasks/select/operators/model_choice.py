@@ -46,6 +46,7 @@ class _Arm:
     reward: float = 0.0
     count: float = 0.0
     answers: int = 0
+    since_best: int = 0
     prices: list[Price] = field(default_factory=list)
 
 
@@ -72,10 +73,19 @@ class ModelChoice:
         return self._drawn(others, rng) if others and rng.random() < _OTHERS else first
 
     @property
-    def strongest(self) -> str:
-        """Name of the model whose answers cost most; the first before any answer."""
+    def other(self) -> str:
+        """Name of the model for a search that stagnates: the one with fewest answers since the last new best program.
+
+        Of equals it is the one whose answers cost most. A different proposer gets a search off a plateau more often
+        than more of the same (GEPA's comparison on Frontier-CS, 2026).
+        """
         means = self._mean_prices()
-        return max(means, key=means.__getitem__)
+        return max(means, key=lambda name: (-self._arms[name].since_best, means[name]))
+
+    def note_best(self) -> None:
+        """Note that a new best program was found."""
+        for arm in self._arms.values():
+            arm.since_best = 0
 
     def bounds(self) -> dict[str, float]:
         """Return the upper confidence bound of each model that has answered, with its cheapness."""
@@ -106,6 +116,7 @@ class ModelChoice:
             arm.reward += math.expm1(gain)
             arm.count += 1.0
             arm.answers += 1
+            arm.since_best += 1
         self._highest = max(self._highest, arm.reward / arm.count)
         arm.prices = [*arm.prices, price.over(len(gains))][-_REMEMBERED:]
 

@@ -56,8 +56,13 @@ def test_failures_count_as_no_reward_and_not_less():
     assert often.bounds()["b"] < once.bounds()["b"]
 
 
-def test_the_strongest_is_the_one_whose_answers_cost_most():
-    assert told(("a", 0.0, 1.0), ("b", 0.0, 9.0)).strongest == "b"
+def test_a_search_that_stagnates_asks_the_model_with_fewest_answers_since_the_last_best():
+    choice = told(("a", 0.0, 9.0), ("a", 0.0, 9.0), ("b", 0.0, 1.0))
+    assert choice.other == "b"
+    choice.note_best()
+    assert choice.other == "a", "of equals, the one whose answers cost most"
+    choice.tell("a", [0.0], Price(0, 9.0))
+    assert choice.other == "b"
 
 
 DEAR, FREE = Price(1_000, 0.05), Price(3_000)
@@ -67,20 +72,22 @@ DEAR, FREE = Price(1_000, 0.05), Price(3_000)
 def test_where_one_price_is_unknown_all_models_are_compared_by_their_tokens():
     counts = chosen(told(*[("a", 0.5, DEAR), ("b", 0.5, FREE)] * 50))
     assert counts["a"] > 750, "a token of one is as dear as a token of the other"
-    assert told(("a", 0.0, DEAR), ("b", 0.0, FREE)).strongest == "b"
+    assert told(("a", 0.0, DEAR), ("b", 0.0, FREE)).other == "b"
     counts = chosen(told(*[("a", 0.5, DEAR), ("b", 0.5, Price(3_000, 0.01))] * 50))
     assert counts["b"] > 750, "both prices are known"
-    assert told(("a", 0.0, DEAR), ("b", 0.0, Price(3_000, 0.01))).strongest == "a"
+    assert told(("a", 0.0, DEAR), ("b", 0.0, Price(3_000, 0.01))).other == "a"
 
 
 def test_a_price_that_becomes_unknown_makes_earlier_ones_count_in_tokens():
     known, longer = Price(1_000, 0.01), Price(2_000, 0.001)
-    assert told(("a", 0.0, known), ("b", 0.0, longer)).strongest == "a"
-    assert told(("a", 0.0, known), ("b", 0.0, longer), ("b", 0.0, Price(2_000))).strongest == "b"
+    assert told(("a", 0.0, known), ("b", 0.0, longer)).other == "a"
+    choice = told(("a", 0.0, known), ("b", 0.0, longer), ("b", 0.0, Price(2_000)))
+    choice.note_best()
+    assert choice.other == "b"
 
 
 def test_a_price_of_nothing_is_known():
-    assert told(("a", 0.0, Price(10, 0.01)), ("b", 0.0, Price(9_000, 0.0))).strongest == "a"
+    assert told(("a", 0.0, Price(10, 0.01)), ("b", 0.0, Price(9_000, 0.0))).other == "a"
 
 
 def test_a_model_that_is_not_in_the_list_is_not_counted():
