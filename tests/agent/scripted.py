@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.completion_source import Sample
+from overnight.schemas.job import Call
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.problem import Problem
+from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Completion, Prompt
 from overnight.schemas.settings import parse_settings
 from overnight.tasks.agent.session import Bench
@@ -20,7 +21,8 @@ from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
 from overnight.tasks.evaluate.delivery import FrameBuffer
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.runner import frames
-from overnight.tasks.evaluate.sandbox import Death, RunnerConfig
+from overnight.tasks.evaluate.sandbox import Death
+from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample.budget import Budget
 from overnight.tasks.sample.gateway import Gateway
@@ -127,13 +129,13 @@ class ScriptedChannel:
 
 
 class ScriptedBackend:
-    """Starts scripted containers, one after the other; only what agents need of a backend."""
+    """Starts scripted containers, one after the other."""
 
     def __init__(self, agents: Sequence[Agent]) -> None:
         self._agents = list(agents)
         self.started: list[ScriptedChannel] = []
 
-    def start(self, config: RunnerConfig) -> ScriptedChannel:
+    def start(self) -> ScriptedChannel:
         self.started.append(ScriptedChannel(self._agents[min(len(self.started), len(self._agents) - 1)]))
         return self.started[-1]
 
@@ -172,7 +174,11 @@ def problem(api_base: str, **agent: Any) -> Problem:
         {"inputs": [5], "sampling": {"models": [model]}, "agent": {"evaluations": 3, **agent}}, "a test"
     )
     specification = read_specification(SPECIFICATION, "double.py")
-    inputs = {"train": (specification.call(5, "input"),), "validation": (), "held_out": ()}
+    inputs: dict[Split, tuple[Call, ...]] = {
+        "train": (specification.call(5, "input"),),
+        "validation": (),
+        "held_out": (),
+    }
     return Problem("double", specification, settings, inputs=inputs)
 
 
@@ -193,11 +199,11 @@ class Office:
     def source(self, *agents: Agent, at_once: int = 2) -> AgentSource:
         self.backend = ScriptedBackend(agents)
         settings = AgentSettings(command=("agent",), at_once=at_once)
-        place = Workplace("scripted", settings, self.backend, RunnerConfig("image", 64), threading.Semaphore(at_once))
+        place = Workplace("scripted", settings, self.backend.start, threading.Semaphore(at_once))
         gateway = Gateway(self.problem.settings.sampling, lambda: self.is_open, self.budget)
         threads = ThreadPoolExecutor(1)
         evaluator = Evaluator(self.sandbox, self.problem.specification, set, lambda *_: None, threads)
-        bench = Bench(self.problem, gateway, evaluator, History())
+        bench = Bench(self.problem, gateway, evaluator, cast("QueryProcess", History()))
         return AgentSource({"scripted": place}, bench, 1, self.store, self.sessions)
 
     def wanted(self, index: int = 0) -> list[Sample]:

@@ -1,0 +1,228 @@
+"""Nights whose proposers are agents, alone and beside prompts: what they hand back is a candidate like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overnight.flows.night import agents
+from overnight.schemas.errors import TerminalProviderError
+from overnight.schemas.program import TURN
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.record import read_spent_usd
+from overnight.testing.fake_provider import Answer, Provider, Request
+from tests.accidents import wait_until
+from tests.agent.scripted import ScriptedChannel, Work, ask, ended, turn
+from tests.command_server import RunningCommand, start_command
+from tests.flows.conftest import Night
+from tests.flows.nights import containers, everything, require_replay
+
+STAND_IN = (Path(__file__).parents[2] / "agent/stand_in.py").read_text()
+
+
+class Backend:
+    """Starts containers of which `work` is the agent."""
+
+    own_users = True
+
+    def __init__(self) -> None:
+        self.sessions = 0
+
+    def prepare(self, image: str, *_: object) -> str:
+        return image
+
+    def start(self, _: object) -> ScriptedChannel:
+        self.sessions += 1
+        return ScriptedChannel(_work)
+
+    def close(self) -> None: ...
+
+
+def _work(job: dict[str, Any]) -> Work:
+    """Have two turns and two programs scored, and hand back a third; each has numbers of the task."""
+    given = job["files"]["program/program.py"]
+    first = yield ask(1, "/v1/chat/completions", turn(job["task"]))
+    for number in (2, 3):
+        yield ask(number, "/evaluate", {"files": {"program.py": given.replace("return", f"return {number} / 7 +")}})
+    rows = yield ask(4, "/sql", {"query": "SELECT count(*) AS n FROM programs"})
+    assert json.loads(rows["body"])["n"] >= 1
+    yield ask(5, "/v1/chat/completions", turn(job["task"], first["body"]))
+    yield ended(given.replace("return", "return 0.5 +"), IDEA_md="half a step")
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backend:
+    config = tmp_path / "config.toml"
+    config.write_text('[agents.scripted]\ncommand = ["agent", "{task}"]\n')
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(config))
+    backend = Backend()
+    monkeypatch.setattr(agents, "create_backend", lambda _: backend)
+    monkeypatch.setattr(agents, "require_agents", lambda _: None)
+    return backend
+
+
+@pytest.fixture
+def asked(asks: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a night in which all prompts are for an agent."""
+    (model,) = asks["sampling"]["models"]
+    model = {**model, "name": f"agent:scripted/{model['name']}", "input_usd": 1.0, "output_usd": 2.0}
+    return {"sampling": {**asks["sampling"], "models": [model], "concurrency": 2}, "agent": {"evaluations": 3}}
+
+
+def test_what_an_agent_had_scored_and_hands_back_are_candidates_with_one_origin(
+    night: Night, site: Backend, asked: dict[str, Any], tmp_path: Path
+):
+    files = night(2, settings=asked)
+    assert site.sessions == 6
+    rows = Database(tmp_path).rows("FROM programs WHERE generation = 1 ORDER BY index")
+    assert [row["index"] for row in rows] == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert {row["proposer"] for row in rows} == {"agent"}
+    assert rows[0]["idea"] == "half a step"
+    assert [bool(row["transcript"]) for row in rows[:3]] == [True, False, False]
+    assert rows[0]["tokens_in"] > 0 == rows[1]["tokens_in"]
+    require_replay(files, tmp_path / "again")
+    assert site.sessions == 6, "a replay needs no agent"
+
+
+def test_the_samples_of_a_night_are_programs_and_its_cost_is_that_of_all_turns(
+    night: Night, site: Backend, asked: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    files = night(None, max_samples=10, settings=asked)
+    (row,) = Database(tmp_path).rows("SELECT samples, cost_usd FROM nights")
+    totals = "SELECT count(*) AS n, sum(cost_usd) AS usd FROM programs WHERE generation > 0"
+    (programs,) = Database(tmp_path).rows(totals)
+    assert row["samples"] == programs["n"] <= 10
+    assert len(provider.requests) == 2 * site.sessions
+    assert row["cost_usd"] == pytest.approx(programs["usd"])
+    assert read_spent_usd(files) == pytest.approx(row["cost_usd"])
+
+
+def test_a_night_that_failed_within_sessions_goes_on_without_paying_a_turn_twice(
+    night: Night, site: Backend, asked: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    final = Answer({"error": {"message": "no such key"}}, status=401)
+    provider.script = lambda number, _: final if number >= 3 else None
+    with pytest.raises(TerminalProviderError):
+        night(1, settings=asked)
+    paid = len(provider.responses)
+    files = files_of(LocalBackend(tmp_path), "toy")
+    assert read_spent_usd(files) > 0.0
+    provider.script = lambda *_: None
+    provider.requests.clear()
+    night(1)
+    assert len(provider.requests) == 6 - paid
+    (spent,) = Database(tmp_path).rows("SELECT sum(cost_usd) AS usd FROM programs")
+    assert read_spent_usd(files) == pytest.approx(spent["usd"])
+    nights = Database(tmp_path).rows("SELECT sum(cost_usd) AS usd FROM files.nights")
+    assert nights[0]["usd"] == pytest.approx(spent["usd"])
+    require_replay(files, tmp_path / "again")
+
+
+def test_agents_and_prompts_share_a_night_and_the_same_seed_gives_the_same_night(
+    night: Night, site: Backend, asks: dict[str, Any], asked: dict[str, Any], tmp_path: Path
+):
+    both = [*asks["sampling"]["models"], *asked["sampling"]["models"]]
+    settings = {**asked, "sampling": {**asked["sampling"], "models": both}}
+    files = night(4, settings=settings)
+    rows = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
+    assert {row["proposer"] for row in rows} == {None, "agent", "prompt"}
+    require_replay(files, tmp_path / "again")
+    again = night(4, settings=settings, history=tmp_path / "other")
+    assert list(everything(again)) == list(everything(files))
+
+
+# With containers, killed
+
+
+@pytest.fixture
+def overnight(prefect_api: str, tmp_path: Path) -> Callable[..., RunningCommand]:
+    config = tmp_path / "config.toml"
+    config.write_text(f"[agents.standin]\ncommand = {json.dumps(['python3', '-c', STAND_IN, '{task}'])}\n")
+    environment = {
+        **os.environ, "PREFECT_API_URL": prefect_api, "OVERNIGHT_HISTORY": str(tmp_path / "history"),
+        "OVERNIGHT_CONFIG": str(config), "OPENAI_API_KEY": "test",
+    }  # fmt: skip
+    return lambda *arguments: start_command(arguments, environment)
+
+
+def _steps(_: int, request: Request) -> Answer:
+    """Answer as a model would that changes the number, has it scored, and ends: another in each session."""
+    place = sum(one["role"] == "assistant" for one in request["messages"])
+    number = len(request["messages"][0]["content"]) % 97 / 7
+    edit = f"sed -i 's/return.*/return offset + {number}/' program/program.py; overnight-evaluate"
+    commands = ["cat program/program.py", edit, "echo a number > IDEA.md"]
+    message: dict[str, Any] = {"role": "assistant", "content": f"step {place}"}
+    if place < len(commands):
+        arguments = json.dumps({"command": commands[place]})
+        function = {"name": "bash", "arguments": arguments}
+        message["tool_calls"] = [{"id": f"c{place}", "type": "function", "function": function}]
+    reason = "tool_calls" if place < len(commands) else "stop"
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    return Answer({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+_AT_ONCE = 2
+"""Agents that work at a time, so most requests that a kill may cut off."""
+
+
+def kill_agents(
+    overnight: Callable[..., RunningCommand], toy: Path, folder: Path, provider: Provider, times: int
+) -> None:
+    chance, provider.script, provider.latency_s = random.Random(3), _steps, 0.3
+    model = ("--model", "agent:standin/openai/test", "--api-base", provider.api_base, "--set", "agent.evaluations=2")
+    process = overnight("run", str(toy), *model, "--generations", "100000", "--seed", "1")
+    assert process.stderr is not None
+    run_id = next(found[1] for line in process.stderr if (found := re.match(r"run (\S+), seed", line)))
+    for _ in range(times):
+        wanted = len(provider.responses) + 1 + chance.randrange(9)
+        wait_until(lambda wanted=wanted: len(provider.responses) >= wanted, timeout_s=60)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        wait_until(lambda: not containers(run_id), lambda: "its containers do not vanish by themselves", timeout_s=30)
+        process = overnight("resume", run_id, "--generations", "100000")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    final = overnight("resume", run_id, "--generations", "1")
+    _, said = final.communicate(timeout=200)
+    assert final.returncode == 0, said
+    lost = len(provider.responses) - turns_kept(folder / "history", run_id)
+    assert 0 <= lost <= times * _AT_ONCE, "what a kill cut off between the answer and the disk"
+    replay = overnight("replay", run_id, "--into", str(folder / "again"))
+    _, said = replay.communicate(timeout=200)
+    assert replay.returncode == 0, said
+
+
+def turns_kept(history: Path, run_id: str) -> int:
+    """Return the number of a model's turns in transcripts, and in journals of generations that are not committed."""
+    rows = Database(history).rows("SELECT transcript FROM programs WHERE transcript IS NOT NULL")
+    events = [event["event"] for row in rows for event in json.loads(row["transcript"])["events"]]
+    files = files_of(LocalBackend(history), run_id)
+    journals = [Journal(files.journal(number), files.backend) for number in files.journalled_generations()]
+    stored = [one for journal in journals for one in journal.known().values() if one.finish_reason == TURN]
+    return events.count("turn") + sum(one.tokens_in > 0 for one in stored)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_kills_pay_no_turn_twice(
+    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider
+):
+    kill_agents(overnight, toy, tmp_path, provider, times=10)
+
+
+def test_a_killed_night_of_agents_goes_on(
+    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider
+):
+    kill_agents(overnight, toy, tmp_path, provider, times=1)
