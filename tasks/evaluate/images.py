@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from overnight.schemas.agent_settings import NODE_MODULES
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.files import File, require_distinct
 from overnight.tasks.evaluate import packages
@@ -33,6 +34,8 @@ USER 0:0
 COPY packages/ {PACKAGES}/
 RUN ["python3", "-I", "-c", "import compileall; compileall.compile_dir('{PACKAGES}', quiet=2, workers=0)"]
 """
+
+_COPY_NPM = f"COPY node_modules/ {NODE_MODULES}/\n"
 
 
 def with_packages(
@@ -92,6 +95,25 @@ def _build_with_packages(
         packages.fetch(dependencies.packages, lock, interpreter, Path(folder))
         note("building an image with them, once")
         build(engine, name, base, _COPY_PACKAGES, folder, "packages", {BASE_LABEL: base})
+
+
+def with_npm(engine: DockerBackend, base: str, wanted: Sequence[str], note: Callable[[str], None]) -> str:
+    """Return the name of an image with packages of npm, whose scripts are not run; build it if it does not exist.
+
+    Raises:
+        EnvironmentFault: If they cannot be fetched.
+        SandboxUnavailable: If the engine does not answer, lacks the base image, or cannot build the image.
+    """
+    name = _name([engine.image_id(base), _COPY_NPM, *wanted])
+    if engine.has_image(name):
+        return name
+    note(f"fetching {', '.join(wanted)} from npm, once")
+    machine = packages.examine(engine, base).machine
+    with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
+        packages.fetch_npm(wanted, machine, Path(folder))
+        note("building an image with them, once")
+        build(engine, name, base, _COPY_NPM, f"{folder}/node_modules", "node_modules", {BASE_LABEL: base})
+    return name
 
 
 def with_files(engine: DockerBackend, base: str, files: Sequence[File]) -> str:

@@ -47,6 +47,9 @@ _GLIBC = (17, 28, *range(31, 41))
 _NO_SOLUTION = 1
 """Exit code of uv if the packages do not exist or do not fit; 2 is any other failure."""
 
+_NPM_CPUS = {"x86_64": "x64", "aarch64": "arm64"}
+"""npm's names of architectures."""
+
 _STDERR_CHARS = 2000
 """Maximum length of uv's message in an error, characters."""
 
@@ -176,6 +179,30 @@ def fetch(dependencies: Sequence[str], lock: str, interpreter: Interpreter, fold
         EnvironmentFault: If the wheels cannot be fetched.
     """
     _uv("install", ["--require-hashes", "--target", str(folder), "-r", "-"], dependencies, interpreter, lock)
+
+
+def fetch_npm(wanted: Sequence[str], machine: str, folder: Path) -> None:
+    """Fetch packages of npm into `node_modules` of a directory, for Linux; no script of a package runs.
+
+    Raises:
+        EnvironmentFault: If there is no `npm`, or it fails.
+    """
+    command = ["npm", "install", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"]
+    command += ["--os=linux", f"--cpu={_NPM_CPUS.get(machine, machine)}", "--", *wanted]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise EnvironmentFault(
+            f"npm cannot be run: {error.strerror}",
+            remedy="Install npm, or name an image that has the agent: `image` of [agents.NAME]",
+        ) from error
+    if done.returncode:
+        raise EnvironmentFault(
+            f"npm cannot fetch {', '.join(wanted)}:\n{done.stderr.strip()[-_STDERR_CHARS:]}",
+            remedy="Check the network and npm's settings, or name an image that has the agent.",
+        )
 
 
 def _uv(verb: str, flags: Sequence[str], dependencies: Sequence[str], interpreter: Interpreter, stdin: str) -> str:

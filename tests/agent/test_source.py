@@ -12,7 +12,7 @@ from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
-from overnight.testing.completion_sources import Store
+from overnight.testing.completion_sources import CompletionSourceContract, Make, Store, Subject
 from overnight.testing.fake_provider import Answer, Provider
 from tests.agent.scripted import (
     BETTER,
@@ -67,6 +67,18 @@ def said(answers: list[Message], *requests: Message) -> Agent:
         yield ended(BETTER)
 
     return agent
+
+
+class TestContract(CompletionSourceContract):
+    """Agents that ask no model."""
+
+    @pytest.fixture
+    def make(self, office: Office) -> Make:
+        def make() -> Subject:
+            wanted = [sample for index in range(3) for sample in office.wanted(index)]
+            return Subject(office.source(just(ended(BETTER))), office.store, wanted, lambda: 0, record=office.record)
+
+        return make
 
 
 # What a session hands back

@@ -125,6 +125,8 @@ class DockerBackend:
         needs_no_check = image == Sandbox().image and not dependencies.packages and not dependencies.python
         if not needs_no_check:
             image = images.with_packages(self, image, dependencies, note)
+        if dependencies.npm:
+            image = images.with_npm(self, image, dependencies.npm, note)
         return images.with_files(self, image, files) if files else image
 
     def save_image(self, image: str) -> Iterator[bytes]:

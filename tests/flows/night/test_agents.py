@@ -187,7 +187,8 @@ def kill_agents(
     run_id = next(found[1] for line in process.stderr if (found := re.match(r"run (\S+), seed", line)))
     for _ in range(times):
         wanted = len(provider.responses) + 1 + chance.randrange(9)
-        wait_until(lambda wanted=wanted: len(provider.responses) >= wanted, timeout_s=60)
+        wait_until(lambda p=process, wanted=wanted: len(provider.responses) >= wanted or p.poll() is not None)
+        assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()
         wait_until(lambda: not containers(run_id), lambda: "its containers do not vanish by themselves", timeout_s=30)
