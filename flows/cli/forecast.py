@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from overnight.flows.night.stop_conditions import StopConditions
     from overnight.schemas.problem import Problem
     from overnight.schemas.sampling_settings import Model, Sampling
+    from overnight.schemas.settings import Settings
     from overnight.tasks.sample.probe import Probe
 
 
@@ -204,7 +205,9 @@ def ask_models(
     from overnight.tasks.sample.probe import mean_usd_per_sample, samples_per_second
 
     settings = problem.settings
-    probes = [_ask(problem, model, samples, conditions) for model in settings.sampling.models]
+    _say_limits_of_agents(settings)
+    asked = {model.asked.name: model.asked for model in settings.sampling.models}
+    probes = [_ask(problem, model, samples, conditions) for model in asked.values()]
     if show_table:
         _print_results(probes)
     for result in probes:
@@ -222,6 +225,17 @@ def ask_models(
         f"{_round(3600 * rate)} per hour, limited by {limited_by}"
     )
     return {"models": [_facts(probe) for probe in probes], "night": asdict(night) | {"limited_by": limited_by}}
+
+
+def _say_limits_of_agents(settings: Settings) -> None:
+    """Say what a session of each agent may use: what it will use, only a night shows."""
+    limits = settings.agent
+    for model in settings.sampling.models:
+        if model.agent:
+            say(
+                f"{model.name}: a session uses at most {limits.turns:,} answers, {limits.tokens:,} tokens, "
+                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its model"
+            )
 
 
 def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:

@@ -42,7 +42,7 @@ def test_it_works_on_a_program_has_it_scored_and_hands_it_back(
     """It needs an index of packages, and npm for those of npm, the first time."""
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     provider.script = script
-    flags = ("--api-base", provider.api_base, "--max-samples", "1", "--history", tmp_path)
+    flags = ("--api-base", provider.api_base, "--generations", "1", "--set", "search.prompts=1", "--history", tmp_path)
     code, said = call("run", toy, "--model", f"agent:{name}/openai/test", *flags)
     assert code == 0, said
     (row,) = Database(tmp_path).rows("SELECT score, idea, transcript FROM programs WHERE generation > 0")

@@ -1,0 +1,112 @@
+"""How an agent is named and defined, and what is said of one that cannot work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from overnight.flows.cli.options import overrides
+from overnight.flows.start.sandboxes import require_agents
+from overnight.schemas.agent_settings import PRESETS
+from overnight.schemas.errors import UsageError
+from overnight.schemas.sampling_settings import Model
+from overnight.schemas.settings import parse_settings
+from overnight.schemas.trust import model_proposals
+from overnight.tasks.program.user_config import user_agent
+from overnight.tasks.sample.provider import require_keys
+
+LOCAL = "http://127.0.0.1:1/v1"
+
+
+def settings_of(*models: str, **more: object):
+    listed = [{"name": name, "style": "chat"} for name in models]
+    return parse_settings({**more, "sampling": {"models": listed, **more.pop("sampling", {})}}, "a test")  # type: ignore[dict-item]
+
+
+def test_its_model_is_named_after_it_with_the_address_and_prices_of_its_entry():
+    model = Model(name="agent:pi/openai/gpt-5", api_base=LOCAL, input_usd=1, output_usd=2)
+    assert model.agent == "pi"
+    assert model.asked == Model(name="openai/gpt-5", api_base=LOCAL, input_usd=1, output_usd=2)
+    assert Model(name="openai/gpt-5").agent == ""
+
+
+def test_the_flag_adds_an_agent_with_the_first_model_beside_all_models():
+    given = overrides(["openai/a=3", "openai/b"], LOCAL, agents=["pi=2", "mini-swe-agent"])
+    models = given["sampling"]["models"]
+    assert [(model["name"], model["weight"]) for model in models] == [
+        ("openai/a", "3"), ("openai/b", "1"), ("agent:pi/openai/a", "2"), ("agent:mini-swe-agent/openai/a", "1"),
+    ]  # fmt: skip
+    assert {model["api_base"] for model in models} == {LOCAL}
+
+
+def test_a_flag_without_a_model_says_what_is_missing():
+    with pytest.raises(UsageError, match="no model for the agent") as refused:
+        overrides(agents=["pi"])
+    assert "--model" in refused.value.remedy
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_known_agents_need_no_definition_and_one_of_the_users_goes_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
+    known = user_agent(name)
+    assert known.command
+    (tmp_path / "config.toml").write_text(f'[agents.{name}]\npreset = "{name}"\nmemory_mib = 99\n')
+    assert user_agent(name) == known.model_copy(update={"memory_mib": 99})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[agents.x]\n", "needs its words"), ('[agents.x]\ncommand = ["a"]\nat_once = 0\n', "agents.x.at_once")],
+)
+def test_a_wrong_definition_is_named(text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        user_agent("x")
+
+
+@pytest.mark.parametrize(
+    ("models", "more", "said"),
+    [
+        (["agent:pi"], {}, "expected agent:NAME/MODEL"),
+        (["agent:/openai/a"], {}, "expected agent:NAME/MODEL"),
+        (["agent:pi/openai/a"], {"sampling": {"batch_api": True}}, "Batch API cannot"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(models: list[str], more: dict, said: str):
+    with pytest.raises(UsageError, match=said):
+        settings_of(*models, **more)
+
+
+def test_an_agent_that_is_not_defined_is_named_with_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "none.toml"))
+    with pytest.raises(UsageError, match="there is no agent 'nobody'; expected one of mini-swe-agent, pi"):
+        require_agents(settings_of("agent:nobody/openai/a"))
+
+
+def test_plain_processes_cannot_confine_one():
+    with pytest.raises(UsageError, match="agents work in containers, which the sandbox 'process' has not"):
+        require_agents(settings_of("agent:pi/openai/a", sandbox={"backend": "process"}))
+
+
+@pytest.mark.parametrize("model", ["builtin/mutate", "command:claude", "relay:/tmp/answers"])
+def test_it_needs_a_model_that_takes_conversations(model: str):
+    with pytest.raises(UsageError, match="takes whole prompts only"):
+        require_keys(settings_of(f"agent:pi/{model}").sampling)
+
+
+def test_its_address_needs_consent_as_that_of_any_model():
+    sampling = settings_of("agent:pi/openai/a").sampling
+    assert model_proposals(sampling) == []
+    model = {"name": "agent:pi/openai/a", "api_base": LOCAL}
+    (proposal,) = model_proposals(parse_settings({"sampling": {"models": [model]}}, "a test").sampling)
+    assert proposal.value == f"openai/a at {LOCAL}"
+
+
+def test_candidates_of_a_prompt_have_room_for_all_that_an_agent_has_scored():
+    assert settings_of("openai/a").candidates_per_prompt == 4
+    assert settings_of("openai/a", "agent:pi/openai/a").candidates_per_prompt == 13
+    assert settings_of("agent:pi/openai/a", agent={"evaluations": 0}).candidates_per_prompt == 4
