@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from random import Random
 from typing import Any
 
@@ -232,6 +233,13 @@ def test_an_outage_ends_with_the_deadline_and_the_next_night_goes_on():
     search.faults = 0.0
     search.night(Random(1), StopConditions(generations=2))
     assert [commit.number for commit in search.files.commits] == [1, 2]
+
+
+def test_ctrl_c_ends_a_night_that_is_paused_by_an_outage():
+    search = world(away=(10.0, inf), interrupted_at=300.0)
+    search.night(Random(1), StopConditions(generations=9))
+    assert search.reason is StopReason.INTERRUPTED
+    assert search.lost_s > 0
 
 
 class Killed(Exception):
