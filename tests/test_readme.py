@@ -107,8 +107,11 @@ def test_every_setting_view_macro_and_column_is_generated():
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return set(map(anchor, re.findall(r"^#+ (.+)$", prose, re.MULTILINE)))
+
+
+def anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -136,6 +139,35 @@ def test_figures_name_the_command_that_measures_them():
         if not re.search(r"python (-m )?tests.bench|pytest |overnight run ", text)
     ]
     assert without == []
+
+
+REFERENCE = re.compile(r"without a model|than the line|`plain`")
+INTERVAL = r"\[[−+][\d.]+, [−+][\d.]+\]"
+SPREAD = re.compile(rf"{INTERVAL}|\bfrom −?[\d.]+ to −?[\d.]+|\b(\d+|nine|ten) of (\d+|nine|ten)\b")
+"""An interval, a range, or so many of so many searches."""
+
+
+def test_figures_that_claim_quality_have_a_reference_seeds_and_an_interval():
+    page = (ROOT / "tests/bench/README.md").read_text()
+    (listed,) = re.findall(r"^- Quality: (.+?)\n\n", page, re.MULTILINE | re.DOTALL)
+    _, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    claims = {text.splitlines()[0]: text for text in sections if f"(#{anchor(text.splitlines()[0])})" in listed}
+    assert len(claims) == listed.count("](#")
+    for title, text in claims.items():
+        assert REFERENCE.search(text), f"{title}: beside what?"
+        assert re.search(r"\bseeds?\b", text, re.IGNORECASE), f"{title}: of which seeds?"
+        assert SPREAD.search(text), f"{title}: how much do searches differ?"
+
+
+def test_every_difference_from_a_reference_has_an_interval():
+    page = (ROOT / "tests/bench/README.md").read_text()
+    (table,) = re.findall(r"^\| system \| against \|.*\n\|---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    for row in table.splitlines():
+        _, _, against, *figures, _ = map(str.strip, row.split("|"))
+        assert against
+        differences = [figure for figure in figures if figure.startswith(("−", "+"))]
+        assert len(differences) == 3
+        assert all(re.fullmatch(rf"[−+][\d.]+ {INTERVAL}", figure) for figure in differences), row
 
 
 def test_the_main_readme_is_short_and_names_two_commands():

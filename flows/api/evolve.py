@@ -86,7 +86,10 @@ def evolve(
         flags["inputs"] = None if inputs is None else as_json(list(inputs), "inputs")
         return run_night("run", str(problem), history, flags)
     if problem is not None or start is None or score is None:
-        raise UsageError("evolve takes a problem or functions, and of functions both `start` and `score`")
+        raise UsageError(
+            "evolve takes a problem or functions, and of functions both `start` and `score`",
+            remedy="For example: overnight.evolve(start=guess, score=score, inputs=[7, 10])",
+        )
     text = specification(start=start, score=score, inputs=inputs or (), validation=validation, held_out=held_out)
     with tempfile.TemporaryDirectory(prefix="overnight-") as folder:
         path = Path(folder, f"{start.__name__}.py")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import json
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -246,7 +248,7 @@ class _Parts:
         if package == "funsearch":
             return
         self.imports.append(statement)
-        packages = [] if package in sys.stdlib_module_names else packages_distributions()[package][:1]
+        packages = [] if package in sys.stdlib_module_names else _packages()[package][:1]
         self.packages += [each for each in packages if each not in self.packages]
 
 
@@ -254,7 +256,20 @@ def _is_local(module: str) -> bool:
     """Return whether a module is neither of the standard library nor of an installed package."""
     package = module.partition(".")[0]
     known = package in sys.stdlib_module_names and package != "__main__"
-    return not known and package != "funsearch" and package not in packages_distributions()
+    return not known and package != "funsearch" and package not in _packages()
+
+
+def _packages() -> Mapping[str, list[str]]:
+    """Return the distributions of each package that can be imported.
+
+    To list them takes half a second, so it is done again only where a folder of the import path has changed.
+    """
+    return _packages_of(tuple(folder.stat().st_mtime_ns for folder in map(Path, sys.path) if folder.is_dir()))
+
+
+@functools.lru_cache(maxsize=1)
+def _packages_of(_: tuple[int, ...]) -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _alias(name: str, own: str) -> str:

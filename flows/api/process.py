@@ -103,7 +103,10 @@ def call(
         raise KeyboardInterrupt
     if process.returncode not in (ExitCode.DONE, ExitCode.FAILED, ExitCode.INTERRUPTED):
         said = "".join(messages).strip() or "its messages are above"
-        raise OvernightError(f"`overnight {words[0]}` ended with exit code {process.returncode}: {said}")
+        raise OvernightError(
+            f"`overnight {words[0]}` ended with exit code {process.returncode}: {said}",
+            remedy=f"`overnight {words[0]} --help` explains it, and `overnight doctor` checks this machine.",
+        )
 
 
 def _events(process: subprocess.Popen[bytes], messages: deque[str]) -> Iterator[Event]:

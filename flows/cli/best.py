@@ -139,7 +139,7 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
         )
     drawings = draw_programs(run.problem, {program.id: program.body}, seed=run.seed, run_id=run.run_id, note=say)
     if drawings.remark:
-        raise OvernightError(drawings.remark)
+        raise OvernightError(drawings.remark, remedy="`overnight check` says whether the start program can be drawn.")
     write_new(path, drawings.pictures[program.id])
     say(f"wrote {path}")
 

@@ -130,6 +130,8 @@ def run(arguments: Sequence[str], report: Callable[[OvernightError], None] = _pr
         require_neutral_folder(Path.cwd())
         return _call(arguments)
     except OvernightError as error:
+        if isinstance(error, UsageError) and not error.remedy:
+            error.remedy = _usage_remedy(arguments)
         report(error)
         return error.exit_code
     except KeyboardInterrupt:
@@ -139,7 +141,10 @@ def run(arguments: Sequence[str], report: Callable[[OvernightError], None] = _pr
         sys.stderr.close()
         return ExitCode.DONE
     except OSError as error:
-        fault = EnvironmentFault(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        fault = EnvironmentFault(
+            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
+            remedy="`overnight doctor` checks the disk, the engine and the Prefect server.",
+        )
         report(fault)
         return fault.exit_code
 

@@ -127,7 +127,8 @@ class GenerationAttempt:
     @contextlib.contextmanager
     def _posting_failure(self) -> Any:
         try:
-            yield
+            with outages():  # a task run that starts may ask Prefect's server for those before it
+                yield
         except Exception as error:  # noqa: BLE001  (the core decides what follows)
             self.post(Failed(self.key, error))
 

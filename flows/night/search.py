@@ -90,12 +90,16 @@ def _run_alone(run_id: str, number: int, history: str) -> State[float]:
     Raises:
         UsageError: If it is neither.
     """
-    past = record.read_run_history(files_of(open_history(history), run_id))
+    backend = open_history(history)
+    past = record.read_run_history(files_of(backend, run_id))
     best = max(program.score for program in past.programs.values())
     if not past.is_open(number):
         return Completed(message="it is committed already", data=best)
     if number > past.generations + 1:
-        raise UsageError(f"generation {number} of {run_id} has no turn yet: {past.generations + 1} is the next")
+        raise UsageError(
+            f"generation {number} of {run_id} has no turn yet: {past.generations + 1} is the next",
+            remedy=f"`overnight resume {run_id}{history_flag(backend)}` goes on with the next.",
+        )
     again = [number] if number in past.failed else None
     result = search(run_id, history, StopConditions(generations=None if again else 1), again)
     return Completed(message=f"retried; best {score(result['best'])}", data=result["best"])

@@ -62,7 +62,7 @@ class RunTrials:
     def _sandbox(self, inputs: Inputs) -> Sandbox:
         with self._lock:
             if self._is_closed:
-                raise SandboxUnavailable("the sandbox was closed")
+                raise SandboxUnavailable("the sandbox was closed", remedy="`overnight resume` goes on.")
             if inputs not in self._opened:
                 self._opened[inputs] = self._open(inputs)
             return self._opened[inputs]

@@ -142,7 +142,10 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
         try:
             encoded.append((frames.encode_plain(call.args), frames.encode_plain(call.kwargs)))
         except TypeError as error:
-            raise SpecificationError(f"input {position} of {len(job.inputs)} ({call}): {error}") from error
+            raise SpecificationError(
+                f"input {position} of {len(job.inputs)} ({call}): {error}",
+                remedy="Inputs are plain data: numbers, text, lists and dictionaries.",
+            ) from error
     return encoded
 
 

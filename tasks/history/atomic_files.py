@@ -99,7 +99,7 @@ def _show(hidden: Path, path: Path) -> None:
     except OSError as error:
         if not path.exists():
             raise
-        raise HistoryError(f"{path} is committed already") from error
+        raise HistoryError(f"{path} is committed already", remedy="`overnight resume` goes on after it.") from error
 
 
 @contextmanager

@@ -87,7 +87,9 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         HistoryError: If it is committed already.
     """
     if record.number in files.committed():
-        raise HistoryError(f"{files.generation(record.number)} is committed already")
+        raise HistoryError(
+            f"{files.generation(record.number)} is committed already", remedy="`overnight resume` goes on after it."
+        )
     write_folder(
         files.backend,
         files.generation(record.number),

@@ -160,6 +160,7 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
             head.kill()
 
 
+@pytest.mark.slow
 def test_a_machine_that_joins_later_gets_programs(several: Machines, sandbox_image: str):
     several.join("first")
     with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(1) as threads:
@@ -184,6 +185,7 @@ def give_up(connection: Connection) -> None:
     client.sync(client._close)
 
 
+@pytest.mark.slow
 def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
     several.join("first")
     with contextlib.closing(several.connect()) as connection:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +29,27 @@ class Installed:
     ours: Path
     theirs: Path
 
-    def run(self, *arguments: object, cwd: Path, with_plugins: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: object, cwd: Path, with_plugins: bool = True, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run Python in a process that imports these packages."""
         path = [str(folder) for folder in ((self.theirs, self.ours) if with_plugins else (self.ours,))]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", **more}
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
-    def overnight(self, *arguments: object, cwd: Path, with_plugins: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run an `overnight` command."""
-        code = "from overnight.flows.cli.main import main; main()"
-        return self.run("-c", code, *arguments, cwd=cwd, with_plugins=with_plugins)
+    def overnight(
+        self, *lines: Sequence[object], cwd: Path, api: str, with_plugins: bool = True
+    ) -> tuple[list[int], str]:
+        """Run `overnight` commands, one after the other in one process; return their exit codes and messages."""
+        code = (
+            "import json, sys; from overnight.flows.cli.main import run; "
+            "print(*[run(line) for line in json.loads(sys.argv[1])])"
+        )
+        given = json.dumps([[str(word) for word in line] for line in lines])
+        done = self.run("-c", code, given, cwd=cwd, with_plugins=with_plugins, PREFECT_API_URL=api)
+        assert done.returncode == 0, done.stderr
+        return [int(each) for each in done.stdout.splitlines()[-1].split()], done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -56,38 +68,28 @@ def install(project: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.heavy
-def test_its_own_tests_pass_with_the_contracts_of_the_wheel(installed: Installed, tmp_path: Path):
-    require_own_tests(installed, tmp_path, "not docker")
-
-
 @pytest.mark.docker
-def test_its_own_tests_of_the_sandbox_pass_with_the_contract_of_the_wheel(installed: Installed, tmp_path: Path):
-    require_own_tests(installed, tmp_path, "docker")
-
-
-def require_own_tests(installed: Installed, folder: Path, marks: str) -> None:
-    """Run the package's tests apart from its sources."""
-    tests = shutil.copytree(
-        PACKAGE, folder / "tests", ignore=shutil.ignore_patterns("overnight_example", "__pycache__")
-    )
-    done = installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, cwd=tests)
+def test_its_own_tests_pass_with_the_contracts_of_the_wheel(installed: Installed, tmp_path: Path):
+    """They run apart from its sources."""
+    left_out = shutil.ignore_patterns("overnight_example", "__pycache__")
+    tests = shutil.copytree(PACKAGE, tmp_path / "tests", ignore=left_out)
+    place = f"assert overnight.testing.__file__.startswith({str(installed.ours)!r})"
+    (tests / "test_place.py").write_text(f"import overnight.testing\n\ndef test_place():\n    {place}\n")
+    done = installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tests)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = installed.run("-c", "import overnight.testing as it; print(it.__file__)", cwd=tests)
-    assert Path(found.stdout.strip()).is_relative_to(installed.ours)
 
 
 @pytest.mark.prefect
 def test_a_night_runs_with_its_algorithm_and_goes_on_only_where_the_package_is(
-    installed: Installed, toy: Path, tmp_path: Path
+    installed: Installed, toy: Path, tmp_path: Path, prefect_api: str
 ):
     algorithm = ("--set", "search.algorithm.name=recent", "--set", "search.algorithm.latest=3")
-    flags = ("--generations", "1", "--seed", "1", "--sandbox", "process", *algorithm)
-    begun = installed.overnight("run", toy, *flags, cwd=tmp_path)
-    assert begun.returncode == 0, begun.stderr
-    asked = installed.overnight("resume", "last", "--generations", "1", cwd=tmp_path, with_plugins=False)
-    assert asked.returncode == 3
-    assert "the algorithm recent is of overnight-example 1.0, which is not installed here" in asked.stderr
-    assert installed.overnight("report", "last", cwd=tmp_path, with_plugins=False).returncode == 0
-    resumed = installed.overnight("resume", "last", "--generations", "1", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
+    begin = ("run", toy, "--generations", "1", "--seed", "1", "--sandbox", "process", *algorithm)
+    go_on, report = ("resume", "last", "--generations", "1"), ("report", "last")
+    codes, said = installed.overnight(begin, cwd=tmp_path, api=prefect_api)
+    assert codes == [0], said
+    codes, said = installed.overnight(go_on, report, cwd=tmp_path, api=prefect_api, with_plugins=False)
+    assert codes == [3, 0], said
+    assert "the algorithm recent is of overnight-example 1.0, which is not installed here" in said
+    codes, said = installed.overnight(go_on, cwd=tmp_path, api=prefect_api)
+    assert codes == [0], said

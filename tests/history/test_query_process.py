@@ -29,11 +29,17 @@ def history(grown: RunFiles) -> Path:
     return grown.directory.parents[1]
 
 
-@pytest.fixture
-def queries(history: Path) -> Iterator[QueryProcess]:
+@pytest.fixture(scope="module")
+def _shared(history: Path) -> Iterator[QueryProcess]:
     with QueryProcess(history) as queries:
-        queries.wait_until_ready()
         yield queries
+
+
+@pytest.fixture
+def queries(_shared: QueryProcess) -> QueryProcess:
+    """Queries with a process; a test that ends it leaves a new one to the next."""
+    _shared.wait_until_ready()
+    return _shared
 
 
 def pid_of(queries: QueryProcess) -> int:

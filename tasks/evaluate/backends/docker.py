@@ -76,7 +76,7 @@ class DockerBackend:
         """The client, which connects at its first use."""
         with self._lock:
             if self._is_closed:
-                raise SandboxUnavailable("the sandbox was closed")
+                raise SandboxUnavailable("the sandbox was closed", remedy="`overnight resume` goes on.")
             if self._connected is None:
                 self._connected = connect(self._connections, self._timeout_s)
             return self._connected

@@ -115,7 +115,7 @@ class ProcessBackend:
         _require_linux()
         with self._lock:
             if self._is_closed:
-                raise SandboxUnavailable("the sandbox was closed")
+                raise SandboxUnavailable("the sandbox was closed", remedy="`overnight resume` goes on.")
             try:
                 runner = ProcessRunner(config)
             except OSError as error:

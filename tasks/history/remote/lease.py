@@ -17,6 +17,8 @@ from overnight.tasks.history.remote.object_store import ObjectStore
 SECONDS = 60.0
 """Seconds without renewal after which a claim expires."""
 
+_TAKEN_AGAIN = "The night takes the claim again and repeats what failed; if another machine has the run, it ends."
+
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Clock that also runs while the machine is suspended, as other machines' claims do."""
 
@@ -93,7 +95,9 @@ class Lease:
         """
         if not self.is_held():
             self.take()
-            raise StoreUnavailable("the claim on the run had expired while the store did not answer")
+            raise StoreUnavailable(
+                "the claim on the run had expired while the store did not answer", remedy=_TAKEN_AGAIN
+            )
 
     def release(self) -> None:
         """Stop renewing the claim and remove it."""
@@ -109,7 +113,9 @@ class Lease:
         claims = self._store.list(self._folder)
         mine = claims.pop(self._key, None)
         if mine is None:
-            raise StoreUnavailable("the store took so long that another contender removed this one's expired claim")
+            raise StoreUnavailable(
+                "the store took so long that another contender removed this one's expired claim", remedy=_TAKEN_AGAIN
+            )
         if mine.changed_at is None:
             raise EnvironmentFault(
                 f"{self._store.url}: the store does not say when an object was written",

@@ -81,18 +81,9 @@ def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow
 
 
 @pytest.mark.usefixtures("on_processes")
-def test_an_error_of_a_callback_ends_the_night_and_is_raised(tmp_path: Path, slow_toy: Path):
-    def fail(_: overnight.Generation) -> None:
-        raise Enough
-
-    with pytest.raises(Enough):
-        overnight.evolve(slow_toy, model="builtin/mutate", history=tmp_path, on_generation=fail, progress=False)
-    run = overnight.load(history=tmp_path)
-    assert run.stop_reason == "interrupted"
-
-
-@pytest.mark.usefixtures("on_processes")
-def test_a_run_that_is_open_is_refused_to_others(tmp_path: Path, slow_toy: Path):
+def test_a_run_that_is_open_is_refused_to_others_and_an_error_of_a_callback_ends_its_night(
+    tmp_path: Path, slow_toy: Path
+):
     def resume_meanwhile(_: overnight.Generation) -> None:
         with pytest.raises(overnight.errors.RunIsBusy) as error:
             overnight.load(history=tmp_path).resume(generations=1, progress=False)
@@ -103,6 +94,7 @@ def test_a_run_that_is_open_is_refused_to_others(tmp_path: Path, slow_toy: Path)
         overnight.evolve(
             slow_toy, model="builtin/mutate", history=tmp_path, on_generation=resume_meanwhile, progress=False
         )
+    assert overnight.load(history=tmp_path).stop_reason == "interrupted"
 
 
 @pytest.mark.usefixtures("on_processes")

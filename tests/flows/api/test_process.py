@@ -57,14 +57,6 @@ def test_the_options_are_the_flags_of_the_commands():
     ("arguments", "kind", "message", "remedy"),
     [
         ({"problem": "nothing-such"}, UsageError, "no problem 'nothing-such'", "overnight problems"),
-        ({"problem": "cap-set", "generations": 0}, UsageError, "--generations", ""),
-        (
-            {"problem": "cap-set", "settings": {"no": 1}},
-            UsageError,
-            "there is no setting `no`",
-            "README",
-        ),
-        ({"problem": "cap-set", "model": "nobody/x"}, UsageError, "nobody/x", ""),
         (
             {"problem": "cap-set", "inputs": [{1}]},
             SpecificationError,

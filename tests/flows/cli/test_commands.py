@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.program.specification import read_specification
-from tests.flows.cli.conftest import Command, call
+from tests.flows.cli.conftest import Command
 from tests.flows.cli.test_errors import NO_SERVER
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
@@ -55,38 +53,6 @@ def test_show_prints_one_program(overnight: Command):
     assert done.returncode == 0
     for part in (row["outcome"], row["model"], "prompt", "completion"):
         assert part in done.stdout
-
-
-@pytest.mark.parametrize("style", ["text", "csv", "json", "jsonl", "markdown"])
-def test_sql_answers_in_every_format(overnight: Command, style: str):
-    done = overnight("sql", "SELECT generation, best_score FROM generations ORDER BY 1 LIMIT 2", "--format", style)
-    assert done.returncode == 0
-    match style:
-        case "csv":
-            assert [row["generation"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["0", "1"]
-        case "json":
-            assert [row["generation"] for row in json.loads(done.stdout)] == [0, 1]
-        case "jsonl":
-            assert [json.loads(line)["generation"] for line in done.stdout.splitlines()] == [0, 1]
-        case "markdown":
-            assert done.stdout.splitlines()[:2] == ["| generation | best_score |", "| --- | --- |"]
-        case _:
-            assert "best_score" in done.stdout
-
-
-def test_sql_writes_nested_columns_as_json_in_csv(overnight: Command):
-    done = overnight(
-        "sql", "SELECT scores, parent_ids FROM programs WHERE outcome = 'scored' LIMIT 1", "--format", "csv"
-    )
-    (row,) = csv.DictReader(io.StringIO(done.stdout))
-    assert len(json.loads(row["scores"])) == 2
-
-
-def test_sql_alone_describes_views_and_macros(finished_history: tuple[Path, str]):
-    done = call(["sql"], finished_history[0])
-    for name in ("runs", "nights", "generations", "programs", "population", "scores", "best_programs", "lineage"):
-        assert name in done.stdout
-    assert "processor seconds" in done.stdout
 
 
 def test_problems_shows_known_scores(overnight: Command):

@@ -85,6 +85,7 @@ def test_a_page_that_can_be_written_is_not_created_before_the_nights(tmp_path: P
     assert not page.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
 def test_a_page_on_stdout_is_alone_there_and_the_search_is_that_of_run(

@@ -38,25 +38,3 @@ def test_a_command_draws_with_files_that_it_names(overnight: Command, tmp_path: 
     done = overnight("check", str(tmp_path / "hill"))
     assert done.returncode == 0, done.stderr
     assert "no colours left" in done.stderr
-
-
-def test_a_night_writes_a_better_file(overnight: Command, prefect_api: str, tmp_path: Path):
-    history = {"OVERNIGHT_HISTORY": str(tmp_path / "history")}
-    done = overnight(
-        "run",
-        str(HILL),
-        "--target",
-        "-4.4",
-        "--generations",
-        "20",
-        "--seed",
-        "3",
-        PREFECT_API_URL=prefect_api,
-        **history,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "stopped by: target" in done.stderr
-    assert overnight("best", "last", "--write", str(tmp_path / "best.py"), **history).returncode == 0
-    start, best = (HILL / "climb.py").read_text(), (tmp_path / "best.py").read_text()
-    assert best != start
-    assert best.partition("# EVOLVE-BLOCK-END")[2] == start.partition("# EVOLVE-BLOCK-END")[2]

@@ -90,6 +90,7 @@ WRONG = {
     "two programs without a comparison": (["show", "abc", "abd"], 2, "overnight show abc abd --diff"),
     "a schedule's problem without its verb": (["schedule", "cap-set"], 2, "cap-set"),
     "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
+    "a time limit of nothing": (["sql", "SELECT 1", "--timeout", "0"], 2, "`overnight sql --help`"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
     "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
@@ -149,6 +150,7 @@ def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path, here: Co
     assert done.stderr.startswith("overnight: error: ") or "\novernight: error: " in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert len(done.stderr.rpartition("overnight: error: ")[2].splitlines()) > 1, "it has a remedy"
     assert not history.exists()
 
 

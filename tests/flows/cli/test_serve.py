@@ -1,4 +1,7 @@
-"""`overnight serve`: it starts a Prefect server that plans scheduled nights and has a UI, and runs these nights."""
+"""`overnight serve`: it starts a Prefect server that plans scheduled nights and has a UI, and runs these nights.
+
+They end by their own stop conditions, whatever becomes of the server, of their process and of their state.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,18 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling, Crashed
 
 from overnight.flows.prefect_server.embedded import RESTARTS
+from overnight.flows.prefect_server.night_state import CORRECTION
 from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand, start_command
@@ -71,12 +79,38 @@ def test_scheduled_nights_are_planned_and_the_pages_answer(served: Serving, home
         assert all(night.state is not None and night.state.is_scheduled() for night in client.read_flow_runs())
 
 
-def test_a_killed_server_is_restarted_at_the_same_address(served: Serving):
-    killed = server_of(served.process)
-    os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: server_of(served.process) not in (0, killed))
+def test_a_night_survives_the_server_which_is_restarted_and_corrects_its_state(
+    served: Serving, slow_toy: Path, tmp_path: Path
+):
+    history, database = tmp_path / "history", Database(tmp_path / "history")
+    schedule(served, slow_toy, tmp_path, name="survives")
     with client_of(served) as client:
-        assert client.api_version()
+        deployment = deployment_of(client, "survives")
+        assert deployment.global_concurrency_limit is None, "Prefect ends a night whose lease it cannot renew"
+        night = client.create_flow_run_from_deployment(deployment.id).id
+        wait_until(lambda: committed(history) > 1)
+        killed = server_of(served.process)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: server_of(served.process) not in (0, killed))
+        before = committed(history)
+        wait_until(lambda: committed(history) > before + 1, lambda: f"no generation after {before}")
+
+        # As the automation does if heartbeats are missed while the server is down or the machine sleeps.
+        client.set_flow_run_state(night, Crashed(message="no heartbeat for 90 s"), force=True)
+        wait_until(lambda: state_of(client, night).is_running())
+        assert state_of(client, night).message == CORRECTION
+        before = committed(history)
+        wait_until(lambda: committed(history) > before, lambda: f"no generation after {before}")
+
+        # The run's lock prevents a second night, and cancelling still ends the first.
+        second = client.create_flow_run_from_deployment(deployment.id).id
+        wait_until(lambda: state_of(client, second).is_final())
+        assert state_of(client, second).is_cancelled()
+        assert "under way in another process" in str(state_of(client, second).message)
+        client.set_flow_run_state(night, Cancelling())
+        wait_until(lambda: state_of(client, night).is_cancelled())
+    (row,) = database.rows("SELECT stop_reason FROM nights")
+    assert row["stop_reason"] == "interrupted"
 
 
 @pytest.mark.slow
@@ -107,8 +141,7 @@ def test_a_night_that_is_killed_goes_on_until_its_deadline_with_what_is_left_of_
 ):
     schedule(served, slow_toy, tmp_path, "--until", "2h", "--generations", "4", name="killed")
     with client_of(served) as client:
-        (deployment,) = [found for found in client.read_deployments() if found.name == "killed"]
-        client.create_flow_run_from_deployment(deployment.id)
+        client.create_flow_run_from_deployment(deployment_of(client, "killed").id)
     wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")))
     os.kill(child_of(served.process, b"prefect.engine"), signal.SIGKILL)
     database = Database(tmp_path / "history")
@@ -155,8 +188,7 @@ def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
 def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, slow_toy: Path, tmp_path: Path):
     schedule(served, slow_toy, tmp_path, name="interrupted")
     with client_of(served) as client:
-        (deployment,) = [found for found in client.read_deployments() if found.name == "interrupted"]
-        client.create_flow_run_from_deployment(deployment.id)
+        client.create_flow_run_from_deployment(deployment_of(client, "interrupted").id)
     wait_until(lambda: any((tmp_path / "history").glob("runs/*/generations/000001/*")))
     served.process.send_signal(signal.SIGINT)
     _, output = served.process.communicate(timeout=60)
@@ -168,6 +200,21 @@ def test_running_nights_finish_their_generation_after_ctrl_c(served: Serving, sl
     assert night["stop_reason"] == "interrupted"
     assert night["ended_at"] is not None
     assert night["generations"] == database.rows("SELECT max(generation) AS last FROM generations")[0]["last"]
+
+
+def deployment_of(client: SyncPrefectClient, name: str) -> DeploymentResponse:
+    (found,) = [deployment for deployment in client.read_deployments() if deployment.name == name]
+    return found
+
+
+def state_of(client: SyncPrefectClient, night: UUID) -> State[Any]:
+    state = client.read_flow_run(night).state
+    assert state is not None
+    return state
+
+
+def committed(history: Path) -> int:
+    return len(list(history.glob("runs/*/generations/*")))
 
 
 def server_of(serving: RunningCommand) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pyarrow.parquet as pq
 import pytest
@@ -23,8 +25,11 @@ import pytest
 import overnight.flows.cli.sql
 from overnight.schemas.errors import UsageError
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
+from overnight.tasks.history import query_process
 from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.query_process import QueryProcess
 from overnight.testing.made import create, grow
+from tests.command_server import start_command
 from tests.flows.cli.conftest import Command
 
 Sql = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -38,21 +43,17 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return history
 
 
+@pytest.fixture(scope="module")
+def queries(history: Path) -> Iterator[QueryProcess]:
+    with QueryProcess(history) as queries:
+        yield queries
+
+
 @pytest.fixture
-def sql(history: Path, here: Command) -> Sql:
+def sql(history: Path, queries: QueryProcess, here: Command, monkeypatch: pytest.MonkeyPatch) -> Sql:
+    """A function that runs `overnight sql` in this process; one process answers the queries of all tests."""
+    monkeypatch.setattr(query_process, "QueryProcess", lambda _: contextlib.nullcontext(queries))
     return lambda *arguments: here(["sql", *arguments], history)
-
-
-def test_parquet_holds_the_columns_of_the_query(history: Path):
-    done = subprocess.run(
-        [sys.executable, "-m", "overnight.flows.cli.main", "sql", "FROM programs", "--format", "parquet"],
-        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
-        capture_output=True,
-        check=True,
-    )
-    result = pq.read_table(io.BytesIO(done.stdout))
-    assert result.num_rows == 13
-    assert result.column_names == list(VIEWS["programs"].columns)
 
 
 TOO_LATE = ("timestamp '290000-01-01'", "timestamp 'infinity'", "date '5877641-06-24'", "[date 'infinity']")
@@ -88,13 +89,16 @@ def test_a_map_without_a_json_form_is_refused(sql: Sql, value: str, style: str):
 
 def piped(history: Path, text: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `overnight sql` with piped input."""
-    return subprocess.run(
-        [sys.executable, "-m", "overnight.flows.cli.main", "sql", *arguments],
-        env={**os.environ, "OVERNIGHT_HISTORY": str(history)},
-        input=text,
-        capture_output=True,
-        check=False,
-    )
+    reading, writing = os.pipe()
+    with open(reading) as given, TemporaryFile() as out, TemporaryFile() as errors:
+        with open(writing, "wb") as pipe:
+            pipe.write(text)
+        environment = {**os.environ, "OVERNIGHT_HISTORY": str(history)}
+        streams = (given.fileno(), out.fileno(), errors.fileno())
+        code = start_command(["sql", *arguments], environment, streams).wait(60)
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(list(arguments), code, out.read(), errors.read())
 
 
 @pytest.mark.parametrize("dash", [["-"], []])
@@ -191,9 +195,12 @@ def test_values_of_every_type_are_written_as_json(sql: Sql):
     assert (row["map"], row["took"], row["many"]) == ('{"scored":1}', "P1M2DT1.5S", '["P0M1DT0S"]')
 
 
-def test_parquet_holds_intervals_as_text_and_refuses_nested_ones(history: Path):
-    took = piped(history, b"SELECT ended_at - started_at AS took FROM generations", "--format", "parquet").stdout
-    assert pq.read_table(io.BytesIO(took))["took"][0].as_py().startswith("P0M0DT")
+def test_parquet_holds_the_columns_of_the_query_intervals_as_text_and_refuses_nested_ones(history: Path):
+    took = piped(history, b"SELECT *, INTERVAL 5 SECONDS AS took FROM programs", "--format", "parquet").stdout
+    result = pq.read_table(io.BytesIO(took))
+    assert result.num_rows == 13
+    assert result.column_names == [*VIEWS["programs"].columns, "took"]
+    assert result["took"][0].as_py() == "P0M0DT5S"
     refused = piped(history, b"SELECT [INTERVAL 1 DAY] AS many", "--format", "parquet")
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert b"name::VARCHAR" in refused.stderr

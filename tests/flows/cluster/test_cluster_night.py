@@ -52,6 +52,7 @@ def test_its_history_is_that_of_a_local_night(
     assert [row["machine"] for row in rows] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_night_goes_on_here_that_was_begun_on_a_cluster(

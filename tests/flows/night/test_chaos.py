@@ -35,6 +35,7 @@ def start(night: NightProcess, prompts: int, *more: str) -> None:
     night.wait_for_generations()
 
 
+@pytest.mark.slow
 def test_one_of_each_accident(night: NightProcess, engine: PrivateEngine):
     start(night, 2)
     accidents = Accidents(night, engine, seed=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from random import Random
 from typing import Any
 
@@ -147,6 +148,25 @@ def test_a_claim_that_falls_is_no_program_of_the_search(algorithm: Any):
     assert removed == {name for name in fallen if judged[name].claimed_scores}
 
 
+class Watched(World):
+    """Somebody looks at what is called the best whenever something has been done. No true score is above 0."""
+
+    def _done(self, action: Action, order: Random) -> list[Event]:
+        events = super()._done(action, order)
+        told = [self.core.state.best, *(commit.best for commit in self.files.commits)]
+        in_files = self.files.history().programs.values()
+        assert max(program.score for program in (*told, *in_files)) <= 0.0
+        return events
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda one: one["name"])
+def test_nobody_is_shown_a_claim_before_its_verdict(algorithm: Any):
+    """Commands and reports read the files; notifications and the live view are told the bests of commits."""
+    search = Watched(files(algorithm), seed=1, liars=0.4, in_flight=8)
+    search.night(Random(3), StopConditions(generations=4))
+    assert any(one.claimed_scores for commit in search.files.commits for one in commit.judged), "some were believed"
+
+
 def test_a_model_that_lies_is_believed_for_few_prompts():
     search = world(liars=1.0, in_flight=4)
     search.night(Random(1), StopConditions(generations=8))
@@ -232,6 +252,13 @@ def test_an_outage_ends_with_the_deadline_and_the_next_night_goes_on():
     search.faults = 0.0
     search.night(Random(1), StopConditions(generations=2))
     assert [commit.number for commit in search.files.commits] == [1, 2]
+
+
+def test_ctrl_c_ends_a_night_that_is_paused_by_an_outage():
+    search = world(away=(10.0, inf), interrupted_at=300.0)
+    search.night(Random(1), StopConditions(generations=9))
+    assert search.reason is StopReason.INTERRUPTED
+    assert search.lost_s > 0
 
 
 class Killed(Exception):

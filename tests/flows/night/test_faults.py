@@ -1,7 +1,7 @@
-"""Nights in which a provider fails: one of each class of fault, on Docker and Prefect.
+"""Nights in which a provider fails, or Prefect's server: one of each class of fault.
 
-`tests/contract/test_provider.py` tries all of them, at the requests. In each, no sample is lost, and none is paid for
-twice.
+`tests/contract/test_provider.py` tries all faults of providers, at the requests. In each, no sample is lost, and none
+is paid for twice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import overnight.flows.night.retry_policy
@@ -19,8 +20,12 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.sample import endpoint
 from overnight.testing.fake_provider import Answer, Provider, Request, says
 from tests.flows.conftest import Night
+from tests.in_process import InProcess
 
 pytestmark = pytest.mark.heavy
+
+START = "return offset + 1.0"
+"""What only the start program says."""
 
 SAMPLES = 2
 """Samples of each of the three prompts of a generation."""
@@ -96,3 +101,20 @@ def test_a_prompt_that_is_refused_is_a_row_that_says_so(
     assert [row["outcome"] for row in refused] == ["unparsable"] * SAMPLES
     assert all("maximum context length" in row["error"] for row in refused)
     assert len(provider.requests) == 3
+
+
+def test_a_task_whose_request_meets_a_dead_prefect_server_pauses_the_night_and_uses_up_no_attempt(
+    night: Night, in_process: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    refused = iter([httpx.ConnectError("refused")])
+
+    def ask_server(_: object, text: str) -> None:
+        if START not in text and (error := next(refused, None)):
+            raise error
+
+    in_process.fault = ask_server
+    night(1, settings={"search": {"retries": 0, "failures": 1}})
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["stop_reason"] == "generations"
+    assert "the Prefect server does not answer" in row["paused_by"]

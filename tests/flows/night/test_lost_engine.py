@@ -57,16 +57,16 @@ def test_a_lost_engine_pauses_the_night_until_it_is_back(
 ):
     run = tmp_path / "runs/toy"
     with accident(engine, run, how, after=1, gone=lambda: has_paused(run)):
-        docker_night(6)
+        docker_night(4)
     database = Database(tmp_path)
     (row,) = database.rows("FROM nights")
-    assert (row["stop_reason"], row["generations"]) == ("generations", 6)
+    assert (row["stop_reason"], row["generations"]) == ("generations", 4)
     assert row["paused_s"] >= 0.5
     assert "engine" in row["paused_by"]
     failed = database.rows("FROM generations WHERE state = 'failed'")
     assert failed
     assert all("engine" in attempt["error"] for attempt in failed)
-    assert_one_verdict_each(database, generations=6)
+    assert_one_verdict_each(database, generations=4)
     assert engine.containers() == []
     assert engine.processes() == []
 

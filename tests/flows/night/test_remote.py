@@ -167,6 +167,7 @@ def test_two_machines_cannot_run_nights_of_one_run_at_once(
         night(1, history=elsewhere)
 
 
+@pytest.mark.slow
 def test_any_machine_can_run_the_nights_of_a_schedule_on_a_store(
     toy: Path, in_process: InProcess, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

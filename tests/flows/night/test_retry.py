@@ -86,6 +86,7 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert files.journalled_generations() == []
 
 
+@pytest.mark.slow
 def test_the_files_of_a_retry_do_not_depend_on_who_retried(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
 ):

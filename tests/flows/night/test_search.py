@@ -1,4 +1,4 @@
-"""A night and its files, with Prefect's flow: what is committed, counted and bought, whatever fails meanwhile."""
+"""A night and its files: what is committed, counted and bought, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from overnight.testing.made import NOW, create, grow, run_at
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.nights import containers, everything, require_replay
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 CONFIRMED: dict[str, Any] = {"sandbox": {"slots": 2, "confirm": "best"}}
 """Settings of a night in which each best is confirmed."""
@@ -35,9 +35,8 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
 
 
-@pytest.mark.docker
-def test_a_night_leaves_generations_a_population_and_its_own_row(docker_night: Night, tmp_path: Path):
-    docker_night(3, run_id="swept", settings=JUDGED)
+def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, tmp_path: Path):
+    night(3, run_id="swept", settings=JUDGED)
     history = Database(tmp_path)
     (run,) = history.rows("FROM runs")
     assert run["generations"] == 3
@@ -50,7 +49,6 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(docker_night: N
     counts = history.rows("SELECT generation, count(*) AS n FROM programs GROUP BY generation ORDER BY generation")
     assert [(c["generation"], c["n"]) for c in counts] == [(0, 1), (1, 6), (2, 6), (3, 6)]
     assert history.rows("SELECT reset_niches FROM generations WHERE generation = 2")[0]["reset_niches"]
-    assert containers("swept") == [], "no container is left"
 
 
 def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_seed_gives(night: Night, tmp_path: Path):
@@ -97,6 +95,7 @@ BODIES = {
 
 
 @pytest.mark.docker
+@pytest.mark.prefect
 def test_every_outcome_can_be_seen_in_the_history(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -113,6 +112,7 @@ def test_every_outcome_can_be_seen_in_the_history(
     for row in rows:
         assert (row["score"] is not None) == (row["outcome"] == "scored")
         assert bool(row["error"]) == (row["outcome"] != "scored")
+    assert containers("toy") == [], "no container is left"
 
 
 def test_a_night_counts_the_samples_of_what_it_committed(

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from random import Random
 
 from overnight.flows.night.core import NightCore
@@ -96,6 +97,7 @@ class World:
         liars: Share of the programs that claim a higher score than they have.
         faults: Share of the work that fails.
         away: Begin and end of an outage in which all work fails, seconds.
+        interrupted_at: When a person interrupts the night, seconds.
         lost_s: Seconds that the night noted as lost.
         improves: Whether the answers to each prompt are better than those before.
         confirmed: Number of confirmations.
@@ -106,6 +108,7 @@ class World:
     liars: float = 0.0
     faults: float = 0.0
     away: tuple[float, float] = (0.0, 0.0)
+    interrupted_at: float = inf
     lost_s: float = 0.0
     improves: bool = False
     confirmed: int = 0
@@ -179,7 +182,8 @@ class World:
         raise AssertionError("the night has no end")
 
     def _clock(self) -> Clock:
-        return Clock(NOW + timedelta(seconds=self.seconds), self.seconds)
+        is_interrupted = self.seconds >= self.interrupted_at
+        return Clock(NOW + timedelta(seconds=self.seconds), self.seconds, interrupted=is_interrupted)
 
     def _done(self, action: Action, order: Random) -> list[Event]:
         is_away = self.away[0] <= self.seconds < self.away[1]

@@ -109,6 +109,7 @@ def test_ctrl_c_twice_ends_a_night_whose_own_server_hangs(night: NightProcess, s
     assert stop_reason(night) == "interrupted"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: NightProcess, standing: EmbeddedServer, slow_toy: Path):
     night = night_elsewhere
     night.start(str(slow_toy), *ENDLESS)
