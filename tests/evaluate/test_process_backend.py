@@ -12,7 +12,7 @@ from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import SandboxUnavailable, SpecificationError
 from overnight.schemas.files import File
 from overnight.schemas.generation import BUBBLEWRAP, UNCONFINED
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Command, Job, Limits
 from overnight.tasks.evaluate.backends import process
 from overnight.tasks.evaluate.backends.process import ProcessBackend, bubblewrap
 from overnight.tasks.evaluate.pool import open_pool
@@ -78,6 +78,16 @@ def test_a_problem_s_files_are_kept_once_for_equal_content(backend: ProcessBacke
     assert first == second != backend.prepare("any", Dependencies(), files[:1], print)
     folder = tmp_path / "overnight" / "problem-files" / first.rpartition(":")[2]
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == ["data", "data/number", "helper.py"]
+
+
+def test_byte_code_beside_a_problem_s_files_is_not_that_of_the_next_candidate(backend: ProcessBackend):
+    script = b"import helper, json, os\nprint(*sorted(os.listdir()))\nprint(json.dumps({'score': 1}))\n"
+    image = backend.prepare("any", Dependencies(), (File("score.py", script), File("helper.py", b"")), print)
+    command = Command("candidate.py", ("python3", "score.py", "{program}"), metric="score")
+    job = Job("", (Call(),), Limits(wall_s=5, memory_mib=96, scratch_mib=1), command=command)
+    with open_pool(job, image=image, backend="process", slots=1) as pool:
+        outputs = [pool.evaluate(f"# {number}\n").output.splitlines()[0] for number in (1, 2)]
+    assert outputs == ["candidate.py helper.py score.py"] * 2
 
 
 def test_the_id_of_an_image_is_its_name_on_another_machine_which_needs_the_same_files_and_confinement(

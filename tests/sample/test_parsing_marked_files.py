@@ -105,6 +105,29 @@ def test_several_blocks_need_their_marks():
     assert refused.error == "no code block with the 2 evolved blocks"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "// EVOLVE-BLOCK-START\nreturn 2;",
+        "return 2;\n// EVOLVE-BLOCK-END",
+        f"{HEAD}return 2;\n// EVOLVE-BLOCK-END\n{TAIL}",
+    ],
+)
+def test_a_block_may_lack_one_of_its_marks(code: str):
+    assert parse_marked_file(fenced(code), FILE).body == "return 2;"
+
+
+def test_a_block_with_all_marks_is_taken_before_one_without():
+    whole, half = fenced(FILE.with_body("return 2;")), fenced("// EVOLVE-BLOCK-START\n…")
+    assert parse_marked_file(whole + half, FILE).body == "return 2;"
+
+
+def test_blank_lines_of_an_edit_matter_only_where_its_lines_are_there_twice():
+    body = "a;\n\nb;\nc;"
+    assert parse_marked_file(edit("a;\nb;\n\nc;", "d;"), FILE, base=body).body == "d;"
+    assert parse_marked_file(edit("a;\n\n\nb;", "d;"), FILE, base=f"{body}\n{body}").verdict is not None
+
+
 def test_a_file_without_marks_is_taken_as_a_whole():
     assert parse_marked_file(fenced("echo '{\"score\": 2}'"), WHOLE).body == "echo '{\"score\": 2}'"
 
@@ -114,7 +137,7 @@ def test_a_file_without_marks_is_taken_as_a_whole():
     [
         ("I cannot help with that.", Outcome.UNPARSABLE),
         ("", Outcome.UNPARSABLE),
-        (fenced("// EVOLVE-BLOCK-START\nreturn 2;"), Outcome.UNPARSABLE),
+        ("```c\n// EVOLVE-BLOCK-START\nreturn 2;", Outcome.UNPARSABLE),
         (fenced("// EVOLVE-BLOCK-START\n\n// EVOLVE-BLOCK-END"), Outcome.REJECTED),
     ],
 )

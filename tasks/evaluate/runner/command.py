@@ -111,6 +111,8 @@ def _lay_out(scripts: Collection[str], written: Collection[str], folder: str = "
     """
     source = os.path.join(FILES, folder)
     for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
+        if name == "__pycache__":  # where this user may write there, it would have the byte code of earlier candidates
+            continue
         path = os.path.join(folder, name)
         if any(inner.startswith(f"{path}/") for inner in (*scripts, *written)):
             os.mkdir(path)

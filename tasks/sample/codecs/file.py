@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.sampling_settings import Model
@@ -71,12 +71,14 @@ def no_blocks(file: MarkedFile) -> str:
 
 
 def _find_blocks(text: str, file: MarkedFile) -> list[str] | None:
-    """Return the evolved blocks that are written out in a completion; `None` if there are none."""
-    for code in _code_blocks(text):
-        blocks = evolved_blocks(code, file)
-        if blocks is not None:
-            return blocks
-    return None
+    """Return the evolved blocks that are written out in a completion; `None` if there are none.
+
+    Code blocks with all marks come before those that lack one.
+    """
+    codes = list(_code_blocks(text))
+    whole = (evolved_blocks(code, file) for code, _ in codes)
+    halves = (_half_marked_block(code, file) for code, is_cut in codes if not is_cut)
+    return next((blocks for blocks in chain(whole, halves) if blocks is not None), None)
 
 
 def edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> list[str]:
@@ -97,12 +99,15 @@ def edited_blocks(edits: list[tuple[str, str]], file: MarkedFile, base: str) -> 
     return blocks
 
 
-def _code_blocks(text: str) -> Iterator[str]:
-    """Yield the fenced code blocks, the last first; if there are none, the whole text if it has marks."""
-    fenced = [match for match in FENCE.findall(text) if match.strip()]
-    yield from reversed(fenced)
+def _code_blocks(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the fenced code blocks, the last first; if there are none, the whole text if it has marks.
+
+    Each comes with whether the end of the completion may have cut it off: no fence closes it.
+    """
+    fenced = [match for match in FENCE.finditer(text) if match[1].strip()]
+    yield from ((match[1], match.end() == match.end(1)) for match in reversed(fenced))
     if not fenced and START in text:
-        yield text
+        yield text, True
 
 
 def evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
@@ -117,6 +122,18 @@ def evolved_blocks(code: str, file: MarkedFile) -> list[str] | None:
     if count > 1:
         return None
     return [_remove_fixed_text(code, file.fixed[0], file.fixed[-1])]
+
+
+def _half_marked_block(code: str, file: MarkedFile) -> list[str] | None:
+    """Return the evolved block in a code block that has one of its two marks; `None` if it is not clear which it is."""
+    lines = code.splitlines()
+    marked = [number for number, line in enumerate(lines) if START in line or END in line]
+    if len(marked) != 1 or len(file.fixed) != 2:
+        return None
+    (number,) = marked
+    if START in lines[number]:
+        return [_remove_fixed_text("\n".join(lines[number + 1 :]), "", file.fixed[-1])]
+    return [_remove_fixed_text("\n".join(lines[:number]), file.fixed[0], "")]
 
 
 def _remove_fixed_text(code: str, head: str, tail: str) -> str:
@@ -181,25 +198,35 @@ def parse_edits(text: str) -> list[tuple[str, str]]:
 def apply_edits(text: str, edits: Sequence[tuple[str, str]]) -> str:
     """Apply all edits to a text, each at the first match of its old lines, and return the result.
 
-    Spaces at the ends of lines are ignored.
+    Spaces at the ends of lines are ignored; so are blank lines where the other old lines are at one place alone.
 
     Raises:
         EditError: If the old lines of an edit are not in the text.
     """
     lines = text.splitlines()
     for number, (old, new) in enumerate(edits, start=1):
-        old_lines = old.splitlines()
-        start = _find_lines(lines, old_lines)
-        if start is None:
+        place = _find_lines(lines, old.splitlines())
+        if place is None:
             raise EditError(f"edit {number} of {len(edits)}: the lines to replace are not in the best version")
-        lines[start : start + len(old_lines)] = new.splitlines()
+        lines[place] = new.splitlines()
     return "".join(f"{line}\n" for line in lines)
 
 
-def _find_lines(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
-    """Return the index at which the wanted lines start; `None` if they are blank or not found."""
-    lines = [line.rstrip() for line in lines]
-    wanted = [line.rstrip() for line in wanted]
+def _find_lines(lines: Sequence[str], wanted: Sequence[str]) -> slice | None:
+    """Return the place of the wanted lines; `None` if they are blank or not found."""
+    lines, wanted = [line.rstrip() for line in lines], [line.rstrip() for line in wanted]
     if not any(wanted):
         return None
-    return next((start for start in range(len(lines)) if lines[start : start + len(wanted)] == wanted), None)
+    exact = next(_matches(lines, wanted), None)
+    if exact is not None:
+        return slice(exact, exact + len(wanted))
+    filled, wanted = [index for index, line in enumerate(lines) if line], [line for line in wanted if line]
+    starts = list(_matches([lines[index] for index in filled], wanted))
+    if len(starts) != 1:
+        return None
+    return slice(filled[starts[0]], filled[starts[0] + len(wanted) - 1] + 1)
+
+
+def _matches(lines: Sequence[str], wanted: Sequence[str]) -> Iterator[int]:
+    """Yield the indices at which the wanted lines start."""
+    return (start for start in range(len(lines)) if lines[start : start + len(wanted)] == wanted)

@@ -1,0 +1,61 @@
+"""Answers as other systems keep them become the same programs here; each other case has a name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.bench.real_answers.parsing import compare
+from tests.real_answers.stand_ins import CHILD, EDIT, GRANDCHILD, HEAD, PARENT
+
+ROW: dict[str, Any] = {"source": "shinka", "run_id": "toy", "program_id": "x", "form": "edits", "parent": PARENT}
+
+
+def kind(source: str, form: str, answer: str, body: str, parent: str = PARENT) -> str:
+    row = {**ROW, "source": source, "form": form, "completion": answer, "body": body, "parent": parent}
+    return compare(row, {"toy": PARENT})["kind"]
+
+
+@pytest.mark.parametrize(
+    ("source", "form", "answer", "body"),
+    [
+        ("shinka", "edits", EDIT, CHILD),
+        ("shinka", "whole", GRANDCHILD.strip(), GRANDCHILD),
+        ("shinka", "whole", HEAD + "def f():\n    return 3", GRANDCHILD),
+        ("openevolve", "whole", f"Better:\n```python\n{CHILD}```", CHILD),
+        ("shinka", "edits", EDIT.replace("    return 1\n", "def f():\n\n    return 1\n# EVOLVE-BLOCK-END\n", 1)
+            .replace("    return 2\n", "def f():\n    return 2\n# EVOLVE-BLOCK-END\n"), CHILD),
+    ],
+    ids=["edits", "a file", "a file without its last mark", "a file in a fence", "other blank lines"],
+)  # fmt: skip
+def test_the_same_program_results(source: str, form: str, answer: str, body: str):
+    assert kind(source, form, answer, body) == "same"
+
+
+def test_an_answer_to_a_parent_that_lost_a_mark_is_a_program():
+    lost = PARENT.replace("# EVOLVE-BLOCK-END\n", "")
+    assert kind("openevolve", "whole", f"```python\n{CHILD}```", CHILD, parent=lost) == "same"
+
+
+def test_other_cases_are_named():
+    cut = f"```python\n{HEAD}def f():\n    return (\n"
+    assert kind("openevolve", "whole", cut, cut) == "cut off"
+    renamed = CHILD.replace("def run", "def walk")
+    assert kind("openevolve", "whole", f"```python\n{renamed}```", renamed) == "outside of the marks"
+    nested = PARENT.replace("    return 1\n", "    if f:\n        return 1\n    return 1\n")
+    wrong = nested.replace("        return 1", "        return 2")
+    assert kind("shinka", "edits", EDIT, wrong, parent=nested) == "inside a line"
+    assert kind("shinka", "edits", EDIT, GRANDCHILD) == "different"
+    assert kind("shinka", "edits", EDIT, CHILD, parent=GRANDCHILD) == "unparsable"
+
+
+def test_our_own_answers_are_parsed_by_their_specification():
+    specification = (
+        "import funsearch\n\n\n@funsearch.run\ndef evaluate(n):\n    return f(n)\n\n\n"
+        "@funsearch.evolve\ndef f(n):\n    return n\n"
+    )
+    answer = "```python\ndef f_v1(n):\n    return n + 1\n```"
+    row = {"source": "overnight", "prompt": "Write f_v1, better than f_v0", "parent": "return n", "completion": answer}
+    for body, expected in (("return n + 1", "same"), ("return n + 2", "different")):
+        assert compare({**ROW, **row, "body": body}, {"toy": specification})["kind"] == expected
