@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -153,8 +154,23 @@ class Specification:
     @cached_property
     def preface(self) -> str:
         """Part of the file that a prompt shows above the programs: docstring, imports and constants, no function."""
-        nodes = [node for node in self._tree.body if self._is_preface(node)]
-        return "\n".join(ast.get_source_segment(self.text, node) or "" for node in nodes)
+        return self._preface(self._tree.body)
+
+    @property
+    def preface_of_facts(self) -> str:
+        """The same where the task is told already: without the docstring, and imports that the scoring alone needs."""
+        nodes = self._tree.body[1:] if self.docstring else self._tree.body
+        return self._preface([node for node in nodes if not self._is_of_scoring(node)])
+
+    def _preface(self, nodes: Sequence[ast.stmt]) -> str:
+        return "\n".join(ast.get_source_segment(self.text, node) or "" for node in nodes if self._is_preface(node))
+
+    def _is_of_scoring(self, node: ast.stmt) -> bool:
+        """Return whether a statement imports names, not of the standard library, that no evolved function uses."""
+        if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] in sys.stdlib_module_names:
+            return False
+        used = {word for body in self.split(self.start_body) for word in re.findall(r"\w+", body)}
+        return not used & {alias.asname or alias.name for alias in node.names}
 
     @cached_property
     def _sees_names(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import random
 from collections.abc import Mapping, Sequence
 
@@ -169,6 +170,8 @@ def system_message(problem: Problem) -> str:
             wanted=settings.statement or problem.specification.docstring,
             score_name=settings.score_name,
             reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
+            noise=f"{settings.noise:.3g}" if settings.noise else "",
+            is_confirmed=settings.sandbox.confirm != "never",
             known=None if known.best is None else f"{known.best:.6g}" + (f" ({known.label})" if known.label else ""),
             is_proven=known.proven,
             seconds=f"{settings.limits.wall_s:g}",
@@ -199,20 +202,27 @@ def score_note(program: Program, base: Program) -> str:
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     """Return the feedback as text; empty if there is none, or no room for it.
 
-    Half of the characters are for the code, a quarter each for the outcome and the output.
+    What the last try changed is told as a diff where that is shorter than its code. Half of the characters are for it,
+    a quarter each for the outcome and the output; what these leave is the change's, so that it is cut last.
     """
     feedback = plan.feedback
     if feedback is None or not chars:
         return ""
-    parts = [
-        LAST_TRY,
-        f"```{skeleton.language}\n{_cut(skeleton.bare_text(feedback.body), chars // 2)}\n```",
-        _cut(_describe_outcome(feedback, plan.base), chars // 4),
-    ]
+    outcome = _cut(_describe_outcome(feedback, plan.base), chars // 4)
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
-    if output:
-        parts.append(f"It printed:\n\n```text\n{output}\n```")
+    printed = [f"It printed:\n\n```text\n{output}\n```"] if output else []
+    room = max(chars // 2, chars - len(outcome) - sum(map(len, printed)))
+    parts = [LAST_TRY, _changed_code(skeleton, plan.base.body, feedback.body, room), outcome, *printed]
     return "\n\n".join(parts)[: chars + _FRAME_CHARS]
+
+
+def _changed_code(skeleton: Skeleton, base: str, body: str, chars: int) -> str:
+    """Return a body as a diff against its base in a code block, or its code if that is shorter."""
+    old, new = skeleton.bare_text(base), skeleton.bare_text(body)
+    lines = difflib.unified_diff(old.split("\n"), new.split("\n"), "best version", "last try", lineterm="", n=2)
+    diff = "\n".join(lines)
+    kind, text = ("diff", diff) if diff and len(diff) < len(new) else (skeleton.language, new)
+    return f"```{kind}\n{_cut(text, chars)}\n```"
 
 
 def describe_failure(failed: Feedback, chars: int) -> str:

@@ -23,6 +23,7 @@ from overnight.schemas.search_settings import Search
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.marked_file import read_marked
+from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample.codecs import PromptContent, codec_of
 from overnight.tasks.sample.prompts import build_prompts, render_feedback
 
@@ -198,6 +199,17 @@ def test_feedback_on_a_lower_score_lists_the_scores_of_child_and_parent_by_input
     )
 
 
+def test_a_small_change_of_much_code_is_told_as_a_diff_and_cut_last():
+    lines = [f"x{number} = {number}" for number in range(99)]
+    parent = replace(PARENT, body="\n".join(lines))
+    failed = replace(CRASHED, body="\n".join([*lines[:98], "x98 = 1 / 0"]), output="o" * 5000)
+    text = render_feedback(Plan("0", (parent,), failed), SPECIFICATION, 1000)
+    assert "```diff\n" in text
+    assert "-    x98 = 98" in text
+    assert "+    x98 = 1 / 0" in text
+    assert "x50" not in text
+
+
 def test_the_text_is_empty_without_feedback_or_room():
     assert rendered(None) == ""
     assert rendered(CRASHED, 0) == ""
@@ -245,3 +257,13 @@ def test_feedback_is_kept_for_children_that_failed_or_scored_lower(feedback: Fee
 
 def test_the_last_feedback_is_kept():
     assert latest_feedback([CRASHED, LOWER], {"p": 1.5}.get) == {"p": LOWER}
+
+
+def test_a_system_message_tells_the_task_once_and_the_prompt_no_import_of_the_scoring_alone():
+    text = (
+        '"""What is wanted."""\nimport funsearch\nimport math\nfrom score import one\nfrom shared import used\n'
+        "@funsearch.run\ndef evaluate(n): return one(f(n))\n@funsearch.evolve\ndef f(n):\n    return used(n)\n"
+    )
+    specification = read_specification(text, "f")
+    assert specification.preface.startswith('"""What is wanted."""')
+    assert specification.preface_of_facts == "import math\nfrom shared import used"

@@ -41,7 +41,7 @@ def render(skeleton: Specification, content: PromptContent, model: Model) -> str
         f"{model.style}.jinja",
         content,
         skeleton,
-        preface=skeleton.preface,
+        preface=skeleton.preface_of_facts if content.has_system_message else skeleton.preface,
         are_scored=bool(content.notes),
         versions=[_version(skeleton, body, number, note) for number, (body, note) in noted],
         headers=[_header(function, target) for function in skeleton.functions],

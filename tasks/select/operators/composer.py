@@ -28,9 +28,6 @@ from overnight.tasks.select.operators.operator_choice import (
     stagnation_operator,
 )
 
-_IDEAS_SHARE = 0.8
-"""Share of the prompts that list tried ideas, beside errors; the others show what the list is worth."""
-
 _PARTNERS = 20
 """Best programs of the run among which the partner of a base is."""
 
@@ -51,6 +48,7 @@ class Composer:
         self._targets = TuningTargets(settings.tuner.share)
         self._programs = {start.id: start}
         self._best = [start]
+        self._origins: dict[str, str] = {}
         self._feedback: dict[str, Feedback] = {}
         self._answers = self._best_at = 0
 
@@ -76,12 +74,19 @@ class Composer:
         gains = [self.gain_of(one) or 0.0 for one in answers]
         self._tell_choices(record, answers, gains)
         for answer, gain in zip(answers, gains, strict=True):
-            error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
-            self._ledger.add(TriedIdea(answer.idea, answer.parent_id, gain, error))
+            self._ledger.add(self._tried(answer, gain))
         self._repairs.tell(record)
         self._answers += len(answers)
         self._targets.tell(sum(one.outcome is not Outcome.DUPLICATE and bool(one.body) for one in answers))
         self._learn_scores(answers)
+
+    def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
+        """Return what the ledger keeps of an answer, before the best program is told of it."""
+        error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
+        base = self._programs.get(answer.parent_id)
+        change = answer.score - base.score if answer.score is not None and base else None
+        raised = max(0.0, answer.score - self._best[0].score) if answer.score is not None else 0.0
+        return TriedIdea(answer.idea, answer.parent_id, gain, error, change, raised)
 
     def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
         self._model_choice.tell(record.model, gains, Price(record.tokens, record.cost_usd))
@@ -103,6 +108,7 @@ class Composer:
         before = self._best[0].score
         for answer in answers:
             if (program := _program(answer)) is not None:
+                self._origins[program.id] = answer.parent_id
                 self._note(program)
         if self._best[0].score > before:
             self._best_at = self._answers
@@ -145,8 +151,11 @@ class Composer:
         plan = self._with_operator(plan, rng, stagnation)
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
-        lists_ideas = rng.random() < _IDEAS_SHARE
-        return replace(plan, tried=self._ledger.text(plan.base.id, lists_ideas=lists_ideas, repeated=repeated))
+        return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated))
+
+    def _near(self, base: Program) -> set[str]:
+        """Return the ids of a program and of the one that it came from."""
+        return {base.id, self._origins.get(base.id, base.id)}
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
@@ -186,7 +195,7 @@ class Composer:
         return (failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
-        errors = self._ledger.text(base.id, lists_ideas=False)
+        errors = self._ledger.text({base.id}, lists_ideas=False)
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
         return replace(plan, operator=Operator.REPAIR, failed=failed)
 
@@ -202,7 +211,9 @@ class Composer:
             return plan
         operator = self._operators.choose(enabled, band_of(self._gains.rank(plan.base.score)), rng)
         shown = (partner, plan.base) if operator is Operator.CROSS and partner else plan.shown
-        return replace(plan, operator=operator, shown=shown)
+        # What is shown in full, and may be to be combined, is not told as what did not do better.
+        is_shown = plan.feedback is not None and any(one.body == plan.feedback.body for one in shown)
+        return replace(plan, operator=operator, shown=shown, feedback=None if is_shown else plan.feedback)
 
 
 def _program(answer: Feedback) -> Program | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-_MAX_IDEA_CHARS = 160
+_MAX_ERROR_CHARS = 160
+_VERSION = re.compile(r"`?\b\w+_v\d+\b`?")
+"""Name of a version, which is another program in another prompt."""
+
 _REMEMBERED = 200
 """Judged ideas that are remembered, beside the best gains."""
 
@@ -33,12 +37,27 @@ class TriedIdea:
         base_id: Id of the program that it changed.
         gain: Its gain; 0 if there was none.
         error: Error with which it failed; empty if it has a score.
+        change: Its score minus that of the program that it changed; `None` if it has none.
+        raised: What it raised the best score of the run by; 0 if it did not.
     """
 
     idea: str
     base_id: str
     gain: float
     error: str = ""
+    change: float | None = None
+    raised: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, in words."""
+        if self.error:
+            return f"failed: {_last_line(self.error)}"
+        if self.change is None:
+            return "no new program"
+        return (
+            "equal" if self.change == 0.0 else f"{'better' if self.change > 0.0 else 'worse'} by {abs(self.change):.3g}"
+        )
 
 
 class Ledger:
@@ -60,14 +79,14 @@ class Ledger:
         if not tried.idea:
             return
         self._latest.append(tried)
-        if tried.gain > 0.0:
-            self._best = sorted([*self._best, tried], key=lambda one: one.gain, reverse=True)[:_GAINS]
+        if tried.raised > 0.0:
+            self._best = sorted([*self._best, tried], key=lambda one: one.raised, reverse=True)[:_GAINS]
 
-    def text(self, base_id: str, *, lists_ideas: bool = True, repeated: Sequence[str] = ()) -> str:
+    def text(self, base_ids: Collection[str], *, lists_ideas: bool = True, repeated: Sequence[str] = ()) -> str:
         """Return what a prompt lists, as far as there is any and there is room; empty if there is nothing.
 
         Args:
-            base_id: Id of the program that the prompt is to improve.
+            base_ids: Ids of the program that the prompt is to improve, and of the one that it came from.
             lists_ideas: Whether tried ideas are listed, beside errors.
             repeated: Ideas of the latest answers that were programs judged before; they are listed in any case.
         """
@@ -78,17 +97,23 @@ class Ledger:
         if not lists_ideas:
             return _within_limit(always, self._chars)
         known = _within_limit(always, self._chars // 2)
-        of_base = [one.idea for one in reversed(self._latest) if one.base_id == base_id and one.gain <= 0.0]
+        near = [one for one in reversed(self._latest) if one.base_id in base_ids and one.gain <= 0.0]
+        latest = {_plain(one.idea): one.outcome for one in reversed(near)}
+        listed = _distinct(repeated)
+        of_base = [f"{idea} ({latest[idea]})" for idea in _distinct(one.idea for one in near) if idea not in listed]
         ideas = [
-            ("Tried already on this version without success; do not repeat these:", _distinct(of_base)[:_OF_BASE]),
-            ("Ideas of this search that raised the score most:", _distinct(one.idea for one in self._best)),
+            ("Tried already on this version or the one before it; do not repeat these:", of_base[:_OF_BASE]),
+            (
+                "Ideas that raised the best score of this search most:",
+                _distinct(one.idea for one in self._best),
+            ),
             ("Tried already many times in this search:", self._frequent()),
         ]
         room = self._chars - len(known) - 2 * bool(known)
-        return "\n\n".join(filter(None, (known, _within_limit(ideas, room, listed=_distinct(repeated)))))
+        return "\n\n".join(filter(None, (known, _within_limit(ideas, room, listed=listed))))
 
     def _frequent(self) -> list[str]:
-        counts = Counter(_shortened(one.idea) for one in self._latest)
+        counts = Counter(_plain(one.idea) for one in self._latest)
         return [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
 
 
@@ -109,15 +134,16 @@ def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int, liste
 
 
 def _distinct(ideas: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(map(_shortened, ideas)))
+    return list(dict.fromkeys(map(_plain, ideas)))
 
 
 def _last_line(error: str) -> str:
     """Return the line of an error that says what it is."""
     lines = [line for line in error.splitlines() if line.strip()]
-    return _shortened(lines[-1]) if lines else ""
+    line = " ".join(lines[-1].split()) if lines else ""
+    return line if len(line) <= _MAX_ERROR_CHARS else f"{line[: _MAX_ERROR_CHARS - 1]}…"
 
 
-def _shortened(idea: str) -> str:
-    idea = " ".join(idea.split())
-    return idea if len(idea) <= _MAX_IDEA_CHARS else f"{idea[: _MAX_IDEA_CHARS - 1]}…"
+def _plain(idea: str) -> str:
+    """Return an idea on one line, whole, without names of versions."""
+    return _VERSION.sub("the version", " ".join(idea.split()))
