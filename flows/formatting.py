@@ -47,18 +47,23 @@ def outcomes_text(counts: Mapping[Outcome, int]) -> str:
 
 _WARNED_FROM = 50
 _WARNED_SHARE = 0.95
+_REPEATS_FROM = 20
+_REPEATS_SHARE = 0.9
 
 
 def few_scored(outcomes: Mapping[Outcome, int]) -> str:
     """Return a warning if nearly no sample of a night was scored: 95 % or more of at least 50; else an empty text.
+
+    Samples that repeat earlier programs are told of sooner: from 20 on, where 90 % do.
 
     Args:
         outcomes: Number of samples by outcome. Those that the sandbox failed on do not count.
     """
     counts = {kind: number for kind, number in outcomes.items() if number and kind is not Outcome.SANDBOX_ERROR}
     samples = sum(counts.values())
-    unscored = samples - counts.pop(Outcome.SCORED, 0)
-    if samples < _WARNED_FROM or unscored < _WARNED_SHARE * samples:
+    unscored, repeats = samples - counts.pop(Outcome.SCORED, 0), counts.get(Outcome.DUPLICATE, 0)
+    is_repeating = samples >= _REPEATS_FROM and repeats >= _REPEATS_SHARE * samples
+    if not is_repeating and (samples < _WARNED_FROM or unscored < _WARNED_SHARE * samples):
         return ""
     kind = max(counts, key=lambda outcome: counts[outcome])
     advice = "; another model or a higher temperature may propose others" if kind is Outcome.DUPLICATE else ""

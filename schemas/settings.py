@@ -69,6 +69,10 @@ class Command(Section):
         return self.program
 
 
+_ROUNDING = 1e-9
+"""Part of a score by which rounding may change it."""
+
+
 class Known(Section):
     """Reference scores to show beside a user's own, in the unit of the problem's score."""
 
@@ -94,11 +98,16 @@ class Known(Section):
         "without any model",
     )
 
+    @property
+    def optimum(self) -> float | None:
+        """The proven optimum, less what rounding can explain; `None` if there is none."""
+        return self.best - _ROUNDING * max(1.0, abs(self.best)) if self.proven and self.best is not None else None
+
     def is_beaten_by(self, score: float) -> bool:
         """Return whether a score is better than the proven optimum by more than rounding can explain."""
         if not self.proven or self.best is None:
             return False
-        return score > self.best + 1e-9 * max(1.0, abs(self.best))
+        return score > self.best + _ROUNDING * max(1.0, abs(self.best))
 
 
 def _as_image_name(value: str) -> str:

@@ -24,7 +24,10 @@ from overnight.flows.cli.printing import (
     write_text,
 )
 
+from overnight.schemas.errors import UsageError
+
 if TYPE_CHECKING:
+    from overnight.schemas.history_backend import HistoryBackend
     from overnight.schemas.problem import Problem
     from overnight.schemas.sampling_settings import Model
 
@@ -127,20 +130,34 @@ def _write_notebook(file: Path, notebook: Path) -> None:
 
 
 def prompt(
-    problem: ProblemName,
+    problem: ProblemName | None = None,
     /,
     *,
+    of: Annotated[
+        str | None, Parameter(help="program id: print the very prompt that it answers, in place of a first prompt")
+    ] = None,
     model: Models = None,
     api_base: ApiBase = None,
     style: Style = None,
     inputs: Inputs = None,
     set: Sets = None,  # noqa: A002
     format: OutputFormat = "text",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
 ) -> None:
     """Print the first prompt of a run, which shows the start program; nothing is run, and no model is asked.
 
-    Without a model, it is the prompt that a chat model would be sent.
+    Without a model, it is the prompt that a chat model would be sent. With --of PROGRAM, it is the one that made a
+    program of the history.
     """
+    if (problem is None) == (of is None):
+        raise UsageError(
+            "expected a problem, or a program with --of",
+            remedy="overnight prompt PROBLEM, or overnight prompt --of PROGRAM",
+        )
+    if of is not None:
+        _print_prompt_of(history, of, format)
+        return
+    assert problem is not None
     from overnight.tasks.problems import find
     from overnight.tasks.problems.loading.load import load_problem
     from overnight.tasks.sample.probe import build_probe_prompts
@@ -159,6 +176,25 @@ def prompt(
         write_text(json.dumps(shown.messages if shown.style == "chat" else [{"prompt": shown.text}], indent=1))
     else:
         write_text(shown.whole_text)
+
+
+def _print_prompt_of(history: HistoryBackend, program: str, style: OutputFormat) -> None:
+    """Print the prompt that a program answers.
+
+    Raises:
+        UsageError: If there is no such program, or no model was asked for it.
+    """
+    from overnight.flows.cli.show import find_program
+    from overnight.tasks.history.database import Database
+
+    row = find_program(Database(history.root), program)
+    if not row["prompt"]:
+        raise UsageError(
+            f"no model was asked for {row['program_id']}",
+            remedy=f"overnight show {row['program_id']} says where it is from.",
+        )
+    say(f"what {row['asked_model'] or row['model']} was sent: {len(row['prompt']):,} characters")
+    write_text(json.dumps(row["prompt"]) if style == "json" else row["prompt"])
 
 
 def _model(problem: Problem) -> Model:

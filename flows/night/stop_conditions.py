@@ -45,6 +45,11 @@ class StopConditions(BaseModel):
     target: float | None = Field(default=None, description="score that is good enough")
     patience: int | None = Field(default=None, ge=1, description="generations without improvement")
 
+    def with_optimum(self, optimum: float | None) -> StopConditions:
+        """Return the conditions of a night that ends at a proven optimum, too, which nothing can beat."""
+        target = optimum if self.target is None else self.target
+        return self.model_copy(update={"target": target})
+
     @property
     def cut_at(self) -> datetime | None:
         """Time at which the generation under way is cut short; None without a deadline.

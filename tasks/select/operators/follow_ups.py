@@ -21,17 +21,37 @@ _BEST = 0.25
 """Share of scores among which a base must be for its failed children to be repaired."""
 
 
+_BELIEF = 3.2
+"""Answers that the belief in a kind of prompt counts as, before it has any."""
+
+_BELIEVED = 0.25
+"""Share of them that are believed to be good."""
+
+
+def learned_share(share: float, good: int, answers: int) -> float:
+    """Return the share of a kind of prompt, after so many answers of which so many were good.
+
+    It falls where fewer than a quarter are: of a share of 0.2, after 30 answers none of which was good, 0.02 are left.
+    """
+    rate = (good + _BELIEF * _BELIEVED) / (answers + _BELIEF)
+    return share * min(1.0, rate / _BELIEVED)
+
+
 class Repairs:
-    """Chooses failures to repair, so that about a share of the prompts are repairs."""
+    """Chooses failures to repair: about a share of the prompts are repairs, and fewer where repairs do not work."""
 
     def __init__(self, share: float) -> None:
         self._share = share
+        self._repaired = self._answers = 0
         self._chains: dict[str, int] = {}
         self._recent: deque[bool] = deque(maxlen=_WINDOW)
 
     def tell(self, record: PromptRecord) -> None:
         """Note which answers of a prompt failed."""
         is_repair = record.operator == Operator.REPAIR
+        if is_repair:
+            self._answers += len(record.answers)
+            self._repaired += sum(one.score is not None for one in record.answers)
         for answer in filter(is_repairable, record.answers):
             # All answers to a prompt repair the same failure, so its count is read for each of them.
             self._chains[answer.program_id] = self._chains.get(answer.failed_id, 0) + 1 if is_repair else 0
@@ -46,7 +66,8 @@ class Repairs:
         if failed is None or base_rank > _BEST:
             return None
         failing = sum(self._recent) / len(self._recent) if self._recent else 1.0
-        return failed if rng.random() * max(self._share, failing) < self._share else None
+        share = learned_share(self._share, self._repaired, self._answers)
+        return failed if rng.random() * max(share, failing) < share else None
 
     def _may_be_repaired(self, answer: Feedback) -> bool:
         return is_repairable(answer) and self._chains.get(answer.program_id, 0) < _LONGEST_CHAIN
@@ -67,14 +88,15 @@ class TuningTargets:
     """Chooses programs to tune, within a share of all evaluations.
 
     Args:
-        share: Largest share of the evaluations of a run that tuning takes. A tuning that is begun below it is finished.
+        share: Largest share of the evaluations of a run that tuning takes; it falls where tunings bring nothing. A
+            tuning that is begun below it is finished.
     """
 
     def __init__(self, share: float) -> None:
         self._share = share
         self._tuned: dict[str, float] = {}
         self._best: dict[str, Program] = {}
-        self._spent = 0
+        self._spent = self._tunings = self._gained = 0
         self._answers = 0
 
     def tell(self, answers: int) -> None:
@@ -95,10 +117,13 @@ class TuningTargets:
         best = max(one.score for one in known)
         self._tuned |= {shape_of(one.body): best for one in known}
         self._spent += evaluations
+        self._tunings += 1
+        self._gained += result is not None
 
     def next(self, best_of_niches: Iterable[Program]) -> Program | None:
         """Return the program to tune next, if any and the share allows it: the best one that was not tuned."""
-        if not self._share or self._spent > self._share * (self._spent + self._answers):
+        share = learned_share(self._share, self._gained, self._tunings)
+        if not share or self._spent > share * (self._spent + self._answers):
             return None
         found = [one for one in (*self._best.values(), *best_of_niches) if self._is_wanted(one)]
         return max(found, key=lambda one: one.score, default=None)

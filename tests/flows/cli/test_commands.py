@@ -55,6 +55,17 @@ def test_show_prints_one_program(overnight: Command):
         assert part in done.stdout
 
 
+def test_prompt_prints_what_made_a_program_and_says_where_none_did(overnight: Command):
+    row = json.loads(overnight("sql", "FROM programs WHERE generation = 2 LIMIT 1", "--format", "jsonl").stdout)
+    done = overnight("prompt", "--of", row["program_id"])
+    assert done.stdout.rstrip("\n") == row["prompt"].rstrip("\n")
+    start = json.loads(overnight("sql", "FROM programs WHERE generation = 0", "--format", "jsonl").stdout)
+    refused = overnight("prompt", "--of", start["program_id"])
+    assert refused.returncode == 2
+    assert "no model was asked" in refused.stderr
+    assert overnight("prompt").returncode == 2
+
+
 def test_problems_shows_known_scores(overnight: Command):
     done = overnight("problems")
     for part in ("bin-packing-or", "bin-packing-weibull", "cap-set", "512"):

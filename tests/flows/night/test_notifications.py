@@ -65,8 +65,10 @@ def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox:
 @pytest.mark.parametrize(
     ("outcomes", "warning"),
     [
-        ({Outcome.DUPLICATE: 49}, ""),
-        ({Outcome.DUPLICATE: 47, Outcome.SCORED: 3}, ""),
+        ({Outcome.DUPLICATE: 19}, ""),
+        ({Outcome.DUPLICATE: 18, Outcome.SCORED: 2}, "18 of 20 samples have no score, 18 are duplicate"),
+        ({Outcome.DUPLICATE: 17, Outcome.SCORED: 3}, ""),
+        ({Outcome.UNPARSABLE: 47, Outcome.SCORED: 3}, ""),
         (
             {Outcome.UNPARSABLE: 20, Outcome.DUPLICATE: 28, Outcome.SCORED: 2},
             "48 of 50 samples have no score, 28 are dup",

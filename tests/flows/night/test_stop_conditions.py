@@ -8,6 +8,7 @@ import pytest
 
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from overnight.schemas.generation import StopReason
+from overnight.schemas.settings import Known
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -37,3 +38,10 @@ def test_the_first_condition_that_is_met_is_the_reason(conditions: dict, tally: 
         reason_to_stop(StopConditions(**conditions), Tally(**{"since": NOW, "now": NOW, "best": 0.0, **tally}))
         is reason
     )
+
+
+def test_a_night_ends_at_a_proven_optimum_unless_the_user_names_a_target():
+    proven = Known(best=112.0, proven=True)
+    assert StopConditions().with_optimum(proven.optimum).target == pytest.approx(112.0)
+    assert StopConditions(target=5.0).with_optimum(proven.optimum).target == 5.0
+    assert StopConditions().with_optimum(Known(best=112.0).optimum).target is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,7 +11,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
-from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, learned_share, shape_of
 
 
 def answer(name: str, outcome: Outcome = Outcome.CRASHED, failed_id: str = "", body: str = "return x") -> Feedback:
@@ -19,6 +20,13 @@ def answer(name: str, outcome: Outcome = Outcome.CRASHED, failed_id: str = "", b
 
 def record(*answers: Feedback, operator: str = "refine") -> PromptRecord:
     return PromptRecord("0", operator, "m", answers)
+
+
+class Always(Random):
+    """Draws that are below any share."""
+
+    def random(self) -> float:
+        return 0.0
 
 
 def told(repairs: Repairs, *records: PromptRecord) -> Repairs:
@@ -53,10 +61,10 @@ def test_a_failure_is_repaired_twice_in_a_row_at_most(samples: int):
     mine = record(*(answer(f"0.{k}") for k in range(samples)))
     for turn in (1, 2):
         repairs.tell(mine)
-        assert repairs.wanted(mine, 0.0, Random(0)) == mine.answers[-1]
+        assert repairs.wanted(mine, 0.0, Always()) == mine.answers[-1]
         mine = repair(turn, mine.answers[-1].program_id)
     repairs.tell(mine)
-    assert repairs.wanted(mine, 0.0, Random(0)) is None
+    assert repairs.wanted(mine, 0.0, Always()) is None
 
 
 @pytest.mark.parametrize("failing", [0.3, 1.0])
@@ -67,6 +75,22 @@ def test_repairs_keep_to_their_share_of_the_prompts(failing: float):
         repairs.tell(mine)
         repaired += repairs.wanted(mine, 0.0, rng) is not None
     assert 0.17 < repaired / 2000 < 0.23
+
+
+def test_after_thirty_repairs_that_scored_nothing_one_answer_in_fifty_is_one_and_more_once_they_work():
+    def share(*repaired: Outcome) -> float:
+        repairs, rng = Repairs(0.2), Random(1)
+        for number, outcome in enumerate(repaired):
+            score = 1.0 if outcome is Outcome.SCORED else None
+            repairs.tell(record(replace(answer(f"r{number}", outcome), score=score), operator=Operator.REPAIR))
+        mine = record(answer("a"))
+        told(repairs, *[record(answer(str(number))) for number in range(50)], mine)
+        return sum(repairs.wanted(mine, 0.0, rng) is not None for _ in range(4000)) / 4000
+
+    assert 0.17 < share() < 0.23
+    assert share(*[Outcome.CRASHED] * 30) <= 0.025
+    assert share(*[Outcome.CRASHED] * 30, *[Outcome.SCORED] * 10) > 0.1
+    assert learned_share(0.2, 0, 30) <= 0.02
 
 
 def test_with_a_share_of_nothing_nothing_is_repaired():
@@ -114,6 +138,7 @@ def test_only_the_best_shapes_of_the_run_are_tuned_each_with_its_best_numbers():
     assert targets.next([]) == program("low 29", 0.29, body="return 29 * x")
     for score in range(30):
         targets.note(program(str(score), float(score), body=f"return {'x + ' * score}2"))
+    targets.tell(1_000)
     for _ in range(20):
         target = targets.next([])
         assert target is not None
@@ -131,8 +156,20 @@ def test_tuning_keeps_to_its_share_of_the_evaluations():
     one = program("1", 1.0, body="return 2 * x")
     targets = TuningTargets(0.5)
     assert targets.next([one]) == one, "the first needs no answers before it"
-    targets.tell_tuned(program("0", 0.0, body="return 1"), None, 100)
+    zero = program("0", 0.0, body="return 1")
+    targets.tell_tuned(zero, zero, 100)
     targets.tell(99)
     assert targets.next([one]) is None
     targets.tell(1)
+    assert targets.next([one]) == one
+
+
+def test_tuning_that_brings_nothing_gets_less():
+    one, zero = program("1", 1.0, body="return 2 * x"), program("0", 0.0, body="return 1")
+    targets = TuningTargets(0.5)
+    targets.tell(1_000)
+    for _ in range(30):
+        targets.tell_tuned(zero, None, 5)
+    assert targets.next([one]) is None, "150 of 1,150 evaluations"
+    targets.tell(4_000)
     assert targets.next([one]) == one
