@@ -121,6 +121,23 @@ class NicheHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A model's words on a program, for which the user asked it (`overnight audit --model`).
+
+    Attributes:
+        program_id: The program.
+        at: Time in ISO 8601.
+        cost_usd: Price in USD; `None` if it is unknown.
+    """
+
+    program_id: str
+    model: str
+    at: str
+    words: str
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationStep:
     """A step of an agent's work.
 
@@ -287,6 +304,7 @@ class ReportData:
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
         diversity: The population at the end of each of `generations`.
         lineage: The best program's ancestors and itself, oldest first.
+        readings: What models said of its best programs, in order.
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         failed_attempts: Errors of the attempts at a generation that failed.
@@ -309,6 +327,7 @@ class ReportData:
     niches: tuple[NicheHistory, ...]
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
+    readings: tuple[Reading, ...]
     conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]
     failures: tuple[Failure, ...]

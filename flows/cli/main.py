@@ -30,6 +30,7 @@ _COMMANDS = {
         "problems": ("problems:problems", "List the built-in problems, their best known scores, and your own best."),
         "init": ("problems:init", "* Write a commented example specification to start from."),
         "check": ("check:check", "* Test a problem before a night: does its start program run, and how fast?"),
+        "audit": ("audit:audit", "Try a scoring with programs that should not win; look at a winner once more."),
         "prompt": ("problems:prompt", "Print what a model would be sent first."),
         "baseline": ("baseline:baseline", "Compute the score that a problem allows without a model."),
         "algorithms": ("problems:algorithms", "List the search algorithms, and where each is from."),

@@ -23,7 +23,6 @@ from overnight.flows.cli.printing import (
     write_new,
     write_text,
 )
-
 from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:

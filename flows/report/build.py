@@ -30,6 +30,7 @@ from overnight.schemas.report_data import (
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.private_files import open_private
+from overnight.tasks.history.readings import readings_of
 from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
 from overnight.tasks.report.page import render
@@ -105,6 +106,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         niches=niches(run_data),
         lineage=lineage(run_data, best.program_id),
         models=_model_summaries(run_data),
+        readings=tuple(readings_of(files)),
         conversations=_conversations(database, run_data, best.program_id),
         machines=_machines(database, files.run_id, night),
         failures=failures(run_data),

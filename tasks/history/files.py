@@ -65,6 +65,7 @@ class RunFiles:
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
                paid/000002.jsonl, ….slip          uncommitted completions, pending batch jobs
+               readings.jsonl                     what models said of winners; not exported
                lock
                origin                             path of the problem on this machine
     ```
@@ -102,6 +103,10 @@ class RunFiles:
 
     def night_log(self, number: int) -> Path:
         return self.directory / "nights" / f"{number:04d}.log"
+
+    @property
+    def readings(self) -> Path:
+        return self.directory / "readings.jsonl"
 
     def night_logs(self) -> list[Path]:
         return sorted(path for path in (self.directory / "nights").glob("*.log") if path.stem.isdecimal())

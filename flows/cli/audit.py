@@ -1,0 +1,141 @@
+"""`overnight audit`: try a scoring with programs that should not win, and a winner under other circumstances."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from overnight.flows.cli.options import ApiBase, TrustSettings
+from overnight.flows.cli.printing import (
+    DEFAULT_HISTORY,
+    History,
+    OutputFormat,
+    count,
+    out,
+    say,
+    score,
+    table,
+    working,
+    write_json,
+    write_text,
+)
+from overnight.schemas.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from overnight.flows.start.audit import Finding
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.problem import Problem
+    from overnight.tasks.history.files import RunFiles
+
+
+_MOST_CHARS = 100
+"""Most characters of what came of a trial, in the table."""
+
+
+def audit(
+    what: Annotated[
+        str, Parameter(help="a problem, as for `overnight check`; or a run: its id, a unique prefix of one, or `last`")
+    ],
+    /,
+    *,
+    model: Annotated[
+        str | None,
+        Parameter(
+            help="also ask this model where the winner of a run may exploit the scoring; it flags, it never scores"
+        ),
+    ] = None,
+    api_base: ApiBase = None,
+    trust_settings: TrustSettings = False,
+    format: OutputFormat = "text",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> int:
+    """Try a scoring with programs that should not win; of a run, its best program with other seeds, orders, parts.
+
+    Exits with 2 if something has to be looked at.
+    """
+    from overnight.flows.start.audit import audit as try_scoring
+    from overnight.flows.start.trust import accept, accept_sandbox
+
+    problem, files = _find(what, history)
+    if model is not None and files is None:
+        remedy = f"overnight audit last --model {model}"
+        raise UsageError("--model reads the winner of a run, not a problem", remedy=remedy)
+    if files is None:
+        accept(problem, trust=trust_settings)
+        body, name, seed = problem.specification.start_body, "the start program", 0
+        found: list[Finding] = []
+    else:
+        accept_sandbox(problem, trust=trust_settings)
+        body, name, seed, found = _winner(files)
+    with working("trying the scoring") as show:
+        found += try_scoring(problem, body, name, seed=seed, note=show)
+    words = _reading(files, problem, body, model, api_base) if files and model else ""
+    open_points = [one for one in found if one.result in ("look", "wrong")]
+    if format == "json":
+        write_json({"audited": name, "findings": [asdict(one) for one in found], "reading": words})
+    else:
+        _print(problem, found, words, model)
+    if problem.score_warning:
+        say(f"warning: {problem.score_warning}")
+    say(f"{len(open_points) or 'none'} of {count(len(found), 'trial')} to be looked at")
+    return ExitCode.USAGE if open_points or problem.score_warning else ExitCode.DONE
+
+
+def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]:
+    """Return the problem that is meant, and the run whose it is; `None` for a problem by itself."""
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
+    from overnight.tasks.problems import find
+    from overnight.tasks.problems.loading.load import load_problem
+
+    try:
+        path = find(what)
+    except UsageError:
+        files = find_run(history, what)
+        return record.read_run(files).problem, files
+    return load_problem(path), None
+
+
+def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
+    """Return the body of a run's best program, what it is, the run's seed, and what the held-out inputs say."""
+    from overnight.tasks.history import record
+
+    past, run = record.read_run_history(files), record.read_run(files)
+    night = record.last_finished_night(files, past.programs)
+    best = max(past.programs.values(), key=lambda program: program.score)
+    if night is not None and night.best_program_id in past.programs and night.best_after >= best.score:
+        best = past.programs[night.best_program_id]
+    finalists = {one.program.id: one for one in night.finalists} if night else {}
+    return best.body, f"the best program, {best.id},", run.seed, _on_held_out(finalists, best.id, past.start.id)
+
+
+def _on_held_out(finalists: dict[str, Any], best: str, start: str) -> list[Finding]:
+    """Return whether a winner is better on held-out inputs, too, as the last final evaluation has it."""
+    from overnight.flows.start.audit import Finding
+
+    own, first = finalists.get(best), finalists.get(start)
+    if own is None or first is None or own.held_out is None or first.held_out is None or best == start:
+        return []
+    came = f"held out {score(own.held_out)}, the start program {score(first.held_out)}"
+    if own.held_out > first.held_out:
+        return [Finding("held-out inputs", came)]
+    return [Finding("held-out inputs", came, "look", "it is better on the training inputs alone")]
+
+
+def _reading(files: RunFiles, problem: Problem, body: str, model: str, api_base: str | None) -> str:
+    """Ask a model of the user's choice about a winner, and keep its words."""
+    from overnight.flows.start.second_reader import read_winner
+
+    with working(f"{model} reads the winner"):
+        return read_winner(files, problem, body, model, api_base)
+
+
+def _print(problem: Problem, found: list[Finding], words: str, model: str | None) -> None:
+    rows = [(one.result, one.tried, "; ".join(filter(None, (one.came[:_MOST_CHARS], one.remark)))) for one in found]
+    title = f"{problem.settings.title or problem.name}: what should not win"
+    out().print(table(("", "tried", "what came of it"), rows, title=title))
+    if words:
+        out().rule(f"what {model} says: a model's words, which score nothing")
+        write_text(words)

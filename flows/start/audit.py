@@ -1,0 +1,245 @@
+"""Audit of a scoring: it is tried with programs that should not win, and a winner under other circumstances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from overnight.flows.start.sandboxes import image_of, open_sandboxes, slots_of
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import reduced
+from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
+from overnight.tasks.program.specification import Specification
+
+_NONSENSE = 8
+"""Variants of a winner that are tried."""
+
+_ENDLESS_S = 3.0
+_RUN = "audit"
+
+Result = Literal["ok", "note", "look", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried.
+
+    Attributes:
+        tried: What was tried, in words.
+        came: What came of it.
+        result: `ok`; `note`, a fact to know; `look` if it is suspicious; `wrong` if a program wins that should not.
+        remark: What it means, where it is not `ok`.
+    """
+
+    tried: str
+    came: str
+    result: Result = "ok"
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The program that others are compared with.
+
+    Attributes:
+        name: What it is: `the start program`, or `the best program` with its id.
+        body: Its body.
+        verdict: Verdict on it.
+        start: Score of the start program.
+    """
+
+    name: str
+    body: str
+    verdict: Verdict
+    start: float
+
+    def score(self, problem: Problem) -> float:
+        return reduced(self.verdict.scores, problem.settings.reducer) or self.start
+
+
+def quick_audit(problem: Problem, seed: int = 0) -> list[Finding]:
+    """Try the programs that do no work; nothing for a problem that has no evolved functions."""
+    if not isinstance(problem.specification, Specification):
+        return []
+    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
+        start = _require(pool.evaluate(problem.specification.start_program))
+        base = Base("the start program", problem.specification.start_body, start, _score(start, problem))
+        return list(_without_work(problem, pool, base, seed))
+
+
+def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
+    """Try the scoring of a problem, and one program of it.
+
+    Args:
+        problem: The problem.
+        body: Body of the program: a winner, or the start program.
+        name: What it is, in words.
+        seed: Seed of the run, or any.
+        note: Takes a message before each part.
+
+    Raises:
+        SandboxUnavailable: If the sandbox failed.
+    """
+    image_of(problem, note)
+    specification = problem.specification
+    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
+        start = _score(_require(pool.evaluate(specification.start_program)), problem)
+        verdict = _require(pool.evaluate(specification.program(body)))
+        if not verdict.is_scored:
+            came = f"{verdict.outcome.value}: {verdict.error}"
+            return [Finding(f"{name} once more", came, "wrong", "it has no score")]
+        base = Base(name, body, verdict, start)
+        found = [*_elsewhere(problem, base, seed)]
+        if isinstance(specification, Specification):
+            note("trying programs that do no work")
+            found += _without_work(problem, pool, base, seed)
+            found += _with_memory(problem, specification, pool, base)
+            found.append(_endless(problem, specification, seed))
+            if body != specification.start_body:
+                note("trying the winner with parts turned around")
+                found += _turned(problem, specification, pool, base, seed)
+    return found
+
+
+def _require(verdict: Verdict) -> Verdict:
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise SandboxUnavailable(
+            f"the sandbox failed: {verdict.error}", remedy="`overnight doctor` says what is wrong."
+        )
+    return verdict
+
+
+def _score(verdict: Verdict, problem: Problem) -> float:
+    score = reduced(verdict.scores, problem.settings.reducer) if verdict.is_scored else None
+    return float("-inf") if score is None else score
+
+
+def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> list[tuple[Probe, Verdict]]:
+    """Evaluate probes, as many at a time as there are slots."""
+    with ThreadPoolExecutor(slots_of(problem), "overnight-audit") as threads:
+        programs = [problem.specification.program(probe.body) for probe in probes]
+        return list(zip(probes, threads.map(pool.evaluate, programs), strict=True))
+
+
+def _without_work(problem: Problem, pool: SandboxPool, base: Base, seed: int) -> Iterator[Finding]:
+    assert isinstance(problem.specification, Specification)
+    own = problem.specification.start_body.strip(), base.body.strip()
+    probes = [probe for probe in empty_answers(problem.specification) if probe.body.strip() not in own]
+    for probe, verdict in _evaluated(problem, pool, probes):
+        tried = f"a program that {probe.name}"
+        yield _judged(problem, base, tried, verdict, partial(_isolated, problem, probe.body, seed))
+
+
+def _judged(problem: Problem, base: Base, tried: str, verdict: Verdict, confirm: Callable[[], Verdict]) -> Finding:
+    """Return what a program that should not win came to; one that beats the start program is confirmed first."""
+    if not verdict.is_scored:
+        return Finding(tried, f"{verdict.outcome.value}: {verdict.error}"[:120])
+    score = _score(verdict, problem)
+    if score <= base.start + problem.settings.noise:
+        return Finding(tried, f"scores {score:.6g}, no more than the start program")
+    confirmed = confirm()
+    if _score(confirmed, problem) <= base.start + problem.settings.noise:
+        return Finding(tried, f"scores {score:.6g}, and {confirmed.outcome.value} when it is confirmed")
+    known = problem.settings.known.best
+    beaten = base.name if base.body != problem.specification.start_body and score >= base.score(problem) else ""
+    beaten = "the best known score" if known is not None and score >= known else beaten
+    if beaten:
+        return Finding(tried, f"scores {score:.6g}", "wrong", f"it is no worse than {beaten}: the scoring is fooled")
+    return Finding(tried, f"scores {score:.6g}", "look", f"more than the start program's {base.start:.6g}")
+
+
+def _isolated(problem: Problem, body: str, seed: int) -> Verdict:
+    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, isolation=True, programs=1) as pool:
+        return pool.evaluate(problem.specification.program(body))
+
+
+def _with_memory(problem: Problem, specification: Specification, pool: SandboxPool, base: Base) -> Iterator[Finding]:
+    """Try what a program may remember, and whether remembering pays."""
+    fails, alike = with_memory(specification, base.body)
+    (_, failed), (_, same) = _evaluated(problem, pool, [fails, alike])
+    if "was called before" in failed.error:
+        which = "inputs" if "on input 1 of" not in failed.error and "on input" in failed.error else "calls"
+        remark = "say in the statement whether programs may use that"
+        yield Finding("memory", f"a program can remember earlier {which}", "note", remark)
+    else:
+        yield Finding("memory", "nothing is remembered, or one call is all there is")
+    if same.is_scored and _score(same, problem) > base.score(problem) + problem.settings.noise:
+        text = f"scores {_score(same, problem):.6g}, more than {base.name}"
+        yield Finding(f"a program that {alike.name}", text, "look", "answering without looking pays")
+
+
+def _endless(problem: Problem, specification: Specification, seed: int) -> Finding:
+    """Try a program that does not end, within a limit of its own."""
+    job = problem.job("train", seed).on_first(1)
+    limits = job.limits.model_copy(update={"wall_s": min(_ENDLESS_S, job.limits.wall_s), "cpu_s": None})
+    verdict = _on(problem, replace(job, limits=limits), endless(specification).body)
+    came = f"{verdict.outcome.value}: {verdict.error}"[:120]
+    if verdict.outcome is Outcome.TIMED_OUT:
+        return Finding("a program that does not end", came)
+    return Finding("a program that does not end", came, "look", "it is not ended by its limit of time")
+
+
+def _on(problem: Problem, job: Job, body: str) -> Verdict:
+    """Evaluate a body on a job of its own."""
+    sandbox = problem.settings.sandbox
+    with open_pool(
+        job,
+        image=image_of(problem),
+        backend=sandbox.backend,
+        slots=1,
+        labels={"overnight.run": _RUN},
+        runtime=sandbox.runtime,
+    ) as pool:
+        return _require(pool.evaluate(problem.specification.program(body)))
+
+
+def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
+    """Try the program with its inputs in another order, with another seed, and isolated."""
+    job = problem.job("train", seed)
+    there = replace(job, inputs=job.inputs[::-1], thresholds=())
+    if len(job.inputs) > 1:
+        verdict = _on(problem, there, base.body)
+        yield _same(problem, base, "its inputs in another order", replace(verdict, scores=verdict.scores[::-1]))
+    yield _same(problem, base, "another seed", _on(problem, replace(job, seed=seed + 1), base.body))
+    if problem.specification.isolation:
+        yield _same(problem, base, "functions in a process of their own", _isolated(problem, base.body, seed))
+
+
+def _same(problem: Problem, base: Base, how: str, verdict: Verdict) -> Finding:
+    """Return whether a program has the same scores under other circumstances."""
+    tried, noise = f"{base.name} with {how}", problem.settings.noise
+    if not verdict.is_scored:
+        return Finding(
+            tried, f"{verdict.outcome.value}: {verdict.error}"[:120], "look", "it has a score only as it was"
+        )
+    pairs = list(zip(base.verdict.scores, verdict.scores, strict=False))
+    worst = max((abs(one - other) for one, other in pairs), default=0.0)
+    if worst <= noise + 1e-9 * max(1.0, abs(base.score(problem))):
+        return Finding(tried, "the same scores")
+    return Finding(tried, f"differs by up to {worst:.6g} on an input", "look", "its score depends on it")
+
+
+def _turned(
+    problem: Problem, specification: Specification, pool: SandboxPool, base: Base, seed: int
+) -> Iterator[Finding]:
+    """Try variants of a winner in which a part is turned around: a score that survives most of them sees little."""
+    variants = nonsense(specification, base.body, seed, _NONSENSE)
+    if not variants:
+        return
+    results = _evaluated(problem, pool, variants)
+    level = base.score(problem) - problem.settings.noise
+    survived = [probe.name for probe, verdict in results if _score(verdict, problem) >= level]
+    tried, came = f"{base.name} with one part turned around", f"{len(survived)} of {len(variants)} score as high"
+    if 2 * len(survived) > len(variants):
+        yield Finding(
+            tried, came, "look", f"such as with {survived[0]}: those parts do nothing, or nobody looks at them"
+        )
+    else:
+        yield Finding(tried, came)
