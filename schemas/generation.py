@@ -161,7 +161,8 @@ class RunRecord:
         specification_path: Name or relative path of the problem.
         image_id: Id of the sandbox image that it was begun with.
         versions: Versions of Overnight, Python and the main libraries.
-        rescored_from: Id of the run whose rescored programs are its generation 1; empty for other runs.
+        rescored_from: Id of the run whose rescored programs are its generation 1, or the flags `--start` that name
+            these; empty for other runs.
         origin: Absolute path of the problem on this machine; empty if it is built in, or the run is from elsewhere.
     """
 

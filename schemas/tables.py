@@ -195,7 +195,12 @@ RUNS = _table(
     ("dependencies", pa.list_(TEXT), "packages that the specification requires"),
     ("image_id", TEXT, "id of the sandbox image"),
     ("versions", pa.map_(TEXT, TEXT), "versions of Overnight, Python and the main libraries"),
-    ("rescored_from", TEXT, "run whose programs, scored again, are generation 1 of this run; empty if there is none"),
+    (
+        "rescored_from",
+        TEXT,
+        "run whose programs, scored again, are generation 1 of this run, or the flags `--start` that name these; empty "
+        "if there is none",
+    ),
 )
 
 FILES = _table(

@@ -21,6 +21,7 @@ class SearchOptions(NightOptions, total=False):
 
     Attributes:
         model: LiteLLM model strings, or one; a mapping gives each its share of the prompts.
+        agent: Coding agents that work with the first model, beside prompts to it, or one.
         api_base: Address of an OpenAI-compatible server for these models.
         style: How prompts are written: `chat` or `completion`.
         batch: Whether prompts go through the provider's Batch API.
@@ -34,6 +35,7 @@ class SearchOptions(NightOptions, total=False):
     """
 
     model: str | Sequence[str] | Mapping[str, float] | None
+    agent: str | Sequence[str] | None
     api_base: str | None
     style: str | None
     batch: bool
@@ -50,7 +52,7 @@ def evolve(
     problem: Place | None = None,
     /,
     *,
-    start: Function | None = None,
+    start: Function | str | Sequence[str] | None = None,
     score: Function | None = None,
     inputs: Sequence[Any] | None = None,
     validation: Sequence[Any] = (),
@@ -63,7 +65,7 @@ def evolve(
 
     Args:
         problem: A specification file, a directory, or the name of a built-in problem; in place of it, functions:
-        start: Function to improve.
+        start: Function to improve. Of a problem, further programs to begin with, as for `overnight run --start`.
         score: Function that scores it on one input: it calls it by its name, and returns a number; higher is better.
         inputs: Training inputs. Of a problem that is a file, they replace its own.
         validation: Inputs that choose the best program; with functions only.
@@ -77,15 +79,16 @@ def evolve(
     flags: dict[str, Any] = dict(options)
     history = open_history(flags.pop("history", None))
     flags["set"] = flags.pop("settings", None)
-    if start is None and score is None:
+    if score is None and not callable(start):
         if problem is None or validation or held_out:
             raise UsageError(
                 "evolve takes a problem, or the functions `start` and `score` with `inputs`",
                 remedy='For example: overnight.evolve("bin-packing-or", model="builtin/mutate", until="2m")',
             )
         flags["inputs"] = None if inputs is None else as_json(list(inputs), "inputs")
+        flags["start"] = start
         return run_night("run", str(problem), history, flags)
-    if problem is not None or start is None or score is None:
+    if problem is not None or not callable(start) or score is None:
         raise UsageError(
             "evolve takes a problem or functions, and of functions both `start` and `score`",
             remedy="For example: overnight.evolve(start=guess, score=score, inputs=[7, 10])",

@@ -43,6 +43,13 @@ def run(
     /,
     *,
     options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
+    start: Annotated[
+        list[str] | None,
+        Parameter(
+            help="further program to begin with: a specification file, RUN for the survivors of an earlier run, or "
+            "RUN:PROGRAM; repeatable"
+        ),
+    ] = None,
     seed: Seed = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
@@ -82,6 +89,10 @@ def run(
         from overnight.flows.start.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
+        if start:
+            from overnight.flows.night.given_starts import create_run_from
+
+            create = partial(create_run_from, loaded, path, history, start, seed=seed, tell=say)
         return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
 
 

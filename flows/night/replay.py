@@ -118,7 +118,7 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
         niches[row["program_id"]].append(row["niche"])
     kept = [
         Survivor(
-            Program(row["parent_ids"][0], row["body"], (), 0.0),
+            Program(row["parent_ids"][0] if row["parent_ids"] else "", row["body"], (), 0.0),
             tuple(niches[row["program_id"]] or [row["niche"]]),
         )
         for row in read_rows(then.files, "programs", 1)

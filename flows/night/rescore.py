@@ -72,8 +72,8 @@ def rescore(
     """
     old, past = trusted_run(record.read_run(source)), record.read_run_history(source)
     require_the_same_function(old.problem.specification, problem.specification)
-    everything = _kept(old, past, problem.code_hash)
-    kept = _kept(old, past, problem.code_hash, most)
+    everything = survivors_of(old, past, problem.code_hash)
+    kept = survivors_of(old, past, problem.code_hash, most)
     run, start = prepare_run(problem, path, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
     rescored = score_kept(run, start, kept, report)
     files = files_of(history, run.run_id)
@@ -96,7 +96,10 @@ def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
         )
 
 
-def _kept(run: RunRecord, past: RunHistory, code_hash: Callable[[str], str], most: int | None = None) -> list[Survivor]:
+def survivors_of(
+    run: RunRecord, past: RunHistory, code_hash: Callable[[str], str], most: int | None = None
+) -> list[Survivor]:
+    """Return the programs of a run that are alive, and its best ones, the best first."""
     algorithm = rebuild(run, past).algorithm
     joins = [change for step in past.steps for change in step.all_changes if isinstance(change, Join)]
     born = {join.program_id: join.niche for join in reversed(joins)}
@@ -155,7 +158,7 @@ def _candidate(problem: Problem, index: int, kept: Survivor, niches: Sequence[st
     prompt = Prompt(
         index,
         _niche_here(kept.niches[0], niches),
-        parent_ids=(kept.program.id,),
+        parent_ids=(kept.program.id,) if kept.program.id else (),
         model="",
         style="",
         text="",
@@ -208,7 +211,7 @@ def _niche_here(name: str, niches: Sequence[str]) -> str:
     """Return the new run's niche for a program of a niche of the old run, which may have had others."""
     if name in niches:
         return name
-    number = int(name) if name.isdecimal() else sum(name.encode())
+    number = int(name) if name.isdecimal() else sum(name.encode())  # of a file, its path
     return niches[number % len(niches)]
 
 

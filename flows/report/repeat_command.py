@@ -19,14 +19,17 @@ def command_of(run: RunRecord, generations: int) -> str:
     For a run that was made by `overnight rescore`, return that command. The sandbox backend is left out: it belongs to
     a machine, and pasting a stranger's command must not choose another one.
     """
-    command = ["rescore", run.rescored_from] if run.rescored_from else ["run"]
+    has_starts = run.rescored_from.startswith("--start")
+    is_rescored = bool(run.rescored_from) and not has_starts
+    command = ["rescore", run.rescored_from] if is_rescored else ["run"]
     problem, path = _problem_argument(run)
     words = ["overnight", *command, problem, "--seed", str(run.seed)]
     settings = settings_not_in_files(run.problem, path)
     settings.pop("sandbox.backend", None)
     for name, value in settings.items():
-        words += _set_flag(name, value) if run.rescored_from and name != "inputs" else _flag(name, value)
-    if generations and not run.rescored_from:
+        words += _set_flag(name, value) if is_rescored and name != "inputs" else _flag(name, value)
+    words += shlex.split(run.rescored_from) if has_starts else []
+    if generations and not is_rescored:
         words += ["--generations", str(generations)]
     return shlex.join(words)
 

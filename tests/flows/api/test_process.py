@@ -50,7 +50,7 @@ def test_the_options_are_the_flags_of_the_commands():
     assert _flags("resume") - spelled == {"samples", "format", "history"}, "and each flag is one"
     fixed = {name.replace("_", "-") for name in SearchOptions.__annotations__ if name not in TOLD}
     assert fixed - {"settings"} <= _flags("run")
-    assert _flags("run") - fixed == {"set", "inputs", "format", "samples"}
+    assert _flags("run") - fixed == {"set", "inputs", "format", "samples", "start"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""Further programs that a run begins with: of files, of earlier runs, or single programs of these."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from overnight.flows.night.rescore import require_the_same_function, score_kept, survivors_of
+from overnight.flows.start.create_run import checked_keys, prepare_run
+from overnight.schemas.errors import SpecificationError, UsageError
+from overnight.schemas.generation import GenerationRecord
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Program
+from overnight.tasks.history import record
+from overnight.tasks.history.files import RunFiles, files_of, find_run
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.batch_api import require_batches
+from overnight.tasks.select.selection import Survivor
+
+_MOST = 500
+"""Most programs of an earlier run."""
+
+
+def create_run_from(
+    problem: Problem,
+    path: Path,
+    history: HistoryBackend,
+    starts: Sequence[str],
+    *,
+    seed: int,
+    tell: Callable[[str], None] | None = None,
+) -> RunFiles:
+    """Score a problem's start program and those that the user names, and write a run that begins with them.
+
+    Args:
+        problem: The problem.
+        path: Where it was read.
+        history: The history that gets the run, and has the earlier ones.
+        starts: What the user names: a file, RUN for the survivors of a run, or RUN:PROGRAM.
+        seed: Seed of the run.
+        tell: Takes a message about what was scored.
+
+    Raises:
+        UsageError: If one names nothing.
+        SpecificationError: If a file is of another problem, or has no score; nothing is written then.
+        EnvironmentFault: If there is no sandbox, or no key for a model.
+    """
+    require_batches(problem.settings.sampling)
+    kept = [one for text in starts for one in _read(text, problem, history)]
+    distinct = list({problem.code_hash(one.program.body): one for one in reversed(kept)}.values())[::-1]
+    flags = shlex.join([word for text in starts for word in ("--start", text)])
+    with checked_keys(problem.settings.sampling):
+        run, start = prepare_run(problem, path, seed=seed, rescored_from=flags)
+    scored = score_kept(run, start, distinct)
+    _require_scores(distinct, scored)
+    if tell:
+        count = sum(one.score is not None for one in scored.judged)
+        tell(f"begins with {count} further programs, the best of which scores {scored.best.score:.6g}")
+    files = files_of(history, run.run_id)
+    record.create(files, run, start, scored)
+    return files
+
+
+def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor]:
+    """Return the programs that one `--start` names."""
+    if Path(text).exists():
+        return [_of_file(Path(text), problem)]
+    name, _, program = text.partition(":")
+    files = find_run(history, name)
+    run, past = record.read_run(files), record.read_run_history(files)
+    require_the_same_function(run.problem.specification, problem.specification)
+    if not program:
+        return survivors_of(run, past, problem.code_hash, _MOST)
+    found = [one for key, one in past.programs.items() if key.startswith(program)]
+    if len(found) != 1:
+        raise UsageError(
+            f"--start {text}: {len(found) or 'no'} scored programs of {files.run_id} begin with {program!r}",
+            remedy=f"List them: overnight sql \"FROM best_programs('{files.run_id}')\"",
+        )
+    return [Survivor(found[0], ("0",))]
+
+
+def _of_file(path: Path, problem: Problem) -> Survivor:
+    other = load_problem(path)
+    require_the_same_function(other.specification, problem.specification)
+    return Survivor(Program("", other.specification.start_body, (), 0.0), (str(path),))
+
+
+def _require_scores(kept: Sequence[Survivor], scored: GenerationRecord) -> None:
+    """Check that each program of a file has a score; of earlier runs, some may have none here."""
+    for one, judged in zip(kept, scored.judged, strict=True):
+        if judged.score is None and not one.program.id:
+            raise SpecificationError(
+                f"--start {one.niches[0]}: it has no score: {judged.verdict.outcome.value}: {judged.verdict.error}",
+                remedy=f"Look closer with: overnight check {shlex.quote(one.niches[0])}",
+            )
