@@ -10,7 +10,7 @@ from functools import partial
 from overnight.flows.start.sandboxes import agent_image, require_agents
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
-from overnight.tasks.agent.session import Bench
+from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.registry import create_backend

@@ -5,41 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any
 
-from overnight.schemas.agent_settings import AgentLimits, AgentSettings
-from overnight.schemas.errors import OvernightError, QueryError
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.problem import Problem
-from overnight.schemas.program import UNUSED, Candidate, Completion, Prompt, reduced
-from overnight.tasks.agent.model_requests import (
-    COMPLETIONS,
-    MODELS,
-    RequestRefused,
-    as_stream,
-    error_answer,
-    models_answer,
-    parse_object,
-    read_request,
-    turn_answer,
-)
-from overnight.tasks.agent.transcript import Records, Transcript, request_hash
+from overnight.schemas.agent_settings import AgentSettings
+from overnight.schemas.program import UNUSED, Completion, Prompt
+from overnight.tasks.agent.desk import EVALUATED, MOST_CHARS, Bench, Desk, Stopped, new_completion
+from overnight.tasks.agent.transcript import Records, Transcript
 from overnight.tasks.agent.workspace import FOLDER, IDEA, answer_text, changed_files, files_of, task_text
 from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
-from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.runner import frames
 from overnight.tasks.evaluate.runner.program import PACKAGES
 from overnight.tasks.evaluate.sandbox import Channel
-from overnight.tasks.history.query_process import QueryProcess
-from overnight.tasks.sample.gateway import Gateway
-from overnight.tasks.sample.provider import Turn
-from overnight.tasks.sample.providers import Usage, to_valid_text
-from overnight.tasks.sample.sampler import to_candidates
+from overnight.tasks.sample.providers import to_valid_text
 
 _START_S = 60.0
 _LAST_S = 30.0
@@ -48,44 +29,9 @@ _LAST_S = 30.0
 _END_S = 60.0
 """Seconds in which a container must hand the files over."""
 
-_QUERY_S = 20.0
-_MOST_ROWS = 200
-_MOST_CHARS = 20_000
-"""Most of an answer to a query, or of a program's output, that an agent is shown."""
-
-_EVALUATED = "evaluated"
-"""Finish reason of a program that an agent had scored before it handed one back."""
-
-T = TypeVar("T")
-
-
-class Stopped(Exception):
-    """The night ends, or nobody wants the sample any more; what was paid for is kept."""
-
 
 class ContainerDied(Exception):
     """The container ended before its agent had; the first argument says why."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all sessions of a run work with.
-
-    Attributes:
-        problem: The problem.
-        gateway: Asks models.
-        evaluator: Scores programs, as it does candidates.
-        history: Answers queries: `programs`, `population` and `generations` of the run.
-    """
-
-    problem: Problem
-    gateway: Gateway
-    evaluator: Evaluator
-    history: QueryProcess
-
-    @property
-    def limits(self) -> AgentLimits:
-        return self.problem.settings.agent
 
 
 @dataclass
@@ -109,23 +55,23 @@ class Session:
     generation: int
     samples: int
     records: Records
-    _stopped: Future[None] = field(default_factory=Future)
     _channel: Channel | None = None
 
     def __post_init__(self) -> None:
         self._given = files_of(self.bench.problem.specification, self.prompt.base)
         self._transcript = Transcript(self.name, self.prompt.model)
+        self._desk = Desk(
+            self.bench, self.prompt, self.generation, self.samples, self.records, self._transcript, self._given
+        )
         self._buffer = FrameBuffer()
-        self._turns = 0
-        self._scored: dict[str, dict[str, Any]] = {}
         self._until = time.monotonic() + self.bench.limits.seconds
         self._reason = ""
         self._began = datetime.now(UTC), time.monotonic()
 
     def stop(self) -> None:
         """End the session, from any thread; `run` raises `Stopped`."""
-        if not self._stopped.done():
-            self._stopped.set_result(None)
+        if not self._desk.stopped.done():
+            self._desk.stopped.set_result(None)
         if self._channel is not None:
             self._channel.close()
 
@@ -146,7 +92,7 @@ class Session:
                     self._answer(message)
             return self._completions(message)
         except (OSError, WireFault, ValueError) as error:
-            if self._stopped.done():
+            if self._desk.stopped.done():
                 raise Stopped from error
             raise ContainerDied(str(error)) from error
         finally:
@@ -171,10 +117,15 @@ class Session:
     def _receive(self) -> dict[str, Any]:
         """Return the next message; empty when the time is over, and the agent was told to end."""
         assert self._channel is not None
-        while (data := self._buffer.take()) is None:
+        while True:
             left = self._until - time.monotonic()
             if left <= 0 and self._reason == "over":
                 raise ContainerDied("it did not end")
+            if left <= 0:  # whatever it still asks
+                self._end()
+                return {}
+            if (data := self._buffer.take()) is not None:
+                break
             try:
                 piece = self._channel.receive(timeout_s=max(0.01, left))
             except TimeoutError:
@@ -198,153 +149,17 @@ class Session:
         self._channel.send(frames.frame(json.dumps(message).encode()), timeout_s=_START_S)
 
     def _death(self) -> Exception:
-        if self._stopped.done():
+        if self._desk.stopped.done():
             return Stopped()
         assert self._channel is not None
         death = self._channel.death(since_s=self._began[0].timestamp())
         return ContainerDied("it ran out of memory" if death.out_of_memory else death.reason)
 
-    # Requests
-
     def _answer(self, message: Mapping[str, Any]) -> None:
-        path, body = str(message.get("path")), str(message.get("body"))
-        status, kind = 200, "application/json"
-        try:
-            text = self._text_for(path, body)
-            if text.startswith("data: "):
-                kind = "text/event-stream"
-            elif path in ("/evaluate", "/sql"):
-                kind = "text/plain; charset=utf-8"
-        except RequestRefused as refused:
-            self._transcript.refusal(path, refused.reason)
-            status = refused.status
-            is_tool = path in ("/evaluate", "/sql")
-            text = refused.reason if is_tool else json.dumps(error_answer(refused.reason))
+        status, kind, text = self._desk.answer(str(message.get("path")), str(message.get("body")))
+        if self._desk.limit and not self._reason:  # it has some seconds to end by itself
+            self._reason, self._until = self._desk.limit, min(self._until, time.monotonic() + _LAST_S)
         self._send({"answer": message.get("request"), "status": status, "type": kind, "body": text})
-
-    def _text_for(self, path: str, body: str) -> str:
-        if path == COMPLETIONS:
-            return self._turn(read_request(body))
-        if path == MODELS:
-            return json.dumps(models_answer())
-        if path == "/evaluate":
-            return self._evaluation(parse_object(body))
-        if path == "/sql":
-            return self._query(str(parse_object(body).get("query", "")))
-        raise RequestRefused(f"there is nothing at {path[:80]}; expected {COMPLETIONS}", 404)
-
-    def _turn(self, request: dict[str, Any]) -> str:
-        key = request_hash(COMPLETIONS, {**request, "stream": None, "stream_options": None})
-        answer = self.records.take(key)
-        if answer is None:
-            self._require_room()
-            answer = self._ask(key, request)
-        self._turns += 1
-        choice, usage = answer["choices"][0], self.records.used[-1]
-        spent = Usage(usage.tokens_in, usage.tokens_out, usage.cost_usd)
-        self._transcript.turn(request["messages"], choice["message"], spent)
-        return as_stream(answer) if request.get("stream") else json.dumps(answer)
-
-    def _require_room(self) -> None:
-        """Check that the agent may ask its model once more."""
-        limits, spent = self.bench.limits, self.records.usage()
-        reached = (
-            (self._turns >= limits.turns, f"{limits.turns} answers (agent.turns)"),
-            (spent.tokens_in + spent.tokens_out >= limits.tokens, f"{limits.tokens} tokens (agent.tokens)"),
-            ((spent.cost_usd or 0.0) >= limits.usd, f"{limits.usd:g} USD (agent.usd)"),
-        )
-        for is_reached, what in reached:
-            if is_reached:
-                raise self._over(f"no further answers: this sample's limit of {what} is reached")
-
-    def _over(self, reason: str) -> RequestRefused:
-        """Return the refusal that ends the agent's work; it has some seconds to end by itself."""
-        if not self._reason:
-            self._reason, self._until = reason, min(self._until, time.monotonic() + _LAST_S)
-        return RequestRefused(reason, 403)
-
-    def _ask(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        begin, number = time.monotonic(), self._turns + 1
-
-        def keep(turn: Turn) -> None:
-            if not turn.refusal:
-                self.records.add_turn(key, turn_answer(turn, number), turn, time.monotonic() - begin)
-
-        turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
-        if turn is None:
-            if not self.bench.gateway.may_ask():
-                raise Stopped
-            raise self._over("no further answers: the night's budget is spent")
-        if turn.refusal:
-            raise RequestRefused(f"the model's provider refuses the request: {turn.refusal}")
-        return turn_answer(turn, number)
-
-    def _wait(self, future: Future[T]) -> T:
-        """Wait for a result, or until the session is stopped."""
-        both: list[Future[Any]] = [future, self._stopped]
-        wait(both, return_when=FIRST_COMPLETED)
-        if self._stopped.done():
-            future.cancel()
-            raise Stopped
-        try:
-            return future.result()
-        except CancelledError:
-            raise Stopped from None
-
-    # Programs that are scored
-
-    def _evaluation(self, asked: Mapping[str, Any]) -> str:
-        files = asked.get("files")
-        changed = changed_files(self._given, files if isinstance(files, dict) else {})
-        key = request_hash("/evaluate", changed)
-        if not changed:
-            raise RequestRefused(f"nothing has changed in {', '.join(self._given)}: it is the program you were given")
-        text = answer_text(self.bench.problem.specification, changed)
-        if text in self._scored:
-            return json.dumps(self._scored[text], indent=2)
-        if len(self._scored) + 1 >= self.samples:
-            raise RequestRefused(f"all {self.samples - 1} evaluations of this sample are used (agent.evaluations)", 403)
-        number, answer = len(self._scored) + 1, self.records.take(key)
-        if answer is None:
-            answer = self._judge(number, text)
-            self.records.add(key, answer)
-        self._scored[text] = answer
-        self._transcript.evaluation(number, answer)
-        return json.dumps(answer, indent=2)
-
-    def _judge(self, number: int, text: str) -> dict[str, Any]:
-        completion = self._completion(number, text, _EVALUATED)
-        candidate = to_candidates([self.prompt], [completion], self.bench.problem)[0]
-        left = self.samples - 1 - number
-        return _verdict_answer(self._verdict(candidate), self.bench.problem, left)
-
-    def _verdict(self, candidate: Candidate) -> Verdict:
-        begun = self.bench.evaluator.begin(candidate, self.generation)
-        verdict = begun if isinstance(begun, Verdict) else self._wait(_copy_of(begun))
-        if verdict == STOPPED_BY_DEADLINE:
-            raise Stopped
-        return verdict
-
-    def _query(self, sql: str) -> str:
-        key = request_hash("/sql", {"query": sql})
-        answer = self.records.take(key)
-        if answer is None:
-            answer = self._rows(sql)
-            self.records.add(key, answer)
-        self._transcript.query(sql, answer)
-        return answer
-
-    def _rows(self, sql: str) -> str:
-        try:
-            table = self.bench.history.query(sql, timeout_s=_QUERY_S)
-        except QueryError as error:
-            raise RequestRefused(error.message) from error
-        except OvernightError as error:
-            raise RequestRefused(f"the history does not answer: {error.message}") from error
-        rows = table.slice(0, _MOST_ROWS).to_pylist()
-        text = "\n".join(json.dumps(row, default=str) for row in rows)
-        more = table.num_rows > _MOST_ROWS or len(text) > _MOST_CHARS
-        return text[:_MOST_CHARS] + ("\n… (cut: ask for fewer rows or columns)" if more else "") or "no rows"
 
     # The end
 
@@ -353,7 +168,7 @@ class Session:
         files = files if isinstance(files, dict) else {}
         now = {path: files.get(f"{FOLDER}/{path}") for path in self._given}
         idea = files.get(IDEA)
-        output = str(ended.get("output", ""))[-_MOST_CHARS:]
+        output = str(ended.get("output", ""))[-MOST_CHARS:]
         if self.agent.answer == "output":
             text, reason = output, ""
         else:
@@ -374,7 +189,7 @@ class Session:
             output: The last of its output.
         """
         spent = self.records.usage()
-        handed = self._completion(0, to_valid_text(text), self._reason or "stop")
+        handed = new_completion(self.prompt, 0, to_valid_text(text), self._reason or "stop")
         transcript = self._transcript.text(ended=self._reason or f"exit code {how}", output=output)
         first = replace(
             handed,
@@ -383,32 +198,18 @@ class Session:
             tokens_out=spent.tokens_out,
             tokens_cached=spent.tokens_cached,
             cost_usd=spent.cost_usd,
+            asked_at=self._began[0],
             latency_s=time.monotonic() - self._began[1],
             transcript=transcript,
         )
-        scored = [*self._scored, *[""] * self.samples][: self.samples - 1]
+        scored = [*self._desk.scored, *[""] * self.samples][: self.samples - 1]
         others = [
-            self._completion(number, one, _EVALUATED)
+            new_completion(self.prompt, number, one, EVALUATED)
             if one and not text.endswith(one)  # it is what is handed back
-            else self._completion(number, "", UNUSED)
+            else new_completion(self.prompt, number, "", UNUSED)
             for number, one in enumerate(scored, start=1)
         ]
         return [first, *others]
-
-    def _completion(self, number: int, text: str, reason: str) -> Completion:
-        return Completion(
-            prompt=self.prompt.index,
-            sample=number,
-            prompt_hash=self.prompt.hash,
-            text=text,
-            model=self.prompt.model,
-            tokens_in=0,
-            tokens_out=0,
-            cost_usd=0.0,
-            latency_s=0.0,
-            finish_reason=reason,
-            asked_at=self._began[0],
-        )
 
 
 def _why_unchanged(now: Mapping[str, Any], code: Any) -> str:
@@ -419,36 +220,6 @@ def _why_unchanged(now: Mapping[str, Any], code: Any) -> str:
     if isinstance(code, str):
         return f"the agent did not run: {code[:200]}"
     return "the agent ended without a change" + (f", with exit code {code}" if code else "")
-
-
-def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, Any]:
-    """Return what an agent is told of a verdict."""
-    answer: dict[str, Any] = {"outcome": verdict.outcome.value}
-    if verdict.outcome is Outcome.SCORED:
-        answer |= {"score": reduced(verdict.scores, problem.settings.reducer), "score_on_each_input": verdict.scores}
-    else:
-        answer |= {"error": verdict.error[:_MOST_CHARS]}
-    if verdict.output:
-        answer["output"] = verdict.output[:_MOST_CHARS]
-    return answer | {"seconds_on_each_input": verdict.input_wall_s, "evaluations_left": left}
-
-
-def _copy_of(shared: Future[T]) -> Future[T]:
-    """Return a future with the same result, which can be cancelled without the other."""
-    own: Future[T] = Future()
-
-    def end(_: Future[T]) -> None:
-        if not own.set_running_or_notify_cancel():
-            return
-        if shared.cancelled():
-            own.set_exception(CancelledError())
-        elif error := shared.exception():
-            own.set_exception(error)
-        else:
-            own.set_result(shared.result())
-
-    shared.add_done_callback(end)
-    return own
 
 
 @cache

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from overnight.schemas.agent_settings import AgentSettings, split_agent
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.program import UNUSED, Completion
-from overnight.tasks.agent.session import Bench, ContainerDied, Session, Stopped
+from overnight.tasks.agent.desk import Bench, Stopped
+from overnight.tasks.agent.session import ContainerDied, Session
 from overnight.tasks.agent.transcript import Records
 from overnight.tasks.evaluate.sandbox import Channel
 from overnight.tasks.sample.completion_sources import Answer, CompletionStore, merge_answers

@@ -16,7 +16,7 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Completion, Prompt
 from overnight.schemas.settings import parse_settings
-from overnight.tasks.agent.session import Bench
+from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
 from overnight.tasks.evaluate.delivery import FrameBuffer
 from overnight.tasks.evaluate.evaluator import Evaluator

@@ -265,6 +265,17 @@ def test_one_that_does_not_end_in_time_is_ended(provider: Provider):
     assert "without a change" in handed.error
 
 
+def test_one_that_goes_on_asking_is_ended_all_the_same(provider: Provider):
+    def asks(_: Message) -> Work:
+        while True:
+            yield ask(1, "/v1/models", "")
+
+    office = Office(problem(provider.api_base, seconds=0.1))
+    handed, *_ = office.run(asks)
+    assert office.backend.started[0].stopped
+    assert "without a change" in handed.error
+
+
 def test_what_it_is_told_of_a_program_is_what_a_prompt_would_say(office: Office):
     answers: list[Message] = []
     texts = (BETTER, "def f(x):\n    return 1 / 0\n", "no program at all")

@@ -1,0 +1,297 @@
+"""What answers an agent's requests: its model, the scoring and the run's history, within the limits of its session."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from overnight.schemas.agent_settings import AgentLimits
+from overnight.schemas.errors import OvernightError, QueryError
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import Candidate, Completion, Prompt, reduced
+from overnight.tasks.agent.model_requests import (
+    COMPLETIONS,
+    MODELS,
+    RequestRefused,
+    as_stream,
+    error_answer,
+    models_answer,
+    parse_object,
+    read_request,
+    turn_answer,
+)
+from overnight.tasks.agent.transcript import Records, Transcript, request_hash
+from overnight.tasks.agent.workspace import answer_text, changed_files
+from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.history.query_process import QueryProcess
+from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.provider import Turn
+from overnight.tasks.sample.providers import Usage
+from overnight.tasks.sample.sampler import to_candidates
+
+EVALUATED = "evaluated"
+"""Finish reason of a program that an agent had scored before it handed one back."""
+
+_EVALUATE, _QUERY = "/evaluate", "/sql"
+_QUERY_S = 20.0
+_MOST_ROWS = 200
+MOST_CHARS = 20_000
+"""Most of an answer to a query, or of a program's output, that an agent is shown."""
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The night ends, or nobody wants the sample any more; what was paid for is kept."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all sessions of a run work with.
+
+    Attributes:
+        problem: The problem.
+        gateway: Asks models.
+        evaluator: Scores programs, as it does candidates.
+        history: Answers queries: `programs`, `population` and `generations` of the run.
+    """
+
+    problem: Problem
+    gateway: Gateway
+    evaluator: Evaluator
+    history: QueryProcess
+
+    @property
+    def limits(self) -> AgentLimits:
+        return self.problem.settings.agent
+
+
+class Desk:
+    """Answers the requests of one session, one after the other.
+
+    Args:
+        bench: What sessions of the run work with.
+        prompt: The prompt.
+        generation: Number of the generation.
+        samples: Most completions of the session: programs that were scored, and that which is handed back.
+        records: Its records.
+        transcript: What happened in it.
+        given: Files that the agent was given, by path.
+
+    Attributes:
+        scored: What was told of each program that was scored, by the answer that holds it.
+        limit: Limit that was reached, in words; empty before.
+        stopped: Done once the session is stopped.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        prompt: Prompt,
+        generation: int,
+        samples: int,
+        records: Records,
+        transcript: Transcript,
+        given: Mapping[str, str],
+    ) -> None:
+        self._bench, self._prompt, self._generation = bench, prompt, generation
+        self._samples, self._records, self._given = samples, records, given
+        self._transcript = transcript
+        self.scored: dict[str, dict[str, Any]] = {}
+        self.limit = ""
+        self.stopped: Future[None] = Future()
+        self._turns = 0
+
+    def answer(self, path: str, body: str) -> tuple[int, str, str]:
+        """Return the answer to a request: status, type and text.
+
+        Raises:
+            Stopped: If the session was stopped.
+            ProviderError: If the model and its fallbacks failed.
+            SandboxUnavailable: If no program can be scored.
+        """
+        is_tool = path in (_EVALUATE, _QUERY)
+        kind = "text/plain; charset=utf-8" if is_tool else "application/json"
+        try:
+            text = self._text_for(path, body)
+        except RequestRefused as refused:
+            self._transcript.refusal(path, refused.reason)
+            reason = refused.reason if is_tool else json.dumps(error_answer(refused.reason))
+            return refused.status, kind, reason
+        return 200, "text/event-stream" if text.startswith("data: ") else kind, text
+
+    def _text_for(self, path: str, body: str) -> str:
+        if path == COMPLETIONS:
+            return self._turn(read_request(body))
+        if path == MODELS:
+            return json.dumps(models_answer())
+        if path == _EVALUATE:
+            return self._evaluation(parse_object(body))
+        if path == _QUERY:
+            return self._query(str(parse_object(body).get("query", "")))
+        raise RequestRefused(f"there is nothing at {path[:80]}; expected {COMPLETIONS}", 404)
+
+    def _turn(self, request: dict[str, Any]) -> str:
+        key = request_hash(COMPLETIONS, {**request, "stream": None, "stream_options": None})
+        answer = self._records.take(key)
+        if answer is None:
+            self._require_room()
+            answer = self._ask(key, request)
+        self._turns += 1
+        choice, usage = answer["choices"][0], self._records.used[-1]
+        spent = Usage(usage.tokens_in, usage.tokens_out, usage.cost_usd)
+        self._transcript.turn(request["messages"], choice["message"], spent)
+        return as_stream(answer) if request.get("stream") else json.dumps(answer)
+
+    def _require_room(self) -> None:
+        """Check that the agent may ask its model once more."""
+        limits, spent = self._bench.limits, self._records.usage()
+        reached = (
+            (self._turns >= limits.turns, f"{limits.turns} answers (agent.turns)"),
+            (spent.tokens_in + spent.tokens_out >= limits.tokens, f"{limits.tokens} tokens (agent.tokens)"),
+            ((spent.cost_usd or 0.0) >= limits.usd, f"{limits.usd:g} USD (agent.usd)"),
+        )
+        for is_reached, what in reached:
+            if is_reached:
+                raise self._over(f"no further answers: this sample's limit of {what} is reached")
+
+    def _over(self, reason: str) -> RequestRefused:
+        """Return the refusal that ends the agent's work."""
+        self.limit = self.limit or reason
+        return RequestRefused(reason, 403)
+
+    def _ask(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
+        begin, number = time.monotonic(), self._turns + 1
+
+        def keep(turn: Turn) -> None:
+            if not turn.refusal:
+                self._records.add_turn(key, turn_answer(turn, number), turn, time.monotonic() - begin)
+
+        turn = self._wait(self._bench.gateway.converse(self._prompt.model, request, keep))
+        if turn is None:
+            if not self._bench.gateway.may_ask():
+                raise Stopped
+            raise self._over("no further answers: the night's budget is spent")
+        if turn.refusal:
+            raise RequestRefused(f"the model's provider refuses the request: {turn.refusal}")
+        return turn_answer(turn, number)
+
+    def _wait(self, future: Future[T]) -> T:
+        """Wait for a result, or until the session is stopped."""
+        both: list[Future[Any]] = [future, self.stopped]
+        wait(both, return_when=FIRST_COMPLETED)
+        if self.stopped.done():
+            future.cancel()
+            raise Stopped
+        try:
+            return future.result()
+        except CancelledError:
+            raise Stopped from None
+
+    def _evaluation(self, asked: Mapping[str, Any]) -> str:
+        files = asked.get("files")
+        changed = changed_files(self._given, files if isinstance(files, dict) else {})
+        key = request_hash(_EVALUATE, changed)
+        if not changed:
+            raise RequestRefused(f"nothing has changed in {', '.join(self._given)}: it is the program you were given")
+        text = answer_text(self._bench.problem.specification, changed)
+        if text in self.scored:
+            return json.dumps(self.scored[text], indent=2)
+        if len(self.scored) + 1 >= self._samples:
+            raise RequestRefused(
+                f"all {self._samples - 1} evaluations of this sample are used (agent.evaluations)", 403
+            )
+        number, answer = len(self.scored) + 1, self._records.take(key)
+        if answer is None:
+            answer = self._judge(number, text)
+            self._records.add(key, answer)
+        self.scored[text] = answer
+        self._transcript.evaluation(number, answer)
+        return json.dumps(answer, indent=2)
+
+    def _judge(self, number: int, text: str) -> dict[str, Any]:
+        completion = new_completion(self._prompt, number, text, EVALUATED)
+        candidate = to_candidates([self._prompt], [completion], self._bench.problem)[0]
+        left = self._samples - 1 - number
+        return _verdict_answer(self._verdict(candidate), self._bench.problem, left)
+
+    def _verdict(self, candidate: Candidate) -> Verdict:
+        begun = self._bench.evaluator.begin(candidate, self._generation)
+        verdict = begun if isinstance(begun, Verdict) else self._wait(_copy_of(begun))
+        if verdict == STOPPED_BY_DEADLINE:
+            raise Stopped
+        return verdict
+
+    def _query(self, sql: str) -> str:
+        key = request_hash(_QUERY, {"query": sql})
+        answer = self._records.take(key)
+        if answer is None:
+            answer = self._rows(sql)
+            self._records.add(key, answer)
+        self._transcript.query(sql, answer)
+        return answer
+
+    def _rows(self, sql: str) -> str:
+        try:
+            table = self._bench.history.query(sql, timeout_s=_QUERY_S)
+        except QueryError as error:
+            raise RequestRefused(error.message) from error
+        except OvernightError as error:
+            raise RequestRefused(f"the history does not answer: {error.message}") from error
+        rows = table.slice(0, _MOST_ROWS).to_pylist()
+        text = "\n".join(json.dumps(row, default=str) for row in rows)
+        more = table.num_rows > _MOST_ROWS or len(text) > MOST_CHARS
+        return text[:MOST_CHARS] + ("\n… (cut: ask for fewer rows or columns)" if more else "") or "no rows"
+
+
+def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Completion:
+    """Return a completion of an agent that cost nothing itself."""
+    return Completion(
+        prompt=prompt.index,
+        sample=number,
+        prompt_hash=prompt.hash,
+        text=text,
+        model=prompt.model,
+        tokens_in=0,
+        tokens_out=0,
+        cost_usd=0.0,
+        latency_s=0.0,
+        finish_reason=reason,
+        asked_at=datetime.now(UTC),
+    )
+
+
+def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, Any]:
+    """Return what an agent is told of a verdict."""
+    answer: dict[str, Any] = {"outcome": verdict.outcome.value}
+    if verdict.outcome is Outcome.SCORED:
+        answer |= {"score": reduced(verdict.scores, problem.settings.reducer), "score_on_each_input": verdict.scores}
+    else:
+        answer |= {"error": verdict.error[:MOST_CHARS]}
+    if verdict.output:
+        answer["output"] = verdict.output[:MOST_CHARS]
+    return answer | {"seconds_on_each_input": verdict.input_wall_s, "evaluations_left": left}
+
+
+def _copy_of(shared: Future[T]) -> Future[T]:
+    """Return a future with the same result, which can be cancelled without the other."""
+    own: Future[T] = Future()
+
+    def end(_: Future[T]) -> None:
+        if not own.set_running_or_notify_cancel():
+            return
+        if shared.cancelled():
+            own.set_exception(CancelledError())
+        elif error := shared.exception():
+            own.set_exception(error)
+        else:
+            own.set_result(shared.result())
+
+    shared.add_done_callback(end)
+    return own
