@@ -23,7 +23,7 @@ from overnight.testing.fake_provider import Provider
 from overnight.testing.made import create, grow
 from tests import docs
 from tests.conftest import ON_PROCESSES
-from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks
+from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks, with_few_samples
 
 ROOT = docs.ROOT
 README = ROOT / "README.md"
@@ -47,7 +47,7 @@ def morning(shared_folder: Path, prefect_api: str) -> Path:
             with Provider() as provider:
                 run_blocks(README, partial, prefect_api, provider, programs_in(shared_folder), in_containers=1)
             environment = {**os.environ, "PREFECT_API_URL": prefect_api, **ON_PROCESSES}
-            subprocess.run([sys.executable, "-c", script], cwd=partial, env=environment, check=True)
+            subprocess.run([sys.executable, "-c", with_few_samples(script)], cwd=partial, env=environment, check=True)
             partial.rename(folder)
     return folder
 
