@@ -153,11 +153,12 @@ def slow_toy(toy: Path, tmp_path: Path) -> Path:
 
 _FIRST = (
     "tests/test_readme.py",
-    "tests/flows/schedules/",
-    "tests/flows/prefect_server/test_server_outage.py",
     "tests/flows/cli/test_serve.py",
+    "tests/flows/api/test_documents.py",
+    "tests/flows/prefect_server/test_server_outage.py",
+    "tests/examples/test_plugin_package.py",
     "tests/test_guides.py",
-    "tests/infra/test_agent_skill.py",
+    "tests/infra/",
     "tests/flows/night/",
     "tests/flows/",
 )
@@ -166,6 +167,7 @@ _FIRST = (
 _HEAVY = (
     "tests/contract/test_provider.py",
     "tests/evaluate/test_host_slots.py",
+    "tests/flows/api/test_process.py",
     "tests/flows/cli/test_backend.py",
     "tests/flows/cli/test_baseline.py",
     "tests/flows/cli/test_cluster_commands.py",
@@ -216,6 +218,7 @@ _HEAVY = (
     "tests/sample/test_cached_tokens.py",
     "tests/sample/test_completion_request.py",
     "tests/simulated/",
+    "tests/test_command_server.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 

@@ -45,6 +45,11 @@ def shortened(line: str, api_base: str) -> str:
     return line
 
 
+def with_few_samples(script: str) -> str:
+    """A script whose nights are cut short."""
+    return re.sub(r"max_samples=\d+", "max_samples=8", script)
+
+
 def programs_in(folder: Path) -> Path:
     """Return the folder with the `overnight` to run: one that forks, in a new folder, where that can be done."""
     programs = folder / "programs"

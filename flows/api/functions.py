@@ -262,9 +262,10 @@ def _is_local(module: str) -> bool:
 def _packages() -> Mapping[str, list[str]]:
     """Return the distributions of each package that can be imported.
 
-    To list them takes half a second, so it is done again only where a folder of the import path has changed.
+    To list them takes half a second, so it is done again only after a package was installed or removed.
     """
-    return _packages_of(tuple(folder.stat().st_mtime_ns for folder in map(Path, sys.path) if folder.is_dir()))
+    folders = (Path(name) for name in sys.path if name.endswith("-packages"))
+    return _packages_of(tuple(folder.stat().st_mtime_ns for folder in folders if folder.is_dir()))
 
 
 @functools.lru_cache(maxsize=1)

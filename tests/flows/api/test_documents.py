@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.page_commands import blocks
+from tests.page_commands import blocks, with_few_samples
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("on_processes")]
 
@@ -19,9 +19,9 @@ NOTEBOOK = ROOT / "tests/examples/first_night.ipynb"
 
 
 def test_the_examples_of_the_readme_run_in_the_order_of_reading(tmp_path: Path):
-    for number, block in enumerate(blocks(ROOT / "flows/api/README.md", "python")):
-        (tmp_path / f"example_{number}.py").write_text(block)
-        subprocess.run([sys.executable, f"example_{number}.py"], cwd=tmp_path, check=True, timeout=200)
+    examples = tmp_path / "examples.py"
+    examples.write_text(with_few_samples("\n".join(blocks(ROOT / "flows/api/README.md", "python"))))
+    subprocess.run([sys.executable, examples], cwd=tmp_path, check=True, timeout=280)
     assert {"night.html", "better.py", "history"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -30,8 +30,7 @@ def score(offset: int) -> float:
     return -abs(guess(offset) - TARGET - offset)
 
 
-@pytest.mark.docker
-@pytest.mark.usefixtures("on_server")
+@pytest.mark.usefixtures("on_processes")
 def test_functions_are_improved_and_the_night_tells_of_it(tmp_path: Path):
     generations, bests = list[overnight.Generation](), list[overnight.Program]()
     run = overnight.evolve(

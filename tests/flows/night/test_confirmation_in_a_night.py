@@ -122,36 +122,6 @@ def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     assert len(provider.requests) == 1, "nothing is bought again"
 
 
-IN_PLACE = '''import funsearch
-
-@funsearch.run
-def evaluate(n):
-    """How many are put into the list."""
-    values = []
-    fill(values, n)
-    return len(values)
-
-@funsearch.evolve
-def fill(values, n):
-    """Fills the list."""
-    values.extend(range(n))
-'''
-
-
-@pytest.mark.docker
-def test_a_specification_that_cannot_be_split_is_refused_before_anything_is_spent(tmp_path: Path, sandbox_image: str):
-    path = tmp_path / "in_place.py"
-    path.write_text(IN_PLACE)
-    history, sandbox = LocalBackend(tmp_path / "history"), {"image": sandbox_image, "slots": 1}
-    problem = load_problem(path, {"inputs": [3], "sandbox": sandbox})
-    with pytest.raises(SpecificationError, match=r"scores otherwise: 3\.0 and 0\.0 on input 1") as caught:
-        create_run(problem, path, history, seed=1, run_id="refused")
-    assert "--confirm never" in caught.value.remedy
-    assert not (tmp_path / "history").exists()
-    alone = load_problem(path, {"inputs": [3], "sandbox": {**sandbox, "confirm": "never"}})
-    assert create_run(alone, path, history, seed=1, run_id="alone").committed() == [0]
-
-
 @pytest.mark.docker
 def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str, toy: Path):
     problem = load_problem(toy, {"sandbox": {"image": sandbox_image}})

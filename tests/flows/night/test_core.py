@@ -227,6 +227,8 @@ def test_a_night_asks_for_the_samples_that_were_wanted_and_no_more(samples: int)
     search.night(Random(1), StopConditions(max_samples=samples))
     assert search.reason is StopReason.SAMPLES
     assert search.asked == samples == sum(len(commit.judged) for commit in search.files.commits)
+    search.night(Random(1), StopConditions(max_samples=6))
+    assert search.asked == samples + 6, "the run goes on after it"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from overnight.tasks.history.journal import Journal
 from overnight.testing.fake_provider import Provider, Request, says
 from overnight.testing.made import NOW, create, grow, run_at
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.nights import containers, everything, require_replay
+from tests.flows.nights import containers, everything
 
 pytestmark = pytest.mark.heavy
 
@@ -56,21 +56,6 @@ def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_s
     parts = night(1, settings=CONFIRMED)
     night(2)
     assert everything(parts) == everything(whole)
-
-
-def test_a_night_asks_for_the_samples_that_were_wanted_and_a_run_goes_on_after_it(
-    night: Night, tmp_path: Path, provider: Provider, asks: dict[str, Any]
-):
-    night(9, max_samples=8, settings=asks)
-    assert sum(request.get("n", 1) for request in provider.requests) == 8
-    files = night(9, max_samples=6)
-    assert Database(tmp_path).rows("SELECT samples, stop_reason FROM nights ORDER BY night") == [
-        {"samples": 8, "stop_reason": "samples"},
-        {"samples": 6, "stop_reason": "samples"},
-    ]
-    places = Database(tmp_path).rows("SELECT sample FROM programs WHERE generation > 0 ORDER BY sample")
-    assert [place["sample"] for place in places] == list(range(1, 14 + 1))
-    require_replay(files, tmp_path / "again")
 
 
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
