@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 import numpy as np
@@ -50,7 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, figures.Figure]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_resamples() -> None:
+def _few_resamples() -> Iterator[None]:
     figures.RESAMPLES, before = 60, figures.RESAMPLES
     yield
     figures.RESAMPLES = before

@@ -73,11 +73,14 @@ SELECT judged.*, told > parent_told + 1e-9 AS is_better,
 FROM judged JOIN ends USING (problem)
 WHERE told IS NOT NULL AND parent_told IS NOT NULL AND (problem <> 'prism' OR greatest(told, parent_told) < 30);
 
--- The share of the earlier programs of its run that are better than the parent: 0 for the best.
+-- `rank` is the share of the earlier programs of its run that are better than the parent: 0 for the best. `is_new`:
+-- better than all of them.
 CREATE VIEW ranked AS
-SELECT pairs.*, (SELECT avg((one.told > pairs.parent_told + 1e-9)::INT) FROM judged one
-                 WHERE one.run_id = pairs.run_id AND one.sample < pairs.sample AND one.told IS NOT NULL) AS rank
-FROM pairs;
+SELECT pairs.*, rank, told > highest + 1e-9 AS is_new
+FROM pairs, LATERAL (SELECT avg((one.told > pairs.parent_told + 1e-9)::INT) AS rank,
+                            max(one.told) FILTER (one.problem <> 'prism' OR one.told < 30) AS highest
+                     FROM judged one
+                     WHERE one.run_id = pairs.run_id AND one.sample < pairs.sample AND one.told IS NOT NULL);
 """
 """Views that the queries use."""
 
@@ -143,7 +146,7 @@ def _fitted(rows: Rows) -> tuple[float, float]:
 
 
 Statistic = Callable[[Rows, NDArray[np.int64]], float]
-_BETTER, _PROGRAMS = "is_better::INT", "(FROM judged WHERE body <> '')"
+_BETTER, _NEW, _PROGRAMS = "is_better::INT", "is_new::INT", "(FROM judged WHERE body <> '')"
 _TOLD, _TIMED = "(FROM judged WHERE NOT is_valid AND source <> 'levi')", "source NOT IN ('levi', 'eoh')"
 FIGURES: dict[str, tuple[str, Statistic]] = {
     "valid": (_of("judged", "is_valid::INT"), mean),
@@ -166,6 +169,9 @@ FIGURES: dict[str, tuple[str, Statistic]] = {
     "better, parent the best, whole": (_of("ranked", _BETTER, "rank = 0 AND form = 'whole'"), mean),
     "better, parent of the best quarter": (_of("ranked", _BETTER, "rank > 0 AND rank <= 0.25"), mean),
     "better, parent below": (_of("ranked", _BETTER, "rank > 0.25"), mean),
+    "new best, parent the best": (_of("ranked", _NEW, "rank = 0"), mean),
+    "new best, parent of the best quarter": (_of("ranked", _NEW, "rank > 0 AND rank <= 0.25"), mean),
+    "new best, parent below": (_of("ranked", _NEW, "rank > 0.25"), mean),
     "slope": (_of("ranked", f"gap, {_BETTER}", "rank = 0"), slope),
     "floor": (_of("ranked", f"gap, {_BETTER}", "rank = 0"), floor),
     "gain, of the gap": (_of("ranked", "gain", "is_better"), median),
@@ -211,7 +217,8 @@ def measure(
     if statistic is mean and set(np.unique(values)) <= {0.0, 1.0}:
         wilson = reached([1 if hit else None for hit in values[:, 0]], 1)
         low, high = min(low, wilson.low), max(high, wilson.high)
-    return Figure(persona, name, *(float(f"{one:.4g}") for one in (value, low, high)), len(rows), len(names), query)
+    value, low, high = (float(f"{one:.4g}") for one in (value, low, high))
+    return Figure(persona, name, value, low, high, len(rows), len(names), query)
 
 
 def _interval(values: Rows, clusters: NDArray[np.int64], statistic: Statistic) -> tuple[float, float]:

@@ -89,4 +89,4 @@ def persona_of(seed: int) -> Persona:
     rng = Random(f"persona/{seed}")
     drawn = {name: rng.uniform(*between) for name, between in RANGES.items()}
     reasons = rng.random() < _REASONING_SHARE
-    return Persona(seed, **drawn, edits=rng.random(), reasoning_tokens=_REASONING_TOKENS if reasons else 0)
+    return Persona(seed, **drawn, edits=rng.random(), reasoning_tokens=_REASONING_TOKENS if reasons else 0, looks=1)
