@@ -212,12 +212,15 @@ def read_levi(clone: Clone, problems: Problems) -> Iterator[Answer]:
                 accepted=bool(row["accepted"]) if row else None,
             )
         for elite in snapshot.get("elites") or ():
-            key, score = str(elite["program_id"]), float(elite["primary_score"])
-            body, scored = elite["code"], "scored"
             yield Answer(
-                *("levi", f"{problem}/elites", None, key, problem, models),
-                form="function", body=body, outcome=scored, score=score, accepted=True, tokens_out=_tokens(body),
-            )  # fmt: skip
+                *("levi", f"{problem}/elites", None, str(elite["program_id"]), problem, models),
+                form="function",
+                body=elite["code"],
+                outcome="scored",
+                score=float(elite["primary_score"]),
+                accepted=True,
+                tokens_out=_tokens(elite["code"]),
+            )
 
 
 def read_own(archive: Path) -> Iterator[Answer]:
