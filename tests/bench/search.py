@@ -2,7 +2,7 @@
 
     python -m tests.bench.search [--answers 600] [--seeds 5] [--personas 8] [--systems tree,iid,openevolve]
         [--reference plain] [--problems F1,F3-a] [--set search.feedback=2000] [--tuner on] [--openevolve PYTHON]
-        [--shinka PYTHON] [--jobs 2] [--keep FOLDER] [--details] [--held-out]
+        [--shinka PYTHON] [--models frontier] [--jobs 2] [--keep FOLDER] [--details] [--held-out]
 
 Each system searches each problem with each persona and seed. The product's algorithms run with its planning, prompts,
 parsing and defaults; nothing is confirmed, and programs are evaluated in this process. `tree+sampling.concurrency=1` is
@@ -15,6 +15,9 @@ What is compared is the area, the mean over the answers of log10 of the gap to t
 problem, persona and seed: below 0 is better than `plain`. A difference is the interquartile mean of the pairs; its
 interval has 95 %, from a hierarchical bootstrap over problems, personas and seeds. It shows whether a mechanism works
 as intended on these problems, not how much a real model gains.
+
+Personas are `weak`, from published ranges, or of a class of models whose real answers they are fitted to
+(`simulated/fitted.py`).
 
 Nothing is tuned on the problems and personas of `--held-out`: run them once, at the end (`simulated/split.py`).
 """
@@ -32,9 +35,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.bench.simulated.comparison import Key
+from tests.bench.simulated.fitted import MODELS, WEAK
 from tests.bench.simulated.peers import PEERS
 from tests.bench.simulated.problems import names_of
-from tests.bench.simulated.split import HELD_OUT, PUBLIC
+from tests.bench.simulated.split import HELD_OUT, HELD_OUT_FITTED, PUBLIC
 from tests.bench.simulated.systems import REFERENCE, SYSTEMS, Setup, kind_of, search, settings_of
 from tests.bench.simulated.tables import Traces, answer_table, family_table, main_table, target_table
 from tests.bench.simulated.trace import Trace
@@ -44,12 +48,15 @@ _FIRST_BUDGET = 150
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    split = HELD_OUT if options.held_out else PUBLIC
+    held_out = HELD_OUT if options.models == WEAK else HELD_OUT_FITTED
+    split = held_out if options.held_out else PUBLIC
     personas = split.personas[: options.personas]
     keys = list(itertools.product(names_of(options.problems), personas, range(options.seeds)))
     traces = run_all(options.systems, keys, _setup(options, split.problem_seed), options.jobs)
     half = "held-out" if options.held_out else "public"
-    print(f"{options.answers} answers, {len(keys)} searches for each system, {half} problems and personas\n")
+    print(
+        f"{options.answers} answers, {len(keys)} searches for each system, {half} problems, {options.models} personas\n"
+    )
     print(main_table(traces, options.budgets))
     if options.details:
         _print_details(traces, options.budgets)
@@ -96,7 +103,7 @@ def _print_details(traces: Traces, budgets: Sequence[int]) -> None:
 def _setup(options: argparse.Namespace, problem_seed: int) -> Setup:
     settings = settings_of([*options.set, *([f"tuner.enabled={options.tuner == 'on'}"] if options.tuner else [])])
     pythons = {name: python for name in PEERS if (python := getattr(options, name))}
-    return Setup(options.answers, problem_seed, settings, pythons, options.limit, options.keep)
+    return Setup(options.answers, problem_seed, settings, pythons, options.limit, options.keep, options.models)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -105,6 +112,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budgets", default="", help=f"answers to compare at; default: {_FIRST_BUDGET} and all")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     parser.add_argument("--personas", type=int, default=None, help="number of personas; default: all, 8 public ones")
+    parser.add_argument("--models", choices=MODELS, default=WEAK, help="class of models that personas are of")
     parser.add_argument("--systems", default="", help="separated by commas; default: all, other systems if given")
     parser.add_argument("--reference", default=REFERENCE, help="system that the others are compared with")
     parser.add_argument("--problems", default="", help="families or problems, separated by commas; default: all")

@@ -88,6 +88,16 @@ def is_followed_by_an_honest_one(pool: SandboxPool) -> bool:
     return pool.evaluate(look).scores == HONEST_SCORES
 
 
+def test_it_is_timed_out_by_its_processor_time(sandbox_image: str):
+    limits = LIMITS.model_copy(update={"wall_s": 30.0, "cpu_s": 1.0})
+    with open_pool(Job("", (Call((3,)),), limits, command=COMMAND), image=sandbox_image, slots=1) as pool:
+        verdict = pool.evaluate("while True: pass")
+    assert (verdict.outcome, verdict.error) == (
+        Outcome.TIMED_OUT,
+        "took more than 1 s of processor time on input 1 of 1 (3)",
+    )
+
+
 def test_its_metric_is_its_score(pool: SandboxPool):
     verdict = pool.evaluate(HONEST)
     assert verdict.scores == HONEST_SCORES, verdict

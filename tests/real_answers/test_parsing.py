@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.real_answers.parsing import compare
+from tests.bench.real_answers.sources import read_own
 from tests.real_answers.stand_ins import CHILD, EDIT, GRANDCHILD, HEAD, PARENT
 
 ROW: dict[str, Any] = {"source": "shinka", "run_id": "toy", "program_id": "x", "form": "edits", "parent": PARENT}
@@ -51,11 +54,10 @@ def test_other_cases_are_named():
 
 
 def test_our_own_answers_are_parsed_by_their_specification():
-    specification = (
-        "import funsearch\n\n\n@funsearch.run\ndef evaluate(n):\n    return f(n)\n\n\n"
-        "@funsearch.evolve\ndef f(n):\n    return n\n"
-    )
-    answer = "```python\ndef f_v1(n):\n    return n + 1\n```"
-    row = {"source": "overnight", "prompt": "Write f_v1, better than f_v0", "parent": "return n", "completion": answer}
-    for body, expected in (("return n + 1", "same"), ("return n + 2", "different")):
-        assert compare({**ROW, **row, "body": body}, {"toy": specification})["kind"] == expected
+    start, *answers = read_own(Path(__file__).parents[1] / "fixtures/0.2-answers-binpack-12x4-1.tar.zst")
+    assert (start.sample, len(answers)) == (0, 48)
+    assert answers[0].parent_score == pytest.approx(-5.35, abs=0.01)
+    rows = [{**asdict(answer), "program_id": answer.key} for answer in answers]
+    assert {compare(row, {start.run_id: start.body})["kind"] for row in rows} == {"same"}
+    changed = {**rows[0], "body": "return item"}
+    assert compare(changed, {start.run_id: start.body})["kind"] == "different"

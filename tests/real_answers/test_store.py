@@ -31,7 +31,8 @@ def select(folder: Path, query: str) -> list[dict[str, Any]]:
 
 
 def test_a_child_of_shinkaevolve_has_its_parent_answer_and_outcome(folder: Path):
-    rows = select(folder, "SELECT * FROM answers WHERE source = 'shinka' ORDER BY sample")
+    *rows, earlier = select(folder, "SELECT * FROM answers WHERE source = 'shinka' ORDER BY body = '', sample")
+    assert (earlier["outcome"], earlier["form"], earlier["parent"]) == ("unparsable", "edits", CHILD)
     assert [row["outcome"] for row in rows] == ["scored", "scored", "crashed"]
     assert [row["parent"] for row in rows] == ["", PARENT, CHILD]
     assert [row["parent_key"] for row in rows] == ["", "gen_0", "gen_1"]
@@ -84,7 +85,7 @@ def test_children_are_evaluated_again_once(folder: Path, processes: None, capsys
         "prism: 3 evaluated",
         "prism: 0 evaluated",
     ]
-    query = "SELECT verdict, told, parent_told FROM answers WHERE source = 'shinka' ORDER BY sample"
+    query = "SELECT verdict, told, parent_told FROM answers WHERE source = 'shinka' AND body <> '' ORDER BY sample"
     assert [tuple(row.values()) for row in select(folder, query)] == [
         ("scored", 1.0, None),
         ("scored", 2.0, 1.0),
@@ -103,7 +104,7 @@ def test_what_is_missing_or_odd_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "levi").mkdir()
     main(["build", "--clones", str(tmp_path), "--out", str(tmp_path / "store")])
     said = capsys.readouterr().err
-    assert "shinka: 2 rows" in said
+    assert "shinka: 3 rows" in said
     assert "shinka: expected commit 2176746" in said
     assert "shinka: 2 files: not in the clone" in said
     assert "shinka: 1 files: children without a program" in said
@@ -120,7 +121,7 @@ def test_no_source_is_an_error(tmp_path: Path):
 
 def test_sql_prints_a_table(folder: Path, capsys: pytest.CaptureFixture[str]):
     main(["sql", "--out", str(folder), "SELECT count(*) AS n FROM answers WHERE completion <> ''"])
-    assert capsys.readouterr().out.split() == ["n", "4"]
+    assert capsys.readouterr().out.split() == ["n", "5"]
 
 
 @pytest.mark.skipif(CLONES_VARIABLE not in os.environ, reason=f"{CLONES_VARIABLE} names no folder of clones")
@@ -128,5 +129,5 @@ def test_sql_prints_a_table(folder: Path, capsys: pytest.CaptureFixture[str]):
 def test_the_public_repositories_have_what_the_tables_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     main(["build", "--clones", os.environ[CLONES_VARIABLE], "--out", str(tmp_path)])
     counts = dict(store.connect(tmp_path).execute("SELECT source, count(*) FROM answers GROUP BY ALL").fetchall())
-    assert counts == {"shinka": 1900, "openevolve": 587, "eoh": 11386, "levi": 24695}
+    assert counts == {"shinka": 1910, "openevolve": 587, "eoh": 11386, "levi": 24695}
     assert "expected" not in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_a_trace_is_read_back_as_it_was_kept(tmp_path: Path):
 def test_the_command_prints_a_table_with_a_reference(capsys: pytest.CaptureFixture[str]):
     search.main([*SMALL, "--systems", "tree,iid", "--budgets", "4", "--details"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "8 answers, 2 searches for each system, public problems and personas"
+    assert lines[0] == "8 answers, 2 searches for each system, public problems, weak personas"
     assert [line.split()[0] for line in lines[2:6]] == ["system", "plain", "tree", "iid"]
     titles = ["answers", "targets", "all", "F1", "F3"]
     assert [line for line in lines if line in titles] == titles

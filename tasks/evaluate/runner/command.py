@@ -169,6 +169,9 @@ def _run(arguments: list[str], environment: dict[str, str], *, draws: bool) -> t
     assert process.stderr is not None
     output, complaint = _forward_output(process.stdout, process.stderr, is_drawing=draws)
     status = process.wait()
+    if status == -signal.SIGXCPU:
+        # The limit on processor time, which this process has, too: its own end by that signal tells the reason.
+        os.kill(os.getpid(), signal.SIGXCPU)
     if status:
         ending = f"exit code {status}" if status > 0 else f"killed by {_signal_name(-status)}"
         raise CommandError(ending, complaint.strip()[-_STDERR_CHARS:])

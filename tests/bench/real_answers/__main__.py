@@ -3,12 +3,14 @@
     python -m tests.bench.real_answers build --clones FOLDER [--archives FOLDER] --out STORE
     python -m tests.bench.real_answers evaluate --clones FOLDER --out STORE [--problem NAME] [--limit 300]
     python -m tests.bench.real_answers parse --out STORE
+    python -m tests.bench.real_answers figures --out STORE [--write]
     python -m tests.bench.real_answers sql --out STORE "SELECT source, count(*) FROM answers GROUP BY ALL"
 
 `build` reads clones of the public repositories of `sources.py`, FOLDER/ShinkaEvolve and so on, bare or not, and
 exports of our own runs, 0.2-answers-*.tar.zst. What is missing is said, and the rest goes on. The texts stay in the
 store, which belongs outside of this repository. `evaluate` runs children again, in containers; `parse` compares what
-our codecs make of the answers with the programs that they became.
+our codecs make of the answers with the programs that they became; `figures` measures how models answer, which simulated
+personas are fitted to (`../simulated/fitted.py`).
 """
 
 from __future__ import annotations
@@ -85,6 +87,19 @@ def parse(options: argparse.Namespace) -> None:
     sql(options)
 
 
+def figures(options: argparse.Namespace) -> None:
+    """Measure how models answer, with intervals; `--write` keeps the figures that personas are fitted to."""
+    from tests.bench.real_answers.figures import figures, write
+
+    found = figures(options.out)
+    header = ("models", "figure", "value", "low", "high", "rows", "clusters")
+    print(
+        table(header, [(one.persona, one.name, one.value, one.low, one.high, one.rows, one.clusters) for one in found])
+    )
+    if options.write:
+        write(found)
+
+
 def sql(options: argparse.Namespace) -> None:
     """Print the rows of a query."""
     rows = list(store.rows(store.connect(options.out), options.query))
@@ -98,7 +113,7 @@ def _say(line: str) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.real_answers", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for command in (build, evaluate, parse, sql):
+    for command in (build, evaluate, parse, figures, sql):
         one = commands.add_parser(command.__name__, help=command.__doc__)
         one.set_defaults(command=command)
         one.add_argument("--out", type=Path, required=True, metavar="STORE", help="folder of the store")
@@ -110,6 +125,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
             one.add_argument("--problem", action="append", help="a problem to evaluate; default: all that can be")
             one.add_argument("--limit", type=int, default=300, help="children of a problem that are looked at")
             one.add_argument("--seconds", type=float, default=540.0, help="seconds for each problem")
+        if command is figures:
+            one.add_argument("--write", action="store_true", help="write them to figures.json")
         if command is sql:
             one.add_argument("query")
     return parser.parse_args(arguments)

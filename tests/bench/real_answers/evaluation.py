@@ -99,7 +99,8 @@ def evaluate(folder: Path, clones: Path, problem: str, *, limit: int, seconds: f
     begin = time.monotonic()
     done = 0
     if wanted:
-        bundles = [ProgramBundle(((loaded.specification.name, row["body"]),)) for row in wanted]
+        (file, _), *_ = loaded.specification.start_program.files
+        bundles = [ProgramBundle(((file, row["body"]),)) for row in wanted]
         with (
             open_sandboxes(loaded, "train", seed=0, run_id="real-answers") as pool,
             ThreadPoolExecutor(_BLOCK) as threads,

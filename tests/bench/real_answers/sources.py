@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def read_shinka(clone: Clone, problems: Problems) -> Iterator[Answer]:
         keys = {files["main.py"].strip(): key for key, files in folders.items() if "main.py" in files}
         for key, files in sorted(folders.items(), key=lambda item: int(item[0][4:])):
             if "main.py" in files:
-                yield _of_shinka(run, key, files, keys, correct)
+                yield (answer := _of_shinka(run, key, files, keys, correct))
+                yield from _without_a_program(answer, files)
             else:
                 problems["children without a program"] += 1
 
@@ -85,10 +86,25 @@ def _of_shinka(run: str, key: str, files: dict[str, str], keys: dict[str, str], 
 
 
 def _answer_of_shinka(files: dict[str, str]) -> tuple[str, str]:
-    """Return the answer that became the child, and its form; of an earlier one in its folder nothing came."""
+    """Return the answer that became the child, and its form."""
     edits, whole = files.get("search_replace.txt", ""), files.get("rewrite.txt", "")
     middle = whole[len(whole) // 2 :][:200]
     return (whole, "whole") if not edits or (whole and middle in files["main.py"]) else (edits, "edits")
+
+
+def _without_a_program(answer: Answer, files: dict[str, str]) -> Iterator[Answer]:
+    """Yield the earlier answer that a child's folder still has, if edits of it did not apply or were cut off."""
+    earlier = files.get("search_replace.txt", "")
+    if earlier and earlier != answer.completion:
+        yield replace(
+            answer,
+            key=f"{answer.key}, earlier",
+            form="edits",
+            completion=earlier,
+            body="",
+            outcome="unparsable",
+            tokens_out=_tokens(earlier),
+        )
 
 
 def read_openevolve(clone: Clone, problems: Problems) -> Iterator[Answer]:
@@ -196,12 +212,15 @@ def read_levi(clone: Clone, problems: Problems) -> Iterator[Answer]:
                 accepted=bool(row["accepted"]) if row else None,
             )
         for elite in snapshot.get("elites") or ():
-            key, score = str(elite["program_id"]), float(elite["primary_score"])
-            body, scored = elite["code"], "scored"
             yield Answer(
-                *("levi", f"{problem}/elites", None, key, problem, models),
-                form="function", body=body, outcome=scored, score=score, accepted=True, tokens_out=_tokens(body),
-            )  # fmt: skip
+                *("levi", f"{problem}/elites", None, str(elite["program_id"]), problem, models),
+                form="function",
+                body=elite["code"],
+                outcome="scored",
+                score=float(elite["primary_score"]),
+                accepted=True,
+                tokens_out=_tokens(elite["code"]),
+            )
 
 
 def read_own(archive: Path) -> Iterator[Answer]:

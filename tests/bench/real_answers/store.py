@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from overnight.tasks.program.python_source import SourceError, parse
 
 ANSWERS, EVALUATIONS, PARSED = "answers.parquet", "evaluations.parquet", "parsed.parquet"
 
@@ -77,10 +80,12 @@ SCHEMA = pa.schema(
         *((name, pa.int32()) for name in ("tokens_in", "tokens_out")),
         ("body_hash", pa.string()),
         ("parent_hash", pa.string()),
+        ("is_python", pa.bool_()),
         ("repeats", pa.int32()),
     ]
 )
-"""Columns of `answers`: those of `Answer`, ids, hashes of the texts, and how many rows of a source were this one."""
+"""Columns of `answers`: those of `Answer`, ids, hashes of the texts, whether the program has the syntax of Python, and
+how many rows of a source were this one."""
 
 EVALUATION_SCHEMA = pa.schema(
     [
@@ -95,6 +100,14 @@ def text_hash(text: str) -> str:
     """Return 12 hex digits of a text without the spaces at the ends of its lines; empty for none."""
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:12] if lines else ""
+
+
+def _is_python(text: str) -> bool:
+    try:
+        parse(f"def f():\n{indent(text, ' ')}" if text[:1] in " \t" else text)
+    except SourceError:
+        return False
+    return True
 
 
 def rows_of(answers: Iterable[Answer], commit: str, *, is_pinned: bool) -> list[dict[str, Any]]:
@@ -116,6 +129,7 @@ def rows_of(answers: Iterable[Answer], commit: str, *, is_pinned: bool) -> list[
             "commit": commit,
             "is_pinned": is_pinned,
             "body_hash": text_hash(answer.body),
+            "is_python": _is_python(answer.body) if answer.body else None,
             "repeats": 1,
         }
     for row in rows.values():
@@ -136,8 +150,8 @@ def write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
     """Return a connection with the views of a store; evaluations and parsed answers are empty until they are there.
 
-    `verdict`, `told` and `parent_told` are an outcome and scores: those of the evaluation here for a source that tells no
-    scores, else the source's.
+    `verdict`, `told` and `parent_told` are an outcome and scores: those of the evaluation here for a source that tells
+    no scores, else the source's.
     """
     if not (folder / ANSWERS).exists():
         raise SystemExit(f"expected a store at {folder}: python -m tests.bench.real_answers build --out {folder}")

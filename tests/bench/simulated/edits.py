@@ -26,11 +26,14 @@ def edited(base: Shown, reading: Reading, persona: Persona, rng: Random) -> tupl
     problem = reading.problem
     kind = _kind(base.design, reading, persona, rng)
     score = problem.landscape.score(base.design)
-    improve = rng.random() < persona.improves(problem.gap(score))
-    design = base.design
+    improve = rng.random() < persona.improves(problem.gap(score), base.design)
+    design, fitting = base.design, list[Design]()
     for design in itertools.islice(_proposals(kind, base.design, problem.landscape, rng), _TRIES[kind]):
         if not _conflicts(design, reading) and (problem.landscape.score(design) > score) == improve:
-            break
+            fitting.append(design)
+            if len(fitting) == (persona.looks if improve else 1):
+                break
+    design = max(fitting, key=problem.landscape.score, default=design)
     return design, _idea(kind, base.design, design, problem.landscape)
 
 

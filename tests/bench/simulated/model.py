@@ -75,7 +75,7 @@ class SimulatedModel:
         persona, is_fresh = self.persona, Cue.FRESH in reading.cues or reading.base is None
         design, idea = self._design(reading, temperature, rng)
         if rng.random() >= _valid_share(persona, reading, is_fresh=is_fresh):
-            return _invalid(reading, design, idea, rng)
+            return _invalid(persona, reading, design, idea, rng)
         base = None if is_fresh else reading.base
         as_edits = Cue.MUST_EDIT in reading.cues or (Cue.MAY_EDIT in reading.cues and rng.random() < persona.edits)
         if base is not None and _MISTAKE in base.block:
@@ -164,14 +164,14 @@ def _reply_with(code: str, idea: str, reading: Reading, *, is_valid: bool = True
     return Reply(text, len(text) // _CHARS_PER_TOKEN, is_valid=is_valid)
 
 
-def _invalid(reading: Reading, design: Design, idea: str, rng: Random) -> Reply:
+def _invalid(persona: Persona, reading: Reading, design: Design, idea: str, rng: Random) -> Reply:
     """Return an answer that does not run: without code, with wrong syntax, or with a name that is not there."""
-    if rng.random() < 0.2:
+    if rng.random() < persona.without_code:
         text = "The program looks good already; I would try another order of its stages."
         return Reply(text, len(text) // _CHARS_PER_TOKEN, is_valid=False)
     base = None if Cue.FRESH in reading.cues else reading.base
     block, stage = _block(reading, base, design), rng.randrange(len(design.choices)) + 1
-    line = "    return (v\n" if rng.random() < 0.4 else _MISTAKE
+    line = "    return (v\n" if rng.random() < persona.wrong_syntax else _MISTAKE
     broken = block.replace(f"def stage_{stage:02}(v):\n", f"def stage_{stage:02}(v):\n{line}", 1)
     return _reply_with(_fenced(broken, reading), idea, reading, is_valid=False)
 

@@ -1,7 +1,11 @@
-"""Parameters of how a simulated model behaves, drawn from ranges that contain published figures."""
+"""Parameters of how a weak simulated model behaves, drawn from ranges that contain published figures.
+
+They were written before real answers of stronger models were read, whose personas are in `fitted.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from random import Random
 
@@ -42,6 +46,10 @@ class Persona:
         bad_edits: Probability that search/replace edits do not apply.
         edits: Probability that it answers with edits where it may.
         reasoning_tokens: Median tokens before the answer; 0 if it does not reason.
+        looks: Improving edits among which it takes the best.
+        alike: Correlation of whether answers to one base improve it: some bases are hard to improve.
+        without_code: Share of the answers that do not run which have no code.
+        wrong_syntax: Share of the others which have wrong syntax.
     """
 
     seed: int
@@ -56,14 +64,24 @@ class Persona:
     bad_edits: float
     edits: float
     reasoning_tokens: int
+    looks: int = 1
+    alike: float = 0.0
+    without_code: float = 0.2
+    wrong_syntax: float = 0.4
 
-    def improves(self, gap: float) -> float:
+    def improves(self, gap: float, base: Hashable = None) -> float:
         """Return the probability that a valid edit improves a program.
 
         Args:
             gap: Distance of its score to the optimum, in units of that of the start program.
+            base: What tells the program from others.
         """
-        return min(1.0, self.slope * min(1.0, max(0.0, gap)) ** self.power + self.floor)
+        chance = min(1.0, self.slope * min(1.0, max(0.0, gap)) ** self.power + self.floor)
+        if not self.alike or chance in (0.0, 1.0):
+            return chance
+        # A beta-binomial number of gains: its members have this correlation, and this mean.
+        size = 1.0 / self.alike - 1.0
+        return Random(f"{self.seed}/{base}/worth").betavariate(chance * size, (1.0 - chance) * size)
 
 
 def persona_of(seed: int) -> Persona:
@@ -71,4 +89,4 @@ def persona_of(seed: int) -> Persona:
     rng = Random(f"persona/{seed}")
     drawn = {name: rng.uniform(*between) for name, between in RANGES.items()}
     reasons = rng.random() < _REASONING_SHARE
-    return Persona(seed, **drawn, edits=rng.random(), reasoning_tokens=_REASONING_TOKENS if reasons else 0)
+    return Persona(seed, **drawn, edits=rng.random(), reasoning_tokens=_REASONING_TOKENS if reasons else 0, looks=1)

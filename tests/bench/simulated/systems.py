@@ -10,10 +10,10 @@ from typing import Any
 from overnight.schemas.algorithm_settings import algorithm_kinds
 from tests.bench.simulated.comparison import Key
 from tests.bench.simulated.controls import CONTROLS
+from tests.bench.simulated.fitted import WEAK, draw_persona
 from tests.bench.simulated.loop import SearchLoop
 from tests.bench.simulated.model import SimulatedModel
 from tests.bench.simulated.peers import PEERS, run_peer
-from tests.bench.simulated.personas import persona_of
 from tests.bench.simulated.problems import problem_named
 from tests.bench.simulated.trace import Trace, load_trace
 
@@ -36,6 +36,7 @@ class Setup:
         pythons: For each of the other systems, a Python that has it.
         limit_s: Seconds after which a search of another system is ended.
         folder: Where searches of other systems are kept, and taken from if they are there; `None` to keep none.
+        models: Class of models that personas are drawn from.
     """
 
     answers: int
@@ -44,17 +45,21 @@ class Setup:
     pythons: Mapping[str, str] = field(default_factory=dict)
     limit_s: float = 900.0
     folder: Path | None = None
+    models: str = WEAK
 
 
 def search(system: str, key: Key, setup: Setup) -> Trace:
     """Let a system search, unless it is another one's search that was kept."""
     if system not in PEERS:
         return _search(system, key, setup)
-    parts = (key[0], setup.problem_seed, *key[1:], setup.answers)
+    parts = (key[0], setup.problem_seed, *key[1:], setup.answers, *([] if setup.models == WEAK else [setup.models]))
     path = None if setup.folder is None else setup.folder / system / f"{'-'.join(map(str, parts))}.npz"
     if path is not None and path.exists():
         return load_trace(path)
-    problem, model = problem_named(key[0], setup.problem_seed), SimulatedModel(persona_of(key[1]), key[2])
+    problem, model = (
+        problem_named(key[0], setup.problem_seed),
+        SimulatedModel(draw_persona(setup.models, key[1]), key[2]),
+    )
     trace = run_peer(system, setup.pythons[system], problem, model, key[2], setup.answers, setup.limit_s)
     if path is not None:
         trace.save(path)
@@ -87,7 +92,7 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 def _search(system: str, key: Key, setup: Setup) -> Trace:
     name, persona, seed = key
-    problem, who = problem_named(name, setup.problem_seed), persona_of(persona)
+    problem, who = problem_named(name, setup.problem_seed), draw_persona(setup.models, persona)
     kind, *more = system.split("+")
     if kind in CONTROLS:
         control = CONTROLS[kind]
