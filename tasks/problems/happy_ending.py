@@ -25,8 +25,8 @@ cannot be better than -1.
 # source = "G. Szekeres and L. Peters, ANZIAM Journal 48 (2006)"
 # date = "2006-10"
 # proven = true
-# honesty = -100
-# honesty_label = "steps that make it no worse, from a random start"
+# honesty = -128
+# honesty_label = "100 steps that make it no worse, from a random start, no model"
 # baseline = "climb"
 # ///
 
