@@ -99,7 +99,7 @@ def check(
     runs = _run_start(loaded, path, warnings, show_tables=as_text)
     first = runs["train"].first
     confirmation, is_confirmed = try_confirmation(loaded, first, warnings)
-    _try_scoring(loaded, warnings)
+    _try_scoring(loaded, first, warnings)
     verdicts = [each.first for each in runs.values()]
     facts = _facts(loaded, runs) | {"confirmed": is_confirmed}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
@@ -135,12 +135,12 @@ def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables
     return found
 
 
-def _try_scoring(problem: Problem, warnings: list[str]) -> None:
+def _try_scoring(problem: Problem, start: Verdict, warnings: list[str]) -> None:
     """Try the scoring with programs that do no work, and add warnings of those that beat the start program."""
     from overnight.flows.start.audit import quick_audit
 
     with working("trying the scoring with programs that do no work"):
-        found = quick_audit(problem)
+        found = quick_audit(problem, start)
     open_points = [one for one in found if one.result in ("look", "wrong")]
     warnings += [f"{one.tried} {one.came}: {one.remark}" for one in open_points]
     if found and not open_points:

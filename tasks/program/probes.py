@@ -43,10 +43,12 @@ class Probe:
     Attributes:
         name: What it does, in words.
         body: Its body.
+        uses_arguments: Whether it returns what it was given, which may take a scoring as long as real work.
     """
 
     name: str
     body: str
+    uses_arguments: bool = False
 
 
 def empty_answers(specification: Specification) -> list[Probe]:
@@ -56,7 +58,7 @@ def empty_answers(specification: Specification) -> list[Probe]:
     names = dict.fromkeys(name for function in functions for name in function.parameters)
     for name in names:
         bodies = [f"return {name if name in function.parameters else 'None'}" for function in functions]
-        made.append(Probe(f"returns its argument {name}", _join(specification, bodies)))
+        made.append(Probe(f"returns its argument {name}", _join(specification, bodies), uses_arguments=True))
     return made
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from overnight.flows.start.audit import Finding, audit, quick_audit
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
@@ -52,7 +54,11 @@ def tried(problem: Problem, body: str = "", name: str = "the start program") -> 
 
 
 def test_a_scoring_that_trusts_what_it_is_given_is_found_by_the_quick_part(load: Load):
-    found = {one.tried: one for one in quick_audit(load(TRUSTING))}
+    start = Verdict(Outcome.SCORED, (3.0, 4.0), input_wall_s=(0.1, 0.1))
+    found = {one.tried: one for one in quick_audit(load(TRUSTING), start)}
+    assert "a program that returns its argument n" in found
+    slow = quick_audit(load(TRUSTING), replace(start, input_wall_s=(2.0, 0.1)))
+    assert "a program that returns its argument n" not in {one.tried for one in slow}
     assert found["a program that returns a large number"].result == "look"
     assert found["a program that returns nothing"].result == "ok"
 
