@@ -21,7 +21,7 @@ WITHOUT = {"the rest of the budget does not cover one more request in a batch"}
 """Messages of errors that nobody is shown: a batch job ends by it."""
 
 
-def raised() -> Iterator[tuple[str, type[Exception], ast.Call]]:
+def raised() -> Iterator[tuple[str, type, ast.Call]]:
     """Yield each place of the source that makes an error of ours, with its class."""
     for path in (path for room in ("flows", "tasks", "schemas") for path in sorted((ROOT / room).rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text())):
