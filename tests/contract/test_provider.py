@@ -129,7 +129,7 @@ FAULTS = {
     "429 with `Retry-After`": Fault(error(429, "slow down", **{"Retry-After": "1"}), wait_s=1.0),
     "500": Fault(error(500)),
     "503": Fault(error(503)),
-    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse_s=0.2), times=1, further=0),
+    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse_s=0.6), times=1, further=0),
     "connection reset": Fault(always(reset=True)),
     "connection closed half-way": Fault(lambda r, n: Answer(program(r, n), missing=10)),
     "hanging": Fault(always(hang=True), **SLOW),
@@ -179,10 +179,10 @@ def sample_like_nights(settings: Sampling, store: Store) -> tuple[list[str], Seq
     text = "Improve the function, and keep to its header.\n" * 10
     asked = [Prompt(n, "0", ("p", "q"), "openai/test", "chat", f"{text}{n}", (1, 2)) for n in range(PROMPTS)]
     seen: list[str] = []
-    while len(seen) < 50:
+    while len(seen) < 500:
         gateway = Gateway(settings)
         sampler = Sampler(a_problem(samples=SAMPLES), lambda _, models=gateway: models, lambda _: store)
-        while len(seen) < 50:
+        while len(seen) < 500:
             try:
                 candidates = sampler.sample(1, asked)
             except ProviderError as failure:
