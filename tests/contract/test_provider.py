@@ -129,7 +129,7 @@ FAULTS = {
     "429 with `Retry-After`": Fault(error(429, "slow down", **{"Retry-After": "1"}), wait_s=1.0),
     "500": Fault(error(500)),
     "503": Fault(error(503)),
-    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse_s=0.2), times=1, further=0),
+    "connection refused": Fault(lambda r, n: Answer(program(r, n), refuse=True), times=1, further=0),
     "connection reset": Fault(always(reset=True)),
     "connection closed half-way": Fault(lambda r, n: Answer(program(r, n), missing=10)),
     "hanging": Fault(always(hang=True), **SLOW),
@@ -158,7 +158,7 @@ def test_no_fault_loses_a_sample_or_pays_for_one_twice(name: str, provider: Prov
     provider.script = script
     model = {"name": "openai/test", "api_base": provider.api_base, "input_usd": 1.0, "output_usd": 2.0}
     settings = Sampling.model_validate({"models": [model], "attempts": 2, "concurrency": 1, **fault.settings})
-    seen, completions = sample_like_nights(settings, store)
+    seen, completions = sample_like_nights(settings, store, provider.listen_again)
     assert len(completions) == PROMPTS * SAMPLES, "no sample is lost"
     sold = [choice["message"]["content"] for answer in provider.responses for choice in answer["choices"]]
     assert texts(one.text for one in completions) == texts(sold), "none is paid for twice"
@@ -171,7 +171,9 @@ def test_no_fault_loses_a_sample_or_pays_for_one_twice(name: str, provider: Prov
     assert len(provider.requests) == PROMPTS + fault.further, "what is stored is not asked for again"
 
 
-def sample_like_nights(settings: Sampling, store: Store) -> tuple[list[str], Sequence[Completion]]:
+def sample_like_nights(
+    settings: Sampling, store: Store, on_failure: Callable[[], object] = lambda: None
+) -> tuple[list[str], Sequence[Completion]]:
     """Sample until a generation is complete; return what was told of faults, and the completions.
 
     After a pause, a night asks the same gateway again; after a terminal error, the next night has another one.
@@ -187,6 +189,7 @@ def sample_like_nights(settings: Sampling, store: Store) -> tuple[list[str], Seq
                 candidates = sampler.sample(1, asked)
             except ProviderError as failure:
                 seen.append(f"{failure.message} {failure.remedy}")
+                on_failure()
                 sampler.finish(timeout_s=10)
                 if isinstance(failure, TerminalProviderError):
                     break

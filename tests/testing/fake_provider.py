@@ -31,7 +31,7 @@ class Answer:
         drip_s: Seconds before each byte.
         reset: Whether the connection is reset instead of a response.
         hang: Whether no response is sent until the provider ends.
-        refuse_s: Seconds for which every connection is refused after the response.
+        refuse: Whether every connection is refused after the response, until `Provider.listen_again`.
     """
 
     body: Any = None
@@ -41,7 +41,7 @@ class Answer:
     drip_s: float = 0.0
     reset: bool = False
     hang: bool = False
-    refuse_s: float = 0.0
+    refuse: bool = False
 
 
 class Provider:
@@ -64,6 +64,7 @@ class Provider:
         self.keys: list[str] = []
         self.responses: list[dict[str, Any]] = []
         self.batches = BatchServer(self)
+        self._refuses = False
         self.latency_s = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -98,12 +99,13 @@ class Provider:
         """Refuse connections until `listen_again`."""
         with self._lock:
             self._stop()
+            self._refuses = True
 
-    def listen_again(self, seconds: float) -> None:
-        """Accept connections at the same port after some seconds."""
-        if not self._ended.wait(seconds):
-            with self._lock:
-                self._server = self._listen(self._server.server_address[1])
+    def listen_again(self) -> None:
+        """Accept connections at the same port, if they are refused now."""
+        with self._lock:
+            if self._refuses:
+                self._server, self._refuses = self._listen(self._server.server_address[1]), False
                 self._serve()
 
     def answer(self, request: Request) -> Answer:
@@ -139,16 +141,14 @@ class Provider:
                 answer = provider.answer(request)
                 if answer.hang:
                     provider._ended.wait()
-                self.close_connection = answer.hang or answer.reset or bool(answer.missing or answer.refuse_s)
+                self.close_connection = answer.hang or answer.reset or bool(answer.missing) or answer.refuse
                 if answer.reset:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     os.close(self.connection.detach())
-                if answer.refuse_s:
+                if answer.refuse:
                     provider.refuse()  # before the response, so that the next request cannot come first
                 if not answer.hang and not answer.reset:
                     self._write(answer)
-                if answer.refuse_s:
-                    threading.Thread(target=provider.listen_again, args=(answer.refuse_s,), daemon=True).start()
 
             def _write(self, answer: Answer) -> None:
                 body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
