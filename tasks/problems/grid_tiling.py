@@ -1,9 +1,10 @@
 """Tiles on a grid: leave one square of every row and column free, so that few rectangles cover all others.
 
-Improve `free`, which returns the column of a row's free square. The rest is covered by rectangles one after another:
-each begins at the first square that is not yet covered, in reading order, and goes as far to the right and then as far
-down as it can. The score is minus the number of rectangles, for n = 9, 16 and 25 together. Where n is a square,
-n + 2 √n - 3 are enough and needed (Problem 6 of the International Mathematical Olympiad of 2025): 12, 21 and 32.
+Improve `priority`. From the top row down, the square with the highest priority is left free, among those in columns
+without a free square. The rest is covered by rectangles one after another: each begins at the first square that is not
+yet covered, in reading order, and goes as far to the right and then as far down as it can. The score is minus the
+number of rectangles, for n = 9, 16 and 25 together. Where n is a square, n + 2 √n - 3 are enough and needed (Problem 6
+of the International Mathematical Olympiad of 2025): 12, 21 and 32.
 """
 # /// script
 # dependencies = ["numpy"]
@@ -44,7 +45,7 @@ Tile = tuple[int, int, int, int]
 @funsearch.run
 def evaluate(n: int) -> int:
     """Return minus the number of rectangles on an n x n grid."""
-    return value_of(tiles([free(row, n) for row in range(n)]), n)
+    return value_of(tiles(free_columns(n)), n)
 
 
 def value_of(placed: Sequence[Tile], n: int) -> int:
@@ -62,15 +63,21 @@ def value_of(placed: Sequence[Tile], n: int) -> int:
     return -len(exact)
 
 
+def free_columns(n: int) -> list[int]:
+    """Return the column of the free square of each row."""
+    columns: list[int] = []
+    for row in range(n):
+        priorities = np.array([priority(row, column, n) for column in range(n)], dtype=float)
+        columns.append(next(int(column) for column in np.argsort(-priorities, kind="stable") if column not in columns))
+    return columns
+
+
 def tiles(columns: Sequence[int]) -> list[Tile]:
     """Return the rectangles round the free squares, given by their columns."""
     n, found = len(columns), []
-    holes = [operator.index(column) for column in columns]
-    if sorted(holes) != list(range(n)):
-        raise ValueError(f"free must return each column from 0 to {n - 1} for one row")
     taken = np.zeros((n, n + 1), dtype=bool)
     taken[:, n] = True
-    taken[range(n), holes] = True
+    taken[range(n), columns] = True
     for row in range(n):
         while not taken[row].all():
             column = int(taken[row].argmin())
@@ -91,7 +98,7 @@ def best_multiple(n: int) -> int:
 @funsearch.draw
 def picture(n: int) -> str:
     """Draw the rectangles; what is left between them is free."""
-    placed = tiles([free(row, n) for row in range(n)])
+    placed = tiles(free_columns(n))
     side = 360 / n
     drawing = funsearch.svg.Picture(380, 400, f"{len(placed)} rectangles on a grid of {n} x {n} squares")
     drawing.rect(10, 10, 360, 360, stroke=funsearch.svg.SOFT)
@@ -104,14 +111,15 @@ def picture(n: int) -> str:
 
 
 @funsearch.evolve
-def free(row: int, n: int) -> int:
-    """Return the column of a row's free square.
+def priority(row: int, column: int, n: int) -> float:
+    """Return the priority with which a square is left free.
 
     Args:
         row: From 0 to n - 1.
+        column: From 0 to n - 1.
         n: The side of the grid.
 
     Returns:
-        A column from 0 to n - 1; each belongs to one row.
+        A number; of the squares of a row, that with the highest one is left free.
     """
-    return row
+    return 0.0

@@ -21,7 +21,7 @@ cannot be better than -1.
 # [tool.overnight.known]
 # start = -906
 # best = -1
-# label = "no set of 17 points has fewer"
+# label = "one is always there"
 # source = "G. Szekeres and L. Peters, ANZIAM Journal 48 (2006)"
 # date = "2006-10"
 # proven = true

@@ -54,7 +54,8 @@ def value_of(shifts: Sequence[float], n: int) -> float:
     steps = (high - low)[:, None] - (high - low)
     heights = np.divide(low - low[:, None], steps, out=np.zeros_like(steps), where=steps != 0)
     heights = np.unique(np.concatenate([[0, 1], heights[(heights > 0) & (heights < 1)]]))
-    return -float(np.trapezoid(covered(heights[:, None], left, tips), heights))
+    lengths = covered(heights[:, None], left, tips)
+    return -float(np.diff(heights) @ (lengths[1:] + lengths[:-1])) / 2
 
 
 def covered(height: np.ndarray, left: np.ndarray, tips: np.ndarray) -> np.ndarray:

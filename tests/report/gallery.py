@@ -24,6 +24,7 @@ PICTURES = PROBLEMS / "gallery"
 SHOWN = (
     *("cap-set", "corner-free-set", "cyclic-graph", "admissible-set", "sorting-network", "sort4"),
     *("bin-packing-weibull", "heilbronn-triangle", "autocorrelation-inequality"),
+    *("no-isosceles", "kakeya-needle", "kakeya-set", "grid-tiling", "happy-ending"),
 )
 _HEAD = """# Gallery: what was found
 

@@ -34,7 +34,7 @@ def value_of(placed: Sequence[Sequence[float]], n: int) -> float:
     rows = np.array([[float(value) for value in row] for row in placed])
     if rows.shape != (n, 6) or not np.all(np.abs(rows) < 1e6):
         raise ValueError(f"expected three coordinates and three angles of {n} cubes")
-    centres, axes = rows[:, :3], [turned(*np.radians(row[3:])) for row in rows]
+    centres, axes = rows[:, :3], [turned(*np.radians(row[3:] % 360)) for row in rows]
     factor = max(
         1.0, *(apart(centres[j] - centres[i], axes[i], axes[j]) for i, j in itertools.combinations(range(n), 2))
     )

@@ -36,8 +36,8 @@ def value_of(placed: Sequence[Sequence[float]], n: int) -> float:
     rows = np.array([[float(value) for value in row] for row in placed])
     if rows.shape != (n + 1, 3) or not np.all(np.abs(rows) < 1e6):
         raise ValueError(f"expected x, y and an angle of {n} hexagons and of the outer one")
-    centres, outer = rows[:-1, :2] - rows[-1, :2], np.radians(rows[-1, 2])
-    turned = np.radians(rows[:-1, 2])
+    centres, outer = rows[:-1, :2] - rows[-1, :2], np.radians(rows[-1, 2] % 60)
+    turned = np.radians(rows[:-1, 2] % 60)
     hexagons = list(zip(centres, turned, strict=True))
     factor = max(1.0, *(apart(b - a, s, t) for (a, s), (b, t) in itertools.combinations(hexagons, 2)))
     # A side of the outer hexagon is sqrt(3)/2 of its side length away from its centre.

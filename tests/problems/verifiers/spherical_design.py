@@ -2,7 +2,7 @@
 
 Improve `construct`, which returns vectors of any length but 0; their directions count. The score is minus the mean,
 over all pairs of points, of the sum of (2k + 1) P_k(cosine) for the Legendre polynomials P_k with 1 <= k <= t: it is 0
-for a design and less for anything else. Its error by rounding is below 1e-12.
+for a design and less for anything else. Its error by rounding is below 1e-11 for the degrees here.
 """
 # /// script
 # dependencies = ["numpy"]
