@@ -106,7 +106,8 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.real_model", description=(__doc__ or "").split("\n")[0])
+    about = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.real_model", description=about)
     parser.add_argument("--model", required=True, help="LiteLLM model string")
     parser.add_argument("--api-base", help="address of an OpenAI-compatible server")
     parser.add_argument("--answers", type=int, default=200, help="answers of each run")
