@@ -202,7 +202,7 @@ class Desk:
             raise RequestRefused(f"nothing has changed in {', '.join(self._given)}: it is the program you were given")
         text = answer_text(self._bench.problem.specification, changed)
         if text in self.scored:
-            return json.dumps(self.scored[text], indent=2)
+            return _as_text(self.scored[text])
         if len(self.scored) + 1 >= self._samples:
             raise RequestRefused(
                 f"all {self._samples - 1} evaluations of this sample are used (agent.evaluations)", 403
@@ -213,7 +213,7 @@ class Desk:
             self._records.add(key, answer)
         self.scored[text] = answer
         self._transcript.evaluation(number, answer)
-        return json.dumps(answer, indent=2)
+        return _as_text(answer)
 
     def _judge(self, number: int, text: str) -> dict[str, Any]:
         completion = new_completion(self._prompt, number, text, EVALUATED)
@@ -276,7 +276,13 @@ def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, 
         answer |= {"error": verdict.error[:MOST_CHARS]}
     if verdict.output:
         answer["output"] = verdict.output[:MOST_CHARS]
-    return answer | {"seconds_on_each_input": verdict.input_wall_s, "evaluations_left": left}
+    return answer | {"seconds_on_each_input": [round(one, 4) for one in verdict.input_wall_s], "evaluations_left": left}
+
+
+def _as_text(answer: Mapping[str, Any]) -> str:
+    """Return an answer as JSON with a line for each of its values."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in answer.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _copy_of(shared: Future[T]) -> Future[T]:

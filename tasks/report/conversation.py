@@ -46,7 +46,8 @@ def _steps(event: Mapping[str, Any]) -> Iterator[ConversationStep]:
 def _turn(event: Mapping[str, Any]) -> Iterator[ConversationStep]:
     for message in event["messages"]:
         who = {"tool": "output", "user": "task", "system": "system"}.get(message.get("role"), "message")
-        yield ConversationStep(who, _cut(_text(message.get("content"))))
+        if text := _text(message.get("content")):
+            yield ConversationStep(who, _cut(text))
     answer = event["answer"]
     if said := _text(answer.get("content")):
         yield ConversationStep("model", _cut(said))
