@@ -86,7 +86,9 @@ def picture(n: int) -> str:
     drawing = funsearch.svg.Picture(420, 340, f"{n} triangles that cover an area of {area:.6f} together")
     for x, tip in zip(shifts, tips, strict=True):
         corners = [(10 + 400 * (at - left) / (right - left), y) for at, y in ((x, 310), (x + 1 / n, 310), (tip, 10))]
-        drawing.polygon(corners, fill=funsearch.svg.BLUE, fill_opacity=0.25)
+        drawing.polygon(
+            corners, stroke=funsearch.svg.BLUE, stroke_width=0.3, fill=funsearch.svg.BLUE, fill_opacity=0.25
+        )
     drawing.text(10, 332, f"area {area:.6f}")
     return str(drawing)
 

@@ -6,6 +6,7 @@ not reward answers that are wrong, of the wrong form, or that lie about themselv
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -104,6 +105,33 @@ def at_least(least: float, value_of: Callable[..., float], *arguments: Any) -> b
 
 
 # Without clones
+
+
+ONE_HEXAGON = [
+    *[(-136561, -153676), (-91405, 106841), (21918, 27177), (23673, 26992), (30388, 45176), (30703, 45299)],
+    *[(32281, 41625), (32776, 41616), (32878, 41621), (35279, 48276), (51997, 14797), (52867, 15667)],
+    *[(53793, 15876), (70378, -69764), (83867, 19524), (101811, 138903), (139069, -218276)],
+]
+"""Found by steps that made it no worse, in a minute."""
+
+
+def test_the_bound_of_one_hexagon_is_reached_and_counted_as_by_definition():
+    program = execute("happy-ending")
+    assert program["value_of"](ONE_HEXAGON, 6) == -1
+    draw = random.Random(1)
+    for _ in range(10):
+        points = sorted((draw.randrange(1000), draw.randrange(1000)) for _ in range(9))
+        convex = sum(is_convex(five, program["turn"]) for five in itertools.combinations(points, 5))
+        assert program["value_of"](points, 5) == -convex
+
+
+def is_convex(corners: tuple[tuple[int, int], ...], turn: Callable[..., int]) -> bool:
+    """By definition: no corner is in a triangle of others."""
+    for corner in corners:
+        for a, b, c in itertools.combinations([other for other in corners if other != corner], 3):
+            if turn(a, b, corner) == turn(b, c, corner) == turn(c, a, corner):
+                return False
+    return True
 
 
 class Boastful(float):
