@@ -136,14 +136,19 @@ def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables
 
 
 def _try_scoring(problem: Problem, start: Verdict, warnings: list[str]) -> None:
-    """Try the scoring with programs that do no work, and add warnings of those that beat the start program."""
+    """Try the scoring with programs that do no work, and tell of those that beat the start program.
+
+    That is a warning where they reach the best known score; else the start program may be weak.
+    """
     from overnight.flows.start.audit import quick_audit
 
     with working("trying the scoring with programs that do no work"):
         found = quick_audit(problem, start)
-    open_points = [one for one in found if one.result in ("look", "wrong")]
-    warnings += [f"{one.tried} {one.came}: {one.remark}" for one in open_points]
-    if found and not open_points:
+    warnings += [f"{one.tried} {one.came}: {one.remark}" for one in found if one.result == "wrong"]
+    better = [one for one in found if one.result == "look"]
+    for one in better:
+        say(f"note: {one.tried} {one.came}, {one.remark}: is that honest?")
+    if found and not better:
         say(f"{len(found)} programs that do no work were tried, and none scores more than the start program")
 
 

@@ -323,7 +323,7 @@ def test_the_user_s_configuration_may_not_hold_settings_of_problems(toy: Path, h
     (home / "config.toml").write_text("search.prompts = 3\n")
     code, output = call("run", toy)
     assert code == 2
-    assert "expected [sampling], [sandbox], [cluster], [commands.NAME] or [plugins]" in output
+    assert "expected [sampling], [sandbox], [cluster], [agents.NAME], [commands.NAME] or [plugins]" in output
 
 
 def test_a_download_from_an_address_is_refused_until_it_is_accepted(toy: Path, home: Path):
