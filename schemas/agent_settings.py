@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, RootModel, model_validator
+from pydantic import BeforeValidator, Field, RootModel
 
-from overnight.schemas.section import Section, as_list
+from overnight.schemas.section import CommandSection, Section, as_list
 
 AGENT = "agent:"
 """Beginning of the name of a model with which an agent works: `agent:NAME/MODEL`, MODEL as for prompts."""
@@ -79,8 +80,11 @@ class AgentLimits(Section):
     seconds: float = Field(default=1800.0, gt=0, le=86_400, description="most seconds; then it is ended")
 
 
-class AgentSettings(Section):
+class AgentSettings(CommandSection):
     """A coding agent: its image, its command, and how it hands its program back."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    example: ClassVar[str] = 'an agent needs its words, such as command = ["my-agent", "{task}"], or a preset'
 
     preset: Literal["", "mini-swe-agent", "pi"] = Field(
         default="", description="known agent whose settings are the defaults of the others"
@@ -109,19 +113,6 @@ class AgentSettings(Section):
     memory_mib: int = Field(default=2048, ge=64, description="memory of its container, its files included, MiB")
     disk_mib: int = Field(default=512, ge=16, description="most that its files may take, MiB; it has no disk")
     at_once: int = Field(default=2, ge=1, description="most agents that work at a time")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_preset(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("preset", ""), str):
-            return {**PRESETS.get(given.get("preset", ""), {}), **given}
-        return given
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> AgentSettings:
-        if not self.command:
-            raise ValueError('an agent needs its words, such as command = ["my-agent", "{task}"], or a preset')
-        return self
 
 
 class Agents(RootModel[dict[str, AgentSettings]]):

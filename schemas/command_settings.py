@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, RootModel, model_validator
+from pydantic import BeforeValidator, Field, RootModel
 
-from overnight.schemas.section import Section, as_list
+from overnight.schemas.section import CommandSection, as_list
 
 Fields = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
@@ -39,8 +40,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Published headless forms of known commands; `arguments` follow them, such as the name of a model."""
 
 
-class CommandSettings(Section):
+class CommandSettings(CommandSection):
     """A command that answers prompts: one process for each sample, on this machine, with the user's rights."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    example: ClassVar[str] = 'a command needs its words, such as command = ["my-agent", "--print"], or a preset'
 
     preset: Literal["", "claude", "codex", "gemini", "llm", "ollama"] = Field(
         default="", description="known command whose settings are the defaults of the others"
@@ -64,19 +68,6 @@ class CommandSettings(Section):
     final_codes: tuple[int, ...] = Field(
         default=(2, 126, 127), description="exit codes after which a prompt is not tried again"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_preset(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("preset", ""), str):
-            return {**PRESETS.get(given.get("preset", ""), {}), **given}
-        return given
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> CommandSettings:
-        if not self.command:
-            raise ValueError('a command needs its words, such as command = ["my-agent", "--print"], or a preset')
-        return self
 
 
 class Commands(RootModel[dict[str, CommandSettings]]):
