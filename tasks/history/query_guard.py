@@ -87,6 +87,8 @@ def refuse_file_access(parsed: str, only: Collection[str] = ()) -> None:
     # Any word, wherever it is named: outside of its query it is a table of the catalog or unknown, but never a file.
     given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
     views = frozenset((schema, name) for schema in ("", "main") for name in only)
+    if only:  # else the name of a view that is refused, given in one place, would be allowed in another
+        given -= VIEWS.keys() - set(only)
     known = (views or _TABLES) | {("", name) for name in given if name.isidentifier()}
     for node in nodes:
         if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":

@@ -187,6 +187,47 @@ def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
     assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
 
 
+@pytest.fixture
+def narrow(grown: RunFiles) -> Database:
+    """The views of one run that its agents may query."""
+    return Database(grown.backend.root, grown.run_id, ("programs", "population", "generations"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM programs JOIN generations USING (generation)",
+        "WITH good AS (FROM programs WHERE score > 0) SELECT max(score) FROM good",
+        "SUMMARIZE main.population",
+        "SELECT unnest(scores) FROM programs LIMIT 1",
+    ],
+)
+def test_a_database_of_some_views_answers_queries_of_them(narrow: Database, sql: str):
+    assert narrow.query(sql).num_columns > 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM runs",
+        "FROM main.nights",
+        "FROM scores",
+        "FROM files.programs",
+        "FROM best_programs('x')",
+        "DESCRIBE runs",
+        "SELECT (SELECT specification FROM runs LIMIT 1)",
+        "WITH runs AS (SELECT 1) FROM runs",
+        "SELECT b.* FROM (WITH runs AS (SELECT 1) FROM runs) AS a, runs AS b",
+        "EXPLAIN FROM runs",
+        "PIVOT runs ON problem",
+        "FROM 'run.parquet'",
+    ],
+)
+def test_a_database_of_some_views_refuses_all_others_under_any_name(narrow: Database, sql: str):
+    with pytest.raises(QueryError):
+        narrow.query(sql)
+
+
 @pytest.mark.parametrize(
     "sql",
     [
