@@ -69,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class AgentLimits(Section):
-    """What one sample of an agent may use, `[tool.overnight.agent]`; the run keeps them."""
+    """Limits of one sample of an agent, `[tool.overnight.agent]`; the run keeps them."""
 
     turns: int = Field(default=50, ge=1, le=10_000, description="most answers of its model")
     evaluations: int = Field(

@@ -151,7 +151,7 @@ class ConversationStep:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What an agent did in one session.
+    """Work of an agent in one session.
 
     Attributes:
         turns: Number of its model's answers.

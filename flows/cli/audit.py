@@ -93,7 +93,13 @@ def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]
     try:
         path = find(what)
     except UsageError:
-        files = find_run(history, what)
+        try:
+            files = find_run(history, what)
+        except UsageError as error:
+            raise UsageError(
+                f"{what!r} is neither a problem nor a run in {history.location}",
+                remedy="`overnight problems` lists problems, and `overnight runs` runs; `last` is the newest run.",
+            ) from error
         return record.read_run(files).problem, files
     return load_problem(path), None
 

@@ -352,7 +352,10 @@ def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]
         raise UsageError("--agent names no model for the agent to work with", remedy="Add --model openai/gpt-5-mini.")
     first = models[0]
     agents = [text.rpartition("=") if "=" in text else (text, "", "1") for text in names]
-    return [{**first, "name": f"agent:{name}/{first['name']}", "weight": weight} for name, _, weight in agents]
+    return [
+        {**first, "style": "chat", "name": f"agent:{name}/{first['name']}", "weight": weight}
+        for name, _, weight in agents
+    ]
 
 
 def _json(text: str) -> Any:

@@ -22,7 +22,7 @@ from overnight.tasks.sample.completion_sources import CompletionStore
 from overnight.tasks.sample.gateway import Gateway
 
 _TABLES = ("programs", "population", "generations")
-"""What an agent may query of its run: nothing in them is of the validation or held-out inputs, or of the scoring."""
+"""Views that an agent may query of its run: nothing in them is of validation or held-out inputs, or of the scoring."""
 
 
 class Agents:

@@ -90,7 +90,7 @@ def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
     """
     if old.shape != new.shape:
         raise SpecificationError(
-            f"the run evolved {old.shape}, and here it is {new.shape}",
+            f"there it is {old.shape} that evolves, and here it is {new.shape}",
             remedy="A body can be scored anew where the name and the parameters of its function are the same, or "
             "the files and the number of their marked blocks.",
         )

@@ -1,4 +1,4 @@
-"""What answers an agent's requests: its model, the scoring and the run's history, within the limits of its session."""
+"""Answers to an agent's requests: of its model, the scoring and the run's history, within the session's limits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """What all sessions of a run work with.
+    """Parts of a run that all its sessions work with.
 
     Attributes:
         problem: The problem.

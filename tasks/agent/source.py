@@ -26,7 +26,7 @@ from overnight.tasks.sample.completion_sources import Answer, CompletionStore, m
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a run's sessions of one agent take place.
+    """Place of a run's sessions of one agent.
 
     Attributes:
         name: Name of the agent.

@@ -1,4 +1,4 @@
-"""What an agent did: its turns, the programs that it had scored and its queries, kept as they happen.
+"""Records of what an agent did: its turns, the programs that it had scored and its queries, kept as they happen.
 
 Each is a record of the completion store while the agent works, so that what was paid for is never asked for again; the
 completion that ends its work has all of them as its transcript.

@@ -1,4 +1,4 @@
-"""What an agent finds in its folder, and the answer that its files are."""
+"""Files that an agent finds in its folder, and the answer that they are when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models said of the winners of a run, `readings.jsonl` beside its tables; it is not exported."""
+"""Words of models on the winners of a run, `readings.jsonl` beside its tables; it is not exported."""
 
 from __future__ import annotations
 

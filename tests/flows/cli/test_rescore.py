@@ -87,7 +87,7 @@ def test_survivors_are_scored_under_a_changed_file(history: Path, toy: Path, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rescore", "last", "cap-set"], "the run evolved guess(offset), and here it is priority("),
+        (["rescore", "last", "cap-set"], "there it is guess(offset) that evolves, and here it is priority("),
         (["rescore", "last", "--inputs", "[[1, 2, 3]]", "--set", "limits.wal_s=1"], "did you mean"),
         (["rescore", "last", "--most", "0"], "--most: expected 1 or more"),
     ],
