@@ -241,6 +241,7 @@ class NightLoop:
 
     def _reload(self) -> Reloaded:
         try:
+            self._run.files.require_run()  # reading what is left of a removed history would fail again and again
             self._run.files.catch_up()
             samples = self._run.run.problem.settings.candidates_per_prompt
             return Reloaded(record.read_run_history(self._run.files, samples=samples))

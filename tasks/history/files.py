@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -140,8 +141,9 @@ class RunFiles:
                 return []
             try:
                 names = os.listdir(descriptor)
-                if os.path.samestat(os.fstat(descriptor), self.generations.stat()):
-                    return names
+                with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile: there are none
+                    if os.path.samestat(os.fstat(descriptor), self.generations.stat()):
+                        return names
             finally:
                 os.close(descriptor)
 

@@ -89,7 +89,8 @@ def test_every_outcome_can_be_seen_in_the_history(
     provider.script = lambda number, request: says(request, texts[number])
     asks["sampling"]["concurrency"] = 1
     search = {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}
-    docker_night(1, settings={**asks, "search": search, "limits": {"wall_s": 1}})
+    settings = {**asks, "search": search, "limits": {"wall_s": 1}}
+    docker_night(1, run_id="outcomes", settings=settings)  # other workers run nights of the usual name
     rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
     assert Counter(row["outcome"] for row in rows) == Counter(
         [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
@@ -97,7 +98,7 @@ def test_every_outcome_can_be_seen_in_the_history(
     for row in rows:
         assert (row["score"] is not None) == (row["outcome"] == "scored")
         assert bool(row["error"]) == (row["outcome"] != "scored")
-    assert containers("toy") == [], "no container is left"
+    assert containers("outcomes") == [], "no container is left"
 
 
 def test_a_night_counts_the_samples_of_what_it_committed(
