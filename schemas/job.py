@@ -57,10 +57,12 @@ class Isolation:
         evolved: Names of the evolved functions.
         specification: Text of the specification, which does the scoring; only the evolved functions of a candidate's
             program are called.
+        fresh_calls: Whether calls go to new processes, so that a program cannot keep anything from one to the next.
     """
 
     evolved: tuple[str, ...]
     specification: str
+    fresh_calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

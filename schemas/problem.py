@@ -9,7 +9,7 @@ from typing import Literal
 
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.files import File
-from overnight.schemas.job import Call, Command, Job
+from overnight.schemas.job import Call, Command, Isolation, Job
 from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
 
@@ -84,7 +84,7 @@ class Problem:
             limits=self.settings.limits,
             thresholds=self.settings.thresholds if split == "train" else (),
             seed=seed,
-            isolation=skeleton.isolation if isolation else None,
+            isolation=self._isolation if isolation else None,
             command=self._command(),
         )
 
@@ -99,17 +99,22 @@ class Problem:
         Where programs are confirmed, they are drawn in isolation, too: the evolved function in a process of its own
         cannot draw what it does not do.
         """
-        sandbox, skeleton = self.settings.sandbox, self.specification
+        sandbox = self.settings.sandbox
         command = self._command()
         return Job(
             run_function=self._draw_function,
             inputs=self.inputs["train"][-1:],
             limits=self.settings.limits,
             seed=seed,
-            isolation=skeleton.isolation if sandbox.split or sandbox.confirm != "never" else None,
+            isolation=self._isolation if sandbox.split or sandbox.confirm != "never" else None,
             command=command and replace(command, arguments=self.settings.command.draw, metrics_file=""),
             draws=True,
         )
+
+    @property
+    def _isolation(self) -> Isolation | None:
+        found = self.specification.isolation
+        return found and replace(found, fresh_calls=self.settings.state == "none")
 
     @property
     def _draw_function(self) -> str:

@@ -221,6 +221,11 @@ class Settings(Section):
         ge=0,
         description="largest difference between two scores on one input that still confirms a program",
     )
+    state: Literal["none", "calls"] = Field(
+        default="none",
+        description="what an evolved function may keep: nothing (`none`: confirmations answer its calls in new "
+        "processes), or what it likes from one call to the next on the same input (`calls`)",
+    )
     finalists: int = Field(
         default=10, ge=1, le=10_000, description="number of best programs that are evaluated on the validation inputs"
     )

@@ -183,7 +183,8 @@ def _with_memory(problem: Problem, specification: Specification, pool: SandboxPo
     (_, failed), (_, same) = _evaluated(problem, pool, [fails, alike])
     if "was called before" in failed.error:
         which = "inputs" if "on input 1 of" not in failed.error and "on input" in failed.error else "calls"
-        remark = "say in the statement whether programs may use that"
+        forgets = problem.settings.state == "none" and problem.settings.sandbox.confirm != "never"
+        remark = "confirmations forget it" if forgets else "programs may use that"
         yield Finding("memory", f"a program can remember earlier {which}", "note", remark)
     else:
         yield Finding("memory", "nothing is remembered, or one call is all there is")

@@ -273,7 +273,8 @@ CHANCE_REMEDY = (
 
 ISOLATION_REMEDY = (
     "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
-    "plain data, and return its result. Mend that, allow for chance with --set noise=…, or do without: --confirm never"
+    "plain data, return its result, and keep nothing from one call to the next. Mend that, allow for chance with --set "
+    "noise=…, for what is kept with --set state=calls, or do without: --confirm never"
 )
 
 

@@ -172,6 +172,7 @@ def system_message(problem: Problem) -> str:
             reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
             noise=f"{settings.noise:.3g}" if settings.noise else "",
             is_confirmed=settings.sandbox.confirm != "never",
+            keeps_state=settings.state == "calls",
             known=None if known.best is None else f"{known.best:.6g}" + (f" ({known.label})" if known.label else ""),
             is_proven=known.proven,
             seconds=f"{settings.limits.wall_s:g}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,10 @@ INPUTS = (Call((3, SECRET)), Call((4, SECRET)))
 def job(text: str, inputs: tuple[Call, ...] = (Call((3,)),), *, isolation: bool = True, limits: Limits = LIMITS) -> Job:
     specification = read_specification(text, "test")
     return Job(
-        specification.run, inputs, limits, isolation=Isolation(specification.evolved, text) if isolation else None
+        specification.run,
+        inputs,
+        limits,
+        isolation=Isolation(specification.evolved, text, fresh_calls=True) if isolation else None,
     )
 
 
@@ -59,6 +63,43 @@ def test_the_same_forger_succeeds_in_one_process(inline: SandboxPool, forger: Fo
     verdict = inline.evaluate(forger.source)
     assert verdict.is_scored
     assert verdict.scores[1] > HONEST_SCORES[1], "otherwise the test of isolated evaluation proves nothing"
+
+
+COUNTING = """
+import funsearch
+
+@funsearch.run
+def evaluate(calls):
+    return sum(count(number) for number in range(calls))
+
+@funsearch.evolve
+def count(number):
+    return 1
+"""
+
+KEEPING = {
+    "a name": "seen = globals().setdefault('seen', [])\n    seen.append(number)\n    return len(seen)",
+    "an attribute": "count.calls = getattr(count, 'calls', 0) + 1\n    return count.calls",
+    "a default": "def inner(seen=[]):\n        seen.append(1)\n        return len(seen)\n"
+    "    count.inner = getattr(count, 'inner', inner)\n    return count.inner()",
+    "a library": "import math\n    math.calls = getattr(math, 'calls', 0) + 1\n    return math.calls",
+    "random numbers": "import random\n    return random.random()",
+}
+
+
+@pytest.mark.parametrize("body", KEEPING.values(), ids=KEEPING)
+def test_what_a_program_keeps_from_call_to_call_is_lost_where_calls_are_fresh(start: Start, body: str):
+    inputs, limits = (Call((1,)), Call((16,)), Call((4000,))), LIMITS.model_copy(update={"wall_s": 10})
+    usual = job(COUNTING, inputs, limits=limits)
+    assert usual.isolation is not None
+    kept = replace(usual, isolation=replace(usual.isolation, fresh_calls=False))
+    program = COUNTING.replace("return 1\n", f"{body}\n")
+    with start(usual) as fresh, start(kept) as keeping:
+        assert fresh.evaluate(COUNTING).scores == (1, 16, 4000)
+        once, some, many = fresh.evaluate(program).scores
+        assert once == keeping.evaluate(program).scores[0], "one call keeps nothing"
+        assert some != keeping.evaluate(program).scores[1], "each of the first calls is fresh"
+        assert many < keeping.evaluate(program).scores[2] / 10 or "random" in body
 
 
 ECHO = """

@@ -2,7 +2,8 @@
 
 For each input there are three new processes: a supervisor, which runs only the runner's code, and its two children,
 each with its own user. One child has the candidate's program and answers calls of its evolved functions; the other has
-the specification, with stubs in place of those functions. So no state of a candidate outlives an input.
+the specification, with stubs in place of those functions. So no state of a candidate outlives an input. Where calls are
+to be fresh, the first child only loads the program, and its own children answer: see `_answer_in_new_processes`.
 
 A child inherits all of the runner's memory, and a candidate can read all memory of its process. So the runner never
 holds an input or any data of a candidate: these are in files in memory, of which it holds the descriptors only.
@@ -25,6 +26,12 @@ from .program import Program
 NEXT_INPUT, ANSWERED, HOST_GONE, FAILED = 0, 10, 11, 70
 """Exit codes of a supervisor process: the next input is due; the host has been answered; the host is gone; the runner
 failed."""
+
+_PART = 16
+"""The part of the calls so far that one process may answer: a sixteenth, but at least one call."""
+
+_GOES_ON = 75
+"""Exit code of a process that has answered its calls, while more may follow."""
 
 _LOADED = b"\n\n"
 """Start of a report if the program was loaded."""
@@ -209,10 +216,8 @@ class Evaluation:
             connection = rpc.Connection(*lockdown.own_descriptors(output, *ends))
             lockdown.confine(self.privileges[0], self.kernel, parent)
             connection.send(rpc.LOCKED, str(self.kernel.stay_on_core()).encode())
-            assert self.job.isolation is not None
-            _answer_calls(connection, Program(source, self.job.seed), self.job.isolation.evolved)
+            status = self._answer_calls(connection, Program(source, self.job.seed))
             child.flush()
-            status = 0
         finally:
             # Exit whatever was raised: a candidate may break everything here; the other process sees the end of the
             # pipe.
@@ -245,6 +250,47 @@ class Evaluation:
             # Exit whatever was raised: a specification may break the reporting, too.
             exit_now(status)
 
+    def _answer_calls(self, connection: rpc.Connection, program: Program) -> int:
+        """Load the program, and answer calls until the scoring ends; return an exit code."""
+        isolation = self.job.isolation
+        assert isolation is not None
+        try:
+            functions = program.load(isolation.evolved)
+            program.reseed()
+        except BaseException as error:  # noqa: BLE001  a candidate may raise anything
+            connection.send(*rpc.encode_error(error, program.describe))
+            return 0
+        connection.send(rpc.READY, b"")
+        if isolation.fresh_calls:
+            return self._answer_in_new_processes(connection, program, functions)
+        rpc.serve_calls(connection, functions, program.describe)
+        return 0
+
+    def _answer_in_new_processes(
+        self, connection: rpc.Connection, program: Program, functions: Sequence[Callable[..., Any]]
+    ) -> int:
+        """Answer the first calls each in a process of its own, then more and more in each; return an exit code.
+
+        A fork takes some milliseconds, which a scoring with many calls cannot afford for each of them. So a process
+        answers a small part of the calls so far: whatever a program keeps is lost again and again, and 100,000 calls
+        take about 170 processes.
+        """
+        begun = 0
+        while True:
+            calls = max(1, begun // _PART)
+            pid = self.kernel.fork()
+            if pid == 0:
+                program.reseed(begun)
+                goes_on = rpc.serve_calls(connection, functions, program.describe, calls)
+                child.flush()
+                return _GOES_ON if goes_on else 0
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if status < 0:
+                os.kill(os.getpid(), -status)
+            if status != _GOES_ON:
+                return status
+            begun += calls
+
 
 def _falls_short(results: bytes, threshold: float | None) -> bool:
     """Return whether the score of a report is below a threshold; the host checks again."""
@@ -270,17 +316,6 @@ def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
     if last.startswith(_LOADED):
         last = b"".join([_LOADED, *(part.removeprefix(_LOADED) for part in before), last.removeprefix(_LOADED)])
     return whole, last, b"".join(parts[2::3])
-
-
-def _answer_calls(connection: rpc.Connection, program: Program, evolved: Sequence[str]) -> None:
-    try:
-        functions = program.load(evolved)
-        program.reseed()
-    except BaseException as error:  # noqa: BLE001  a candidate may raise anything
-        connection.send(*rpc.encode_error(error, program.describe))
-        return
-    connection.send(rpc.READY, b"")
-    rpc.serve_calls(connection, functions, program.describe)
 
 
 def _score(job: Job, data: bytes, results: int, connection: rpc.Connection) -> None:

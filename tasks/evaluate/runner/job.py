@@ -32,11 +32,13 @@ class Isolation:
         evolved: Names of the evolved functions.
         source: Text of the specification.
         code: The specification compiled, with stubs in place of the evolved functions' bodies.
+        fresh_calls: Whether calls go to new processes.
     """
 
     evolved: list[str]
     source: str
     code: types.CodeType
+    fresh_calls: bool
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def marshalled(inputs: Sequence[tuple[Any, Any]]) -> tuple[bytes, ...]:
     return tuple(marshal.dumps((frames.decode_plain(args), frames.decode_plain(kwargs))) for args, kwargs in inputs)
 
 
-def _isolation(evolved: list[str], specification: str) -> Isolation:
+def _isolation(evolved: list[str], specification: str, fresh_calls: bool) -> Isolation:
     """Compile the specification with stubs for the evolved functions; line numbers and decorators are kept."""
     tree = ast.parse(specification)
     for node in tree.body:
@@ -107,4 +109,4 @@ def _isolation(evolved: list[str], specification: str) -> Isolation:
             header = ast.parse(f"def f(*args, **kwargs):\n return {STUB}({number}, args, kwargs)").body[0]
             assert isinstance(header, ast.FunctionDef)
             node.args, node.body, node.returns = header.args, header.body, None
-    return Isolation(evolved, specification, compile(tree, FILE, "exec", dont_inherit=True))
+    return Isolation(evolved, specification, compile(tree, FILE, "exec", dont_inherit=True), fresh_calls)

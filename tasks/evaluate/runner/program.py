@@ -78,9 +78,10 @@ class Program:
             functions.append(function)
         return functions
 
-    def reseed(self) -> None:
+    def reseed(self, stream: int = 0) -> None:
+        """Begin a stream of random numbers, by its number."""
         for set_seed in self._seeds:
-            set_seed(self._seed)
+            set_seed(self._seed + stream)
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """Return an error's type, its text, and the last of the program's own lines in its traceback."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import itertools
 import os
 import struct
 import sys
@@ -208,15 +209,21 @@ class RemoteFunctions:
 
 
 def serve_calls(
-    connection: Connection, functions: Sequence[Callable[..., Any]], describe: Callable[[BaseException], Description]
-) -> None:
-    """Answer calls until the other side closes. It runs in the candidate's process, so it protects nothing."""
+    connection: Connection,
+    functions: Sequence[Callable[..., Any]],
+    describe: Callable[[BaseException], Description],
+    calls: int | None = None,
+) -> bool:
+    """Answer calls, by default until the other side closes; return whether it has not.
+
+    It runs in the candidate's process, so it protects nothing.
+    """
     dumps, loads = codec.dumps, codec.loads
-    while True:
+    for _ in itertools.count() if calls is None else range(calls):
         try:
             _, data = connection.receive()
         except EOFError:
-            return
+            return False
         try:
             number, args, *named = loads(data)
             kind, reply = VALUE, dumps(functions[number](*args, **(named[0] if named else {})))
@@ -225,6 +232,7 @@ def serve_calls(
         # Freed before the next call, because arguments may be large.
         args = named = data = None
         connection.send(kind, reply)
+    return True
 
 
 def encode_error(error: BaseException, describe: Callable[[BaseException], Description]) -> tuple[bytes, bytes]:

@@ -80,7 +80,9 @@ def test_scores_that_depend_on_the_order_of_inputs_or_on_chance_are_found(load: 
 
 
 def test_a_program_that_can_remember_is_told_of(load: Load):
-    assert "a program can remember" in tried(load(CHECKING))["memory"].came
+    found = tried(load(CHECKING))["memory"]
+    assert "a program can remember" in found.came
+    assert found.remark == "confirmations forget it"
 
 
 def test_a_winner_whose_parts_do_nothing_is_looked_at(load: Load):

@@ -229,6 +229,8 @@ for name in os.listdir('/proc'):
             except OSError: pass
 return 1.0
 """,
+        outcome=Outcome.CRASHED,
+        says="closed its channel",  # among everybody is the process that loaded it
         harmless=False,
     ),
     Forger(
