@@ -349,6 +349,12 @@ class ReportData:
         return any(model.has_unknown_costs for model in self.models)
 
     @property
+    def samples_since_gain(self) -> int:
+        """Samples since the end of the generation that raised the best score last; all samples, if none did."""
+        last = self.generations[-1]
+        return last.samples - next(one.samples for one in self.generations if one.best == last.best)
+
+    @property
     def is_under_way(self) -> bool:
         return bool(self.nights) and self.nights[-1].ended_at is None
 

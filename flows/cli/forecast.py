@@ -213,6 +213,7 @@ def ask_models(
     for result in probes:
         _warn_of_missing_programs(result, settings.sampling)
         _print_measured_pace(result, settings.sampling)
+        print_samples_per_prompt(result)
     sampled_per_second = samples_per_second(probes, settings.search, settings.sampling)
     seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
     rate = min(sampled_per_second, evaluated_per_second)
@@ -336,6 +337,16 @@ def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
             f"  with {sampling.most_requests} requests in flight, each may take {duration(waiting_s)}, but the "
             f"time-out is {sampling.timeout_s:g} s: --set sampling.concurrency={max(1, probe.most_at_once)}, or "
             f"--set sampling.timeout_s={round_up(3 * waiting_s):g}"
+        )
+
+
+def print_samples_per_prompt(probe: Probe) -> None:
+    """Print what it takes to ask for one answer to each prompt, where a night asks for several."""
+    if probe.samples_per_request > 1:
+        say(
+            f"{probe.model.name}: {probe.samples_per_request} answers to each prompt (search.samples) take "
+            f"{probe.tokens_per_sample:,.0f} tokens each; one answer to each would take "
+            f"{probe.tokens_in + probe.tokens_out:,.0f}, and know more answers before it"
         )
 
 

@@ -83,6 +83,15 @@ def test_the_result_shows_start_best_and_gain_on_every_split(page: Page, report:
         assert part in text
 
 
+def test_the_result_says_since_when_nothing_was_gained(reported: ReportData):
+    assert reported.samples_since_gain == 0, "the last generation raised the best score"
+    *rest, last = reported.generations
+    flat = replace(last, best=rest[-1].best, samples=rest[-1].samples + 4)
+    assert replace(reported, generations=(*rest, flat)).samples_since_gain >= 4
+    page = render(replace(reported, generations=(*rest, replace(rest[-1], samples=rest[-1].samples + 4321))))
+    assert re.search(r"Samples since the last gain</dt><dd>4.?3", page)
+
+
 def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported: ReportData):
     known = Known(honesty=-1.5, honesty_held_out=-2.5, honesty_label="by hand")
     problem = reported.run.problem

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.cli.forecast import Pace, forecast, pace_of, print_pace
+from overnight.flows.cli.forecast import Pace, forecast, pace_of, print_pace, print_samples_per_prompt
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.program import Completion
 from overnight.schemas.sampling_settings import Model, Sampling
@@ -84,6 +84,13 @@ def test_samples_of_one_prompt_share_its_cost():
     model = Model(name="openai/x", input_usd=1.0, output_usd=4.0)
     assert mean_usd_per_sample([result(model)]) == pytest.approx(0.003)
     assert mean_usd_per_sample([result(model, together=4)]) == pytest.approx(0.00025 + 0.002)
+
+
+def test_what_one_answer_to_each_prompt_would_take_is_said(capsys: pytest.CaptureFixture[str]):
+    print_samples_per_prompt(result(Model(name="openai/x"), together=4))
+    assert "take 750 tokens each; one answer to each would take 1,500," in capsys.readouterr().err
+    print_samples_per_prompt(result(Model(name="openai/x")))
+    assert not capsys.readouterr().err
 
 
 def test_an_unknown_price_makes_the_cost_unknown():
