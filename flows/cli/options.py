@@ -77,6 +77,14 @@ def require_int64(_: object, seed: int | None) -> None:
 Seed = Annotated[
     int | None, Parameter(help="seed of all random choices; default: drawn and shown", validator=require_int64)
 ]
+FurtherStarts = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--start",
+        help="further program to begin with: a specification file, RUN for the survivors of an earlier run, or "
+        "RUN:PROGRAM; repeatable",
+    ),
+]
 Sets = Annotated[
     list[str] | None, Parameter(help="any setting, as key=value; schemas/README.md lists them; repeatable")
 ]

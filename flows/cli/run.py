@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from overnight.flows.cli.options import (
     Budget,
     ClusterName,
+    FurtherStarts,
     MaxTokens,
     NightFormat,
     NotificationOptions,
@@ -43,13 +44,7 @@ def run(
     /,
     *,
     options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
-    start: Annotated[
-        list[str] | None,
-        Parameter(
-            help="further program to begin with: a specification file, RUN for the survivors of an earlier run, or "
-            "RUN:PROGRAM; repeatable"
-        ),
-    ] = None,
+    start: FurtherStarts = None,
     seed: Seed = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
@@ -86,13 +81,9 @@ def run(
 
         image_of(loaded, tell)
         from overnight.flows.cli.foreground_night import run_night
-        from overnight.flows.start.create_run import create_run
+        from overnight.flows.night.given_starts import create_run_from
 
-        create = partial(create_run, loaded, path, history, seed=seed, tell=say)
-        if start:
-            from overnight.flows.night.given_starts import create_run_from
-
-            create = partial(create_run_from, loaded, path, history, start, seed=seed, tell=say)
+        create = partial(create_run_from, loaded, path, history, start or (), seed=seed, tell=say)
         return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
 
 

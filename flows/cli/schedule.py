@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import App, Parameter
 
 from overnight.flows.cli.options import (
+    FurtherStarts,
     NotificationOptions,
     ProblemName,
     RunOptions,
@@ -50,6 +51,7 @@ def add(
     name: Annotated[str | None, Parameter(help="name of the schedule; default: the problem's name")] = None,
     pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the pool of `overnight serve`")] = None,
     options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
+    start: FurtherStarts = None,
     seed: Seed = None,
     trust_settings: TrustSettings = False,
     notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
@@ -70,21 +72,23 @@ def add(
     if (options.image or options.runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.
         require_sandbox(sandbox)
+    from overnight.flows.night.given_starts import lasting_name
     from overnight.flows.schedules.deployments import POOL, cron_schedule, open_schedules, require_name
     from overnight.flows.schedules.scheduled_night import Start
 
     cron_line = cron_schedule(cron, zone)
     name, pool = require_name("--name", name or loaded.name), require_name("--pool", pool or POOL)
-    start = Start(
+    beginning = Start(
         problem=problem if problem in names() else str(path.resolve()),
         settings=settings,
+        starts=[lasting_name(text, loaded, history) for text in start or ()],
         seed=secrets.randbelow(2**31) if seed is None else seed,
         accepted=[(proposal.setting, proposal.value) for proposal in proposals_of(loaded)],
     )
     parameters: dict[str, Any] = {
         "run_id": new_run_id(loaded.name, datetime.now(UTC)),
         "history": history.absolute_location,
-        "start": start.model_dump(mode="json"),
+        "start": beginning.model_dump(mode="json"),
         "rules": stop.given(),
         "deadline": deadline,
     }

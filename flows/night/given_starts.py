@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from overnight.flows.night.rescore import require_the_same_function, score_kept, survivors_of
-from overnight.flows.start.create_run import checked_keys, prepare_run
+from overnight.flows.start.create_run import checked_keys, create_run, prepare_run
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.history_backend import HistoryBackend
@@ -30,9 +30,10 @@ def create_run_from(
     starts: Sequence[str],
     *,
     seed: int,
+    run_id: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> RunFiles:
-    """Score a problem's start program and those that the user names, and write a run that begins with them.
+    """Score a problem's start program and those that the user names, if any; write a run that begins with them.
 
     Args:
         problem: The problem.
@@ -40,6 +41,7 @@ def create_run_from(
         history: The history that gets the run, and has the earlier ones.
         starts: What the user names: a file, RUN for the survivors of a run, or RUN:PROGRAM.
         seed: Seed of the run.
+        run_id: Its id; by default, one is made.
         tell: Takes a message about what was scored.
 
     Raises:
@@ -47,12 +49,14 @@ def create_run_from(
         SpecificationError: If a file is of another problem, or has no score; nothing is written then.
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
+    if not starts:
+        return create_run(problem, path, history, seed=seed, run_id=run_id, tell=tell)
     require_batches(problem.settings.sampling)
     kept = [one for text in starts for one in _read(text, problem, history)]
     distinct = list({problem.code_hash(one.program.body): one for one in reversed(kept)}.values())[::-1]
     flags = shlex.join([word for text in starts for word in ("--start", text)])
     with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, seed=seed, rescored_from=flags)
+        run, start = prepare_run(problem, path, seed=seed, run_id=run_id, rescored_from=flags)
     scored = score_kept(run, start, distinct)
     _require_scores(distinct, scored)
     if tell:
@@ -61,6 +65,20 @@ def create_run_from(
     files = files_of(history, run.run_id)
     record.create(files, run, start, scored)
     return files
+
+
+def lasting_name(text: str, problem: Problem, history: HistoryBackend) -> str:
+    """Return what a `--start` names as it will still be called later: an absolute path, or the id of a run.
+
+    Raises:
+        UsageError: If it names nothing.
+        SpecificationError: If it is of another problem.
+    """
+    _read(text, problem, history)
+    if Path(text).exists():
+        return str(Path(text).resolve())
+    name, *program = text.split(":", 1)
+    return ":".join([find_run(history, name).run_id, *program])
 
 
 def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor]:

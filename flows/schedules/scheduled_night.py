@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from overnight.flows.environment import prepare
 from overnight.flows.night.deadlines import parse_until
+from overnight.flows.night.given_starts import create_run_from
 from overnight.flows.night.night import Night
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun, open_run
@@ -30,7 +31,6 @@ from overnight.flows.prefect_server.connection import server_answers, wait_for_s
 from overnight.flows.prefect_server.crash_detection import mark_children_crashed
 from overnight.flows.prefect_server.night_state import NightState, outlive_leases
 from overnight.flows.report.build import build_report, draw_report, write_report
-from overnight.flows.start.create_run import create_run
 from overnight.flows.start.trust import accept, remember
 from overnight.schemas.errors import OvernightError, RunIsBusy
 from overnight.schemas.history_backend import HistoryBackend
@@ -70,6 +70,7 @@ class Start(BaseModel):
 
     problem: str = Field(description="name of a built-in problem, or the specification's path where the worker runs")
     settings: dict[str, Any] = Field(default={}, description="settings that override the specification's")
+    starts: list[str] = Field(default=[], description="further programs to begin with: of files, or of runs")
     seed: int = Field(description="source of everything random")
     accepted: list[tuple[str, str]] = Field(
         default=[], description="accepted settings that reach outside of the sandbox, with their values"
@@ -246,5 +247,5 @@ def create_if_missing(run_id: str, history: HistoryBackend, start: Start) -> Run
             if not files.run.exists():  # another process may have created it meanwhile
                 path = find(start.problem)
                 problem = accept(load_problem(path, start.settings))
-                create_run(problem, path, history, seed=start.seed, run_id=run_id)
+                create_run_from(problem, path, history, start.starts, seed=start.seed, run_id=run_id)
     return files

@@ -50,7 +50,13 @@ def test_a_schedule_is_a_deployment_that_names_its_flow_by_module(scheduled: Any
     assert created.schedules[0].schedule.timezone == "Europe/Stockholm"
     assert created.parameters["rules"] == {"budget_usd": 5.0}
     assert created.parameters["deadline"] == {"until": "07:00", "time_zone": "Europe/Stockholm"}
-    assert created.parameters["start"] == {"problem": str(toy), "settings": {}, "seed": 3, "accepted": []}
+    assert created.parameters["start"] == {
+        "problem": str(toy),
+        "settings": {},
+        "starts": [],
+        "seed": 3,
+        "accepted": [],
+    }
     assert created.parameters["history"] == str(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.night.given_starts import create_run_from
+from overnight.flows.night.given_starts import create_run_from, lasting_name
 from overnight.flows.report.repeat_command import command_of
 from overnight.schemas.errors import OvernightError, SpecificationError, UsageError
 from overnight.tasks.history import record
@@ -85,3 +85,15 @@ def test_what_cannot_begin_a_run_is_named_and_nothing_is_written(
     with pytest.raises(error, match=r"(?i)" + said.replace("(", r"\(").replace(")", r"\)")):
         given()
     assert sorted((tmp_path / "runs").iterdir()) == before
+
+
+def test_what_a_schedule_begins_with_is_named_so_that_it_lasts(
+    begin, night: Night, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    night(1, run_id="earlier")
+    name = partial(lasting_name, problem=load_problem(toy, {}), history=LocalBackend(tmp_path))
+    monkeypatch.chdir(toy.parent)
+    assert name(toy.name) == str(toy.resolve())
+    assert name("last") == "earlier"
+    with pytest.raises(UsageError):
+        name("last:nothing")

@@ -64,6 +64,17 @@ def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: d
     assert any("overnight watch nightly" in str(artifact.data) for artifact in artifacts)
 
 
+def test_the_first_night_begins_with_the_programs_that_the_schedule_names(
+    parameters: dict[str, Any], toy: Path, tmp_path: Path
+):
+    better = tmp_path / "better.py"
+    better.write_text(toy.read_text().replace("return offset + 1.0", "return offset + 9.0"))
+    start = parameters["start"].model_copy(update={"starts": [str(better)]})
+    create_if_missing("nightly", LocalBackend(tmp_path), start)
+    files = create_if_missing("nightly", LocalBackend(tmp_path), start)
+    assert max(program.score for program in record.read_run_history(files).programs.values()) == -1.0
+
+
 def test_a_night_is_cancelled_at_once_if_another_is_under_way(parameters: dict[str, Any], tmp_path: Path):
     with run_lock(files_of(LocalBackend(tmp_path), "nightly")):
         started = time.monotonic()
