@@ -2,7 +2,8 @@
 
 Importing Prefect and LiteLLM takes most of a command's processor time. A forked process runs
 `overnight.flows.cli.main.main` and ends as the interpreter ends, like `python -m overnight.flows.cli.main`, which is
-also what runs where nothing can be forked.
+also what runs where nothing can be forked. Commands of the Python API are forked after `fork_for_api`, and in a script
+that `start_script` starts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import io
 import json
 import os
+import runpy
 import selectors
 import signal
 import socket
@@ -22,7 +24,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -36,6 +39,9 @@ _LIBRARIES = (
     "overnight.flows.prefect_server.embedded",
     *(f"overnight.flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
+_API = "overnight.flows.api.process"
+"""The module that runs commands for the Python API, and as whose program it does."""
+
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Prefixes of environment variables that the interpreter and libraries read once, when they start."""
 
@@ -57,6 +63,7 @@ class CommandProcess:
         arguments: Arguments of the command.
         environment: All its environment variables.
         streams: File descriptors of standard input, output and error; pipes for the latter two if there are none.
+        for_api: Whether errors are reported as the Python API reads them.
 
     Attributes:
         pid: Process id, which is also that of its process group.
@@ -66,7 +73,12 @@ class CommandProcess:
     """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], streams: Streams | None = None
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        streams: Streams | None = None,
+        *,
+        for_api: bool = False,
     ) -> None:
         self.returncode: int | None = None
         self.stdout: IO[str] | None = None
@@ -77,7 +89,7 @@ class CommandProcess:
                 self.stdout, out = _pipe(opened)
                 self.stderr, err = _pipe(opened)
                 streams = (nothing.fileno(), out, err)
-            self._server, self.pid = _fork(arguments, environment, streams)
+            self._server, self.pid = _fork(arguments, environment, streams, for_api=for_api)
 
     def poll(self) -> int | None:
         """Return the exit code, or `None` while the process runs."""
@@ -85,7 +97,7 @@ class CommandProcess:
             return self.wait(0)
         return None
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         """Wait until the process ends; return its exit code.
 
         Raises:
@@ -174,6 +186,32 @@ def pass_on(arguments: Sequence[str]) -> int:
     return int(server.recv(32))
 
 
+class _ApiProcess(CommandProcess):
+    """The command of an API call, in place of the `subprocess.Popen` that the API makes."""
+
+    def __init__(self, words: Sequence[str], stderr: int | None, **_: object) -> None:
+        with contextlib.ExitStack() as opened:
+            nothing = opened.enter_context(Path(os.devnull).open())
+            out, writing = _pipe(opened)
+            err, errors = (None, 2) if stderr is None else _pipe(opened)
+            arguments = words[words.index(_API) + 1 :]
+            super().__init__(arguments, os.environ, (nothing.fileno(), writing, errors), for_api=True)
+        self.stdout, self.stderr = (stream and stream.detach() for stream in (out, err))  # type: ignore[assignment]
+
+
+def fork_for_api(patch: Callable[[object, str, object], None] = setattr) -> None:
+    """Fork the commands of this process's API calls from now on, where that can be done."""
+    if can_fork(os.environ):
+        forking = types.SimpleNamespace(Popen=_ApiProcess, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+        patch(importlib.import_module(_API), "subprocess", forking)
+
+
+def start_script(script: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a script that calls the Python API, in a folder; its output is in a pipe."""
+    command = [sys.executable, "-P", __file__, str(script), *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
 def install(folder: Path) -> bool:
     """Create a program `overnight` that passes its arguments on, and return whether commands can be forked."""
     program = folder / "overnight"
@@ -185,10 +223,12 @@ def install(folder: Path) -> bool:
     return can_fork(os.environ)
 
 
-def _fork(arguments: Sequence[str], environment: Mapping[str, str], streams: Streams) -> tuple[socket.socket, int]:
+def _fork(
+    arguments: Sequence[str], environment: Mapping[str, str], streams: Streams, *, for_api: bool = False
+) -> tuple[socket.socket, int]:
     """Fork a command with these streams; return the connection for its exit code, and its process id."""
     server = _connect()
-    request = {"arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd()}
+    request = {"arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(), "for_api": for_api}
     socket.send_fds(server, [json.dumps(request).encode()], list(streams))
     return server, int(server.recv(32))
 
@@ -219,8 +259,8 @@ def _start(address: str, owner: str, log: Path) -> None:
         time.sleep(0.02)
 
 
-def _serve(address: str, owner: int) -> list[str]:
-    """Fork a process for each request until the owner ends; in a forked process, return its arguments."""
+def _serve(address: str, owner: int) -> dict[str, Any]:
+    """Fork a process for each request until the owner ends; in a forked process, return its request."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(f"{address}.new")
     listener.listen(64)
@@ -260,8 +300,8 @@ def _report_exit(key: selectors.SelectorKey, connection: socket.socket, ready: s
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(request: Mapping[str, Any], streams: Sequence[int]) -> list[str]:
-    """Give this forked process the session, streams, folder and environment of a new one; return its arguments."""
+def _become(request: dict[str, Any], streams: Sequence[int]) -> dict[str, Any]:
+    """Give this forked process the session, streams, folder and environment of a new one; return its request."""
     os.setsid()
     for place, stream in enumerate(streams):
         os.dup2(stream, place)
@@ -275,7 +315,7 @@ def _become(request: Mapping[str, Any], streams: Sequence[int]) -> list[str]:
     time.tzset()
     tempfile.tempdir = None
     importlib.import_module("prefect.context").refresh_global_settings_context()
-    return request["arguments"]
+    return request
 
 
 def _reopen(name: str, place: int) -> None:
@@ -286,11 +326,12 @@ def _reopen(name: str, place: int) -> None:
     setattr(sys, f"__{name}__", stream)
 
 
-def _run(arguments: list[str]) -> NoReturn:
+def _run(request: Mapping[str, Any]) -> NoReturn:
     """Run the command and end as the interpreter does, but without freeing the imported libraries, which takes long."""
     code = 0
+    report = {"report": importlib.import_module(_API)._report} if request["for_api"] else {}
     try:
-        importlib.import_module("overnight.flows.cli.main").main(arguments)
+        importlib.import_module("overnight.flows.cli.main").main(request["arguments"], **report)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
@@ -304,6 +345,11 @@ def _run(arguments: list[str]) -> NoReturn:
 if __name__ == "__main__":
     from overnight.flows.environment import prepare
 
+    if sys.argv[1].endswith(".py"):
+        del sys.argv[0]
+        fork_for_api()
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        sys.exit()
     prepare()
     for library in _LIBRARIES:
         importlib.import_module(library)

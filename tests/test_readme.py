@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from overnight.schemas.views import MACROS, VIEWS
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import create, grow
 from tests import docs
+from tests.command_server import start_script
 from tests.conftest import ON_PROCESSES
 from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks, with_few_samples
 
@@ -54,13 +54,17 @@ def morning(shared_folder: Path, prefect_api: str) -> Path:
 @pytest.mark.prefect
 @pytest.mark.timeout(900)
 def test_the_commands_of_the_main_readme_run_in_the_order_of_reading_and_its_script_after_them(
-    morning: Path, tmp_path: Path, prefect_api: str
+    morning: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
     assert (folder / "better.py").is_file()
     _, script = blocks(README, "python")
-    environment = {**os.environ, "PREFECT_API_URL": prefect_api, **ON_PROCESSES}
-    subprocess.run([sys.executable, "-c", with_few_samples(script)], cwd=folder, env=environment, check=True)
+    (tmp_path / "script.py").write_text(with_few_samples(script))
+    for name, value in {"PREFECT_API_URL": prefect_api, **ON_PROCESSES}.items():
+        monkeypatch.setenv(name, value)
+    with start_script(tmp_path / "script.py", folder) as process:
+        process.communicate()
+    assert process.returncode == 0
     assert len(list(folder.glob("*.html"))) == 2, "of the command and of the script"
 
 

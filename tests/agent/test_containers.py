@@ -33,12 +33,6 @@ def backend(sandbox_image: str) -> Iterator[SandboxBackend]:
     made.close()
 
 
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as served:
-        yield served
-
-
 class Site:
     """Lets agents work in containers, one after the other."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,12 +30,6 @@ from tests.agent.scripted import (
 )
 
 LONG_S = 60.0
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as served:
-        yield served
 
 
 @pytest.fixture

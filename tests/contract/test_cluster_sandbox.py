@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,17 +159,6 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
             head.kill()
 
 
-@pytest.mark.slow
-def test_a_machine_that_joins_later_gets_programs(several: Machines, sandbox_image: str):
-    several.join("first")
-    with opened(several, sandbox_image, run=CHAOS) as pool, ThreadPoolExecutor(1) as threads:
-        pool.evaluate(HONEST)
-        joined = threads.submit(several.join, "second", 2)
-        verdicts = judged_through(pool, "second", joined.result)
-    assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
-    assert {verdict.machine for verdict in verdicts} == {"first", "second"}
-
-
 def test_a_restart_of_the_scheduler_loses_no_program(several: Machines, sandbox_image: str):
     several.join("first", 2)
     with opened(several, sandbox_image, run=CHAOS) as pool:
@@ -259,17 +247,6 @@ def bare_engine() -> Iterator[PrivateEngine]:
     """A private engine without any image."""
     with started_engine() as engine:
         yield engine
-
-
-@pytest.mark.slow
-def test_a_machine_that_hangs_loses_its_programs_to_others(several: Machines, sandbox_image: str):
-    several.join("hanging", 2)
-    several.join("sound", 2)
-    began = time.monotonic()
-    with opened(several, sandbox_image, run=CHAOS) as pool:
-        verdicts = judged_through(pool, "hanging", lambda: several.kill("hanging", signal.SIGSTOP))
-        assert {verdict.scores for verdict in verdicts} == {HONEST_SCORES}
-        assert time.monotonic() - began < 180
 
 
 def test_dask_is_imported_for_a_cluster_only():

@@ -360,9 +360,3 @@ def test_the_built_in_model_is_requested_like_others_and_is_determined_by_the_se
     assert first.text == second.text != third.text
     assert first.cost_usd == 0.0
     assert first.tokens_out > 0
-
-
-def test_an_unknown_built_in_model_is_refused():
-    gateway = Gateway(Sampling.model_validate({"models": ["builtin/nothing"], "attempts": 1}))
-    with pytest.raises(TerminalProviderError, match="no built-in model nothing"):
-        gateway.sample(samples(name="builtin/nothing", style="completion"), lambda _: None)

@@ -28,11 +28,6 @@ def test_a_file_url_names_a_directory(tmp_path: Path):
     assert open_history(f"file://{tmp_path}/history") == LocalBackend(tmp_path / "history")
 
 
-def test_a_probe_of_a_directory_leaves_nothing_behind(tmp_path: Path):
-    open_history(str(tmp_path / "deep" / "history")).probe()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_same_url_has_the_same_copy_and_a_location_that_leads_back_to_it(bucket: str):
     first, second = open_history(bucket), open_history(f"{bucket}/")
     assert first.root == second.root

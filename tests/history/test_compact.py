@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -177,18 +176,6 @@ def test_a_file_system_without_exchange_is_an_error_and_changes_nothing(
 def test_exchanging_missing_folders_is_an_error(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         compaction._exchange(tmp_path / "one", tmp_path / "other")
-
-
-def test_generations_are_committed_while_others_are_compacted(tmp_path: Path):
-    files = create(tmp_path, islands=3, prompts=12)
-    with ThreadPoolExecutor(1) as thread:
-        growing = thread.submit(grow, files, 40)
-        merged = 0
-        while not growing.done():
-            merged += compact(files, 3)
-        growing.result()
-    assert merged > 10
-    assert assert_each_row_once(tmp_path, 12) == 40
 
 
 KILLED_AT_EXCHANGE = """

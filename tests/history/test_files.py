@@ -7,8 +7,7 @@ import errno
 import os
 import random
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -160,29 +159,6 @@ def test_a_run_is_visible_only_once_it_has_its_start_program(
     for files in runs_in(LocalBackend(tmp_path)):
         assert record.read_run(files).run_id == files.run_id
         assert assert_whole(files) == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a disk of 192 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", disk], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("only root can mount a small disk")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
-
-
-def test_a_real_full_disk_loses_no_committed_generation(small_disk: Path):
-    files = create(small_disk)
-    with pytest.raises(EnvironmentFault, match="No space left"):
-        grow(files, 100)
-    last = assert_whole(files)
-    assert last > 0
-    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
-    grow(files, 3)
-    assert assert_whole(files) == last + 3
 
 
 def test_a_lock_that_cannot_be_opened_is_an_environment_fault(tmp_path: Path):

@@ -212,16 +212,6 @@ def test_a_run_without_its_start_program_is_an_error(tmp_path: Path):
         record.read_run_history(files)
 
 
-def test_a_generation_is_committed_once_and_the_first_one_stays(tmp_path: Path):
-    files = create(tmp_path)
-    grow(files, 1, seed=1)
-    before = {name: path.read_bytes() for name, path in parquets(files).items()}
-    other = a_judged(files.run_id, 1, 0, scores=(9.0, 9.0))
-    with pytest.raises(HistoryError, match="committed already"):
-        record.commit(files, a_generation(1, [other], other.program()))
-    assert {name: path.read_bytes() for name, path in parquets(files).items()} == before
-
-
 def test_failed_attempts_are_kept_apart_and_appear_in_the_view_only(tmp_path: Path):
     files = create(tmp_path)
     best = record.read_run_history(files).start

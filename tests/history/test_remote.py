@@ -28,7 +28,6 @@ from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
 from overnight.tasks.history.remote.object_store import ObjectStore
 from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.made import NOW, create, grow, run_at
-from tests.accidents import wait_until
 from tests.history import writer
 from tests.history.writer import ROOT
 from tests.objects import ObjectServer
@@ -183,27 +182,6 @@ def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none_on_every_machine
     elsewhere.refresh()
     assert rows(elsewhere.root) == rows(here.root)
     assert len(rows(here.root)) == 1 + 3 * (there + 2)
-
-
-def test_a_run_continues_on_another_machine_after_a_kill(here: MirroredBackend, elsewhere: MirroredBackend):
-    files = create(here, islands=2, prompts=3)
-    last = 0
-    for generations in (2, 3):
-        process = writer.start(files, 10_000)
-        wait_until(lambda: len(files.committed()) >= last + generations)  # noqa: B023
-        process.kill()
-        process.wait()
-        expire_claims(here)
-        elsewhere.refresh()
-        other = files_of(elsewhere, files.run_id)
-        assert other.committed() == list(range(len(other.committed())))
-        assert len(other.committed()) > last
-        with run_lock(other):
-            grow(other, 1)
-        last = len(other.committed())
-    here.refresh()
-    assert rows(here.root) == rows(elsewhere.root)
-    assert len(rows(here.root)) == 1 + 3 * (last - 1)
 
 
 def expire_claims(history: MirroredBackend) -> None:

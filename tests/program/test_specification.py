@@ -51,11 +51,6 @@ def test_names_parameters_and_arity_are_read():
     assert specification.start_body == "# why\nreturn 0.0"
 
 
-def test_the_file_with_its_start_body_is_unchanged():
-    specification = read(TWO_SPACES)
-    assert specification.with_body(specification.start_body) == TWO_SPACES
-
-
 def test_only_the_body_changes_and_the_indentation_is_kept():
     changed = read(TWO_SPACES).with_body("x = n\nif x:\n    return 1.0\nreturn 2.0")
     assert "  x = n\n  if x:\n      return 1.0\n  return 2.0\n" in changed

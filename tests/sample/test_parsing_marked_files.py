@@ -154,14 +154,6 @@ def test_a_prompt_shows_the_best_version_in_its_file_after_the_earlier_ones():
     assert "everything that stands between the two marks" in prompt
 
 
-@pytest.mark.parametrize("file", [FILE, TWO, WHOLE], ids=["one block", "two blocks", "no marks"])
-def test_the_built_in_model_returns_a_changed_file(file: MarkedFile):
-    prompt = render(file, PromptContent((file.start_body,)), Model(name="m"))
-    answers = {parse_marked_file(mutate(prompt, seed), file).body for seed in range(20)}
-    assert len(answers - {file.start_body, ""}) >= 3
-    assert mutate(prompt, 3) == mutate(prompt, 3)
-
-
 def test_the_built_in_model_returns_valid_python_for_python():
     text = "# EVOLVE-BLOCK-START\nif a < 1.5:\n    b = min(a, 2)\nelse:\n    b = 3\n# EVOLVE-BLOCK-END\n"
     file = read_marked(text, "f.py")

@@ -6,11 +6,7 @@ import threading
 import time
 from typing import Any, cast
 
-import pytest
-
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.tasks.evaluate.cluster import cluster_pool as module
-from overnight.tasks.evaluate.cluster import slots as slots_module
 from overnight.tasks.evaluate.cluster.messages import (
     Answer,
     answer_bytes,
@@ -26,15 +22,6 @@ from tests.evaluate.cluster.fake_cluster import (
     open_names,
     scored,
 )
-
-
-def test_a_machine_that_joins_later_gets_the_programs_that_wait(setting: Setting):
-    cluster, one = FakeCluster(), FakeMachine("one", 2)
-    pool = setting.pool(cluster)
-    begun = [setting.begin(pool, str(number)) for number in range(6)]
-    assert not any(verdict.done() for verdict in begun)
-    cluster.join(one)
-    assert [verdict.result(LONG_S).machine for verdict in begun] == ["one"] * 6
 
 
 def test_a_machine_that_joins_later_relieves_one_that_is_busy(setting: Setting):
@@ -103,18 +90,6 @@ def test_a_machine_that_left_does_not_keep_a_pool_from_closing(setting: Setting)
     cluster.leave(left)
     pool.close()
     assert not sound.open
-
-
-def test_closing_wakes_whoever_waits_for_a_machine(setting: Setting, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_LOOK_S", LONG_S)
-    monkeypatch.setattr(slots_module, "_WAIT_S", LONG_S)
-    pool = setting.pool(FakeCluster(), no_machine_s=2 * LONG_S)
-    begun = [setting.begin(pool, str(number)) for number in range(5)]
-    wait_until(lambda: all(verdict.running() for verdict in begun))
-    time.sleep(0.05)
-    pool.close()
-    for verdict in begun:
-        assert verdict.result(LONG_S) == Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
 
 
 def test_closing_ends_programs_that_run_and_wakes_those_that_wait_for_a_slot(setting: Setting):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -14,7 +13,6 @@ from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.cluster import cluster_pool as module
 from overnight.tasks.evaluate.cluster import machine as tasks
-from overnight.tasks.evaluate.cluster.dask_client import MachineLost
 from overnight.tasks.evaluate.cluster.messages import (
     MAX_ANSWER,
     Answer,
@@ -110,23 +108,6 @@ def test_a_program_runs_elsewhere_that_a_machine_never_answers(setting: Setting,
     assert setting.notes == ["machine hanging is set aside: no answer within 0 s"]
 
 
-def test_a_machine_that_loses_several_programs_at_a_time_is_noted_once(setting: Setting):
-    together = threading.Barrier(4)
-
-    def lose(_: str) -> bytes:
-        together.wait(LONG_S)
-        raise MachineLost("it broke")
-
-    broken, sound = FakeMachine("broken", 4, lose), FakeMachine("sound", 4)
-    cluster = FakeCluster(broken)
-    pool = setting.pool(cluster)
-    begun = [setting.begin(pool, str(number)) for number in range(4)]
-    wait_until(lambda: len(broken.programs) == 4)
-    cluster.join(sound)
-    assert [one.result(LONG_S).machine for one in begun] == ["sound"] * 4
-    assert setting.notes == ["machine broken is set aside: it broke"]
-
-
 def test_a_machine_opens_the_job_again_once_its_time_is_over(setting: Setting):
     def lose_once(program: str) -> Verdict:
         return leaves(program) if len(one.programs) == 1 else scored(program)
@@ -200,23 +181,6 @@ def test_a_machine_of_another_version_gets_no_program_and_the_note_names_both_ve
     assert older.asked == ["examine"]
 
 
-def test_200_programs_over_three_machines_of_four_slots_never_have_more_than_four_at_a_time_on_one(setting: Setting):
-    def work(program: str) -> Verdict:
-        time.sleep(0.002)
-        return scored(program)
-
-    machines = [FakeMachine(name, 4, work) for name in ("one", "two", "three")]
-    pool = setting.pool(FakeCluster(*machines))
-    wait_until(lambda: len(open_names(pool)) == 3)
-    programs = [f"program {number}" for number in range(200)]
-    verdicts = [begun.result(LONG_S) for begun in [setting.begin(pool, program) for program in programs]]
-    assert [verdict.output for verdict in verdicts] == programs, "each has its own verdict"
-    assert sorted(program for one in machines for program in one.programs) == sorted(programs), "and ran once"
-    assert all(one.most <= 4 for one in machines)
-    assert Counter(verdict.machine for verdict in verdicts) == {one.machine.name: len(one.programs) for one in machines}
-    assert all(one.programs for one in machines)
-
-
 def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting, monkeypatch: pytest.MonkeyPatch):
     """Every tenth program is lost at its first attempt, each time in another way, and others of its machine with it."""
     monkeypatch.setattr(module, "_MAX_MACHINES", 100)
@@ -264,12 +228,6 @@ def test_a_program_is_confirmed_by_another_machine_than_the_one_that_evaluated_i
     for number in range(6):
         evaluated = setting.begin(evaluations, f"program {number}").result(LONG_S)
         assert {evaluated.machine, confirmations.evaluate(f"program {number}").machine} == {"one", "two"}
-
-
-def test_a_program_is_confirmed_by_the_same_machine_where_there_is_no_other(setting: Setting):
-    cluster, slots = FakeCluster(FakeMachine("one")), ClusterSlots(LONG_S)
-    assert setting.pool(cluster, slots).evaluate("x").machine == "one"
-    assert setting.pool(cluster, slots, request=CONFIRMATION).evaluate("x").machine == "one"
 
 
 def test_a_second_confirmation_does_not_go_to_the_machine_that_evaluated_the_program(setting: Setting):

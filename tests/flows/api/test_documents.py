@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.command_server import start_script
 from tests.page_commands import blocks, with_few_samples
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("on_processes")]
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOK = ROOT / "tests/examples/first_night.ipynb"
+FORK = f"import sys\nsys.path.append({str(ROOT)!r})\nimport tests.command_server\ntests.command_server.fork_for_api()"
 
 
 def test_the_examples_of_the_readme_run_in_the_order_of_reading(tmp_path: Path):
     examples = tmp_path / "examples.py"
     examples.write_text(with_few_samples("\n".join(blocks(ROOT / "flows/api/README.md", "python"))))
-    subprocess.run([sys.executable, examples], cwd=tmp_path, check=True, timeout=280)
+    with start_script(examples, tmp_path) as process:
+        process.communicate(timeout=280)
+    assert process.returncode == 0
     assert {"night.html", "better.py", "history"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_notebook_shows_progress_in_place_and_the_run(tmp_path: Path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(FORK))
     client = NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()
     night = next(cell for cell in notebook.cells if "overnight.evolve(" in cell.source)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import overnight
+from tests.command_server import start_script
 
 pytestmark = pytest.mark.prefect
 
@@ -67,8 +66,7 @@ def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow
         "    on_generation=lambda each: print('generation', each.number, flush=True))\n"
         "print(run.stop_reason, run.generations)\n"
     )
-    command = [sys.executable, str(script), str(slow_toy), str(tmp_path / "history")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with start_script(script, tmp_path, str(slow_toy), str(tmp_path / "history")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "generation 1\n"
         process.send_signal(signal.SIGINT)

@@ -70,26 +70,3 @@ def test_a_resumed_run_uses_the_files_that_it_was_started_with(overnight: Comman
     start, found = best.stdout.splitlines()[1].split(",")
     assert float(start) == -9
     assert -9 <= float(found) <= 0
-
-
-def test_a_missing_file_is_reported_before_anything_runs(overnight: Command, problem: Path):
-    (problem.parent / "target.txt").unlink()
-    history = problem.parent / "history"
-    done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history))
-    assert done.returncode == 2
-    assert "no 'target.txt' in" in done.stderr
-    assert not history.exists()
-
-
-def test_a_missing_package_is_reported_before_anything_is_written(overnight: Command, problem: Path, tmp_path: Path):
-    problem.write_text(
-        SPECIFICATION.replace("# [tool.overnight]", '# dependencies = ["sciipy"]\n# [tool.overnight]', 1)
-    )
-    history = tmp_path / "history"
-    environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "UV_FIND_LINKS": ""}
-    done = overnight("run", str(problem), "--generations", "1", OVERNIGHT_HISTORY=str(history), **environment)
-    assert done.returncode == 2, done.stderr
-    assert "cannot get wheels of sciipy for Python 3" in done.stderr
-    assert "Correct `dependencies`" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not history.exists()

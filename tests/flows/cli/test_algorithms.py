@@ -9,7 +9,6 @@ import pytest
 
 from overnight.flows.cli.main import run
 from overnight.schemas.algorithm_settings import GreedySettings, algorithm_kinds
-from overnight.schemas.search_settings import Search
 from tests.plugins import install
 
 
@@ -41,15 +40,3 @@ def test_it_lists_those_of_plug_ins_by_their_packages_description_and_so_does_th
     found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
     assert found["plug-in mine"]["is_ok"]
     assert found["plug-in mine"]["found"] == "overnight.algorithms/mine, my-package 1"
-
-
-@pytest.mark.parametrize("kind", algorithm_kinds(), ids=lambda kind: kind.algorithm_name())
-def test_what_it_lists_can_be_chosen_by_name(kind: type):
-    chosen = Search.model_validate({"algorithm": kind.algorithm_name()}).algorithm
-    assert type(chosen) is kind
-    assert kind.summary().endswith(".")
-    assert kind.source
-
-
-def test_the_first_is_the_default():
-    assert type(Search().algorithm) is algorithm_kinds()[0]

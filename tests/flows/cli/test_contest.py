@@ -78,36 +78,6 @@ def test_a_page_that_cannot_be_written_is_refused_before_any_night(flags: list[s
     assert not (tmp_path / "history").exists()
 
 
-def test_a_page_that_can_be_written_is_not_created_before_the_nights(tmp_path: Path):
-    page = tmp_path / "page.html"
-    done = call(["compare", "--problem", "cap-set", "--model", "a", "--write", str(page)], tmp_path / "history")
-    assert "expected two models or more" in done.stderr
-    assert not page.exists()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("processes")
-@pytest.mark.prefect
-def test_a_page_on_stdout_is_alone_there_and_the_search_is_that_of_run(
-    toy: Path, tmp_path: Path, provider: Provider, prefect_api: str
-):
-    done = call(
-        [
-            *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
-            *("--api-base", provider.api_base, "--seeds", "1", "--samples", "4", "--write", "-"),
-        ],
-        tmp_path / "history",
-        PREFECT_API_URL=prefect_api,
-        OPENAI_API_KEY="test",
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("<!doctype html>")
-    assert done.stdout.rstrip().endswith("</html>")
-    query = "SELECT DISTINCT samples_in_flight FROM nights"
-    rows = json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout)
-    assert rows == [{"samples_in_flight": 4}]
-
-
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_an_interrupted_comparison_has_the_exit_code_of_an_interrupt(
     style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,26 +26,12 @@ WRONG = {
     "a target that is not a number": (["run", "cap-set", "--target", "nan"], 2, "--target: Input should be a finite"),
     "a budget without end": (["run", "cap-set", "--budget", "inf"], 2, "--budget: Input should be a finite number"),
     "an invalid time": (["run", "cap-set", "--until", "soon"], 2, "07:00"),
-    "a duration beyond the calendar": (["run", "cap-set", "--until", "99999999999h"], 2, "the year 9998"),
-    "a time before the calendar": (["run", "cap-set", "--until", "0001-01-01T00:00+05:00"], 2, "the year 9998"),
-    "a time after the calendar": (["run", "cap-set", "--until", "9999-12-31T23:59-12:00"], 2, "the year 9998"),
-    "a time whose grace is after it": (["run", "cap-set", "--until", "9999-12-31T23:59:59"], 2, "the year 9998"),
     "a grace of more than a week": (["run", "cap-set", "--until", "10s", "--grace", "1e300"], 2, "--grace: Input"),
-    "a grace to schedule": (
-        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--grace", "1e300"],
-        2,
-        "equal to 604800",
-    ),
     "a seed that is too large": (["run", "cap-set", "--seed", "99999999999999999999999"], 2, "2**63 - 1"),
     "a part of the settings and a model": (
         ["run", "cap-set", "--set", "sampling=5", "--model", "builtin/mutate"],
         2,
         "--set sampling.KEY=VALUE",
-    ),
-    "a part of the settings and an image": (
-        ["run", "cap-set", "--set", "sandbox=5", "--image", "x"],
-        2,
-        "--set sandbox.KEY=VALUE",
     ),
     "a schedule's name that Prefect refuses": (
         ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--name", "a/b"],
@@ -55,28 +40,19 @@ WRONG = {
     ),
     "a gain that is not a number": (["run", "cap-set", "--notify-gain", "nan"], 2, "--notify-gain: expected a finite"),
     "a port that is too large": (["watch", "--port", "99999"], 2, "65535"),
-    "a port below zero": (["watch", "--port", "-1"], 2, "--port"),
     "an address without model": (["run", "cap-set", "--api-base", "http://127.0.0.1:1"], 2, "Add --model"),
     "an address without scheme": (
         ["run", "cap-set", "--model", "openai/x", "--api-base", "localhost:8000/v1"],
         2,
         "such as http://localhost:8000/v1",
     ),
-    "an address without scheme in the settings": (
-        ["run", "cap-set", "--set", 'sampling.models=[{name="openai/x", api_base="127.0.0.1:8000"}]'],
-        2,
-        "such as http://127.0.0.1:8000",
-    ),
     "a file as inputs": (["run", "cap-set", "--inputs", "OR3.json"], 2, """--inputs '["OR3.json"]'"""),
     "a history in a file": (["run", "cap-set", "--history", f"{__file__}/history"], 3, "a file is in the way"),
     "a history that is a file": (["runs", "--history", __file__], 3, "a file is in the way"),
-    "a query of a history in a file": (["sql", "FROM runs", "--history", f"{__file__}/x"], 3, "a file is in the way"),
     "a history that cannot be written": (["run", "cap-set", "--history", "/proc/history"], 3, "--history DIR"),
     "a missing run": (["resume", "last"], 2, "overnight run"),
     "settings of a run that has its own": (["resume", "last", "--set", "search.prompts=3"], 2, "keeps its models"),
     "a command without its argument": (["show"], 2, "`overnight show --help`"),
-    "a retry without a run": (["retry", "last"], 2, "overnight run"),
-    "a replay without a run": (["replay", "last"], 2, "overnight run"),
     "a history with a key": (["runs", "--history", "s3://id:secret@bucket/history"], 2, "AWS_SECRET_ACCESS_KEY"),
     "a history with an unknown scheme": (["runs", "--history", "nonsense://bucket/history"], 2, "s3://bucket/prefix"),
     "a store without package": (["runs", "--history", "sftp://there/history"], 3, "paramiko"),
@@ -89,8 +65,6 @@ WRONG = {
     "two views of a program": (["show", "abc", "--why", "--lineage"], 2, "--lineage and --why"),
     "two programs without a comparison": (["show", "abc", "abd"], 2, "overnight show abc abd --diff"),
     "a schedule's problem without its verb": (["schedule", "cap-set"], 2, "cap-set"),
-    "SQL that is wrong": (["sql", "SELEC 1"], 1, "syntax error"),
-    "a time limit of nothing": (["sql", "SELECT 1", "--timeout", "0"], 2, "`overnight sql --help`"),
     "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
     "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
     "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
@@ -104,7 +78,6 @@ WRONG = {
         2,
         "input_usd",
     ),
-    "no key for a check": (["check", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "a batch for a provider without": (
         ["run", "cap-set", "--batch", "--model", "groq/x"],
         2,
@@ -114,24 +87,8 @@ WRONG = {
     "no engine": (["check", "cap-set"], 3, "Start it, or install one"),
     "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "overnight doctor --fix"),
     "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
-    "an image to schedule": (
-        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--image", "cuda:13"],
-        3,
-        "cuda:13",
-    ),
     "an unknown sandbox backend": (["run", "cap-set", "--set", "sandbox.backend=nosuch"], 2, "expected one of docker"),
-    "an unknown sandbox backend to schedule": (
-        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--set", "sandbox.backend=nosuch"],
-        2,
-        "expected one of docker",
-    ),
     "an unknown runtime for a run": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
-    "an unknown runtime for a check": (["check", "cap-set", "--runtime", "nosuch"], 3, "runsc install"),
-    "an unknown runtime to schedule": (
-        ["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--runtime", "no"],
-        3,
-        "'no'",
-    ),
 }
 
 ENVIRONMENT = {"no engine": {"DOCKER_HOST": "unix:///nowhere.sock"}, "an empty key": {"OPENAI_API_KEY": ""}}
@@ -179,33 +136,15 @@ def test_a_generation_that_has_not_failed_is_refused_with_a_command_for_its_hist
     assert remedy.endswith(f" --history '{history}'")
 
 
-def test_a_part_of_the_settings_that_is_no_table_is_refused_for_a_rescore(tmp_path: Path, here: Command):
-    create(tmp_path)
-    done = here(["rescore", "last", "--set", "sandbox=x", "--confirm", "best"], tmp_path)
-    assert done.returncode == 2
-    assert "--set sandbox.KEY=VALUE" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("return 1 / 0", "crashed: ZeroDivisionError"),
-        ("return None", "has no score"),
-        ("while True: pass", "timed_out"),
-    ],
-)
-def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(
-    toy: Path, tmp_path: Path, body: str, message: str
-):
+def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(toy: Path, tmp_path: Path):
     wrong = tmp_path / "wrong.py"
-    wrong.write_text(toy.read_text().replace("return offset + 1.0", body).replace("wall_s = 2", "wall_s = 1"))
+    wrong.write_text(toy.read_text().replace("return offset + 1.0", "return 1 / 0"))
     done = call(
         ["run", str(wrong), "--generations", "1", "--seed", "1"], tmp_path / "history", PREFECT_API_URL=NO_SERVER
     )
     assert done.returncode == 2, done.stderr
-    assert message in done.stderr
+    assert "crashed: ZeroDivisionError" in done.stderr
     assert "overnight check" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "history").exists()
@@ -219,10 +158,6 @@ def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_packag
     assert 'files = ["beside.py"]' in call(["check", str(wrong)], tmp_path / "history").stderr
     (tmp_path / "beside.py").unlink()
     assert 'dependencies = ["beside"]' in call(["check", str(wrong)], tmp_path / "history").stderr
-
-
-def test_the_version_is_the_package_s(tmp_path: Path, here: Command):
-    assert here(["--version"], tmp_path).stdout.strip() == version("overnight")
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):

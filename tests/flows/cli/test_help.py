@@ -40,13 +40,6 @@ def test_options_of_a_run_are_in_groups(capsys: pytest.CaptureFixture[str]):
     assert "--api-base" in options["Models"]
 
 
-def test_the_page_of_a_command_has_its_description_and_no_mark(capsys: pytest.CaptureFixture[str]):
-    assert "then search until a stop condition is met" in page(capsys, "run")
-    assert re.findall(r"^│ ([a-z]+) ", page(capsys, "schedule"), re.MULTILINE) == [
-        *("add", "list", "pause", "resume", "change", "remove")
-    ]
-
-
 def test_completion_is_installed_for_the_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

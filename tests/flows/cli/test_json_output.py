@@ -54,12 +54,6 @@ def test_compare_has_the_groups_their_runs_and_the_notes(data: Data):
     assert "share seed" in found["notes"][0]
 
 
-def test_compare_writes_one_thing_to_stdout(history: Path, here: Command):
-    done = here(["compare", "priced", "unpriced", "--format", "json", "--write", "-"], history)
-    assert done.returncode == 2
-    assert "both write to stdout" in done.stderr
-
-
 def test_watch_has_the_state_of_the_run_and_ends(data: Data):
     found = data("watch", "priced")
     assert (found["run_id"], found["generation"], found["samples"], found["has_ended"]) == ("priced", 1, 2, False)

@@ -12,16 +12,14 @@ from pathlib import Path
 
 import pytest
 
-import overnight.flows.night.retry_policy
 from overnight.flows.cluster.certificates import create_certificates, member_files
 from overnight.flows.cluster.choice import VARIABLE, choose_cluster, parse_address
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.evaluate.cluster.dask_client import Connection, MachineLost
-from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.differences import compare
 from tests.flows.conftest import Night
-from tests.machines import FORGER, LIAR, WITHOUT_ENGINE, Machines, raise_hostile, return_hostile
+from tests.machines import FORGER, LIAR, Machines, raise_hostile, return_hostile
 
 BOTH = {
     "validation": [2],
@@ -52,29 +50,6 @@ def test_its_history_is_that_of_a_local_night(
     assert [row["machine"] for row in rows] == [None]
 
 
-@pytest.mark.slow
-@pytest.mark.docker
-@pytest.mark.prefect
-def test_a_night_goes_on_here_that_was_begun_on_a_cluster(
-    night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    cluster.join("first", 2)
-    cluster.join("ill", program=WITHOUT_ENGINE)
-    night(2)
-    monkeypatch.delenv(VARIABLE)
-    files = night(1)
-    assert len(files.committed()) == 4
-    rows = Database(tmp_path).rows(
-        "SELECT night, machine, candidates > 0 AS did, faults > 0 AS failed FROM machines WHERE night > 0"
-        " ORDER BY night, machine NULLS FIRST"
-    )
-    assert [tuple(row.values()) for row in rows if row["machine"] or row["night"] == 2] == [
-        (1, "first", True, False),
-        (1, "ill", False, True),
-        (2, None, True, False),
-    ]
-
-
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_lie_about_a_score_is_found_by_confirmation(
@@ -92,22 +67,6 @@ def test_a_lie_about_a_score_is_found_by_confirmation(
     assert any(row["outcome"] == "unconfirmed" for row in claimed), claimed
     (best,) = Database(tmp_path).rows("SELECT max(best_score) AS highest FROM generations")
     assert best["highest"] < 50, "no score to which 100 was added is a best"
-
-
-@pytest.mark.docker
-@pytest.mark.prefect
-def test_a_night_without_any_machine_waits_for_one(
-    night: Night, cluster: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(ClusterSlots.__init__, "__defaults__", (0.5, 5.0))
-    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.1)
-    night(1, within_s=8, grace_s=0, settings={"sandbox": {"backend": "process"}})
-    (row,) = Database(tmp_path).rows("SELECT stop_reason, paused_by FROM nights")
-    assert row["stop_reason"] == "deadline"
-    assert "no machine of the cluster can evaluate: it has no machine" in row["paused_by"]
-    cluster.join("late", 2)
-    files = night(1)
-    assert len(files.committed()) == 2
 
 
 @pytest.mark.docker

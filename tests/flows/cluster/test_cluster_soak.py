@@ -227,26 +227,6 @@ def assert_best_was_confirmed(database: Database) -> None:
     assert {row["best_score"] for row in rows if row["confirmed_score"] == row["best_score"]} == reached
 
 
-@pytest.mark.timeout(330)
-def test_one_of_each_accident(
-    engine: PrivateEngine,
-    sandbox_image: str,
-    environment: dict[str, str],
-    provider: Provider,
-    tmp_path: Path,
-    show: Show,
-):
-    provider.script = script = RecordingScript(SEED)
-    names = ["first", "second"]
-    with place(
-        names, image=sandbox_image, folder=tmp_path, head=engine, environment=environment, in_space=False
-    ) as there:
-        start(there.night, provider, 0.1, tmp_path)
-        each = {"kill": 1, "freeze briefly": 1, "engine": 1, "scheduler": 1, "head": 1}
-        run_with_accidents(there, there.shuffled(each), 5, show)
-        assert_all_is_well(there, script, show)
-
-
 @pytest.mark.timeout(1800)
 def test_two_thousand_candidates(
     engine: PrivateEngine,

@@ -36,21 +36,10 @@ def start(night: NightProcess, prompts: int, *more: str) -> None:
 
 
 @pytest.mark.slow
-def test_one_of_each_accident(night: NightProcess, engine: PrivateEngine):
-    start(night, 2)
-    accidents = Accidents(night, engine, seed=1)
-    for which in ("container", "engine ended"):
-        accidents.cause(which)
-    finish(night, generations=4)
-    assert_history_is_consistent(night, engine, size=8, generations=4)
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [1])
-def test_a_thousand_candidates(night: NightProcess, engine: PrivateEngine, seed: int):
+def test_a_thousand_candidates(night: NightProcess, engine: PrivateEngine):
     start(night, 5)
-    accidents = Accidents(night, engine, seed)
+    accidents = Accidents(night, engine, seed=1)
     for which in accidents.shuffled(container=16, engine_killed=2, engine_ended=2, night=5, all_at_once=1):
         accidents.cause(which)
     finish(night, generations=50)

@@ -8,11 +8,9 @@ import pytest
 
 from overnight.flows.night.open_run import Compaction
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
-from overnight.tasks.history.database import Database
 from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.made import create, grow
 from tests.flows.cli.conftest import call
-from tests.flows.conftest import Night
 
 
 def test_a_compaction_starts_after_enough_generations_and_at_the_end_of_a_night(tmp_path: Path):
@@ -41,17 +39,6 @@ def test_a_failed_compaction_is_noted_once_and_not_repeated(tmp_path: Path):
     assert len(notes) == 1
     assert "damaged" in notes[0]
     assert len(files.blocks()) == MIN_AT_END + 1
-
-
-@pytest.mark.slow
-@pytest.mark.heavy
-def test_a_night_continues_a_compacted_run(night: Night, tmp_path: Path):
-    files = night(MIN_AT_END)
-    assert [block.size for block in files.blocks()] == [MIN_AT_END + 1]
-    night(2)
-    assert [block.size for block in files.blocks()] == [MIN_AT_END + 1, 1, 1]
-    (row,) = Database(tmp_path).rows("SELECT generations, samples FROM runs")
-    assert row["generations"] == MIN_AT_END + 2
 
 
 def test_the_command_compacts_one_run_or_all_except_runs_under_way(tmp_path: Path):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from overnight.flows.start.create_run import create_run
-from overnight.flows.start.sandboxes import open_confirmations
 from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
@@ -18,7 +17,6 @@ from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.nights import containers
 from tests.in_process import InProcess
 
 SANDBOX = {"slots": 2, "confirm": "best"}
@@ -120,21 +118,6 @@ def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     assert [row["outcome"] for row in rows(tmp_path)] == ["scored"]
     assert len(confirmed) == 4, "three that failed, and the next attempt's"
     assert len(provider.requests) == 1, "nothing is bought again"
-
-
-@pytest.mark.docker
-def test_a_fresh_container_for_each_and_none_before_the_first(sandbox_image: str, toy: Path):
-    problem = load_problem(toy, {"sandbox": {"image": sandbox_image}})
-    pool = open_confirmations(problem, seed=0, run_id="fresh")
-    try:
-        assert containers("fresh") == []
-        hostname = "import os\nprint(os.stat('/etc/hostname').st_mtime_ns)\nreturn 1.0"
-        outputs = {pool.evaluate(problem.specification.program(hostname)).output for _ in range(2)}
-        assert len(outputs) == 2
-    finally:
-        pool.close()
-    assert containers("fresh") == []
-    assert pool.evaluate(problem.specification.text).outcome is Outcome.SANDBOX_ERROR
 
 
 def test_an_engine_that_is_down_is_no_verdict_on_the_start_program(toy: Path, tmp_path: Path, in_process: InProcess):

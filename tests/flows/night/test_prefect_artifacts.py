@@ -84,12 +84,6 @@ def shown(prefect: str) -> Iterator[Shown]:
         yield Shown(PrefectArtifacts(str(flow_run.id), notes.append), text, notes)
 
 
-def test_the_current_state_is_shown(shown: Shown):
-    text = shown.show(VIEW)
-    for part in ("toy-run", BEST.id, "5.25", "sampling"):
-        assert part in text
-
-
 def test_a_later_state_takes_the_place_of_an_earlier_one(shown: Shown):
     text = shown.show(VIEW, LATER, LATER)
     assert BETTER.id in text
@@ -100,13 +94,6 @@ def test_a_later_state_takes_the_place_of_an_earlier_one(shown: Shown):
 def test_control_characters_of_programs_and_messages_are_not_shown_as_such(shown: Shown):
     text = shown.show(replace(VIEW, message="\x1b[31m a wrong key", best_text="def f():\n    return '\x1b\u202e'"))
     assert not {"\x1b", "\u202e"} & set(text)
-
-
-def test_the_report_is_named(shown: Shown, tmp_path: Path):
-    shown.show(VIEW)
-    shown.artifacts.link_report(tmp_path / "report.html")
-    assert str(tmp_path / "report.html") in shown.text()
-    assert BEST.id in shown.text()
 
 
 def test_pictures_are_images_in_the_text_on_the_best_program(shown: Shown):

@@ -12,17 +12,13 @@ import pytest
 
 import overnight.flows.night.retry_policy
 from overnight.flows.cli.main import run
-from overnight.flows.night.stop_conditions import StopConditions
-from overnight.flows.schedules.scheduled_night import Start
-from overnight.flows.schedules.scheduled_night import night as scheduled_night
-from overnight.schemas.errors import ExitCode, RunIsBusy
+from overnight.schemas.errors import ExitCode
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import files_of, find_run
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
 from overnight.tasks.history.run_lock import run_lock
-from overnight.testing.fake_provider import Provider
-from tests.accidents import NightProcess, wait_until
+from tests.accidents import wait_until
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
 from tests.objects import ObjectServer
@@ -110,76 +106,3 @@ def fresh(url: str) -> MirroredBackend:
     history = open_backend(url)
     history.refresh()
     return history
-
-
-@pytest.mark.slow
-@pytest.mark.docker
-def test_completions_of_a_killed_machine_are_not_requested_again(
-    toy: Path, sandbox_image: str, prefect_api: str, bucket: str, provider: Provider, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
-    """Two machines take turns, and each is killed in the middle of a night."""
-    history = open_backend(bucket)
-    caches = [tmp_path / "cache", tmp_path / "elsewhere"]
-    machines = [a_machine(bucket, cache, monkeypatch) for cache in caches]
-    sets = [f"sandbox.image={sandbox_image}", "sampling.batch=1", "sampling.attempts=1"]
-    model = ["--model", "openai/test", "--api-base", provider.api_base, "--generations", "100000"]
-    machines[0].start(str(toy), *model, *(part for setting in sets for part in ("--set", setting)))
-    for turn in range(3):
-        killed, next_one = machines[turn % 2], machines[(turn + 1) % 2]
-        killed.wait_for_generations(2)
-        killed.kill()
-        delete_leases(history)
-        next_one.run_id = killed.run_id
-        next_one.resume("--generations", "100000" if turn < 2 else "2")
-    machines[1].wait_for_success()
-    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "a third"))
-    programs = rows(fresh(bucket).root)
-    numbers = {row["generation"] for row in programs}
-    assert numbers == set(range(len(numbers)))
-    assert len(programs) == len({row["program_id"] for row in programs}) == 1 + 6 * (len(numbers) - 1)
-    # Completions in flight at a kill may be lost, and those requested ahead are not used at the end.
-    assert len(provider.requests) <= len(programs) + 3 * 12 + 6
-    assert len({row["completion"] for row in programs}) > 1
-
-
-def a_machine(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> NightProcess:
-    monkeypatch.setenv("OVERNIGHT_CACHE", str(cache))
-    environment = {"OVERNIGHT_HISTORY": url, "OVERNIGHT_CACHE": str(cache), "OPENAI_API_KEY": "test"}
-    return NightProcess(open_backend(url).root, environment)
-
-
-def delete_leases(history: MirroredBackend) -> None:
-    """Delete the leases, which otherwise expire within a minute."""
-    mirror = history.mirror
-    mirror.store.delete(key for key in mirror.store.list("runs") if "/lock/" in key)
-
-
-@pytest.mark.slow
-def test_two_machines_cannot_run_nights_of_one_run_at_once(
-    night: Night, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    here = open_backend(bucket)
-    files = night(1, history=here)
-    monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "elsewhere"))
-    elsewhere = fresh(bucket)
-    with run_lock(files), pytest.raises(RunIsBusy, match="is under way on"):
-        night(1, history=elsewhere)
-
-
-@pytest.mark.slow
-def test_any_machine_can_run_the_nights_of_a_schedule_on_a_store(
-    toy: Path, in_process: InProcess, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    parameters = {
-        "run_id": "nightly",
-        "history": open_backend(bucket).location,
-        "start": Start(problem=str(toy), settings={"sandbox": {"slots": 2}}, seed=1),
-        "rules": StopConditions(generations=1),
-    }
-    for machine in ("one", "another"):
-        monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / machine))
-        assert scheduled_night(**parameters, return_state=True).is_completed()
-    nights = Database(fresh(bucket).root).rows("SELECT night, generations FROM nights ORDER BY night")
-    assert nights == [{"night": 1, "generations": 1}, {"night": 2, "generations": 1}]
-    assert len(rows(open_backend(bucket).root)) == 1 + 2 * 6

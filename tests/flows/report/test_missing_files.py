@@ -35,10 +35,6 @@ def test_a_run_with_a_gap_is_not_continued(files: RunFiles):
         read_state(files, record.read_run(files))
 
 
-def test_a_run_that_is_whole_is_continued(files: RunFiles):
-    assert read_state(files, record.read_run(files)).generations == 3
-
-
 def test_the_next_night_has_a_number_of_its_own_where_an_earlier_one_is_gone(files: RunFiles):
     files.night(1).unlink()
     assert files.last_night() == 2

@@ -65,10 +65,6 @@ def test_no_file_of_the_working_directory_runs_a_command(stranger: Path):
     [
         (".env", "OPENAI_API_KEY=x\nexport prefect_api_url = http://127.0.0.1:9/api\n"),
         (".env", "#" * 2**20 + "\nPREFECT_API_URL=http://127.0.0.1:9/api\n"),
-        ("prefect.toml", '[api]\nurl = "http://127.0.0.1:9/api"\n'),
-        ("pyproject.toml", '[tool.prefect.api]\nurl = "http://127.0.0.1:9/api"\n'),
-        ("pyproject.toml", '[tool."pre\\u0066ect".api]\nurl = "http://127.0.0.1:9/api"\n'),
-        ("pyproject.toml", 'tool.prefect.api.url = "http://127.0.0.1:9/api"\n'),
         ("pyproject.toml", "prefect = [\n"),
     ],
 )
@@ -82,20 +78,6 @@ def test_a_pipe_in_place_of_a_configuration_file_does_not_block(stranger: Path):
     os.mkfifo(stranger / "prefect.toml")
     with pytest.raises(UsageError, match="prefect"):
         require_neutral_folder(stranger)
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        (".env", "OPENAI_API_KEY=x\n"),
-        ("pyproject.toml", '[project]\nname = "mine"\ndependencies = ["prefect"]\n[tool.ruff]\nline-length = 99\n'),
-        ("prefect.toml", ""),
-    ],
-)
-def test_files_that_do_not_configure_prefect_are_accepted(stranger: Path, name: str, text: str):
-    (stranger / name).write_text(text)
-    (stranger / "prefect").mkdir()
-    require_neutral_folder(stranger)
 
 
 @pytest.mark.prefect
@@ -138,11 +120,6 @@ def test_the_embedded_server_imports_nothing_of_the_working_directory(
 )
 def test_a_model_name_with_another_address_or_a_login_is_a_proposal(name: str):
     assert model_proposals(Sampling(models=(Model(name=name),)))
-
-
-@pytest.mark.parametrize("name", ["openai/gpt-4.1", "ollama/qwen2.5:7b", "openrouter/a/b..c:free", "groq/llama-3.1-8b"])
-def test_dots_within_a_model_name_are_no_proposal(name: str):
-    assert not model_proposals(Sampling(models=(Model(name=name),)))
 
 
 def test_a_price_in_a_problem_is_a_proposal_since_budgets_depend_on_it():

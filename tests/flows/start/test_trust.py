@@ -188,14 +188,6 @@ def test_a_backend_that_the_user_names_counts_for_this_problem_and_its_runs_and_
         require_trusted_sandbox(load_problem(mine, chosen("process")))
 
 
-def test_a_backend_in_the_user_s_configuration_counts_for_all_problems_on_the_machine(toy: Path, home: Path):
-    (home / "config.toml").write_text('sandbox.backend = "process"\n')
-    path = specification(toy, home / "problem", 'sandbox.backend = "other"')
-    loaded = load_problem(path)
-    assert loaded.settings.sandbox.backend == "process"
-    accept(loaded)
-
-
 @pytest.mark.parametrize("name", ["command:claude", "relay:/tmp/answers"])
 def test_a_command_or_a_folder_is_the_model_only_if_the_user_names_it_for_this_problem(
     toy: Path, home: Path, name: str
