@@ -14,6 +14,7 @@ from overnight.tasks.problems.loading.formats import (
     NamedProblem,
     ProblemFormat,
     directory,
+    frontier_cs,
     openevolve,
     shinka,
     specification_file,
@@ -24,6 +25,7 @@ from overnight.tasks.program.user_config import config_path, user_problem_format
 
 OURS: dict[str, ProblemFormat] = {
     "directory": directory.FORMAT,
+    "frontier_cs": frontier_cs.FORMAT,
     "openevolve": openevolve.FORMAT,
     "shinka": shinka.FORMAT,
     "specification_file": specification_file.FORMAT,

@@ -154,7 +154,7 @@ class TaskDirectory(ProblemFormat):
         if unlisted:
             notes.append(f"packages that are used but not in requirements.txt: {', '.join(unlisted)}")
         bridges = {self.bridge: [*listed, *unlisted], COMMON_BRIDGE: []}
-        added = tuple(File(name, _bridge_file(name, packages)) for name, packages in bridges.items())
+        added = tuple(bridge_file(name, packages) for name, packages in bridges.items())
         return Task(defaults | settings, added, (*notes, *translation.notes))
 
 
@@ -268,12 +268,12 @@ def _imported_modules(directory: Path, file: str) -> set[str]:
     return found
 
 
-def _bridge_file(bridge: str, requirements: Iterable[str]) -> bytes:
-    """Return the content of a bridge, with the task's requirements in its PEP 723 block."""
+def bridge_file(bridge: str, requirements: Iterable[str] = ()) -> File:
+    """Return a bridge, with the task's requirements in its PEP 723 block."""
     text = (Path(__file__).parent / "inside" / bridge).read_text(encoding="utf-8")
     lines = "".join(f"#     {_quoted(requirement)},\n" for requirement in requirements)
     block = f"# /// script\n# dependencies = [\n{lines}# ]\n# ///\n" if lines else ""
-    return f"{block}{text}".encode()
+    return File(bridge, f"{block}{text}".encode())
 
 
 def _quoted(text: str) -> str:
