@@ -13,6 +13,7 @@ from overnight.schemas.settings import parse_settings
 from overnight.tasks.problems.loading.formats import (
     NamedProblem,
     ProblemFormat,
+    algotune,
     directory,
     frontier_cs,
     openevolve,
@@ -24,6 +25,7 @@ from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.user_config import config_path, user_problem_formats
 
 OURS: dict[str, ProblemFormat] = {
+    "algotune": algotune.FORMAT,
     "directory": directory.FORMAT,
     "frontier_cs": frontier_cs.FORMAT,
     "openevolve": openevolve.FORMAT,

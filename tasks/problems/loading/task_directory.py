@@ -32,12 +32,18 @@ FEEDBACK = 4000
 _TOOL_PACKAGES = {"openevolve", "shinka", "shinka-evolve"}
 """Packages of the tools, which are not installed: the bridges replace the parts that evaluators import from them."""
 
+PACKAGES = {
+    **{"PIL": "pillow", "faiss": "faiss-cpu", "ot": "POT", "pysat": "python-sat", "sklearn": "scikit-learn"},
+    "yaml": "PyYAML",
+}
+"""Packages by the modules that have another name."""
+
 _COMMON_PACKAGES = {
-    **{
-        name: name
-        for name in ("jax", "matplotlib", "networkx", "numba", "optax", "pandas", "psutil", "scipy", "seaborn")
-    },
-    **{"PIL": "pillow", "sklearn": "scikit-learn", "sympy": "sympy", "tqdm": "tqdm", "yaml": "PyYAML"},
+    module: PACKAGES.get(module, module)
+    for module in (
+        *("jax", "matplotlib", "networkx", "numba", "optax", "pandas", "psutil", "scipy", "seaborn"),
+        *("PIL", "sklearn", "sympy", "tqdm", "yaml"),
+    )
 }
 """Packages, by module, that tasks use without listing them, since the tools or their users install them."""
 

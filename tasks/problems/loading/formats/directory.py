@@ -77,12 +77,12 @@ def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
     evolving = settings.command.evolving_paths
     files = [*read_files(folder, settings.files), *task.added_files]
     problem = make_problem(
-        _name(named.path), skeleton, settings, [found for found in files if found.path not in evolving]
+        problem_name(named.path), skeleton, settings, [found for found in files if found.path not in evolving]
     )
     return replace(problem, notes=task.notes)
 
 
-def _name(path: Path) -> str:
+def problem_name(path: Path) -> str:
     """Return the name of a problem; prefix that of a directory which is only a number with the parent's name."""
     real = path.resolve()
     name = path.stem if path.is_file() else f"{real.parent.name}-{real.name}" if real.name.isdigit() else real.name
