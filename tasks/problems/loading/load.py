@@ -13,7 +13,9 @@ from overnight.schemas.settings import parse_settings
 from overnight.tasks.problems.loading.formats import (
     NamedProblem,
     ProblemFormat,
+    algotune,
     directory,
+    frontier_cs,
     openevolve,
     shinka,
     specification_file,
@@ -23,7 +25,9 @@ from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.user_config import config_path, user_problem_formats
 
 OURS: dict[str, ProblemFormat] = {
+    "algotune": algotune.FORMAT,
     "directory": directory.FORMAT,
+    "frontier_cs": frontier_cs.FORMAT,
     "openevolve": openevolve.FORMAT,
     "shinka": shinka.FORMAT,
     "specification_file": specification_file.FORMAT,

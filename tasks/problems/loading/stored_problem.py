@@ -38,19 +38,24 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
     folder = _folder(problem.settings, path)
     if not folder.is_dir():
         return []
+    added = added_files()
+    changed = []
     if problem.settings.command.evolving_paths:
-        start = problem.specification.start_program.files
+        start = [
+            (name, text)
+            for name, text in problem.specification.start_program.files
+            if name not in added or problem_folder.has_file(folder, name)
+        ]
         changed = [name for name, text in start if _is_changed(partial(problem_folder.read_text, folder, name), text)]
-    else:
+    elif not path.is_dir():  # of a directory, a format made the specification, of files that are compared below
         is_changed = _is_changed(partial(problem_folder.read_given_text, path), problem.specification.text)
         changed = [path.name] if is_changed else []
-    added = added_files()
     return changed + changed_files(folder, [file for file in problem.files if file.path not in added])
 
 
 def _folder(settings: Settings, path: Path) -> Path:
     """Return the folder of a problem's files; a problem with a command is a directory, or a file that names one."""
-    return path if settings.command.evaluate and not path.is_file() else path.parent
+    return path if path.is_dir() or (settings.command.evaluate and not path.is_file()) else path.parent
 
 
 def _is_changed(read: Callable[[], str], text: str) -> bool:

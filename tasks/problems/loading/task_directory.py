@@ -32,12 +32,18 @@ FEEDBACK = 4000
 _TOOL_PACKAGES = {"openevolve", "shinka", "shinka-evolve"}
 """Packages of the tools, which are not installed: the bridges replace the parts that evaluators import from them."""
 
+PACKAGES = {
+    **{"PIL": "pillow", "faiss": "faiss-cpu", "ot": "POT", "pysat": "python-sat", "sklearn": "scikit-learn"},
+    "yaml": "PyYAML",
+}
+"""Packages by the modules that have another name."""
+
 _COMMON_PACKAGES = {
-    **{
-        name: name
-        for name in ("jax", "matplotlib", "networkx", "numba", "optax", "pandas", "psutil", "scipy", "seaborn")
-    },
-    **{"PIL": "pillow", "sklearn": "scikit-learn", "sympy": "sympy", "tqdm": "tqdm", "yaml": "PyYAML"},
+    module: PACKAGES.get(module, module)
+    for module in (
+        *("jax", "matplotlib", "networkx", "numba", "optax", "pandas", "psutil", "scipy", "seaborn"),
+        *("PIL", "sklearn", "sympy", "tqdm", "yaml"),
+    )
 }
 """Packages, by module, that tasks use without listing them, since the tools or their users install them."""
 
@@ -154,7 +160,7 @@ class TaskDirectory(ProblemFormat):
         if unlisted:
             notes.append(f"packages that are used but not in requirements.txt: {', '.join(unlisted)}")
         bridges = {self.bridge: [*listed, *unlisted], COMMON_BRIDGE: []}
-        added = tuple(File(name, _bridge_file(name, packages)) for name, packages in bridges.items())
+        added = tuple(bridge_file(name, packages) for name, packages in bridges.items())
         return Task(defaults | settings, added, (*notes, *translation.notes))
 
 
@@ -268,12 +274,12 @@ def _imported_modules(directory: Path, file: str) -> set[str]:
     return found
 
 
-def _bridge_file(bridge: str, requirements: Iterable[str]) -> bytes:
-    """Return the content of a bridge, with the task's requirements in its PEP 723 block."""
+def bridge_file(bridge: str, requirements: Iterable[str] = ()) -> File:
+    """Return a bridge, with the task's requirements in its PEP 723 block."""
     text = (Path(__file__).parent / "inside" / bridge).read_text(encoding="utf-8")
     lines = "".join(f"#     {_quoted(requirement)},\n" for requirement in requirements)
     block = f"# /// script\n# dependencies = [\n{lines}# ]\n# ///\n" if lines else ""
-    return f"{block}{text}".encode()
+    return File(bridge, f"{block}{text}".encode())
 
 
 def _quoted(text: str) -> str:

@@ -33,7 +33,8 @@ class Task:
 
     Attributes:
         settings: Settings of the task, a layer below `overnight.toml` and the flags.
-        added_files: Files that are added to those of the directory.
+        added_files: Files that are added to those of the directory; one that is the only file that evolves, and that
+            the directory lacks, is the start program.
         notes: What is not used, and other differences from the tool, for the user.
     """
 
@@ -66,7 +67,7 @@ def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
     layers = [_DEFAULTS, task.settings, named.settings_file, user_settings(), named.flags]
     where = f"{folder.resolve().name}/overnight.toml" if named.path.is_dir() else named.path.name
     settings = parse_settings(merge(layers), where)
-    skeleton, settings = _read_program(folder, settings)
+    skeleton, settings = _read_program(folder, settings, {file.path: file for file in task.added_files})
     if settings.sandbox.split:
         raise UsageError(
             "sandbox.split=true is for specifications: a command decides itself how it runs a program",
@@ -74,12 +75,14 @@ def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
         )
     settings = with_input_files(settings, folder)
     evolving = settings.command.evolving_paths
-    files = [found for found in read_files(folder, settings.files) if found.path not in evolving]
-    problem = make_problem(_name(named.path), skeleton, settings, [*files, *task.added_files])
+    files = [*read_files(folder, settings.files), *task.added_files]
+    problem = make_problem(
+        problem_name(named.path), skeleton, settings, [found for found in files if found.path not in evolving]
+    )
     return replace(problem, notes=task.notes)
 
 
-def _name(path: Path) -> str:
+def problem_name(path: Path) -> str:
     """Return the name of a problem; prefix that of a directory which is only a number with the parent's name."""
     real = path.resolve()
     name = path.stem if path.is_file() else f"{real.parent.name}-{real.name}" if real.name.isdigit() else real.name
@@ -96,7 +99,7 @@ def no_command(directory: Path, remedy: str = "") -> SpecificationError:
     )
 
 
-def _read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settings]:
+def _read_program(directory: Path, settings: Settings, added: Mapping[str, File]) -> tuple[Skeleton, Settings]:
     """Read the evolving files; return them, and the settings with their names and the command's files.
 
     Raises:
@@ -105,7 +108,7 @@ def _read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settin
     command = settings.command
     if not command.evaluate:
         raise no_command(directory)
-    skeleton, program = _read_skeleton(directory, command)
+    skeleton, program = _read_skeleton(directory, command, added)
     command = command.model_copy(update={"program": program})
     # Files that the command names are part of the problem without being listed.
     others = [part for part in (*command.evaluate, *command.draw) if part not in command.evolving_paths]
@@ -114,7 +117,9 @@ def _read_program(directory: Path, settings: Settings) -> tuple[Skeleton, Settin
     return skeleton, settings.model_copy(update={"command": command, "files": tuple(files), "score_name": score_name})
 
 
-def _read_skeleton(directory: Path, command: Command) -> tuple[Skeleton, str | tuple[str, ...]]:
+def _read_skeleton(
+    directory: Path, command: Command, added: Mapping[str, File]
+) -> tuple[Skeleton, str | tuple[str, ...]]:
     """Return the skeleton of a directory, and the setting that restores it: the file's name, or all paths."""
     if not isinstance(command.program, str):
         names = _matching_names(directory, command.program)
@@ -126,7 +131,9 @@ def _read_skeleton(directory: Path, command: Command) -> tuple[Skeleton, str | t
         given = command.program
     name = given or _marked_file_name(directory)
     require_name(name, str(directory))
-    file = read_marked(problem_folder.read_text(directory, name), name)
+    is_added = name in added and problem_folder.locate(directory, name) is None
+    text = added[name].content.decode() if is_added else problem_folder.read_text(directory, name)
+    file = read_marked(text, name)
     if not file.has_marks and not given:
         raise SpecificationError(f"{directory / name}: no marks", remedy=_MARKS)
     return file, name
