@@ -1,4 +1,4 @@
-"""`overnight cluster` and `overnight worker`: evaluation on several machines."""
+"""`overnight cluster`: evaluation on several machines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from overnight.flows.cli.printing import OutputFormat, out, say, table, write_js
 
 cluster = App(
     name="cluster",
-    help="Evaluate on several machines: make certificates, start a scheduler, list machines.",
+    help="Evaluate on several machines: make certificates, start a scheduler, be a machine, list machines.",
     group_commands="Commands",
 )
 
@@ -39,7 +39,7 @@ def start(
     from overnight.flows.cluster.process import schedule
 
     def ready(address: str) -> None:
-        say(f"listening at {address}; machines join with: overnight worker {address}")
+        say(f"listening at {address}; machines join with: overnight cluster worker {address}")
 
     schedule(listen, ready)
 
@@ -80,6 +80,7 @@ def show(
         say(remedy)
 
 
+@cluster.command
 def worker(
     address: ClusterAddress,
     /,

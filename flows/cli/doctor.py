@@ -180,7 +180,7 @@ def _machines(address: str) -> list[tuple[str, Finding]]:
     machines = inspect_machines(address)
     slots = sum(machine.slots for machine in machines)
     found = f"{address}: {count(len(machines), 'machine')}, {count(slots, 'slot')}"
-    remedy = "" if machines else f"Have a machine join: overnight worker {address}"
+    remedy = "" if machines else f"Have a machine join: overnight cluster worker {address}"
     rows = [(f"machine {machine.name}", _machine(machine)) for machine in machines]
     return [("cluster", Finding(bool(machines), found, remedy)), *rows]
 

@@ -51,8 +51,7 @@ _COMMANDS = {
         "compare": ("compare:compare", "Compare runs, or models: medians and quartiles over seeds."),
     },
     "Every night": {
-        "schedule": ("schedule:schedule", "Continue a run every night: add, list, pause, resume, change, remove."),
-        "serve": ("serve:serve", "Run scheduled nights for as long as this command runs."),
+        "schedule": ("schedule:schedule", "Run nights by the calendar: add, list, change, remove, serve …"),
     },
     "History": {
         "sql": ("sql:sql", "* Query the history in SQL."),
@@ -63,8 +62,7 @@ _COMMANDS = {
         "compact": ("archive:compact", "Merge the files of many generations, so that queries are faster."),
     },
     "Several machines": {
-        "cluster": ("cluster:cluster", "Make certificates, start a scheduler, list machines: init, start, show."),
-        "worker": ("cluster:worker", "Be a machine of a cluster: evaluate programs for its nights."),
+        "cluster": ("cluster:cluster", "Evaluate on several machines: init, start, worker, show."),
     },
 }
 """Commands of each group: module and function, and a line of help, in which a star marks what everyone needs."""

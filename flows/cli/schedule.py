@@ -36,6 +36,10 @@ schedule = App(
     name="schedule", help="Continue runs every night, at the times of cron expressions.", group_commands="Commands"
 )
 
+schedule.command(
+    "overnight.flows.cli.serve:serve", name="serve", help="Run the scheduled nights until Ctrl-C.", sort_key=9
+)
+
 Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedule list` shows it")]
 
 
@@ -49,7 +53,7 @@ def add(
     until: UntilEveryNight = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     name: Annotated[str | None, Parameter(help="name of the schedule; default: the problem's name")] = None,
-    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: the pool of `overnight serve`")] = None,
+    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: that of `schedule serve`")] = None,
     options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
     start: FurtherStarts = None,
     seed: Seed = None,
@@ -100,7 +104,7 @@ def add(
         )
         schedules.add(name, cron_line, parameters, pool=pool)
         _print_schedule(schedules.find(name))
-    say(f"nights run while `overnight serve` runs, or a worker: prefect worker start --pool {pool}")
+    say(f"nights run while `overnight schedule serve` runs, or a worker: prefect worker start --pool {pool}")
 
 
 def _print_schedule(schedule: Schedule) -> None:

@@ -1,4 +1,4 @@
-"""`overnight serve`: run scheduled nights in a worker, with a Prefect server of its own if there is none."""
+"""`overnight schedule serve`: run scheduled nights in a worker, with a Prefect server of its own if there is none."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def serve(
         if server is not None and server.has_ended.is_set():
             raise EnvironmentFault(
                 "Prefect's server has ended too often; no night can start any more",
-                remedy="Check whether the disk is full or memory is short, then run: overnight serve",
+                remedy="Check whether the disk is full or memory is short, then run: overnight schedule serve",
             )
-    say("stopped; nights that come due wait for the next `overnight serve`, or for a worker")
+    say("stopped; nights that come due wait for the next `overnight schedule serve`, or for a worker")
 
 
 async def _work(worker: ProcessWorker, server_has_ended: threading.Event | None) -> None:

@@ -91,7 +91,7 @@ def inspect_machine(
     def ask(task: Callable[..., bytes], *args: object) -> Answer:
         return read_answer(connection.submit(machine.address, task, *args).answer(_TIMEOUT_S))
 
-    again = f"overnight worker {where}"
+    again = f"overnight cluster worker {where}"
     try:
         facts = ask(tasks.examine).facts
         versions = {name: facts[name] for name in _SHOWN_VERSIONS if name in facts}

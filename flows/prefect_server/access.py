@@ -1,4 +1,4 @@
-"""Access to the Prefect servers of this installation: their password, and the port of `overnight serve`.
+"""Access to the Prefect servers of this installation: their password, and the port of `overnight schedule serve`.
 
 Prefect calls the password an auth string. Each installation generates one, in a file that only its owner can read.
 It is sent only to servers that Overnight starts. For a server that `PREFECT_API_URL` names, the user sets the password
@@ -70,7 +70,7 @@ def _mentions(file: Path, names: Sequence[str]) -> bool:
 
 
 def remember_served_port(port: int) -> None:
-    """Store the port of the server of `overnight serve`, for the other commands."""
+    """Store the port of the server of `overnight schedule serve`, for the other commands."""
     file = _served_port_file()
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
     temporary.write_text(f"{port}\n", encoding="ascii")
@@ -78,13 +78,13 @@ def remember_served_port(port: int) -> None:
 
 
 def forget_served_port(port: int) -> None:
-    """Remove the stored port, unless another `overnight serve` has stored its own since."""
+    """Remove the stored port, unless another `overnight schedule serve` has stored its own since."""
     if served_port() == port:
         _served_port_file().unlink(missing_ok=True)
 
 
 def served_port() -> int | None:
-    """Return the stored port of the server of `overnight serve`; `None` if there is none."""
+    """Return the stored port of the server of `overnight schedule serve`; `None` if there is none."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         return int(_served_port_file().read_text(encoding="ascii"))
     return None
@@ -102,7 +102,7 @@ def require_own_listener(port: int) -> None:
     if owners - {os.getuid()}:
         raise EnvironmentFault(
             f"expected your own Prefect server at port {port}, got one of user {min(owners - {os.getuid()})}",
-            remedy="Start yours at another port: overnight serve --port 4201",
+            remedy="Start yours at another port: overnight schedule serve --port 4201",
         )
 
 

@@ -1,4 +1,4 @@
-"""Prefect server of a night or of `overnight serve`, as a child process that ends with its parent.
+"""Prefect server of a night or of `overnight schedule serve`, as a child process that ends with its parent.
 
 Prefect's own temporary server keeps running when its client is killed. This one ends with its parent, and is restarted
 when it ends unexpectedly. The parent holds the listening socket, so that the address stays the same and requests that
@@ -35,10 +35,10 @@ from overnight.schemas.errors import EnvironmentFault
 
 START_TIMEOUT_S = 120.0
 DEFAULT_PORT = 4200
-"""Port of the server of `overnight serve`; it is Prefect's own default."""
+"""Port of the server of `overnight schedule serve`; it is Prefect's own default."""
 
 RESTARTS = 5
-"""Restarts in a row after which `overnight serve` gives up on its server."""
+"""Restarts in a row after which `overnight schedule serve` gives up on its server."""
 
 _MAX_WAIT_S = 300.0
 _STABLE_S = 600.0
@@ -292,7 +292,7 @@ def using_server(server: EmbeddedServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def serve_forever(port: int | None, report: Callable[[str], None]) -> Iterator[EmbeddedServer]:
-    """Run the server of `overnight serve` while the block lasts; other commands of this user find and use it.
+    """Run the server of `overnight schedule serve` while the block lasts; other commands of this user find and use it.
 
     Raises:
         EnvironmentFault: If it does not start.
@@ -310,7 +310,7 @@ def serve_forever(port: int | None, report: Callable[[str], None]) -> Iterator[E
 
 
 def is_served() -> bool:
-    """Return whether the server of `overnight serve` accepts connections."""
+    """Return whether the server of `overnight schedule serve` accepts connections."""
     if (port := served_port()) is None:
         return False
     try:
@@ -324,7 +324,7 @@ def is_served() -> bool:
 def standing_server() -> Iterator[str]:
     """Yield the address of a server that outlives this command, and have Prefect use it while the block lasts.
 
-    It is the server that Prefect's settings name, else the one of `overnight serve`.
+    It is the server that Prefect's settings name, else the one of `overnight schedule serve`.
 
     Raises:
         EnvironmentFault: If it does not answer, or refuses the password.
@@ -340,7 +340,7 @@ def standing_server() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: server_password()}):
         _require_access(
-            "Start one in another terminal and leave it running: overnight serve. "
+            "Start one in another terminal and leave it running: overnight schedule serve. "
             "Or name a running one: export PREFECT_API_URL=http://HOST:4200/api"
         )
         yield url

@@ -1,4 +1,4 @@
-"""Worker of `overnight serve`: it outlives outages of the Prefect server, and goes on with nights that died."""
+"""Worker of `overnight schedule serve`: it outlives outages of Prefect's server, and goes on with nights that died."""
 
 from __future__ import annotations
 

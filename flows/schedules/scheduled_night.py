@@ -157,7 +157,7 @@ def night(
 
 
 def _log_to_stderr() -> None:
-    """Print the lines of nights' logs on stderr, which is that of `overnight serve` or of a worker."""
+    """Print the lines of nights' logs on stderr, which is that of `overnight schedule serve` or of a worker."""
     logger = logging.getLogger("overnight")
     if not logger.handlers:
         handler = logging.StreamHandler()

@@ -110,7 +110,8 @@ class ClusterPool:
         if not reasons:
             raise SandboxUnavailable(
                 f"no machine of the cluster can evaluate{self._slots.reasons()}",
-                remedy="`overnight cluster show ADDRESS` lists its machines; one joins with: overnight worker ADDRESS",
+                remedy="`overnight cluster show ADDRESS` lists its machines; one joins with: "
+                "overnight cluster worker ADDRESS",
             )
         return Verdict(Outcome.SANDBOX_ERROR, error=f"no machine could run it: {'; '.join(reasons)}"[:2000])
 

@@ -165,7 +165,7 @@ class Connection:
         except (OSError, TimeoutError) as error:
             raise SandboxUnavailable(
                 f"no cluster answers at {self._address}: {error}",
-                remedy="Start one: overnight cluster start. Machines join with: overnight worker ADDRESS",
+                remedy="Start one: overnight cluster start. Machines join with: overnight cluster worker ADDRESS",
             ) from error
 
     def _watch(self) -> None:

@@ -153,7 +153,7 @@ def test_without_any_machine_the_sandbox_is_unavailable(setting: Setting):
     pool = setting.pool(FakeCluster(), no_machine_s=0.05)
     with pytest.raises(SandboxUnavailable, match="no machine of the cluster can evaluate: it has no machine") as raised:
         pool.evaluate("x")
-    assert "overnight worker ADDRESS" in raised.value.remedy
+    assert "overnight cluster worker ADDRESS" in raised.value.remedy
 
 
 def test_the_reason_why_machines_cannot_be_used_is_told(setting: Setting):

@@ -1,4 +1,4 @@
-"""`overnight cluster` and `overnight worker`."""
+"""`overnight cluster` and `overnight cluster worker`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_doctor_checks_each_machine(call: Call, tmp_path: Path, monkeypatch:
     with machines(tmp_path) as cluster:
         code, said = call("doctor", "--cluster", cluster.address)
         assert code == 3, said
-        assert f"overnight worker {cluster.address}" in " ".join(said.split())
+        assert f"overnight cluster worker {cluster.address}" in " ".join(said.split())
         cluster.join("one", 3)
         monkeypatch.setenv(VARIABLE, cluster.address)
         code, said = call("doctor", "--cluster")
@@ -94,13 +94,13 @@ def test_nobody_answers_at_the_address(call: Call):
 @pytest.mark.usefixtures("certificates")
 def test_a_machine_without_an_engine_does_not_join(call: Call, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    code, said = call("worker", "tls://127.0.0.1:1")
+    code, said = call("cluster", "worker", "tls://127.0.0.1:1")
     assert code == 3, said
     assert "no Docker engine answers" in said
 
 
 def test_a_machine_joins_other_machines_with_encryption_only(call: Call):
-    code, said = call("worker", "tcp://head:8786")
+    code, said = call("cluster", "worker", "tcp://head:8786")
     assert code == 2, said
     assert "tls://head:8786" in said
 
@@ -112,6 +112,6 @@ def test_a_scheduler_runs_until_it_is_told_to_stop():
     )
     assert process.stderr is not None
     said = process.stderr.readline().decode()
-    assert "machines join with: overnight worker tls://127.0.0.1:" in said, said
+    assert "machines join with: overnight cluster worker tls://127.0.0.1:" in said, said
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

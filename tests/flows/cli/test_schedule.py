@@ -220,7 +220,7 @@ def test_without_a_server_the_error_names_the_command_that_starts_one(
     assert run(["schedule", "add", str(toy), "--cron", "0 22 * * *"]) == 3
     error = capsys.readouterr().err
     assert "none answers" in error
-    assert "overnight serve" in error
+    assert "overnight schedule serve" in error
 
 
 def test_notified_addresses_are_stored_as_a_secret_and_not_in_the_parameters(scheduled: Any, prefect: str):

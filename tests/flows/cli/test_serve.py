@@ -1,4 +1,4 @@
-"""`overnight serve`: it starts a Prefect server that plans scheduled nights and has a UI, and runs these nights.
+"""`overnight schedule serve` starts a Prefect server that plans scheduled nights and has a UI, and runs these nights.
 
 They end by their own stop conditions, whatever becomes of the server, of their process and of their state.
 """
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
 class Serving(NamedTuple):
-    """A running `overnight serve`: the address of its server, and its process."""
+    """A running `overnight schedule serve`: the address of its server, and its process."""
 
     address: str
     process: RunningCommand
@@ -55,10 +55,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDa
 
 @pytest.fixture(scope="module")
 def served(home: Path) -> Iterator[Serving]:
-    """An `overnight serve` that all tests share; the last test ends it."""
+    """An `overnight schedule serve` that all tests share; the last test ends it."""
     port = free_port()
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1", **ON_PROCESSES}
-    serving = start_command(["serve", "--port", str(port)], {**os.environ, **own})
+    serving = start_command(["schedule", "serve", "--port", str(port)], {**os.environ, **own})
     assert serving.stderr is not None
     try:
         message = serving.stderr.readline()
@@ -117,7 +117,7 @@ def test_a_night_survives_the_server_which_is_restarted_and_corrects_its_state(
 def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}
     serving = subprocess.Popen(
-        [sys.executable, "-m", "overnight.flows.cli.main", "serve", "--port", str(free_port())],
+        [sys.executable, "-m", "overnight.flows.cli.main", "schedule", "serve", "--port", str(free_port())],
         env={**os.environ, **own},
         stderr=subprocess.PIPE,
         text=True,
@@ -168,7 +168,7 @@ def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
         "PREFECT_HOME": str(migrated_database.home(tmp_path)),
         "OVERNIGHT_SLOTS": str(tmp_path),
     }
-    command = [sys.executable, "-m", "overnight.flows.cli.main", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "overnight.flows.cli.main", "schedule", "serve", "--port", str(port)]
     database = Database(tmp_path / "history")
     with process(tmp_path / "serve.log", *command, **own) as first:
         wait_until(lambda: "running scheduled nights" in (tmp_path / "serve.log").read_text(), timeout_s=120)

@@ -59,13 +59,13 @@ def test_an_image_that_a_machine_lacks_is_no_problem_since_it_is_sent():
         (
             OneMachine({**tasks.facts(), "Python": "3.9", "build": "abc"}),
             "it has Python 3.9, the head",
-            "Install on one what this machine has, and start there: overnight worker tls://head:8786",
+            "Install on one what this machine has, and start there: overnight cluster worker tls://head:8786",
         ),
         (OneMachine(engine=Answer(fault="no Docker engine answers")), "no Docker", "Look on one: overnight doctor"),
         (
             OneMachine(engine=None),
             "does not answer: no answer within 20 s",
-            "Start it again on one: overnight worker tls://head:8786",
+            "Start it again on one: overnight cluster worker tls://head:8786",
         ),
     ],
     ids=["another version", "no engine", "no answer"],

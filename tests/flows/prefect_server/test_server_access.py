@@ -85,7 +85,7 @@ def stranger() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Iterator[EmbeddedServer]:
-    """A server with all services, as of `overnight serve`, whose database was readable by all users before."""
+    """A server with all services, as of `overnight schedule serve`, whose database was readable by all users before."""
     home = migrated_database.home(tmp_path_factory.mktemp("home"))
     home.chmod(0o755)
     (home / "prefect.db").chmod(0o644)
@@ -401,5 +401,5 @@ def test_a_port_that_is_in_use_is_reported(capsys: pytest.CaptureFixture[str], m
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with stranger() as (url, _):
         port = url.split(":")[2].split("/")[0]
-        assert run(["serve", "--port", port]) == 3
+        assert run(["schedule", "serve", "--port", port]) == 3
     assert f"expected port {port} to be free" in capsys.readouterr().err

@@ -24,7 +24,7 @@ SETTINGS = {
     ("name", "command"),
     [
         *((name, "run") for name in SETTINGS),
-        *((".env", command) for command in ("resume", "schedule", "serve", "doctor", "replay", "retry", "compare")),
+        *((".env", command) for command in ("resume", "schedule", "doctor", "replay", "retry", "compare")),
     ],
 )
 def test_settings_of_prefect_in_the_working_directory_are_refused(
