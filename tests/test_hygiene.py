@@ -56,7 +56,6 @@ REFUSED = (
     ["run", "cap-set", "--set", "search.island=3"],
     ["run", "cap-set", "--batch"],
     ["check", "cap-sett"],
-    ["baseline", "cap-sett"],
     ["schedule", "add", "cap-sett", "--cron", "0 22 * * *"],
     ["resume", "nothing"],
     ["retry", "nothing"],

@@ -1,4 +1,4 @@
-"""`overnight baseline`: compute the score that a problem allows without a model."""
+"""The score that a problem allows without a model, `overnight check --baseline`."""
 
 from __future__ import annotations
 
@@ -7,63 +7,49 @@ import statistics
 from dataclasses import replace
 from typing import Any
 
-from overnight.flows.cli.options import Backend, Image, Inputs, ProblemName, Runtime, Sets, TrustSettings, overrides
-from overnight.flows.cli.printing import OutputFormat, out, say, score, table, write_json
+from overnight.flows.cli.printing import out, say, score, table
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
 
 
-def baseline(
-    problem: ProblemName,
-    /,
-    *,
-    inputs: Inputs = None,
-    image: Image = None,
-    runtime: Runtime = None,
-    sandbox: Backend = None,
-    set: Sets = None,  # noqa: A002
-    trust_settings: TrustSettings = False,
-    format: OutputFormat = "text",  # noqa: A002
-) -> None:
-    """Compute the score without a model on each split, next to the scores of the start program and the known ones."""
-    from overnight.flows.start.sandboxes import image_of
-    from overnight.flows.start.trust import accept
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.load import load_problem
+def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
+    """Compute the score without a model on each split, beside the start program's; print and return both.
 
-    given = overrides(inputs=inputs, sets=set, image=image, runtime=runtime, backend=sandbox)
-    loaded = load_problem(find(problem), given)
-    known = loaded.settings.known
+    Args:
+        problem: The problem.
+        show_table: Whether the scores are printed as a table.
+
+    Raises:
+        UsageError: If the problem has no function that computes it.
+        SpecificationError: If the function has no score.
+        EnvironmentFault: If the sandbox failed.
+    """
+    known = problem.settings.known
+    recorded = f"recorded in the specification: {score(known.honesty)}, {known.honesty_label}"
     if not known.baseline:
-        recorded = (
-            f"; the recorded one is {score(known.honesty)}: {known.honesty_label}" if known.honesty is not None else ""
-        )
         raise UsageError(
-            f"{loaded.name} has no function that computes a score without a model{recorded}",
+            f"{problem.name} has no function that computes a score without a model"
+            + ("" if known.honesty is None else f"; {recorded}"),
             remedy="Write a function that computes it for one input; name it in known.baseline of [tool.overnight].",
         )
-    accept(loaded, given, trust=trust_settings)
-    image_of(loaded, say)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    facts = [each for split in splits if loaded.inputs[split] for each in _scored(loaded, split)]
-    if format == "json":
-        recorded = {"score": known.honesty, "held_out": known.honesty_held_out, "label": known.honesty_label}
-        write_json({"score_name": loaded.settings.score_name, "results": facts, "recorded": recorded})
-        return
-    rows = [
-        (
-            *(each["split"], each["program"], score(each["score"])),
-            "" if each["half_width"] is None else score(each["half_width"]),
-            f"{each['seconds']:.2f}",
-        )
-        for each in facts
-    ]
-    columns = ("inputs", "program", loaded.settings.reducer, "± (95 %)", "seconds")
-    title = f"{loaded.settings.title or loaded.name}: {loaded.settings.score_name}"
-    out().print(table(columns, rows, right=columns[2:], title=title))
+    facts = [each for split in splits if problem.inputs[split] for each in _scored(problem, split)]
+    if show_table:
+        rows = [
+            (
+                *(each["split"], each["program"], score(each["score"])),
+                "" if each["half_width"] is None else score(each["half_width"]),
+                f"{each['seconds']:.2f}",
+            )
+            for each in facts
+        ]
+        columns = ("inputs", "program", problem.settings.reducer, "± (95 %)", "seconds")
+        title = f"{problem.settings.title or problem.name}: {problem.settings.score_name}"
+        out().print(table(columns, rows, right=columns[2:], title=title))
     if known.honesty is not None:
-        say(f"recorded in the specification: {score(known.honesty)}, {known.honesty_label}")
+        say(recorded)
+    return facts
 
 
 def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:

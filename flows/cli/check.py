@@ -52,6 +52,9 @@ def check(
     ] = None,
     until: Annotated[str | None, Parameter(help="deadline of the night to estimate: 07:00, 7h30m")] = None,
     budget: Annotated[float | None, Parameter(help="budget of the night to estimate, in USD")] = None,
+    baseline: Annotated[
+        bool, Parameter(help="also compute the score that can be had without a model, where the problem says how")
+    ] = False,
     inputs: Inputs = None,
     image: Image = None,
     runtime: Runtime = None,
@@ -65,6 +68,7 @@ def check(
     With a model, send it a few real prompts and estimate the samples and cost of a night. Exits with 2 if something has
     to be looked at before a night.
     """
+    from overnight.flows.cli.baseline import print_baseline
     from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models
     from overnight.flows.cli.start_program import propose, try_confirmation, unreturned
     from overnight.flows.start.sandboxes import image_of, slots_of
@@ -98,10 +102,11 @@ def check(
     warnings = unreturned(loaded)
     runs = _run_start(loaded, path, warnings, show_tables=as_text)
     first = runs["train"].first
+    without_model = print_baseline(loaded, show_table=as_text) if baseline else None
     confirmation, is_confirmed = try_confirmation(loaded, first, warnings)
     _try_scoring(loaded, first, warnings)
     verdicts = [each.first for each in runs.values()]
-    facts = _facts(loaded, runs) | {"confirmed": is_confirmed}
+    facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "baseline": without_model}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
     pace = pace_of(loaded, first.wall_s, confirmation.wall_s, slots_of(loaded))
     print_pace(loaded, pace)

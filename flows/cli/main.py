@@ -32,7 +32,6 @@ _COMMANDS = {
         "check": ("check:check", "* Test a problem before a night: does its start program run, and how fast?"),
         "audit": ("audit:audit", "Try a scoring with programs that should not win; look at a winner once more."),
         "prompt": ("problems:prompt", "Print what a model would be sent first."),
-        "baseline": ("baseline:baseline", "Compute the score that a problem allows without a model."),
         "algorithms": ("problems:algorithms", "List the search algorithms, and where each is from."),
         "doctor": ("doctor:doctor", "Check engine, image, Prefect, keys and disk; say how to fix what is missing."),
     },

@@ -1,4 +1,4 @@
-"""`overnight baseline`: the score without a model, computed in the sandbox."""
+"""`overnight check --baseline`: the score without a model, computed in the sandbox."""
 
 from __future__ import annotations
 
@@ -80,25 +80,28 @@ def test_a_full_random_search_finds_the_recorded_baseline(name: str):
 
 @pytest.mark.usefixtures("processes")
 def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path: Path, sandbox_image: str):
-    done = call(["baseline", "automl-zero", "--image", sandbox_image], tmp_path)
+    done = call(["check", "automl-zero", "--baseline", "--image", sandbox_image], tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
-    shown = {(line[0], line[1]): line for line in lines if line[0] in ("train", "validation", "held_out")}
+    shown = {
+        (line[0], line[1]): line
+        for line in lines
+        if line[0] in ("train", "validation", "held_out") and line[1:2] in (["start"], ["without"])
+    }
     assert len(shown) == 6
     assert shown["train", "start"][3] == "0.726771"
     assert shown["train", "without"][5] == "8.09361"
     assert float(shown["held_out", "without"][5]) > 4 > float(shown["held_out", "start"][3])
     assert "recorded in the specification: 8.09361" in done.stderr
     only = ["--set", "validation=[]", "--set", "held_out=[]"]
-    found = json.loads(call(["baseline", "automl-zero", *only, "--format", "json"], tmp_path).stdout)
-    assert [each["split"] for each in found["results"]] == ["train", "train"]
-    assert [each["score"] for each in found["results"]] == pytest.approx([0.726771, 8.09361], abs=1e-4)
-    assert found["recorded"]["score"] == 8.09361
+    found = json.loads(call(["check", "automl-zero", "--baseline", *only, "--format", "json"], tmp_path).stdout)
+    assert [each["split"] for each in found["baseline"]] == ["train", "train"]
+    assert [each["score"] for each in found["baseline"]] == pytest.approx([0.726771, 8.09361], abs=1e-4)
 
 
 def test_a_problem_without_a_baseline_is_an_error_with_a_remedy(tmp_path: Path):
     toy = Path(__file__).parents[2] / "specifications/toy.py"
-    done = call(["baseline", str(toy)], tmp_path)
+    done = call(["check", str(toy), "--baseline"], tmp_path)
     assert done.returncode == 2
     assert "no function that computes a score without a model" in done.stderr
     assert "known.baseline" in done.stderr

@@ -120,12 +120,11 @@ COMMANDS: dict[str, list[str]] = {
     "run": ["run", "{}", "--history", "history"],
     "schedule": ["schedule", "add", "{}", "--cron", "0 22 * * *", "--history", "history"],
     "check": ["check", "{}"],
-    "baseline": ["baseline", "{}"],
     "compare": ["compare", "--problem", "{}", "--model", "builtin/mutate", "--model", "openai/z"],
 }
 CASES = [
     *((proposal, "run", place) for proposal in PROPOSALS for place in ("specification", "overnight.toml")),
-    *((PROPOSALS[0], command, "specification") for command in ("schedule", "check", "baseline")),
+    *((PROPOSALS[0], command, "specification") for command in ("schedule", "check")),
     *((PROPOSALS[4], command, "specification") for command in COMMANDS if command != "run"),
 ]
 """Every proposal by one command, and every command with that of an address and of an image; the flags of `compare` name
