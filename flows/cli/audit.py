@@ -109,10 +109,8 @@ def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
     from overnight.tasks.history import record
 
     past, run = record.read_run_history(files), record.read_run(files)
+    best, _ = record.best_program(files, past.programs)
     night = record.last_finished_night(files, past.programs)
-    best = max(past.programs.values(), key=lambda program: program.score)
-    if night is not None and night.best_program_id in past.programs and night.best_after >= best.score:
-        best = past.programs[night.best_program_id]
     finalists = {one.program.id: one for one in night.finalists} if night else {}
     return best.body, f"the best program, {best.id},", run.seed, _on_held_out(finalists, best.id, past.start.id)
 

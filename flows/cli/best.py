@@ -61,11 +61,7 @@ def best(
     specification = run_record.problem.specification
     if write is not None:
         _require_free(write, run_record)
-    night = record.last_finished_night(files, past.programs)
-    program = max(past.programs.values(), key=lambda program: program.score)
-    deciding_night: NightRecord | None = None
-    if night is not None and night.best_program_id in past.programs and night.best_after >= program.score:
-        program, deciding_night = past.programs[night.best_program_id], night
+    program, deciding_night = record.best_program(files, past.programs)
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     if note := validation_note(program, past.programs.values()):
         say(note)

@@ -412,6 +412,18 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
     return None
 
 
+def best_program(files: RunFiles, programs: Mapping[str, Program]) -> tuple[Program, NightRecord | None]:
+    """Return the best program of a run, and the night whose final evaluation chose it; `None` if its score alone did.
+
+    A final evaluation counts until a later generation has a program with a higher score.
+    """
+    best = max(programs.values(), key=lambda program: program.score)
+    night = last_finished_night(files, programs)
+    if night is not None and night.best_program_id in programs and night.best_after >= best.score:
+        return programs[night.best_program_id], night
+    return best, None
+
+
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
 _RECORD_COLUMNS = [
     "index", "parent_ids", "niche", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
