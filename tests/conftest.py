@@ -21,9 +21,11 @@ from tests.prefect_database import MigratedDatabase
 if TYPE_CHECKING:
     from tests.objects import ObjectServer
 
-# The same examples every time, without a time limit for slow machines; `make check` tries a quarter of them.
-hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None)
+# The same examples every time, without a time limit for slow machines; `make check` tries half of them, and whoever
+# changes a parser or the core of a night passes `--hypothesis-profile thorough`.
+hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("overnight"), max_examples=25)
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("overnight"), max_examples=500)
 hypothesis.settings.load_profile("overnight")
 
 prepare()
