@@ -159,6 +159,7 @@ def head_of(cluster: Machines, image: str) -> Iterator[subprocess.Popen[bytes]]:
             head.kill()
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_scheduler_loses_no_program(several: Machines, sandbox_image: str):
     several.join("first", 2)
     with opened(several, sandbox_image, run=CHAOS) as pool:
@@ -221,6 +222,7 @@ def test_a_task_that_a_machine_does_not_have_is_lost_at_once(several: Machines):
             connection.submit(machine, not_there).answer(60)
 
 
+@pytest.mark.slow
 def test_a_machine_gets_the_image_that_it_lacks(several: Machines, sandbox_image: str, bare_engine: PrivateEngine):
     several.join("bare", DOCKER_HOST=bare_engine.host)
     notes: list[str] = []
@@ -229,6 +231,7 @@ def test_a_machine_gets_the_image_that_it_lacks(several: Machines, sandbox_image
     assert notes == ["sending the image to bare, once"]
 
 
+@pytest.mark.slow
 def test_a_machine_whose_engine_dies_hands_its_programs_back(
     several: Machines, sandbox_image: str, bare_engine: PrivateEngine
 ):

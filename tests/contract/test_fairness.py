@@ -142,6 +142,7 @@ def test_a_program_gains_no_time_by_competing_with_itself():
     assert verdict.wall_s < 15, "the arithmetic is in tests/evaluate/test_starvation.py"
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_gains_no_time_by_competing_with_itself_between_samples(sandbox_image: str, kind: str):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -24,6 +24,9 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider
 from tests.engine import PrivateEngine, private_engine
 from tests.in_process import InProcess, search_without_prefect, use_plain_tasks, use_this_process
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 Night = Callable[..., RunFiles]
 Call = Callable[..., tuple[int, str]]
@@ -47,6 +50,15 @@ def call(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], mon
         return code, captured.out + captured.err
 
     return call
+
+
+@pytest.fixture
+def client(prefect: str) -> Iterator[SyncPrefectClient]:
+    """A client of the tests' Prefect server."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        yield client
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from overnight.schemas.views import VIEWS
 from overnight.tasks.history import compact as compaction
 from overnight.tasks.history import record
 from overnight.tasks.history.atomic_files import read_file, write_file
-from overnight.tasks.history.compact import MIN_DURING_NIGHT, compact
+from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
@@ -111,14 +111,6 @@ def test_a_long_run_has_few_blocks_and_rewrites_rows_seldom(tmp_path: Path):
         assert sum(blocks) == committed + 1
         assert len(blocks) <= math.log2(committed + 1) + 4
     assert written <= 24 * math.log2(24)
-
-
-def test_too_few_generations_are_left_alone(tmp_path: Path):
-    files = create(tmp_path, prompts=1)
-    grow(files, MIN_DURING_NIGHT - 2)
-    assert compact(files, MIN_DURING_NIGHT) == 0
-    grow(files, 1)
-    assert compact(files, MIN_DURING_NIGHT) == MIN_DURING_NIGHT
 
 
 def test_files_of_an_older_version_get_the_current_schema(tmp_path: Path):

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.browser import Page, browser, find_chromium
+from tests.report.browser import Page
+from tests.report.conftest import chromium as chromium
+from tests.report.conftest import page as page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,15 +46,6 @@ def address(site: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium on PATH: `make browser` installs it on Debian")
-    with browser(program) as opened:
-        yield opened
 
 
 PAGES = ("index", "commands", "api", "interfaces", "schemas/index", "tasks/history/index", "tasks/problems/gallery")

@@ -56,6 +56,7 @@ def remove_image(name: str) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_uses_the_files_that_it_was_started_with(overnight: Command, prefect_api: str, problem: Path):
     loaded = load_problem(problem)
     create_run(loaded, problem, LocalBackend(problem.parent / "history"), seed=1)

@@ -14,7 +14,7 @@ from overnight.schemas.problem import Split
 from overnight.tasks.problems import find, names
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.problems.loading.stored_problem import settings_not_in_specification
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command
 from tests.problems.library import execute, load
 
 RANDOM_SEARCHES = {
@@ -79,8 +79,10 @@ def test_a_full_random_search_finds_the_recorded_baseline(name: str):
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path: Path, sandbox_image: str):
-    done = call(["check", "automl-zero", "--baseline", "--image", sandbox_image], tmp_path)
+def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(
+    here: Command, tmp_path: Path, sandbox_image: str
+):
+    done = here(["check", "automl-zero", "--baseline", "--image", sandbox_image], tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
     shown = {
@@ -94,14 +96,14 @@ def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(tmp_path:
     assert float(shown["held_out", "without"][5]) > 4 > float(shown["held_out", "start"][3])
     assert "recorded in the specification: 8.09361" in done.stderr
     only = ["--set", "validation=[]", "--set", "held_out=[]"]
-    found = json.loads(call(["check", "automl-zero", "--baseline", *only, "--format", "json"], tmp_path).stdout)
+    found = json.loads(here(["check", "automl-zero", "--baseline", *only, "--format", "json"], tmp_path).stdout)
     assert [each["split"] for each in found["baseline"]] == ["train", "train"]
     assert [each["score"] for each in found["baseline"]] == pytest.approx([0.726771, 8.09361], abs=1e-4)
 
 
-def test_a_problem_without_a_baseline_is_an_error_with_a_remedy(tmp_path: Path):
+def test_a_problem_without_a_baseline_is_an_error_with_a_remedy(here: Command, tmp_path: Path):
     toy = Path(__file__).parents[2] / "specifications/toy.py"
-    done = call(["check", str(toy), "--baseline"], tmp_path)
+    done = here(["check", str(toy), "--baseline"], tmp_path)
     assert done.returncode == 2
     assert "no function that computes a score without a model" in done.stderr
     assert "known.baseline" in done.stderr

@@ -21,7 +21,8 @@ OVERNIGHT = [sys.executable, "-m", "overnight.flows.cli.main"]
 
 @pytest.fixture
 def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Certificates of a cluster, which the environment names."""
+    """Certificates of a cluster, which the environment names; who does not answer is waited for briefly."""
+    monkeypatch.setattr("overnight.tasks.evaluate.cluster.dask_client._CONNECT_S", 1.0)
     folder = tmp_path / "certificates"
     create_certificates(folder)
     monkeypatch.setenv("OVERNIGHT_CLUSTER_CERTIFICATES", str(folder))

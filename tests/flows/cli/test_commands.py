@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from overnight.tasks.program.specification import read_specification
 from tests.flows.cli.conftest import Command
 from tests.flows.cli.test_errors import NO_SERVER
 
@@ -27,24 +26,6 @@ def test_a_night_ends_with_a_table_the_function_and_the_next_commands(
     for command in ("overnight resume", "overnight show", "overnight best", "overnight sql"):
         assert command in done.stderr
     assert "stopped by: generations" in done.stderr
-
-
-def test_runs_lists_the_run(finished_history: tuple[Path, str], overnight: Command):
-    done = overnight("runs")
-    assert finished_history[1] in done.stdout
-    assert done.returncode == 0
-
-
-def test_best_prints_the_function_and_writes_the_specification(overnight: Command, tmp_path: Path):
-    shown = overnight("best", "last")
-    assert shown.stdout.startswith("def guess(offset: int) -> float:")
-    written = tmp_path / "best.py"
-    assert overnight("best", "last", "--write", str(written)).returncode == 0
-    body = read_specification(written.read_text(), "best.py").start_body
-    assert body.splitlines()[-1].strip() in shown.stdout
-    again = overnight("best", "last", "--write", str(written))
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
 
 
 def test_show_prints_one_program(overnight: Command):
@@ -94,16 +75,6 @@ def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, t
     assert "nothing is missing" not in done.stderr
 
 
-def test_check_says_if_scores_depend_on_the_seed_of_the_run(overnight: Command, toy: Path, tmp_path: Path):
-    lucky = tmp_path / "lucky.py"
-    lucky.write_text(toy.read_text().replace("return offset + 1.0", "import random\n    return random.random()"))
-    done = overnight("check", str(lucky), "--format", "json")
-    assert "two runs agree, but with another seed the score is " in done.stderr
-    result = json.loads(done.stdout)["results"]["train"]
-    assert result["repeats"]
-    assert result["score_with_another_seed"] != result["score"]
-
-
 def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command, toy: Path, tmp_path: Path):
     slow = tmp_path / "slow.py"
     slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
@@ -120,19 +91,6 @@ def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command,
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())
     slow.write_text(pasted)
     assert "limit 2 s per input" in overnight("check", str(slow)).stderr
-
-
-def test_check_of_a_directory_proposes_limits_for_overnight_toml(overnight: Command, toy: Path):
-    done = overnight("check", str(toy.parent / "hill"))
-    # The time to start Python depends on the load of the machine, and its memory on what the machine has read before.
-    assert re.search(r"\n\[limits\]\nwall_s = \d+\ncpu_s = \d\nmemory_mib = (64|128)\n$", done.stdout), done.stdout
-    assert "to replace [limits] in overnight.toml" in done.stderr
-
-
-def test_check_does_not_blame_the_program_for_a_missing_engine(overnight: Command, toy: Path):
-    done = overnight("check", str(toy), "--set", "sandbox.backend=docker", DOCKER_HOST="unix:///nowhere.sock")
-    assert done.returncode == 3
-    assert "no Docker engine answers" in done.stderr
 
 
 IN_PLACE = """import funsearch
@@ -176,13 +134,3 @@ def test_doctor_prints_each_check_and_fails_if_one_fails(overnight: Command):
     without_engine = overnight("doctor", OVERNIGHT_CONFIG="/nowhere.toml", DOCKER_HOST="unix:///nowhere.sock")
     assert without_engine.returncode == 3
     assert "Start it, or install one" in without_engine.stdout
-
-
-def test_only_failed_generations_can_be_retried(overnight: Command):
-    done = overnight("retry", "last")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "is given up" in done.stderr
-    for generation, message in (("2", "never run again"), ("9", "overnight resume")):
-        refused = overnight("retry", "last", "--generation", generation)
-        assert refused.returncode == 2
-        assert message in refused.stderr

@@ -14,22 +14,22 @@ from overnight.schemas.report_data import RunCurve, SplitScores
 from overnight.tasks.report.comparison import shared_seeds
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import NOW
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command
 
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
 def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_comparison(
-    toy: Path, tmp_path: Path, provider: Provider
+    here: Command, toy: Path, tmp_path: Path, provider: Provider, prefect_api: str
 ):
-    done = call(
+    done = here(
         [
             *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
             *("--api-base", provider.api_base, "--seeds", "1", "--samples", "6", "--set", "search.prompts=3"),
             *("--set", "search.samples=2", "--write", str(tmp_path / "comparison.html"), "--format", "json"),
         ],
         tmp_path / "history",
-        PREFECT_API_URL="",  # so that the nights share a server of this command, as a user's do
+        PREFECT_API_URL=prefect_api,
         OPENAI_API_KEY="test",
     )
     assert done.returncode == 0, done.stderr
@@ -38,7 +38,7 @@ def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_compariso
     assert {group["name"] for group in comparison["groups"]} == {"openai/small", "builtin/mutate"}
     assert (tmp_path / "comparison.html").exists()
     query = "SELECT settings::JSON->>'$.sampling.models[0].name' AS model, seed, samples FROM runs ORDER BY ALL"
-    rows = json.loads(call(["sql", query, "--format", "json"], tmp_path / "history").stdout)
+    rows = json.loads(here(["sql", query, "--format", "json"], tmp_path / "history").stdout)
     assert [(row["model"], row["seed"], row["samples"]) for row in rows] == [
         (model, 1, 6) for model in ("builtin/mutate", "openai/small")
     ]
@@ -54,8 +54,8 @@ def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_compariso
         (["--problem", "cap-set", "--model", "a", "--model", "b", "--samples", "0"], "--max-samples"),
     ],
 )
-def test_invalid_arguments_are_refused(arguments: list[str], message: str, tmp_path: Path):
-    done = call(["compare", *arguments], tmp_path / "history")
+def test_invalid_arguments_are_refused(here: Command, arguments: list[str], message: str, tmp_path: Path):
+    done = here(["compare", *arguments], tmp_path / "history")
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "history").exists()
@@ -69,10 +69,12 @@ def test_invalid_arguments_are_refused(arguments: list[str], message: str, tmp_p
         (["--write", "/"], "cannot write /"),
     ],
 )
-def test_a_page_that_cannot_be_written_is_refused_before_any_night(flags: list[str], message: str, tmp_path: Path):
+def test_a_page_that_cannot_be_written_is_refused_before_any_night(
+    here: Command, flags: list[str], message: str, tmp_path: Path
+):
     models = ["--model", "builtin/mutate", "--model", "openai/small"]
     # There is no key for this model, which is said later.
-    done = call(["compare", "--problem", "cap-set", *models, *flags], tmp_path / "history")
+    done = here(["compare", "--problem", "cap-set", *models, *flags], tmp_path / "history")
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "history").exists()

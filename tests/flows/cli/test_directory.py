@@ -15,11 +15,14 @@ HILL = Path(__file__).parents[2] / "specifications" / "hill"
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
 
-def test_check_names_the_evolved_file_and_its_scoring(overnight: Command):
+def test_check_names_the_evolved_file_and_its_scoring_and_proposes_limits_for_its_file(overnight: Command):
     done = overnight("check", str(HILL))
     assert done.returncode == 0, done.stderr
     assert "evolves climb.py, scored by 'height' of `python3 {program} {input}`" in done.stderr
     assert "confirmed: run again, in a fresh container" in done.stderr
+    # The time to start Python depends on the load of the machine, and its memory on what the machine has read before.
+    assert re.search(r"\n\[limits\]\nwall_s = \d+\ncpu_s = \d\nmemory_mib = (64|128)\n$", done.stdout), done.stdout
+    assert "to replace [limits] in overnight.toml" in done.stderr
 
 
 def test_a_command_draws_with_files_that_it_names(overnight: Command, tmp_path: Path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from overnight.testing.made import create, grow
-from tests.flows.cli.conftest import Command, call
+from tests.flows.cli.conftest import Command
 
 WRONG = {
     "an unknown command": (["rnu"], 2, "rnu"),
@@ -111,10 +111,10 @@ def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path, here: Co
     assert not history.exists()
 
 
-def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(tmp_path: Path):
+def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(here: Command, tmp_path: Path):
     history = tmp_path / "file"
     history.touch()
-    done = call(["doctor"], history, DOCKER_HOST="unix:///nowhere.sock", PREFECT_API_URL="")
+    done = here(["doctor"], history, DOCKER_HOST="unix:///nowhere.sock", PREFECT_API_URL="")
     assert done.returncode == 3
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert "Start it, or install one" in rows["engine"]
@@ -137,10 +137,10 @@ def test_a_generation_that_has_not_failed_is_refused_with_a_command_for_its_hist
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(toy: Path, tmp_path: Path):
+def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(here: Command, toy: Path, tmp_path: Path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("return offset + 1.0", "return 1 / 0"))
-    done = call(
+    done = here(
         ["run", str(wrong), "--generations", "1", "--seed", "1"], tmp_path / "history", PREFECT_API_URL=NO_SERVER
     )
     assert done.returncode == 2, done.stderr
@@ -151,13 +151,15 @@ def test_a_start_program_without_a_score_is_refused_before_anything_is_spent(toy
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_package(toy: Path, tmp_path: Path):
+def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_package(
+    here: Command, toy: Path, tmp_path: Path
+):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("import funsearch", "import beside\nimport funsearch"))
     (tmp_path / "beside.py").write_text("")
-    assert 'files = ["beside.py"]' in call(["check", str(wrong)], tmp_path / "history").stderr
+    assert 'files = ["beside.py"]' in here(["check", str(wrong)], tmp_path / "history").stderr
     (tmp_path / "beside.py").unlink()
-    assert 'dependencies = ["beside"]' in call(["check", str(wrong)], tmp_path / "history").stderr
+    assert 'dependencies = ["beside"]' in here(["check", str(wrong)], tmp_path / "history").stderr
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):

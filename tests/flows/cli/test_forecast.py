@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from overnight.tasks.sample.probe import (
 )
 from overnight.testing.fake_provider import Answer, Provider, default_response
 from overnight.testing.made import TOY, a_problem
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command
 
 
 def test_the_first_stop_condition_ends_the_night():
@@ -164,14 +164,20 @@ def test_a_local_server_is_asked_for_more_at_once_until_it_answers_no_faster(
     assert found.completions_per_second == at_once
 
 
-def check(toy: Path, provider: Provider, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+Check = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def check(toy: Path, provider: Provider, tmp_path: Path, here: Command) -> Check:
+    """A function that checks the toy problem with the provider's model."""
     model = ["--model", "openai/gpt-4o", "--api-base", provider.api_base]
     only = ["--set", "validation=[]", "--set", "held_out=[]"]
-    return call(["check", str(toy), *model, *only, *more], tmp_path / "history", OPENAI_API_KEY="test")
+    line = ["check", str(toy), *model, *only]
+    return lambda *more: here([*line, *more], tmp_path / "history", OPENAI_API_KEY="test")
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, provider: Provider, tmp_path: Path):
+def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(check: Check, provider: Provider, tmp_path: Path):
     def cut_one_short(number: int, request: dict) -> Answer:
         answer = default_response(request, number)
         if number == 1:
@@ -179,7 +185,7 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, p
         return Answer(answer)
 
     provider.script = cut_one_short
-    done = check(toy, provider, tmp_path, "--samples", "4", "--budget", "2", "--until", "8h")
+    done = check("--samples", "4", "--budget", "2", "--until", "8h")
     assert done.returncode == 0, done.stderr
     assert len(provider.requests) == 4
     announced = re.search(r"openai/gpt-4o is sent 4 prompts as in a night, which costs \$(\S+) at most", done.stderr)
@@ -194,8 +200,10 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(toy: Path, p
 
 
 @pytest.mark.usefixtures("processes")
-def test_as_json_the_models_and_the_night_are_beside_the_start_program(toy: Path, provider: Provider, tmp_path: Path):
-    done = check(toy, provider, tmp_path, "--until", "8h", "--format", "json")
+def test_as_json_the_models_and_the_night_are_beside_the_start_program(
+    check: Check, provider: Provider, tmp_path: Path
+):
+    done = check("--until", "8h", "--format", "json")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     found = json.loads(line)
@@ -208,9 +216,9 @@ def test_as_json_the_models_and_the_night_are_beside_the_start_program(toy: Path
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_wrong_key_is_an_error_and_no_request_is_repeated(toy: Path, provider: Provider, tmp_path: Path):
+def test_a_wrong_key_is_an_error_and_no_request_is_repeated(check: Check, provider: Provider, tmp_path: Path):
     provider.script = lambda number, request: Answer({"error": {"message": "bad key"}}, status=401)
-    done = check(toy, provider, tmp_path)
+    done = check()
     assert done.returncode == 3
     assert "error: openai/gpt-4o: AuthenticationError: bad key\n  Check the key" in done.stderr
     assert "Traceback" not in done.stderr

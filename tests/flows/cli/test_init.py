@@ -10,27 +10,27 @@ from overnight.schemas.errors import SpecificationError
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.problems.loading.notebook import specifications_in
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command
 from tests.notebooks import EVOLVE, RUN, write_notebook
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_specification_runs_and_is_complete(tmp_path: Path):
-    done = call(["init", str(tmp_path / "tours")], tmp_path / "history")
+def test_the_specification_runs_and_is_complete(here: Command, tmp_path: Path):
+    done = here(["init", str(tmp_path / "tours")], tmp_path / "history")
     assert done.returncode == 0, done.stderr
-    checked = call(["check", str(tmp_path / "tours" / "short_tour.py")], tmp_path / "history")
+    checked = here(["check", str(tmp_path / "tours" / "short_tour.py")], tmp_path / "history")
     assert checked.returncode == 0, checked.stderr
     for message in ("two runs agree", "confirmed", "draws the start program", "nothing is missing"):
         assert message in checked.stderr
 
 
-def test_a_name_that_ends_in_py_is_the_file_to_write(tmp_path: Path):
-    assert call(["init", str(tmp_path / "mine.py")], tmp_path / "history").returncode == 0
+def test_a_name_that_ends_in_py_is_the_file_to_write(here: Command, tmp_path: Path):
+    assert here(["init", str(tmp_path / "mine.py")], tmp_path / "history").returncode == 0
     assert (tmp_path / "mine.py").is_file()
 
 
-def test_a_built_in_problem_is_copied(tmp_path: Path):
-    done = call(["init", str(tmp_path / "mine"), "--from", "cap-set"], tmp_path / "history")
+def test_a_built_in_problem_is_copied(here: Command, tmp_path: Path):
+    done = here(["init", str(tmp_path / "mine"), "--from", "cap-set"], tmp_path / "history")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "mine" / "cap_set.py").read_text() == find("cap-set").read_text()
 
@@ -39,11 +39,13 @@ def test_a_built_in_problem_is_copied(tmp_path: Path):
     ("arguments", "message"),
     [(["existing"], "exists already"), (["new", "--from", "cap-sett"], "Did you mean cap-set?")],
 )
-def test_existing_files_are_kept_and_unknown_problems_refused(arguments: list[str], message: str, tmp_path: Path):
+def test_existing_files_are_kept_and_unknown_problems_refused(
+    here: Command, arguments: list[str], message: str, tmp_path: Path
+):
     existing = tmp_path / "existing" / "short_tour.py"
     existing.parent.mkdir()
     existing.write_text("mine")
-    done = call(["init", str(tmp_path / arguments[0]), *arguments[1:]], tmp_path / "history")
+    done = here(["init", str(tmp_path / arguments[0]), *arguments[1:]], tmp_path / "history")
     assert done.returncode == 2
     assert message in done.stderr
     assert existing.read_text() == "mine"
@@ -60,9 +62,9 @@ def test_existing_files_are_kept_and_unknown_problems_refused(arguments: list[st
     ids=["one cell", "two specifications", "over several cells"],
 )
 def test_the_specifications_of_a_notebook_become_files_that_need_inputs_only(
-    cells: tuple[str, ...], count: int, tmp_path: Path
+    here: Command, cells: tuple[str, ...], count: int, tmp_path: Path
 ):
-    done = call(
+    done = here(
         ["init", str(tmp_path / "mine.py"), "--from", str(write_notebook(tmp_path / "sets.ipynb", *cells))],
         tmp_path / "history",
     )

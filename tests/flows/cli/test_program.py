@@ -11,6 +11,7 @@ import pytest
 from overnight.flows.start import sandboxes
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.tasks.history.database import Database
+from overnight.tasks.program.specification import read_specification
 from overnight.testing.made import create
 from tests.flows.cli.conftest import Command, call
 
@@ -110,6 +111,8 @@ def test_best_is_evaluated_once_more_before_it_is_written(
     done = overnight("best", "last", "--write", str(tmp_path / "best.py"))
     assert done.returncode == 0, done.stderr
     assert "evaluated once more" in done.stderr
+    body = read_specification((tmp_path / "best.py").read_text(), "best.py").start_body
+    assert body.splitlines()[-1].strip() in overnight("best", "last").stdout
     again = overnight("best", "last", "--write", str(tmp_path / "best.py"))
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
     assert "evaluated once more" not in again.stderr, "nothing is evaluated that cannot be written"

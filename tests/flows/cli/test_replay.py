@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.flows.cli.conftest import call
+from tests.flows.cli.conftest import Command, call
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
@@ -35,11 +35,11 @@ def test_a_replayed_run_is_the_same_and_leaves_no_files(finished_history: tuple[
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_changed_file_is_reported(finished_history: tuple[Path, str], tmp_path: Path):
+def test_a_changed_file_is_reported(here: Command, finished_history: tuple[Path, str], tmp_path: Path):
     history = tmp_path / "altered"
     shutil.copytree(finished_history[0], history)
     program = alter(history, "score", 0.125)
-    done = call(["replay", "last", "--into", str(tmp_path / "again")], history)
+    done = here(["replay", "last", "--into", str(tmp_path / "again")], history)
     assert done.returncode == 1, done.stderr
     assert "not the same history" in done.stdout
     assert f"program {program}" in done.stdout

@@ -11,7 +11,7 @@ from overnight.tasks.history.archive import describe
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
-from tests.flows.cli.conftest import Command, call
+from tests.flows.cli.conftest import Command
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 
@@ -37,10 +37,12 @@ def newest(history: Path, old: RunFiles) -> RunFiles:
     return new
 
 
-def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_them(history: Path, prefect_api: str):
+def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_them(
+    here: Command, history: Path, prefect_api: str
+):
     (old,) = runs_in(LocalBackend(history))
     before = describe(old)
-    done = call(["rescore", old.run_id, "--inputs", "[0, 1, 5]"], history)
+    done = here(["rescore", old.run_id, "--inputs", "[0, 1, 5]"], history)
     assert done.returncode == 0, done.stderr
     assert describe(old) == before, "the old run is untouched"
     new = newest(history, old)
@@ -55,25 +57,25 @@ def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_the
     assert (run["rescored_from"], run["generations"], run["best_score"]) == (old.run_id, 1, best)
     assert (run["cost_usd"], run["seed"]) == (0.0, record.read_run(old).seed)
 
-    done = call(["resume", new.run_id, "--generations", "1"], history, PREFECT_API_URL=prefect_api)
+    done = here(["resume", new.run_id, "--generations", "1"], history, PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     rescored = {row["program_id"] for row in Database(history).rows("FROM programs WHERE generation = 1")}
     parents = Database(history).rows(
         "SELECT unnest(parent_ids) AS parent FROM programs WHERE run_id = ? AND generation = 2", [new.run_id]
     )
     assert {row["parent"] for row in parents} & rescored, "prompts show the survivors"
-    done = call(["report", new.run_id, "--write", str(history / "report.html")], history)
+    done = here(["report", new.run_id, "--write", str(history / "report.html")], history)
     assert done.returncode == 0, done.stderr
     assert f"overnight rescore {old.run_id} " in (history / "report.html").read_text()
-    done = call(["replay", new.run_id], history)
+    done = here(["replay", new.run_id], history)
     assert "the same history" in done.stdout, done.stdout + done.stderr
 
 
-def test_survivors_are_scored_under_a_changed_file(history: Path, toy: Path, tmp_path: Path):
+def test_survivors_are_scored_under_a_changed_file(here: Command, history: Path, toy: Path, tmp_path: Path):
     (old,) = runs_in(LocalBackend(history))
     changed = tmp_path / "toy.py"
     changed.write_text(toy.read_text().replace("- 10.0", "- 20.0"))
-    done = call(["rescore", "last", str(changed), "--most", "3"], history)
+    done = here(["rescore", "last", str(changed), "--most", "3"], history)
     assert done.returncode == 0, done.stderr
     new = newest(history, old)
     pairs = Database(history).rows(_PAIRS, [new.run_id])

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
 SEVERAL = Path(__file__).parents[2] / "specifications/several.py"
 
 
+@pytest.mark.slow
 def test_several_functions_evolve_are_shown_and_written(tmp_path: Path, prefect_api: str):
     rules = ["--generations", "4", "--seed", "1"]
     done = call(["run", str(SEVERAL), *rules], tmp_path, PREFECT_API_URL=prefect_api)

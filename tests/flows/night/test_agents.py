@@ -177,9 +177,12 @@ _AT_ONCE = 2
 """Agents that work at a time, so most requests that a kill may cut off."""
 
 
-def kill_agents(
-    overnight: Callable[..., RunningCommand], toy: Path, folder: Path, provider: Provider, times: int
-) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_kills_pay_no_turn_twice(
+    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider
+):
+    times = 10
     chance, provider.script, provider.latency_s = random.Random(3), _steps, 0.3
     model = ("--model", "agent:standin/openai/test", "--api-base", provider.api_base, "--set", "agent.evaluations=2")
     process = overnight("run", str(toy), *model, "--generations", "100000", "--seed", "1")
@@ -198,9 +201,9 @@ def kill_agents(
     final = overnight("resume", run_id, "--generations", "1")
     _, said = final.communicate(timeout=200)
     assert final.returncode == 0, said
-    lost = len(provider.responses) - turns_kept(folder / "history", run_id)
+    lost = len(provider.responses) - turns_kept(tmp_path / "history", run_id)
     assert 0 <= lost <= times * _AT_ONCE, "what a kill cut off between the answer and the disk"
-    replay = overnight("replay", run_id, "--into", str(folder / "again"))
+    replay = overnight("replay", run_id, "--into", str(tmp_path / "again"))
     _, said = replay.communicate(timeout=200)
     assert replay.returncode == 0, said
 
@@ -213,17 +216,3 @@ def turns_kept(history: Path, run_id: str) -> int:
     journals = [Journal(files.journal(number), files.backend) for number in files.journalled_generations()]
     stored = [one for journal in journals for one in journal.known().values() if one.finish_reason == TURN]
     return events.count("turn") + sum(one.tokens_in > 0 for one in stored)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_ten_kills_pay_no_turn_twice(
-    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider
-):
-    kill_agents(overnight, toy, tmp_path, provider, times=10)
-
-
-def test_a_killed_night_of_agents_goes_on(
-    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider
-):
-    kill_agents(overnight, toy, tmp_path, provider, times=1)

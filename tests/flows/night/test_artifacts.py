@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -40,12 +40,6 @@ from tests.flows.night.test_kill import wait_for_run
 from tests.flows.nights import containers
 
 BEGIN = datetime(2026, 11, 25, 22, tzinfo=UTC)
-
-
-@pytest.fixture
-def client(prefect: str) -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        yield client
 
 
 def flow_runs(client: SyncPrefectClient, run_id: str) -> dict[str, Any]:

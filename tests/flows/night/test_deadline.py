@@ -22,6 +22,7 @@ ASLEEP = "import time\ndef guess(offset):\n    time.sleep(300)\n    return offse
 NIGHT_S, GRACE_S = 7.0, 10.0
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_verdicts_until_the_cut_are_committed_and_a_replay_is_identical(

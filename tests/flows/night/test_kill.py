@@ -47,46 +47,28 @@ def committed(history: Path) -> list[int]:
     return [row["generation"] for row in rows]
 
 
-def kill_and_resume(overnight: Overnight, slow_toy: Path, history: Path, times: int) -> None:
-    chance = random.Random(7)
+def test_a_killed_night_loses_at_most_the_generation_under_way(overnight: Overnight, slow_toy: Path, tmp_path: Path):
     process = overnight("run", str(slow_toy), "--generations", "100000", "--seed", "1")
     run_id = wait_for_run(process)
-    before: list[int] = []
-    for _ in range(times):
-        time.sleep(chance.uniform(1.0, 4.0))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        wait_until(lambda: not containers(run_id), lambda: "its containers do not vanish by themselves", timeout_s=20)
-        there = committed(history)
-        assert there == list(range(len(there))), "none lost, none twice"
-        assert there[: len(before)] == before
-        before = there
-        process = overnight("resume", run_id, "--generations", "100000")
-        assert wait_for_run(process) == run_id
+    time.sleep(random.Random(7).uniform(1.0, 4.0))
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    wait_until(lambda: not containers(run_id), lambda: "its containers do not vanish by themselves", timeout_s=20)
+    before = committed(tmp_path)
+    assert before == list(range(len(before))), "none lost, none twice"
     final = overnight("resume", run_id, "--generations", "2")
+    assert wait_for_run(final) == run_id
     _, said = final.communicate(timeout=120)
     assert final.returncode == 0, said
-    there = committed(history)
-    assert len(there) >= len(before) + 2
-    sizes = Database(history).rows(
+    there = committed(tmp_path)
+    assert there == list(range(len(before) + 2))
+    sizes = Database(tmp_path).rows(
         "SELECT DISTINCT count(*) AS n FROM programs WHERE generation > 0 GROUP BY generation"
     )
     assert [row["n"] for row in sizes] == [6], "a generation is there whole"
-    ids = Database(history).rows("SELECT count(*) AS rows, count(DISTINCT program_id) AS ids FROM programs")[0]
+    ids = Database(tmp_path).rows("SELECT count(*) AS rows, count(DISTINCT program_id) AS ids FROM programs")[0]
     assert ids["rows"] == ids["ids"]
     assert containers(run_id) == []
-
-
-def test_a_killed_night_loses_at_most_the_generation_under_way(overnight: Overnight, slow_toy: Path, tmp_path: Path):
-    kill_and_resume(overnight, slow_toy, tmp_path, times=1)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_ten_kills(overnight: Overnight, slow_toy: Path, tmp_path: Path):
-    kill_and_resume(overnight, slow_toy, tmp_path, times=10)
 
 
 @pytest.mark.usefixtures("processes")
@@ -101,6 +83,7 @@ def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, s
     assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path, migrated_database: MigratedDatabase):
     migrated_database.home(tmp_path)
     script = (

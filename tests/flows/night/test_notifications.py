@@ -81,14 +81,6 @@ def test_a_night_in_which_nearly_no_sample_is_scored_has_a_warning(outcomes: dic
     assert bool(few_scored(outcomes)) == bool(warning)
 
 
-@pytest.mark.parametrize(("reason", "kind"), [(StopReason.FAILED, "failure"), (StopReason.INTERRUPTED, "warning")])
-def test_the_notification_type_follows_the_stop_reason(mailbox: NotificationReceiver, reason: StopReason, kind: str):
-    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
-        notifier.report_end("r1", over(reason, error="a wrong key"), start=1.0, failed=[])
-    assert mailbox.messages[0]["type"] == kind
-    assert f"Stopped by: {reason.value}: a wrong key" in mailbox.messages[0]["message"]
-
-
 def test_a_night_that_cannot_begin_is_reported_once(mailbox: NotificationReceiver):
     notifier = Notifier([mailbox.address])
     with (
@@ -116,13 +108,6 @@ def test_new_bests_are_reported_at_most_once_a_minute(mailbox: NotificationRecei
         for best in range(100):
             notifier.report_best("r1", best)
     assert len(mailbox.messages) == 1
-
-
-def test_without_a_gain_only_the_end_is_reported(mailbox: NotificationReceiver):
-    with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
-        notifier.report_best("r1", 1.0)
-        notifier.report_best("r1", 2.0)
-    assert mailbox.messages == []
 
 
 def test_a_failing_service_causes_a_warning_without_secrets_and_the_others_are_notified(mailbox: NotificationReceiver):

@@ -46,6 +46,7 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, bucket: str, objects: ObjectServer):
     history = open_backend(bucket)
     files = files_of(history, "toy")

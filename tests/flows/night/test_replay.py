@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 import overnight.flows.night.retry_policy
-from overnight.schemas.errors import UsageError
 from overnight.tasks.history.atomic_files import read_file
-from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.testing.fake_provider import Answer, Provider, Request
@@ -88,21 +86,3 @@ def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
     rows = Database(tmp_path).rows("SELECT DISTINCT model, asked_model FROM programs WHERE operator != 'tune'")
     assert {tuple(row.values()) for row in rows} == {("openai/spare", "openai/down"), ("openai/test", None)}
     require_replay(files, tmp_path / "again")
-
-
-@pytest.mark.slow
-def test_a_compacted_run_with_resets_by_the_clock_comes_out_the_same_and_can_be_gone_on_with(
-    night: Night, tmp_path: Path
-):
-    files = night(9, settings={"search": {"algorithm": {"reset_hours": 1e-4, "reset_generations": None}}})
-    compact(files, 1)
-    resets = Database(tmp_path).rows("FROM generations WHERE len(reset_niches) > 0 AND generation > 0")
-    assert resets
-    found, again = replayed(files, tmp_path / "again")
-    assert found.first is None
-    stays = [Database(place).rows("FROM population ORDER BY ALL") for place in (tmp_path, tmp_path / "again")]
-    assert stays[0] == stays[1]
-    night(1, history=tmp_path / "again")
-    assert again.committed() == list(range(11))
-    with pytest.raises(UsageError, match="has toy already"):
-        replayed(files, tmp_path / "again")

@@ -7,30 +7,25 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import overnight.flows.night.retry_policy
-from overnight.flows.night.search import generation, search
-from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.night.search import generation
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
-from overnight.testing.fake_provider import Answer, Provider, default_response, says
+from overnight.testing.fake_provider import Answer, Provider, says
 from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.flows.conftest import Night
-from tests.flows.nights import everything
 
 pytestmark = pytest.mark.prefect
-
-Script = Callable[[int, dict[str, Any]], Answer | None]
 
 
 def busy() -> Answer:
@@ -86,22 +81,6 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert files.journalled_generations() == []
 
 
-@pytest.mark.slow
-def test_the_files_of_a_retry_do_not_depend_on_who_retried(
-    prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
-):
-    histories = [tmp_path / "stayed", tmp_path / "came-back"]
-    provider.script = second_fails
-    files = prefect_night(3, settings=few, history=histories[0])
-    shutil.copytree(histories[0], histories[1])
-    provider.script = lambda number, request: Answer(same_for_same(request))
-    search("toy", str(histories[0]), StopConditions(), [2])
-    generation("toy", 2, str(histories[1]))
-    for history in histories:
-        search("toy", str(history), StopConditions(generations=1))
-    assert everything(files) == everything(run_at(histories[1] / "runs" / "toy"))
-
-
 def test_a_night_without_scores_warns_once_while_it_runs_and_in_its_row(
     night: Night, provider: Provider, few: dict, tmp_path: Path
 ):
@@ -112,10 +91,6 @@ def test_a_night_without_scores_warns_once_while_it_runs_and_in_its_row(
     assert row["warning"] == "90 of 90 samples have no score, 90 are unparsable"
     (line,) = [line for _, line in read_log(files) if "warning" in line]
     assert "60 of 60 samples have no score" in line
-
-
-def same_for_same(request: dict[str, Any]) -> dict[str, Any]:
-    return default_response(request, len(request["messages"][-1]["content"]))
 
 
 def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_bought_again(
@@ -164,6 +139,7 @@ def prefect(*arguments: str, api: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_prefect_s_own_retry_runs_a_failed_generation_again(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path, prefect_api: str
@@ -174,17 +150,3 @@ def test_prefect_s_own_retry_runs_a_failed_generation_again(
     done = prefect("flow-run", "retry", "again-g2", "--entrypoint", entrypoint, api=prefect_api)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 3, 2]
-
-
-@pytest.mark.slow
-@pytest.mark.docker
-def test_prefect_s_own_retry_of_a_night_is_another_night_of_the_run(
-    docker_night: Night, tmp_path: Path, prefect_api: str
-):
-    docker_night(2, run_id="more")
-    done = prefect(
-        "flow-run", "retry", "more-night-1", "--entrypoint", "overnight.flows.night.search.search", api=prefect_api
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [number for number, _ in ends(tmp_path)] == [0, 1, 2, 3, 4]
-    assert [row["generations"] for row in Database(tmp_path).rows("FROM nights ORDER BY night")] == [2, 2]

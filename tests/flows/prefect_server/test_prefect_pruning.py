@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.states import Completed, Running
@@ -18,12 +17,6 @@ from prefect.states import Completed, Running
 from overnight.flows.night.search import search
 from overnight.flows.prefect_server.pruning import VARIABLE, environment_of_pruning, kept_for, prune
 from overnight.schemas.errors import UsageError
-
-
-@pytest.fixture
-def client(prefect: str) -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        yield client
 
 
 @flow(name="search")

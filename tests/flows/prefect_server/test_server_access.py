@@ -84,14 +84,26 @@ def stranger() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Iterator[EmbeddedServer]:
+def working_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stranger's folder, whose modules leave a file behind if they are imported."""
+    folder = tmp_path_factory.mktemp("stranger")
+    for name in ("flows", "uvicorn", "json", "sitecustomize"):
+        (folder / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit(1)\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase, working_directory: Path
+) -> Iterator[EmbeddedServer]:
     """A server with all services, as of `overnight schedule serve`, whose database was readable by all users before."""
     home = migrated_database.home(tmp_path_factory.mktemp("home"))
     home.chmod(0o755)
     (home / "prefect.db").chmod(0o644)
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
         patch.setenv("PREFECT_HOME", str(home))
-        started = EmbeddedServer(with_services=True)
+        with contextlib.chdir(working_directory):
+            started = EmbeddedServer(with_services=True)
         try:
             started.wait()
             yield started
@@ -103,6 +115,12 @@ def send(server: EmbeddedServer, method: str, path: str, *, password: bool = Tru
     user, _, secret = server.password.partition(":")
     auth = (user, secret) if password else None
     return httpx.request(method, f"http://127.0.0.1:{server.port}{path}", auth=auth, timeout=60, **more)
+
+
+@pytest.mark.prefect
+def test_it_imports_nothing_of_the_working_directory(server: EmbeddedServer, working_directory: Path):
+    assert send(server, "GET", "/api/health").status_code == 200
+    assert not (working_directory / "ran").exists()
 
 
 @pytest.mark.prefect

@@ -70,42 +70,22 @@ def test_a_night_restarts_its_killed_server_continues_and_ends_by_ctrl_c_though_
     assert stop_reason(night) == "interrupted"
 
 
-@pytest.mark.parametrize(
-    ("how", "how_often"),
-    [
-        pytest.param(signal.SIGKILL, 1, id="dead", marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, 2, id="dead, twice", marks=pytest.mark.slow),
-        pytest.param(signal.SIGSTOP, 1, id="hanging", marks=pytest.mark.slow),
-        pytest.param(signal.SIGSTOP, 2, id="hanging, twice", marks=pytest.mark.slow),
-    ],
-)
-def test_ctrl_c_ends_a_night_whose_server_does_not_answer(
-    how: signal.Signals, how_often: int, night_elsewhere: NightProcess, standing: EmbeddedServer, slow_toy: Path
+@pytest.mark.slow
+@pytest.mark.parametrize("how_often", [1, 2])
+def test_ctrl_c_ends_a_night_whose_server_hangs(
+    how_often: int, night_elsewhere: NightProcess, standing: EmbeddedServer, slow_toy: Path
 ):
     night = night_elsewhere
     night.start(str(slow_toy), *ENDLESS)
     night.wait_for_generations()
-    os.kill(standing.pid, how)
-    if how is signal.SIGKILL:
-        standing.stop()  # so that its port refuses connections
+    os.kill(standing.pid, signal.SIGSTOP)
     committed = -1
     while committed != (committed := len(night.files.committed())):
         time.sleep(1.0)  # until the night waits for the server
     try:
         ends_by_ctrl_c(night, how_often)
     finally:
-        if how is signal.SIGSTOP:
-            os.kill(standing.pid, signal.SIGCONT)
-    assert stop_reason(night) == "interrupted"
-
-
-@pytest.mark.slow
-def test_ctrl_c_twice_ends_a_night_whose_own_server_hangs(night: NightProcess, slow_toy: Path):
-    night.start(str(slow_toy), *ENDLESS)
-    night.wait_for_generations()
-    os.kill(server_of(night), signal.SIGSTOP)
-    time.sleep(2.0)
-    ends_by_ctrl_c(night, 2)
+        os.kill(standing.pid, signal.SIGCONT)
     assert stop_reason(night) == "interrupted"
 
 
@@ -120,16 +100,12 @@ def test_ctrl_c_ends_a_night_that_is_paused(night_elsewhere: NightProcess, stand
     assert stop_reason(night) == "interrupted"
 
 
-@pytest.mark.parametrize(
-    ("how_often", "after_s"),
-    [(2, 1.0), *(pytest.param(*variant, marks=pytest.mark.slow) for variant in ((1, 0.0), (1, 1.0), (2, 0.0)))],
-)
-def test_ctrl_c_ends_a_night_whose_server_is_starting(how_often: int, after_s: float, tmp_path: Path, slow_toy: Path):
+def test_ctrl_c_ends_a_night_whose_server_is_starting(tmp_path: Path, slow_toy: Path):
     night = NightProcess(tmp_path / "history", {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "prefect")})
     night.start(str(slow_toy), *ENDLESS)
-    time.sleep(after_s)  # creating a database takes seconds
+    time.sleep(1.0)  # creating a database takes seconds
     assert not night.files.committed()[1:], "the night has not begun"
-    ends_by_ctrl_c(night, how_often)
+    ends_by_ctrl_c(night, 2)
 
 
 def ends_by_ctrl_c(night: NightProcess, how_often: int) -> None:

@@ -34,7 +34,14 @@ RESCORED = {"0.1-directory", "0.2-operators-tuner-capset"}
 """A run of each version and each kind of problem; the others are rescored by `make soak`."""
 
 
-@pytest.fixture(scope="module", params=ARCHIVES)
+LIKE_OTHERS = ("0.1-openevolve-task", "0.2-answers-binpack-12x4-1", "0.2-answers-corners-48x1")
+"""Runs of kinds that others are of, too: `make soak` tries them."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in ARCHIVES],
+)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

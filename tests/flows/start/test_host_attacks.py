@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from overnight.flows.environment import require_neutral_folder
-from overnight.flows.prefect_server.embedded import EmbeddedServer
 from overnight.schemas.dependencies import read_dependencies
 from overnight.schemas.errors import OvernightError, SpecificationError, UsageError
 from overnight.schemas.sampling_settings import Model, Sampling
@@ -78,22 +77,6 @@ def test_a_pipe_in_place_of_a_configuration_file_does_not_block(stranger: Path):
     os.mkfifo(stranger / "prefect.toml")
     with pytest.raises(UsageError, match="prefect"):
         require_neutral_folder(stranger)
-
-
-@pytest.mark.prefect
-def test_the_embedded_server_imports_nothing_of_the_working_directory(
-    stranger: Path, monkeypatch: pytest.MonkeyPatch, prefect_home: Path
-):
-    for name in ("flows", "uvicorn", "json", "sitecustomize"):
-        (stranger / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit(1)\n")
-    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
-    monkeypatch.chdir(stranger)
-    server = EmbeddedServer()
-    try:
-        server.wait()
-    finally:
-        server.stop()
-    assert not (stranger / "ran").exists()
 
 
 # Names of models, prices, and settings
