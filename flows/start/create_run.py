@@ -231,7 +231,7 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
     if is_of_another_tool(problem):
         return f"If {module} is a package: a line with its name (the package's own) in {folder}/requirements.txt"
     place = "the `# /// script` block"
-    if problem.settings.command.evaluate:
+    if problem.settings.command.evaluate or path.is_dir():
         place = f"{folder}/overnight.toml, above its first table"
     return f'If it is a package: dependencies = ["{module}"] in {place} (the package\'s own name)'
 

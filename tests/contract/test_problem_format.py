@@ -20,6 +20,15 @@ def evaluate(n):
 def guess(n):
     return n
 """
+TASK = """
+from AlgoTuneTasks.base import Task, register_task
+
+@register_task("problem")
+class Problem(Task):
+    def generate_problem(self, n, random_seed=1): return n
+    def solve(self, problem): return problem
+    def is_solution(self, problem, solution): return solution == problem
+"""
 BLOCK = '# /// script\n# [tool.overnight]\n# inputs = ["inputs.json"]\n# files = ["data.csv"]\n{}# ///\n'
 
 EXAMPLES = {
@@ -40,11 +49,34 @@ EXAMPLES = {
             ),
         ),
         Example(
+            format="algotune",
+            files={"problem.py": TASK, "description.txt": "Do it.\n", "overnight.toml": "inputs = [[3, 1]]\n"},
+            needed=("problem.py", "description.txt"),
+            unused=("overnight.toml", f"{UNUSED} = 1\n"),
+            start="problem.py",
+        ),
+        Example(
             format="directory",
             files={"overnight.toml": COMMAND, "main.py": "x = 1\n", "score.py": "print(1)\n", "data.csv": "1,2\n"},
             left_out=("score.py",),
             needed=("overnight.toml", "main.py"),
             unused=("overnight.toml", f"{UNUSED} = 1\n{COMMAND}"),
+        ),
+        Example(
+            format="frontier_cs",
+            files={
+                "config.yaml": "subtasks: [{n_cases: 1}]\n",
+                "statement.txt": "Do it.\n",
+                "chk.cc": "int main() {}\n",
+                "testlib.h": "\n",
+                "testdata/1.in": "1\n",
+                "testdata/1.ans": "2\n",
+                "solution.cpp": "int x = 1;\nint main() {}\n",
+            },
+            read=("overnight.toml",),
+            needed=("config.yaml", "statement.txt", "chk.cc", "testdata/1.in"),
+            unused=("config.yaml", f"subtasks: [{{n_cases: 1}}]\n{UNUSED}: 1\n"),
+            proposing=(("config.yaml", f"subtasks: [{{n_cases: 1}}]\napi_base: '{ADDRESS}'\n"),),
         ),
         Example(
             format="openevolve",
@@ -74,6 +106,20 @@ EXAMPLES = {
                 ("shinka.yaml", f"evo_config: {{llm_models: ['openai/x@{ADDRESS}']}}\n"),
                 ("run_evo.py", f"evo = EvolutionConfig(llm_models=['x'], api_base='{ADDRESS}')\n"),
             ),
+        ),
+        Example(
+            format="skydiscover",
+            files={
+                "initial_program.py": "x = 1\n",
+                "evaluator/evaluator.py": "def evaluate(path):\n    return {'combined_score': 1.0}\n",
+                "evaluator/requirements.txt": "numpy\n",
+                "evaluator/Dockerfile": "FROM theirs\n",
+                "config.yaml": "prompt: {system_message: Climb the hill.}\n",
+            },
+            read=("overnight.toml",),
+            needed=("initial_program.py", "evaluator/evaluator.py"),
+            unused=("config.yaml", f"{UNUSED}: 1\n"),
+            proposing=(("evaluator/Dockerfile", f"FROM theirs\nRUN pip install -i {ADDRESS} theirs\n"),),
         ),
     )
 }

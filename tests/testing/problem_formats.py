@@ -48,6 +48,7 @@ class Example:
         needed: Files without which the problem is not of this format.
         unused: File with a setting that is not used, and its text.
         proposing: Files that propose an address, each with its text, besides `overnight.toml`.
+        start: File that has the start program, if it is neither the one that is named nor one that evolves.
     """
 
     format: str
@@ -58,6 +59,7 @@ class Example:
     needed: tuple[str, ...] = ()
     unused: tuple[str, str] = ("overnight.toml", "")
     proposing: tuple[tuple[str, str], ...] = ()
+    start: str = ""
 
     def write(self, folder: Path) -> Path:
         """Write the files, and return the path that the user names."""
@@ -316,7 +318,7 @@ class ProblemFormatContract:
         (folder / "seven.json").write_text("[7]")
         changed = with_overrides(problem, path, {"inputs": ["seven.json"]})
         assert changed.settings.inputs == ([7],)
-        start = folder / (problem.settings.command.evolving_paths or (example.named,))[0]
+        start = folder / (example.start or (problem.settings.command.evolving_paths or (example.named,))[0])
         start.write_text(start.read_text() + "\ny = 2\n")
         assert changed_since(problem, path) == [start.name]
         assert changed_since(problem, folder / "gone" / "away") == []

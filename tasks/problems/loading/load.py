@@ -18,6 +18,7 @@ from overnight.tasks.problems.loading.formats import (
     frontier_cs,
     openevolve,
     shinka,
+    skydiscover,
     specification_file,
 )
 from overnight.tasks.program import problem_folder
@@ -30,6 +31,7 @@ OURS: dict[str, ProblemFormat] = {
     "frontier_cs": frontier_cs.FORMAT,
     "openevolve": openevolve.FORMAT,
     "shinka": shinka.FORMAT,
+    "skydiscover": skydiscover.FORMAT,
     "specification_file": specification_file.FORMAT,
 }
 """The formats that come with Overnight, in the order in which they are asked."""

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -77,7 +77,7 @@ class TaskDirectory(ProblemFormat):
 
     Attributes:
         name: Name of the tool.
-        evaluator: Name of the script that scores programs.
+        evaluator: Path of the script that scores programs; its modules and `requirements.txt` are beside it.
         mark: Text that such a script contains.
         programs: Names of start programs in the tool's examples, without suffix.
         bridge: Name of the bridge.
@@ -136,7 +136,7 @@ class TaskDirectory(ProblemFormat):
         """
         translation = self.translate(directory)
         settings = translation.settings
-        listed, unused_lines = _requirements(directory)
+        listed, unused_lines = _requirements(directory, _beside(self.evaluator, "requirements.txt"))
         imported = _imported_modules(directory, self.evaluator) | _imported_modules(directory, program)
         unlisted = _unlisted_packages(directory, [settings.get("statement", ""), *imported], listed)
         defaults: dict[str, Any] = {
@@ -229,12 +229,17 @@ def _files(directory: Path) -> list[str]:
     return [path.name for path in paths if path.is_file() or any(below.is_file() for below in path.rglob("*"))]
 
 
-def _requirements(directory: Path) -> tuple[list[str], list[str]]:
-    """Return the requirements in `requirements.txt`, and the lines that are not requirements."""
-    if problem_folder.locate(directory, "requirements.txt") is None:
+def _beside(file: str, name: str) -> str:
+    """Return the path of another file in the same folder."""
+    return PurePath(file).with_name(name).as_posix()
+
+
+def _requirements(directory: Path, name: str) -> tuple[list[str], list[str]]:
+    """Return the requirements in a `requirements.txt`, and the lines that are not requirements."""
+    if problem_folder.locate(directory, name) is None:
         return [], []
     requirements, other_lines = [], []
-    for line in problem_folder.read_text(directory, "requirements.txt", errors="replace").splitlines():
+    for line in problem_folder.read_text(directory, name, errors="replace").splitlines():
         text = line.partition(" #")[0].strip()
         if not text or text.startswith("#"):
             continue
@@ -269,7 +274,7 @@ def _imported_modules(directory: Path, file: str) -> set[str]:
             continue
         text = problem_folder.read_text(directory, name, errors="replace")
         new = set(re.findall(r"^[ \t]*(?:import|from)[ \t]+(\w+)", text, re.MULTILINE)) - found
-        files += [f"{module}.py" for module in new]
+        files += [_beside(name, f"{module}.py") for module in new]
         found |= new
     return found
 

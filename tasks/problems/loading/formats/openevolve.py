@@ -43,13 +43,18 @@ _USED = {
 }
 
 
-def _translate(directory: Path) -> Translation:
+def translate(directory: Path, **options: Any) -> Translation:
+    """Translate `config.yaml`; `options` are further options of the bridge."""
     path, note = find_yaml(directory, "config*.y*ml", "config.yaml", "config.yml")
     config = read_yaml(path)
     values = flat_settings(config)
     cascade = values.get("evaluator.cascade_evaluation", True)
     thresholds = _numbers(values.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
-    options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES)}
+    options = {
+        "thresholds": thresholds,
+        "features": values.get("database.feature_dimensions", _FEATURES),
+        **options,
+    }
     return Translation(
         _settings(values, stages=3 if cascade else 1),
         _notes(path.name, note, config, values),
@@ -64,7 +69,7 @@ FORMAT = TaskDirectory(
     mark="def evaluate(",
     programs=("initial_program", "init_program", "initial_prompt"),
     bridge="overnight_openevolve.py",
-    translate=_translate,
+    translate=translate,
 )
 
 

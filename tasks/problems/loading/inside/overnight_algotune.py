@@ -8,13 +8,14 @@ import copy
 import os
 import statistics
 import sys
+import threading
 import time
 
-INSTANCES = 5
+INSTANCES = 3
 """Problems of one input that are timed, each once, so that an answer kept from an earlier call is of no use."""
 
-IDLE_SHARE, IDLE_S = 0.1, 0.03
-"""Processor time that the other processes may use while the reference is timed: of its own, and seconds at least."""
+IDLE_SHARE, IDLE_S = 0.1, 0.05
+"""Processor time that other processes may use while the reference is timed: of its own, and seconds at least."""
 
 
 def register_task(_name):
@@ -35,24 +36,48 @@ def measure(task, solve, n, seed):
 
     Raises:
         ValueError: If a solution is not accepted.
+        RuntimeError: If the program's processes compute while the reference runs, which would slow it down.
     """
-    ratios, totals = [], [0.0, 0.0, 0.0]
+    rows, reference = [], Alone(task.solve)
     for number in range(INSTANCES + 1):
         problem = task.generate_problem(n, random_seed=1000 * seed + number)
-        reference_s, expected = timed_alone(task.solve, copy.deepcopy(problem))
+        reference_s, expected = reference.timed(copy.deepcopy(problem))
         program_s, solution = timed(solve, problem)
         if not task.is_solution(copy.deepcopy(problem), solution):
             raise ValueError(f"not a solution of problem {number} of size {n}, seed {seed}")
-        call_s = timed(crossed, problem)[0] + timed(crossed, expected)[0]
-        if number:
-            ratios.append((reference_s + call_s) / program_s)
-            totals = [sum(pair) for pair in zip(totals, (reference_s, program_s, call_s), strict=True)]
-    reference_ms, program_ms, call_ms = (1000 * total / INSTANCES for total in totals)
+        rows.append((reference_s, program_s, timed(crossed, problem)[0] + timed(crossed, expected)[0]))
+    reference.check()
+    rows = rows[1:]
+    reference_ms, program_ms, call_ms = (1000 * statistics.fmean(column) for column in zip(*rows, strict=True))
     sys.stdout.write(
         f"size {n}, seed {seed}: the reference takes {reference_ms:.3g} ms and {call_ms:.3g} ms for a call, "
         f"the program {program_ms:.3g} ms with the call\n"
     )
-    return statistics.median(ratios)
+    return statistics.median((reference_s + call_s) / program_s for reference_s, program_s, call_s in rows)
+
+
+class Alone:
+    """A function during whose calls no other process of the program should compute.
+
+    Attributes:
+        own_s, others_s: Processor time of this process and of the others during all calls, seconds.
+    """
+
+    def __init__(self, function):
+        self.function = function
+        self.own_s, self.others_s = 0.0, 0.0
+
+    def timed(self, value):
+        """Return the seconds of a call, and its result."""
+        others_s, own_s = others_cpu_s(), time.process_time()
+        seconds, result = timed(self.function, value)
+        self.own_s += time.process_time() - own_s
+        self.others_s += others_cpu_s() - others_s
+        return seconds, result
+
+    def check(self):
+        if self.others_s > max(IDLE_SHARE * self.own_s, IDLE_S):
+            raise RuntimeError(f"the program used {self.others_s:.2f} s of processor time while it was not called")
 
 
 def timed(function, value):
@@ -62,24 +87,20 @@ def timed(function, value):
     return time.perf_counter() - began, result
 
 
-def timed_alone(function, value):
-    """Return the same of the reference.
-
-    Raises:
-        RuntimeError: If the program's processes compute meanwhile, which would slow the reference down.
-    """
-    before, own = others_cpu_s(), time.process_time()
-    seconds, result = timed(function, value)
-    used, own = others_cpu_s() - before, time.process_time() - own
-    if used > max(IDLE_SHARE * own, IDLE_S):
-        raise RuntimeError(f"the program used {used:.2f} s of processor time while it was not called")
-    return seconds, result
-
-
 def crossed(value):
-    """Return a value as the other process gets it, by the packing of the sandbox's calls."""
-    codec = sys.modules.get("runner.codec")
-    return codec.loads(codec.dumps(value)) if codec else value
+    """Return a value as the other process gets it, by the sandbox's own messages, through a pipe."""
+    codec, rpc = sys.modules.get("runner.codec"), sys.modules.get("runner.rpc")
+    if codec is None or rpc is None:
+        return value
+    ends = os.pipe()
+    connection = rpc.Connection(*ends)
+    sender = threading.Thread(target=connection.send, args=(rpc.CALL, codec.dumps(value)))
+    sender.start()
+    _, data = connection.receive()
+    sender.join()
+    for end in ends:
+        os.close(end)
+    return codec.loads(data)
 
 
 def others_cpu_s():

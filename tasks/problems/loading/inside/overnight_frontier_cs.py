@@ -87,7 +87,7 @@ def start(command, seconds, mebibytes, **streams):
     def limit():
         size = mebibytes * 2**20
         for kind, value in (
-            (resource.RLIMIT_CPU, math.ceil(seconds) + 1),
+            (resource.RLIMIT_CPU, max(1, math.ceil(seconds))),
             (resource.RLIMIT_AS, size),
             (resource.RLIMIT_STACK, size),
         ):

@@ -1,7 +1,8 @@
 """Score a program with the `evaluator.py` of an OpenEvolve task, as OpenEvolve does; runs in the sandbox.
 
-Its arguments are the program's path and, as JSON, the thresholds of the cascade (null for none) and the names of the
-metrics that are features, not fitness. OpenEvolve need not be installed.
+Its arguments are the program's path and, as JSON, the thresholds of the cascade (null for none), the names of the
+metrics that are features, not fitness, and the evaluator's path (`evaluator.py` if it is missing). OpenEvolve need not
+be installed.
 """
 
 import asyncio
@@ -47,8 +48,10 @@ def install_replacement():
     sys.modules |= {"openevolve": package, "openevolve.evaluation_result": module}
 
 
-def load_evaluator():
-    spec = importlib.util.spec_from_file_location("evaluation_module", os.path.abspath("evaluator.py"))
+def load_evaluator(evaluator):
+    # Its own folder comes first, as if it were run as a script.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(evaluator)))
+    spec = importlib.util.spec_from_file_location("evaluation_module", os.path.abspath(evaluator))
     module = importlib.util.module_from_spec(spec)
     sys.modules["evaluation_module"] = module
     spec.loader.exec_module(module)
@@ -145,9 +148,10 @@ def numbers(metrics):
 
 def main(program, options):
     chosen = json.loads(options)
+    evaluator = chosen.get("evaluator", "evaluator.py")
     install_replacement()
-    prepare(program, "evaluator.py")
-    result = evaluate(load_evaluator(), program, chosen["thresholds"])
+    prepare(program, evaluator)
+    result = evaluate(load_evaluator(evaluator), program, chosen["thresholds"])
     print_artifacts(result)
     report(numbers(result.metrics) | {"score": fitness(result.metrics, chosen["features"])})
     sys.stdout.flush()
