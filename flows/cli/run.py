@@ -50,6 +50,9 @@ def run(
             "RUN:PROGRAM; repeatable"
         ),
     ] = None,
+    pin: Annotated[
+        str | None, Parameter(help="further program, named as for --start, that every second prompt builds on")
+    ] = None,
     seed: Seed = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
@@ -89,10 +92,10 @@ def run(
         from overnight.flows.start.create_run import create_run
 
         create = partial(create_run, loaded, path, history, seed=seed, tell=say)
-        if start:
+        if start or pin:
             from overnight.flows.night.given_starts import create_run_from
 
-            create = partial(create_run_from, loaded, path, history, start, seed=seed, tell=say)
+            create = partial(create_run_from, loaded, path, history, start or [], pin=pin, seed=seed, tell=say)
         return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
 
 
@@ -100,6 +103,9 @@ def resume(
     run: RunId,
     /,
     *,
+    pin: Annotated[
+        str | None, Parameter(help="program of the run, by its id or a prefix, that every second prompt builds on")
+    ] = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     trust_settings: TrustSettings = False,
@@ -118,6 +124,10 @@ def resume(
     conditions = stop.conditions(until)
     files = _continued(run, history)
     say(f"continuing: {files.run_id}")
+    if pin:
+        from overnight.flows.cli.interventions import pin_until_withdrawn
+
+        pin_until_withdrawn(files, pin, history)
     from overnight.flows.prefect_server.embedded import PrefectServer
 
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
