@@ -43,7 +43,7 @@ class Plan:
         operator: What is asked for; `None` leaves it to the model.
         model: Name of the model to ask; empty to draw one by weight.
         failed: Child of the base that is to be repaired; `None` for all operators but `repair`.
-        tactic: Line of thought to follow; empty for all operators but `tactic`.
+        tactic: Line of thought to follow, of `tactic`; what a person suggests, of `hint`; else empty.
         tried: Ideas that were tried before, as the prompt lists them.
     """
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from overnight.schemas.algorithm import Change, Join, Reset
 from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Judged, Program
 
@@ -235,11 +236,13 @@ class RunHistory:
     """The history of a run as far as it is needed to resume it.
 
     Attributes:
-        programs: All scored programs by id, the start program first.
+        programs: All scored programs by id that were not dropped, the start program first.
         steps: Ends of generations in their order, from 1. A generation that was given up and retried is there twice.
         code_hashes: Code hashes of all evaluated bodies.
         windows: Samples in flight of each night, in order.
         claimed: Scores that the algorithm was told, by id of a program whose confirmation changed them.
+        interventions: What people asked for, in order.
+        dropped: Programs by id that people have taken out.
     """
 
     programs: dict[str, Program]
@@ -247,6 +250,18 @@ class RunHistory:
     code_hashes: frozenset[str]
     windows: tuple[Window, ...] = ()
     claimed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    interventions: tuple[Intervention, ...] = ()
+    dropped: Mapping[str, Program] = field(default_factory=dict)
+
+    @cached_property
+    def told(self) -> dict[str, Program]:
+        """All scored programs by id, also those that were dropped later."""
+        return {**self.programs, **self.dropped} if self.dropped else self.programs
+
+    @property
+    def drops(self) -> list[Intervention]:
+        """What took programs out, in order."""
+        return [one for one in self.interventions if one.kind is Kind.DROP]
 
     @cached_property
     def generations(self) -> int:

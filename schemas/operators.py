@@ -22,5 +22,14 @@ class Operator(StrEnum):
     """A child that failed, mended."""
     TACTIC = "tactic"
     """A change along a general line of thought, where small changes have stopped helping."""
+    HINT = "hint"
+    """What a person suggests, or a change of the base that a person pinned."""
     TUNE = "tune"
     """Other numbers, found by an optimizer; no model is asked."""
+
+
+CHOOSABLE = tuple(one for one in Operator if one not in (Operator.HINT, Operator.TUNE))
+"""Operators that the search may choose by itself."""
+
+PROMPTS_PER_HINT = 2
+"""While a hint or a pin is in force, one of so many prompts asks for it."""

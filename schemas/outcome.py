@@ -73,7 +73,8 @@ class Outcome(StrEnum):
         "it returned something other than one finite number per input", is_repairable=True)
     UNCONFIRMED = OutcomeFacts("unconfirmed", "#3c9a8d", "#58b8aa",
         "Dropped: it would have become the best of its niche, but was not confirmed",
-        "it would have been a best and did not get its score again; its error holds both scores")
+        "it would have been a best and did not get its score again, and its error holds both scores; or a person took "
+        "it out with `overnight drop`")
     SANDBOX_ERROR = OutcomeFacts("sandbox_error", "#4a4a48", "#c9c7c0",
         "Not evaluated, because of a sandbox fault that does not count against it",
         "the sandbox failed, not the program; it is never counted against the program, and an equal program is "

@@ -138,6 +138,24 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestSummary:
+    """Something that a person asked of the search, and what came of it.
+
+    Attributes:
+        words: What was asked for.
+        samples: Number of answers to prompts with it.
+        gain: Mean of what they gained, in units of the run; `None` without any.
+    """
+
+    at: datetime
+    author: str
+    words: str
+    generation: int
+    samples: int
+    gain: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationStep:
     """A step of an agent's work.
 
@@ -304,6 +322,7 @@ class ReportData:
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
         diversity: The population at the end of each of `generations`.
         lineage: The best program's ancestors and itself, oldest first.
+        requests: What people asked for, in order.
         readings: What models said of its best programs, in order.
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
@@ -327,6 +346,7 @@ class ReportData:
     niches: tuple[NicheHistory, ...]
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
+    requests: tuple[RequestSummary, ...]
     readings: tuple[Reading, ...]
     conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]

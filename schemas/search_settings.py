@@ -7,13 +7,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from overnight.schemas.algorithm_settings import AnyAlgorithm, GreedySettings
-from overnight.schemas.operators import Operator
+from overnight.schemas.operators import CHOOSABLE, Operator
 from overnight.schemas.section import Section, as_list
 
 
-def _without_tune(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+def _choosable(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
     if Operator.TUNE in operators:
         raise ValueError("`tune` is not asked of a model; tuner.enabled turns it on or off")
+    if Operator.HINT in operators:
+        raise ValueError("`hint` is what people ask for, with `overnight hint RUN TEXT`")
     return operators
 
 
@@ -36,8 +38,8 @@ class Search(Section):
         description="whether chat models are told the facts: a system message with the task, what is scored, the best "
         "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
     )
-    operators: Annotated[tuple[Operator, ...], BeforeValidator(as_list), AfterValidator(_without_tune)] = Field(
-        default=tuple(one for one in Operator if one is not Operator.TUNE),
+    operators: Annotated[tuple[Operator, ...], BeforeValidator(as_list), AfterValidator(_choosable)] = Field(
+        default=CHOOSABLE,
         description="what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, "
         "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "
         "it to the model; never with `funsearch`",

@@ -257,7 +257,36 @@ NIGHTS = _table(
     ),
 )
 
-ALL = {"runs": RUNS, "nights": NIGHTS, "generations": GENERATIONS, "programs": PROGRAMS, "population": POPULATION}
+INTERVENTIONS = _table(
+    "interventions",
+    ("run_id", TEXT, "id of the run"),
+    ("id", TEXT, "distinguishes it from all others of the run"),
+    (
+        "kind",
+        TEXT,
+        "`hint`: prompts tell the model a text; `pin`: prompts have a program as their base; `withdrawal`: hints and "
+        "pins before it end; `drop`: a program counts as failed",
+    ),
+    ("at", TIME, "time at which a person asked for it"),
+    ("author", TEXT, "login name of the person"),
+    ("text", TEXT, "what a hint says, or why a program is dropped; else empty"),
+    ("program_id", TEXT, "program that is pinned or dropped; else empty"),
+    ("prompts", COUNT, "number of prompts that a hint or a pin is for; null for all until it is withdrawn"),
+    ("with_descendants", pa.bool_(), "whether later answers that are built on a dropped program fail, too"),
+    ("generation", COUNT, "generation of the first prompt that it may change"),
+    ("prompt", COUNT, "index of that prompt in its generation, from 0"),
+    ("place", COUNT, "of a drop, place of the last generation that the program counted in; else 0"),
+    ("night", COUNT, "night that took it; null if none was under way"),
+)
+
+ALL = {
+    "runs": RUNS,
+    "nights": NIGHTS,
+    "generations": GENERATIONS,
+    "programs": PROGRAMS,
+    "population": POPULATION,
+    "interventions": INTERVENTIONS,
+}
 
 
 def describe(schema: pa.Schema) -> list[tuple[str, str, str]]:

@@ -111,6 +111,16 @@ VIEWS = {
             "state": "`scored`, or `skipped`: the program fell below the threshold on an earlier input",
         },
     ),
+    "interventions": View(
+        "one row per hint, pin, withdrawal or drop that people asked for, and what came of it",
+        _columns("interventions")
+        | {
+            "samples": "number of answers to prompts with the hint or the pinned base",
+            "scored": "number of them that have a score",
+            "gain": "mean of what they gained on their bases, as `gain` of `programs`",
+            "best_score": "best score among them",
+        },
+    ),
     "machines": View(
         "one row per run, night and machine that evaluated programs of it, or lost them",
         {

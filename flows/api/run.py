@@ -86,6 +86,7 @@ class NightOptions(TypedDict, total=False):
         notify: Apprise addresses to notify when the night ends.
         notify_gain: Rise of the best score at which they are notified, too.
         cluster: Address of the cluster that evaluates, `local:N`, or `none`.
+        pin: Program that every second prompt builds on: of a run its id, of a new one as for `start`.
         on_generation: Called with each generation that is committed.
         on_best: Called with each program that is the best one of the run when a generation is committed.
         progress: Whether progress is shown: in the terminal as the command shows it, in a notebook in place.
@@ -104,6 +105,7 @@ class NightOptions(TypedDict, total=False):
     notify: str | Sequence[str] | None
     notify_gain: float | None
     cluster: str | None
+    pin: str | None
     on_generation: Callable[[Generation], object] | None
     on_best: Callable[[Program], object] | None
     progress: bool
@@ -179,6 +181,38 @@ class Run:
             OvernightError: As the command `overnight retry` fails.
         """
         return run_night("retry", self.id, self.history, options)
+
+    def hint(
+        self, text: str = "", *, pin: str | None = None, prompts: int | None = None, withdraw: bool = False
+    ) -> None:
+        """Tell the search what to try, also while a night is under way elsewhere, as `overnight hint` does.
+
+        Args:
+            text: What the model is told.
+            pin: Id of a program that prompts build on, in place of a text.
+            prompts: Number of prompts that it is for; by default 20.
+            withdraw: Whether all hints and pins of the run end, in place of a text.
+
+        Raises:
+            UsageError: If none of them or several are given, or there is no such program.
+        """
+        flags = {"pin": pin, "prompts": prompts, "withdraw": withdraw, "history": self.history.place}
+        call(command("hint", self.id, *([text] if text else []), flags=flags))
+
+    def drop(self, program_id: str, *, why: str = "", descendants: bool = False) -> Run:
+        """Take a program out that cheats, as `overnight drop` does; return the run as it is then.
+
+        Args:
+            program_id: Its id.
+            why: Reason, for the history and the report.
+            descendants: Whether what was built on it, and what will be, is dropped, too.
+
+        Raises:
+            UsageError: If the run has no such scored program, or it is the start program.
+        """
+        flags = {"why": why or None, "descendants": descendants, "history": self.history.place}
+        call(command("drop", self.id, program_id, flags=flags))
+        return self.history.load(self.id)
 
     def report(self, path: Place | None = None) -> Path:
         """Write the morning report, one self-contained HTML file, and return its path.

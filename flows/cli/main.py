@@ -39,6 +39,8 @@ _COMMANDS = {
         "run": ("run:run", "* Start a run: search for a better program."),
         "resume": ("run:resume", "* Continue a run, from its files alone."),
         "retry": ("run:retry", "Run the generations again that a night has given up."),
+        "hint": ("interventions:hint", "Tell a search what to try, also while a night is under way."),
+        "drop": ("interventions:drop", "Take a program out that cheats: it counts as failed from then on."),
         "relay": ("relay:relay", "Answer the requests of a folder that is the model of a run: relay:FOLDER."),
     },
     "Look": {

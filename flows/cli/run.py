@@ -45,6 +45,9 @@ def run(
     *,
     options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
     start: FurtherStarts = None,
+    pin: Annotated[
+        str | None, Parameter(help="further program, named as for --start, that every second prompt builds on")
+    ] = None,
     seed: Seed = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
@@ -83,7 +86,7 @@ def run(
         from overnight.flows.cli.foreground_night import run_night
         from overnight.flows.night.given_starts import create_run_from
 
-        create = partial(create_run_from, loaded, path, history, start or (), seed=seed, tell=say)
+        create = partial(create_run_from, loaded, path, history, start or (), pin=pin, seed=seed, tell=say)
         return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
 
 
@@ -91,6 +94,9 @@ def resume(
     run: RunId,
     /,
     *,
+    pin: Annotated[
+        str | None, Parameter(help="program of the run, by its id or a prefix, that every second prompt builds on")
+    ] = None,
     until: Until = None,
     stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
     trust_settings: TrustSettings = False,
@@ -109,6 +115,10 @@ def resume(
     conditions = stop.conditions(until)
     files = _continued(run, history)
     say(f"continuing: {files.run_id}")
+    if pin:
+        from overnight.flows.cli.interventions import pin_until_withdrawn
+
+        pin_until_withdrawn(files, pin, history)
     from overnight.flows.prefect_server.embedded import PrefectServer
 
     with notifications.notifier().reporting_failure(files.run_id) as notifier:

@@ -191,7 +191,8 @@ class Block:
                 pairs = []
             run = self._run
             reducer = run.problem.settings.reducer
-            self._current = judge(run.run_id, self.number, pairs, reducer, self._state.known, self._seen)
+            judged = judge(run.run_id, self.number, pairs, reducer, self._state.known, self._seen)
+            self._current = self._state.without_barred(judged)
         return self._current
 
     def _confirmed(self, judged: list[Judged]) -> tuple[list[Judged], tuple[Judged, ...]]:

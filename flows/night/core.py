@@ -26,6 +26,7 @@ from overnight.flows.night.events import (
     Confirm,
     Confirmed,
     Cut,
+    DropWanted,
     Ended,
     Evaluated,
     Event,
@@ -38,6 +39,7 @@ from overnight.flows.night.events import (
     Reload,
     Reloaded,
     Say,
+    Suggested,
 )
 from overnight.flows.night.limits import NightLimits, NightPlan
 from overnight.flows.night.planning import prompts_in_flight
@@ -116,7 +118,7 @@ class NightCore:
         self._is_cut = False
         self._uncommitted: deque[_Attempt] = deque()
         self._failure: tuple[int, Exception] | None = None
-        self._is_reloading = self._gave_up = False
+        self._is_reloading = self._gave_up = self._is_drop_wanted = False
         self._paused_until: float | None = None
         self._is_losing_time = False
         self._end: Finish | None = None
@@ -147,6 +149,10 @@ class NightCore:
             case Cut():
                 self._is_cut = True
                 self._do(Say("the deadline has passed: this generation is cut short"))
+            case Suggested(given):
+                self.state.planner.suggest(given)
+            case DropWanted():
+                self._is_drop_wanted = True
             case Opened() | Evaluated() | Confirmed() | Failed() | Committed() | Ended():
                 if attempt := self._attempts.get(event.attempt):
                     self._note_of(attempt, event)
@@ -190,7 +196,11 @@ class NightCore:
     def _note_reloaded(self, event: Reloaded) -> None:
         """Go on with what the files say, after an attempt that failed; count the failure, and pause."""
         self._is_reloading = False
-        assert self._failure is not None
+        if event.history is not None:
+            self._is_drop_wanted = False
+        if self._failure is None:
+            self._note_dropped(event)
+            return
         (number, error), self._failure = self._failure, None
         if event.history is not None:
             self._adopt(event.history)
@@ -205,6 +215,13 @@ class NightCore:
                 return
         self._gave_up = False
         self._pause(number, error, is_unread=event.history is None)
+
+    def _note_dropped(self, event: Reloaded) -> None:
+        """Go on without a program; where that could not be recorded, try again after a pause."""
+        if event.history is not None:
+            self._adopt(event.history)
+        elif event.error is not None:
+            self._pause(self._number, event.error, is_unread=True)
 
     def _pause(self, number: int, error: Exception, *, is_unread: bool) -> None:
         """Wait after a failure, unless the night ends."""
@@ -256,17 +273,19 @@ class NightCore:
 
     def _proceed(self) -> None:
         """Decide what is next, until nothing can be done before another event."""
-        if self._failure is not None:
+        if not self._is_unsettled and self._end is None and not self._is_paused():
+            while self._step():
+                pass
+        if self._is_unsettled:
             self._recover()
         elif self._end is not None:
             self._finish()
-        elif not self._is_paused():
-            while self._step():
-                pass
-            if self._failure is not None:
-                self._recover()
-            elif self._end is not None:
-                self._finish()
+
+    @property
+    def _is_unsettled(self) -> bool:
+        """Whether the history is to be read again: after a failure, or between two generations for a drop."""
+        is_between = self._turn is None and not self._uncommitted and self._end is None
+        return self._failure is not None or (self._is_drop_wanted and is_between)
 
     def _is_paused(self) -> bool:
         if self._paused_until is None:
@@ -280,6 +299,8 @@ class NightCore:
     def _step(self) -> bool:
         """Let the generation whose turn it is go on; return whether another has the turn now."""
         if self._turn is None:
+            if self._is_drop_wanted:
+                return False  # once everything is committed
             impossible = self.limits.impossible_score(self.plan.history_flag)
             if reason := StopReason.FAILED if impossible else self._reason_to_stop():
                 if not self._uncommitted:  # else a commit that fails may change it
@@ -441,7 +462,7 @@ class NightCore:
             self._failure = (attempt.number, error)
 
     def _recover(self) -> None:
-        """After a failure, end what is under way, then read the state again from the files."""
+        """After a failure, or for a drop, end what is under way, then read the state again from the files."""
         self._withdraw(_BEGINS_AGAIN)
         is_free = all(one.is_withdrawn for one in self._attempts.values())
         if is_free and not self._is_reloading and not self._is_paused():

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from overnight.flows.night.block import Pairs, Stored
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
+from overnight.schemas.interventions import Intervention
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.program import Judged, Prompt
 
@@ -105,7 +106,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The history was read again after a failure, or could not be."""
+    """The history was read again, after a failure or for a drop, or could not be."""
 
     history: RunHistory | None
     error: Exception | None = None
@@ -116,7 +117,19 @@ class Cut:
     """The grace period after the deadline is half over: what is under way is cut short."""
 
 
-Event = Tick | Opened | Evaluated | Confirmed | Failed | Committed | Ended | Reloaded | Cut
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """People asked for hints, pins or their end, which are recorded; they begin with a prompt that is not planned."""
+
+    given: Sequence[Intervention]
+
+
+@dataclass(frozen=True, slots=True)
+class DropWanted:
+    """A person wants a program out. It is recorded when the history is read again, after the generation under way."""
+
+
+Event = Tick | Opened | Evaluated | Confirmed | Failed | Committed | Ended | Reloaded | Cut | Suggested | DropWanted
 
 
 # Actions.
@@ -180,7 +193,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Read the history again."""
+    """Read the history again, after drops that are wanted were recorded in it."""
 
 
 @dataclass(frozen=True, slots=True)

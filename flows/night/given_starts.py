@@ -11,10 +11,12 @@ from overnight.flows.start.create_run import checked_keys, create_run, prepare_r
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.interventions import Kind
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Program
 from overnight.tasks.history import record
 from overnight.tasks.history.files import RunFiles, files_of, find_run
+from overnight.tasks.history.interventions import add_request, new_request
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.batch_api import require_batches
 from overnight.tasks.select.selection import Survivor
@@ -29,6 +31,7 @@ def create_run_from(
     history: HistoryBackend,
     starts: Sequence[str],
     *,
+    pin: str | None = None,
     seed: int,
     run_id: str | None = None,
     tell: Callable[[str], None] | None = None,
@@ -40,6 +43,7 @@ def create_run_from(
         path: Where it was read.
         history: The history that gets the run, and has the earlier ones.
         starts: What the user names: a file, RUN for the survivors of a run, or RUN:PROGRAM.
+        pin: A file or RUN:PROGRAM with a further program, which is pinned.
         seed: Seed of the run.
         run_id: Its id; by default, one is made.
         tell: Takes a message about what was scored.
@@ -49,10 +53,14 @@ def create_run_from(
         SpecificationError: If a file is of another problem, or has no score; nothing is written then.
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
-    if not starts:
+    if not starts and not pin:
         return create_run(problem, path, history, seed=seed, run_id=run_id, tell=tell)
     require_batches(problem.settings.sampling)
     kept = [one for text in starts for one in _read(text, problem, history)]
+    pinned = _read_one(pin, problem, history) if pin else None
+    if pin and pinned:
+        kept.append(pinned)
+        starts = [*starts, pin]
     distinct = list({problem.code_hash(one.program.body): one for one in reversed(kept)}.values())[::-1]
     flags = shlex.join([word for text in starts for word in ("--start", text)])
     with checked_keys(problem.settings.sampling):
@@ -63,7 +71,10 @@ def create_run_from(
         count = sum(one.score is not None for one in scored.judged)
         tell(f"begins with {count} further programs, the best of which scores {scored.best.score:.6g}")
     files = files_of(history, run.run_id)
+    wanted = new_request(Kind.PIN, program_id=_id_of(pinned, problem, start, scored)) if pinned else None
     record.create(files, run, start, scored)
+    if wanted:
+        add_request(files, wanted)  # the first night takes it
     return files
 
 
@@ -79,6 +90,26 @@ def lasting_name(text: str, problem: Problem, history: HistoryBackend) -> str:
         return str(Path(text).resolve())
     name, *program = text.split(":", 1)
     return ":".join([find_run(history, name).run_id, *program])
+
+
+def _read_one(text: str, problem: Problem, history: HistoryBackend) -> Survivor:
+    """Return the program that `--pin` names."""
+    found = _read(text, problem, history)
+    if len(found) != 1:
+        raise UsageError(
+            f"--pin {text}: expected one program, got {len(found)}", remedy=f"Name one: --pin {text}:PROGRAM"
+        )
+    return found[0]
+
+
+def _id_of(kept: Survivor, problem: Problem, *generations: GenerationRecord) -> str:
+    """Return the id that a program has in a new run."""
+    digest = problem.code_hash(kept.program.body)
+    for generation in generations:
+        for one in generation.judged:
+            if one.score is not None and problem.code_hash(one.candidate.body) == digest:
+                return one.id
+    raise SpecificationError("--pin: the program has no score here", remedy="Name another one.")
 
 
 def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor]:

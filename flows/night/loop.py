@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -24,6 +24,7 @@ from overnight.flows.night.events import (
     Committed,
     Confirm,
     Cut,
+    DropWanted,
     Event,
     Failed,
     Finish,
@@ -34,14 +35,18 @@ from overnight.flows.night.events import (
     Reload,
     Reloaded,
     Say,
+    Suggested,
     Tick,
 )
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.requests import take
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
-from overnight.schemas.generation import GenerationRecord, StopReason
+from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
+from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.program import TUNER
 from overnight.tasks.history import record
+from overnight.tasks.history.interventions import pending_requests
 
 if TYPE_CHECKING:
     from overnight.flows.night.attempt import GenerationAttempt
@@ -58,11 +63,13 @@ class Observer:
         committed: Called after each commit.
         paused: Called when a pause begins, with its cause, and again with an empty text after it.
         ticked: Called now and then.
+        taken: Called with what people asked for, once it is recorded.
     """
 
     committed: Callable[[GenerationRecord], None]
     paused: Callable[[str, float], None]
     ticked: Callable[[], None]
+    taken: Callable[[Sequence[Intervention]], None]
 
 
 class NightLoop:
@@ -90,6 +97,7 @@ class NightLoop:
         self._finish: Finish | None = None
         self._paused_at: float | None = None
         self._is_cut = self._are_confirmations_cut = False
+        self._bytes_of_requests = 0
 
     def ask_early(self) -> None:
         """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
@@ -115,6 +123,7 @@ class NightLoop:
             self._attempts[key] = self._start(key, attempt)
         while self._finish is None:
             self._look_at_the_clock()
+            self._look_for_requests()
             try:
                 event = self._events.get(timeout=_TICK_S)
             except Empty:
@@ -176,6 +185,33 @@ class NightLoop:
         if not self._are_confirmations_cut and conditions.ends_by is not None and now >= conditions.ends_by:
             self._are_confirmations_cut = True
             self._run.cut_confirmations()
+
+    def _look_for_requests(self) -> None:
+        """Take what people ask for meanwhile: hints and pins at once, drops when the history is read again."""
+        path = self._run.files.requests
+        size = path.stat().st_size if path.exists() else 0
+        if size == self._bytes_of_requests:
+            return
+        requests = pending_requests(self._run.files)
+        hints = [one for one in requests if one.kind is not Kind.DROP]
+        if hints:
+            try:
+                taken = self._record(hints, None)
+            except (EnvironmentFault, HistoryError):
+                return  # a full disk or a store that is away: they are tried again at the next look
+            self._note_taken(taken)
+            self._take(Suggested(taken))
+        self._bytes_of_requests = size
+        if len(hints) < len(requests):
+            self._take(DropWanted())
+
+    def _record(self, requests: Sequence[Intervention], past: RunHistory | None) -> list[Intervention]:
+        first = self._core.state.planner.next_turn
+        return take(self._run.files, requests, first, past, self._core.plan.number)
+
+    def _note_taken(self, taken: Sequence[Intervention]) -> None:
+        if self._observer:
+            self._observer.taken(taken)
 
     def _perform(self, action: Action, now: float) -> None:
         match action:
@@ -243,10 +279,19 @@ class NightLoop:
         try:
             self._run.files.require_run()  # reading what is left of a removed history would fail again and again
             self._run.files.catch_up()
-            samples = self._run.run.problem.settings.candidates_per_prompt
-            return Reloaded(record.read_run_history(self._run.files, samples=samples))
+            history = self._read_history()
+            if drops := [one for one in pending_requests(self._run.files) if one.kind is Kind.DROP]:
+                taken = self._record(drops, history)
+                history = self._read_history()
+                self._run.progress.fall_back(max(history.programs.values(), key=lambda program: program.score))
+                self._note_taken(taken)
+            return Reloaded(history)
         except OvernightError as error:
             return Reloaded(None, error)
+
+    def _read_history(self) -> RunHistory:
+        samples = self._run.run.problem.settings.candidates_per_prompt
+        return record.read_run_history(self._run.files, samples=samples)
 
     def _pause(self, seconds: float | None, said: str, now: float) -> None:
         if seconds is None and self._paused_at is not None:

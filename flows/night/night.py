@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from overnight.flows.night.stop_conditions import (
 from overnight.flows.night.view import LogLine, generation_line, night_view
 from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
+from overnight.schemas.interventions import Intervention
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
 from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.history import record
@@ -144,7 +145,8 @@ class Night:
         self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
         artifacts.begin(run.run.run_id, run.run.problem.name, self._record.number)
         try:
-            reason = self._loop.run(context, generation, Observer(self._note_commit, self._note_pause, self._note_time))
+            observer = Observer(self._note_commit, self._note_pause, self._note_time, self._note_taken)
+            reason = self._loop.run(context, generation, observer)
         except BaseException as error:
             self._break_off(error)
             raise
@@ -180,6 +182,12 @@ class Night:
             self._show(now=True)
         else:
             self._write(replace(self._reached(), paused_s=self._record.paused_s + seconds))
+
+    def _note_taken(self, taken: Sequence[Intervention]) -> None:
+        for one in taken:
+            place = f"from prompt {one.prompt + 1} of generation {one.generation} on"
+            self.run.progress.note(f"{one.words}, {place}")
+            self._say(f"{one.author or 'somebody'} asked: {one.words}; {place}")
 
     def _note_time(self) -> None:
         if time.monotonic() - self._written >= ROW_S:

@@ -14,6 +14,7 @@ from overnight.flows.night.agents import Agents
 from overnight.flows.night.completions import CompletionStores, RequestLimits
 from overnight.flows.night.notifications import Notifier
 from overnight.flows.night.progress import Progress
+from overnight.flows.night.requests import take_all
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.tuning import RunTrials, tuner_source
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
@@ -262,6 +263,7 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
     record.require_present_format(files)
     run = trusted_run(record.read_run(files))
     problem, sampling = run.problem, run.problem.settings.sampling
+    take_all(files, run)
     state = read_state(files, run)
     budget = Budget(before_usd=record.read_spent_usd(files))
     progress = Progress(best=state.best.score, generation=state.generations, budget=budget)

@@ -12,10 +12,13 @@ import copy
 from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
-from overnight.schemas.algorithm import Algorithm, Change, Correct, Expand, Join, Plan, PromptResult, Turn
+from overnight.flows.night.interventions import Hints, bases_of, changes_without, without
+from overnight.schemas.algorithm import Algorithm, Change, Correct, Join, Plan, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.generation import RunHistory, RunRecord, Step
+from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program, reduced
@@ -112,12 +115,7 @@ class _Told:
         record = self.record and replace(
             self.record, answers=tuple(answers.get(one.program_id, one) for one in self.record.answers)
         )
-        changes = (
-            replace(one, program_id=bases.get(one.program_id, one.program_id)) if isinstance(one, Expand) else one
-            for one in self.changes
-            if not isinstance(one, Join) or one.program_id not in bases
-        )
-        return replace(self, changes=tuple(changes), programs=left, record=record)
+        return replace(self, changes=changes_without(self.changes, bases), programs=left, record=record)
 
 
 class Planner:
@@ -128,19 +126,30 @@ class Planner:
         algorithm: The algorithm, with nothing in it but the programs that the search began with.
         composer: Completes the algorithm's plans; it is told of the same results.
         is_wanted: Returns whether the plans of a generation are wanted.
+        given: What people asked for so far, in order.
 
     Attributes:
         algorithm: The algorithm after all results that it was told of.
         plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
         wary: Number of claims that must stand before one is believed again until it is confirmed.
+        bases: For each program that was dropped, the program that takes its place as a base.
+        barred: Dropped programs on which nothing may be built that counts.
     """
 
     def __init__(
-        self, run: RunRecord, algorithm: Algorithm, composer: Composer, is_wanted: Callable[[int], bool]
+        self,
+        run: RunRecord,
+        algorithm: Algorithm,
+        composer: Composer,
+        is_wanted: Callable[[int], bool],
+        given: Sequence[Intervention] = (),
     ) -> None:
         self.algorithm = algorithm
         self.plans: dict[Turn, Plan | None] = {}
         self.wary = 0
+        self.bases: Mapping[str, str] = {}
+        self.barred: Collection[str] = ()
+        self._hints = Hints(given)
         self._composer = composer
         self._run = run
         self._is_wanted = is_wanted
@@ -154,6 +163,15 @@ class Planner:
         """Begin a night with so many prompts in flight; prompts that were planned before keep their plans."""
         self._window = window
         self._plan_what_is_due()
+
+    @property
+    def next_turn(self) -> Turn:
+        """The first prompt that is not planned yet."""
+        return turn_of(self._next, self._run)
+
+    def suggest(self, given: Sequence[Intervention]) -> None:
+        """Take hints, pins and withdrawals that begin with a prompt which is not planned yet."""
+        self._hints.add(given)
 
     def gain_of(self, answer: Feedback) -> float | None:
         """Return what an answer gained on its base; `None` where nothing is chosen by gains."""
@@ -178,7 +196,7 @@ class Planner:
             claims: Whether scores among them are claims, which may be corrected.
         """
         before = self._copy() if claims else None
-        changes = tuple(self.algorithm.tell(turn.generation, results, reset=reset))
+        changes = tuple(self.algorithm.tell(turn.generation, self._rebased(results), reset=reset))
         programs = {child.id: child for result in results for child in result.children}
         self._told.append(_Told(changes, programs, record, before))
         self._learn(record)
@@ -189,9 +207,13 @@ class Planner:
         self, generation: int, results: Sequence[PromptResult], record: PromptRecord | None
     ) -> tuple[Change, ...]:
         """Tell the algorithm of results of a generation that was given up before, whose place was counted then."""
-        changes = self.algorithm.tell(generation, results, reset=False)
+        changes = self.algorithm.tell(generation, self._rebased(results), reset=False)
         self._learn(record)
         return tuple(changes)
+
+    def _rebased(self, results: Sequence[PromptResult]) -> list[PromptResult]:
+        """Return results of prompts with what takes the place of their bases, if these were dropped meanwhile."""
+        return [replace(one, base_id=self.bases.get(one.base_id, one.base_id)) for one in results]
 
     def correct(self, corrected: Mapping[str, tuple[Program | None, Feedback]]) -> None:
         """Take claims back that fell or have lower scores than was told, with all that they won since.
@@ -247,12 +269,12 @@ class Planner:
         joined = {one.program_id for one in changes if isinstance(one, Join)}
         record = step.records.get(index)
         answers = {one.program_id: self._as_told(one, history) for one in record.answers} if record else {}
-        told = {name: _program_of(answers[name]) if name in answers else history.programs[name] for name in joined}
+        told = {name: _program_of(answers[name]) if name in answers else history.told[name] for name in joined}
         if record:
             record = replace(record, answers=tuple(answers.values()))
         before = self._copy() if joined & step.corrected.keys() else None
         self._told.append(_Told(changes, told, record, before))
-        self.algorithm.replay(changes, ChainMap(told, history.programs))
+        self.algorithm.replay(changes, ChainMap(told, history.told))
         self._learn(record)
         stood = [stands for name, stands in step.confirmations.get(index, ()) if name not in step.corrected]
         self.note_confirmations(stood=sum(stood), fell=len(stood) - sum(stood))
@@ -268,7 +290,7 @@ class Planner:
     def _repeat_corrections(self, step: Step, index: int, history: RunHistory) -> None:
         for change in step.changes.get(index, ()):
             if isinstance(change, Correct):
-                program = None if change.is_removed else history.programs[change.program_id]
+                program = None if change.is_removed else history.told[change.program_id]
                 self.correct({change.program_id: (program, step.corrected[change.program_id])})
 
     def replay_out_of_order(self, step: Step, programs: Mapping[str, Program]) -> None:
@@ -299,10 +321,11 @@ class Planner:
         while results_needed(self._next, self._run, self._window) <= self._results:
             turn = replace(turn_of(self._next, self._run), slot=self._slot())
             is_tuning = turn.index == self._run.problem.settings.search.prompts
-            followed = None if is_tuning else self._take_unfollowed()
+            hint = None if is_tuning else self._hints.take(turn)
+            followed = None if is_tuning or hint else self._take_unfollowed()
             if self._is_wanted(turn.generation):
                 place = self._next - first
-                self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed)
+                self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed, hint)
             self._next += 1
 
     def _slot(self) -> int:
@@ -322,8 +345,16 @@ class Planner:
         in_flight = sampling.batch_generations if sampling.batch_api else -(-self._window // turns_of(self._run))
         return (generation - 1 - self._run.given) % in_flight == 0
 
-    def _plan(self, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
-        return self._composer.compose(self.algorithm.ask(turn), turn, place, followed)
+    def _plan(self, turn: Turn, place: int, followed: PromptRecord | None, hint: Intervention | None) -> Plan:
+        plan = self.algorithm.ask(turn)
+        if hint and hint.program_id:
+            pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
+            plan, hint = pinned or plan, hint if pinned else None
+        return self._composer.compose(plan, turn, place, followed, hint)
+
+    def takes_over(self, before: Planner, first: tuple[int, int]) -> None:
+        """Keep the plans of another planner for the prompts before one: they were asked already."""
+        self.plans |= {turn: plan for turn, plan in before.plans.items() if (turn.generation, turn.index) < first}
 
 
 def _names(told: _Told, corrected: Collection[str]) -> bool:
@@ -337,22 +368,47 @@ def _program_of(answer: Feedback) -> Program:
 
 def rebuild(run: RunRecord, history: RunHistory) -> Planner:
     """Rebuild the algorithm and its open plans from a run's history."""
+    return _rebuilt(run, history, lambda generation: generation > history.generations)
+
+
+def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], bool]) -> Planner:
     algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
     composer = Composer(run.problem, history.start, run.seed)
     for step in history.steps[: run.given]:
-        algorithm.replay(step.all_changes, history.programs)
-        composer.add({one: history.programs[one] for one in step.joined if one in history.programs})
-    planner = Planner(run, algorithm, composer, lambda generation: generation > history.generations)
+        algorithm.replay(step.all_changes, history.told)
+        composer.add({one: history.told[one] for one in step.joined if one in history.told})
+    planner = Planner(run, algorithm, composer, is_wanted, history.interventions)
+    planner = _after_drops(planner, run, history, run.given, 0, is_wanted)
     windows = deque(history.windows)
     last = run.given
-    for step in history.steps[run.given :]:
+    for place, step in enumerate(history.steps[run.given :], start=run.given + 1):
         while windows and windows[0].first_generation <= max(step.generation, last + 1):
             planner.widen(prompts_in_flight(run, windows.popleft().samples))
         if step.generation > last:
             planner.replay(step, history)
         else:
-            planner.replay_out_of_order(step, history.programs)
+            planner.replay_out_of_order(step, history.told)
         last = max(last, step.generation)
+        planner = _after_drops(planner, run, history, place, len(history.windows) - len(windows), is_wanted)
     for window in windows:
         planner.widen(prompts_in_flight(run, window.samples))
+    return planner
+
+
+def _after_drops(
+    planner: Planner, run: RunRecord, history: RunHistory, place: int, windows: int, is_wanted: Callable[[int], bool]
+) -> Planner:
+    """Return the planner after programs were dropped at a place: as if it had never been told of their scores.
+
+    What was asked by then keeps its plans. `windows` is the number of nights that had begun.
+    """
+    dropped = set[str]()
+    for (at, first), drops in groupby(history.drops, key=lambda one: (one.place, one.begins)):
+        dropped |= {one.program_id for one in drops} & history.dropped.keys()
+        if at == place and dropped:
+            after = _rebuilt(run, without(history, dropped, place, windows), is_wanted)
+            after.takes_over(planner, first)
+            after.bases = bases_of(history, dropped)
+            after.barred = {one.program_id for one in history.drops if one.with_descendants} & dropped
+            planner = after
     return planner

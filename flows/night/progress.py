@@ -122,6 +122,15 @@ class Progress:
         for watcher in self._watchers:
             watcher(number)
 
+    def fall_back(self, best: Program) -> None:
+        """Note the best program after a person took programs out."""
+        if best.score < self.best:
+            now = time.monotonic()
+            with self._lock:
+                self._bests.append((now, self.best))
+            self.best, self.best_since = best.score, now
+        self.best_id = best.id
+
     def watch(self, watcher: Callable[[int], None]) -> None:
         """Call a function with the number of each generation that is committed from now on."""
         self._watchers.append(watcher)

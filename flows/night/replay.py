@@ -26,6 +26,7 @@ from overnight.schemas.program import TUNER, Judged, Program, Prompt
 from overnight.tasks.history import record
 from overnight.tasks.history.differences import Comparison, Difference, compare
 from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.interventions import write_interventions
 from overnight.tasks.history.rows import Row, completions_of, read_attempts, read_rows
 from overnight.tasks.sample.completion_sources import RecordedCompletions
 from overnight.tasks.select.selection import Survivor
@@ -100,6 +101,8 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
     run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions(problem.settings))
     start = start_generation(run, verdict)
     record.create(files, run, start, *_given(then, run, start))
+    if then.past.interventions:
+        write_interventions(files, then.past.interventions)
 
     def recorded(number: int) -> RecordedCompletions:
         rows = read_rows(then.files, "programs", number)
@@ -138,16 +141,29 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
     """
     steps = list(then.past.steps)
     for number in then.files.night_numbers():
+        _take_drops(then, run, night=None)
         before = run.state.best
         night = record.read_night(then.files, number, {})
+        record.write_night(run.files, night)  # a history that is read again during it has its samples in flight
         window = prompts_in_flight(run.run, night.samples_in_flight)
         run.state.planner.widen(window)
         while steps and then.night_of(steps[0]) <= number:
             _repeat(then, run, steps.pop(0), number, window)
+            _take_drops(then, run, night=number)
         night = record.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score, best_after=before.score, best_program_id=before.id)
         record.write_night(run.files, _ended(night, run) if night.ended_at else night)
     return compare(then.files, run.files, then.ends)
+
+
+def _take_drops(then: RecordedRun, run: OpenRun, night: int | None) -> None:
+    """Go on without the programs that were dropped after the last generation, by a night or between two."""
+    if any(one.place == run.state.place - 1 and one.night == night for one in then.past.drops):
+        _read_again(run)
+
+
+def _read_again(run: OpenRun) -> None:
+    run.state.adopt(record.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
 
 
 def _ended(night: NightRecord, run: OpenRun) -> NightRecord:
@@ -171,7 +187,7 @@ def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int, window: int
         run.state.give_up(step.generation)
         return
     if not run.state.is_in_order(step.generation):
-        run.state.adopt(record.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
+        _read_again(run)
         run.state.planner.widen(window)
     _commit(then, run, step.generation, night, window)
 

@@ -9,10 +9,13 @@ from dataclasses import replace
 from overnight.flows.night.planning import Planner, rebuild
 from overnight.schemas.algorithm import Change, Plan, Turn
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
+from overnight.schemas.interventions import DROPPED
+from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program
 from overnight.tasks.select.selection import record_of, results_of
 
 _CLAIMS_REMEMBERED = 8
+_BARRED = f"{DROPPED}: its base, with all that is built on it"
 
 
 class SearchState:
@@ -90,6 +93,18 @@ class SearchState:
             before = self._history.before_failure_of(generation)
             self._planners_of_failed[generation] = rebuild(self.run, before)
         return self._planners_of_failed[generation]
+
+    def without_barred(self, judged: Sequence[Judged]) -> list[Judged]:
+        """Return candidates where those fail that are built on a program which was dropped with its descendants."""
+        barred = self.planner.barred
+        return [
+            replace(
+                one, verdict=replace(one.verdict, outcome=Outcome.UNCONFIRMED, error=_BARRED, scores=()), score=None
+            )
+            if one.score is not None and one.feedback().parent_id in barred
+            else one
+            for one in judged
+        ]
 
     def with_gains(self, judged: Sequence[Judged]) -> list[Judged]:
         """Return candidates with what each gained on its base, before the algorithm is told of them."""

@@ -24,11 +24,13 @@ from overnight.schemas.report_data import (
     ModelSummary,
     NightSummary,
     ReportData,
+    RequestSummary,
     SplitScores,
     TimeSpent,
 )
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.readings import readings_of
 from overnight.tasks.report.conversation import read_conversation
@@ -106,6 +108,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         niches=niches(run_data),
         lineage=lineage(run_data, best.program_id),
         models=_model_summaries(run_data),
+        requests=_requests(database, files),
         readings=tuple(readings_of(files)),
         conversations=_conversations(database, run_data, best.program_id),
         machines=_machines(database, files.run_id, night),
@@ -138,7 +141,8 @@ def _best_scores(run_data: RunData) -> SplitScores:
     last = run_data.summaries[-1]
     for row in reversed(run_data.nights):
         if row["night"] <= (run_data.night or row["night"]) and row["finalists"]:
-            if row["best_after"] >= last.best:
+            is_there = any(one["program_id"] == row["best_program_id"] for one in row["finalists"])  # and not dropped
+            if is_there and row["best_after"] >= last.best:
                 return _split_scores(run_data, row["best_program_id"])
             break
     return _split_scores(run_data, last.best_program_id)
@@ -177,6 +181,15 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
         best=max((row["score"] for row in rows if row["score"] is not None), default=None),
         improvements=sum(row["program_id"] in new_bests for row in rows),
         latency_s=median(row["latency_s"] for row in rows),
+    )
+
+
+def _requests(database: Database, files: RunFiles) -> tuple[RequestSummary, ...]:
+    rows = {row["id"]: row for row in database.rows("FROM interventions WHERE run_id = ?", [files.run_id])}
+    return tuple(
+        RequestSummary(one.at, one.author, one.words, one.generation, rows[one.id]["samples"], rows[one.id]["gain"])
+        for one in read_interventions(files)
+        if one.id in rows
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from overnight.schemas.interventions import DROPPED
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import RESCORED
 from overnight.tasks.history.database import Database
@@ -120,6 +121,8 @@ def _duplicate(database: Database, row: Row) -> list[str]:
 
 
 def _unconfirmed(database: Database, row: Row) -> list[str]:
+    if row["error"].startswith(DROPPED):
+        return [f"Dropped: {row['error']}."]
     sentences = [f"{Outcome.UNCONFIRMED.facts.explanation}. {row['error']}"]
     niche = _niche_before(database, row)
     if niche.get("best") is not None:

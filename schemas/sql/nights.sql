@@ -1,4 +1,4 @@
--- One row per night. A night that was killed counts what it committed, though its own row may be a minute older.
+-- One row per night, of whose finalists those are left out that people dropped. A night that was killed counts what it committed, though its own row may be a minute older.
 CREATE VIEW nights AS
 SELECT
     own.* REPLACE (
@@ -6,6 +6,8 @@ SELECT
         coalesce(committed.samples, own.samples)::INTEGER AS samples,
         greatest(own.cost_usd, committed.cost_usd) AS cost_usd,
         greatest(own.best_after, committed.best_after) AS best_after,
+        CASE WHEN gone.ids IS NULL THEN own.finalists
+            ELSE list_filter(own.finalists, lambda one: NOT list_contains(gone.ids, one.program_id)) END AS finalists,
         CASE WHEN own.ended_at IS NULL THEN coalesce(committed.best_program_id, own.best_program_id)
             ELSE own.best_program_id END AS best_program_id
     ),
@@ -19,4 +21,7 @@ LEFT JOIN (
         max(ended_at) AS last_commit
     FROM files.generations WHERE generation > 0 GROUP BY run_id, night
 ) AS committed ON committed.run_id = own.run_id AND committed.night = own.night
+LEFT JOIN (
+    SELECT run_id, list(program_id) AS ids FROM files.interventions WHERE kind = 'drop' GROUP BY run_id
+) AS gone ON gone.run_id = own.run_id
 ORDER BY own.started_at, own.run_id, own.night;

@@ -1,5 +1,5 @@
 -- One row per stay of a program in a niche, from the generation in which it joined to the one at whose end the niche
--- was reset. An expansion is no stay, nor is that of a program whose confirmation failed. Generations count in the
+-- was reset. An expansion is no stay, nor is that of a program whose confirmation failed or that a person dropped. Generations count in the
 -- order in which they were committed: by their places.
 CREATE VIEW population AS
 WITH events AS (
@@ -29,4 +29,8 @@ SELECT
     e.place AS from_place,
     f.at_place AS to_place
 FROM events AS e
-LEFT JOIN foundings AS f ON f.run_id = e.run_id AND f.niche = e.niche AND f.founding = e.founding + 1;
+LEFT JOIN foundings AS f ON f.run_id = e.run_id AND f.niche = e.niche AND f.founding = e.founding + 1
+WHERE NOT EXISTS (
+    FROM files.interventions AS gone
+    WHERE gone.run_id = e.run_id AND gone.program_id = e.program_id AND gone.kind = 'drop'
+);

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from overnight.schemas import tables
 from overnight.schemas.errors import QueryError
+from overnight.schemas.interventions import DROPPED
 from overnight.schemas.views import MACROS, VIEWS
 from overnight.tasks.history import query_guard
 from overnight.tasks.history.atomic_files import later_format
@@ -45,6 +46,44 @@ _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
 """Errors of reading a file that was replaced by another one meanwhile, or of one that is damaged."""
 
+_AFTER_DROPS = {
+    "programs": """
+SELECT own.* REPLACE (
+    CASE WHEN gone.why IS NULL THEN own.outcome ELSE 'unconfirmed' END AS outcome,
+    coalesce(gone.why, own.error) AS error,
+    CASE WHEN gone.why IS NULL THEN own.score END AS score,
+    CASE WHEN gone.why IS NULL THEN own.scores ELSE [] END AS scores,
+    CASE WHEN gone.why IS NULL THEN own.confirmed_score END AS confirmed_score,
+    CASE WHEN gone.why IS NULL OR own.gain IS NULL THEN own.gain ELSE 0 END AS gain,
+    CASE WHEN gone.why IS NULL THEN own.claimed_scores ELSE coalesce(own.claimed_scores, own.scores)
+        END AS claimed_scores
+)
+FROM ({relation}) AS own LEFT JOIN (
+    SELECT run_id, program_id, '{dropped}' || any_value(CASE text WHEN '' THEN '' ELSE ': ' || text END) AS why
+    FROM files.interventions WHERE kind = 'drop' GROUP BY run_id, program_id
+) AS gone ON gone.run_id = own.run_id AND gone.program_id = own.program_id AND own.generation > 0
+""",
+    "generations": """
+SELECT own.* REPLACE (
+    CASE WHEN best.run_id IS NULL THEN own.best_score ELSE best.score END AS best_score,
+    CASE WHEN best.run_id IS NULL THEN own.best_program_id ELSE best.program_id END AS best_program_id,
+    CASE WHEN best.run_id IS NULL THEN own.generation_best ELSE best.own_best END AS generation_best
+)
+FROM ({relation}) AS own LEFT JOIN (
+    SELECT run_id, generation, own_best, max(own_best) OVER past AS score,
+        arg_max(own_id, own_best) OVER past AS program_id
+    FROM (
+        SELECT its.run_id, its.generation, its.place, max(score) AS own_best, arg_max(program_id, score) AS own_id
+        FROM ({relation}) AS its LEFT JOIN files.programs USING (run_id, generation)
+        WHERE its.run_id IN (SELECT run_id FROM files.interventions WHERE kind = 'drop')
+        GROUP BY its.run_id, its.generation, its.place
+    )
+    WINDOW past AS (PARTITION BY run_id ORDER BY place)
+) AS best ON best.run_id = own.run_id AND best.generation = own.generation
+""",
+}
+"""Tables over those of the files, as if the programs that people dropped had failed."""
+
 
 class Database:
     """Read-only SQL access to a history.
@@ -70,7 +109,7 @@ class Database:
         self._run_id = run_id
         self._only = only
         self._connection = duckdb.connect(config=_CONFIG)
-        self._defined: dict[str, tuple[str, ...]] = {}
+        self._defined: dict[str, tuple[tuple[str, ...], ...]] = {}
         with _ctrl_c():
             self.max_bytes = self._open()
 
@@ -170,12 +209,15 @@ class Database:
     def _define_tables(self, committed: Mapping[str, tuple[str, ...]]) -> None:
         """Define the tables over these files."""
         for source, schema in query_guard.SOURCES.items():
-            if committed[source] != self._defined.get(source):
+            known = (committed[source], committed["interventions"])  # which may drop programs of the others
+            if known != self._defined.get(source):
                 if source == "runs":
                     self._refuse_later_formats(committed[source])
                 relation = _relation(committed[source], schema)
+                if committed["interventions"] and source in _AFTER_DROPS:
+                    relation = _AFTER_DROPS[source].format(relation=relation, dropped=DROPPED)
                 self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
-                self._defined[source] = committed[source]
+                self._defined[source] = known
 
     def _refuse_later_formats(self, runs: tuple[str, ...]) -> None:
         """Check that this version reads the formats of all runs, of which it would show other columns as null.

@@ -26,7 +26,7 @@ _PROBE_BYTES = 1 << 20
 _BLOCK = re.compile(r"(\d+)(?:-(\d+))?")
 
 FILE = re.compile(
-    r"run\.parquet|files\.parquet|nights/\d{1,9}\.parquet|attempts/\d{1,9}-\d{1,9}\.parquet|paid/\d{1,9}\.jsonl"
+    r"run\.parquet|files\.parquet|interventions\.parquet|nights/\d{1,9}\.parquet|attempts/\d{1,9}-\d{1,9}\.parquet|paid/\d{1,9}\.jsonl"
     r"|generations/\d{1,9}(-\d{1,9})?/(generation|programs|population)\.parquet",
     re.ASCII,
 )
@@ -66,6 +66,8 @@ class RunFiles:
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
                paid/000002.jsonl, ….slip          uncommitted completions, pending batch jobs
+               interventions.parquet              what people asked for: hints, pins, drops
+               requests.jsonl                     the same before the run has taken it; not exported
                readings.jsonl                     what models said of winners; not exported
                lock
                origin                             path of the problem on this machine
@@ -108,6 +110,14 @@ class RunFiles:
     @property
     def readings(self) -> Path:
         return self.directory / "readings.jsonl"
+
+    @property
+    def interventions(self) -> Path:
+        return self.directory / "interventions.parquet"
+
+    @property
+    def requests(self) -> Path:
+        return self.directory / "requests.jsonl"
 
     def night_logs(self) -> list[Path]:
         return sorted(path for path in (self.directory / "nights").glob("*.log") if path.stem.isdecimal())
@@ -193,6 +203,7 @@ class RunFiles:
             "attempts": sorted((self.directory / "attempts").glob("*.parquet")),
             "programs": [folder / "programs.parquet" for folder in folders],
             "population": [folder / "population.parquet" for folder in folders],
+            "interventions": [self.interventions] if self.interventions.exists() else [],
         }
 
     def attempt(self, generation: int, attempt: int) -> Path:

@@ -25,6 +25,7 @@ from overnight.schemas.generation import (
     StopReason,
     Window,
 )
+from overnight.schemas.interventions import Kind
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
 from overnight.tasks.history.atomic_files import (
@@ -37,6 +38,7 @@ from overnight.tasks.history.atomic_files import (
 )
 from overnight.tasks.history.conversion import current_settings
 from overnight.tasks.history.files import Block, RunFiles
+from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.rows import (
@@ -315,13 +317,18 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
             programs[row["generation"]].append(program)
     changes = _changes(before_gap)
     scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
-    steps = (
+    steps = tuple(
         _committed_step(number, changes[number], asked[number], claimed) if is_committed else Step(number, False)
         for number, is_committed in ends
         if number
     )
     windows = _windows(files) if samples else ()
-    return RunHistory(scored, tuple(steps), frozenset(hashes - {""}), windows, claimed)
+    given = read_interventions(files)
+    out = {one.program_id for one in given if one.kind is Kind.DROP and one.place <= len(steps)}
+    start = next(iter(scored), "")  # it is never dropped, whatever a file of others says
+    dropped = {name: program for name, program in scored.items() if name in out and name != start}
+    left = {name: program for name, program in scored.items() if name not in dropped}
+    return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped)
 
 
 def _committed_step(

@@ -24,6 +24,7 @@ _ASKED = {
     Operator.CROSS: "Combine the best parts of the versions above in one program.",
     Operator.SIMPLIFY: "Make it simpler: remove what does not help, so that the score stays or rises.",
     Operator.REPAIR: "It failed. Mend it with as little change as needed, and keep its idea.",
+    Operator.HINT: "A person chose the last version to build on: keep what it does, and improve it.",
 }
 """What is asked for beside a better program."""
 
@@ -139,6 +140,8 @@ def instruction(plan: Plan) -> str:
             return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
         case Operator.CROSS:
             return f"{_ASKED[Operator.CROSS]}{_strengths(plan.shown)}"
+        case Operator.HINT if plan.tactic:
+            return f"Follow what a person suggests who watches the search:\n\n{plan.tactic}\n"
         case operator:
             return _ASKED[operator]
 

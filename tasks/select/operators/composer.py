@@ -12,6 +12,7 @@ from random import Random
 
 from overnight.schemas.algorithm import Algorithm, Plan, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord, latest_feedback
+from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
@@ -127,7 +128,9 @@ class Composer:
         program = self._programs.get(program_id)
         return program.score if program else None
 
-    def compose(self, plan: Plan, turn: Turn, place: int, followed: PromptRecord | None) -> Plan:
+    def compose(
+        self, plan: Plan, turn: Turn, place: int, followed: PromptRecord | None, hint: Intervention | None = None
+    ) -> Plan:
         """Return a plan with everything that is asked.
 
         Args:
@@ -136,6 +139,7 @@ class Composer:
             place: Its place among the plans that are made at the same moment, from 0.
             followed: Record of the prompt that it follows, if any: it repairs a failure there, or is told what was
                 repeated. No other plan follows the same prompt.
+            hint: What a person asks for in this prompt; the base is pinned already.
         """
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
         stagnation = self._stagnation(place)
@@ -144,6 +148,9 @@ class Composer:
         if self._is_completion_model(model):
             return plan
         plan = replace(plan, feedback=self._feedback.get(plan.base.id) if self._search.feedback_chars else None)
+        if hint:
+            tried = self._ledger.text(self._near(plan.base)) if self._search.chosen_operators else ""
+            return replace(plan, operator=Operator.HINT, tactic=hint.text, tried=tried)
         if not self._search.chosen_operators:
             return plan
         if followed and (failed := self._failed(followed, rng)):
@@ -152,6 +159,15 @@ class Composer:
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
         return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated))
+
+    def pinned(self, plan: Plan, program_id: str, algorithm: Algorithm) -> Plan | None:
+        """Return a plan with another base, in its niche; `None` if the search has not been told of that program."""
+        base = self._programs.get(program_id)
+        if base is None:
+            return None
+        others = [one for one in plan.shown if one.score <= base.score and one.scores != base.scores]
+        niche = _home_of(base, algorithm) or plan.niche
+        return replace(plan, niche=niche, shown=(*others[: len(plan.shown) - 1], base))
 
     def _near(self, base: Program) -> set[str]:
         """Return the ids of a program and of the one that it came from."""
@@ -163,8 +179,8 @@ class Composer:
         target = self._targets.next([niche.best for niche in niches.values()])
         if target is None:
             return None
-        home = next((name for name, one in niches.items() if any(each.id == target.id for each in one.programs)), None)
-        return Plan(home or next(iter(niches)), (target,), operator=Operator.TUNE, model=TUNER)
+        niche = _home_of(target, algorithm) or next(iter(niches))
+        return Plan(niche, (target,), operator=Operator.TUNE, model=TUNER)
 
     def _stagnation(self, place: int) -> tuple[Operator, str] | None:
         per_prompt = self._search.samples
@@ -214,6 +230,12 @@ class Composer:
         # What is shown in full, and may be to be combined, is not told as what did not do better.
         is_shown = plan.feedback is not None and any(one.body == plan.feedback.body for one in shown)
         return replace(plan, operator=operator, shown=shown, feedback=None if is_shown else plan.feedback)
+
+
+def _home_of(program: Program, algorithm: Algorithm) -> str:
+    """Return the first niche that a program lives in; empty if it lives in none."""
+    niches = algorithm.niches.items()
+    return next((name for name, niche in niches if any(one.id == program.id for one in niche.programs)), "")
 
 
 def _program(answer: Feedback) -> Program | None:

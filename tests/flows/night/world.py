@@ -6,7 +6,7 @@ Answers depend on the prompt alone, so that two histories are the same only if e
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
@@ -25,6 +25,7 @@ from overnight.flows.night.events import (
     Confirm,
     Confirmed,
     Cut,
+    DropWanted,
     Ended,
     Evaluated,
     Event,
@@ -35,13 +36,16 @@ from overnight.flows.night.events import (
     Pause,
     Reload,
     Reloaded,
+    Suggested,
     Tick,
 )
 from overnight.flows.night.limits import NightPlan
+from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
+from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
 from overnight.tasks.select.selection import record_of
@@ -50,13 +54,15 @@ from overnight.testing.made import NOW
 
 @dataclass
 class Files:
-    """What survives a kill: commits, generations that were given up, nights, and paid answers."""
+    """What survives a kill: commits, generations that were given up, nights, paid answers, and what people ask."""
 
     run: RunRecord
     start: Program
     ends: list[GenerationRecord | int] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     failed_attempts: list[GenerationRecord] = field(default_factory=list)
+    requests: list[Intervention] = field(default_factory=list)
+    interventions: list[Intervention] = field(default_factory=list)
     paid: defaultdict[int, dict[tuple[int, str], int]] = field(default_factory=lambda: defaultdict(dict))
 
     @property
@@ -70,7 +76,11 @@ class Files:
         hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome.facts.counts_as_known}
         claimed = {one.id: one.claimed_scores for one in judged if one.claimed_scores}
         steps = tuple(Step(end, False) if isinstance(end, int) else _step(end) for end in self.ends)
-        return RunHistory(programs, steps, frozenset(hashes), tuple(self.windows), claimed)
+        out = {one.program_id for one in self.interventions if one.kind is Kind.DROP and one.place <= len(steps)}
+        dropped = {name: program for name, program in programs.items() if name in out}
+        left = {name: program for name, program in programs.items() if name not in out}
+        given = tuple(self.interventions)
+        return RunHistory(left, steps, frozenset(hashes), tuple(self.windows), claimed, given, dropped)
 
 
 def _step(commit: GenerationRecord) -> Step:
@@ -129,8 +139,12 @@ class World:
         retried: tuple[int, ...] | None = None,
         cut_at: int | None = None,
         after_empty_night: bool = False,
+        asks: Mapping[int, Callable[[NightCore], Intervention | None]] | None = None,
     ) -> bool:
-        """Run a night whose work ends in some order; return false if it was killed before its end."""
+        """Run a night whose work ends in some order; return false if it was killed before its end.
+
+        `asks` has what a person asks for, by the number of the event before which it is.
+        """
         state = SearchState(self.files.run, self.files.history())
         self.files.windows.append(Window(state.generations + 1, self.in_flight))
         number = len(self.files.windows)
@@ -144,6 +158,9 @@ class World:
                 return False
             if number == cut_at:
                 waits.append(Cut())
+            if asks and number in asks and (request := asks[number](core)):
+                self.files.requests.append(request)
+                waits[:0] = self._taken(core) or [DropWanted()]  # before anything else is planned
             event = waits.pop(0) if waits else None
             if event is None and pending:
                 action, _ = pending.pop(order.randrange(len(pending)))
@@ -161,6 +178,7 @@ class World:
                     case Confirm() | Commit() | Abandon():
                         pending.append((action, 0.0))
                     case Reload():
+                        self._take(core, [one for one in self.files.requests if one.kind is Kind.DROP])
                         waits.append(Reloaded(self.files.history()))
                     case GiveUp(generation, _):
                         self.files.ends.append(generation)
@@ -180,6 +198,18 @@ class World:
                     case _:
                         pass
         raise AssertionError("the night has no end")
+
+    def _taken(self, core: NightCore) -> list[Event]:
+        """Take hints and pins, as the loop of a night does at once."""
+        hints = [one for one in self.files.requests if one.kind is not Kind.DROP]
+        return [Suggested(self._take(core, hints))] if hints else []
+
+    def _take(self, core: NightCore, requests: list[Intervention]) -> list[Intervention]:
+        first, files = core.state.planner.next_turn, self.files
+        taken = placed(requests, first, files.interventions, files.history(), core.plan.number)
+        files.interventions += taken
+        files.requests = [one for one in files.requests if one not in requests]
+        return taken
 
     def _clock(self) -> Clock:
         is_interrupted = self.seconds >= self.interrupted_at

@@ -1,0 +1,193 @@
+"""`overnight hint` and `overnight drop`: say something to a search, between its nights or while one is under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from overnight.flows.cli.options import RunId
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
+from overnight.schemas.errors import UsageError
+from overnight.schemas.interventions import MAX_CHARS, Kind
+from overnight.schemas.operators import PROMPTS_PER_HINT
+
+if TYPE_CHECKING:
+    from overnight.schemas.generation import RunHistory
+    from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.interventions import Intervention
+    from overnight.tasks.history.files import RunFiles
+
+_PROMPTS = 20
+
+
+def hint(
+    run: RunId,
+    text: Annotated[str, Parameter(help='what the model is told, such as "try a two-pass scheme"')] = "",
+    /,
+    *,
+    pin: Annotated[
+        str | None,
+        Parameter(help="program of the run, by its id or a prefix, that prompts build on, in place of a text"),
+    ] = None,
+    prompts: Annotated[
+        int | None, Parameter(help=f"number of prompts that it is for; default: {_PROMPTS}", validator=Number(gte=1))
+    ] = None,
+    withdraw: Annotated[bool, Parameter(help="end all hints and pins of the run", show_default=False)] = False,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """Tell a search what to try, from its next prompt on: every second prompt asks for it, as the operator `hint`.
+
+    A night under way takes it at once, else the next night does. It is part of the history, and replayed like answers.
+    """
+    from overnight.tasks.history.interventions import new_request
+
+    if sum(map(bool, (text, pin, withdraw))) != 1 or (withdraw and prompts):
+        raise UsageError(
+            "expected a text, --pin PROGRAM, or --withdraw alone",
+            remedy=f'For example: overnight hint {run} "try a two-pass scheme"',
+        )
+    files = _open(run, history)
+    if withdraw:
+        _tell(files, new_request(Kind.WITHDRAWAL), history)
+    elif pin:
+        program = scored_program(files, pin, history)
+        _tell(files, new_request(Kind.PIN, program_id=program, prompts=prompts or _PROMPTS), history)
+    else:
+        _require_listeners(files, history)
+        _tell(files, new_request(Kind.HINT, _plain(text, "the hint"), prompts=prompts or _PROMPTS), history)
+
+
+def drop(
+    run: RunId,
+    program: Annotated[str, Parameter(help="program of the run, by its id or a prefix")],
+    /,
+    *,
+    why: Annotated[str, Parameter(help="reason, for the history and the report")] = "",
+    descendants: Annotated[
+        bool, Parameter(help="drop what was built on it, too, and what still will be", show_default=False)
+    ] = False,
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """Take a program out that cheats: from now on it counts as failed, as if it had never been told of.
+
+    It is not the best, not shown and in no niche any more; a night under way goes on without it after its generation.
+    """
+    from overnight.tasks.history import record
+    from overnight.tasks.history.interventions import new_request
+
+    files = _open(run, history)
+    name, past = scored_program(files, program, history), record.read_run_history(files)
+    if name == past.start.id:
+        raise UsageError(
+            f"{name} is the start program, without which there is no search",
+            remedy="Begin a new run with another one: overnight run PROBLEM",
+        )
+    reason = _plain(why, "--why") if why else ""
+    _tell(files, new_request(Kind.DROP, reason, name, with_descendants=descendants), history)
+
+
+def pin_until_withdrawn(files: RunFiles, program: str, history: HistoryBackend) -> None:
+    """Pin a program of a run before a night, unless it is pinned already.
+
+    Raises:
+        UsageError: If the run has no such scored program.
+        RunIsBusy: If a night is under way.
+    """
+    from overnight.flows.night.requests import ask_before_a_night
+    from overnight.tasks.history.interventions import new_request
+
+    request = new_request(Kind.PIN, program_id=scored_program(files, program, history))
+    say(f"{request.words}; it ends with: overnight hint {files.run_id} --withdraw{history_flag(history)}")
+    ask_before_a_night(files, request)
+
+
+def _open(run: str, history: HistoryBackend) -> RunFiles:
+    """Return the files of a run that this version can continue."""
+    from overnight.tasks.history import record
+    from overnight.tasks.history.files import find_run
+
+    files = find_run(history, run)
+    record.require_present_format(files)
+    return files
+
+
+def _plain(text: str, what: str) -> str:
+    """Return a text that may be told to a model.
+
+    Raises:
+        UsageError: If it is empty, too long, or has control characters.
+    """
+    text = text.strip()
+    if not text:
+        raise UsageError(f"{what} is empty", remedy='Say it in words, such as: "try a two-pass scheme"')
+    if len(text) > MAX_CHARS:
+        raise UsageError(
+            f"{what} has {len(text):,} characters, and {MAX_CHARS:,} are the most",
+            remedy="Say the idea in a few sentences: it is part of many prompts.",
+        )
+    if not all(character.isprintable() or character in "\n\t" for character in text):
+        raise UsageError(f"{what} is no plain text: it has control characters", remedy="Write it in UTF-8.")
+    return text
+
+
+def _require_listeners(files: RunFiles, history: HistoryBackend) -> None:
+    """Check that a model of the run is told more than code."""
+    from overnight.tasks.history import record
+
+    models = record.read_run(files).problem.settings.sampling.models
+    if all(model.style == "completion" for model in models):
+        raise UsageError(
+            f"the models of {files.run_id} continue text, and are told nothing",
+            remedy=f"Pin a program in its place: overnight hint {files.run_id} --pin PROGRAM{history_flag(history)}",
+        )
+
+
+def scored_program(files: RunFiles, program: str, history: HistoryBackend) -> str:
+    """Return the id of a scored program of a run, by its id or a prefix.
+
+    Raises:
+        UsageError: If there is none or several, or it was dropped.
+    """
+    from overnight.tasks.history import record
+    from overnight.tasks.history.interventions import pending_requests
+
+    past = record.read_run_history(files)
+    found = [name for name in past.told if name.startswith(program)] if program else []
+    if len(found) != 1:
+        raise UsageError(
+            f"{len(found) or 'no'} scored programs of {files.run_id} begin with {program!r}",
+            remedy=f"List them: overnight sql \"FROM best_programs('{files.run_id}')\"{history_flag(history)}",
+        )
+    waiting = {one.program_id for one in pending_requests(files) if one.kind is Kind.DROP}
+    if found[0] in past.dropped or found[0] in waiting:
+        raise UsageError(
+            f"{found[0]} was dropped already{_by(past, found[0])}",
+            remedy=f'See what was asked for: overnight sql "FROM interventions"{history_flag(history)}',
+        )
+    return found[0]
+
+
+def _by(past: RunHistory, program: str) -> str:
+    drop = next((one for one in past.drops if one.program_id == program), None)
+    return f", by {drop.author or 'somebody'} at {drop.at:%Y-%m-%d %H:%M} UTC" if drop else ""
+
+
+def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> None:
+    """Ask, and say what becomes of it."""
+    from overnight.flows.night.requests import ask
+    from overnight.tasks.history import record
+
+    taken = ask(files, request)
+    if taken is None:
+        when = "after its generation" if request.kind is Kind.DROP else "with its next prompt"
+        say(f"{request.words}: the night under way takes it {when}; `overnight report {files.run_id}` shows it")
+        return
+    more = f", and {len(taken) - 1} built on it" if len(taken) > 1 else ""
+    how = f", in {request.prompts} prompts, one of {PROMPTS_PER_HINT}" if request.prompts else ""
+    say(f"{request.words}{more}{how}, from prompt {taken[0].prompt + 1} of generation {taken[0].generation} on")
+    if request.kind is Kind.DROP:
+        best = max(record.read_run_history(files).programs.values(), key=lambda one: one.score)
+        say(f"the best program is now {best.id}, score {score(best.score)}")
+    say(f"no night is under way; the next one begins with it: overnight resume {files.run_id}{history_flag(history)}")

@@ -1,0 +1,99 @@
+"""A whole night with a hint, a pin and a drop, killed at any of ten moments: it goes on and is replayed the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overnight.flows.night.requests import ask
+from overnight.schemas.interventions import Kind
+from overnight.tasks.history import record
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.interventions import new_request, read_interventions
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.testing.fake_provider import Answer, Provider, Request
+from tests.flows.conftest import JUDGED, Night
+from tests.flows.night.test_feedback import by_prompt
+from tests.flows.nights import require_replay
+
+pytestmark = pytest.mark.heavy
+
+GENERATIONS = 6
+
+
+def best_of(files: RunFiles) -> str:
+    past = record.read_run_history(files)
+    return max(past.programs.values(), key=lambda program: program.score).id
+
+
+def hint(files: RunFiles) -> None:
+    ask(files, new_request(Kind.HINT, "try a two-pass scheme", prompts=4))
+
+
+def pin(files: RunFiles) -> None:
+    ask(files, new_request(Kind.PIN, program_id=best_of(files), prompts=5))
+
+
+def drop(files: RunFiles) -> None:
+    if (best := best_of(files)) != record.read_run_history(files).start.id:
+        ask(files, new_request(Kind.DROP, "it knows the input", best, with_descendants=True))
+
+
+ASKED: dict[int, Callable[[RunFiles], None]] = {7: hint, 16: pin, 22: drop}
+"""What a person asks for, by the number of the request to the provider during which it is."""
+
+KILLS = (6, 9, 12, 15, 18, 21, 23, 25, 27, 29)
+
+
+@pytest.fixture
+def asked_night(night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path) -> RunFiles:
+    """The files of a night in which a person asked for everything; as they were at each of ten moments, too."""
+    files = files_of(LocalBackend(tmp_path), "toy")
+
+    def answer(number: int, request: Request) -> Answer:
+        if number in KILLS:
+            shutil.copytree(tmp_path / "runs", tmp_path / f"killed-{number}/runs", ignore=lambda *_: [".writing"])
+        if number in ASKED:
+            ASKED[number](files)
+        return by_prompt(number, request)
+
+    provider.script = answer
+    asks["sampling"] |= {"concurrency": 6}
+    settings = {**asks, **JUDGED, "search": {"prompts": 6, "samples": 1}, "sandbox": {"confirm": "best"}}
+    night(GENERATIONS, settings=settings)
+    provider.script = by_prompt
+    return files
+
+
+def test_what_people_ask_for_in_a_night_counts_and_is_replayed(asked_night: RunFiles, tmp_path: Path):
+    hinted, pinned, dropped, *family = read_interventions(asked_night)
+    assert [one.kind for one in (hinted, pinned, dropped)] == [Kind.HINT, Kind.PIN, Kind.DROP]
+    assert {one.kind for one in family} <= {Kind.DROP}
+    assert {one.night for one in (hinted, pinned, dropped)} == {1}
+    database = Database(tmp_path)
+    rows = database.rows("FROM programs WHERE operator = 'hint' ORDER BY generation, index")
+    assert sum("try a two-pass scheme" in row["prompt"] for row in rows) == 4
+    assert sum(row["parent_ids"][-1] == pinned.program_id for row in rows) >= 1
+    (program,) = database.rows("FROM programs WHERE program_id = ?", [dropped.program_id])
+    assert (program["outcome"], program["score"]) == ("unconfirmed", None)
+    assert program["error"] == "a person took it out of the search: it knows the input"
+    asked = database.rows("SELECT kind, author, samples FROM interventions")
+    assert [row["samples"] for row in asked][:1] == [4]
+    assert all(row["author"] for row in asked)
+    assert any(
+        "asked: hint: try a two-pass scheme" in line for line in asked_night.night_log(1).read_text().splitlines()
+    )
+    require_replay(asked_night, tmp_path / "again")
+
+
+def test_a_night_that_is_killed_goes_on_with_what_people_asked_for(asked_night: RunFiles, night: Night, tmp_path: Path):
+    for number in KILLS:
+        killed = files_of(LocalBackend(tmp_path / f"killed-{number}"), asked_night.run_id)
+        done = record.read_run_history(killed).generations
+        night(GENERATIONS - done, history=tmp_path / f"killed-{number}")
+        require_replay(killed, tmp_path / f"replayed-{number}")
