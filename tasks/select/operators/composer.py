@@ -15,7 +15,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord, latest_feedback
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import TUNER, Program
+from overnight.schemas.program import TUNER, Program, program_of
 from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets
 from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
@@ -218,4 +218,4 @@ class Composer:
 
 def _program(answer: Feedback) -> Program | None:
     """Return the program of a scored answer."""
-    return None if answer.score is None else Program(answer.program_id, answer.body, answer.scores, answer.score)
+    return None if answer.score is None else program_of(answer)
