@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from overnight.schemas.outcome import Outcome
 
@@ -24,6 +24,8 @@ class Feedback:
         program_id: Id of the child.
         idea: The model's own words for what it changed; empty if there are none.
         failed_id: Id of the failed program that it was to repair; empty if there was none.
+        metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
+        notes: What the scoring says of each input, up to the last with a note.
     """
 
     parent_id: str
@@ -36,6 +38,8 @@ class Feedback:
     program_id: str = ""
     idea: str = ""
     failed_id: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    notes: tuple[str, ...] = ()
 
     def __deepcopy__(self, memo: object) -> Feedback:
         """Return the feedback itself, which cannot change."""

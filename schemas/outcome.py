@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -70,7 +70,7 @@ class Outcome(StrEnum):
     OUTPUT_LIMIT = OutcomeFacts("output_limit", "#7d55a3", "#a883cf", "Dropped: it printed too much",
         "it printed more than the limits allow", is_repairable=True)
     BAD_SCORE = OutcomeFacts("bad_score", "#cdac35", "#d8bc4f", "Dropped: its result is not a valid score",
-        "it returned something other than one finite number per input", is_repairable=True)
+        "it returned something other than one finite number per input, or a metric that is none", is_repairable=True)
     UNCONFIRMED = OutcomeFacts("unconfirmed", "#3c9a8d", "#58b8aa",
         "Dropped: it would have become the best of its niche, but was not confirmed",
         "it would have been a best and did not get its score again, and its error holds both scores; or a person took "
@@ -103,6 +103,8 @@ class Verdict:
         skipped: Number of inputs that were not evaluated, because the score before them was below its threshold.
         machine: Name of the machine of a cluster that evaluated it; empty if this machine did.
         drawing: Text that the program drew, untrusted, if the job draws: the outcome is then `SCORED`, without scores.
+        metrics: Further numbers of the scoring, by name: one for each of `scores`, `None` where it gave none.
+        notes: What the scoring says of each input up to the last with a note, capped and cleaned; empty texts between.
     """
 
     outcome: Outcome
@@ -116,6 +118,8 @@ class Verdict:
     skipped: int = 0
     machine: str = ""
     drawing: str = ""
+    metrics: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict, hash=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def is_scored(self) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from overnight.schemas.feedback import Feedback
@@ -42,12 +42,16 @@ class Program:
         body: Body of the evolved function, dedented, without docstring; the text of all if several evolve.
         scores: Score on each input: the signature.
         score: The scores reduced to one; higher is better.
+        metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
+        notes: What the scoring says of each input, up to the last with a note.
     """
 
     id: str
     body: str
     scores: tuple[float, ...]
     score: float
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    notes: tuple[str, ...] = ()
 
     def __deepcopy__(self, memo: object) -> Program:
         """Return the program itself, which cannot change, so that the state of a search is copied quickly."""
@@ -172,6 +176,8 @@ class Judged:
         confirmed_score: Score of its confirmation, whether it agreed or not; `None` if there was none.
         gain: What it gained on its base, in units of the run; `None` where operators and models are not compared.
         claimed_scores: Scores that the algorithm was told before its confirmation changed them; else empty.
+        metrics: The metrics of its first evaluation, reduced as its scores are.
+        confirmed_metrics: The same of its confirmation.
     """
 
     id: str
@@ -181,6 +187,8 @@ class Judged:
     confirmed_score: float | None = None
     gain: float | None = None
     claimed_scores: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    confirmed_metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def feedback(self) -> Feedback:
         """Return what later prompts may learn from it."""
@@ -197,6 +205,8 @@ class Judged:
             program_id=self.id,
             idea=self.candidate.completion.idea or "",
             failed_id=parents[0] if is_repair else "",
+            metrics=self.metrics,
+            notes=verdict.notes,
         )
 
     def program(self) -> Program:
@@ -207,7 +217,20 @@ class Judged:
         """
         if self.score is None:
             raise ValueError(f"candidate {self.id} has no score")
-        return Program(self.id, self.candidate.body, self.verdict.scores, self.score)
+        return program_of(self.feedback())
+
+
+def program_of(answer: Feedback) -> Program:
+    """Return the program of an answer that is, or was, scored."""
+    return Program(
+        answer.program_id, answer.body, answer.scores, answer.score or 0.0, metrics=answer.metrics, notes=answer.notes
+    )
+
+
+def reduced_metrics(metrics: Mapping[str, Sequence[float | None]], reducer: Reducer) -> dict[str, float]:
+    """Reduce each metric to one number; those are left out that an input lacks, or whose sum is not finite."""
+    whole = {name: [one for one in values if one is not None] for name, values in metrics.items() if None not in values}
+    return {name: value for name, values in whole.items() if (value := reduced(values, reducer)) is not None}
 
 
 def idea_in(text: str) -> str:

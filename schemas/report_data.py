@@ -207,6 +207,24 @@ class Ancestor:
 
 
 @dataclass(frozen=True, slots=True)
+class InputResult:
+    """Result of a program on one training input.
+
+    Attributes:
+        number: Position of the input, from 1.
+        arguments: What the run function was called with, shortened.
+        metrics: Further numbers of the scoring by name; `None` where it gave none.
+        note: What the scoring says of the input; empty if nothing.
+    """
+
+    number: int
+    arguments: str
+    score: float
+    metrics: Mapping[str, float | None]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSummary:
     """Results and costs of one model.
 
@@ -316,6 +334,7 @@ class ReportData:
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
         best_function: The best program's evolved function.
         best_specification: The specification with the best program in it.
+        best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
         generations: The committed generations in order, including the one before the first that is covered.
         points: The scored candidates, or an even choice of them with all new bests.
         points_left_out: Number of scored candidates that are not among `points`.
@@ -338,6 +357,7 @@ class ReportData:
     best: SplitScores
     best_function: str
     best_specification: str
+    best_inputs: tuple[InputResult, ...]
     generations: tuple[GenerationSummary, ...]
     points: tuple[ScorePoint, ...]
     points_left_out: int

@@ -44,6 +44,13 @@ class Search(Section):
         "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "
         "it to the model; never with `funsearch`",
     )
+    notes: int = Field(
+        default=1_500,
+        ge=0,
+        description="maximum length of what a prompt tells of the scoring's notes on its best program, characters, "
+        "those on the worst inputs first; the same again of a failed or worse child; 0 tells none, and no metrics "
+        "either; for chat models only, never with `funsearch`",
+    )
     repairs: float = Field(
         default=0.2, ge=0, le=1, description="largest share of the prompts that ask for the repair of a failed answer"
     )
@@ -94,6 +101,11 @@ class Search(Section):
     def compares_meaning(self) -> bool:
         """Whether programs are the same that differ only in form, with this algorithm."""
         return self.novelty == "meaning" and not self.algorithm.evaluates_duplicates
+
+    @property
+    def notes_chars(self) -> int:
+        """Maximum length of the notes on a program with this algorithm, characters."""
+        return self.notes if self.algorithm.shows_feedback else 0
 
     @property
     def feedback_chars(self) -> int:

@@ -107,6 +107,24 @@ PROGRAMS = _table(
         pa.list_(REAL),
         "scores that the search went on with until the confirmation changed them; null if it changed nothing",
     ),
+    (
+        "metrics",
+        pa.map_(TEXT, REAL),
+        "further numbers of the scoring by name, each reduced over all training inputs as `scores` are, such as "
+        "`metrics['seconds']`; of an unconfirmed program what it claimed; null in files of earlier versions",
+    ),
+    (
+        "metrics_by_input",
+        pa.map_(TEXT, pa.list_(REAL)),
+        "the same on each training input that has a score, in order; null where the scoring gave none",
+    ),
+    (
+        "notes",
+        pa.list_(TEXT),
+        "what the scoring says of each training input, in order, up to the last with a note; null in files of earlier "
+        "versions",
+    ),
+    ("confirmed_metrics", pa.map_(TEXT, REAL), "`metrics` of the confirmation"),
 )
 
 POPULATION = _table(

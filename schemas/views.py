@@ -109,6 +109,18 @@ VIEWS = {
             "input": "position of the input, from 1",
             "score": "score on the input; null if it was skipped",
             "state": "`scored`, or `skipped`: the program fell below the threshold on an earlier input",
+            "note": "what the scoring says of the input; null if nothing",
+        },
+    ),
+    "program_metrics": View(
+        "one row per program, training input and metric, for programs that are scored or fell below a threshold",
+        {
+            "run_id": _PROGRAMS["run_id"],
+            "generation": _PROGRAMS["generation"],
+            "program_id": _PROGRAMS["program_id"],
+            "metric": "name of the metric",
+            "input": "position of the input, from 1",
+            "value": "the metric on the input; null if the scoring gave none there",
         },
     ),
     "interventions": View(

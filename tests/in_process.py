@@ -52,17 +52,31 @@ class InProcessSandbox:
             return verdict
         begin, spent = time.perf_counter(), list[float]()
         namespace = {"__name__": "candidate"}
-        scores = list[float]()
+        scores, metrics, notes = list[float](), list[dict[str, float]](), list[str]()
         try:
             exec(compile(text, "candidate", "exec"), namespace)
             for call in self.job.inputs:
-                scores.append(float(namespace[self.job.run_function](*call.args, **call.kwargs)))  # type: ignore[operator]
+                found = namespace[self.job.run_function](*call.args, **call.kwargs)  # type: ignore[operator]
+                beside = dict(found) if isinstance(found, dict) else {"score": found}
+                notes.append(str(beside.pop("notes", "")))
+                scores.append(float(beside.pop("score")))
+                metrics.append(beside)
                 spent.append(time.perf_counter() - begin)
         except Exception as error:  # noqa: BLE001  (whatever a candidate raises is its verdict)
             return Verdict(Outcome.CRASHED, error=f"{type(error).__name__}: {error}")
         if not all(map(math.isfinite, scores)):
             return Verdict(Outcome.BAD_SCORE, error=f"expected one finite number, got {scores}")
-        return Verdict(Outcome.SCORED, tuple(scores), wall_s=spent[-1], input_wall_s=tuple(spent))
+        by_name = {
+            name: tuple(one.get(name) for one in metrics) for name in sorted({n for one in metrics for n in one})
+        }
+        told = tuple(notes) if any(notes) else ()
+        return Verdict(
+            *(Outcome.SCORED, tuple(scores)),
+            wall_s=spent[-1],
+            input_wall_s=tuple(spent),
+            metrics=by_name,
+            notes=told,
+        )
 
     def close(self) -> None:
         """See `Sandbox.close`."""

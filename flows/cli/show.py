@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _FACTS = (
     "run_id", "generation", "niche", "parent_ids", "model", "outcome", "error", "score", "scores",
-    "confirmed_score", "wall_s", "cpu_s",
+    "confirmed_score", "metrics", "confirmed_metrics", "wall_s", "cpu_s",
     "peak_mib", "tokens_in", "tokens_cached", "tokens_out", "cost_usd", "latency_s", "asked_at", "output",
 )  # fmt: skip
 
@@ -87,13 +87,17 @@ def show(
 def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool, as_json: bool) -> None:
     if as_json:
         left_out = () if prompt else ("prompt", "completion", "transcript")
+        beside = {name: dict(row[name] or ()) for name in ("metrics", "metrics_by_input", "confirmed_metrics")}
         code = {"code": _function(history, row)}
-        write_json({name: value for name, value in row.items() if name not in left_out} | code)
+        write_json({name: value for name, value in row.items() if name not in left_out} | beside | code)
         return
     facts = [(name, _cell(row[name])) for name in _FACTS if row[name] not in (None, "", [])]
     if row["cost_usd"] is None:
         facts.append(("cost_usd", "unknown"))
     out().print(table(("program", row["program_id"]), facts))
+    for number, text in enumerate(row["notes"] or (), start=1):
+        if text:
+            write_text(f"note on input {number}: {text}")
     write_code(_function(history, row) or "(no program in the completion)")
     if prompt:
         for part in ("prompt", "completion"):
@@ -213,6 +217,8 @@ def _cell(value: Any) -> str:
     match value:
         case float():
             return score(value)
+        case (str(name), float(number)):
+            return f"{name} {score(number)}"
         case list():
             return ", ".join(_cell(item) for item in value)
         case _:

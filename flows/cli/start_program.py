@@ -181,13 +181,17 @@ def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, s
 
     name, verdict, limits = split.replace("_", "-"), runs.first, problem.settings.limits
     rows = [
-        (str(number), str(call), score(value), f"{seconds:.3f}")
-        for number, (call, value, seconds) in enumerate(
-            zip(problem.inputs[split], verdict.scores, verdict.input_wall_s, strict=True), start=1
+        (str(number), str(call), score(value), *map(score, others), f"{seconds:.3f}")
+        for number, (call, value, seconds, *others) in enumerate(
+            zip(problem.inputs[split], verdict.scores, verdict.input_wall_s, *verdict.metrics.values(), strict=True),
+            start=1,
         )
     ]
     if show_table:
-        out().print(table(("input", "arguments", "score", "seconds"), rows, right=("score", "seconds"), title=name))
+        columns = ("input", "arguments", "score", *verdict.metrics, "seconds")
+        out().print(table(columns, rows, right=columns[2:], title=name))
+        for number, text in enumerate(verdict.notes, start=1):
+            _print_lines(f"note on input {number}:", text)
     total = reduced(verdict.scores, problem.settings.reducer)
     say(
         f"{name}: {problem.settings.reducer} {score(total)} ({problem.settings.score_name}); "
@@ -208,12 +212,17 @@ _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
 
 def _print_output(output: str) -> None:
     """Print the first and last lines of the start program's output."""
-    lines = output.strip().splitlines()
+    _print_lines("the start program printed:", output)
+
+
+def _print_lines(title: str, text: str) -> None:
+    """Print the first and last lines of a text below a title; nothing if it is empty."""
+    lines = text.strip().splitlines()
     left_out = len(lines) - _PRINTED_FIRST - _PRINTED_LAST
     if left_out > 0:
         lines[_PRINTED_FIRST:-_PRINTED_LAST] = [f"… {left_out} more lines"]
     if lines:
-        say("the start program printed:")
+        say(title)
     for line in lines:
         say(f"  | {line[:_PRINTED_CHARS]}")
 
@@ -264,6 +273,8 @@ def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     return {
         "score": reduced(verdict.scores, problem.settings.reducer),
         "scores": verdict.scores,
+        "metrics": verdict.metrics,
+        "notes": verdict.notes,
         "seconds": verdict.input_wall_s,
         "cpu_s": verdict.cpu_s,
         "peak_mib": verdict.peak_mib,

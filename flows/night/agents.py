@@ -21,7 +21,7 @@ from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.completion_sources import CompletionStore
 from overnight.tasks.sample.gateway import Gateway
 
-_TABLES = ("programs", "population", "generations")
+_TABLES = ("programs", "population", "generations", "scores", "program_metrics")
 """Views that an agent may query of its run: nothing in them is of validation or held-out inputs, or of the scoring."""
 
 

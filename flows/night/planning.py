@@ -21,7 +21,7 @@ from overnight.schemas.generation import RunHistory, RunRecord, Step
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import Program, reduced
+from overnight.schemas.program import Program, program_of, reduced
 from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.operators.composer import Composer
 
@@ -269,7 +269,7 @@ class Planner:
         joined = {one.program_id for one in changes if isinstance(one, Join)}
         record = step.records.get(index)
         answers = {one.program_id: self._as_told(one, history) for one in record.answers} if record else {}
-        told = {name: _program_of(answers[name]) if name in answers else history.told[name] for name in joined}
+        told = {name: program_of(answers[name]) if name in answers else history.told[name] for name in joined}
         if record:
             record = replace(record, answers=tuple(answers.values()))
         before = self._copy() if joined & step.corrected.keys() else None
@@ -360,10 +360,6 @@ class Planner:
 def _names(told: _Told, corrected: Collection[str]) -> bool:
     answers = told.record.answers if told.record else ()
     return any(name in corrected for name in (*told.programs, *(answer.program_id for answer in answers)))
-
-
-def _program_of(answer: Feedback) -> Program:
-    return Program(answer.program_id, answer.body, answer.scores, answer.score or 0.0)
 
 
 def rebuild(run: RunRecord, history: RunHistory) -> Planner:

@@ -20,6 +20,7 @@ from overnight.schemas.report_data import (
     NO_DRAWINGS,
     Conversation,
     Drawings,
+    InputResult,
     MachineSummary,
     ModelSummary,
     NightSummary,
@@ -63,6 +64,11 @@ WHERE of_line.run_id = ? AND list_contains(?, of_line.program_id)
 """
 """What an agent did, for the program that it handed back and for those that it had scored before."""
 
+_PROGRAM = "SELECT body, scores, metrics_by_input, notes FROM programs WHERE run_id = ? AND program_id = ?"
+
+_MAX_INPUTS = 200
+"""Most inputs of the best program that are listed."""
+
 _BODIES = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
 
 _NIGHT_COLUMNS = (
@@ -87,9 +93,8 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     problem = run_data.run.problem
     nights = tuple(_night_summary(row, run_data) for row in run_data.nights if night in (None, row["night"]))
     best = _best_scores(run_data)
-    body = database.rows(
-        "SELECT body FROM programs WHERE run_id = ? AND program_id = ?", [files.run_id, best.program_id]
-    )[0]["body"]
+    best_row = database.rows(_PROGRAM, [files.run_id, best.program_id])[0]
+    body = best_row["body"]
     points, left_out = scored_points(run_data)
     failed = database.rows(_FAILED_ATTEMPTS, [files.run_id])
     return ReportData(
@@ -100,6 +105,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         best=best,
         best_function=problem.specification.function_text(body),
         best_specification=problem.specification.program(body).shown,
+        best_inputs=_input_results(run_data, best_row),
         generations=run_data.summaries,
         points=points,
         points_left_out=left_out,
@@ -118,6 +124,24 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         time_spent=_time_spent(run_data, nights),
         command=command_of(run_data.run, run_data.last_generation),
         built_at=datetime.now(UTC),
+    )
+
+
+def _input_results(run_data: RunData, row: Row) -> tuple[InputResult, ...]:
+    """Return a program's results on the first training inputs; none if there are only scores."""
+    metrics, notes = dict(row["metrics_by_input"] or ()), row["notes"] or ()
+    if not metrics and not notes:
+        return ()
+    calls = run_data.run.problem.inputs["train"][:_MAX_INPUTS]
+    return tuple(
+        InputResult(
+            number=place + 1,
+            arguments=str(call),
+            score=one,
+            metrics={name: values[place] for name, values in metrics.items()},
+            note=notes[place] if place < len(notes) else "",
+        )
+        for place, (call, one) in enumerate(zip(calls, row["scores"], strict=False))
     )
 
 

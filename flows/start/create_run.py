@@ -24,7 +24,7 @@ from overnight.schemas.job import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduced
+from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduced, reduced_metrics
 from overnight.schemas.sampling_settings import Sampling
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
@@ -319,7 +319,8 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
             f"the start program's scores are too large for {problem.settings.reducer}: {verdict.scores}",
             remedy="Scale what the run function returns.",
         )
-    judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score)
+    metrics = reduced_metrics(verdict.metrics, problem.settings.reducer)
+    judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score, metrics=metrics)
     return GenerationRecord(
         number=0,
         attempt=1,

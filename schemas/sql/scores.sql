@@ -4,5 +4,6 @@ SELECT
     run_id, generation, program_id,
     unnest(range(1, len(scores) + 1)) AS input,
     unnest(scores) AS score,
-    unnest(list_transform(scores, lambda value: CASE WHEN value IS NULL THEN 'skipped' ELSE 'scored' END)) AS state
+    unnest(list_transform(scores, lambda value: CASE WHEN value IS NULL THEN 'skipped' ELSE 'scored' END)) AS state,
+    unnest(list_transform(scores, lambda value, place: nullif(notes[place], ''))) AS note
 FROM files.programs WHERE len(scores) > 0;

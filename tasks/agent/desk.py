@@ -31,6 +31,7 @@ from overnight.tasks.agent.workspace import answer_text, changed_files
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.prompts import format_notes
 from overnight.tasks.sample.provider import Turn
 from overnight.tasks.sample.providers import Usage
 from overnight.tasks.sample.sampler import to_candidates
@@ -59,7 +60,7 @@ class Bench:
         problem: The problem.
         gateway: Asks models.
         evaluator: Scores programs, as it does candidates.
-        history: Answers queries: `programs`, `population` and `generations` of the run.
+        history: Answers queries: views of the run alone, as `flows/night/agents.py` lists them.
     """
 
     problem: Problem
@@ -276,6 +277,10 @@ def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, 
         answer |= {"error": verdict.error[:MOST_CHARS]}
     if verdict.output:
         answer["output"] = verdict.output[:MOST_CHARS]
+    if verdict.metrics:
+        answer["metrics_on_each_input"] = verdict.metrics
+    if verdict.notes:
+        answer["notes"] = format_notes(verdict.notes, verdict.scores, MOST_CHARS)
     return answer | {"seconds_on_each_input": [round(one, 4) for one in verdict.input_wall_s], "evaluations_left": left}
 
 

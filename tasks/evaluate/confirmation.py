@@ -9,7 +9,7 @@ from typing import Literal
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import Judged, reduce_scores
+from overnight.schemas.program import Judged, reduce_scores, reduced_metrics
 from overnight.schemas.settings import Reducer
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
@@ -91,7 +91,9 @@ class ConfirmationRules:
             if not said:
                 scores = tuple(map(min, claim.verdict.scores, again.scores))
                 verdict = replace(claim.verdict, scores=scores)
-                return replace(claim, verdict=verdict, score=reduce_scores(scores, self.reducer), confirmed_score=found)
+                metrics = reduced_metrics(again.metrics, self.reducer)
+                score = reduce_scores(scores, self.reducer)
+                return replace(claim, verdict=verdict, score=score, confirmed_score=found, confirmed_metrics=metrics)
         except OverflowError:
             found, said = None, f"the {self.reducer} of its scores is too large for a float"
         scores = f"scored {claim.score!r}" + ("" if found is None else f", then {found!r}")

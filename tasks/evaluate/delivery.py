@@ -18,8 +18,8 @@ from overnight.schemas.job import Job
 from overnight.tasks.evaluate.runner import frames
 
 _MODULES = (
-    *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "program", "command", "processes", "starvation"),
-    *("supervisor", "job", "child", "scratch", "isolated", "fork_server"),
+    *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "notes", "program", "command", "processes"),
+    *("starvation", "supervisor", "job", "child", "scratch", "isolated", "fork_server"),
 )
 """Modules of the runner, in the order of their imports; the last one is the entry point."""
 

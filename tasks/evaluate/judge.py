@@ -17,6 +17,7 @@ from typing import Any
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate import delivery
+from overnight.tasks.evaluate.runner import notes
 
 _ERROR_CHARS = 2000
 """Maximum length of a verdict's error text, characters."""
@@ -112,6 +113,7 @@ def judge(reply: Reply, job: Job) -> Verdict:
     outcome, scores, error = _decide(header, results, job)
     if job.draws:
         scores = ()
+    records = _records_beside(results, job)
     skipped = len(job.inputs) - len(scores) if outcome is Outcome.REJECTED else 0
     return Verdict(
         outcome=outcome,
@@ -124,6 +126,8 @@ def judge(reply: Reply, job: Job) -> Verdict:
         output=clean(reply.output.decode("utf-8", "replace")),
         skipped=skipped,
         drawing=drawing if outcome is Outcome.SCORED else "",
+        metrics=_metrics_of(records[: len(scores)]),
+        notes=_notes_of(records, job),
     )
 
 
@@ -140,6 +144,33 @@ def _take_drawing(results: bytes) -> tuple[bytes, str]:
 def clean(text: str) -> str:
     """Return the text as valid UTF-8, with each character that a terminal might interpret replaced by `�`."""
     return _CONTROL.sub("�", text)
+
+
+def _records_beside(results: bytes, job: Job) -> list[dict[str, Any]]:
+    """Return the records of inputs of a report in which anything is beside the scores; else none."""
+    if b'"notes": ' not in results and b'"metrics": ' not in results:
+        return []
+    return [_read_record(line) for line in results.split(b"\n")[2 : len(job.inputs) + 2]]
+
+
+def _metrics_of(records: Sequence[dict[str, Any]]) -> dict[str, tuple[float | None, ...]]:
+    """Return the metrics of inputs that have a score, whose records were checked, by name."""
+    found = [record.get("metrics", {}) for record in records]
+    names = sorted({name for metrics in found for name in metrics})
+    return {
+        name: tuple(float(metrics[name]) if name in metrics else None for metrics in found)
+        for name in names[: notes.MOST_METRICS]
+    }
+
+
+def _notes_of(records: Sequence[dict[str, Any]], job: Job) -> tuple[str, ...]:
+    """Return the notes on the inputs up to the last that has any."""
+    chars = notes.note_chars(len(job.inputs))
+    texts = [record.get("notes", "") for record in records]
+    texts = [notes.head_and_tail(clean(text), chars) if isinstance(text, str) else "" for text in texts]
+    while texts and not texts[-1]:
+        texts.pop()
+    return tuple(texts)
 
 
 _Decision = tuple[Outcome, tuple[float, ...], str]
@@ -194,7 +225,7 @@ def _read_report(results: bytes, header: Header, job: Job) -> _Decision:
     scores: list[float] = []
     for line in lines[1 : len(job.inputs) + 1]:
         record, where = _read_record(line), _input_name(len(scores), job)
-        if set(record) != {"score"}:
+        if "score" not in record or not record.keys() <= _BESIDE or not _are_metrics(record.get("metrics", {})):
             return _read_failure(record, where, header, job)
         score, fault = _read_score(record["score"])
         if fault:
@@ -247,6 +278,16 @@ def _read_score(value: Any) -> tuple[float, str]:
     return (score, "") if math.isfinite(score) else (0.0, repr(score))
 
 
+_BESIDE = {"score", "metrics", "notes"}
+"""What the record of an input with a score may have."""
+
+
+def _are_metrics(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        notes.METRIC_NAME.fullmatch(name) and not _read_score(value)[1] for name, value in found.items()
+    )
+
+
 def _read_failure(record: dict[str, Any], where: str, header: Header, job: Job) -> _Decision:
     """Decide on a record that is not a score."""
     if record.get("gone") is True:
@@ -258,7 +299,10 @@ def _read_failure(record: dict[str, Any], where: str, header: Header, job: Job) 
     if record.get("out_of_memory") is True:
         return Outcome.OUT_OF_MEMORY, (), f"used more than {job.limits.memory_mib} MiB {where}"
     if isinstance(found := record.get("not_a_number"), str):
-        return Outcome.BAD_SCORE, (), f"expected one finite number, got {_shorten(found, 300)} {where}"
+        wanted = "one finite number"
+        if isinstance(name := record.get("metric"), str):
+            wanted = f"a finite number as the metric {_shorten(name, 64)!r}"
+        return Outcome.BAD_SCORE, (), f"expected {wanted}, got {_shorten(found, 300)} {where}"
     if isinstance(found := record.get("no_drawing"), str):
         return Outcome.BAD_SCORE, (), f"expected a drawing as text, got {_shorten(found, 300)} {where}"
     if isinstance(error := record.get("error"), dict):

@@ -313,7 +313,11 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
         if Outcome(row["outcome"]).facts.counts_as_known:
             hashes.add(row["code_hash"])
         if row["outcome"] == "scored":
-            program = Program(row["program_id"], row["body"], tuple(row["scores"]), row["score"])
+            program = Program(
+                *(row["program_id"], row["body"], tuple(row["scores"]), row["score"]),
+                metrics=dict(row["metrics"] or ()),
+                notes=tuple(row["notes"] or ()),
+            )
             programs[row["generation"]].append(program)
     changes = _changes(before_gap)
     scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
@@ -431,7 +435,7 @@ def best_program(files: RunFiles, programs: Mapping[str, Program]) -> tuple[Prog
     return best, None
 
 
-_CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score"]
+_CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]
 _RECORD_COLUMNS = [
     "index", "parent_ids", "niche", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
     "cost_usd", "evaluations", "asked_model", "confirmed_score", "claimed_scores",

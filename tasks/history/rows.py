@@ -93,6 +93,10 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
         "machine": verdict.machine or None,
         "asked_model": prompt.model if prompt.model != completion.model else None,
         "claimed_scores": judged.claimed_scores or None,
+        "metrics": list(judged.metrics.items()),
+        "metrics_by_input": list(verdict.metrics.items()),
+        "notes": verdict.notes,
+        "confirmed_metrics": list(judged.confirmed_metrics.items()),
     }
 
 
@@ -332,6 +336,8 @@ def _answer(row: Row, operator: str) -> Feedback:
         program_id=row["program_id"],
         idea=row["idea"] or "",
         failed_id=parents[0] if operator == Operator.REPAIR else "",
+        metrics=dict(row["metrics"] or ()),
+        notes=tuple(row["notes"] or ()),
     )
 
 

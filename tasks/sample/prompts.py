@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -40,6 +41,9 @@ _MAX_LISTED = 12
 
 _MAX_SCORES = 12
 """Inputs whose scores are listed."""
+
+_LEAST_NOTE = 80
+"""Least room for a part of a note, characters."""
 
 _FRAME_CHARS = 120
 """Characters of the text around the parts of the feedback."""
@@ -108,10 +112,11 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     """Return what a prompt shows to a model; one that continues text is told neither facts nor feedback."""
     settings, is_chat = problem.settings, model.style == "chat"
     tells_facts = settings.search.tells_facts and is_chat
-    chars = settings.search.feedback_chars if is_chat else 0
+    chars, notes_chars = settings.search.feedback_chars, settings.search.notes_chars
+    chars, notes_chars = (chars, notes_chars) if is_chat else (0, 0)
     failed = plan.failed
     bodies = [program.body for program in plan.shown]
-    notes = [score_note(program, plan.base) for program in plan.shown] if tells_facts else []
+    notes = [score_note(program, plan.base, notes_chars) for program in plan.shown] if tells_facts else []
     if failed:
         bodies.append(failed.body)
         notes.append(failure_note(failed))
@@ -121,14 +126,58 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         statement=settings.statement,
         has_system_message=tells_facts,
         packages=packages_in_words(problem) if tells_facts else "",
-        feedback=describe_failure(failed, _FAILURE_CHARS)
-        if failed
-        else render_feedback(plan, problem.specification, chars),
+        feedback=_feedback(plan, problem.specification, chars, notes_chars),
         tried=plan.tried,
         instruction=instruction(plan),
         is_repair=failed is not None,
         offers_edits=plan.operator is not Operator.FRESH,
     )
+
+
+def _feedback(plan: Plan, skeleton: Skeleton, chars: int, notes_chars: int) -> str:
+    """Return what is told of the last version shown, and of a child that did not do better."""
+    if plan.failed:
+        said = format_notes(plan.failed.notes, plan.failed.scores, notes_chars)
+        parts = [describe_failure(plan.failed, _FAILURE_CHARS), said and f"The scoring says of it:\n\n{said}"]
+        return "\n\n".join(filter(None, parts))
+    said = format_notes(plan.base.notes, plan.base.scores, notes_chars)
+    worse = render_feedback(plan, skeleton, chars)
+    of_worse = format_notes(plan.feedback.notes, plan.feedback.scores, notes_chars) if worse and plan.feedback else ""
+    parts = [
+        said and f"The scoring says of the last version:\n\n{said}",
+        worse,
+        of_worse and f"The scoring says of that try:\n\n{of_worse}",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def format_notes(notes: Sequence[str], scores: Sequence[float], chars: int) -> str:
+    """Return notes as a block of text, those on the worst inputs first; empty if there are none, or no room.
+
+    Each is whole where it fits. The first that does not has its beginning and its end, and the rest is left out.
+    """
+    known = dict(enumerate(scores))
+    places = sorted((place for place, text in enumerate(notes) if text), key=lambda place: known.get(place, -math.inf))
+    parts: list[str] = []
+    for place in places:
+        result = f"scores {known[place]:.6g}" if place in known else "no score"
+        part = f"on input {place + 1} ({result}): {notes[place].strip()}"
+        room = chars - sum(map(len, parts)) - len(parts)
+        if room < min(len(part), _LEAST_NOTE):
+            break
+        parts.append(_head_and_tail(part, room))
+    text = "\n".join(parts).replace("```", "'''")
+    return f"```text\n{text}\n```" if text else ""
+
+
+def _head_and_tail(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[: chars // 2 - 2]}\n…\n{text[2 - chars // 2 :]}"
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Return metrics to 6 significant digits; of many, the first."""
+    texts = [f"{name} {value:.6g}" for name, value in list(metrics.items())[:_MAX_SCORES]]
+    return ", ".join([*texts, "…"] if len(metrics) > _MAX_SCORES else texts)
 
 
 def instruction(plan: Plan) -> str:
@@ -193,14 +242,18 @@ def packages_in_words(problem: Problem) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
-def score_note(program: Program, base: Program) -> str:
-    """Return what a prompt says of a program's score, to 6 significant digits, beside that of the best one shown."""
+def score_note(program: Program, base: Program, notes_chars: int = 0) -> str:
+    """Return what a prompt says of a program's score, to 6 significant digits, beside that of the best one shown.
+
+    Where notes are told, so are metrics.
+    """
     parts = [f"scores {program.score:.6g}"]
     difference = base.score - program.score
     if program.id != base.id:
         parts.append(f"{difference:.3g} less than the last version" if difference else "the same as the last version")
     on_inputs = f"; on the inputs, in order: {format_scores(program.scores)}" if len(program.scores) > 1 else ""
-    return ", ".join(parts) + on_inputs
+    metrics = f"; {format_metrics(program.metrics)}" if program.metrics and notes_chars else ""
+    return ", ".join(parts) + on_inputs + metrics
 
 
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:

@@ -10,7 +10,7 @@ from overnight.schemas.algorithm import Algorithm, Niche, PromptResult
 from overnight.schemas.feedback import PromptRecord, sum_of_costs
 from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged, Program, reduced
+from overnight.schemas.program import Candidate, Judged, Program, reduced, reduced_metrics
 from overnight.schemas.settings import Reducer
 
 
@@ -41,7 +41,9 @@ def judge(
         if known is not None:
             verdict = _without_duplicates(candidate, verdict, known, seen)
         verdict, score = _reduced(verdict, reducer)
-        judged.append(Judged(program_id(run_id, generation, candidate.index), candidate, verdict, score))
+        metrics = reduced_metrics(verdict.metrics, reducer) if score is not None else {}
+        name = program_id(run_id, generation, candidate.index)
+        judged.append(Judged(name, candidate, verdict, score, metrics=metrics))
     return judged
 
 

@@ -101,7 +101,14 @@ def test_it_is_timed_out_by_its_processor_time(sandbox_image: str):
 def test_its_metric_is_its_score(pool: SandboxPool):
     verdict = pool.evaluate(HONEST)
     assert verdict.scores == HONEST_SCORES, verdict
+    assert verdict.metrics == {"given": (3.0, 4.0)}
     assert "'given': 3" in verdict.output.replace('"', "'")
+
+
+def test_other_finite_numbers_are_kept_as_metrics_and_its_notes_as_notes(pool: SandboxPool):
+    found = "{'score': 1, 'wide': 2, 'text': 'x', 'nan': float('nan'), 'is': True, 'a=b': 1, 'notes': {'far': given}}"
+    verdict = pool.evaluate(HEAD + f"print(json.dumps({found}))")
+    assert (verdict.metrics, verdict.notes) == ({"wide": (2.0, 2.0)}, ("far: 3", "far: 4")), verdict
 
 
 def test_metrics_may_come_after_other_output_and_on_many_lines(pool: SandboxPool):

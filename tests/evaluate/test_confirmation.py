@@ -86,6 +86,14 @@ def test_a_best_that_gets_its_score_again_stays_as_it_is():
     assert Made().confirm(one) == [replace(one, confirmed_score=5.0)]
 
 
+def test_metrics_are_those_of_the_first_evaluation_beside_those_of_the_confirmation():
+    one = claim(0, "5", 4.0, 6.0)
+    one = replace(one, verdict=replace(one.verdict, metrics={"s": (1.0, 2.0)}), metrics={"s": 1.5})
+    again = replace(scored(4.0, 6.0), metrics={"s": (3.0, 4.0), "t": (1.0, None)})
+    settled = settle(one, again, "mean", 0.0)
+    assert (settled.metrics, settled.confirmed_metrics) == ({"s": 1.5}, {"s": 3.5})
+
+
 def test_a_forged_score_is_unconfirmed_and_both_are_told():
     made = Made()
     (one,) = made.confirm(claim(0, "1", 1e6))

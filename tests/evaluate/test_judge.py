@@ -35,6 +35,8 @@ def report(*records: object) -> bytes:
     return b"\n\n" + b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 
+KEYS = ["score", "error", "type", "text", "line", "metrics", "notes", "metric", "not_a_number"]
+
 GOOD = report({"score": 1}, {"score": -2.5})
 
 
@@ -58,9 +60,25 @@ def test_noise_never_scores_and_never_raises(data: bytes):
     got.output.encode()
 
 
+def test_what_is_said_beside_a_score_is_kept_and_cleaned():
+    found = verdict(report({"score": 1, "metrics": {"b": 2, "a": 1.5}}, {"score": 2, "notes": "x\x1b[2J" + "y" * 9000}))
+    assert found.metrics == {"a": (1.5, None), "b": (2.0, None)}
+    assert found.notes[0] == ""
+    assert found.notes[1].startswith("x�[2Jyy")
+    assert len(found.notes[1]) <= 4096
+
+
+@pytest.mark.parametrize(
+    "metrics", [{"a": math.nan}, {"a": True}, {"a": 10**400}, {"": 1}, {"a\n": 1}, [1], None, {"a": "1"}]
+)
+def test_metrics_that_no_runner_writes_are_a_bad_score(metrics: Any):
+    found = verdict(report({"score": 1, "metrics": metrics}, {"score": 2}))
+    assert (found.outcome, found.scores, found.metrics) == (Outcome.BAD_SCORE, (), {})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["score", "error", "type", "text", "line"]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
 )
 
 

@@ -49,6 +49,32 @@ def test_the_evaluations_of_the_tuner_are_read_back_and_null_for_models(tmp_path
     assert [one.evaluations for one in completions_of([{**row, "evaluations": None} for row in found], 1)] == [0, 0]
 
 
+def test_metrics_and_notes_are_read_back_and_empty_where_a_file_lacks_them(tmp_path: Path):
+    files = create(tmp_path)
+    one = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0))
+    verdict = replace(one.verdict, metrics={"s": (1.0, None), "t": (2.0, 4.0)}, notes=("far", ""))
+    one = replace(one, verdict=verdict, metrics={"t": 3.0}, confirmed_metrics={"t": 3.5})
+    record.commit(files, a_generation(1, [one], one.program(), [Join("0", one.id)]))
+    assert record.read_run_history(files).programs[one.id] == one.program()
+    (row,) = rows(files, 1)
+    assert record_of_rows([row]).answers == (one.feedback(),)
+    assert Database(tmp_path).rows("SELECT metric, input, value FROM program_metrics ORDER BY metric, input") == [
+        {"metric": metric, "input": place, "value": value}
+        for metric, place, value in (("s", 1, 1.0), ("s", 2, None), ("t", 1, 2.0), ("t", 2, 4.0))
+    ]
+    assert Database(tmp_path).rows(
+        "SELECT metrics['t'] AS t, confirmed_metrics['t'] AS again, note FROM programs JOIN scores "
+        "USING (run_id, program_id) WHERE programs.generation = 1 ORDER BY input"
+    ) == [{"t": 3.0, "again": 3.5, "note": "far"}, {"t": 3.0, "again": 3.5, "note": None}]
+    path = files.generation(1) / "programs.parquet"
+    table = read_file(path)
+    new = ["metrics", "metrics_by_input", "notes", "confirmed_metrics"]
+    write_file(files.backend, path, table.drop_columns(new))
+    older = record.read_run_history(files).programs[one.id]
+    assert (older.scores, older.metrics, older.notes) == ((1.0, 2.0), {}, ())
+    assert Database(tmp_path).rows("FROM program_metrics") == []
+
+
 def test_the_model_that_was_asked_is_read_back_where_a_fallback_answered(tmp_path: Path):
     files = create(tmp_path)
     by_itself, answered = (a_judged(files.run_id, 1, n, scores=(1.0, 2.0), model="m") for n in range(2))

@@ -25,7 +25,7 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.marked_file import read_marked
 from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample.codecs import PromptContent, codec_of
-from overnight.tasks.sample.prompts import build_prompts, render_feedback
+from overnight.tasks.sample.prompts import build_prompts, format_notes, render_feedback
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 render = codec_of("functions").render
@@ -224,6 +224,42 @@ def test_the_length_is_limited_and_content_cannot_end_a_fence(body: str, error: 
     text = render_feedback(Plan("0", (PARENT,), feedback), file, chars)
     assert len(text) <= chars + 150
     assert text.count("```") in (2, 4)
+
+
+NOTED = replace(PARENT, metrics={"seconds": 0.25}, notes=("first ```", "second"))
+
+
+def noted_prompt(program: Program = NOTED, style: str = "chat", **search: Any) -> str:
+    problem = with_settings(search=search, sampling={"models": [{"name": "m", "style": style}]})
+    return build_prompts({0: Plan("0", (program,), LOWER)}, problem, seed=1, generation=1)[0].text
+
+
+def test_a_prompt_tells_metrics_and_notes_of_its_base_the_worst_input_first():
+    base = replace(NOTED, scores=(2.0, 1.0))
+    text = noted_prompt(base)
+    assert "on the inputs, in order: 2, 1; seconds 0.25" in text
+    said = "on input 2 (scores 1): second\non input 1 (scores 2): first '''"
+    assert f"The scoring says of the last version:\n\n```text\n{said}\n```" in text
+
+
+@pytest.mark.parametrize("plain", [{"style": "completion"}, {"notes": 0}, {"algorithm": "funsearch"}])
+def test_neither_is_told_where_notes_are_off(plain: dict[str, Any]):
+    assert noted_prompt(**plain) == noted_prompt(PARENT, **plain)
+
+
+@given(st.lists(st.text(max_size=400), max_size=5), st.lists(st.floats(-1, 1), max_size=5), st.integers(0, 900))
+def test_notes_keep_to_their_room_and_cannot_end_a_fence(notes: list[str], scores: list[float], chars: int):
+    text = format_notes(notes, scores, chars)
+    assert len(text) <= chars + len("```text\n\n```")
+    assert text.count("```") in (0, 2)
+
+
+def test_a_note_that_does_not_fit_has_its_beginning_and_its_end():
+    text = format_notes(["a" * 500 + "z" * 500, "left out"], [1.0, 2.0], 200)
+    assert text.startswith("```text\non input 1 (scores 1): aaa")
+    assert text.endswith("zzz\n```")
+    assert "…" in text
+    assert "left out" not in text
 
 
 @pytest.mark.parametrize(("style", "has_feedback"), [("chat", True), ("completion", False)])

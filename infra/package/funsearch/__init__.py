@@ -12,7 +12,7 @@ from funsearch import svg as svg
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-__all__ = ["draw", "evolve", "run", "svg"]
+__all__ = ["draw", "evolve", "note", "run", "svg"]
 
 
 def evolve(function: _Function) -> _Function:
@@ -21,8 +21,15 @@ def evolve(function: _Function) -> _Function:
 
 
 def run(function: _Function) -> _Function:
-    """Mark the function that scores a program on one input; it returns a number, and higher is better."""
+    """Mark the function that scores a program on one input; it returns a number, and higher is better.
+
+    Or a dict with `"score"`, further numbers by name, which are its metrics, and possibly `"notes"`.
+    """
     return function
+
+
+def note(value: object) -> None:
+    """Say something of the input that is being scored: text, a number or a small table. Here it does nothing."""
 
 
 def draw(function: _Function) -> _Function:

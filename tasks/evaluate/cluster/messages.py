@@ -16,6 +16,7 @@ from overnight.schemas.job import Call, Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.judge import clean
 from overnight.tasks.evaluate.runner import frames
+from overnight.tasks.evaluate.runner.notes import METRIC_NAME, MOST_METRICS, head_and_tail, note_chars
 
 MAX_ANSWER = 16 * 2**20
 """Maximum length of an answer, bytes."""
@@ -154,6 +155,11 @@ class _VerdictMessage(BaseModel):
     skipped: Annotated[int, Field(ge=0, strict=True)]
     drawing: Literal[""]
     machine: str
+    metrics: Annotated[
+        dict[Annotated[str, Field(pattern=f"^{METRIC_NAME.pattern}$")], tuple[_Number | None, ...]],
+        Field(max_length=MOST_METRICS),
+    ]
+    notes: tuple[str, ...]
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:
@@ -180,6 +186,8 @@ def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
     expected = {Outcome.SCORED: inputs, Outcome.REJECTED: inputs - said.skipped}.get(outcome, 0)
     if len(said.scores) != expected:
         raise MessageFault(f"expected {expected} scores of a program that is {outcome}, got {len(said.scores)}")
+    if any(len(values) != expected for values in said.metrics.values()) or len(said.notes) > inputs:
+        raise MessageFault(f"expected metrics of {expected} inputs and notes of at most {inputs}, got others")
     if len(said.input_wall_s) > inputs:
         raise MessageFault(f"expected the seconds of at most {inputs} inputs, got {len(said.input_wall_s)}")
     if said.skipped and outcome is not Outcome.REJECTED:
@@ -195,4 +203,6 @@ def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
         output=clean(said.output)[: job.limits.output_kib * 1024],
         skipped=said.skipped,
         machine=machine,
+        metrics=said.metrics,
+        notes=tuple(head_and_tail(clean(text), note_chars(inputs)) for text in said.notes),
     )

@@ -3,8 +3,8 @@
 The child is forked before its program arrives, so that its preparation overlaps with the host's work. It writes these
 lines to the results pipe: an empty one once it has its program, an empty one once the program is loaded, then one JSON
 object for each input: `score` (or `drawing`, if the job draws), or `error`, `not_a_number`, `out_of_memory` or `gone`,
-which end the report. After the first line the candidate controls the process, so the host trusts none of it and parses
-it as hostile text.
+which end the report; beside these, `notes`, and beside a score `metrics`. After the first line the candidate controls
+the process, so the host trusts none of it and parses it as hostile text.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from . import command, frames, lockdown, rpc, svg
+from . import command, frames, lockdown, notes, rpc, svg
 from .job import Job
-from .program import Program, capped_text
+from .notes import capped_text
+from .program import Program
 
 _INTEGER_CODES, _FLOAT_CODES = "bhilqBHILQ", "efdg"
 """Type codes of numpy's numbers. Only these exact types count: a derived type may lie or be no number (numpy takes a
@@ -70,7 +71,7 @@ def run_child(
     status = 1
     try:
         os.write(results, b"\n")
-        program = Program(source.decode("utf-8", "surrogatepass"), job.seed)
+        program = Program(source.decode("utf-8", "surrogatepass"), job.seed, note_chars=job.note_chars)
         inputs = list(itertools.zip_longest(job.inputs, job.thresholds))
         Report(results, program, draws=job.draws).run(lambda: _scoring(job, program, source), inputs)
         flush()
@@ -132,7 +133,7 @@ class Report:
         except MemoryError:
             self.write_line(lost() or {"out_of_memory": True})
         except BaseException as error:  # noqa: BLE001  a candidate may raise anything
-            self.write_line(lost() or {"error": self._describe(error)})
+            self.write_line(self._with_notes(lost() or {"error": self._describe(error)}))
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         if isinstance(error, rpc.EvolvedError | command.CommandError):
@@ -150,11 +151,12 @@ class Report:
     ) -> None:
         function = load()
         self._write(self._results, b"\n")
+        self._program.take_notes()
         for data, threshold in inputs:
             args, kwargs = self._unmarshal(data)
             self._program.reseed()
             record = self._record(function(*args, **kwargs))
-            self.write_line(lost() or record)
+            self.write_line(self._with_notes(lost() or record))
             if "score" not in record or (threshold is not None and record["score"] < threshold):
                 return
 
@@ -162,10 +164,41 @@ class Report:
         if self._draws:
             drawing = svg.drawing_text(value)
             return {"no_drawing": capped_text(type(value).__name__, 100)} if drawing is None else {"drawing": drawing}
-        number = self._number(value)
+        if isinstance(value, dict):
+            return self._record_of_dict(dict(value))
+        if isinstance(value, command.Found):
+            self._program.note(value.notes)
+            return self._scored(value.score, value.metrics)
+        return self._scored(value, {})
+
+    def _record_of_dict(self, found: dict[Any, Any]) -> dict[str, Any]:
+        if (said := found.pop("notes", None)) is not None:
+            self._program.note(said)
+        if "score" not in found:
+            return {"not_a_number": f"a dict without 'score': {capped_text(list(found), 200)}"}
+        score, names = found.pop("score"), list(found)
+        if len(found) > notes.MOST_METRICS:
+            return {"not_a_number": f"a dict of {len(found)} metrics, of which there may be {notes.MOST_METRICS}"}
+        wrong = [one for one in names if not (isinstance(one, str) and notes.METRIC_NAME.fullmatch(one))]
+        if wrong:
+            return {"not_a_number": f"a dict with a metric of the name {capped_text(repr(wrong[0]), 100)}"}
+        return self._scored(score, found)
+
+    def _scored(self, score: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of a score and of metrics, of which each has to be a finite number."""
+        number = self._number(score)
         if number is None:
-            return {"not_a_number": f"{capped_text(type(value).__name__, 100)} {capped_text(value, 200)}"}
-        return {"score": number}
+            return {"not_a_number": _described(score)}
+        numbers = {name: self._number(value) for name, value in metrics.items()}
+        for name, one in numbers.items():
+            if one is None or not notes.is_finite(one):
+                return {"not_a_number": _described(metrics[name]), "metric": name}
+            numbers[name] = float(one)
+        return {"score": number} | ({"metrics": numbers} if numbers else {})
+
+    def _with_notes(self, record: dict[str, Any]) -> dict[str, Any]:
+        said = self._program.take_notes()
+        return record | {"notes": said} if said and not self._draws else record
 
     def _number(self, value: Any) -> int | float | None:
         """Return the value as an exact int or float; None if it is not a number, or is a bool."""
@@ -176,6 +209,10 @@ class Report:
         if type(value) is int:
             return value if value.bit_length() <= _BITS else None
         return value if type(value) is float else None
+
+
+def _described(value: Any) -> str:
+    return f"{capped_text(type(value).__name__, 100)} {capped_text(value, 200)}"
 
 
 def _numpy_types(numpy: Any, codes: str) -> frozenset[type]:

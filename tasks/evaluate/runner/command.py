@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
+from .notes import METRIC_NAME, MOST_METRICS, is_finite
 from .program import FILES, PACKAGES
 
 SCRATCH_VARIABLE = "OVERNIGHT_SCRATCH"
@@ -52,6 +53,19 @@ class Command:
     draws: bool = False
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a command found: the score, its other finite numbers by name, and what it says of the input.
+
+    Attributes:
+        notes: Anything; empty if it says nothing.
+    """
+
+    score: int | float
+    metrics: dict[str, float]
+    notes: Any
+
+
 class CommandError(Exception):
     """Failure of the command; `description` is its description in the report."""
 
@@ -80,7 +94,7 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
         source: Content of its file; of several files, a JSON object of their texts by path.
 
     Returns:
-        A function of the input that returns the score, or `Metrics` if there is no score; or the drawing, if the
+        A function of the input that returns what was found, or `Metrics` if there is no score; or the drawing, if the
         command draws.
     """
     os.mkdir(WORK, 0o700)
@@ -142,7 +156,15 @@ def _score(command: Command, input_value: Any) -> Any:
     if found is None:
         raise CommandError("no metrics", f"the command gave no JSON object with metrics {complaint}".rstrip())
     value = found.get(command.metric)
-    return value if type(value) in (int, float) else Metrics(command.metric, found)
+    if type(value) not in (int, float):
+        return Metrics(command.metric, found)
+    others = [(name, float(one)) for name, one in found.items() if name != command.metric and _is_metric(name, one)]
+    return Found(value, dict(others[:MOST_METRICS]), found.get("notes", ""))
+
+
+def _is_metric(name: str, value: Any) -> bool:
+    """Return whether something that was found is a number to keep: commands of other tools print more than that."""
+    return type(value) in (int, float) and is_finite(value) and METRIC_NAME.fullmatch(name) is not None
 
 
 def _fill_in(part: str, substitutions: dict[str, str]) -> str:

@@ -297,7 +297,7 @@ def _falls_short(results: bytes, threshold: float | None) -> bool:
     if threshold is None:
         return False
     try:
-        return float(results.removeprefix(_SCORE).rstrip(b"}\n")) < threshold
+        return float(results.removeprefix(_SCORE).partition(b",")[0].rstrip(b"}\n")) < threshold
     except ValueError:
         return False
 
@@ -321,7 +321,7 @@ def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
 def _score(job: Job, data: bytes, results: int, connection: rpc.Connection) -> None:
     isolation = job.isolation
     assert isolation is not None
-    program = Program(isolation.source, job.seed, isolation.code)
+    program = Program(isolation.source, job.seed, isolation.code, job.note_chars)
     evolved = rpc.RemoteFunctions(isolation.evolved, connection)
     evolved.record_dropped_errors()
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import command, frames, supervisor
+from . import command, frames, notes, supervisor
 from .program import FILE
 
 STUB = "__evolved__"
@@ -18,7 +18,10 @@ STUB = "__evolved__"
 _RESULTS_BYTES = 65536
 _RESULT_BYTES = 128
 """Maximum size of a report, bytes: `_RESULTS_BYTES` for an error's text, and `_RESULT_BYTES` for each input's
-number."""
+number, beside its metrics and notes."""
+
+_SAID_BYTES = 32 * 2**20
+"""Maximum size of all metrics and notes in a report, bytes, so that the host takes the report."""
 
 _DRAWING_BYTES = 2**20
 """Maximum size of a drawing in a report, bytes of JSON."""
@@ -57,6 +60,7 @@ class Job:
         limits: Limits of every child, enforced by the supervisor.
         memory_mib: Memory limit of a child, MiB.
         cpu_s: Limit of a child's processor time, seconds.
+        note_chars: Maximum length of the notes on an input, characters.
         scratch: Maximum bytes that a child may write into files; 0 if there is no writable directory.
         first_uid: First user id of this slot's range.
         uids: Number of user ids in the range; 0 if children keep the runner's user.
@@ -73,6 +77,7 @@ class Job:
     limits: supervisor.ChildLimits
     memory_mib: int
     cpu_s: float
+    note_chars: int
     scratch: int
     first_uid: int
     uids: int
@@ -81,10 +86,11 @@ class Job:
 
 def read_job(sent: dict[str, Any]) -> Job:
     """Return the job that the host sent."""
-    results_bytes = _RESULTS_BYTES + (_DRAWING_BYTES if sent["draws"] else _RESULT_BYTES * sent["count"])
+    results_bytes = _RESULTS_BYTES + (_DRAWING_BYTES if sent["draws"] else _report_bytes(sent["count"]))
     return Job(
         **{name: sent[name] for name in ("run_function", "seed", "draws", "memory_mib", "cpu_s", "first_uid")},
         uids=sent["uids"],
+        note_chars=notes.note_chars(sent["count"]),
         idle_s=sent["idle_s"],
         inputs=marshalled(sent["inputs"]),
         thresholds=tuple(sent["thresholds"]),
@@ -93,6 +99,12 @@ def read_job(sent: dict[str, Any]) -> Job:
         limits=supervisor.ChildLimits(sent["wall_s"], sent["count"], sent["output_kib"] * 1024, results_bytes),
         scratch=sent["scratch_mib"] * 2**20,
     )
+
+
+def _report_bytes(inputs: int) -> int:
+    """Return the maximum size of the numbers and the notes of so many inputs in a report."""
+    said = notes.METRICS_BYTES + notes.ESCAPED_BYTES * notes.note_chars(inputs)
+    return _RESULT_BYTES * inputs + min(said * inputs, _SAID_BYTES)
 
 
 def marshalled(inputs: Sequence[tuple[Any, Any]]) -> tuple[bytes, ...]:

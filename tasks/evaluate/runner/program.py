@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import svg
+from .notes import capped_text, head_and_tail, note_text
 
 PACKAGES = "/overnight/packages"
 """Directory of the packages that the problem depends on."""
@@ -38,12 +39,15 @@ class Program:
         source: Text of the program.
         seed: Seed of `random` and `numpy.random`.
         code: Compiled code to run instead of the compiled text; None to compile the text.
+        note_chars: Maximum length of the notes on an input, characters.
     """
 
-    def __init__(self, source: str, seed: int, code: types.CodeType | None = None) -> None:
+    def __init__(self, source: str, seed: int, code: types.CodeType | None = None, note_chars: int = 0) -> None:
         self._source = source
         self._code = code
         self._seed = seed
+        self._note_chars = note_chars
+        self._notes = ""
         self.numpy = sys.modules.get("numpy")
         # Bound here, because an honest program may patch a library.
         self._seeds: list[Callable[[int], object]] = [random.seed]
@@ -61,7 +65,7 @@ class Program:
         program = types.ModuleType("program")
         # Registered, because dataclasses and pickle look up the module by name.
         sys.modules["program"] = program
-        decorators = sys.modules["funsearch"] = _decorators()
+        decorators = sys.modules["funsearch"] = _decorators(self.note)
         sys.modules["funsearch.svg"] = svg
         program.__dict__["funsearch"] = decorators
         # As if the program were in the working directory, where the problem's files are.
@@ -83,6 +87,16 @@ class Program:
         for set_seed in self._seeds:
             set_seed(self._seed + stream)
 
+    def note(self, value: object) -> None:
+        """Add a note on the input that is being scored: `funsearch.note`. Of long ones, head and tail are kept."""
+        text = note_text(value, self._note_chars)
+        self._notes = head_and_tail(f"{self._notes}\n{text}" if self._notes else text, self._note_chars)
+
+    def take_notes(self) -> str:
+        """Return the notes since the last call."""
+        notes, self._notes = self._notes, ""
+        return notes
+
     def describe(self, error: BaseException) -> dict[str, Any]:
         """Return an error's type, its text, and the last of the program's own lines in its traceback."""
         line = error.lineno if isinstance(error, SyntaxError) and error.filename == FILE else _last_line(error)
@@ -103,14 +117,6 @@ class Program:
             raise RecursionError("the program is nested too deeply to be compiled") from None
 
 
-def capped_text(value: Any, width: int) -> str:
-    """Return `str(value)`, cut to `width` characters; empty if the candidate's own `__str__` raises."""
-    try:
-        return str(value)[:width]
-    except BaseException:  # noqa: BLE001  str() runs the candidate's own code
-        return ""
-
-
 def _last_line(error: BaseException) -> int | None:
     line, trace = None, error.__traceback__
     while trace is not None:
@@ -120,13 +126,13 @@ def _last_line(error: BaseException) -> int | None:
     return line
 
 
-def _decorators() -> types.ModuleType:
-    """Return a package `funsearch` with `funsearch.svg` and decorators that do nothing; the host reads them as text."""
+def _decorators(note: Callable[[object], None]) -> types.ModuleType:
+    """Return a package `funsearch`: `svg`, `note`, and decorators that do nothing, which the host reads as text."""
     module = types.ModuleType("funsearch")
     module.__path__ = []
     for name in ("run", "evolve", "draw"):
         setattr(module, name, lambda function: function)
-    module.__dict__["svg"] = svg
+    module.__dict__.update(svg=svg, note=note)
     return module
 
 

@@ -16,7 +16,7 @@ from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import TUNER, Program
+from overnight.schemas.program import TUNER, Program, program_of
 from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets
 from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
@@ -240,4 +240,4 @@ def _home_of(program: Program, algorithm: Algorithm) -> str:
 
 def _program(answer: Feedback) -> Program | None:
     """Return the program of a scored answer."""
-    return None if answer.score is None else Program(answer.program_id, answer.body, answer.scores, answer.score)
+    return None if answer.score is None else program_of(answer)

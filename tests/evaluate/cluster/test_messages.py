@@ -112,6 +112,8 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         draw(CLEAN),
         skipped,
         "a machine",
+        metrics=draw(st.dictionaries(st.sampled_from("ab"), st.tuples(*[st.none() | FINITE] * count))),
+        notes=tuple(draw(st.lists(CLEAN, max_size=len(JOB.inputs)))),
     )
 
 
@@ -283,6 +285,15 @@ def test_a_verdict_with_changed_fields_is_refused_or_as_plain_as_any_other(chang
         return
     assert verdict.machine == "a machine"
     assert received(answer_bytes(Answer(verdict=verdict_fields(verdict)))) == verdict
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"metrics": {"a": [1]}}, {"metrics": {"a\n": [1, 2, 3]}}, {"notes": ["x"] * 4}, {"metrics": {"a": [1, 2, "3"]}}],
+)
+def test_metrics_and_notes_of_other_inputs_are_refused(changes: dict[str, Any]):
+    with pytest.raises(MessageFault):
+        received(sent(SCORED, **changes))
 
 
 @pytest.mark.parametrize("outcome", HEAD_ONLY)
