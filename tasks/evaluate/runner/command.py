@@ -155,7 +155,7 @@ def _score(command: Command, input_value: Any) -> Any:
     found = _parse_metrics(output)
     if found is None:
         raise CommandError("no metrics", f"the command gave no JSON object with metrics {complaint}".rstrip())
-    value = found.get(command.metric)
+    value: Any = found.get(command.metric)
     if type(value) not in (int, float):
         return Metrics(command.metric, found)
     others = [(name, float(one)) for name, one in found.items() if name != command.metric and _is_metric(name, one)]
