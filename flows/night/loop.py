@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 _TICK_S = 0.2
 """Longest seconds between two looks at the clock, which may be set or may advance while the machine sleeps."""
 
+_LOOK_AGAIN_S = 10.0
+"""Seconds after which requests of people are tried again that could not be recorded."""
+
 
 @dataclass(frozen=True)
 class Observer:
@@ -98,6 +101,7 @@ class NightLoop:
         self._paused_at: float | None = None
         self._is_cut = self._are_confirmations_cut = False
         self._bytes_of_requests = 0
+        self._look_again_at = 0.0
 
     def ask_early(self) -> None:
         """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
@@ -188,20 +192,23 @@ class NightLoop:
 
     def _look_for_requests(self) -> None:
         """Take what people ask for meanwhile: hints and pins at once, drops when the history is read again."""
-        path = self._run.files.requests
-        size = path.stat().st_size if path.exists() else 0
-        if size == self._bytes_of_requests:
+        try:
+            size = self._run.files.requests.stat().st_size
+        except OSError:  # nobody has asked for anything
             return
-        requests = pending_requests(self._run.files)
-        hints = [one for one in requests if one.kind is not Kind.DROP]
-        if hints:
-            try:
-                taken = self._record(hints, None)
-            except (EnvironmentFault, HistoryError):
-                return  # a full disk or a store that is away: they are tried again at the next look
+        if size == self._bytes_of_requests or time.monotonic() < self._look_again_at:
+            return
+        try:
+            requests = pending_requests(self._run.files)
+            hints = [one for one in requests if one.kind is not Kind.DROP]
+            taken = self._record(hints, None) if hints else []
+        except (EnvironmentFault, HistoryError):  # a full disk, or a store that is away
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
+            return
+        self._bytes_of_requests = size
+        if taken:
             self._note_taken(taken)
             self._take(Suggested(taken))
-        self._bytes_of_requests = size
         if len(hints) < len(requests):
             self._take(DropWanted())
 

@@ -12,9 +12,8 @@ import copy
 from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
-from overnight.flows.night.interventions import Hints, bases_of, changes_without, without
+from overnight.flows.night.interventions import Hints, changes_without
 from overnight.schemas.algorithm import Algorithm, Change, Correct, Join, Plan, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.generation import RunHistory, RunRecord, Step
@@ -22,7 +21,6 @@ from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program, program_of, reduced
-from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.operators.composer import Composer
 
 _PROMPTS_PER_TASK = 4
@@ -360,51 +358,3 @@ class Planner:
 def _names(told: _Told, corrected: Collection[str]) -> bool:
     answers = told.record.answers if told.record else ()
     return any(name in corrected for name in (*told.programs, *(answer.program_id for answer in answers)))
-
-
-def rebuild(run: RunRecord, history: RunHistory) -> Planner:
-    """Rebuild the algorithm and its open plans from a run's history."""
-    return _rebuilt(run, history, lambda generation: generation > history.generations)
-
-
-def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], bool]) -> Planner:
-    algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
-    composer = Composer(run.problem, history.start, run.seed)
-    for step in history.steps[: run.given]:
-        algorithm.replay(step.all_changes, history.told)
-        composer.add({one: history.told[one] for one in step.joined if one in history.told})
-    planner = Planner(run, algorithm, composer, is_wanted, history.interventions)
-    planner = _after_drops(planner, run, history, run.given, 0, is_wanted)
-    windows = deque(history.windows)
-    last = run.given
-    for place, step in enumerate(history.steps[run.given :], start=run.given + 1):
-        while windows and windows[0].first_generation <= max(step.generation, last + 1):
-            planner.widen(prompts_in_flight(run, windows.popleft().samples))
-        if step.generation > last:
-            planner.replay(step, history)
-        else:
-            planner.replay_out_of_order(step, history.told)
-        last = max(last, step.generation)
-        planner = _after_drops(planner, run, history, place, len(history.windows) - len(windows), is_wanted)
-    for window in windows:
-        planner.widen(prompts_in_flight(run, window.samples))
-    return planner
-
-
-def _after_drops(
-    planner: Planner, run: RunRecord, history: RunHistory, place: int, windows: int, is_wanted: Callable[[int], bool]
-) -> Planner:
-    """Return the planner after programs were dropped at a place: as if it had never been told of their scores.
-
-    What was asked by then keeps its plans. `windows` is the number of nights that had begun.
-    """
-    dropped = set[str]()
-    for (at, first), drops in groupby(history.drops, key=lambda one: (one.place, one.begins)):
-        dropped |= {one.program_id for one in drops} & history.dropped.keys()
-        if at == place and dropped:
-            after = _rebuilt(run, without(history, dropped, place, windows), is_wanted)
-            after.takes_over(planner, first)
-            after.bases = bases_of(history, dropped)
-            after.barred = {one.program_id for one in history.drops if one.with_descendants} & dropped
-            planner = after
-    return planner

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from overnight.flows.night.interventions import descendants_of
-from overnight.flows.night.planning import rebuild
+from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import RunIsBusy
 from overnight.schemas.generation import RunHistory, RunRecord
@@ -109,7 +109,7 @@ def placed(
     generation, prompt = max([(first.generation, first.index), *(one.begins for one in known)])
     place = len(past.steps) if past else 0
     return [
-        replace(each, generation=generation, prompt=prompt, place=place, night=night)
+        replace(each, generation=generation, prompt=prompt, place=place if each.kind is Kind.DROP else 0, night=night)
         for one in requests
         for each in _each(one, past)
     ]
@@ -130,6 +130,10 @@ def _first_unpaid(files: RunFiles, run: RunRecord, past: RunHistory) -> Turn:
     """
     if run.problem.settings.sampling.batch_api:
         return rebuild(run, past).next_turn
-    last = max((number for number in files.journalled_generations() if number > past.generations), default=0)
-    paid = Journal(files.journal(last), files.backend).known().values() if last else ()
-    return Turn(last, 1 + max(one.prompt for one in paid)) if paid else Turn(past.generations + 1, 0)
+    open_generations = [number for number in files.journalled_generations() if number > past.generations]
+    paid = [
+        (number, 1 + answer.prompt)
+        for number in open_generations
+        for answer in Journal(files.journal(number), files.backend).known().values()
+    ]
+    return Turn(*max([(past.generations + 1, 0), *paid]))

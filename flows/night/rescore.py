@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from overnight.flows.night.planning import rebuild
+from overnight.flows.night.rebuild import rebuild
 from overnight.flows.start.create_run import prepare_run
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from overnight.flows.start.trust import trusted_run

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from overnight.flows.night.planning import Planner, rebuild
+from overnight.flows.night.planning import Planner
+from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Change, Plan, Turn
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
 from overnight.schemas.interventions import DROPPED

@@ -306,7 +306,7 @@ def _sql_type(kind: pa.DataType) -> str:
         return f"STRUCT({parts})"
     if kinds.is_list(kind):
         return f"{_sql_type(kind.value_type)}[]"
-    return {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE"}.get(
+    return {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}.get(
         str(kind), "TIMESTAMP WITH TIME ZONE"
     )
 

@@ -328,9 +328,11 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     )
     windows = _windows(files) if samples else ()
     given = read_interventions(files)
-    out = {one.program_id for one in given if one.kind is Kind.DROP and one.place <= len(steps)}
-    start = next(iter(scored), "")  # it is never dropped, whatever a file of others says
-    dropped = {name: program for name, program in scored.items() if name in out and name != start}
+    born = {one.id: place for place, (number, is_there) in enumerate(ends) if is_there for one in programs[number]}
+    # The start program is never dropped, nor one that came later, whatever a file of others says.
+    drops = [one for one in given if one.kind is Kind.DROP and 0 < born.get(one.program_id, 0) <= one.place]
+    out = {one.program_id for one in drops if one.place <= len(steps)}
+    dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
     return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped)
 

@@ -57,6 +57,16 @@ def test_report_and_best_are_written(finished_history: Finished, tmp_path: Path)
         run.write_best(tmp_path / "better.py", unchecked=True)
 
 
+def test_a_word_to_a_search_is_the_command_s(finished_history: Finished):
+    run = overnight.load(history=finished_history[0])
+    run.hint(pin=run.best.id, prompts=3)
+    with pytest.raises(overnight.errors.UsageError, match="continue text"):
+        run.hint("try a two-pass scheme")
+    assert run.drop(run.best.id, why="it knows the input").best.id != run.best.id
+    asked = run.sql("SELECT kind, program_id, prompts, text FROM interventions").fetchall()
+    assert asked == [("pin", run.best.id, 3, ""), ("drop", run.best.id, None, "it knows the input")]
+
+
 def test_a_notebook_shows_a_sentence_the_curve_and_the_best_program(finished_history: Finished):
     run = overnight.load(history=finished_history[0])
     html = run._repr_html_()

@@ -16,17 +16,19 @@ from overnight.tasks.history.interventions import pending_requests, read_interve
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
 from overnight.tasks.problems.loading.load import load_problem
-from overnight.testing.fake_provider import Provider
+from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import Call, Night
-from tests.flows.night.test_feedback import by_prompt
 from tests.flows.night.test_given_starts import variant
 from tests.flows.nights import require_replay
 
 
 @pytest.fixture
 def files(night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path) -> RunFiles:
-    """The files of a run with two generations, whose model is told what prompts say."""
-    provider.script = by_prompt
+    """The files of a run with two generations, in which each answer of the model is better than the one before it."""
+    provider.script = lambda number, request: says(
+        request, f"def guess(offset):\n    return offset + {1.1 + number / 10}"
+    )
+    asks["sampling"] |= {"concurrency": 1}
     return night(2, settings={**asks, "search": {"prompts": 4, "samples": 1, "repairs": 0.0}})
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overnight.flows.night.events import Action, Ask, Commit, Cut, Ended, Event, Failed
-from overnight.flows.night.planning import rebuild
+from overnight.flows.night.rebuild import rebuild
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Correct
 from overnight.schemas.errors import HistoryGone

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.interventions import Hints
-from overnight.flows.night.planning import rebuild
+from overnight.flows.night.rebuild import rebuild
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.interventions import Intervention, Kind
@@ -135,16 +135,27 @@ events = st.integers(2, 110)
     st.booleans(),
     st.lists(st.tuples(events, st.sampled_from(ASKS)), min_size=1, max_size=4),
     st.lists(events, max_size=10),
+    st.sampled_from([None, *ASKS]),
+    st.sampled_from([0.0, 0.01]),
 )
 @settings(max_examples=2 * EXAMPLES)
 def test_what_people_ask_for_is_repeated_after_any_kill_and_by_a_replay(
-    seed: int, algorithm: Any, chat: bool, wanted: list[tuple[int, Ask]], kills: list[int]
+    seed: int,
+    algorithm: Any,
+    chat: bool,
+    wanted: list[tuple[int, Ask]],
+    kills: list[int],
+    between: Ask | None,
+    faults: float,
 ):
     search, order = a_world(algorithm, chat=chat), Random(seed)
+    search.faults = faults
     asks = {at: unique(ask, number) for number, (at, ask) in enumerate(wanted)}
     for at in [*kills, None]:
         if (done := len(search.files.commits)) < GENERATIONS:
             search.night(order, StopConditions(generations=GENERATIONS - done), kill_at=at, asks=asks)
+            if asks and between and (request := unique(between, -1)(search.core)):
+                search.files.requests.append(request)
             asks = {}  # a later night is asked for nothing new
     assert len(search.files.commits) == GENERATIONS
     assert made(replayed(search).files.commits) == made(search.files.commits)

@@ -17,11 +17,11 @@ from overnight.flows.night.planning import (
     Planner,
     prompts_in_flight,
     prompts_per_task,
-    rebuild,
     results_needed,
     turn_of,
     turns_of,
 )
+from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Change, Plan, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, Window

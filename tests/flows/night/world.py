@@ -43,6 +43,7 @@ from overnight.flows.night.limits import NightPlan
 from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Intervention, Kind
@@ -76,7 +77,9 @@ class Files:
         hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome.facts.counts_as_known}
         claimed = {one.id: one.claimed_scores for one in judged if one.claimed_scores}
         steps = tuple(Step(end, False) if isinstance(end, int) else _step(end) for end in self.ends)
-        out = {one.program_id for one in self.interventions if one.kind is Kind.DROP and one.place <= len(steps)}
+        born = {one.id: end.place or 0 for end in self.commits for one in end.judged if one.score is not None}
+        drops = [one for one in self.interventions if one.kind is Kind.DROP and one.place <= len(steps)]
+        out = {one.program_id for one in drops if 0 < born.get(one.program_id, 0) <= one.place}
         dropped = {name: program for name, program in programs.items() if name in out}
         left = {name: program for name, program in programs.items() if name not in out}
         given = tuple(self.interventions)
@@ -145,6 +148,7 @@ class World:
 
         `asks` has what a person asks for, by the number of the event before which it is.
         """
+        self._take_before()
         state = SearchState(self.files.run, self.files.history())
         self.files.windows.append(Window(state.generations + 1, self.in_flight))
         number = len(self.files.windows)
@@ -198,6 +202,14 @@ class World:
                     case _:
                         pass
         raise AssertionError("the night has no end")
+
+    def _take_before(self) -> None:
+        """Take what was asked for between nights, as is done when a run is opened."""
+        files, past = self.files, self.files.history()
+        paid = [(number, index + 1) for number, asked in files.paid.items() for index, _ in asked]
+        first = Turn(*max([(past.generations + 1, 0), *(one for one in paid if one[0] > past.generations)]))
+        files.interventions += placed(files.requests, first, files.interventions, past, None)
+        files.requests = []
 
     def _taken(self, core: NightCore) -> list[Event]:
         """Take hints and pins, as the loop of a night does at once."""
