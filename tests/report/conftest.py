@@ -58,7 +58,7 @@ def write_night(
     ranked = sorted(past.programs.values(), key=lambda program: -program.score)
     started_at = NOW + timedelta(days=number - 1)
     finalists = (
-        Finalist(ranked[0], ranked[0].score, -0.5, held_out),
+        Finalist(ranked[winner], ranked[winner].score, -0.5, held_out),
         Finalist(past.start, past.start.score, -8.0, -7.0),
     )
     record.write_night(
