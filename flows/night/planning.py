@@ -154,6 +154,7 @@ class Planner:
         self._window = 1
         self._results = 0
         self._next = 0
+        self._latest: deque[tuple[int, Plan]] = deque()
         self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
         self._told: list[_Told] = []
 
@@ -326,6 +327,12 @@ class Planner:
                 self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed, hint)
             self._next += 1
 
+    def _beside(self, generation: int) -> list[Plan]:
+        """Return the plans of a generation that have no result yet. Those of others may be unknown after a resume."""
+        latest = ((serial, plan) for serial, plan in self._latest if serial >= self._results)
+        self._latest = deque(one for one in latest if turn_of(one[0], self._run).generation == generation)
+        return [plan for _, plan in self._latest]
+
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
         return 0 if self._run.problem.settings.sampling.batch_api else self._next % self._window
@@ -348,7 +355,9 @@ class Planner:
         if hint and hint.program_id:
             pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
             plan, hint = pinned or plan, hint if pinned else None
-        return self._composer.compose(plan, turn, place, followed, hint)
+        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside(turn.generation))
+        self._latest.append((self._next, plan))
+        return plan
 
     def takes_over(self, before: Planner, first: tuple[int, int]) -> None:
         """Keep the plans of another planner for the prompts before one: they were asked already."""

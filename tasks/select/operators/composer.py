@@ -6,7 +6,7 @@ of the records that it was told of, in order, as an algorithm's is; so a run can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -129,7 +129,13 @@ class Composer:
         return program.score if program else None
 
     def compose(
-        self, plan: Plan, turn: Turn, place: int, followed: PromptRecord | None, hint: Intervention | None = None
+        self,
+        plan: Plan,
+        turn: Turn,
+        place: int,
+        followed: PromptRecord | None,
+        hint: Intervention | None = None,
+        beside: Sequence[Plan] = (),
     ) -> Plan:
         """Return a plan with everything that is asked.
 
@@ -140,6 +146,7 @@ class Composer:
             followed: Record of the prompt that it follows, if any: it repairs a failure there, or is told what was
                 repeated. No other plan follows the same prompt.
             hint: What a person asks for in this prompt; the base is pinned already.
+            beside: Plans whose answers are not known yet: the same is not asked twice at a time, if it can be helped.
         """
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
         stagnation = self._stagnation(place)
@@ -155,7 +162,7 @@ class Composer:
             return plan
         if followed and (failed := self._failed(followed, rng)):
             return self._repair(plan, followed, *failed)
-        plan = self._with_operator(plan, rng, stagnation)
+        plan = self._with_operator(plan, rng, stagnation, beside)
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
         return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated))
@@ -215,7 +222,9 @@ class Composer:
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
         return replace(plan, operator=Operator.REPAIR, failed=failed)
 
-    def _with_operator(self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None) -> Plan:
+    def _with_operator(
+        self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None, beside: Sequence[Plan]
+    ) -> Plan:
         partner = partner_of(plan.base, self._best)
         enabled = [one for one in SHARES if one in self._search.chosen_operators]
         if partner is None and Operator.CROSS in enabled:
@@ -225,8 +234,17 @@ class Composer:
             return replace(plan, operator=operator, tactic=tactic)
         if not enabled:
             return plan
-        operator = self._operators.choose(enabled, band_of(self._gains.rank(plan.base.score)), rng)
-        shown = (partner, plan.base) if operator is Operator.CROSS and partner else plan.shown
+
+        def shown_for(operator: Operator) -> tuple[Program, ...]:
+            return (partner, plan.base) if operator is Operator.CROSS and partner else plan.shown
+
+        asked = [(one.operator, one.shown) for one in beside if one.model == plan.model]
+        band = band_of(self._gains.rank(plan.base.score))
+        operator = self._operators.choose(enabled, band, rng)
+        others = [one for one in enabled if (one, shown_for(one)) not in asked]
+        if others and operator not in others:
+            operator = self._operators.choose(others, band, rng)
+        shown = shown_for(operator)
         # What is shown in full, and may be to be combined, is not told as what did not do better.
         is_shown = plan.feedback is not None and any(one.body == plan.feedback.body for one in shown)
         return replace(plan, operator=operator, shown=shown, feedback=None if is_shown else plan.feedback)
