@@ -32,6 +32,7 @@ class Intervention:
 
     Attributes:
         id: Distinguishes it from all others of the run.
+        asked_at: Time at which it was asked for.
         author: Login name of the person.
         text: What a hint says, or why a program is dropped.
         program_id: The program that is pinned or dropped; else empty.
@@ -45,7 +46,7 @@ class Intervention:
 
     id: str
     kind: Kind
-    at: datetime
+    asked_at: datetime
     author: str
     text: str = ""
     program_id: str = ""

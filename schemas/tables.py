@@ -285,7 +285,7 @@ INTERVENTIONS = _table(
         "`hint`: prompts tell the model a text; `pin`: prompts have a program as their base; `withdrawal`: hints and "
         "pins before it end; `drop`: a program counts as failed",
     ),
-    ("at", TIME, "time at which a person asked for it"),
+    ("asked_at", TIME, "time at which a person asked for it"),
     ("author", TEXT, "login name of the person"),
     ("text", TEXT, "what a hint says, or why a program is dropped; else empty"),
     ("program_id", TEXT, "program that is pinned or dropped; else empty"),

@@ -171,7 +171,7 @@ def scored_program(files: RunFiles, program: str, history: HistoryBackend) -> st
 
 def _by(past: RunHistory, program: str) -> str:
     drop = next((one for one in past.drops if one.program_id == program), None)
-    return f", by {drop.author or 'somebody'} at {drop.at:%Y-%m-%d %H:%M} UTC" if drop else ""
+    return f", by {drop.author or 'somebody'} at {drop.asked_at:%Y-%m-%d %H:%M} UTC" if drop else ""
 
 
 def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> None:

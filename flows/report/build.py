@@ -165,8 +165,9 @@ def _best_scores(run_data: RunData) -> SplitScores:
     last = run_data.summaries[-1]
     for row in reversed(run_data.nights):
         if row["night"] <= (run_data.night or row["night"]) and row["finalists"]:
-            is_there = any(one["program_id"] == row["best_program_id"] for one in row["finalists"])  # and not dropped
-            if is_there and row["best_after"] >= last.best:
+            winner = run_data.by_id.get(row["best_program_id"])
+            is_dropped = winner is not None and winner["score"] is None
+            if not is_dropped and row["best_after"] >= last.best:
                 return _split_scores(run_data, row["best_program_id"])
             break
     return _split_scores(run_data, last.best_program_id)
@@ -211,7 +212,9 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
 def _requests(database: Database, files: RunFiles) -> tuple[RequestSummary, ...]:
     rows = {row["id"]: row for row in database.rows("FROM interventions WHERE run_id = ?", [files.run_id])}
     return tuple(
-        RequestSummary(one.at, one.author, one.words, one.generation, rows[one.id]["samples"], rows[one.id]["gain"])
+        RequestSummary(
+            one.asked_at, one.author, one.words, one.generation, rows[one.id]["samples"], rows[one.id]["gain"]
+        )
         for one in read_interventions(files)
         if one.id in rows
     )

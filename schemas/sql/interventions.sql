@@ -16,4 +16,4 @@ LEFT JOIN (
             ELSE false END
     GROUP BY asked.run_id, asked.id
 ) AS answers ON answers.run_id = own.run_id AND answers.id = own.id
-ORDER BY own.at, own.id;
+ORDER BY own.asked_at, own.id;

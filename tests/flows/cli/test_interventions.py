@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.night.given_starts import create_run_from
 from overnight.schemas.interventions import MAX_CHARS, Kind
 from overnight.tasks.history import record
@@ -136,6 +137,18 @@ def test_what_cannot_be_asked_for_is_named_and_nothing_is_kept(
     assert code == 2
     assert said in output
     assert not files.requests.exists()
+
+
+def test_a_program_that_every_night_is_resumed_with_is_pinned_once_until_it_is_withdrawn(
+    files: RunFiles, call: Call, tmp_path: Path
+):
+    history, best = LocalBackend(tmp_path), best_of(files)
+    pin_until_withdrawn(files, best[:8], history)
+    pin_until_withdrawn(files, best, history)
+    call("hint", "toy", "--withdraw", "--history", tmp_path)
+    assert [(one.kind, one.program_id) for one in read_interventions(files)] == [("pin", best), ("withdrawal", "")]
+    pin_until_withdrawn(files, best, history)
+    assert [one.program_id for one in pending_requests(files)] == [best]
 
 
 def test_models_that_continue_text_are_told_nothing(night: Night, call: Call, tmp_path: Path):

@@ -138,7 +138,7 @@ events = st.integers(2, 110)
     st.sampled_from([None, *ASKS]),
     st.sampled_from([0.0, 0.01]),
 )
-@settings(max_examples=2 * EXAMPLES)
+@settings(max_examples=EXAMPLES)
 def test_what_people_ask_for_is_repeated_after_any_kill_and_by_a_replay(
     seed: int,
     algorithm: Any,
