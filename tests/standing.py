@@ -9,27 +9,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from overnight.flows.environment import SERVER_VARIABLES
+from tests.accidents import wait_until
 from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait until a condition holds; return its result."""
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < end, f"{what}: not in {seconds} s"
-        time.sleep(0.2)
-    return result
 
 
 @contextlib.contextmanager
@@ -69,7 +59,7 @@ def postgresql(log: Path) -> Iterator[str]:
         command = [*as_user, versions[-1] / "postgres", "-D", data, "-p", port, "-k", "/tmp", "-h", "127.0.0.1"]
         with process(log, *command):
             ready = [versions[-1] / "pg_isready", "-q", "-h", "127.0.0.1", "-p", port]
-            until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL")
+            wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, lambda: "PostgreSQL", timeout_s=30)
             yield f"postgresql+asyncpg://overnight@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(folder)
@@ -83,7 +73,7 @@ def standing_server(folder: Path, **environment: str) -> Iterator[str]:
     command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with process(folder / "server.log", *command, **given):
         url = f"http://127.0.0.1:{port}/api"
-        until(lambda: _answers(f"{url}/health"), 180, "the server")
+        wait_until(lambda: _answers(f"{url}/health"), lambda: "the server", timeout_s=180)
         yield url
 
 

@@ -26,6 +26,7 @@ from overnight.tasks.evaluate.confinement import owner
 from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.testing.programs.candidates import HONEST_SCORES, body
+from tests.accidents import wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -48,15 +49,6 @@ def containers(run: str) -> Iterator[Callable[[], list[Any]]]:
     client.close()
 
 
-def until(condition: Callable[[], bool], timeout_s: float) -> float:
-    """Wait for the condition, and return the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < timeout_s, "it did not come to pass"
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
 def runs_a_candidate(container: Any) -> bool:
     """Return whether a process of a candidate, which is a user of its own, runs beside the runner, which is root."""
     return any(user != "0" for user, _ in container.top(ps_args="-eo uid,pid")["Processes"])
@@ -68,9 +60,9 @@ def kill_when_busy(containers: Callable[[], list[Any]], times: int) -> threading
     def kill() -> None:
         killed: set[str] = set()
         for _ in range(times):
-            until(lambda: any(c.id not in killed and c.status == "running" for c in containers()), 20)
+            wait_until(lambda: any(c.id not in killed and c.status == "running" for c in containers()), timeout_s=20)
             victim = next(c for c in containers() if c.id not in killed)
-            until(partial(runs_a_candidate, victim), 20)
+            wait_until(partial(runs_a_candidate, victim), timeout_s=20)
             victim.kill()
             killed.add(victim.id)
 
@@ -167,7 +159,7 @@ pool.evaluate("def evaluate(n):\\n    while True: pass")
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
-    until(lambda: not containers(), 8)
+    wait_until(lambda: not containers(), timeout_s=8)
 
 
 def test_only_containers_of_a_dead_owner_are_swept(

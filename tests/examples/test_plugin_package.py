@@ -68,14 +68,16 @@ def install(project: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.docker
-def test_its_own_tests_pass_with_the_contracts_of_the_wheel(installed: Installed, tmp_path: Path):
-    """They run apart from its sources."""
+@pytest.mark.parametrize(
+    "which", ["not docker", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])], ids=str
+)
+def test_its_own_tests_pass_with_the_contracts_of_the_wheel(which: str, installed: Installed, tmp_path: Path):
+    """They run apart from its sources; those of its sandbox judge as many programs as those of ours."""
     left_out = shutil.ignore_patterns("overnight_example", "__pycache__")
     tests = shutil.copytree(PACKAGE, tmp_path / "tests", ignore=left_out)
     place = f"assert overnight.testing.__file__.startswith({str(installed.ours)!r})"
     (tests / "test_place.py").write_text(f"import overnight.testing\n\ndef test_place():\n    {place}\n")
-    done = installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tests)
+    done = installed.run("-m", "pytest", "-q", "-m", which, "-p", "no:cacheprovider", cwd=tests)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

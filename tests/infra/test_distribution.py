@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.history.database import Database
-from tests.standing import process, until
+from tests.accidents import wait_until
+from tests.standing import process
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -174,6 +175,6 @@ def test_a_worker_runs_a_scheduled_night_beside_them(installed: Installation):
         there = ["env", f"--chdir={installed.folder}", installed.programs / "python", "-m", "prefect"]
         with process(log, *there, "worker", "start", "--pool", "overnight", **installed.environment):
             installed.run("python", "-m", "prefect", "deployment", "run", "night/installed")
-            until(lambda: nights(installed) == ["generations"], 180, f"the night; see {log}")
+            wait_until(lambda: nights(installed) == ["generations"], lambda: f"the night; see {log}", timeout_s=180)
     finally:
         installed.run("overnight", "schedule", "remove", "installed")

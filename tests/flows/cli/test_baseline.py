@@ -32,8 +32,9 @@ RANDOM_SEARCHES = {
 
 
 def slow_rule(name: str) -> Any:
-    """A parameter for a problem; the baseline of one of them trains networks for seconds."""
-    return pytest.param(name, marks=pytest.mark.slow if name == "optimizer-rule" else ())
+    """A parameter for a problem; the baselines of some take seconds."""
+    is_slow = name in ("optimizer-rule", "sort3", "matrix-multiplication-4")
+    return pytest.param(name, marks=pytest.mark.slow if is_slow else ())
 
 
 def computed(name: str, split: Split = "train", **smaller: int) -> float:

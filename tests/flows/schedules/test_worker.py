@@ -19,8 +19,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from overnight.tasks.history.database import Database
+from tests.accidents import wait_until
 from tests.flows.nights import containers
-from tests.standing import BIN, postgresql, process, standing_server, until
+from tests.standing import BIN, postgresql, process, standing_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.prefect, pytest.mark.timeout(1200)]
 
@@ -92,23 +93,27 @@ def client(standing: str) -> Iterator[SyncPrefectClient]:
 
 def test_killing_a_worker_loses_only_the_night_under_way(scheduled: Scheduled, client: SyncPrefectClient):
     with scheduled.worker() as first:
-        until(scheduled.is_well_under_way, 300, "the first night")
+        wait_until(scheduled.is_well_under_way, lambda: "the first night", timeout_s=300)
         kill_all(first.pid)  # the worker and its night, as in a power failure
     before = scheduled.generations()
     assert before == list(range(len(before)))
     (killed,) = scheduled.nights()
     assert killed["stop_reason"] is None
     run_id = killed["run_id"]
-    until(lambda: containers(run_id) == [], 30, "containers of the killed night are gone")
+    wait_until(lambda: containers(run_id) == [], lambda: "containers of the killed night are gone", timeout_s=30)
     with scheduled.worker():
 
         def has_continued() -> bool:
             return len(scheduled.generations()) > len(before) and scheduled.nights()[-1]["stop_reason"] == "generations"
 
-        until(has_continued, 600, "a night that continues the run")
+        wait_until(has_continued, lambda: "a night that continues the run", timeout_s=600)
         after, last = scheduled.generations(), scheduled.nights()[-1]["night"]
         assert after == list(range(len(after))), "no generation is lost or repeated"
-        until(lambda: states(client, f"{run_id}-night-{last}") == {"Completed"}, 60, "the state of the next night")
+        wait_until(
+            lambda: states(client, f"{run_id}-night-{last}") == {"Completed"},
+            lambda: "the state of the next night",
+            timeout_s=60,
+        )
         assert states(client, f"{run_id}-night-{killed['night']}") == {"Crashed"}
     ids = Database(scheduled.history).rows("SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs")[0]
     assert ids["n"] == ids["ids"]
@@ -117,13 +122,13 @@ def test_killing_a_worker_loses_only_the_night_under_way(scheduled: Scheduled, c
 @pytest.mark.parametrize("standing", ["sqlite"], indirect=True)
 def test_a_worker_s_night_that_is_cancelled_in_prefect_stops(scheduled: Scheduled, client: SyncPrefectClient):
     with scheduled.worker():
-        until(scheduled.is_well_under_way, 300, "the first night")
+        wait_until(scheduled.is_well_under_way, lambda: "the first night", timeout_s=300)
         (night,) = scheduled.nights()
         name = f"{night['run_id']}-night-1"
         client.set_flow_run_state(flow_runs(client, name)[0].id, Cancelling())
-        until(lambda: states(client, name) == {"Cancelled"}, 60, "the night is cancelled")
-        until(lambda: scheduled.nights()[0]["stop_reason"] == "interrupted", 30, "the night's row")
-        until(lambda: containers(night["run_id"]) == [], 30, "containers are gone")
+        wait_until(lambda: states(client, name) == {"Cancelled"}, lambda: "the night is cancelled", timeout_s=60)
+        wait_until(lambda: scheduled.nights()[0]["stop_reason"] == "interrupted", timeout_s=30)
+        wait_until(lambda: containers(night["run_id"]) == [], lambda: "containers are gone", timeout_s=30)
 
 
 def kill_all(pid: int) -> None:

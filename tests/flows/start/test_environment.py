@@ -12,6 +12,7 @@ import pytest
 from overnight.flows.cli.main import run
 from overnight.flows.environment import prepare, require_neutral_folder
 from overnight.schemas.errors import UsageError
+from overnight.schemas.sampling_settings import Sampling
 
 SETTINGS = {
     ".env": "OTHER=1\nexport PREFECT_API_URL=http://127.0.0.1:9/api\n",
@@ -92,25 +93,22 @@ def test_requests_to_loopback_bypass_every_proxy(
     assert (os.environ["no_proxy"] or None, os.environ["NO_PROXY"] or None) == (after, after)
 
 
-def test_no_file_of_the_working_directory_decides_where_keys_are_sent(tmp_path: Path):
+LITELLM = """
+from overnight.flows.environment import prepare; prepare()
+from overnight.tasks.sample.providers.litellm import litellm_module; litellm_module()
+from litellm import constants
+import os; print(os.environ.get("OPENAI_BASE_URL"))
+print(constants.AIOHTTP_CONNECTOR_LIMIT, constants.AIOHTTP_CONNECTOR_LIMIT_PER_HOST)
+"""
+
+
+def test_litellm_sends_keys_nowhere_that_a_file_names_and_as_many_requests_as_the_settings_allow(tmp_path: Path):
+    """Its own limit is 500 requests to a host."""
     (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:9/v1\n")
-    code = (
-        "from overnight.flows.environment import prepare; prepare()\n"
-        "from overnight.tasks.sample.providers.litellm import litellm_module; litellm_module()\n"
-        "import os; print(os.environ.get('OPENAI_BASE_URL'))"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", LITELLM], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "None\n"
-
-
-def test_as_many_requests_at_a_time_are_sent_as_the_settings_allow():
-    """LiteLLM's own limit is 500 to a host."""
-    code = (
-        "from overnight.flows.environment import prepare; prepare()\n"
-        "from litellm import constants; from overnight.schemas.sampling_settings import Sampling\n"
-        "highest = Sampling.model_json_schema()['properties']['concurrency']['anyOf'][0]['maximum']\n"
-        "assert min(constants.AIOHTTP_CONNECTOR_LIMIT, constants.AIOHTTP_CONNECTOR_LIMIT_PER_HOST) >= highest"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    address, *limits = done.stdout.split()
+    assert address == "None"
+    highest = Sampling.model_json_schema()["properties"]["concurrency"]["anyOf"][0]["maximum"]
+    assert min(map(int, limits)) >= highest
