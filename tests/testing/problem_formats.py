@@ -93,7 +93,7 @@ def linked(path: Path, target: Path) -> None:
 
 
 def private(path: Path) -> None:
-    linked(path, path.parents[1] / "private.json")
+    linked(path, next(parent / "private.json" for parent in path.parents if (parent / "private.json").exists()))
 
 
 def environment(path: Path) -> None:

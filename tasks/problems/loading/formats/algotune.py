@@ -38,6 +38,9 @@ _METHODS = ("generate_problem", "solve", "is_solution")
 
 _NOT_PACKAGES = {"AlgoTuneTasks", "AlgoTuner", "numpy"}
 
+_UNDECLARED = (("networkx", "networkx", "scipy"), ("cvxpy", "ECOS", "ecos"))
+"""Packages that a module needs and does not require, for tasks that name what needs it: module, name, package."""
+
 _SCORING = """
 
 reference = {name}()
@@ -168,17 +171,15 @@ def _function(text: str, method: ast.FunctionDef) -> dict[str, str]:
 
 
 def _packages(tree: ast.Module, text: str) -> Iterator[str]:
-    """Yield the packages that a module imports, and solvers that it names for cvxpy, which does not require them."""
+    """Yield the packages that a module imports, and those that they need for what it names."""
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module.partition(".")[0])
-    for module in modules - _NOT_PACKAGES - sys.stdlib_module_names:
-        yield PACKAGES.get(module, module)
-    if "cvxpy" in modules and re.search(r"\bECOS\b", text):
-        yield "ecos"
+    needed = {package for module, name, package in _UNDECLARED if module in modules and re.search(rf"\b{name}\b", text)}
+    yield from needed | {PACKAGES.get(module, module) for module in modules - _NOT_PACKAGES - sys.stdlib_module_names}
 
 
 def _settings(folder: Path, module: str, task: _Task) -> dict[str, Any]:

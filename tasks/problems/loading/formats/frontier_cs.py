@@ -123,12 +123,13 @@ def _cases(config: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise _refusal(f"subtasks are {subtasks!r}, expected a list of tables")
     cases: list[dict[str, Any]] = []
     for subtask in subtasks:
-        limits = _limits(subtask, config)
         found = _named_cases(subtask) or _numbered_cases(subtask, config, len(cases) + 1)
         cases += [
-            {"input": str(case.get("input")), "answer": str(case.get("output")), **_limits(case, limits)}
+            {"input": str(case.get("input")), "answer": str(case.get("output")), **_limits(case, subtask, config)}
             for case in found
         ]
+        if len(cases) > _MAX_CASES:
+            break  # where many subtasks have many cases each, not all of them are listed in vain
     if not 0 < len(cases) <= _MAX_CASES:
         raise _refusal(f"{len(cases)} cases, expected 1 to {_MAX_CASES:,}")
     return cases
@@ -155,16 +156,13 @@ def _numbered_cases(subtask: Mapping[str, Any], config: Mapping[str, Any], first
     ]
 
 
-def _limits(table: Mapping[str, Any], outer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the limits that a table sets, else those of the table around it, else their judge's defaults."""
+def _limits(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the limits that the first table sets which sets any, else their judge's defaults."""
     time, memory = (
-        table.get(f"{name}_limit") or table.get(name) or outer.get(f"{name}_limit") or outer.get(name)
-        for name in ("time", "memory")
+        next(filter(None, (table.get(f"{name}_limit") or table.get(name) for table in tables)), default)
+        for name, default in (("time", "1s"), ("memory", "256m"))
     )
-    return {
-        "time_s": outer["time_s"] if time is None and "time_s" in outer else _seconds(time or "1s"),
-        "memory_mib": outer["memory_mib"] if memory is None and "memory_mib" in outer else _mib(memory or "256m"),
-    }
+    return {"time_s": _seconds(time), "memory_mib": _mib(memory)}
 
 
 def _seconds(value: Any) -> float:
