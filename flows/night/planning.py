@@ -20,6 +20,7 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program, program_of, reduced
 from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.front import FrontSearch
 from overnight.tasks.select.operators.composer import Composer
 
 _PROMPTS_PER_TASK = 4
@@ -334,6 +335,8 @@ def _names(told: _Told, corrected: Collection[str]) -> bool:
 def rebuild(run: RunRecord, history: RunHistory) -> Planner:
     """Rebuild the algorithm and its open plans from a run's history."""
     algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
+    if (objectives := run.problem.settings.objectives).searches_front:
+        algorithm = FrontSearch(algorithm, objectives, history.start, run.seed)
     composer = Composer(run.problem, history.start, run.seed)
     for step in history.steps[: run.given]:
         algorithm.replay(step.all_changes, history.programs)
