@@ -45,6 +45,7 @@ class Plan:
         failed: Child of the base that is to be repaired; `None` for all operators but `repair`.
         tactic: Line of thought to follow, of `tactic`; what a person suggests, of `hint`; else empty.
         tried: Ideas that were tried before, as the prompt lists them.
+        rivals: Where several objectives count, programs of the front that are better than the base in one.
     """
 
     niche: str
@@ -55,6 +56,7 @@ class Plan:
     failed: Feedback | None = None
     tactic: str = ""
     tried: str = ""
+    rivals: tuple[Program, ...] = ()
 
     @property
     def base(self) -> Program:

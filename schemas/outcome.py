@@ -71,6 +71,8 @@ class Outcome(StrEnum):
         "it printed more than the limits allow", is_repairable=True)
     BAD_SCORE = OutcomeFacts("bad_score", "#cdac35", "#d8bc4f", "Dropped: its result is not a valid score",
         "it returned something other than one finite number per input, or a metric that is none", is_repairable=True)
+    OVER_LIMIT = OutcomeFacts("over_limit", "#7a6a45", "#b09c6b", "Dropped: it broke a limit on a metric",
+        "it breaks a limit on one of its metrics (`objectives.limits`); its error says which", is_repairable=True)
     UNCONFIRMED = OutcomeFacts("unconfirmed", "#3c9a8d", "#58b8aa",
         "Dropped: it would have become the best of its niche, but was not confirmed",
         "it would have been a best and did not get its score again, and its error holds both scores; or a person took "

@@ -6,12 +6,13 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from overnight.schemas.feedback import Feedback
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.operators import Operator
-from overnight.schemas.outcome import Verdict
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.settings import Reducer
 
 TUNER = "builtin/tuner"
@@ -231,6 +232,29 @@ def reduced_metrics(metrics: Mapping[str, Sequence[float | None]], reducer: Redu
     """Reduce each metric to one number; those are left out that an input lacks, or whose sum is not finite."""
     whole = {name: [one for one in values if one is not None] for name, values in metrics.items() if None not in values}
     return {name: value for name, values in whole.items() if (value := reduced(values, reducer)) is not None}
+
+
+def with_score(
+    verdict: Verdict, reducer: Reducer, objectives: Objectives
+) -> tuple[Verdict, float | None, dict[str, float]]:
+    """Return a verdict with its reduced score and metrics, or what it is where these do not count.
+
+    Finite scores whose sum is infinite are a bad score, and so is a program without a metric that is an objective; one
+    that breaks a limit is over it.
+    """
+    if not verdict.is_scored:
+        return verdict, None, {}
+    score, metrics = reduced(verdict.scores, reducer), reduced_metrics(verdict.metrics, reducer)
+    if score is None:
+        outcome = Outcome.BAD_SCORE
+        error = f"expected finite scores, got ones whose {reducer} is too large for a float"
+    elif error := objectives.missing(metrics):
+        outcome = Outcome.BAD_SCORE
+    elif error := objectives.broken(score, metrics):
+        outcome = Outcome.OVER_LIMIT
+    else:
+        return verdict, score, metrics
+    return replace(verdict, outcome=outcome, scores=(), error=error), None, metrics
 
 
 def idea_in(text: str) -> str:

@@ -225,6 +225,20 @@ class InputResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectivePoint:
+    """A scored program of a run with several objectives.
+
+    Attributes:
+        values: Its score and its objectives by name, in the order of the settings.
+        is_on_front: Whether no other program dominates it.
+    """
+
+    program_id: str
+    values: Mapping[str, float]
+    is_on_front: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSummary:
     """Results and costs of one model.
 
@@ -334,6 +348,7 @@ class ReportData:
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
         best_function: The best program's evolved function.
         best_specification: The specification with the best program in it.
+        objective_points: The programs of the front and an even choice of the others; empty if the score alone counts.
         best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
         generations: The committed generations in order, including the one before the first that is covered.
         points: The scored candidates, or an even choice of them with all new bests.
@@ -358,6 +373,7 @@ class ReportData:
     best_function: str
     best_specification: str
     best_inputs: tuple[InputResult, ...]
+    objective_points: tuple[ObjectivePoint, ...]
     generations: tuple[GenerationSummary, ...]
     points: tuple[ScorePoint, ...]
     points_left_out: int
@@ -408,6 +424,7 @@ class RunCurve:
         steps: Pairs of a sample number and the best score from there on.
         tuner_gain: Sum of the steps of the best score that the tuner's programs made.
         has_unknown_costs: Whether some prices are unknown, which count as 0 in `cost_usd`.
+        hypervolume: That of its front among the fronts of all runs compared; `None` where the score alone counts.
     """
 
     run_id: str
@@ -424,6 +441,7 @@ class RunCurve:
     best: SplitScores
     stop_reason: str
     has_unknown_costs: bool = False
+    hypervolume: float | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from overnight.schemas.algorithm_settings import STORED, UnloadedSettings, setti
 from overnight.schemas.bundle import MAX_FILES
 from overnight.schemas.errors import UsageError
 from overnight.schemas.job import Limits
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.plain_values import require_plain
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.schemas.search_settings import Search
@@ -230,6 +231,7 @@ class Settings(Section):
         default=10, ge=1, le=10_000, description="number of best programs that are evaluated on the validation inputs"
     )
     known: Known = Known()
+    objectives: Objectives = Objectives()
     command: Command = Command()
     limits: Limits = Limits()
     search: Search = Search()
@@ -237,6 +239,13 @@ class Settings(Section):
     tuner: Tuner = Tuner()
     agent: AgentLimits = AgentLimits()
     sandbox: Sandbox = Sandbox()
+
+    @property
+    def confirmations(self) -> Literal["never", "best", "always"]:
+        """Programs that are confirmed: where the front is searched all, since any may join it."""
+        if self.objectives.searches_front and self.sandbox.confirm == "best":
+            return "always"
+        return self.sandbox.confirm
 
     @property
     def candidates_per_prompt(self) -> int:

@@ -113,7 +113,7 @@ VIEWS = {
         },
     ),
     "program_metrics": View(
-        "one row per program, training input and metric, for programs that are scored or fell below a threshold",
+        "one row per program, training input and metric, for inputs on which the program got a score",
         {
             "run_id": _PROGRAMS["run_id"],
             "generation": _PROGRAMS["generation"],
@@ -131,6 +131,18 @@ VIEWS = {
             "scored": "number of them that have a score",
             "gain": "mean of what they gained on their bases, as `gain` of `programs`",
             "best_score": "best score among them",
+        },
+    ),
+    "front": View(
+        "one row per scored program that no other one of its run dominates, as good in the score and all "
+        "`objectives.metrics` and better in one; of equal ones the first; none where a problem has no objectives",
+        {
+            "run_id": _PROGRAMS["run_id"],
+            "program_id": _PROGRAMS["program_id"],
+            "generation": _PROGRAMS["generation"],
+            "score": _PROGRAMS["score"],
+            "metrics": _PROGRAMS["metrics"],
+            "is_confirmed": "whether its score, and so its metrics, were confirmed",
         },
     ),
     "machines": View(

@@ -41,6 +41,7 @@ _TITLES = {
     "agent": "Agents",
     "sandbox": "Sandbox",
     "tuner": "Tuner",
+    "objectives": "Objectives",
 }
 
 

@@ -79,7 +79,7 @@ class NightOptions(TypedDict, total=False):
         max_tokens: Most tokens in this night, prompts and completions together.
         budget: Most USD in this night.
         total_budget: Most USD for the run, in all its nights.
-        target: Score that is good enough.
+        target: Score that is good enough, or conditions such as `"score >= 0.9, seconds <= 1"`.
         patience: Most generations without improvement.
         grace: Seconds after the deadline at which a generation is cut short.
         trust_settings: Whether to accept what the problem's files propose that reaches outside of the sandbox.
@@ -98,7 +98,7 @@ class NightOptions(TypedDict, total=False):
     max_tokens: int | None
     budget: float | None
     total_budget: float | None
-    target: float | None
+    target: float | str | None
     patience: int | None
     grace: float | None
     trust_settings: bool

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
     from overnight.schemas.problem import Problem, Split
     from overnight.schemas.program import Program
+    from overnight.schemas.settings import Settings
 
 
 def best(
@@ -41,6 +42,13 @@ def best(
         Parameter(
             help="evaluate the program once more, then write the specification with it to this file; of several files "
             "that evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does"
+        ),
+    ] = None,
+    prefer: Annotated[
+        str | None,
+        Parameter(
+            help="in place of the best score of all: the best of the programs that meet conditions on metrics, such "
+            'as "seconds < 1, memory_mib <= 64"; of equal scores the one that is better in the objectives'
         ),
     ] = None,
     unchecked: Annotated[bool, Parameter(show_default=False, help="write it without evaluating it again")] = False,
@@ -62,9 +70,17 @@ def best(
     if write is not None:
         _require_free(write, run_record)
     program, deciding_night = record.best_program(files, past.programs)
+    if prefer is not None:
+        program, deciding_night = preferred(prefer, past.programs.values(), run_record.problem.settings), None
+        if run_record.problem.settings.confirmations == "best":
+            say("it may not be confirmed, as only those are that would be a best: --write evaluates it once more")
     say(f"program {program.id}, {_scores(program, deciding_night)}")
-    if note := validation_note(program, past.programs.values()):
+    if program.metrics:
+        say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
+    if prefer is None and (note := validation_note(program, past.programs.values())):
         say(note)
+    if prefer is None and run_record.problem.settings.objectives.metrics:
+        say(f"this is the best score of the front: overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"")
     if program.id == past.start.id:
         say("it is the start program; no program is better yet")
     elif run_record.problem.score_warning:
@@ -77,6 +93,7 @@ def best(
                 "program_id": program.id,
                 "score": program.score,
                 "scores": program.scores,
+                "metrics": program.metrics,
                 "validation": finalist and finalist.validation,
                 "held_out": finalist and finalist.held_out,
                 "start_score": past.start.score,
@@ -94,11 +111,41 @@ def best(
         return
     if not unchecked:
         accept_sandbox(run_record.problem, trust=trust_settings)
-        candidates = [program, *_others(run_record, past, deciding_night, program)]
+        others = [] if prefer else _others(run_record, past, deciding_night, program)
+        candidates = [program, *others]
         program = _first_that_scores(run_record, candidates)
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
+
+
+def preferred(text: str, programs: Iterable[Program], settings: Settings) -> Program:
+    """Return the program with the best score among those that meet conditions on their metrics.
+
+    Of equal scores it is the one that is better in the objectives, in their order.
+
+    Raises:
+        UsageError: If the conditions cannot be read, no program has such a metric, or none meets them.
+    """
+    from overnight.schemas.objectives import SCORE, are_met, conditions
+
+    programs = list(programs)
+    try:
+        wanted = conditions(text)
+    except ValueError as error:
+        raise UsageError(f"--prefer: {error}", remedy='For example: --prefer "seconds < 1, score >= 0.5"') from error
+    known = dict.fromkeys([SCORE, *(name for program in programs for name in program.metrics)])
+    if unknown := [name for name in wanted if name not in known]:
+        raise UsageError(
+            f"--prefer: no program has the metric {unknown[0]!r}", remedy=f"The metrics are: {', '.join(known)}."
+        )
+    met = [program for program in programs if are_met(wanted, program.score, program.metrics)]
+    if not met:
+        raise UsageError(
+            f"--prefer: none of {len(programs)} scored programs meets {text!r}",
+            remedy='Ask for less; `overnight sql "FROM front"` shows what can be had.',
+        )
+    return max(met, key=lambda program: settings.objectives.goals(program.score, program.metrics))
 
 
 def _require_free(path: Path, run: RunRecord) -> None:

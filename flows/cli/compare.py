@@ -214,7 +214,8 @@ def _group(group: Group) -> dict[str, Any]:
 
 def _comparison_table(groups: Sequence[Group]) -> Table:
     scores = ("best (train)", "quartiles", "held-out", "quartiles ", "by tuner")
-    columns = ("group", "runs", *scores, "samples", "time", "cost")
+    has_fronts = any(group.hypervolume for group in groups)
+    columns = ("group", "runs", *scores, *(["hypervolume"] if has_fronts else []), "samples", "time", "cost")
     rows = [
         (
             group.name,
@@ -222,6 +223,7 @@ def _comparison_table(groups: Sequence[Group]) -> Table:
             *_quartiles(group.best),
             *_quartiles(group.held_out),
             score(group.tuner_gain),
+            *([score(group.hypervolume and group.hypervolume.middle)] if has_fronts else []),
             f"{group.samples:,.0f}",
             duration(group.seconds),
             cost(group.cost_usd, is_partly_unknown=group.has_unknown_costs),

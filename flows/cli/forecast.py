@@ -77,7 +77,7 @@ def pace_of(problem: Problem, evaluation_s: float, confirmation_s: float, slots:
     """Return the pace of a problem, given the seconds of an evaluation and of a confirmation."""
     tuner = problem.settings.tuner
     is_tuned = tuner.enabled and problem.specification.language == "python"
-    confirmed = _CONFIRMED_SHARE[problem.settings.sandbox.confirm]
+    confirmed = _CONFIRMED_SHARE[problem.settings.confirmations]
     tuned = min(tuner.share, _MOST_TUNED) if is_tuned else 0.0
     return Pace(evaluation_s, confirmation_s, slots, confirmed, tuned)
 

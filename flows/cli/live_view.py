@@ -89,7 +89,7 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
     yield "", Text(spark(progress.bests(width), width, err().encoding), no_wrap=True)
     if conditions.target is not None:
-        yield "target", score(conditions.target)
+        yield "target", conditions.target if isinstance(conditions.target, str) else score(conditions.target)
     if (known := settings.known).best is not None:
         holder = f"  ({printable(known.label)})" if known.label else ""
         yield "best known", Text(f"{score(known.best)}{holder}")

@@ -135,7 +135,13 @@ class StopOptions:
     max_tokens: MaxTokens = None
     budget_usd: Budget = None
     total_budget_usd: TotalBudget = None
-    target: Annotated[float | None, _stop(help="stop when the best score is at least this")] = None
+    target: Annotated[
+        float | str | None,
+        _stop(
+            help="stop when the best score is at least this, or when one program meets conditions such as "
+            '"score >= 0.9, seconds <= 1"'
+        ),
+    ] = None
     patience: Annotated[int | None, _stop(help="stop after this many generations without improvement")] = None
     grace_s: Annotated[
         float | None,
@@ -257,7 +263,7 @@ class RunOptions:
         return problem, settings
 
 
-def stop_conditions(until: str | None, **values: float | None) -> StopConditions:
+def stop_conditions(until: str | None, **values: float | str | None) -> StopConditions:
     """Return the stop conditions that the flags describe.
 
     Args:

@@ -177,7 +177,7 @@ def _run(problem: Problem, split: Split, seed: int) -> Verdict:
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
     """Print the scores and the use of resources of the first run, and whether the others agree; return warnings."""
     from overnight.flows.start.create_run import printed_error
-    from overnight.schemas.program import reduced
+    from overnight.schemas.program import reduced, reduced_metrics
 
     name, verdict, limits = split.replace("_", "-"), runs.first, problem.settings.limits
     rows = [
@@ -202,7 +202,9 @@ def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, s
     found = agreement(runs, problem)
     if not found.is_warning:
         say(found.text)
+    metrics, objectives = reduced_metrics(verdict.metrics, problem.settings.reducer), problem.settings.objectives
     warnings = [printed_error(verdict, problem, path).removeprefix("warning: "), found.text if found.is_warning else ""]
+    warnings.append(objectives.missing(metrics) or objectives.broken(total or 0.0, metrics))
     return [f"{name}: {warning}" for warning in warnings if warning]
 
 

@@ -65,7 +65,7 @@ class Block:
         self._stored = stored or {}
         self._samples_left = most_samples
         settings = self._run.problem.settings
-        self._rules = ConfirmationRules(settings.sandbox.confirm, settings.reducer, settings.noise)
+        self._rules = ConfirmationRules.of(settings)
         self._prompts_to_verdict = max(LEAST_PROMPTS_TO_VERDICT, window)
         self._waiting = deque(self._batches(window))
         self._left_out: set[int] = set()
@@ -190,8 +190,10 @@ class Block:
             else:
                 pairs = []
             run = self._run
-            reducer = run.problem.settings.reducer
-            judged = judge(run.run_id, self.number, pairs, reducer, self._state.known, self._seen)
+            settings = run.problem.settings
+            judged = judge(
+                *(run.run_id, self.number, pairs, settings.reducer, self._state.known, self._seen, settings.objectives)
+            )
             self._current = self._state.without_barred(judged)
         return self._current
 

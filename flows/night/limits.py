@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -12,6 +13,8 @@ from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from overnight.schemas.errors import ImpossibleScore
 from overnight.schemas.generation import GenerationRecord, StopReason
+from overnight.schemas.objectives import Comparison, are_met
+from overnight.schemas.objectives import conditions as parse_conditions
 from overnight.schemas.program import TUNER
 
 _RECENT = 5
@@ -58,6 +61,9 @@ class NightLimits:
         self._first = state.generations
         self._last_best = state.generations
         self._durations: deque[float] = deque(maxlen=_RECENT)
+        target = conditions.target
+        self._wanted = parse_conditions(target) if isinstance(target, str) else None
+        self._looked_at = (0, False)
 
     def count(self, record: GenerationRecord, seconds: float) -> None:
         """Count a generation that is settled, and the seconds that it took, before the state counts it."""
@@ -86,7 +92,16 @@ class NightLimits:
             usual_generation_s=median(self._durations) if self._durations else 0.0,
             is_exhausted=clock.is_exhausted,
             interrupted=clock.interrupted,
+            meets_target=None if self._wanted is None else self._is_wanted_met(self._wanted),
         )
+
+    def _is_wanted_met(self, wanted: Mapping[str, Comparison]) -> bool:
+        """Return whether any program meets conditions; all are looked at again only once there are others."""
+        programs = self._state.programs
+        if self._looked_at[0] != len(programs):
+            met = any(are_met(wanted, one.score, one.metrics) for one in programs.values())
+            self._looked_at = len(programs), met
+        return self._looked_at[1]
 
     def reason(self, clock: Clock) -> StopReason | None:
         """Return the first stop condition that is met, if any."""

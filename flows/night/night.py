@@ -69,7 +69,9 @@ class Night:
         if conditions.budget.is_in_usd:
             require_prices(run.run.problem.settings.sampling)
         self.run = run
-        conditions = conditions.with_optimum(run.run.problem.settings.known.optimum)
+        settings = run.run.problem.settings
+        if not settings.objectives.searches_front:  # else the search goes on for the other objectives
+            conditions = conditions.with_optimum(settings.known.optimum)
         self._conditions = conditions
         self._flag = history_flag(run.files.backend)  # for the commands that are named
         self.notifier = notifier or run.notifier or Notifier(notification_addresses(None), warn=run.progress.note)

@@ -10,6 +10,7 @@ from overnight.flows.night.interventions import bases_of, without
 from overnight.flows.night.planning import Planner, prompts_in_flight
 from overnight.schemas.generation import RunHistory, RunRecord
 from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.front import FrontSearch
 from overnight.tasks.select.operators.composer import Composer
 
 
@@ -20,6 +21,8 @@ def rebuild(run: RunRecord, history: RunHistory) -> Planner:
 
 def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], bool]) -> Planner:
     algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
+    if (objectives := run.problem.settings.objectives).searches_front:
+        algorithm = FrontSearch(algorithm, objectives, history.start, run.seed)
     composer = Composer(run.problem, history.start, run.seed)
     for step in history.steps[: run.given]:
         algorithm.replay(step.all_changes, history.told)

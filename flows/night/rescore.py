@@ -132,7 +132,7 @@ def score_kept(
         pairs = Evaluator(
             sandbox, problem.specification, lambda: known, lambda *judged: report(judged[-1]), threads
         ).judge(candidates, 1)
-    judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known)
+    judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known, objectives=problem.settings.objectives)
     lives_on = {
         one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))
         for one, was in zip(judged, kept, strict=True)
@@ -173,7 +173,7 @@ def _confirmed(
 ) -> list[Judged]:
     """Re-run programs that would become the best of a niche; a program whose score differs is unconfirmed."""
     settings = run.problem.settings
-    rules = ConfirmationRules(settings.sandbox.confirm, settings.reducer, settings.noise)
+    rules = ConfirmationRules.of(settings)
     verdicts: dict[str, Verdict] = {}
     with (
         contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)) as sandbox,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from overnight.schemas.generation import StopReason
+from overnight.schemas.objectives import as_target
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.schemas.settings import Settings
 from overnight.tasks.sample.budget import BudgetLimits
@@ -42,7 +43,11 @@ class StopConditions(BaseModel):
     )
     budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
     total_budget_usd: float | None = Field(default=None, ge=0, description="USD for the run, all its nights together")
-    target: float | None = Field(default=None, description="score that is good enough")
+    target: Annotated[float | str | None, BeforeValidator(as_target)] = Field(
+        default=None,
+        description="score that is good enough, or conditions that one program has to meet, such as "
+        "`score >= 0.9, seconds <= 1`",
+    )
     patience: int | None = Field(default=None, ge=1, description="generations without improvement")
 
     def with_optimum(self, optimum: float | None) -> StopConditions:
@@ -88,7 +93,8 @@ def limits_text(limits: Mapping[str, Any]) -> list[str]:
         limits: Their values by the names of `StopConditions`.
     """
     given = {name: value for name, value in limits.items() if value is not None and name != "until"}
-    return [f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.10g}" for name, value in given.items()]
+    values = {name: value if isinstance(value, str) else f"{value:,.10g}" for name, value in given.items()}
+    return [f"{name.removesuffix('_usd').replace('_', ' ')} {value}" for name, value in values.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,7 @@ class Tally:
         now: Current time.
         usual_generation_s: Seconds that the latest generations took, without pauses.
         is_exhausted: Whether the rest of the budget does not cover the next request.
+        meets_target: Whether a program meets the conditions of the target; `None` where it is a score.
     """
 
     since: datetime
@@ -114,6 +121,7 @@ class Tally:
     usual_generation_s: float = 0.0
     is_exhausted: bool = False
     interrupted: bool = False
+    meets_target: bool | None = None
 
     def with_ahead(self, generations: int, samples: int) -> Tally:
         """Return the tally as if generations under way were done, with so many samples."""
@@ -148,6 +156,8 @@ class StopRule:
     def limit(self, conditions: StopConditions) -> float | None:
         """Return its limit; a time as seconds since 1970."""
         value = getattr(conditions, self.field)
+        if isinstance(value, str):
+            return 1.0  # conditions that are met or not
         return value.timestamp() if isinstance(value, datetime) else value
 
 
@@ -177,7 +187,12 @@ class Forecast:
 
 
 RULES = (
-    StopRule("target", StopReason.TARGET, lambda tally: tally.best, has_share=False),
+    StopRule(
+        "target",
+        StopReason.TARGET,
+        lambda tally: tally.best if tally.meets_target is None else float(tally.meets_target),
+        has_share=False,
+    ),
     StopRule(
         "generations",
         StopReason.GENERATIONS,

@@ -24,6 +24,7 @@ from overnight.schemas.report_data import (
     MachineSummary,
     ModelSummary,
     NightSummary,
+    ObjectivePoint,
     ReportData,
     RequestSummary,
     SplitScores,
@@ -34,6 +35,7 @@ from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.readings import readings_of
+from overnight.tasks.history.rows import metrics_of
 from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
 from overnight.tasks.report.page import render
@@ -65,6 +67,16 @@ WHERE of_line.run_id = ? AND list_contains(?, of_line.program_id)
 """What an agent did, for the program that it handed back and for those that it had scored before."""
 
 _PROGRAM = "SELECT body, scores, metrics_by_input, notes FROM programs WHERE run_id = ? AND program_id = ?"
+
+_MAX_POINTS = 1500
+"""Most programs beside the front that its charts show."""
+
+_OBJECTIVES = """
+SELECT own.program_id, own.score, own.metrics, front.program_id IS NOT NULL AS is_on_front
+FROM programs AS own
+LEFT JOIN front ON front.run_id = own.run_id AND front.program_id = own.program_id
+WHERE own.run_id = ? AND own.outcome = 'scored' ORDER BY own.place, own.index
+"""
 
 _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
@@ -106,6 +118,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         best_function=problem.specification.function_text(body),
         best_specification=problem.specification.program(body).shown,
         best_inputs=_input_results(run_data, best_row),
+        objective_points=_objective_points(run_data),
         generations=run_data.summaries,
         points=points,
         points_left_out=left_out,
@@ -138,10 +151,28 @@ def _input_results(run_data: RunData, row: Row) -> tuple[InputResult, ...]:
             number=place + 1,
             arguments=str(call),
             score=one,
-            metrics={name: values[place] for name, values in metrics.items()},
-            note=notes[place] if place < len(notes) else "",
+            metrics={name: next(iter(values[place : place + 1]), None) for name, values in metrics.items()},
+            note="".join(filter(None, notes[place : place + 1])),
         )
         for place, (call, one) in enumerate(zip(calls, row["scores"], strict=False))
+    )
+
+
+def _objective_points(run_data: RunData) -> tuple[ObjectivePoint, ...]:
+    """Return the programs of the front, and an even choice of the others; none where the score alone counts."""
+    names = run_data.run.problem.settings.objectives.metrics
+    if not names:
+        return ()
+    rows = run_data.database.rows(_OBJECTIVES, [run_data.run.run_id])
+    chosen = set(spread([row["program_id"] for row in rows if not row["is_on_front"]], _MAX_POINTS))
+    return tuple(
+        ObjectivePoint(
+            program_id=row["program_id"],
+            values={"score": row["score"], **{name: metrics[name] for name in names}},
+            is_on_front=row["is_on_front"],
+        )
+        for row in rows
+        if (metrics := metrics_of(row)).keys() >= names.keys() and (row["is_on_front"] or row["program_id"] in chosen)
     )
 
 

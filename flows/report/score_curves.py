@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from overnight.flows.report.hypervolumes import hypervolumes
 from overnight.schemas.errors import HistoryError, UsageError
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import TUNER
 from overnight.schemas.report_data import RunCurve, SplitScores
-from overnight.schemas.settings import flat_settings
+from overnight.schemas.settings import flat_settings, parse_settings
 from overnight.tasks.history.database import Database
 
 Row = dict[str, Any]
@@ -64,7 +67,9 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
             f"scores of different problems cannot be compared: {', '.join(problems)}",
             remedy="Compare runs of one problem; `overnight runs` lists them.",
         )
-    return _curves(database, rows, _groups(rows))
+    found = hypervolumes(database, {row["run_id"]: _objectives(row) for row in rows})
+    curves = _curves(database, rows, _groups(rows))
+    return tuple(replace(curve, hypervolume=found.get(curve.run_id)) for curve in curves)
 
 
 def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
@@ -163,6 +168,11 @@ def _groups(rows: Sequence[Row]) -> dict[str, str]:
             parts.append(f"specification {row['specification_hash'][:6]}")
         groups[row["run_id"]] = ", ".join(parts)
     return groups
+
+
+def _objectives(row: Row) -> Objectives:
+    stored = orjson.loads(row["settings"]).get("objectives", {})
+    return parse_settings({"objectives": stored}, row["run_id"], is_stored=True).objectives
 
 
 def _settings(row: Row) -> dict[str, Any]:

@@ -320,6 +320,12 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
             remedy="Scale what the run function returns.",
         )
     metrics = reduced_metrics(verdict.metrics, problem.settings.reducer)
+    objectives = problem.settings.objectives
+    if said := objectives.missing(metrics) or objectives.broken(score, metrics):
+        raise SpecificationError(
+            f"the start program has no score: {said}",
+            remedy="Correct the scoring or `objectives`; `overnight check` shows the metrics of each input.",
+        )
     judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score, metrics=metrics)
     return GenerationRecord(
         number=0,

@@ -1,4 +1,4 @@
--- One row per program, training input and metric, for programs that are scored or fell below a threshold.
+-- One row per program, training input and metric, for inputs on which the program got a score.
 CREATE VIEW program_metrics AS
 SELECT run_id, generation, program_id, metric, unnest(range(1, len(by_input) + 1)) AS input, unnest(by_input) AS value
 FROM (

@@ -14,7 +14,7 @@ from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.errors import OvernightError, QueryError
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Candidate, Completion, Prompt, reduced
+from overnight.schemas.program import Candidate, Completion, Prompt, with_score
 from overnight.tasks.agent.model_requests import (
     COMPLETIONS,
     MODELS,
@@ -270,9 +270,11 @@ def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Compl
 
 def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, Any]:
     """Return what an agent is told of a verdict."""
+    settings = problem.settings
+    verdict, score, _ = with_score(verdict, settings.reducer, settings.objectives)
     answer: dict[str, Any] = {"outcome": verdict.outcome.value}
     if verdict.outcome is Outcome.SCORED:
-        answer |= {"score": reduced(verdict.scores, problem.settings.reducer), "score_on_each_input": verdict.scores}
+        answer |= {"score": score, "score_on_each_input": verdict.scores}
     else:
         answer |= {"error": verdict.error[:MOST_CHARS]}
     if verdict.output:

@@ -8,9 +8,10 @@ from typing import Literal
 
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Judged, reduce_scores, reduced_metrics
-from overnight.schemas.settings import Reducer
+from overnight.schemas.settings import Reducer, Settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
 
@@ -38,11 +39,18 @@ class ConfirmationRules:
         which: `best`: candidates that would be the best of their niche; `always`: all that are scored; `never`: none.
         reducer: How the scores of the inputs become one.
         noise: Largest difference between two scores on an input.
+        objectives: Limits on metrics, which the metrics of the confirmation have to meet, too.
     """
 
     which: Literal["best", "always", "never"]
     reducer: Reducer
     noise: float
+    objectives: Objectives = NO_OBJECTIVES
+
+    @classmethod
+    def of(cls, settings: Settings) -> ConfirmationRules:
+        """Return the rules of a problem's settings."""
+        return cls(settings.confirmations, settings.reducer, settings.noise, settings.objectives)
 
     def is_due(self, one: Judged, bests: Mapping[str, float]) -> bool:
         """Return whether a candidate needs a confirmation, given the best score of each niche."""
@@ -80,20 +88,26 @@ class ConfirmationRules:
         """Return a candidate after its confirmation.
 
         It is scored, with the lower score on each input; or unconfirmed; or a sandbox error where it could not be run.
+        Where all programs are confirmed, its metrics and notes are those of the confirmation.
 
         Args:
             claim: The candidate with the score of its evaluation.
             again: Verdict of the confirmation.
         """
         said = disagreement(claim.verdict, again, self.noise)
+        metrics = reduced_metrics(again.metrics, self.reducer)
         try:
             found = reduce_scores(again.scores, self.reducer) if again.is_scored else None
+            if not said and found is not None:
+                said = self.objectives.missing(metrics) or self.objectives.broken(found, metrics)
             if not said:
                 scores = tuple(map(min, claim.verdict.scores, again.scores))
-                verdict = replace(claim.verdict, scores=scores)
-                metrics = reduced_metrics(again.metrics, self.reducer)
+                verdict, counted = replace(claim.verdict, scores=scores), claim.metrics
+                if self.which == "always":
+                    verdict, counted = replace(verdict, metrics=again.metrics, notes=again.notes), metrics
                 score = reduce_scores(scores, self.reducer)
-                return replace(claim, verdict=verdict, score=score, confirmed_score=found, confirmed_metrics=metrics)
+                settled = replace(claim, verdict=verdict, score=score, metrics=counted)
+                return replace(settled, confirmed_score=found, confirmed_metrics=metrics)
         except OverflowError:
             found, said = None, f"the {self.reducer} of its scores is too large for a float"
         scores = f"scored {claim.score!r}" + ("" if found is None else f", then {found!r}")

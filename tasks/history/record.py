@@ -45,8 +45,10 @@ from overnight.tasks.history.rows import (
     Row,
     change_of,
     generation_row,
+    metrics_of,
     night_of_row,
     night_row,
+    notes_of,
     population_rows,
     program_row,
     record_of_rows,
@@ -315,8 +317,8 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
         if row["outcome"] == "scored":
             program = Program(
                 *(row["program_id"], row["body"], tuple(row["scores"]), row["score"]),
-                metrics=dict(row["metrics"] or ()),
-                notes=tuple(row["notes"] or ()),
+                metrics=metrics_of(row),
+                notes=notes_of(row),
             )
             programs[row["generation"]].append(program)
     changes = _changes(before_gap)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -336,9 +337,19 @@ def _answer(row: Row, operator: str) -> Feedback:
         program_id=row["program_id"],
         idea=row["idea"] or "",
         failed_id=parents[0] if operator == Operator.REPAIR else "",
-        metrics=dict(row["metrics"] or ()),
-        notes=tuple(row["notes"] or ()),
+        metrics=metrics_of(row),
+        notes=notes_of(row),
     )
+
+
+def metrics_of(row: Row) -> dict[str, float]:
+    """Return the metrics of a row of `tables.PROGRAMS`, reduced and finite; none in older files."""
+    return {name: value for name, value in row["metrics"] or () if value is not None and math.isfinite(value)}
+
+
+def notes_of(row: Row) -> tuple[str, ...]:
+    """Return the notes of a row of `tables.PROGRAMS`; none in older files."""
+    return tuple(text or "" for text in row["notes"] or ())
 
 
 def change_of(row: Mapping[str, Any]) -> Change:

@@ -39,6 +39,7 @@ class Group:
         seconds: Median running time of a run, in seconds.
         cost_usd: Median cost of a run, in USD; unknown prices count as 0.
         has_unknown_costs: Whether some prices of its runs are unknown.
+        hypervolume: Hypervolumes of its runs' fronts; `None` if not every run has one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Group:
     seconds: float
     cost_usd: float
     has_unknown_costs: bool
+    hypervolume: Quartiles | None
 
 
 def groups_of(runs: Sequence[RunCurve]) -> list[Group]:
@@ -129,6 +131,7 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 def _group(name: str, runs: Sequence[RunCurve]) -> Group:
     held_out = [run.best.held_out for run in runs if run.best.held_out is not None]
+    hypervolumes = [run.hypervolume for run in runs if run.hypervolume is not None]
     return Group(
         name=name,
         runs=tuple(runs),
@@ -139,6 +142,7 @@ def _group(name: str, runs: Sequence[RunCurve]) -> Group:
         seconds=median(run.seconds for run in runs),
         cost_usd=median(run.cost_usd for run in runs),
         has_unknown_costs=any(run.has_unknown_costs for run in runs),
+        hypervolume=quartiles(hypervolumes) if len(hypervolumes) == len(runs) else None,
     )
 
 

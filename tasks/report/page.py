@@ -19,6 +19,7 @@ from overnight.schemas.escaping import escape_invisible
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
 from overnight.tasks.report.code_view import DiffLine, diff_lines, highlighted
+from overnight.tasks.report.front_charts import front_charts
 from overnight.tasks.report.lineage_graph import line_of_descent, lineage_chart
 from overnight.tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text
 from overnight.tasks.report.population_charts import (
@@ -108,6 +109,7 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         niches=niches_chart(report),
         shown_niches=shown_niches(report.niches),
         population=population_charts(report),
+        front=front_charts(report),
         functions=_packed(report.functions),
         outcomes=outcomes_chart(report.models),
         kinds=[kind.value for kind in Outcome if any(kind.value in model.outcomes for model in report.models)],

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
@@ -144,6 +145,7 @@ def _feedback(plan: Plan, skeleton: Skeleton, chars: int, notes_chars: int) -> s
     worse = render_feedback(plan, skeleton, chars)
     of_worse = format_notes(plan.feedback.notes, plan.feedback.scores, notes_chars) if worse and plan.feedback else ""
     parts = [
+        describe_rivals(plan, notes_chars),
         said and f"The scoring says of the last version:\n\n{said}",
         worse,
         of_worse and f"The scoring says of that try:\n\n{of_worse}",
@@ -172,6 +174,27 @@ def format_notes(notes: Sequence[str], scores: Sequence[float], chars: int) -> s
 
 def _head_and_tail(text: str, chars: int) -> str:
     return text if len(text) <= chars else f"{text[: chars // 2 - 2]}\n…\n{text[2 - chars // 2 :]}"
+
+
+def describe_rivals(plan: Plan, chars: int) -> str:
+    """Return what the programs of the front that are better than the base in an objective have; empty without any."""
+    lines = [
+        f"- score {rival.score:.6g}, {format_metrics(rival.metrics)}; the last version: score {plan.base.score:.6g}, "
+        f"{format_metrics(plan.base.metrics)}"
+        for rival in plan.rivals
+    ]
+    text = "\n".join(
+        ["Other programs that none beats in everything do better than the last version in something:", *lines]
+    )
+    return text if lines and len(text) <= chars else ""
+
+
+def _objectives_in_words(objectives: Objectives) -> str:
+    """Return what counts beside the score; empty if nothing."""
+    wanted = [f"{'less' if how == 'minimize' else 'more'} `{name}`" for name, how in objectives.metrics.items()]
+    limits = [f"`{name}` has to be {limit}" for name, limit in objectives.limits.items()]
+    parts = [f"{' and '.join(wanted)} count{'s' if len(wanted) == 1 else ''}, too"] if wanted else []
+    return "; ".join([*parts, *limits])
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
@@ -223,6 +246,7 @@ def system_message(problem: Problem) -> str:
             score_name=settings.score_name,
             reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
             noise=f"{settings.noise:.3g}" if settings.noise else "",
+            objectives=_objectives_in_words(settings.objectives),
             is_confirmed=settings.sandbox.confirm != "never",
             keeps_state=settings.state == "calls",
             known=None if known.best is None else f"{known.best:.6g}" + (f" ({known.label})" if known.label else ""),

@@ -9,8 +9,9 @@ from itertools import zip_longest
 from overnight.schemas.algorithm import Algorithm, Niche, PromptResult
 from overnight.schemas.feedback import PromptRecord, sum_of_costs
 from overnight.schemas.ids import program_id
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged, Program, reduced, reduced_metrics
+from overnight.schemas.program import Candidate, Judged, Program, with_score
 from overnight.schemas.settings import Reducer
 
 
@@ -21,6 +22,7 @@ def judge(
     reducer: Reducer,
     known: Collection[str] | None = None,
     seen: dict[str, Verdict] | None = None,
+    objectives: Objectives = NO_OBJECTIVES,
 ) -> list[Judged]:
     """Give candidates their ids and scores, in order.
 
@@ -34,14 +36,14 @@ def judge(
         reducer: How the scores of the inputs become one.
         known: Code hashes of bodies evaluated in earlier generations; `None` where duplicates are evaluated again.
         seen: Verdicts of the generation's earlier candidates by code hash; those of `pairs` are added.
+        objectives: Metrics that a program needs, and their limits.
     """
     seen = {} if seen is None else seen
     judged = []
     for candidate, verdict in sorted(pairs, key=lambda pair: pair[0].index):
         if known is not None:
             verdict = _without_duplicates(candidate, verdict, known, seen)
-        verdict, score = _reduced(verdict, reducer)
-        metrics = reduced_metrics(verdict.metrics, reducer) if score is not None else {}
+        verdict, score, metrics = with_score(verdict, reducer, objectives)
         name = program_id(run_id, generation, candidate.index)
         judged.append(Judged(name, candidate, verdict, score, metrics=metrics))
     return judged
@@ -75,17 +77,6 @@ def with_failed_twins(judged: Sequence[Judged], seen: dict[str, Verdict]) -> lis
         else one
         for one in judged
     ]
-
-
-def _reduced(verdict: Verdict, reducer: Reducer) -> tuple[Verdict, float | None]:
-    """Return the verdict with its reduced score. Finite scores whose sum is infinite are a bad score."""
-    if not verdict.is_scored:
-        return verdict, None
-    score = reduced(verdict.scores, reducer)
-    if score is None:
-        error = f"expected finite scores, got ones whose {reducer} is too large for a float"
-        return replace(verdict, outcome=Outcome.BAD_SCORE, scores=(), error=error), None
-    return verdict, score
 
 
 def results_of(judged: Sequence[Judged]) -> list[PromptResult]:

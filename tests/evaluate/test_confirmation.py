@@ -11,6 +11,7 @@ import pytest
 from overnight.schemas.bundle import Source
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
 from overnight.schemas.settings import Reducer
@@ -92,6 +93,11 @@ def test_metrics_are_those_of_the_first_evaluation_beside_those_of_the_confirmat
     again = replace(scored(4.0, 6.0), metrics={"s": (3.0, 4.0), "t": (1.0, None)})
     settled = settle(one, again, "mean", 0.0)
     assert (settled.metrics, settled.confirmed_metrics) == ({"s": 1.5}, {"s": 3.5})
+    always = ConfirmationRules("always", "mean", 0.0).settled(one, again)
+    assert (always.metrics, always.verdict.metrics) == ({"s": 3.5}, again.metrics)
+    limited = ConfirmationRules("best", "mean", 0.0, Objectives(limits={"s": "<= 2"})).settled(one, again)
+    assert (limited.verdict.outcome, limited.score) == (Outcome.UNCONFIRMED, None)
+    assert limited.verdict.error.endswith("s is 3.5, and its limit is <= 2")
 
 
 def test_a_forged_score_is_unconfirmed_and_both_are_told():

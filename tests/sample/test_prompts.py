@@ -247,6 +247,16 @@ def test_neither_is_told_where_notes_are_off(plain: dict[str, Any]):
     assert noted_prompt(**plain) == noted_prompt(PARENT, **plain)
 
 
+def test_a_prompt_says_what_counts_beside_the_score_and_what_beats_its_base():
+    metrics: dict[str, Any] = {"seconds": "minimize", "ratio": "maximize"}
+    problem = with_settings(objectives={"metrics": metrics, "limits": {"mib": "<= 64"}}, sampling={"models": ["m"]})
+    rival = Program("r", "return 0", (1.0, 1.0), 1.0, metrics={"seconds": 0.125, "ratio": 1.0})
+    plan = Plan("0", (NOTED,), rivals=(rival,))
+    (prompt,) = build_prompts({0: plan}, problem, seed=1, generation=1)
+    assert "Beside the score: less `seconds` and more `ratio` count, too; `mib` has to be <= 64." in prompt.system
+    assert "\n- score 1, seconds 0.125, ratio 1; the last version: score 1.5, seconds 0.25\n" in prompt.text
+
+
 @given(st.lists(st.text(max_size=400), max_size=5), st.lists(st.floats(-1, 1), max_size=5), st.integers(0, 900))
 def test_notes_keep_to_their_room_and_cannot_end_a_fence(notes: list[str], scores: list[float], chars: int):
     text = format_notes(notes, scores, chars)

@@ -10,6 +10,7 @@ import pytest
 
 from overnight.schemas.algorithm import PromptResult
 from overnight.schemas.ids import program_id
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Judged, Program, reduce_scores
 from overnight.schemas.search_settings import Search
@@ -36,6 +37,24 @@ def test_ids_are_those_of_run_generation_and_place_and_scores_are_reduced():
         judged = judge("run", 4, [(candidate(0, "return 1"), SCORED), (candidate(1, "return 2"), SCORED)], reducer)
         assert [one.id for one in judged] == [program_id("run", 4, 0), program_id("run", 4, 1)]
         assert [one.score for one in judged] == [reduce_scores((1.0, 3.0), reducer)] * 2
+
+
+@pytest.mark.parametrize(
+    ("metrics", "outcome", "says"),
+    [
+        ({"s": (1.0, 2.0)}, Outcome.SCORED, ""),
+        ({"s": (8.0, 9.0)}, Outcome.OVER_LIMIT, "s is 8.5, and its limit is <= 4"),
+        ({"s": (8.0, None)}, Outcome.BAD_SCORE, "expected the metric 's'"),
+        ({}, Outcome.BAD_SCORE, "got of every input: none"),
+    ],
+)
+def test_a_program_that_lacks_an_objective_or_breaks_a_limit_has_no_score(
+    metrics: dict[str, tuple[float | None, ...]], outcome: Outcome, says: str
+):
+    verdict = replace(SCORED, metrics=metrics)
+    (one,) = judge("run", 1, [(candidate(0), verdict)], "mean", objectives=Objectives(limits={"s": "<= 4"}))
+    assert (one.verdict.outcome, one.score is None) == (outcome, outcome is not Outcome.SCORED)
+    assert says in one.verdict.error
 
 
 def test_of_equal_programs_the_first_in_order_keeps_the_verdict():

@@ -30,7 +30,7 @@ from overnight.tasks.evaluate.cluster.messages import (
     verdict_fields,
 )
 
-HEAD_ONLY = ("duplicate", "unparsable", "unconfirmed")
+HEAD_ONLY = ("duplicate", "unparsable", "unconfirmed", "over_limit")
 """Outcomes that no machine gives."""
 
 JOB = Job("evaluate", (Call((3,)), Call((4,)), Call((5,))), Limits(output_kib=1))

@@ -27,6 +27,8 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
         ({"budget_usd": 1.0}, {"cost_usd": 0.99}, None),
         ({"budget_usd": 1.0}, {"cost_usd": 1.0}, StopReason.BUDGET),
         ({"target": 5.0}, {"best": 5.0}, StopReason.TARGET),
+        ({"target": "s < 1"}, {"best": 5.0, "meets_target": False}, None),
+        ({"target": "s < 1"}, {"best": 5.0, "meets_target": True}, StopReason.TARGET),
         ({"until": NOW + timedelta(seconds=60)}, {"usual_generation_s": 50.0}, None),
         ({"until": NOW + timedelta(seconds=60)}, {"usual_generation_s": 61.0}, StopReason.DEADLINE),
         ({"until": NOW - timedelta(seconds=1)}, {}, StopReason.DEADLINE),

@@ -1,0 +1,160 @@
+"""Objectives of a search beside the score: metrics to minimize or maximize, and limits on metrics."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from overnight.schemas.section import Section
+
+SCORE = "score"
+"""Name of the score among metrics."""
+
+Direction = Literal["minimize", "maximize"]
+
+_SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
+_COMPARISON = re.compile(r"\s*(<=|<|>=|>)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of a metric with a number, such as `<= 64`."""
+
+    sign: str
+    number: float
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.number:g}"
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value meets it."""
+        return _SIGNS[self.sign](value, self.number)
+
+
+def comparison(text: str) -> Comparison:
+    """Parse a comparison.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    found = _COMPARISON.fullmatch(text)
+    try:
+        number = float(found[2]) if found else math.nan
+    except ValueError:
+        number = math.nan
+    if not found or not math.isfinite(number):
+        raise ValueError(f"expected a comparison such as `<= 64`, got {text[:100]!r}")
+    return Comparison(found[1], number)
+
+
+def conditions(text: str) -> dict[str, Comparison]:
+    """Parse conditions on metrics, such as `seconds < 1, score >= 0.5`.
+
+    Raises:
+        ValueError: If a part is none.
+    """
+    found = {}
+    for part in text.split(","):
+        name = re.split("[<>]", part, maxsplit=1)[0]
+        if not name.strip() or name == part:
+            raise ValueError(f"expected conditions such as `seconds < 1, score >= 0.5`, got {text[:100]!r}")
+        found[name.strip()] = comparison(part[len(name) :])
+    return found
+
+
+def are_met(wanted: Mapping[str, Comparison], score: float, metrics: Mapping[str, float]) -> bool:
+    """Return whether a program meets conditions; it does not where it lacks a metric."""
+    values = {**metrics, SCORE: score}
+    return all(name in values and one.holds(values[name]) for name, one in wanted.items())
+
+
+def _as_comparison(text: str) -> str:
+    comparison(text)
+    return text
+
+
+def as_target(value: object) -> object:
+    """Return a score as a number, and conditions as they are written, after a check."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        conditions(value)
+    return value
+
+
+class Objectives(Section):
+    """What counts beside the score, `[tool.overnight.objectives]`."""
+
+    metrics: dict[str, Direction] = Field(
+        default={},
+        description="metrics that are objectives beside the score, each with its direction, such as "
+        '`{seconds = "minimize"}`: `minimize` or `maximize`; a program without one of them has no score',
+    )
+    limits: dict[str, Annotated[str, AfterValidator(_as_comparison)]] = Field(
+        default={},
+        description='limits on metrics of a program, reduced as its scores are, such as `{memory_mib = "<= 64"}`; a '
+        "program that breaks one is `over_limit` and has no score",
+    )
+    preference: Literal["score", "pareto"] = Field(
+        default="score",
+        description="how the objectives count: with `score`, the search looks at the score alone, and the front is for "
+        "you; with `pareto`, a share of the prompts builds on a program of the front, and every program is "
+        "confirmed before it counts (`sandbox.confirm` of `best` means `always`)",
+    )
+    share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="with `pareto`: share of the prompts that build on a program of the front, drawn by weights of the "
+        "objectives; the others build on what the algorithm chooses",
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if SCORE in self.metrics:
+            raise ValueError(
+                "the score is an objective always, and the higher, the better: leave it out of the metrics"
+            )
+        if self.preference == "pareto" and not self.metrics:
+            raise ValueError('`pareto` needs objectives beside the score, such as metrics = {seconds = "minimize"}')
+        return self
+
+    @property
+    def searches_front(self) -> bool:
+        """Whether prompts build on programs of the front."""
+        return self.preference == "pareto"
+
+    def missing(self, metrics: Mapping[str, float]) -> str:
+        """Return what a program's metrics lack, in words; empty if nothing."""
+        lacking = [name for name in (*self.metrics, *self.limits) if name not in metrics and name != SCORE]
+        if not lacking:
+            return ""
+        given = ", ".join(metrics) or "none"
+        return f"expected the metric {lacking[0]!r}, which is an objective, on every input; got of every input: {given}"
+
+    def broken(self, score: float, metrics: Mapping[str, float]) -> str:
+        """Return the limits that a program breaks, in words; empty if none."""
+        values = {**metrics, SCORE: score}
+        broken = [
+            f"{name} is {values[name]:g}, and its limit is {text}"
+            for name, text in self.limits.items()
+            if not comparison(text).holds(values[name])
+        ]
+        return "; ".join(broken)
+
+    def goals(self, score: float, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Return the score and the objectives, all such that higher is better."""
+        signs = {"minimize": -1.0, "maximize": 1.0}
+        return (score, *(signs[direction] * metrics[name] for name, direction in self.metrics.items()))
+
+
+NO_OBJECTIVES = Objectives()
+"""Those of a problem where the score alone counts."""
