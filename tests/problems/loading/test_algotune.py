@@ -223,17 +223,18 @@ return {"sum": 100 * int(problem["values"].sum())}
 def test_a_program_is_measured_in_a_process_of_its_own(
     edit: Callable[[str], str], body: str, outcome: Outcome, says: str, tmp_path: Path
 ):
-    verdict = evaluated(write(tmp_path, edit(TASK), size=400), body)
+    size = 4000 if body == MEDDLING else 400  # long enough to be seen in the kernel's ticks
+    verdict = evaluated(write(tmp_path, edit(TASK), size=size), body, size)
     assert verdict.outcome is outcome, verdict
     assert says in verdict.error + verdict.output
     if body == FASTER:
         assert verdict.scores[0] > 2
     elif verdict.is_scored:
-        assert 0.5 < verdict.scores[0] < 2
+        assert 0.2 < verdict.scores[0] < 5, "about 1, on a busy machine, too"
 
 
-def evaluated(path: Path, body: str) -> Verdict:
-    problem = load_problem(path, {"inputs": [[400, 1]], "dependencies": []})
+def evaluated(path: Path, body: str, size: int) -> Verdict:
+    problem = load_problem(path, {"inputs": [[size, 1]], "dependencies": []})
     image_of(problem)
     with open_sandboxes(problem, "train", seed=1, run_id="test") as sandbox:
         return sandbox.evaluate(problem.specification.program(body or problem.specification.start_body))

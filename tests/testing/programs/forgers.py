@@ -223,14 +223,12 @@ return 1.0
         """
 import os, signal
 for name in os.listdir('/proc'):
-    if name.isdigit() and int(name) != os.getpid():
+    if name.isdigit() and int(name) not in (os.getpid(), os.getppid()):  # its parent is itself, before its calls
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):
             try: os.kill(int(name), number)
             except OSError: pass
 return 1.0
 """,
-        outcome=Outcome.CRASHED,
-        says="closed its channel",  # among everybody is the process that loaded it
         harmless=False,
     ),
     Forger(
@@ -238,7 +236,7 @@ return 1.0
         """
 import os, resource
 for name in os.listdir('/proc'):
-    if name.isdigit() and int(name) != os.getpid():
+    if name.isdigit() and int(name) not in (os.getpid(), os.getppid()):
         for attack in (
             lambda pid: resource.prlimit(pid, resource.RLIMIT_CPU, (1, 1)),
             lambda pid: resource.prlimit(pid, resource.RLIMIT_AS, (1, 1)),

@@ -17,7 +17,7 @@ VALUES = [
         "__import__('fractions').Fraction(1, 2)": "Fraction 1/2",
         "(i for i in [1])": "generator",
         "lambda: 1": "function",
-        "{'score': 1}": "dict",
+        "{'seconds': 1}": "score",
         "[0] * 10**6": r"list \[0, 0",
         "'x' * 10**7": "str x",
         "type('\\x1b[2J\\n', (), {'__str__': lambda s: '\\x00' * 9})()": "�",
