@@ -4,6 +4,9 @@ A comparator (i, j) with i < j swaps what is on the lines i and j if it is the w
 comparator at a time, until every input is sorted, which is looked at for all 2^n inputs of 0 and 1. Improve `priority`.
 It is called once a step with all comparators that would still change something, as arrays, and returns one number for
 each; the one with the highest is added.
+
+Comparators that share no line work at the same time, in a layer. Few layers are a second objective: the front of a run
+has the programs with the fewest comparators for their layers.
 """
 # /// script
 # dependencies = ["numpy"]
@@ -14,6 +17,9 @@ each; the one with the highest is added.
 # inputs = [4, 5, 6, 7, 8, 9]
 # reducer = "sum"
 # score_name = "minus the comparators of the networks for 4 to 9 lines"
+#
+# [tool.overnight.objectives]
+# metrics = {layers = "minimize"}
 #
 # [tool.overnight.limits]
 # wall_s = 10
@@ -39,11 +45,11 @@ import numpy as np
 
 
 @funsearch.run
-def evaluate(n: int) -> int:
-    """Return minus the number of comparators of the network for n lines."""
+def evaluate(n: int) -> dict[str, int]:
+    """Return minus the number of comparators of the network for n lines, and its layers."""
     network = build(n, priority)
     check(network, n)
-    return -len(network)
+    return {"score": -len(network), "layers": layers(network, n)}
 
 
 def largest_share(n: int) -> int:
@@ -70,6 +76,14 @@ def build(n: int, priority: Callable[..., np.ndarray]) -> list[tuple[int, int]]:
         best = useful[np.argmax(priorities)]
         network.append((int(low[best]), int(high[best])))
         states = np.unique(compared(states, *network[-1]), axis=0)
+
+
+def layers(network: list[tuple[int, int]], n: int) -> int:
+    """Return the number of layers, where each comparator is in the first one after all that share a line with it."""
+    latest = [0] * n
+    for i, j in network:
+        latest[i] = latest[j] = max(latest[i], latest[j]) + 1
+    return max(latest)
 
 
 def compared(states: np.ndarray, i: int, j: int) -> np.ndarray:

@@ -117,7 +117,8 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     chars, notes_chars = (chars, notes_chars) if is_chat else (0, 0)
     failed = plan.failed
     bodies = [program.body for program in plan.shown]
-    notes = [score_note(program, plan.base, notes_chars) for program in plan.shown] if tells_facts else []
+    metrics = [_told_metrics(program, problem) if notes_chars else {} for program in plan.shown]
+    notes = [score_note(*one, plan.base) for one in zip(plan.shown, metrics, strict=True)] if tells_facts else []
     if failed:
         bodies.append(failed.body)
         notes.append(failure_note(failed))
@@ -266,18 +267,24 @@ def packages_in_words(problem: Problem) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
-def score_note(program: Program, base: Program, notes_chars: int = 0) -> str:
-    """Return what a prompt says of a program's score, to 6 significant digits, beside that of the best one shown.
+def _told_metrics(program: Program, problem: Problem) -> Mapping[str, float]:
+    """Return the metrics that a prompt tells: all that a specification returns, and those of a command that count.
 
-    Where notes are told, so are metrics.
+    A command's other numbers are often seconds, which would make the prompts of a replay differ.
     """
+    counted = {*problem.settings.objectives.metrics, *problem.settings.objectives.limits}
+    tells_all = bool(problem.specification.run)
+    return {name: value for name, value in program.metrics.items() if tells_all or name in counted}
+
+
+def score_note(program: Program, metrics: Mapping[str, float], base: Program) -> str:
+    """Return what a prompt says of a program's score and metrics, to 6 significant digits, beside the best shown."""
     parts = [f"scores {program.score:.6g}"]
     difference = base.score - program.score
     if program.id != base.id:
         parts.append(f"{difference:.3g} less than the last version" if difference else "the same as the last version")
     on_inputs = f"; on the inputs, in order: {format_scores(program.scores)}" if len(program.scores) > 1 else ""
-    metrics = f"; {format_metrics(program.metrics)}" if program.metrics and notes_chars else ""
-    return ", ".join(parts) + on_inputs + metrics
+    return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
 
 
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:

@@ -48,4 +48,5 @@ def scores(name: str, split: Any = "train", **replaced: Any) -> Iterator[float]:
     assert isinstance(problem.specification, Specification)
     run = program[problem.specification.run]
     for call in problem.inputs[split]:
-        yield run(*call.args, **call.kwargs)
+        found = run(*call.args, **call.kwargs)
+        yield found["score"] if isinstance(found, dict) else found

@@ -152,10 +152,12 @@ NETWORKS: dict[int, Network] = {
 }
 
 
-@pytest.mark.parametrize(("n", "size"), [(4, 5), (5, 9), (9, 25), (10, 29)])
-def test_optimal_networks_are_accepted_and_no_comparator_can_be_left_out(n: int, size: int):
-    check, network = execute("sorting-network")["check"], NETWORKS[n]
+@pytest.mark.parametrize(("n", "size", "depth"), [(4, 5, 3), (5, 9, 5), (9, 25, 7), (10, 29, 8)])
+def test_optimal_networks_are_accepted_and_no_comparator_can_be_left_out(n: int, size: int, depth: int):
+    program, network = execute("sorting-network"), NETWORKS[n]
+    check = program["check"]
     assert len(network) == size
+    assert program["layers"](network, n) == depth
     check(network, n)
     for place in range(size):
         with pytest.raises(ValueError, match="does not sort"):
@@ -171,7 +173,7 @@ def test_a_priority_that_knows_the_optimal_network_builds_it():
 
     program["priority"] = priority
     assert program["build"](9, priority) == NETWORKS[9]
-    assert program["evaluate"](9) == -25
+    assert program["evaluate"](9) == {"score": -25, "layers": 7}
 
 
 @pytest.mark.parametrize("comparator", [(1, 0), (0, 0), (0, 4), (-1, 2)])

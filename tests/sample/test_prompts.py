@@ -242,6 +242,16 @@ def test_a_prompt_tells_metrics_and_notes_of_its_base_the_worst_input_first():
     assert f"The scoring says of the last version:\n\n```text\n{said}\n```" in text
 
 
+def test_of_a_command_s_metrics_those_are_told_that_count(tmp_path: Path):
+    (tmp_path / "guess.py").write_text("# EVOLVE-BLOCK-START\nx = 1\n# EVOLVE-BLOCK-END\n")
+    for counted in ({}, {"ratio": "maximize"}):
+        given = {"command": {"evaluate": ["python3", "{program}"]}, "inputs": [1], "objectives": {"metrics": counted}}
+        problem = load_problem(tmp_path, {**given, "sampling": {"models": ["m"]}})
+        base = replace(NOTED, body="x = 1\n", metrics={"seconds": 0.25, "ratio": 2.0})
+        (prompt,) = build_prompts({0: Plan("0", (base,))}, problem, seed=1, generation=1)
+        assert ("ratio 2" in prompt.text, "seconds 0.25" in prompt.text) == (bool(counted), False)
+
+
 @pytest.mark.parametrize("plain", [{"style": "completion"}, {"notes": 0}, {"algorithm": "funsearch"}])
 def test_neither_is_told_where_notes_are_off(plain: dict[str, Any]):
     assert noted_prompt(**plain) == noted_prompt(PARENT, **plain)
