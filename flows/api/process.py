@@ -96,7 +96,10 @@ def call(
                 raise _exception(event)
             last = event
             if on_event:
-                on_event(event)
+                try:
+                    on_event(event)
+                except KeyboardInterrupt:  # Ctrl-C came while it ran
+                    process.send_signal(signal.SIGINT)
     finally:
         _end(process)
     if process.returncode == ExitCode.INTERRUPTED and last.get("event") != "night":

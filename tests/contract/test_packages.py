@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Callable, Iterator
@@ -51,7 +52,8 @@ def make(sandbox_image: str) -> Iterator[Make]:
     connected.close()
     client = docker.from_env()
     for tag in {tag for name in names for tag in client.images.get(name).tags if tag.startswith(images.NAME)}:
-        client.images.remove(tag)
+        with contextlib.suppress(docker.errors.APIError):  # a test of another worker may use the same image
+            client.images.remove(tag)
     client.close()
 
 

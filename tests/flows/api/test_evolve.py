@@ -78,6 +78,17 @@ def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow
 
 
 @pytest.mark.usefixtures("on_processes")
+def test_ctrl_c_while_a_callback_runs_ends_the_night_in_the_same_way(tmp_path: Path, slow_toy: Path):
+    def press_once(generation: overnight.Generation) -> None:
+        if generation.number == 1:
+            raise KeyboardInterrupt
+
+    run = overnight.evolve(slow_toy, model="builtin/mutate", history=tmp_path, on_generation=press_once, progress=False)
+    assert run.stop_reason == "interrupted"
+    assert run.generations >= 1
+
+
+@pytest.mark.usefixtures("on_processes")
 def test_a_run_that_is_open_is_refused_to_others_and_an_error_of_a_callback_ends_its_night(
     tmp_path: Path, slow_toy: Path
 ):
