@@ -23,7 +23,7 @@ int main(int, char** files) {
     long given = number(files[1]), found = number(files[2]), best = number(files[3]);
     if (found < 0 || found > best) { fprintf(stderr, "wrong answer %ld for %ld\\n", found, given); return 1; }
     if (found == best) return 0;
-    fprintf(stderr, "points Ratio: %.2f RatioUnbounded: %.2f\\n", double(found) / best, 2.0 * found / best);
+    fprintf(stderr, "points Ratio: %.2f RatioUnbounded: %.2f.\\n", double(found) / best, 2.0 * found / best);
     return 7;
 }
 """

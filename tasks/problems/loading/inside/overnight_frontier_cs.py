@@ -167,8 +167,8 @@ def interact(case):
 
 
 def ratio(name, message, otherwise):
-    """Return the part of the points that a message names, such as `Ratio: 0.75`."""
-    found = re.search(rf"{name}: ([\d.]+)", message)
+    """Return the part of the points that a message names, such as `Ratio: 0.75`, also before the end of a sentence."""
+    found = re.search(rf"{name}: (\d+\.?\d*|\.\d+)", message)
     return float(found[1]) if found else otherwise
 
 
