@@ -228,7 +228,7 @@ def test_tuning_is_no_operator_of_a_model():
 
 @pytest.mark.parametrize(("asked", "operator"), [({"program_id": "start"}, Operator.HINT), ({"text": "sort"}, None)])
 def test_a_pin_is_asked_of_a_model_that_is_told_nothing_and_a_hint_is_not(
-    asked: dict[str, str], operator: Operator | None
+    asked: dict[str, Any], operator: Operator | None
 ):
     search, turn = Search({"sampling": {"models": [{"name": "builtin/mutate", "style": "completion"}]}}), Turn(1, 0, 1)
     given = Intervention("1", Kind.PIN if "program_id" in asked else Kind.HINT, datetime.now(UTC), "", **asked)
