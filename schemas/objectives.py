@@ -57,13 +57,15 @@ def conditions(text: str) -> dict[str, Comparison]:
     """Parse conditions on metrics, such as `seconds < 1, score >= 0.5`.
 
     Raises:
-        ValueError: If a part is none.
+        ValueError: If a part is none, or two are on the same metric.
     """
     found = {}
     for part in text.split(","):
         name = re.split("[<>]", part, maxsplit=1)[0]
         if not name.strip() or name == part:
             raise ValueError(f"expected conditions such as `seconds < 1, score >= 0.5`, got {text[:100]!r}")
+        if name.strip() in found:
+            raise ValueError(f"expected one condition on each metric, got two on {name.strip()[:100]!r}")
         found[name.strip()] = comparison(part[len(name) :])
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -13,9 +13,9 @@ from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from overnight.schemas.errors import ImpossibleScore
 from overnight.schemas.generation import GenerationRecord, StopReason
-from overnight.schemas.objectives import Comparison, are_met
+from overnight.schemas.objectives import SCORE, Comparison, are_met
 from overnight.schemas.objectives import conditions as parse_conditions
-from overnight.schemas.program import TUNER
+from overnight.schemas.program import TUNER, Program
 
 _RECENT = 5
 """Latest generations from whose length is judged whether another may begin before the deadline."""
@@ -42,6 +42,13 @@ class NightPlan:
     retried: tuple[int, ...] | None = None
     after_empty_night: bool = False
     history_flag: str = ""
+
+
+def unknown_metrics(target: float | str | None, programs: Iterable[Program]) -> list[str]:
+    """Return the metrics in the conditions of a target that no program has."""
+    wanted = parse_conditions(target) if isinstance(target, str) else {}
+    known = {SCORE}.union(*(one.metrics for one in programs))
+    return [name for name in wanted if name not in known]
 
 
 class NightLimits:

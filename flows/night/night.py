@@ -15,7 +15,7 @@ from overnight.flows.formatting import cost, count, error_text, few_scored, hist
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.events import Clock
 from overnight.flows.night.final_evaluation import judge_finalists
-from overnight.flows.night.limits import NightPlan
+from overnight.flows.night.limits import NightPlan, unknown_metrics
 from overnight.flows.night.loop import NightLoop, Observer
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
@@ -72,6 +72,8 @@ class Night:
         settings = run.run.problem.settings
         if not settings.objectives.searches_front:  # else the search goes on for the other objectives
             conditions = conditions.with_optimum(settings.known.optimum)
+        if unknown := unknown_metrics(conditions.target, run.state.programs.values()):
+            run.progress.note(f"the target asks for {', '.join(unknown)}, which no program has; is the name right?")
         self._conditions = conditions
         self._flag = history_flag(run.files.backend)  # for the commands that are named
         self.notifier = notifier or run.notifier or Notifier(notification_addresses(None), warn=run.progress.note)
@@ -186,9 +188,13 @@ class Night:
             self._write(replace(self._reached(), paused_s=self._record.paused_s + seconds))
 
     def _note_taken(self, taken: Sequence[Intervention]) -> None:
+        first, *others = taken
+        more = f", and {len(others)} more" if others else ""  # only one message is shown
+        self.run.progress.note(
+            f"{first.words}{more}, from prompt {first.prompt + 1} of generation {first.generation} on"
+        )
         for one in taken:
             place = f"from prompt {one.prompt + 1} of generation {one.generation} on"
-            self.run.progress.note(f"{one.words}, {place}")
             self._say(f"{one.author or 'somebody'} asked: {one.words}; {place}")
 
     def _note_time(self) -> None:

@@ -1,14 +1,15 @@
--- One row per night, of whose finalists those are left out that people dropped. A night that was killed counts what it committed, though its own row may be a minute older.
+-- One row per night, without the programs that people dropped among its best and its finalists. A night that was killed counts what it committed, though its own row may be a minute older.
 CREATE VIEW nights AS
 SELECT
     own.* REPLACE (
         greatest(own.generations, committed.generations)::INTEGER AS generations,
         coalesce(committed.samples, own.samples)::INTEGER AS samples,
         greatest(own.cost_usd, committed.cost_usd) AS cost_usd,
-        greatest(own.best_after, committed.best_after) AS best_after,
+        CASE WHEN gone.ids IS NULL THEN greatest(own.best_after, committed.best_after)
+            ELSE coalesce(committed.best_after, own.best_after) END AS best_after,
         CASE WHEN gone.ids IS NULL THEN own.finalists
             ELSE list_filter(own.finalists, lambda one: NOT list_contains(gone.ids, one.program_id)) END AS finalists,
-        CASE WHEN own.ended_at IS NULL THEN coalesce(committed.best_program_id, own.best_program_id)
+        CASE WHEN own.ended_at IS NULL OR list_contains(gone.ids, own.best_program_id) THEN coalesce(committed.best_program_id, own.best_program_id)
             ELSE own.best_program_id END AS best_program_id
     ),
     coalesce(own.ended_at, committed.last_commit, own.started_at) AS seen_at

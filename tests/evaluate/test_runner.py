@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from overnight.schemas.job import Call, Isolation, Job, Limits
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.runner import frames, lockdown, processes, seccomp, supervisor
+from overnight.tasks.evaluate.runner.program import Program
 from overnight.tasks.evaluate.runner.supervisor import tick_s
 
 RUNNER = Path(delivery.__file__).parent / "runner"
@@ -37,6 +38,13 @@ def test_a_child_whose_report_is_read_after_its_end_took_no_negative_time():
 
     header = Ended().header(1, processes.Usage({7: 0}), processes.CgroupCounters(), ended=10.0)
     assert header["wall_s"] == 0.0
+
+
+def test_notes_that_nobody_asks_for_take_no_memory():
+    program = Program("", 0)  # of an evolved function in a process of its own, which may note something in each call
+    for _ in range(25):
+        program.note("hello")
+    assert program.take_notes() == ""
 
 
 def checks(seconds: float, *, is_notified: bool = True) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from overnight.schemas.errors import HistoryError
+from overnight.schemas.generation import NightRecord
 from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
 from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
@@ -71,6 +72,8 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
     database = Database(tmp_path)
     before = database.rows("FROM runs")[0]
     best = before["best_program_id"]
+    record.write_night(files, NightRecord(1, NOW, -9.0, before["best_score"], best, ended_at=NOW))
+    assert [row["best_program_id"] for row in database.rows("FROM nights")] == [best]
     write_interventions(files, [replace(a_drop(best, 4), text="it cheats")])
     (row,) = database.rows("FROM programs WHERE program_id = ?", [best])
     assert (row["outcome"], row["score"], row["scores"]) == ("unconfirmed", None, [])
@@ -80,6 +83,8 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
     after = database.rows("FROM runs")[0]
     assert left[after["best_program_id"]] == after["best_score"] == max(left.values())
     assert all(row["best_program_id"] in left for row in database.rows("FROM generations"))
+    (night,) = database.rows("FROM nights")
+    assert left[night["best_program_id"]] == night["best_after"] == max(left.values())
     assert all(row["program_id"] in left for row in database.rows("FROM population"))
     assert {key: value for key, value in before.items() if "best" not in key} == {
         key: value for key, value in after.items() if "best" not in key

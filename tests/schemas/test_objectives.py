@@ -35,6 +35,8 @@ def test_conditions_are_parsed():
     for wrong in ("", "seconds", "< 1", "seconds < 1,", "seconds = 1"):
         with pytest.raises(ValueError, match="expected"):
             conditions(wrong)
+    with pytest.raises(ValueError, match="two on 'seconds'"):  # else the first would be forgotten
+        conditions("seconds >= 1, seconds <= 2")
 
 
 def test_a_program_needs_every_metric_that_is_named():

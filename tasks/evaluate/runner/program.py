@@ -89,6 +89,8 @@ class Program:
 
     def note(self, value: object) -> None:
         """Add a note on the input that is being scored: `funsearch.note`. Of long ones, head and tail are kept."""
+        if not self._note_chars:  # the process of an evolved function, of which nobody asks for notes
+            return
         text = note_text(value, self._note_chars)
         self._notes = head_and_tail(f"{self._notes}\n{text}" if self._notes else text, self._note_chars)
 

@@ -152,8 +152,8 @@ class Composer:
         stagnation = self._stagnation(place)
         model = self._model(rng, is_stagnating=stagnation is not None)
         plan = replace(plan, model=model)
-        if self._is_completion_model(model):
-            return plan
+        if self._is_completion_model(model):  # it is told nothing, but may get another program to build on
+            return replace(plan, operator=Operator.HINT) if hint and hint.program_id else plan
         plan = replace(plan, feedback=self._feedback.get(plan.base.id) if self._search.feedback_chars else None)
         if hint:
             tried = self._ledger.text(self._near(plan.base)) if self._search.chosen_operators else ""

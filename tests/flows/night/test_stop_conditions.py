@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from overnight.flows.night.limits import unknown_metrics
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from overnight.schemas.generation import StopReason
+from overnight.schemas.program import Program
 from overnight.schemas.settings import Known
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -40,6 +42,13 @@ def test_the_first_condition_that_is_met_is_the_reason(conditions: dict, tally: 
         reason_to_stop(StopConditions(**conditions), Tally(**{"since": NOW, "now": NOW, "best": 0.0, **tally}))
         is reason
     )
+
+
+def test_metrics_of_a_target_that_no_program_has_are_found():
+    programs = [Program("1", "", (1.0,), 1.0, metrics={"size": 2.0}), Program("2", "", (1.0,), 1.0)]
+    assert unknown_metrics("score > 1, size < 3", programs) == []
+    assert unknown_metrics("sise < 3, size < 3", programs) == ["sise"]
+    assert unknown_metrics(5.0, programs) == []
 
 
 def test_a_night_ends_at_a_proven_optimum_unless_the_user_names_a_target():

@@ -23,7 +23,7 @@ int main(int, char** files) {
     long given = number(files[1]), found = number(files[2]), best = number(files[3]);
     if (found < 0 || found > best) { fprintf(stderr, "wrong answer %ld for %ld\\n", found, given); return 1; }
     if (found == best) return 0;
-    fprintf(stderr, "points Ratio: %.2f RatioUnbounded: %.2f\\n", double(found) / best, 2.0 * found / best);
+    fprintf(stderr, "points Ratio: %.2f RatioUnbounded: %.2f.\\n", double(found) / best, 2.0 * found / best);
     return 7;
 }
 """
@@ -168,6 +168,8 @@ def scores(done: subprocess.CompletedProcess[str]) -> tuple[float, float]:
 
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1)
+needs_landlock = pytest.mark.skipif(LANDLOCK < 1, reason="this kernel has no Landlock")
 
 
 @pytest.mark.heavy
@@ -239,7 +241,25 @@ int main() {
 
 @pytest.mark.heavy
 @needs_compiler
-@pytest.mark.skipif(ctypes.CDLL(None).syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
+@needs_landlock
 def test_a_program_reads_no_answers_writes_nothing_and_reaches_no_other_process(tmp_path: Path):
     assert scores(judge(write(tmp_path / "sums"), PEEP)) == (100, 100)
     assert not list(tmp_path.rglob("forged"))
+
+
+EMBED = r"""
+#include <cstdio>
+asm(".section .rodata\nanswer: .incbin \"testdata/1.ans\"\n.byte 0\n.text");
+extern const char answer[];
+int main() { fputs(answer, stdout); }
+"""
+
+
+@pytest.mark.heavy
+@needs_compiler
+@needs_landlock
+def test_a_program_has_no_answers_compiled_into_it(tmp_path: Path):
+    done = judge(write(tmp_path / "sums"), EMBED)
+    assert done.returncode
+    assert "solution.cpp does not compile:" in done.stderr
+    assert "testdata/1.ans" in done.stderr

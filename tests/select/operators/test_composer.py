@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from overnight.schemas.algorithm import Plan, PromptResult, Turn
 from overnight.schemas.errors import OvernightError
 from overnight.schemas.feedback import Feedback, PromptRecord
+from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import TUNER, Program
@@ -222,3 +224,13 @@ def test_models_that_continue_texts_are_asked_for_nothing():
 def test_tuning_is_no_operator_of_a_model():
     with pytest.raises(OvernightError, match=r"tuner\.enabled"):
         Search({"search": {"algorithm": "greedy", "operators": ["refine", "tune"]}})
+
+
+@pytest.mark.parametrize(("asked", "operator"), [({"program_id": "start"}, Operator.HINT), ({"text": "sort"}, None)])
+def test_a_pin_is_asked_of_a_model_that_is_told_nothing_and_a_hint_is_not(
+    asked: dict[str, Any], operator: Operator | None
+):
+    search, turn = Search({"sampling": {"models": [{"name": "builtin/mutate", "style": "completion"}]}}), Turn(1, 0, 1)
+    given = Intervention("1", Kind.PIN if "program_id" in asked else Kind.HINT, datetime.now(UTC), "", **asked)
+    plan = search.composer.compose(search.algorithm.ask(turn), turn, 0, None, given)
+    assert plan.operator is operator  # by which the table `interventions` finds the answers

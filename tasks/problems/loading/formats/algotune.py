@@ -61,8 +61,8 @@ def solve({parameters}):
 
 _RULES = """
 
-Score: how many times faster than the reference, which is the start program. No two calls see the same problem, so
-that nothing is gained by remembering answers. A solution counts if this method accepts it:
+Score: how many times faster than the reference, which is the start program. Problems are drawn anew in each
+evaluation, so that nothing is gained by knowing answers. A solution counts if this method accepts it:
 
 ```python
 {check}

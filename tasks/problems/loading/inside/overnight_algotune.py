@@ -6,6 +6,7 @@ What the call itself costs is added to the reference's time, so that the referen
 
 import copy
 import os
+import secrets
 import statistics
 import sys
 import threading
@@ -13,6 +14,9 @@ import time
 
 INSTANCES = 3
 """Problems of one input that are timed, each once, so that an answer kept from an earlier call is of no use."""
+
+SEEDS = 2**31
+"""Number of seeds from which that of each problem is drawn: more than a program could try while it is not timed."""
 
 IDLE_SHARE, IDLE_S = 0.1, 0.05
 """Processor time that other processes may use while the reference is timed: of its own, and seconds at least."""
@@ -34,13 +38,16 @@ class Task:
 def measure(task, solve, n, seed):
     """Return the median of the speed-ups on problems of size `n`, after one for both to warm up.
 
+    Their seeds are drawn in each evaluation: with seeds that follow from `seed`, which only tells inputs apart, a
+    program could make the problems in its own process, and have their solutions before the first is timed.
+
     Raises:
         ValueError: If a solution is not accepted.
         RuntimeError: If the program's processes compute while the reference runs, which would slow it down.
     """
     rows, reference = [], Alone(task.solve)
     for number in range(INSTANCES + 1):
-        problem = task.generate_problem(n, random_seed=1000 * seed + number)
+        problem = task.generate_problem(n, random_seed=secrets.randbelow(SEEDS))
         reference_s, expected = reference.timed(copy.deepcopy(problem))
         program_s, solution = timed(solve, problem)
         if not task.is_solution(copy.deepcopy(problem), solution):

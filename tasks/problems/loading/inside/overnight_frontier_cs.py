@@ -3,7 +3,8 @@
 Its arguments are the program's path, the case as JSON (its two files, `time_s`, `memory_mib`), `checker` or
 `interactor`, and the name of that one's source, which is compiled with `testlib.h`. The binaries stay in the working
 directory for the next case. A program that fails on a case has 0 of it, as there. Where the kernel has Landlock, a
-program reads no file of the problem and reaches no other process: it can neither look up answers nor forge a score.
+program reads no file of the problem, also while it is compiled, and reaches no other process: it can neither look up
+answers nor forge a score.
 """
 
 import ctypes
@@ -17,18 +18,26 @@ import sys
 import threading
 
 COMPILER = ("g++", "-pipe", "-std=gnu++17")
-PROGRAM, JUDGE = "./overnight_program", "./overnight_judge"
+BUILD = "overnight_build"
+"""Where a program is compiled, and all that its compiler can write to."""
+
+PROGRAM, JUDGE = f"./{BUILD}/program", "./overnight_judge"
 COMPILE_S, CHECK_S, CHECK_MIB = 60, 10, 256
 MESSAGE_CHARS = 2000
 
 
-def compile_once(source, binary, *options):
+def compile_once(source, binary, *options, prepare=None):
     """Compile a source, unless an earlier case has; exit with the compiler's errors if it does not compile."""
     if os.path.exists(binary):
         return
+    os.makedirs(BUILD, exist_ok=True)
     try:
         done = subprocess.run(
-            [*COMPILER, *options, "-x", "c++", source, "-o", binary], capture_output=True, timeout=COMPILE_S
+            [*COMPILER, *options, "-x", "c++", source, "-o", binary],
+            capture_output=True,
+            timeout=COMPILE_S,
+            env=os.environ | {"TMPDIR": os.path.abspath(BUILD)},
+            preexec_fn=prepare,
         )
     except FileNotFoundError:
         raise SystemExit("the image has no g++; name one that has: --image NAME") from None
@@ -55,24 +64,27 @@ class PathBeneath(ctypes.Structure):
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 READ = 0b1101  # execute, read a file, read a directory
 ALL, TRUNCATE, SIGNAL = 2**13 - 1, 2**14, 0b10
-READABLE = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/dev", PROGRAM)
-"""All that a program may read and execute; it can write to its own output only."""
+READABLE = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/dev")
+"""All that a program and its compiler may read and execute, beside the program."""
 
 
-def confine():
+def confine(program, written=""):
     """Forbid this process and its descendants all other files, and every process that is not a descendant.
 
+    `program` is a file that may be read and executed, `written` a directory of which everything is allowed.
     Landlock also keeps it from tracing others, and so from their memory and descriptors.
     """
     call = ctypes.CDLL(None, use_errno=True).syscall
     version = call(CREATE_RULESET, None, 0, 1)
     if version < 1:
         return
-    rules = Ruleset(ALL | (TRUNCATE if version >= 3 else 0), 0, SIGNAL if version >= 6 else 0)
+    every = ALL | (TRUNCATE if version >= 3 else 0)
+    rules = Ruleset(every, 0, SIGNAL if version >= 6 else 0)
     ruleset = call(CREATE_RULESET, ctypes.byref(rules), ctypes.sizeof(rules) if version >= 6 else 8, 0)
-    for path in filter(os.path.exists, READABLE):
+    for path in filter(os.path.exists, (*READABLE, program, written)):
         parent = os.open(path, os.O_PATH)
-        below = PathBeneath(READ if os.path.isdir(path) else READ & 0b101, parent)
+        read = READ if os.path.isdir(path) else READ & 0b101
+        below = PathBeneath(every if path == written else read, parent)
         if call(ADD_RULE, ruleset, 1, ctypes.byref(below), 0):
             raise OSError(ctypes.get_errno(), f"Landlock: {path}")
         os.close(parent)
@@ -95,7 +107,7 @@ def start(command, seconds, mebibytes, **streams):
             value = value if most == resource.RLIM_INFINITY else min(value, most)
             resource.setrlimit(kind, (value, value))
         if command[0] == PROGRAM:
-            confine()
+            confine(PROGRAM)
 
     return subprocess.Popen(command, preexec_fn=limit, **streams)
 
@@ -155,14 +167,15 @@ def interact(case):
 
 
 def ratio(name, message, otherwise):
-    """Return the part of the points that a message names, such as `Ratio: 0.75`."""
-    found = re.search(rf"{name}: ([\d.]+)", message)
+    """Return the part of the points that a message names, such as `Ratio: 0.75`, also before the end of a sentence."""
+    found = re.search(rf"{name}: (\d+\.?\d*|\.\d+)", message)
     return float(found[1]) if found else otherwise
 
 
 def main(program, case, kind, source):
     case = json.loads(case)
-    compile_once(program, PROGRAM, "-O2")
+    # The compiler is confined, too: else `.incbin "testdata/1.ans"` in a program has the answers.
+    compile_once(program, PROGRAM, "-O2", prepare=lambda: confine(program, BUILD))
     if not os.path.exists(f"{source}.bin"):
         compile_once(source, JUDGE, "-O1", "-I", ".")
     elif not os.path.exists(JUDGE):
