@@ -103,7 +103,12 @@ class NightLimits:
         )
 
     def _is_wanted_met(self, wanted: Mapping[str, Comparison]) -> bool:
-        """Return whether any program meets conditions; all are looked at again only once there are others."""
+        """Return whether any program meets conditions; all are looked at again only once there are others.
+
+        Where only bests are confirmed, the best one has to meet them: others may claim what is not so.
+        """
+        if self._state.run.problem.settings.confirmations == "best":
+            return are_met(wanted, self._state.best.score, self._state.best.metrics)
         programs = self._state.programs
         if self._looked_at[0] != len(programs):
             met = any(are_met(wanted, one.score, one.metrics) for one in programs.values())

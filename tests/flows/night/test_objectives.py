@@ -68,6 +68,17 @@ def test_a_night_ends_once_a_program_meets_all_conditions_of_its_target(night: N
         assert tuple(row.values()) == expected
 
 
+def test_where_only_bests_are_confirmed_no_other_program_meets_a_target(night: Night, tmp_path: Path):
+    of_the_score = PARETO | {"objectives": {"metrics": {"size": "minimize"}}}
+    for settings, reason in ((of_the_score, "generations"), (PARETO, "target")):
+        history = tmp_path / reason
+        night(3, history=history, settings=settings)
+        (row,) = Database(history).rows("SELECT best_score, start_score FROM runs")
+        assert row["best_score"] > row["start_score"]
+        night(1, history=history, target=f"score <= {row['start_score']}")
+        assert Database(history).rows("FROM nights ORDER BY night")[-1]["stop_reason"] == reason
+
+
 def test_an_objective_that_the_scoring_does_not_give_is_an_error_before_the_night(night: Night):
     settings = PARETO | {"objectives": {"metrics": {"sise": "minimize"}}}
     with pytest.raises(SpecificationError, match=r"expected the metric 'sise'.*got of every input: size"):
