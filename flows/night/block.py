@@ -8,7 +8,7 @@ told, until some have stood.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from overnight.flows.night.planning import prompts_per_task, turns_of
@@ -102,6 +102,16 @@ class Block:
     def prompts(self, plans: Mapping[int, Plan]) -> list[Prompt]:
         """Return the prompts of some plans by index."""
         return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number)
+
+    def group(self, numbers: Iterable[int]) -> dict[int, Sequence[Prompt]]:
+        """Return the prompts that are planned of this and later generations, by generation; not the tuner's."""
+        group = {}
+        for each in numbers:
+            plans = {index: plan for index, plan in self._state.plans(each).items() if plan}
+            if plans:
+                block = self if each == self.number else Block(self._state, each, window=1)
+                group[each] = [prompt for prompt in block.prompts(plans) if prompt.model != TUNER]
+        return group
 
     def _next_batch(self, plans: Mapping[int, Plan | None]) -> range:
         """Take the next batch that is planned; where work is quick, with those after it, but for the tuner's turn."""

@@ -6,13 +6,11 @@ be under way; the algorithm is told of their results in order, and they are comm
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 
 from overnight.flows.formatting import error_text
+from overnight.flows.night.attempts import Attempt, Attempts
 from overnight.flows.night.block import Block, Stored
 from overnight.flows.night.events import (
     Abandon,
@@ -47,46 +45,12 @@ from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
-from overnight.schemas.program import TUNER, Prompt
-
-_QUICK_S = 0.05
-"""Seconds of work on a prompt below which Prefect's two tasks cost more than the work itself."""
+from overnight.schemas.program import Prompt
 
 _FINAL = (TerminalProviderError, UsageError, HistoryGone)
 """Errors that end a night: no further attempt can help."""
 
 _BEGINS_AGAIN = "it was begun before its turn, and begins again after the generation before it"
-
-
-@dataclass
-class _Attempt:
-    """An attempt at a generation.
-
-    Attributes:
-        key: Its number among all attempts of the night.
-        failed: Number of attempts before it that failed.
-        error: Error of its work or its flow run.
-        record: Record to be committed, until it is.
-        is_committing: Whether its commit is under way.
-        is_over: Whether nothing more is done for it but a commit.
-        is_withdrawn: Whether it is ended since another failed; nobody waits for it.
-        confirming: Ids of claims that are being run again.
-    """
-
-    key: int
-    number: int
-    started_at: datetime
-    begin: float
-    block: Block | None = None
-    failed: int = 0
-    sampled_at: float = 0.0
-    evaluated_at: float = 0.0
-    error: Exception | None = None
-    record: GenerationRecord | None = None
-    is_committing: bool = False
-    is_over: bool = False
-    is_withdrawn: bool = False
-    confirming: set[str] = field(default_factory=set)
 
 
 class NightCore:
@@ -111,12 +75,10 @@ class NightCore:
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
         self._retries = self._new_retries()
-        self._keys = itertools.count(1)
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts = Attempts()
         self._turn: int | None = None
         self._turn_begin = clock.seconds
         self._is_cut = False
-        self._uncommitted: deque[_Attempt] = deque()
         self._failure: tuple[int, Exception] | None = None
         self._is_reloading = self._gave_up = self._is_drop_wanted = False
         self._paused_until: float | None = None
@@ -154,24 +116,19 @@ class NightCore:
             case DropWanted():
                 self._is_drop_wanted = True
             case Opened() | Evaluated() | Confirmed() | Failed() | Committed() | Ended():
-                if attempt := self._attempts.get(event.attempt):
+                if attempt := self._attempts.find(event.attempt):
                     self._note_of(attempt, event)
             case _:
                 pass
 
-    def _note_of(self, attempt: _Attempt, event: Event) -> None:
+    def _note_of(self, attempt: Attempt, event: Event) -> None:
         match event:
             case Opened(_, stored, failed):
                 attempt.failed = failed
                 attempt.block = self._new_block(attempt.number, stored)
-            case Evaluated(_, prompts, pairs, sampled_at) if attempt.block:
+            case Evaluated() if attempt.block:
                 self._end_pause()
-                attempt.sampled_at = max(attempt.sampled_at, sampled_at)
-                attempt.evaluated_at = self._clock.seconds
-                attempt.block.receive(prompts, pairs)
-                latency_s = max((candidate.completion.latency_s for candidate, _ in pairs), default=0.0)
-                work_s = latency_s + sum(verdict.wall_s for _, verdict in pairs)
-                attempt.block.is_quick = bool(prompts) and work_s / len(prompts) < _QUICK_S
+                attempt.note_evaluated(event, attempt.block, self._clock)
             case Confirmed(_, program_id, verdict) if attempt.block:
                 attempt.confirming.discard(program_id)
                 attempt.block.confirm(program_id, verdict)
@@ -183,13 +140,12 @@ class NightCore:
                     self._failure = (attempt.number, error)
             case Committed():
                 self._end_pause()
-                self._uncommitted.popleft()
-                attempt.record = None
+                self._attempts.note_committed()
                 self._commit_next()
                 self._retries = self._new_retries()
                 self._do(Say(""))
             case Ended():
-                del self._attempts[attempt.key]
+                self._attempts.end(attempt)
             case _:
                 pass
 
@@ -247,12 +203,12 @@ class NightCore:
         """Take the state from the files; what was settled and is not committed does not count."""
         self.state.adopt(history)
         self.state.planner.widen(self._window)
-        for record in [one.record for one in self._uncommitted if one.record]:
+        for record in [one.record for one in self._attempts.uncommitted if one.record]:
             if not self.state.has_ended(record.number):
                 self.limits.take_back(record)
                 if self._retried is not None:
                     self._retried.appendleft(record.number)
-        self._uncommitted.clear()
+        self._attempts.uncommitted.clear()
         self._turn = None
 
     def _give_up(self, number: int, error: Exception) -> None:
@@ -284,7 +240,7 @@ class NightCore:
     @property
     def _is_unsettled(self) -> bool:
         """Whether the history is to be read again: after a failure, or between two generations for a drop."""
-        is_between = self._turn is None and not self._uncommitted and self._end is None
+        is_between = self._turn is None and not self._attempts.uncommitted and self._end is None
         return self._failure is not None or (self._is_drop_wanted and is_between)
 
     def _is_paused(self) -> bool:
@@ -303,11 +259,11 @@ class NightCore:
                 return False  # once everything is committed
             impossible = self.limits.impossible_score(self.plan.history_flag)
             if reason := StopReason.FAILED if impossible else self._reason_to_stop():
-                if not self._uncommitted:  # else a commit that fails may change it
+                if not self._attempts.uncommitted:  # else a commit that fails may change it
                     self._end = Finish(reason, impossible)
                 return False
             self._turn, self._turn_begin = self._number, self._clock.seconds
-        attempt = self._attempt_at(self._turn) or self._begin(self._turn)
+        attempt = self._attempts.at(self._turn) or self._begin(self._turn)
         self._ask()
         if attempt.error is not None:
             self._fail(attempt, attempt.error)
@@ -325,12 +281,8 @@ class NightCore:
         """Number of the generation whose turn it is."""
         return self.state.generations + 1 if self._retried is None else self._retried[0]
 
-    def _attempt_at(self, number: int) -> _Attempt | None:
-        return next((one for one in self._attempts.values() if one.number == number and not one.is_over), None)
-
-    def _begin(self, number: int) -> _Attempt:
-        attempt = _Attempt(next(self._keys), number, self._clock.now, self._clock.seconds)
-        self._attempts[attempt.key] = attempt
+    def _begin(self, number: int) -> Attempt:
+        attempt = self._attempts.begin(number, self._clock)
         self._do(Begin(attempt.key, number))
         return attempt
 
@@ -345,35 +297,23 @@ class NightCore:
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
-        for attempt in sorted(self._attempts.values(), key=lambda one: one.number):
-            if attempt.block is None or attempt.is_over or attempt.error:
+        for attempt in self._attempts.open:
+            if attempt.block is None or attempt.error:
                 continue
             if self._is_cut:
                 attempt.block.leave_out()
             for prompts in attempt.block.due():
                 self._do(Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
-        latest = max((one.number for one in self._attempts.values() if not one.is_over), default=None)
-        if latest is not None and self._is_asked(latest) and self._may_begin(latest + 1):
-            self._begin(latest + 1)
-
-    def _is_asked(self, number: int) -> bool:
-        attempt = self._attempt_at(number)
-        return attempt is not None and attempt.block is not None and attempt.block.is_asked
+        latest = self._attempts.open[-1] if self._attempts.open else None
+        if latest and latest.block and latest.block.is_asked and self._may_begin(latest.number + 1):
+            self._begin(latest.number + 1)
 
     def _group(self, number: int, block: Block) -> dict[int, Sequence[Prompt]] | None:
         """Return the prompts of a generation and of the later ones of its group that the night will begin."""
-        sampling, run = self.state.run.problem.settings.sampling, self.state.run
-        if not sampling.batch_api:
+        if not self.state.run.problem.settings.sampling.batch_api:
             return None
-        size = sampling.batch_generations
-        last = run.given + ((number - 1 - run.given) // size + 1) * size
-        group = {}
-        for each in range(number, last + 1):
-            plans = {index: plan for index, plan in self.state.plans(each).items() if plan}
-            if plans and (each == number or self._allows(each)):
-                prompts = block.prompts(plans) if each == number else Block(self.state, each, window=1).prompts(plans)
-                group[each] = [prompt for prompt in prompts if prompt.model != TUNER]
-        return group
+        numbers = self.state.rest_of_batch(number)
+        return block.group([each for each in numbers if each == number or self._allows(each)])
 
     def _may_begin(self, number: int) -> bool:
         """Return whether a later generation may begin before its turn: within the window, or the next batch job."""
@@ -385,7 +325,7 @@ class NightCore:
         """Return whether a later generation may begin at all."""
         return self._retried is None and not self._is_cut and self.limits.allow(number, self._clock)
 
-    def _confirm(self, attempt: _Attempt, block: Block) -> None:
+    def _confirm(self, attempt: Attempt, block: Block) -> None:
         """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""
         if block.needed:
             self._do(Phase("confirm"))
@@ -396,7 +336,7 @@ class NightCore:
 
     # The end of a generation
 
-    def _settle(self, attempt: _Attempt, block: Block) -> bool:
+    def _settle(self, attempt: Attempt, block: Block) -> bool:
         """Commit a generation that the algorithm was told of, if it is worth it; return whether it is."""
         is_unused = block.leaves_answers() and not self.plan.after_empty_night
         if is_unused or not block.is_worth_committing(is_cut=self._is_cut):
@@ -404,21 +344,19 @@ class NightCore:
         record = block.record(self._base_record(attempt))
         self._count(record)
         self.state.settle(record)
-        attempt.record, attempt.is_over = record, True
-        self._uncommitted.append(attempt)
+        self._attempts.settle(attempt, record)
         self._turn = None
-        if len(self._uncommitted) == 1:
+        if len(self._attempts.uncommitted) == 1:
             self._commit_next()
         return True
 
     def _commit_next(self) -> None:
         """Commit the first generation that is settled, once those before it are committed."""
-        first = self._uncommitted[0] if self._uncommitted else None
-        if first and first.record and self._failure is None and not first.is_withdrawn:
-            first.is_committing = True
+        if self._failure is None and (first := self._attempts.commit_first()):
+            assert first.record is not None
             self._do(Phase("select"), Commit(first.key, first.record))
 
-    def _leave(self, attempt: _Attempt) -> bool:
+    def _leave(self, attempt: Attempt) -> bool:
         """End a generation without a verdict. Its completions are kept for the next attempt."""
         self._do(Abandon(attempt.key, "nothing was judged before it ended; it is not committed"))
         attempt.is_over = True
@@ -434,24 +372,12 @@ class NightCore:
         if record.resets:
             self._last_reset = self._clock.seconds
 
-    def _base_record(self, attempt: _Attempt, error: str = "") -> GenerationRecord:
-        evaluated = attempt.evaluated_at or self._clock.seconds
-        return GenerationRecord(
-            number=attempt.number,
-            attempt=attempt.failed + 1,
-            night=self.plan.number,
-            started_at=attempt.started_at,
-            ended_at=self._clock.now,
-            best=self.state.best,
-            sample_s=0.0 if error else max(0.0, attempt.sampled_at - attempt.begin),
-            evaluate_s=0.0 if error else evaluated - attempt.begin,
-            select_s=0.0 if error else self._clock.seconds - evaluated,
-            error=error,
-        )
+    def _base_record(self, attempt: Attempt, error: str = "") -> GenerationRecord:
+        return attempt.base_record(self.plan.number, self.state.best, self._clock, error)
 
     # Failures and the end of the night
 
-    def _fail(self, attempt: _Attempt, error: Exception) -> None:
+    def _fail(self, attempt: Attempt, error: Exception) -> None:
         record = self._base_record(attempt, error_text(error))
         self._do(Abandon(attempt.key, "", error=error, record=None if isinstance(error, HistoryGone) else record))
         attempt.is_over = True
@@ -464,17 +390,13 @@ class NightCore:
     def _recover(self) -> None:
         """After a failure, or for a drop, end what is under way, then read the state again from the files."""
         self._withdraw(_BEGINS_AGAIN)
-        is_free = all(one.is_withdrawn for one in self._attempts.values())
-        if is_free and not self._is_reloading and not self._is_paused():
+        if self._attempts.are_withdrawn and not self._is_reloading and not self._is_paused():
             self._is_reloading = True
             self._do(Reload())
 
     def _withdraw(self, why: str) -> None:
-        for attempt in self._attempts.values():
-            waits = attempt.record is not None and not attempt.is_committing
-            if not attempt.is_withdrawn and (waits or not attempt.is_over):
-                attempt.is_over = attempt.is_withdrawn = True
-                self._do(Abandon(attempt.key, why, is_cancelled=True))
+        for attempt in self._attempts.withdraw():
+            self._do(Abandon(attempt.key, why, is_cancelled=True))
 
     def _finish(self) -> None:
         """Ask for nothing further, wait for what is in flight, which is paid for, and end."""
@@ -484,7 +406,7 @@ class NightCore:
             self._end_pause()
             self._do(Close())
             self._withdraw("the night has ended before its turn")
-        if not self._attempts:
+        if self._attempts.have_ended:
             self._is_finished = True
             self._do(self._end)
 

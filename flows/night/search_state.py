@@ -88,6 +88,11 @@ class SearchState:
         planner = self.planner if self.is_in_order(generation) else self._planner_of_failed(generation)
         return {turn.index: plan for turn, plan in planner.plans.items() if turn.generation == generation}
 
+    def rest_of_batch(self, generation: int) -> range:
+        """Return the numbers of a generation and of those after it in its batch job."""
+        size, given = self.run.problem.settings.sampling.batch_generations, self.run.given
+        return range(generation, given + ((generation - 1 - given) // size + 1) * size + 1)
+
     def _planner_of_failed(self, generation: int) -> Planner:
         """Return a planner as it was when a generation was given up, so that its retry gets the same prompts."""
         if generation not in self._planners_of_failed:
