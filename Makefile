@@ -50,8 +50,8 @@ lint: environment  ## style, import rules and all types, those of the tests, too
 docs: environment  ## rewrite the generated parts of the READMEs: settings, and SQL views, macros and columns
 	@$(BIN)/python -m tests.docs
 
-bench: setup  ## measure overhead and throughput
-	@$(WITH_ENGINE) $(BIN)/pytest tests/bench -m '' -s
+bench: setup  ## measure the overhead of a generation, the head, the sandbox and a whole night: ten minutes
+	@$(WITH_ENGINE) for name in generation head sandbox night; do echo "bench_$$name:"; $(BIN)/python -m tests.bench.bench_$$name; done
 
 soak: setup  ## the long and heavy tests
 	@$(WITH_ENGINE) $(BIN)/pytest -m slow
