@@ -21,7 +21,7 @@ from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.algorithm_settings import STORED, UnloadedSettings, settings_class
 from overnight.schemas.bundle import MAX_FILES
 from overnight.schemas.errors import UsageError
-from overnight.schemas.job import Limits
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.plain_values import require_plain
 from overnight.schemas.sampling_settings import Model, Sampling

@@ -394,7 +394,7 @@ FROM generations WHERE state = 'committed' ORDER BY place
 
 def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
     """Return runs as their files are now."""
-    from overnight.flows.report.score_curves import best_programs
+    from overnight.flows.report.comparison_data import best_programs
 
     best = best_programs(database)
     return [_read_one(history, database, run_id, best[run_id]) for run_id in run_ids]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from overnight.flows.cli.start_program import StartRuns
-    from overnight.schemas.job import Limits
+    from overnight.schemas.limits_settings import Limits
     from overnight.schemas.outcome import Verdict
     from overnight.schemas.problem import Problem, Split
 

@@ -110,7 +110,7 @@ def unwritable(path: Path, error: OSError) -> UsageError:
 
 
 def _write_index(history: HistoryBackend, write: Path | None) -> None:
-    from overnight.flows.report.score_curves import all_score_curves
+    from overnight.flows.report.comparison_data import all_score_curves
     from overnight.tasks.history.database import Database
     from overnight.tasks.report.comparison import render_index
 

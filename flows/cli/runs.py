@@ -89,7 +89,7 @@ def _say_not_created(history: HistoryBackend) -> None:
 
 
 def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
-    from overnight.flows.report.score_curves import best_programs
+    from overnight.flows.report.comparison_data import best_programs
     from overnight.tasks.history.database import Database
 
     database = Database(history.root)

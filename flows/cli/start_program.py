@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from overnight.schemas.job import Limits
+    from overnight.schemas.limits_settings import Limits
     from overnight.schemas.outcome import Verdict
     from overnight.schemas.problem import Problem, Split
 

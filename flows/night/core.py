@@ -39,7 +39,7 @@ from overnight.flows.night.events import (
     Say,
     Suggested,
 )
-from overnight.flows.night.limits import NightLimits, NightPlan
+from overnight.flows.night.night_limits import NightLimits, NightPlan
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.search_state import SearchState

@@ -15,8 +15,8 @@ from overnight.flows.formatting import cost, count, error_text, few_scored, hist
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.events import Clock
 from overnight.flows.night.final_evaluation import judge_finalists
-from overnight.flows.night.limits import NightPlan, unknown_metrics
 from overnight.flows.night.loop import NightLoop, Observer
+from overnight.flows.night.night_limits import NightPlan, unknown_metrics
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.retry_policy import RetryPolicy

@@ -258,7 +258,7 @@ def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[st
     causes = []
     if Outcome.SANDBOX_ERROR in outcomes:
         causes.append("the sandbox failed one of the two times, through no fault of the program's")
-    if outcomes & {Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT}:
+    if any(one.facts.limits for one in Outcome if one in outcomes):
         causes.append("the program is at the edge of its limits, which a faster or slower machine moves")
     if outcomes == {None} and {"score", "scores", "confirmed_score"} & set(first.recorded):
         causes.append(_chance(then))

@@ -5,17 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from overnight.flows.night.open_run import OpenRun
-from overnight.flows.night.stop_conditions import (
-    MANY_IN_FLIGHT,
-    USUAL_LATENCY_S,
-    Forecast,
-    StopConditions,
-    expected_samples,
-)
+from overnight.flows.night.stop_conditions import USUAL_LATENCY_S, Forecast, StopConditions, expected_samples
 
 _IN_FLIGHT = ((250, 4), (5_000, 8))
 """Largest numbers of expected samples, and the samples in flight up to each: few in a small search, so that each prompt
 sees more results; more in a large one."""
+
+MANY_IN_FLIGHT = 16
+"""Samples in flight where more are expected, or where their number is not known."""
 
 _SAMPLES_PER_SLOT = 2
 """Samples in flight for each slot of a cluster, so that none is idle while models answer."""
@@ -31,7 +28,7 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
     if run.cluster is not None:
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
-    forecast = Forecast(datetime.now(UTC), settings, run.latency_s or USUAL_LATENCY_S)
+    forecast = Forecast(datetime.now(UTC), settings, MANY_IN_FLIGHT, run.latency_s or USUAL_LATENCY_S)
     expected = expected_samples(conditions, forecast)
     if expected is None:
         number, why = samples_in_flight(None), "as nothing says how many are expected"

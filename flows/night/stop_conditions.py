@@ -22,9 +22,6 @@ _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
 USUAL_LATENCY_S = 30.0
 """Seconds of a completion of this length, where none was measured."""
 
-MANY_IN_FLIGHT = 16
-"""Samples in flight where more are expected, or where their number is not known."""
-
 
 class StopConditions(BaseModel):
     """Limits of a night, any of which ends it; without any it runs until it is interrupted."""
@@ -168,11 +165,13 @@ class Forecast:
     Attributes:
         now: Current time.
         settings: Models with their prices and weights, and the size of a generation.
+        in_flight: Number of samples in flight at most.
         latency_s: Seconds from a request to its answer.
     """
 
     now: datetime
     settings: Settings
+    in_flight: int
     latency_s: float = USUAL_LATENCY_S
 
     def within_usd(self, usd: float) -> float | None:
@@ -182,8 +181,7 @@ class Forecast:
 
     def within_time(self, until: float) -> float:
         """Return the samples of some seconds since 1970."""
-        in_flight = self.settings.sampling.concurrency or MANY_IN_FLIGHT
-        return (until - self.now.timestamp()) * in_flight / self.latency_s
+        return (until - self.now.timestamp()) * self.in_flight / self.latency_s
 
 
 RULES = (

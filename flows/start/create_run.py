@@ -20,7 +20,7 @@ from overnight.schemas.errors import EnvironmentFault, SpecificationError
 from overnight.schemas.generation import GenerationRecord, RunRecord
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import new_run_id, program_id
-from overnight.schemas.job import Limits
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
@@ -183,19 +183,16 @@ _MORE = 4
 
 def higher_limit(verdict: Verdict, limits: Limits) -> str:
     """Return the flag that raises the limit which a program exceeded; empty if it exceeded none."""
-    match verdict.outcome:
-        case Outcome.TIMED_OUT if "processor time" in verdict.error and limits.cpu_s is not None:
-            return f"If it ends at all, give it more time with --set limits.cpu_s={round_up(_MORE * limits.cpu_s):g}"
-        case Outcome.TIMED_OUT:
-            return f"If it ends at all, give it more time with --set limits.wall_s={round_up(_MORE * limits.wall_s):g}"
-        case Outcome.OUT_OF_MEMORY:
-            return f"Give it more memory with --set limits.memory_mib={_MORE * limits.memory_mib}"
-        case Outcome.OUTPUT_LIMIT:
-            return f"Let it print more with --set limits.output_kib={_MORE * limits.output_kib}"
-        case Outcome.REJECTED:
-            return "Lower that threshold, or do without with --set thresholds=[]"
-        case _:
-            return ""
+    if verdict.outcome is Outcome.REJECTED:
+        return "Lower that threshold, or do without with --set thresholds=[]"
+    facts = verdict.outcome.facts
+    if not facts.limits:
+        return ""
+    is_of_processor = "processor time" in verdict.error and limits.cpu_s is not None
+    name = "cpu_s" if is_of_processor else facts.limits[0]
+    more = _MORE * getattr(limits, name)
+    value = f"{round_up(more):g}" if isinstance(more, float) else str(more)
+    return f"{facts.remedy} with --set limits.{name}={value}"
 
 
 def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.settings import Sandbox as Settings
 from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
 from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text

@@ -24,7 +24,8 @@ from contextlib import ExitStack, contextmanager
 
 import docker
 
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Verdict
 from overnight.tasks.evaluate.pool import open_pool
 from tests.bench import bench_split

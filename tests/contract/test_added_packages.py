@@ -9,7 +9,8 @@ import docker
 import pytest
 
 from overnight.schemas.files import File
-from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.job import Call, Command, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.evaluate import images
 from overnight.tasks.evaluate.backends.docker import DockerBackend

@@ -16,7 +16,8 @@ from typing import Any
 import docker
 import pytest
 
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Verdict
 from overnight.tasks.evaluate.cluster import dask_client
 from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from overnight.schemas.job import Call, Command, Job, Limits
+from overnight.schemas.job import Call, Command, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.testing.programs import wreckers

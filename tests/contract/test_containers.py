@@ -18,7 +18,8 @@ from typing import Any
 import docker
 import pytest
 
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.tasks.evaluate import confinement
 from overnight.tasks.evaluate.backends import docker as docker_backend
 from overnight.tasks.evaluate.backends.docker import RUN_LABEL, DockerBackend

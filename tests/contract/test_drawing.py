@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.job import Call, Command, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.report.sanitised_svg import sanitise, title_of

@@ -18,7 +18,8 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.job import Call, Command, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.backends.docker import RUN_LABEL
 from overnight.tasks.evaluate.backends.process import ProcessBackend, ProcessRunner

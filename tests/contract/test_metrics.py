@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.job import Call, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.program.specification import read_specification

@@ -14,7 +14,8 @@ import pytest
 
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import EnvironmentFault, OvernightError, SandboxUnavailable, SpecificationError
-from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.job import Call, Command, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.tasks.evaluate import images
 from overnight.tasks.evaluate.backends.docker import DockerBackend
 from overnight.tasks.evaluate.packages import Interpreter, examine, fetch, resolve

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.job import Call, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.evaluate import confinement
 from overnight.tasks.evaluate.delivery import ENVIRONMENT

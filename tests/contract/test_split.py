@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.job import Call, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.confirmation import disagreement
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool

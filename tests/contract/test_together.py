@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.job import Call, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.program.specification import read_specification

@@ -10,7 +10,8 @@ import pytest
 
 from overnight.schemas.bundle import Source
 from overnight.schemas.errors import SandboxUnavailable
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores

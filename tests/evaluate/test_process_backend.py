@@ -12,7 +12,8 @@ from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import SandboxUnavailable, SpecificationError
 from overnight.schemas.files import File
 from overnight.schemas.generation import BUBBLEWRAP, UNCONFINED
-from overnight.schemas.job import Call, Command, Job, Limits
+from overnight.schemas.job import Call, Command, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.tasks.evaluate.backends import process
 from overnight.tasks.evaluate.backends.process import ProcessBackend, bubblewrap
 from overnight.tasks.evaluate.pool import open_pool

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overnight.schemas.job import Call, Isolation, Job, Limits
+from overnight.schemas.job import Call, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.runner import frames, lockdown, processes, seccomp, supervisor
 from overnight.tasks.evaluate.runner.program import Program

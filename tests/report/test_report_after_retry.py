@@ -10,9 +10,9 @@ import pytest
 
 from overnight.flows.cli.watch import state
 from overnight.flows.report.build import build_report
+from overnight.flows.report.comparison_data import score_curves
 from overnight.flows.report.explanation import explain
 from overnight.flows.report.live_report import LiveReport
-from overnight.flows.report.score_curves import score_curves
 from overnight.schemas.generation import NightRecord, StopReason
 from overnight.schemas.program import Program
 from overnight.tasks.history import record

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from overnight.flows.report import population
 from overnight.flows.report.build import build_report
-from overnight.flows.report.score_curves import all_score_curves, score_curves
+from overnight.flows.report.comparison_data import all_score_curves, score_curves
 from overnight.schemas.algorithm import Join
 from overnight.schemas.program import TUNER
 from overnight.schemas.report_data import ReportData

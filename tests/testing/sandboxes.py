@@ -15,7 +15,8 @@ import pytest
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import OvernightError, SandboxUnavailable
 from overnight.schemas.files import File
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.delivery import FrameBuffer
 from overnight.tasks.evaluate.pool import SandboxPool, open_fresh_pool, open_pool

@@ -31,6 +31,12 @@ def _shown(text: str) -> str:
     return clean(text)[:_ERROR_CHARS]
 
 
+def _of_sandbox(outcome: Outcome) -> Outcome:
+    if not outcome.facts.is_of_sandbox:
+        raise ValueError(f"expected an outcome of a sandbox, got {outcome}")
+    return outcome
+
+
 _Shown = Annotated[str, AfterValidator(_shown)]
 """Text of a machine that people are shown."""
 
@@ -142,9 +148,7 @@ class _VerdictMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    outcome: Literal[
-        "scored", "rejected", "crashed", "timed_out", "out_of_memory", "output_limit", "bad_score", "sandbox_error"
-    ]
+    outcome: Annotated[Outcome, AfterValidator(_of_sandbox)]
     scores: tuple[_Number, ...]
     error: _Shown
     wall_s: _Amount
@@ -182,7 +186,7 @@ def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
         said = _VerdictMessage.model_validate(fields)
     except ValidationError as error:
         raise MessageFault(f"expected a verdict, got {str(fields)[:200]}") from error
-    inputs, outcome = len(job.inputs), Outcome(said.outcome)
+    inputs, outcome = len(job.inputs), said.outcome
     expected = {Outcome.SCORED: inputs, Outcome.REJECTED: inputs - said.skipped}.get(outcome, 0)
     if len(said.scores) != expected:
         raise MessageFault(f"expected {expected} scores of a program that is {outcome}, got {len(said.scores)}")

@@ -10,7 +10,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, cast
 
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool

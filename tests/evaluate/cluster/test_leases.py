@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from overnight.schemas.job import Call, Job, Limits
+from overnight.schemas.job import Call, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.machine import Lease

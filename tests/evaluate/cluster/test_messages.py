@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from overnight.schemas.bundle import ProgramBundle, Source
 from overnight.schemas.errors import SpecificationError
-from overnight.schemas.job import Call, Command, Isolation, Job, Limits
+from overnight.schemas.job import Call, Command, Isolation, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.cluster.messages import (
     MAX_ANSWER,

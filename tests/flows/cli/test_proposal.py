@@ -12,7 +12,7 @@ from overnight.flows.cli.check import next_command
 from overnight.flows.cli.start_program import long_limit, print_limits, propose
 from overnight.flows.formatting import round_up
 from overnight.flows.start.create_run import higher_limit
-from overnight.schemas.job import Limits
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.night.samples_in_flight import samples_in_flight
+from overnight.flows.night.samples_in_flight import MANY_IN_FLIGHT, samples_in_flight
 from overnight.flows.night.stop_conditions import Forecast, StopConditions, expected_samples
 from overnight.schemas.settings import Settings
 
@@ -18,7 +18,8 @@ FREE = Settings()
 
 
 def expected(settings: Settings = FREE, **conditions: Any) -> int | None:
-    return expected_samples(StopConditions.model_validate(conditions), Forecast(NOW, settings))
+    in_flight = settings.sampling.concurrency or MANY_IN_FLIGHT
+    return expected_samples(StopConditions.model_validate(conditions), Forecast(NOW, settings, in_flight))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_other_conditions_and_free_models_say_nothing(conditions: dict[str, Any]
 
 def test_answers_that_take_longer_leave_time_for_fewer() -> None:
     conditions = StopConditions(until=NOW + timedelta(hours=8))
-    assert expected_samples(conditions, Forecast(NOW, FREE, latency_s=120.0)) == 3_840
+    assert expected_samples(conditions, Forecast(NOW, FREE, 16, latency_s=120.0)) == 3_840
 
 
 def test_a_small_search_keeps_few_samples_in_flight() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from overnight.flows.night.limits import unknown_metrics
+from overnight.flows.night.night_limits import unknown_metrics
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from overnight.schemas.generation import StopReason
 from overnight.schemas.program import Program

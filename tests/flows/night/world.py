@@ -39,7 +39,7 @@ from overnight.flows.night.events import (
     Suggested,
     Tick,
 )
-from overnight.flows.night.limits import NightPlan
+from overnight.flows.night.night_limits import NightPlan
 from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions

@@ -10,7 +10,7 @@ import pytest
 
 from overnight.flows.night.open_run import read_state
 from overnight.flows.report.build import build_report
-from overnight.flows.report.score_curves import all_score_curves, best_programs, score_curves
+from overnight.flows.report.comparison_data import all_score_curves, best_programs, score_curves
 from overnight.schemas.errors import HistoryError, QueryError
 from overnight.tasks.history import record
 from overnight.tasks.history.archive import pack
