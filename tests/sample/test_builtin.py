@@ -232,3 +232,23 @@ def test_programs_stay_short_over_many_generations(header, start):
         child = body_of(mutate(make_prompt(header, older, newer), seed))
         assert size(child) <= 100
         older, newer = newer, source_of(child)
+
+
+TABLE = """\
+try:
+    counts = {}
+    with warnings.catch_warnings():
+        for x in problem["items"]:
+            counts[x] = counts.get(x, 0) + 1
+    return {"counts": counts, "most": max(counts.values()) + 0.5}
+except Exception as error:
+    return {"counts": {}, "most": -1}"""
+
+
+def test_what_returns_no_number_still_does_not():
+    """Otherwise, a task whose programs return tables gets numbers alone, none of which is valid."""
+    prompt = make_prompt("def solve_v{}(problem):", TABLE, preface="import warnings\n\n\n")
+    for seed in range(40):
+        returned = [node.value for node in ast.walk(ast.parse(mutate(prompt, seed))) if isinstance(node, ast.Return)]
+        assert returned
+        assert all(isinstance(value, ast.Dict) for value in returned)

@@ -19,7 +19,7 @@ from functools import lru_cache
 from random import Random
 
 from overnight.tasks.program.source_lines import split_lines
-from overnight.tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OTHER, Kind
+from overnight.tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OBJECT, OTHER, Kind
 from overnight.tasks.sample.builtin.growth import Grower
 from overnight.tasks.sample.builtin.mutation_sites import survey
 from overnight.tasks.sample.builtin.operators import MutationContext, mutate_once
@@ -106,7 +106,8 @@ def _is_sound(child: ast.FunctionDef, base: ast.FunctionDef, parsed: ParsedPromp
         return False
     if not after.returns or not isinstance(child.body[-1], ast.Return | ast.If | type(base.body[-1])):
         return False
-    return all(_may_return(kind, parsed.returns) or kind in before.returns for kind in after.returns)
+    wanted = OBJECT if parsed.returns == OTHER and OBJECT in before.returns else parsed.returns
+    return all(_may_return(kind, wanted) or kind in before.returns for kind in after.returns)
 
 
 def _may_return(kind: Kind, wanted: Kind) -> bool:
@@ -114,7 +115,9 @@ def _may_return(kind: Kind, wanted: Kind) -> bool:
 
 
 def _fresh(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
-    """Return a body that does not use any parent."""
+    """Return a body that does not use any parent; empty where what is returned cannot be grown."""
+    if parsed.returns == OBJECT or any(OBJECT in one.returns for one in parsed.surveys):
+        return []
     wanted = FLOAT if parsed.returns == OTHER else parsed.returns
     function = clone(parsed.header)
     function.body = [ast.Return(grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3))))]

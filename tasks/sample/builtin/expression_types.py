@@ -27,6 +27,8 @@ class Base(Enum):
     SEQUENCE = auto()
     NUMPY = auto()
     MATH = auto()
+    OBJECT = auto()
+    """What is certainly no number, such as a dictionary or a text."""
     OTHER = auto()
 
 
@@ -46,7 +48,7 @@ class Kind:
 Env = dict[str, Kind]
 
 BOOL, INT, INDEX, FLOAT = Kind(Base.BOOL), Kind(Base.INT), Kind(Base.INDEX), Kind(Base.FLOAT)
-ARRAY, MASK, OTHER = Kind(Base.ARRAY), Kind(Base.MASK), Kind(Base.OTHER)
+ARRAY, MASK, OBJECT, OTHER = Kind(Base.ARRAY), Kind(Base.MASK), Kind(Base.OBJECT), Kind(Base.OTHER)
 NUMPY, MATH = Kind(Base.NUMPY), Kind(Base.MATH)
 _SEQUENCES: dict[Kind, Kind] = {}
 NUMBERS = frozenset({INT, INDEX, FLOAT})
@@ -119,10 +121,11 @@ _KINDS_BY_NAME = {
     "list": sequence(FLOAT),
     "sequence": sequence(FLOAT),
     "iterable": sequence(FLOAT),
+    **dict.fromkeys(("dict", "mapping", "set", "frozenset", "str", "bytes"), OBJECT),
 }
 
 
-_CONSTANTS: dict[type, Kind] = {bool: BOOL, int: INT, float: FLOAT}
+_CONSTANTS: dict[type, Kind] = {bool: BOOL, int: INT, float: FLOAT, str: OBJECT, bytes: OBJECT}
 
 
 def of_constant(value: object) -> Kind:

@@ -17,6 +17,7 @@ from overnight.tasks.sample.builtin.expression_types import (
     MATH,
     NUMBERS,
     NUMPY,
+    OBJECT,
     OTHER,
     Base,
     Env,
@@ -180,10 +181,14 @@ class _Walker:
                 return self._loop(statement, env, env)
             case ast.FunctionDef():
                 return self._function(statement, env)
+            case ast.Try():
+                return self._try(statement, env)
+            case ast.With(body=body):
+                return self.block(body, self._other(statement, env))
         return self._other(statement, env)
 
     def _other(self, statement: ast.stmt, env: Env) -> Env:
-        """Walk a statement that is rare in evolved functions: an expression, `with`, `try`, an import and the like."""
+        """Walk an expression, an import, the head of a `with` and other statements that are rare in evolved functions."""
         self._children(statement, env)
         stored = {n.id: OTHER for n in nodes(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         return env | stored | bound_by(statement, env)
@@ -192,6 +197,14 @@ class _Walker:
         """Return the names in scope after a branch; `None` if the branch never reaches its end."""
         after = self.block(block, env)
         return None if block and isinstance(block[-1], _JUMPS) else after
+
+    def _try(self, statement: ast.Try, env: Env) -> Env:
+        tried = self._branch(statement.body, env)
+        ends = [self._branch(statement.orelse, tried) if tried and statement.orelse else tried]
+        for handler in statement.handlers:
+            self._children(handler, env)
+            ends.append(self._branch(handler.body, env | ({handler.name: OBJECT} if handler.name else {})))
+        return self.block(statement.finalbody, _merge(env, *ends))
 
     def _loop(self, loop: ast.For | ast.While, env: Env, inner: Env) -> Env:
         after = self.block(loop.body, inner)
@@ -243,7 +256,7 @@ class _Walker:
             return OTHER
         kind = self.kind(tree, env, is_whole=is_whole)
         site.kind = (INT if is_whole else FLOAT) if kind in NUMBERS else kind
-        if kind not in (OTHER, NUMPY, MATH):
+        if kind not in (OTHER, OBJECT, NUMPY, MATH):
             self.found.sites.append(site)
         return kind
 
@@ -265,6 +278,9 @@ class _Walker:
             case ast.Lambda():
                 self._child(tree, "body", env | {a.arg: OTHER for a in nodes(tree) if isinstance(a, ast.arg)})
                 return OTHER
+            case ast.Dict() | ast.Set() | ast.JoinedStr():
+                self._children(tree, env)
+                return OBJECT
             case ast.NamedExpr():
                 self.found.undefined.add(":=")
                 return OTHER
@@ -326,7 +342,7 @@ class _Walker:
                 self._child(generator, "ifs", env, index)
         parts = ("key", "value") if isinstance(tree, ast.DictComp) else ("elt",)
         kinds = [self._child(tree, part, env) for part in parts]
-        return sequence(kinds[0]) if isinstance(tree, ast.ListComp | ast.GeneratorExp) else OTHER
+        return sequence(kinds[0]) if isinstance(tree, ast.ListComp | ast.GeneratorExp) else OBJECT
 
     def _name(self, identifier: str, env: Env) -> Kind:
         if identifier not in env and identifier not in BUILTINS:
