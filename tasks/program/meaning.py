@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from overnight.tasks.program import python_source
 from overnight.tasks.program.scopes import (
+    Binding,
     Names,
     Scope,
     defaults_of,
@@ -30,7 +32,6 @@ from overnight.tasks.program.scopes import (
     expressions_around,
     fields_of,
     has_no_effect,
-    number_variables,
     owner_of,
     read_names,
     results_of,
@@ -59,7 +60,7 @@ class _Writer:
 
     def __init__(self, names: Names, surroundings: Collection[str]) -> None:
         self._names = names
-        self._numbers = number_variables(names, has_range="range" not in names.defined and "range" not in surroundings)
+        self._numbers = _number_variables(names, has_range="range" not in names.defined and "range" not in surroundings)
         self._symbols: dict[tuple[Scope, str], str] = {}
         self._parts: list[str] = []
 
@@ -217,3 +218,51 @@ _WRITERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.SetComp: _Writer._comprehension,
 }
 """Functions that write the nodes with names, scopes or an order of their own."""
+
+
+_Variable = tuple[Scope | None, str]
+"""A name with the scope that it belongs to."""
+
+
+def _number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
+    """Return the local variables that are never bound to anything but integers and floats.
+
+    `has_range` says whether `range` is Python's.
+    """
+    bindings: dict[_Variable, list[Binding]] = {
+        (scope, name): values
+        for scope in names.scopes.values()
+        for name, values in scope.bound.items()
+        if name not in scope.kept and name not in names.untouched
+    }
+    others, users = _uses(bindings, names, has_range=has_range)
+    known: set[_Variable | ast.expr] = set()
+    while others:
+        if (one := others.pop()) not in known:
+            known.add(one)
+            others += users[one]
+    return bindings.keys() - known
+
+
+def _uses(
+    bindings: Mapping[_Variable, Sequence[Binding]], names: Names, *, has_range: bool
+) -> tuple[list[_Variable | ast.expr], Mapping[_Variable | ast.expr, list[_Variable | ast.expr]]]:
+    """Return what is no number by itself, and for each variable and sum what is no number if that is none."""
+    users: defaultdict[_Variable | ast.expr, list[_Variable | ast.expr]] = defaultdict(list)
+    others = list[_Variable | ast.expr]()
+    waiting = [(value, key[0], key) for key, values in bindings.items() for value in values]
+    while waiting:
+        value, scope, user = waiting.pop()
+        match value:
+            case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult()):
+                if value not in users:
+                    waiting += [(value.left, scope, value), (value.right, scope, value)]
+                users[value].append(user)
+            case ast.Name():
+                variable = owner_of(value.id, scope), value.id
+                users[variable].append(user)
+                if variable not in bindings:
+                    others.append(variable)
+            case _ if not (value and has_range if isinstance(value, bool) else value in names.values):
+                others.append(user)
+    return others, users

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -61,7 +60,7 @@ def may_see_names(text: str) -> bool:
     return not (_REFLECTION | {"inspect", "linecache"}).isdisjoint(_WORD.findall(text))
 
 
-_Binding = ast.expr | bool
+Binding = ast.expr | bool
 """A value that a variable is bound to; else whether it is a number."""
 
 
@@ -81,7 +80,7 @@ class Scope:
     is_comprehension: bool = False
     is_class: bool = False
     kept: set[str] = field(default_factory=set)
-    bound: dict[str, list[_Binding]] = field(default_factory=dict)
+    bound: dict[str, list[Binding]] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -142,7 +141,7 @@ class _Reader:
             if isinstance(node, ast.AST) and not does_nothing(node):
                 self.visit(node, scope, level)
 
-    def _bind(self, name: str, scope: Scope | None, value: _Binding) -> None:
+    def _bind(self, name: str, scope: Scope | None, value: Binding) -> None:
         self._names.defined.add(name)
         if scope is not None:
             scope.bound.setdefault(name, []).append(value)
@@ -152,7 +151,7 @@ class _Reader:
         if scope is not None:
             scope.kept.add(name)
 
-    def _target(self, target: ast.expr, scope: Scope | None, value: _Binding, level: int) -> None:
+    def _target(self, target: ast.expr, scope: Scope | None, value: Binding, level: int) -> None:
         if isinstance(target, ast.Name):
             self._bind(target.id, scope, value)
         elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
@@ -325,59 +324,11 @@ _READERS |= {
 }
 
 
-_Variable = tuple[Scope | None, str]
-"""A name with the scope that it belongs to."""
-
-
 def owner_of(name: str, scope: Scope | None) -> Scope | None:
     """Return the scope that a name belongs to; `None` if it is global."""
     while scope is not None and name not in scope.bound and name not in scope.kept:
         scope = scope.parent
     return scope
-
-
-def number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
-    """Return the local variables that are never bound to anything but integers and floats.
-
-    `has_range` says whether `range` is Python's.
-    """
-    bindings: dict[_Variable, list[_Binding]] = {
-        (scope, name): values
-        for scope in names.scopes.values()
-        for name, values in scope.bound.items()
-        if name not in scope.kept and name not in names.untouched
-    }
-    others, users = _uses(bindings, names, has_range=has_range)
-    known: set[_Variable | ast.expr] = set()
-    while others:
-        if (one := others.pop()) not in known:
-            known.add(one)
-            others += users[one]
-    return bindings.keys() - known
-
-
-def _uses(
-    bindings: Mapping[_Variable, Sequence[_Binding]], names: Names, *, has_range: bool
-) -> tuple[list[_Variable | ast.expr], Mapping[_Variable | ast.expr, list[_Variable | ast.expr]]]:
-    """Return what is no number by itself, and for each variable and sum what is no number if that is none."""
-    users: defaultdict[_Variable | ast.expr, list[_Variable | ast.expr]] = defaultdict(list)
-    others = list[_Variable | ast.expr]()
-    waiting = [(value, key[0], key) for key, values in bindings.items() for value in values]
-    while waiting:
-        value, scope, user = waiting.pop()
-        match value:
-            case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult()):
-                if value not in users:
-                    waiting += [(value.left, scope, value), (value.right, scope, value)]
-                users[value].append(user)
-            case ast.Name():
-                variable = owner_of(value.id, scope), value.id
-                users[variable].append(user)
-                if variable not in bindings:
-                    others.append(variable)
-            case _ if not (value and has_range if isinstance(value, bool) else value in names.values):
-                others.append(user)
-    return others, users
 
 
 @cache
