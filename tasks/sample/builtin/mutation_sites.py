@@ -188,7 +188,7 @@ class _Walker:
         return self._other(statement, env)
 
     def _other(self, statement: ast.stmt, env: Env) -> Env:
-        """Walk an expression, an import, the head of a `with` or another statement that is rare in evolved functions."""
+        """Walk an expression, an import, the head of a `with` and other statements that are rare."""
         self._children(statement, env)
         stored = {n.id: OTHER for n in nodes(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         return env | stored | bound_by(statement, env)
