@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from overnight.flows.environment import SERVER_VARIABLES, prepare
-from tests.command_server import FOLDER, OWNER
+from tests.command_server import FOLDER, OWNER, WITHOUT_PREFECT
 from tests.prefect_database import MigratedDatabase
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 Path(os.environ["OVERNIGHT_CONFIG"]).write_text("sandbox.slots = 1\n")
 ON_PROCESSES = {"OVERNIGHT_CONFIG": os.path.join(_state.name, "processes.toml")}
 """Environment of commands whose harmless programs run in plain processes, which start sooner than containers."""
+PLAIN = {**ON_PROCESSES, WITHOUT_PREFECT: "1"}
+"""The same for commands of whose nights no Prefect server need know, where they are forked."""
 Path(ON_PROCESSES["OVERNIGHT_CONFIG"]).write_text('sandbox.slots = 1\nsandbox.backend = "process"\n')
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
@@ -138,6 +140,16 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, and the nights of all these commands, which also may run in this process, do without Prefect."""
+    from tests.in_process import run_commands_without_prefect
+
+    for name, value in PLAIN.items():
+        monkeypatch.setenv(name, value)
+    run_commands_without_prefect(monkeypatch.setattr)
+
+
+@pytest.fixture
 def toy() -> Path:
     """A specification that is scored quickly, by the distance of a number from 10."""
     return SPECIFICATIONS / "toy.py"
@@ -169,20 +181,28 @@ _FIRST = (
 _HEAVY = (
     "tests/contract/test_provider.py",
     "tests/evaluate/test_host_slots.py",
-    "tests/flows/api/test_process.py",
+    "tests/flows/api/",
+    "tests/flows/cli/test_archive.py",
     "tests/flows/cli/test_backend.py",
     "tests/flows/cli/test_baseline.py",
     "tests/flows/cli/test_cluster_commands.py",
+    "tests/flows/cli/test_commands.py",
     "tests/flows/cli/test_contest.py",
+    "tests/flows/cli/test_directory.py",
     "tests/flows/cli/test_errors.py",
     "tests/flows/cli/test_forecast.py",
     "tests/flows/cli/test_init.py",
     "tests/flows/cli/test_json_output.py",
+    "tests/flows/cli/test_program.py",
+    "tests/flows/cli/test_replay.py",
+    "tests/flows/cli/test_rescore.py",
     "tests/flows/cli/test_run.py",
     "tests/flows/cli/test_sql.py",
     "tests/flows/cli/test_terminal.py",
+    "tests/flows/cli/test_together.py",
     "tests/flows/night/test_compaction.py",
     "tests/flows/night/test_early_requests.py",
+    "tests/flows/night/test_several_files.py::test_nights_with",
     "tests/flows/report/test_old_histories.py",
     "tests/flows/start/test_environment.py::test_litellm_sends_keys_nowhere",
     "tests/flows/start/test_environment.py::test_settings_of_prefect_are_found_in_every_notation",
@@ -190,6 +210,7 @@ _HEAVY = (
     "tests/flows/prefect_server/test_server_access.py::test_a_configured_server_never_gets",
     "tests/flows/prefect_server/test_server_access.py::test_a_database_in_another_folder",
     "tests/flows/prefect_server/test_server_access.py::test_a_proxy_never_gets",
+    "tests/infra/test_agent_skill.py",
     "tests/history/test_archive.py",
     "tests/history/test_compact.py",
     "tests/history/test_files.py::test_a_damaged_footer",

@@ -12,7 +12,7 @@ from pathlib import Path
 from overnight.testing.fake_provider import Provider
 from tests import docs
 from tests.command_server import install
-from tests.conftest import ON_PROCESSES
+from tests.conftest import PLAIN
 from tests.notebooks import EVOLVE, RUN, write_notebook
 
 ROOT = docs.ROOT
@@ -62,7 +62,7 @@ def run_blocks(
 ) -> None:
     """Run all blocks of a page in a folder, with the `overnight` of a folder of programs.
 
-    The first `in_containers` blocks evaluate programs in containers, the others in plain processes.
+    The first `in_containers` blocks use containers and Prefect, the others plain processes and no server.
     """
     environment = {
         **os.environ,
@@ -73,7 +73,7 @@ def run_blocks(
     }
     environment.pop("OVERNIGHT_HISTORY", None)
     for number, block in enumerate(commands(page)):
-        sandbox = {} if number < in_containers else ON_PROCESSES
+        sandbox = {} if number < in_containers else PLAIN
         lines = [shortened(line, provider.api_base) for line in block.splitlines()]
         script = "\n".join(["set -euxo pipefail", *lines])
         done = subprocess.run(

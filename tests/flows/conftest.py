@@ -75,7 +75,7 @@ def night(
 
     All of it happens in this process, without Prefect and containers. Use it with programs that are harmless.
     """
-    use_plain_tasks(monkeypatch)
+    use_plain_tasks(monkeypatch.setattr)
     return partial(_run_night, search_without_prefect, toy, tmp_path, sandbox_image)
 
 

@@ -82,8 +82,7 @@ def model(number: int, request: Request) -> Answer:
     return says(request, text)
 
 
-@pytest.mark.prefect
-@pytest.mark.usefixtures("processes", "prefect")
+@pytest.mark.usefixtures("plain")
 def test_nights_with_two_evolving_files(
     call: Call, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
