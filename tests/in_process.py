@@ -148,13 +148,13 @@ class PlainTask:
     """A task that runs in a thread when it is submitted, and of which no server is told.
 
     Attributes:
-        function: What it does.
+        fn: What it does; a task of Prefect has it under the same name.
     """
 
-    function: Callable[..., Any]
+    fn: Callable[..., Any]
 
     def __call__(self, *arguments: object) -> Any:
-        return self.function(*arguments)
+        return self.fn(*arguments)
 
     def submit(self, *arguments: object) -> Submitted:
         """Run the task; a future among its arguments stands for its result, without which it fails."""
@@ -165,7 +165,7 @@ class PlainTask:
     def _run(self, future: Submitted, arguments: Sequence[object]) -> None:
         try:
             known = [one.result() if isinstance(one, Submitted) else one for one in arguments]
-            result = self.function(*known)
+            result = self.fn(*known)
         except Exception as error:  # noqa: BLE001  (the error of a task is its result)
             future.set_exception(error)
         else:

@@ -38,7 +38,7 @@ def shortened(line: str, api_base: str) -> str:
     """A line of a block, where nights are cut short and seeded and the provider is the test's own."""
     line = line.replace("http://127.0.0.1:8000/v1", api_base)
     if line.startswith(("overnight run ", "overnight resume ")):
-        line = re.sub(r" --(generations|max-samples) \d+", "", line) + " --generations 1 --max-samples 8"
+        line = re.sub(r" --(generations|max-samples) \d+", "", line) + " --generations 1 --max-samples 4"
         line = line.replace("--until 07:00", "--until 7h")  # also when the test runs at seven
     if line.startswith("overnight run "):
         line += " --set tuner.enabled=false" + " --seed 1" * ("--seed" not in line)
@@ -47,7 +47,7 @@ def shortened(line: str, api_base: str) -> str:
 
 def with_few_samples(script: str) -> str:
     """A script whose nights are cut short."""
-    return re.sub(r"max_samples=\d+", "max_samples=8", script)
+    return re.sub(r"max_samples=\d+", "max_samples=4", script)
 
 
 def programs_in(folder: Path) -> Path:

@@ -74,6 +74,6 @@ def require_run(lines: list[Any]) -> None:
     assert (first["event"], last["event"]) == ("run", "night")
     assert [line["event"] for line in generations] == ["generation"] * len(generations)
     assert [line["generation"] for line in generations] == list(range(1, len(generations) + 1))
-    assert (last["samples"], last["stop_reason"]) == (8, "generations")
-    assert sum(generations[-1]["outcomes"].values()) == 8
+    assert (last["samples"], last["stop_reason"]) == (4, "generations")
+    assert sum(generations[-1]["outcomes"].values()) == 4
     assert last["best_score"] >= first["start_score"]
