@@ -37,7 +37,7 @@ demo: setup  ## a short night on a problem of combinatorics with the built-in mo
 
 check: environment  ## lint, types of the source, and the fast tests without Docker and Prefect: one minute
 	@($(STYLE) && $(PYRIGHT) $(SOURCE)) & types=$$!; failed=0; \
-		$(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile quick --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
+		$(BIN)/pytest -n 2 --dist loadfile --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$types || failed=$$?; exit $$failed
 
 test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
@@ -53,8 +53,9 @@ docs: environment  ## rewrite the generated parts of the READMEs: settings, and 
 bench: setup  ## measure the overhead of a generation, the head, the sandbox and a whole night: ten minutes
 	@$(WITH_ENGINE) for name in generation head sandbox night; do echo "bench_$$name:"; $(BIN)/python -m tests.bench.bench_$$name; done
 
-soak: setup  ## the long and heavy tests
+soak: setup  ## the long and heavy tests, and many examples of each property
 	@$(WITH_ENGINE) $(BIN)/pytest -m slow
+	@$(BIN)/pytest -m 'hypothesis and not docker and not prefect' --hypothesis-profile thorough
 
 dist: setup  ## build wheel and sdist into dist/ and check them: metadata, contents, nights from an installed wheel
 	@rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
     "overnight.flows.night.search", "overnight.flows.night.signals", "overnight.flows.start.create_run",
-    "overnight.flows.prefect_server.embedded",
+    "overnight.flows.prefect_server.embedded", "tests.in_process",
     *(f"overnight.flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
 _API = "overnight.flows.api.process"
@@ -48,6 +48,9 @@ _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 Streams = tuple[int, int, int]
 _MAX_REQUEST_BYTES = 2**18
 _AT_START = dict(os.environ)
+
+WITHOUT_PREFECT = "OVERNIGHT_TESTS_WITHOUT_PREFECT"
+"""Environment variable with which the nights of a forked command do without Prefect."""
 
 FOLDER = "OVERNIGHT_TESTS_COMMANDS"
 """Environment variable with the folder that all processes of one test run share for the server's address and log."""
@@ -330,6 +333,8 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
     """Run the command and end as the interpreter does, but without freeing the imported libraries, which takes long."""
     code = 0
     report = {"report": importlib.import_module(_API)._report} if request["for_api"] else {}
+    if WITHOUT_PREFECT in os.environ:
+        importlib.import_module("tests.in_process").run_commands_without_prefect()
     try:
         importlib.import_module("overnight.flows.cli.main").main(request["arguments"], **report)
     except SystemExit as end:

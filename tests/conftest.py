@@ -8,6 +8,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,15 @@ import hypothesis
 import pytest
 
 from overnight.flows.environment import SERVER_VARIABLES, prepare
-from tests.command_server import FOLDER, OWNER
+from tests.command_server import FOLDER, OWNER, WITHOUT_PREFECT
 from tests.prefect_database import MigratedDatabase
 
 if TYPE_CHECKING:
     from tests.objects import ObjectServer
 
-# The same examples every time, without a time limit for slow machines; `make check` tries half of them, and whoever
-# changes a parser or the core of a night passes `--hypothesis-profile thorough`.
-hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None, max_examples=50)
-hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("overnight"), max_examples=25)
+# The same examples every time, without a time limit for slow machines; `make soak`, and whoever changes a parser or the
+# core of a night, passes `--hypothesis-profile thorough`.
+hypothesis.settings.register_profile("overnight", derandomize=True, deadline=None, database=None, max_examples=25)
 hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("overnight"), max_examples=500)
 hypothesis.settings.load_profile("overnight")
 
@@ -42,6 +42,8 @@ os.environ["OVERNIGHT_CONFIG"] = os.path.join(_state.name, "config.toml")
 Path(os.environ["OVERNIGHT_CONFIG"]).write_text("sandbox.slots = 1\n")
 ON_PROCESSES = {"OVERNIGHT_CONFIG": os.path.join(_state.name, "processes.toml")}
 """Environment of commands whose harmless programs run in plain processes, which start sooner than containers."""
+PLAIN = {**ON_PROCESSES, WITHOUT_PREFECT: "1"}
+"""The same for commands of whose nights no Prefect server need know, where they are forked."""
 Path(ON_PROCESSES["OVERNIGHT_CONFIG"]).write_text('sandbox.slots = 1\nsandbox.backend = "process"\n')
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
@@ -71,8 +73,10 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(shared_folder: Path) -> MigratedDatabase:
-    return MigratedDatabase(shared_folder)
+def migrated_database(pytestconfig: pytest.Config) -> MigratedDatabase:
+    """The empty database of Prefect's version, which the first test run keeps for later ones."""
+    assert pytestconfig.cache is not None
+    return MigratedDatabase(pytestconfig.cache.mkdir(f"prefect-{version('prefect')}"))
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +142,16 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, and the nights of all these commands, which also may run in this process, do without Prefect."""
+    from tests.in_process import run_commands_without_prefect
+
+    for name, value in PLAIN.items():
+        monkeypatch.setenv(name, value)
+    run_commands_without_prefect(monkeypatch.setattr)
+
+
+@pytest.fixture
 def toy() -> Path:
     """A specification that is scored quickly, by the distance of a number from 10."""
     return SPECIFICATIONS / "toy.py"
@@ -145,10 +159,10 @@ def toy() -> Path:
 
 @pytest.fixture
 def slow_toy(toy: Path, tmp_path: Path) -> Path:
-    """The same, but each score takes a tenth of a second of sleep: for nights that go on until a test ends them."""
+    """The same, but each score takes a quarter of a second of sleep: for nights that go on until a test ends them."""
     path = tmp_path / "slow" / toy.name
     path.parent.mkdir()
-    slow = "import time\n\n    time.sleep(0.1)\n    return -abs("
+    slow = "import time\n\n    time.sleep(0.25)\n    return -abs("
     path.write_text(toy.read_text().replace("return -abs(", slow))
     return path
 
@@ -169,21 +183,38 @@ _FIRST = (
 _HEAVY = (
     "tests/contract/test_provider.py",
     "tests/evaluate/test_host_slots.py",
-    "tests/flows/api/test_process.py",
+    "tests/flows/api/",
+    "tests/flows/cli/test_archive.py",
     "tests/flows/cli/test_backend.py",
     "tests/flows/cli/test_baseline.py",
     "tests/flows/cli/test_cluster_commands.py",
+    "tests/flows/cli/test_commands.py",
     "tests/flows/cli/test_contest.py",
+    "tests/flows/cli/test_directory.py",
     "tests/flows/cli/test_errors.py",
     "tests/flows/cli/test_forecast.py",
     "tests/flows/cli/test_init.py",
+    "tests/flows/cli/test_interventions.py",
     "tests/flows/cli/test_json_output.py",
+    "tests/flows/cli/test_program.py",
+    "tests/flows/cli/test_replay.py",
+    "tests/flows/cli/test_rescore.py",
     "tests/flows/cli/test_run.py",
     "tests/flows/cli/test_sql.py",
     "tests/flows/cli/test_terminal.py",
+    "tests/flows/cli/test_together.py",
+    "tests/flows/night/test_agents.py",
     "tests/flows/night/test_compaction.py",
+    "tests/flows/night/test_confirmation_in_a_night.py::test_an_engine",
     "tests/flows/night/test_early_requests.py",
+    "tests/flows/night/test_full_disk.py",
+    "tests/flows/night/test_remote.py",
+    "tests/flows/night/test_given_starts.py",
+    "tests/flows/night/test_several_files.py::test_nights_with",
+    "tests/flows/report/test_drawing.py",
+    "tests/flows/report/test_front.py",
     "tests/flows/report/test_old_histories.py",
+    "tests/flows/start/test_audit.py",
     "tests/flows/start/test_environment.py::test_litellm_sends_keys_nowhere",
     "tests/flows/start/test_environment.py::test_settings_of_prefect_are_found_in_every_notation",
     "tests/flows/start/test_history_attacks.py::test_a_small_file_that_expands",
@@ -200,11 +231,13 @@ _HEAVY = (
     "tests/history/test_query_access.py",
     "tests/history/test_query_process.py",
     "tests/history/test_remote.py",
+    "tests/infra/test_agent_skill.py",
     "tests/problems/test_builtin_problems.py::test_the_start_program",
     "tests/problems/test_matrix_multiplication.py::test_four_by_four_begins",
     "tests/problems/test_matrix_multiplication.py::test_the_search_finds",
     "tests/problems/test_learning.py",
     "tests/problems/test_pictures.py",
+    "tests/real_answers/test_figures.py",
     "tests/report/test_machines_table.py",
     "tests/report/test_page.py",
     "tests/report/test_pictures.py",

@@ -7,6 +7,7 @@ What a real sandbox promises is tried by `tests/contract/test_sandbox.py`, and w
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import contextvars
 import math
 import sys
@@ -19,10 +20,12 @@ from typing import Any
 
 import pytest
 
+from overnight.flows.cli import foreground_night
 from overnight.flows.night import attempt
 from overnight.flows.night.night import Night
 from overnight.flows.night.open_run import open_run
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.prefect_server import embedded
 from overnight.flows.start import sandboxes
 from overnight.schemas.bundle import Source
 from overnight.schemas.dependencies import Dependencies
@@ -145,13 +148,13 @@ class PlainTask:
     """A task that runs in a thread when it is submitted, and of which no server is told.
 
     Attributes:
-        function: What it does.
+        fn: What it does; a task of Prefect has it under the same name.
     """
 
-    function: Callable[..., Any]
+    fn: Callable[..., Any]
 
     def __call__(self, *arguments: object) -> Any:
-        return self.function(*arguments)
+        return self.fn(*arguments)
 
     def submit(self, *arguments: object) -> Submitted:
         """Run the task; a future among its arguments stands for its result, without which it fails."""
@@ -162,7 +165,7 @@ class PlainTask:
     def _run(self, future: Submitted, arguments: Sequence[object]) -> None:
         try:
             known = [one.result() if isinstance(one, Submitted) else one for one in arguments]
-            result = self.function(*known)
+            result = self.fn(*known)
         except Exception as error:  # noqa: BLE001  (the error of a task is its result)
             future.set_exception(error)
         else:
@@ -183,19 +186,42 @@ def search_without_prefect(
 ) -> dict[str, Any]:
     """Run one night of a run as the flow `search` does; the tasks of `attempt` have to be plain ones."""
 
+    with open_run(files_of(open_history(history), run_id)) as run:
+        return _search(Night(run, rules, again))
+
+
+def _search(night: Night, *_: object) -> dict[str, Any]:
     def generation(*_: object) -> None:
         under_way = attempt.ATTEMPT.get()
         assert under_way is not None
         under_way.work()
 
-    with open_run(files_of(open_history(history), run_id)) as run:
-        night = Night(run, rules, again)
-        artifacts: Any = NoArtifacts()
-        with night.notifier.reporting_failure(run_id):
-            return night.search(artifacts, "", contextvars.copy_context(), generation)
+    artifacts: Any = NoArtifacts()
+    with night.notifier.reporting_failure(night.run.run.run_id):
+        return night.search(artifacts, "", contextvars.copy_context(), generation)
 
 
-def use_plain_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the tasks of all nights of a test in threads, without a server."""
+def use_plain_tasks(patch: Callable[[object, str, object], None]) -> None:
+    """Run the tasks of all nights in threads, without a server."""
     for name in ("sample", "evaluate", "confirm", "select"):
-        monkeypatch.setattr(attempt, name, PlainTask(getattr(attempt, name).fn))
+        patch(attempt, name, PlainTask(getattr(attempt, name).fn))
+
+
+class NoServer(contextlib.AbstractContextManager["NoServer"]):
+    """What commands use of `PrefectServer`, without a server."""
+
+    def __init__(self, nights: int = 1) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def connected(self, report: object) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def kill(self) -> None: ...
+
+
+def run_commands_without_prefect(patch: Callable[[object, str, object], None] = setattr) -> None:
+    """Let the nights of this process's commands do without Prefect from now on."""
+    use_plain_tasks(patch)
+    patch(embedded, "PrefectServer", NoServer)
+    patch(foreground_night, "_search", _search)

@@ -12,7 +12,7 @@ from pathlib import Path
 from overnight.testing.fake_provider import Provider
 from tests import docs
 from tests.command_server import install
-from tests.conftest import ON_PROCESSES
+from tests.conftest import PLAIN
 from tests.notebooks import EVOLVE, RUN, write_notebook
 
 ROOT = docs.ROOT
@@ -38,7 +38,7 @@ def shortened(line: str, api_base: str) -> str:
     """A line of a block, where nights are cut short and seeded and the provider is the test's own."""
     line = line.replace("http://127.0.0.1:8000/v1", api_base)
     if line.startswith(("overnight run ", "overnight resume ")):
-        line = re.sub(r" --(generations|max-samples) \d+", "", line) + " --generations 1 --max-samples 8"
+        line = re.sub(r" --(generations|max-samples) \d+", "", line) + " --generations 1 --max-samples 4"
         line = line.replace("--until 07:00", "--until 7h")  # also when the test runs at seven
     if line.startswith("overnight run "):
         line += " --set tuner.enabled=false" + " --seed 1" * ("--seed" not in line)
@@ -47,7 +47,7 @@ def shortened(line: str, api_base: str) -> str:
 
 def with_few_samples(script: str) -> str:
     """A script whose nights are cut short."""
-    return re.sub(r"max_samples=\d+", "max_samples=8", script)
+    return re.sub(r"max_samples=\d+", "max_samples=4", script)
 
 
 def programs_in(folder: Path) -> Path:
@@ -62,7 +62,7 @@ def run_blocks(
 ) -> None:
     """Run all blocks of a page in a folder, with the `overnight` of a folder of programs.
 
-    The first `in_containers` blocks evaluate programs in containers, the others in plain processes.
+    The first `in_containers` blocks use containers and Prefect, the others plain processes and no server.
     """
     environment = {
         **os.environ,
@@ -73,7 +73,7 @@ def run_blocks(
     }
     environment.pop("OVERNIGHT_HISTORY", None)
     for number, block in enumerate(commands(page)):
-        sandbox = {} if number < in_containers else ON_PROCESSES
+        sandbox = {} if number < in_containers else PLAIN
         lines = [shortened(line, provider.api_base) for line in block.splitlines()]
         script = "\n".join(["set -euxo pipefail", *lines])
         done = subprocess.run(

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 
 class MigratedDatabase:
-    """An empty Prefect database of today's schema, shared by all test processes of one pytest run.
+    """An empty Prefect database of today's schema, shared by all test processes.
 
     Args:
         folder: Where it is kept.

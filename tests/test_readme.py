@@ -22,7 +22,7 @@ from overnight.testing.fake_provider import Provider
 from overnight.testing.made import create, grow
 from tests import docs
 from tests.command_server import start_script
-from tests.conftest import ON_PROCESSES
+from tests.conftest import PLAIN
 from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks, with_few_samples
 
 ROOT = docs.ROOT
@@ -54,13 +54,13 @@ def morning(shared_folder: Path, prefect_api: str) -> Path:
 @pytest.mark.prefect
 @pytest.mark.timeout(900)
 def test_the_commands_of_the_main_readme_run_in_the_order_of_reading_and_its_script_after_them(
-    morning: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+    morning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
     assert (folder / "better.py").is_file()
     _, script = blocks(README, "python")
     (tmp_path / "script.py").write_text(with_few_samples(script))
-    for name, value in {"PREFECT_API_URL": prefect_api, **ON_PROCESSES}.items():
+    for name, value in PLAIN.items():
         monkeypatch.setenv(name, value)
     with start_script(tmp_path / "script.py", folder) as process:
         process.communicate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,9 @@ from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.evaluate.registry import backend_names, create_backend
 
 Start = Callable[..., SandboxPool]
+
+on_processes: Start = partial(open_pool, backend="process", image="", slots=1)
+"""Opens a pool of plain processes, for what the runner does: it is the same file in each backend, and starts sooner."""
 
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.docker) if name == "docker" else name for name in reversed(backend_names())

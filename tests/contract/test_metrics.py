@@ -11,7 +11,7 @@ from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.program.specification import read_specification
-from tests.contract.conftest import Start
+from tests.contract.conftest import on_processes
 
 TEXT = '''
 import funsearch
@@ -42,14 +42,14 @@ def returning(*lines: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def isolated(start: Start) -> Iterator[SandboxPool]:
-    with start(JOB) as pool:
+def isolated() -> Iterator[SandboxPool]:
+    with on_processes(JOB) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
-def inline(start: Start) -> Iterator[SandboxPool]:
-    with start(Job(JOB.run_function, JOB.inputs, JOB.limits)) as pool:
+def inline() -> Iterator[SandboxPool]:
+    with on_processes(Job(JOB.run_function, JOB.inputs, JOB.limits)) as pool:
         yield pool
 
 
@@ -105,8 +105,8 @@ def test_a_metric_that_an_input_lacks_is_missing_there_alone(isolated: SandboxPo
     assert verdict.metrics == {"even": (None, 7.0), "odd": (7.0, None)}
 
 
-def test_scores_below_a_threshold_keep_their_metrics(start: Start):
-    with start(Job(JOB.run_function, JOB.inputs, JOB.limits, thresholds=(5.0,), isolation=ISOLATION)) as pool:
+def test_scores_below_a_threshold_keep_their_metrics():
+    with on_processes(Job(JOB.run_function, JOB.inputs, JOB.limits, thresholds=(5.0,), isolation=ISOLATION)) as pool:
         verdict: Verdict = pool.evaluate(TEXT)
     assert (verdict.outcome, verdict.scores, verdict.skipped) == (Outcome.REJECTED, (3.0,), 1)
     assert verdict.metrics == {"seconds": (1.5,)}

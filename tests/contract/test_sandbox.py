@@ -18,7 +18,7 @@ from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.testing.programs import litterers
 from overnight.testing.programs.candidates import HONEST, HONEST_SCORES, Case, body, returns
 from overnight.testing.sandboxes import JUDGED as JOB
-from tests.contract.conftest import Start
+from tests.contract.conftest import Start, on_processes
 
 
 @pytest.fixture(scope="module")
@@ -205,11 +205,9 @@ def test_values_that_only_numpy_takes_for_numbers_are_bad_scores(sandbox: Sandbo
     assert "expected one finite number" in verdict.error
 
 
-def test_numpy_is_imported_before_the_first_program_that_mentions_it(start: Start):
+def test_numpy_is_imported_before_the_first_program_that_mentions_it():
     plain = body("import sys\nreturn 'num' + 'py' in sys.modules and 1 or 0")
-    with start(JOB) as pool:
-        if "numpy" not in pool.versions:
-            pytest.skip("no numpy in the image")
+    with on_processes(JOB) as pool:
         light = pool.evaluate(plain)
         assert light.scores == (0.0, 0.0), light
         first, heavy = (pool.evaluate(returns("np.int64(2)")) for _ in range(2))
@@ -286,7 +284,7 @@ def test_unseeded_random_numbers_and_set_orders_repeat(sandbox: SandboxPool):
     assert sandbox.evaluate(source).scores == first
 
 
-def test_inputs_are_exact_and_fresh_for_every_call(start: Start):
+def test_inputs_are_exact_and_fresh_for_every_call():
     value = {"list": [1, (2, 3)], 4: (), (5, 6): None, "float": 0.1, "text": "é\udc80", "big": 2**70}
     job = Job("evaluate", (Call((value,), {"also": [1]}), Call((value,), {"also": [1]})), Limits(memory_mib=96))
     source = f"""
@@ -296,13 +294,13 @@ def evaluate(value, *, also):
     also.append(2)
     return int(right)
 """
-    with start(job) as pool:
+    with on_processes(job) as pool:
         assert pool.evaluate(source).scores == (1.0, 1.0)
 
 
-def test_processor_time_is_limited_over_all_threads(start: Start):
+def test_processor_time_is_limited_over_all_threads():
     job = Job("evaluate", (Call((3,)),), Limits(wall_s=30, cpu_s=1, memory_mib=96))
-    with start(job) as pool:
+    with on_processes(job) as pool:
         verdict = pool.evaluate(body("while True: pass"))
         assert verdict.outcome is Outcome.TIMED_OUT
         assert "1 s of processor time" in verdict.error
@@ -330,7 +328,7 @@ except ChildProcessError: return n
 
 
 @pytest.mark.parametrize("isolation", [False, True], ids=["inline", "isolated"])
-def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(start: Start, isolation: bool):
+def test_below_a_threshold_the_rest_of_the_inputs_is_not_run(isolation: bool):
     text = """
 import funsearch
 
@@ -346,7 +344,7 @@ def f(n):
     inputs = (Call((1,)), Call((2,)), Call((3,)))
     job = Job("evaluate", inputs, Limits(memory_mib=96), thresholds=(0.5, None), isolation=None)
     job = replace(job, isolation=Isolation(("f",), text.format("n")) if isolation else None)
-    with start(job) as pool:
+    with on_processes(job) as pool:
         below = pool.evaluate(text.format("0.25"))
         assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.25,), 2), below
         assert below.output == "on 1\n"
@@ -355,9 +353,9 @@ def f(n):
         assert above.scores == (1.0, 0.0, -1.0), above
 
 
-def test_exiting_as_if_below_a_threshold_gives_no_score(start: Start):
+def test_exiting_as_if_below_a_threshold_gives_no_score():
     job = Job("evaluate", (Call((1,)), Call((2,))), Limits(memory_mib=96), thresholds=(0.5,))
-    with start(job) as pool:
+    with on_processes(job) as pool:
         leaves = pool.evaluate(body("import os\nif n == 2: os._exit(0)\nreturn 9"))
         assert (leaves.outcome, leaves.scores, leaves.skipped) == (Outcome.CRASHED, (), 0)
         writes = body('import os\nos.write(3, b\'{"score": 0.1}\\n{"score": 9}\\n\')\nos._exit(0)')
@@ -365,8 +363,8 @@ def test_exiting_as_if_below_a_threshold_gives_no_score(start: Start):
         assert (below.outcome, below.scores, below.skipped) == (Outcome.REJECTED, (0.1,), 1), below
 
 
-def test_many_threads_each_get_their_own_answer(start: Start):
-    with start(JOB, slots=2) as pool, ThreadPoolExecutor(8) as threads:
+def test_many_threads_each_get_their_own_answer():
+    with on_processes(JOB, slots=2) as pool, ThreadPoolExecutor(8) as threads:
         verdicts = list(threads.map(lambda i: pool.evaluate(returns(f"n + {i}")), range(60)))
     assert [verdict.scores for verdict in verdicts] == [(3.0 + i, 4.0 + i) for i in range(60)]
 

@@ -113,7 +113,6 @@ def test_it_is_restored_from_its_text_and_the_settings_of_the_run(kind: Kind):
 
 
 @every_kind
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_body_comes_back_from_an_answer_that_holds_it(kind: Kind, data: st.DataObject):
     skeleton = kind.skeleton
@@ -126,7 +125,6 @@ def test_a_body_comes_back_from_an_answer_that_holds_it(kind: Kind, data: st.Dat
 
 
 @every_kind
-@settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_the_hash_of_a_body_does_not_depend_on_its_layout_but_on_its_text(kind: Kind, data: st.DataObject):
     skeleton = kind.skeleton
@@ -183,7 +181,7 @@ PIECES = st.sampled_from(
 
 
 @every_kind
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=2 * settings().max_examples)
 @given(text=st.lists(PIECES, max_size=14).map("\n".join))
 def test_any_completion_has_a_body_or_a_verdict(kind: Kind, text: str):
     skeleton = kind.skeleton
@@ -196,7 +194,7 @@ def test_any_completion_has_a_body_or_a_verdict(kind: Kind, text: str):
         assert skeleton.program(parsed.body).paths == skeleton.start_program.paths
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from(["=== a.py, 1 lines ===", "=== b.py, 2 lines ===", "x", ""]) | st.text()).map(

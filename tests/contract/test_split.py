@@ -15,7 +15,7 @@ from overnight.tasks.evaluate.confirmation import disagreement
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.program.specification import read_specification
 from overnight.testing.programs.forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
-from tests.contract.conftest import Start
+from tests.contract.conftest import Start, on_processes
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16)
 INPUTS = (Call((3, SECRET)), Call((4, SECRET)))
@@ -89,13 +89,13 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("body", KEEPING.values(), ids=KEEPING)
-def test_what_a_program_keeps_from_call_to_call_is_lost_where_calls_are_fresh(start: Start, body: str):
+def test_what_a_program_keeps_from_call_to_call_is_lost_where_calls_are_fresh(body: str):
     inputs, limits = (Call((1,)), Call((16,)), Call((4000,))), LIMITS.model_copy(update={"wall_s": 10})
     usual = job(COUNTING, inputs, limits=limits)
     assert usual.isolation is not None
     kept = replace(usual, isolation=replace(usual.isolation, fresh_calls=False))
     program = COUNTING.replace("return 1\n", f"{body}\n")
-    with start(usual) as fresh, start(kept) as keeping:
+    with on_processes(usual) as fresh, on_processes(kept) as keeping:
         assert fresh.evaluate(COUNTING).scores == (1, 16, 4000)
         once, some, many = fresh.evaluate(program).scores
         assert once == keeping.evaluate(program).scores[0], "one call keeps nothing"
@@ -138,16 +138,14 @@ def echo(value, *, more):
 """
 
 
-def test_plain_data_is_passed_exactly(start: Start):
-    with start(job(ECHO, limits=Limits(wall_s=5, memory_mib=96))) as pool:
-        if "numpy" not in pool.versions:
-            pytest.skip("no numpy in the image")
+def test_plain_data_is_passed_exactly():
+    with on_processes(job(ECHO, limits=Limits(wall_s=5, memory_mib=96))) as pool:
         verdict = pool.evaluate(ECHO)
     assert verdict.scores == (0.0,), verdict
 
 
-def judged(start: Start, text: str, program: str = "") -> Verdict:
-    with start(job(text)) as pool:
+def judged(text: str, program: str = "") -> Verdict:
+    with on_processes(job(text)) as pool:
         return pool.evaluate(program or text)
 
 
@@ -159,9 +157,9 @@ def write_specification(run: str, evolved: str, above: str = "") -> str:
 
 
 @pytest.mark.parametrize("error", ["ZeroDivisionError", "KeyError", "IndexError", "ValueError", "OSError"])
-def test_a_specification_can_catch_what_the_function_raises(start: Start, error: str):
+def test_a_specification_can_catch_what_the_function_raises(error: str):
     run = "\n".join(f"try: f()\nexcept {caught} as e: n += 1" for caught in (error, "RuntimeError", "Exception"))
-    assert judged(start, write_specification(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
+    assert judged(write_specification(run + "\nreturn n", f"raise {error}('no')")).scores == (6.0,)
 
 
 SEQUENCE = """
@@ -222,6 +220,13 @@ def by_dying():
     return sum(Dying.found)
 """
 
+
+@pytest.fixture(scope="module")
+def in_one_process() -> Iterator[SandboxPool]:
+    with on_processes(job(SPECIFICATION.text, isolation=False)) as pool:
+        yield pool
+
+
 STEERED = {
     "map": ("sum(map(f, range(5)))", "StopIteration"),
     "zip": ("sum(a + b for a, b in zip(map(f, range(5)), range(5)))", "StopIteration"),
@@ -247,16 +252,15 @@ STEERED = {
 
 
 @pytest.mark.parametrize(("score", "error"), STEERED.values(), ids=STEERED)
-def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(start: Start, score: str, error: str):
-    above = "import functools, threading\n" + SEQUENCE
-    text = write_specification(f"import numpy as np\nreturn {score}", "return -1.0", above)
-    forged = write_specification(f"import numpy as np\nreturn {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
-    with start(job(text, isolation=False)) as pool:
-        if "np." in score and "numpy" not in pool.versions:
-            pytest.skip("no numpy in the image")
-        inline = pool.evaluate(forged)
+def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(
+    in_one_process: SandboxPool, score: str, error: str
+):
+    above = "import functools, threading\n" + ("import numpy as np\n" if "np." in score else "") + SEQUENCE
+    text = write_specification(f"return {score}", "return -1.0", above)
+    forged = write_specification(f"return {score}", f"if x == 3: raise {error}\nreturn -1.0", above)
+    inline = in_one_process.evaluate(forged)
     assert inline.is_scored, "otherwise the test proves nothing"
-    isolated = judged(start, text, forged)
+    isolated = judged(text, forged)
     assert isolated.outcome is Outcome.CRASHED, isolated
     assert re.search(r"StopIteration|Mine|IndexError|KeyError|ValueError|AttributeError", isolated.error), (
         "it is reported under its own name"
@@ -268,51 +272,51 @@ def test_no_error_of_the_function_changes_the_control_flow_of_the_scoring(start:
 @pytest.mark.parametrize(
     "error", ["GeneratorExit", "StopAsyncIteration", "KeyboardInterrupt", "asyncio.CancelledError"]
 )
-def test_errors_that_python_hides_from_except_exception_are_reported(start: Start, error: str):
+def test_errors_that_python_hides_from_except_exception_are_reported(error: str):
     run = "def g():\n    try: yield f()\n    except GeneratorExit: return\nreturn 7.0 + len([*g()])"
-    assert judged(start, write_specification(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
+    assert judged(write_specification(run, f"import asyncio\nraise {error}")).outcome is Outcome.CRASHED
 
 
 @pytest.mark.parametrize(
     "lines", ["import os\nos._exit(3)", "import sys\nsys.exit()", "import os\nos.close(3)\nos.close(4)"]
 )
-def test_a_lost_process_is_no_score_whatever_the_specification_catches(start: Start, lines: str):
+def test_a_lost_process_is_no_score_whatever_the_specification_catches(lines: str):
     text = write_specification("try: f()\nexcept BaseException: pass\nreturn 7", lines)
-    assert judged(start, text).outcome is Outcome.CRASHED
+    assert judged(text).outcome is Outcome.CRASHED
 
 
-def test_the_scoring_process_runs_no_code_of_the_program(start: Start):
+def test_the_scoring_process_runs_no_code_of_the_program():
     text = write_specification("return f(2) + K", "return x", above="K = 1")
     forged = text.replace("K = 1", "K = 100\nevaluate = print").replace("return f(2) + K", "return 10**6")
-    assert judged(start, text, forged).scores == (3.0,)
+    assert judged(text, forged).scores == (3.0,)
 
 
-def test_shared_functions_and_decorators_are_in_both_processes(start: Start):
+def test_shared_functions_and_decorators_are_in_both_processes():
     above = "calls = []\ndef counted(g):\n    return lambda *a: calls.append(1) or g(*a)\ndef twice(x): return 2 * x"
     text = write_specification("return f(2) + twice(n) + len(calls)", "return twice(x)", above)
     text = text.replace("@funsearch.evolve", "@counted\n@funsearch.evolve")
-    assert judged(start, text).scores == (4.0 + 6.0 + 1.0,)
+    assert judged(text).scores == (4.0 + 6.0 + 1.0,)
 
 
-def test_a_function_may_be_called_while_the_specification_is_loaded(start: Start):
+def test_a_function_may_be_called_while_the_specification_is_loaded():
     text = write_specification("return sum(ALL)", "return x + 1") + "ALL = [f(1), f(), f(3, 4)]\n"
-    assert judged(start, text).scores == (2.0 + 2.0 + 4.0,)
+    assert judged(text).scores == (2.0 + 2.0 + 4.0,)
 
 
-def test_changes_to_arguments_are_not_passed_back(start: Start):
-    assert judged(start, write_specification("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
+def test_changes_to_arguments_are_not_passed_back():
+    assert judged(write_specification("a = [1]\nf(a)\nreturn len(a)", "x.append(2)")).scores == (1.0,)
 
 
-def test_arguments_that_are_not_plain_data_are_reported(start: Start):
-    verdict = judged(start, write_specification("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
+def test_arguments_that_are_not_plain_data_are_reported():
+    verdict = judged(write_specification("try: f({1})\nexcept Exception: pass\nreturn 1", "return 1"))
     assert verdict.outcome is Outcome.CRASHED
     assert "`f` runs in a process of its own" in verdict.error
     assert "set is not plain data" in verdict.error
 
 
-def test_an_error_of_the_specification_is_reported_with_its_own_line(start: Start):
+def test_an_error_of_the_specification_is_reported_with_its_own_line():
     text = write_specification("f()\nreturn 1 / 0", "a = 1\nb = 2\nreturn a")
-    verdict = judged(start, text, text.replace("    b = 2\n", ""))
+    verdict = judged(text, text.replace("    b = 2\n", ""))
     assert "ZeroDivisionError: division by zero, in line 6 (return 1 / 0), on input 1 of 1 (3)" in verdict.error
 
 
@@ -323,14 +327,14 @@ def test_a_program_that_cannot_be_loaded_is_reported(isolated: SandboxPool, prog
     assert "while it was loaded" in verdict.error
 
 
-def test_several_threads_may_call(start: Start):
+def test_several_threads_may_call():
     run = "from concurrent.futures import ThreadPoolExecutor as T\nreturn sum(T(4).map(f, range(200)))"
-    assert judged(start, write_specification(run, "return x")).scores == (sum(range(200)),)
+    assert judged(write_specification(run, "return x")).scores == (sum(range(200)),)
 
 
-def test_both_processes_draw_the_same_random_numbers_in_every_evaluation(start: Start):
+def test_both_processes_draw_the_same_random_numbers_in_every_evaluation():
     text = write_specification("import random\nreturn random.random() + f()", "import random\nreturn random.random()")
-    with start(job(text, (Call((3,)), Call((4,))))) as pool:
+    with on_processes(job(text, (Call((3,)), Call((4,))))) as pool:
         first, second = pool.evaluate(text), pool.evaluate(text)
     assert first.scores == second.scores
     assert first.scores[0] == first.scores[1]
@@ -344,13 +348,14 @@ def test_the_two_processes_have_two_users_without_rights(is_confined: bool, star
     text = write_specification(
         look + "print(who)\nreturn sum(who[1:]) + sum(f()[1:]) + (who[0] == f()[0])", look + "return who"
     )
-    assert judged(start, text).scores == (0.0,)
+    with start(job(text)) as pool:
+        assert pool.evaluate(text).scores == (0.0,)
 
 
-def test_both_processes_stay_on_one_core_so_that_a_call_need_not_wake_another(start: Start):
+def test_both_processes_stay_on_one_core_so_that_a_call_need_not_wake_another():
     cores = "import os\ncores = list(os.sched_getaffinity(0))\n"
     text = write_specification(cores + "return float(len(cores) == 1 and f() == cores)", cores + "return cores")
-    assert judged(start, text).scores == (1.0,)
+    assert judged(text).scores == (1.0,)
 
 
 def test_the_processes_have_no_descriptor_but_their_own(isolated: SandboxPool):

@@ -184,7 +184,7 @@ def messages(draw: st.DrawFn) -> bytes:
 
 
 @seed(20260)
-@settings(max_examples=5 * settings().max_examples)
+@settings(max_examples=4 * settings().max_examples)
 @given(messages())
 def test_every_decoded_value_can_be_used_like_plain_data(data: bytes):
     # Bytes after the value are removed, because a message seldom has exactly its declared length.

@@ -34,7 +34,7 @@ class Installed:
     ) -> subprocess.CompletedProcess[str]:
         """Run Python in a process that imports these packages."""
         path = [str(folder) for folder in ((self.theirs, self.ours) if with_plugins else (self.ours,))]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", **more}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 

@@ -75,20 +75,21 @@ def night(
 
     All of it happens in this process, without Prefect and containers. Use it with programs that are harmless.
     """
-    use_plain_tasks(monkeypatch)
+    use_plain_tasks(monkeypatch.setattr)
     return partial(_run_night, search_without_prefect, toy, tmp_path, sandbox_image)
 
 
 @pytest.fixture
-def prefect_night(docker_night: Night, in_process: InProcess) -> Night:
+def prefect_night(toy: Path, tmp_path: Path, prefect: str, in_process: InProcess, sandbox_image: str) -> Night:
     """The same with Prefect's flows on the tests' server."""
-    return docker_night
+    return partial(_run_night, search, toy, tmp_path, sandbox_image)
 
 
 @pytest.fixture
-def docker_night(toy: Path, tmp_path: Path, prefect: str, sandbox_image: str) -> Night:
-    """The same with Prefect's flows and containers."""
-    return partial(_run_night, search, toy, tmp_path, sandbox_image)
+def docker_night(toy: Path, tmp_path: Path, sandbox_image: str, monkeypatch: pytest.MonkeyPatch) -> Night:
+    """The same with containers, or what else a test's settings name, and without Prefect."""
+    use_plain_tasks(monkeypatch.setattr)
+    return partial(_run_night, search_without_prefect, toy, tmp_path, sandbox_image)
 
 
 def _run_night(

@@ -95,7 +95,7 @@ class ProcessBackend:
     ) -> str:
         """See `SandboxBackend.prepare`; it tells how little candidates are confined, before any is run."""
         note(f"warning: {SANDBOX_WARNINGS[_how()]}")
-        here = _this_python()
+        here = _this_python(with_packages=bool(dependencies.packages))
         here.require(dependencies.python)
         if not here.has(dependencies.packages):
             raise SpecificationError(
@@ -252,8 +252,9 @@ def bubblewrap() -> tuple[str, ...]:
     return tuple(command)
 
 
-def _this_python() -> Interpreter:
-    named = [(one.metadata["Name"], one.version) for one in distributions()]
+def _this_python(*, with_packages: bool) -> Interpreter:
+    """Return this Python; to read the metadata of its packages takes a quarter of a second."""
+    named = [(one.metadata["Name"], one.version) for one in distributions()] if with_packages else []
     found = {str(canonicalize_name(name)): version for name, version in named if name}
     return Interpreter(sys.executable, platform.python_version(), platform.machine(), "", found)
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.command_server import fork_for_api
-from tests.conftest import ON_PROCESSES
+from tests.conftest import PLAIN
 from tests.flows.cli.conftest import finished_history as finished_history
 
 
 @pytest.fixture
-def on_server(prefect_api: str, monkeypatch: pytest.MonkeyPatch):
-    """Nights that are run from Python are forked and use the tests' Prefect server."""
-    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+def on_processes(monkeypatch: pytest.MonkeyPatch):
+    """Commands of the API are forked, and their nights need neither containers nor Prefect."""
     fork_for_api(monkeypatch.setattr)
-
-
-@pytest.fixture
-def on_processes(on_server: None, monkeypatch: pytest.MonkeyPatch):
-    """The same, and their harmless programs run in plain processes."""
-    for name, value in ON_PROCESSES.items():
+    for name, value in PLAIN.items():
         monkeypatch.setenv(name, value)

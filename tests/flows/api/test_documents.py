@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from tests.command_server import start_script
 from tests.page_commands import blocks, with_few_samples
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("on_processes")]
+pytestmark = pytest.mark.usefixtures("on_processes")
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOK = ROOT / "tests/examples/first_night.ipynb"

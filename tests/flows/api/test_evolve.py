@@ -10,8 +10,6 @@ import pytest
 import overnight
 from tests.command_server import start_script
 
-pytestmark = pytest.mark.prefect
-
 TARGET = 10.0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import overnight
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]  # for the night that made the history
+pytestmark = pytest.mark.usefixtures("on_processes")
 
 Finished = tuple[Path, str]
 

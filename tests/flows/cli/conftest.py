@@ -13,31 +13,29 @@ from filelock import FileLock
 
 from overnight.flows.cli.main import run
 from tests.command_server import run_command
-from tests.conftest import ON_PROCESSES
+from tests.conftest import PLAIN
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def finished_history(
-    tmp_path_factory: pytest.TempPathFactory, shared_folder: Path, prefect_api: str
-) -> tuple[Path, str]:
+def finished_history(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> tuple[Path, str]:
     """A history with one short run on the toy problem, and the run's id; the night runs once for all test processes."""
     finished = shared_folder / "finished-history"
     with FileLock(f"{finished}.lock"):
         if not finished.exists():
-            _run_night(tmp_path_factory.mktemp("finished") / "history", prefect_api).rename(finished)
+            _run_night(tmp_path_factory.mktemp("finished") / "history").rename(finished)
     history = tmp_path_factory.mktemp("history")
     shutil.copytree(finished, history, symlinks=True, dirs_exist_ok=True)
     (run,) = (history / "runs").iterdir()
     return history, run.name
 
 
-def _run_night(history: Path, prefect_api: str) -> Path:
+def _run_night(history: Path) -> Path:
     toy = Path(__file__).parents[2] / "specifications/toy.py"
     # Of this seed, one answer repeats an earlier program.
     line = ["run", str(toy), "--generations", "3", "--seed", "14", "--confirm", "best"]
-    done = call(line, history, PREFECT_API_URL=prefect_api, **ON_PROCESSES)
+    done = call(line, history, **PLAIN)
     assert done.returncode == 0, done.stderr
     return history
 

@@ -12,12 +12,10 @@ from overnight.tasks.history.journal import PendingBatches
 from overnight.testing.made import NOW, create
 from tests.flows.cli.conftest import Command
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 
-def test_an_exported_run_continues_in_another_history(
-    here: Command, overnight: Command, tmp_path: Path, prefect_api: str
-):
+def test_an_exported_run_continues_in_another_history(here: Command, overnight: Command, tmp_path: Path):
     archive, other_history = tmp_path / "night.tar.zst", tmp_path / "there"
     done = overnight("export", "last", "--write", str(archive))
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -27,7 +25,7 @@ def test_an_exported_run_continues_in_another_history(
         assert done.returncode == 0, done.stderr
         assert message in done.stderr
     (before,) = Database(other_history).rows("FROM runs")
-    done = here(["resume", "last", "--generations", "1"], other_history, PREFECT_API_URL=prefect_api)
+    done = here(["resume", "last", "--generations", "1"], other_history)
     assert done.returncode == 0, done.stderr
     (run,) = Database(other_history).rows("FROM runs")
     assert run["generations"] == before["generations"] + 1

@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
+from tests.command_server import WITHOUT_PREFECT
 from tests.flows.cli.conftest import call
 
 SHORT = ("--generations", "1", "--seed", "1", "--set", "search.prompts=2", "--set", "search.samples=1")
 
 
-@pytest.mark.prefect
-def test_a_night_a_resumed_night_and_a_replay_run_on_plain_processes_and_say_so(
-    toy: Path, tmp_path: Path, prefect_api: str
-):
+def test_a_night_a_resumed_night_and_a_replay_run_on_plain_processes_and_say_so(toy: Path, tmp_path: Path):
     environment = {
         "DOCKER_HOST": "unix:///nowhere.sock",
-        "PREFECT_API_URL": prefect_api,
+        WITHOUT_PREFECT: "1",
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "OVERNIGHT_CONFIG": str(tmp_path / "config.toml"),
     }

@@ -11,14 +11,14 @@ import pytest
 from tests.flows.cli.conftest import Command
 from tests.flows.cli.test_errors import NO_SERVER
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 
 def test_a_night_ends_with_a_table_the_function_and_the_next_commands(
-    finished_history: tuple[Path, str], overnight: Command, prefect_api: str
+    finished_history: tuple[Path, str], overnight: Command
 ):
     run_id = finished_history[1]
-    done = overnight("resume", run_id, "--generations", "1", PREFECT_API_URL=prefect_api)
+    done = overnight("resume", run_id, "--generations", "1")
     assert done.returncode == 0, done.stderr
     assert "start program" in done.stdout
     assert "best program" in done.stdout

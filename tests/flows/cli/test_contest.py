@@ -17,10 +17,9 @@ from overnight.testing.made import NOW
 from tests.flows.cli.conftest import Command
 
 
-@pytest.mark.usefixtures("processes")
-@pytest.mark.prefect
+@pytest.mark.usefixtures("plain")
 def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_comparison(
-    here: Command, toy: Path, tmp_path: Path, provider: Provider, prefect_api: str
+    here: Command, toy: Path, tmp_path: Path, provider: Provider
 ):
     done = here(
         [
@@ -29,7 +28,6 @@ def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_compariso
             *("--set", "search.samples=2", "--write", str(tmp_path / "comparison.html"), "--format", "json"),
         ],
         tmp_path / "history",
-        PREFECT_API_URL=prefect_api,
         OPENAI_API_KEY="test",
     )
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from tests.flows.cli.conftest import Command
 
 HILL = Path(__file__).parents[2] / "specifications" / "hill"
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 
 def test_check_names_the_evolved_file_and_its_scoring_and_proposes_limits_for_its_file(overnight: Command):

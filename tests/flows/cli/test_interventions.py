@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,36 @@ from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider, says
+from overnight.testing.made import run_at
 from tests.flows.conftest import Call, Night
 from tests.flows.night.test_given_starts import variant
 from tests.flows.nights import require_replay
 
 
 @pytest.fixture
-def files(night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path) -> RunFiles:
-    """The files of a run with two generations, in which each answer of the model is better than the one before it."""
+def begin(night: Night, provider: Provider, asks: dict[str, Any]) -> Callable[[Path], RunFiles]:
+    """Runs two generations in a history; each answer of the model is better than the one before it."""
     provider.script = lambda number, request: says(
         request, f"def guess(offset):\n    return offset + {1.1 + number / 10}"
     )
     asks["sampling"] |= {"concurrency": 1}
-    return night(2, settings={**asks, "search": {"prompts": 4, "samples": 1, "repairs": 0.0}})
+    settings = {**asks, "search": {"prompts": 4, "samples": 1, "repairs": 0.0}}
+    return lambda history: night(2, history=history, settings=settings)
+
+
+@pytest.fixture
+def files(begin: Callable[[Path], RunFiles], tmp_path: Path) -> RunFiles:
+    """The files of such a run, which the test's provider can continue."""
+    return begin(tmp_path)
+
+
+@pytest.fixture
+def over(
+    begin: Callable[[Path], RunFiles], finished: Callable[[str, Callable[[Path], object]], Path], tmp_path: Path
+) -> RunFiles:
+    """The same, which is not continued."""
+    (finished("improving", begin) / "runs").rename(tmp_path / "runs")
+    return run_at(tmp_path / "runs/toy")
 
 
 def best_of(files: RunFiles) -> str:
@@ -76,18 +94,18 @@ def test_a_dropped_program_counts_as_failed_everywhere(files: RunFiles, call: Ca
     require_replay(files, tmp_path / "again")
 
 
-def test_a_drop_takes_what_was_built_on_the_program_along(files: RunFiles, call: Call, tmp_path: Path):
+def test_a_drop_takes_what_was_built_on_the_program_along(over: RunFiles, call: Call, tmp_path: Path):
     rows = Database(tmp_path).rows("SELECT program_id, parent_ids FROM programs WHERE outcome = 'scored'")
     parents = {row["program_id"]: row["parent_ids"][-1] for row in rows if row["parent_ids"]}
     base = next(parent for parent in parents.values() if parent in parents)
     call("drop", "toy", base, "--descendants", "--history", tmp_path)
-    past = record.read_run_history(files)
+    past = record.read_run_history(over)
     assert base in past.dropped
     assert not [name for name in past.programs if parents.get(name) in past.dropped]
 
 
-def test_what_is_asked_for_goes_along_into_an_archive(files: RunFiles, call: Call, tmp_path: Path):
-    gone = best_of(files)
+def test_what_is_asked_for_goes_along_into_an_archive(over: RunFiles, call: Call, tmp_path: Path):
+    gone = best_of(over)
     call("drop", "toy", gone, "--history", tmp_path)
     assert call("export", "toy", "--write", tmp_path / "toy.run", "--history", tmp_path)[0] == 0
     assert call("import", tmp_path / "toy.run", "--history", tmp_path / "elsewhere")[0] == 0
@@ -95,21 +113,21 @@ def test_what_is_asked_for_goes_along_into_an_archive(files: RunFiles, call: Cal
     assert there == Database(tmp_path).rows("FROM interventions")[0]
 
 
-def test_while_a_night_holds_the_run_a_request_waits_for_it(files: RunFiles, call: Call, tmp_path: Path):
-    with run_lock(files):
+def test_while_a_night_holds_the_run_a_request_waits_for_it(over: RunFiles, call: Call, tmp_path: Path):
+    with run_lock(over):
         code, said = call("hint", "toy", "try a two-pass scheme", "--history", tmp_path)
     assert (code, "the night under way takes it with its next prompt" in said) == (0, True), said
-    assert [one.text for one in pending_requests(files)] == ["try a two-pass scheme"]
-    assert read_interventions(files) == ()
+    assert [one.text for one in pending_requests(over)] == ["try a two-pass scheme"]
+    assert read_interventions(over) == ()
 
 
-def test_a_second_request_to_drop_a_program_is_refused(files: RunFiles, call: Call, tmp_path: Path):
-    gone = best_of(files)
+def test_a_second_request_to_drop_a_program_is_refused(over: RunFiles, call: Call, tmp_path: Path):
+    gone = best_of(over)
     call("drop", "toy", gone, "--history", tmp_path)
     code, said = call("drop", "toy", gone, "--history", tmp_path)
     assert code == 2
     assert f"{gone} was dropped already, by " in said
-    assert len(read_interventions(files)) == 1
+    assert len(read_interventions(over)) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,25 +148,25 @@ def test_a_second_request_to_drop_a_program_is_refused(files: RunFiles, call: Ca
     ],
 )
 def test_what_cannot_be_asked_for_is_named_and_nothing_is_kept(
-    files: RunFiles, call: Call, tmp_path: Path, arguments: list[str], said: str
+    over: RunFiles, call: Call, tmp_path: Path, arguments: list[str], said: str
 ):
-    start = record.read_run_history(files).start.id
+    start = record.read_run_history(over).start.id
     code, output = call(*(start if one == "START" else one for one in arguments), "--history", tmp_path)
     assert code == 2
     assert said in output
-    assert not files.requests.exists()
+    assert not over.requests.exists()
 
 
 def test_a_program_that_every_night_is_resumed_with_is_pinned_once_until_it_is_withdrawn(
-    files: RunFiles, call: Call, tmp_path: Path
+    over: RunFiles, call: Call, tmp_path: Path
 ):
-    history, best = LocalBackend(tmp_path), best_of(files)
-    pin_until_withdrawn(files, best[:8], history)
-    pin_until_withdrawn(files, best, history)
+    history, best = LocalBackend(tmp_path), best_of(over)
+    pin_until_withdrawn(over, best[:8], history)
+    pin_until_withdrawn(over, best, history)
     call("hint", "toy", "--withdraw", "--history", tmp_path)
-    assert [(one.kind, one.program_id) for one in read_interventions(files)] == [("pin", best), ("withdrawal", "")]
-    pin_until_withdrawn(files, best, history)
-    assert [one.program_id for one in pending_requests(files)] == [best]
+    assert [(one.kind, one.program_id) for one in read_interventions(over)] == [("pin", best), ("withdrawal", "")]
+    pin_until_withdrawn(over, best, history)
+    assert [one.program_id for one in pending_requests(over)] == [best]
 
 
 def test_models_that_continue_text_are_told_nothing(night: Night, call: Call, tmp_path: Path):

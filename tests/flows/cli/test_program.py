@@ -15,7 +15,7 @@ from overnight.tasks.program.specification import read_specification
 from overnight.testing.made import create
 from tests.flows.cli.conftest import Command, call
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 
 @pytest.fixture(scope="module")

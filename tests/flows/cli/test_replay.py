@@ -12,7 +12,7 @@ import pytest
 
 from tests.flows.cli.conftest import Command, call
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 
 def alter(history: Path, column: str, value: object) -> str:

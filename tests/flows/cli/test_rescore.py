@@ -13,7 +13,7 @@ from overnight.tasks.history.files import RunFiles, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
 from tests.flows.cli.conftest import Command
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 _PAIRS = """
 SELECT old.score AS was, new.score, new.outcome, new.body, new.scores
@@ -37,9 +37,7 @@ def newest(history: Path, old: RunFiles) -> RunFiles:
     return new
 
 
-def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_them(
-    here: Command, history: Path, prefect_api: str
-):
+def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_them(here: Command, history: Path):
     (old,) = runs_in(LocalBackend(history))
     before = describe(old)
     done = here(["rescore", old.run_id, "--inputs", "[0, 1, 5]"], history)
@@ -57,7 +55,7 @@ def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_the
     assert (run["rescored_from"], run["generations"], run["best_score"]) == (old.run_id, 1, best)
     assert (run["cost_usd"], run["seed"]) == (0.0, record.read_run(old).seed)
 
-    done = here(["resume", new.run_id, "--generations", "1"], history, PREFECT_API_URL=prefect_api)
+    done = here(["resume", new.run_id, "--generations", "1"], history)
     assert done.returncode == 0, done.stderr
     rescored = {row["program_id"] for row in Database(history).rows("FROM programs WHERE generation = 1")}
     parents = Database(history).rows(

@@ -170,15 +170,14 @@ def f():
 """
 
 
-@pytest.mark.usefixtures("processes")
-@pytest.mark.prefect
-def test_text_of_an_untrusted_problem_is_escaped(tmp_path: Path, prefect_api: str):
+@pytest.mark.usefixtures("plain")
+def test_text_of_an_untrusted_problem_is_escaped(tmp_path: Path):
     escaped = EVIL.encode("unicode_escape").decode().replace("\\x", "\\u00")
     problem = tmp_path / "evil.py"
     problem.write_text(SPECIFICATION.replace("TITLE", escaped))
     assert_harmless(checked := Terminal(tmp_path / "history", "check", str(problem)).end())
     assert "two runs agree" in checked
-    ran = Terminal(tmp_path / "history", "run", str(problem), "--generations", "1", PREFECT_API_URL=prefect_api)
+    ran = Terminal(tmp_path / "history", "run", str(problem), "--generations", "1")
     assert_harmless(output := ran.end(120))
     # The title is folded to the width of the table.
     assert f"Evil{ESCAPED}:score{ESCAPED}" in "".join(OWN_CODES.sub("", output).split())

@@ -10,15 +10,15 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.program.specification import read_specification
 from tests.flows.cli.conftest import call
 
-pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("processes")]
+pytestmark = pytest.mark.usefixtures("plain")
 
 SEVERAL = Path(__file__).parents[2] / "specifications/several.py"
 
 
 @pytest.mark.slow
-def test_several_functions_evolve_are_shown_and_written(tmp_path: Path, prefect_api: str):
+def test_several_functions_evolve_are_shown_and_written(tmp_path: Path):
     rules = ["--generations", "4", "--seed", "1"]
-    done = call(["run", str(SEVERAL), *rules], tmp_path, PREFECT_API_URL=prefect_api)
+    done = call(["run", str(SEVERAL), *rules], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\ndef ") >= 2
     rows = Database(tmp_path).rows("FROM programs WHERE outcome = 'scored' AND generation > 0")

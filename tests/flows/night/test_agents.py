@@ -26,7 +26,7 @@ from tests.accidents import wait_until
 from tests.agent.scripted import ScriptedChannel, Work, ask, ended, turn
 from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Night
-from tests.flows.nights import containers, everything, require_replay
+from tests.flows.nights import containers, require_replay
 
 STAND_IN = (Path(__file__).parents[2] / "agent/stand_in.py").read_text()
 
@@ -129,7 +129,7 @@ def test_a_night_that_failed_within_sessions_goes_on_without_paying_a_turn_twice
     require_replay(files, tmp_path / "again")
 
 
-def test_agents_and_prompts_share_a_night_and_the_same_seed_gives_the_same_night(
+def test_agents_and_prompts_share_a_night_which_is_replayed_the_same(
     night: Night, site: Backend, asks: dict[str, Any], asked: dict[str, Any], tmp_path: Path
 ):
     both = [*asks["sampling"]["models"], *asked["sampling"]["models"]]
@@ -138,8 +138,6 @@ def test_agents_and_prompts_share_a_night_and_the_same_seed_gives_the_same_night
     rows = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
     assert {row["proposer"] for row in rows} == {None, "agent", "prompt"}
     require_replay(files, tmp_path / "again")
-    again = night(4, settings=settings, history=tmp_path / "other")
-    assert list(everything(again)) == list(everything(files))
 
 
 # With containers, killed

@@ -159,7 +159,7 @@ def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
 @pytest.mark.usefixtures("processes")
 @pytest.mark.prefect
 def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
-    endless: RunningCommand, docker_night: Night, client: SyncPrefectClient, tmp_path: Path
+    endless: RunningCommand, prefect_night: Night, client: SyncPrefectClient, tmp_path: Path
 ):
     run_id = wait_for_run(endless)
     wait_until(lambda: any("-g" in name for name in flow_runs(client, run_id)))
@@ -167,7 +167,7 @@ def test_resuming_a_run_marks_a_killed_night_and_its_generation_as_crashed(
     endless.communicate()
     assert flow_runs(client, run_id)[f"{run_id}-night-1"].state.name == "Running"
     not_started, other = (pending(client, run, tmp_path) for run in (run_id, f"{run_id}-other"))
-    docker_night(1, run_id=run_id)
+    prefect_night(1, run_id=run_id)
     assert client.read_flow_run(not_started).state_name == "Crashed", "killed before Prefect had set its name"
     assert client.read_flow_run(other).state_name == "Pending"
     runs = flow_runs(client, run_id)

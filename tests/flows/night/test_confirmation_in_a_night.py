@@ -48,7 +48,6 @@ def rows(history: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.docker
-@pytest.mark.prefect
 def test_what_lies_is_unconfirmed_with_both_scores_and_what_is_honest_is_registered(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -77,7 +76,6 @@ LIES_ON_VALIDATION = (
 
 
 @pytest.mark.docker
-@pytest.mark.prefect
 def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -90,7 +88,6 @@ def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
     assert (second["validation"], start["validation"]) == (-7.0, -9.0)
 
 
-@pytest.mark.prefect
 def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(
     night: Night,
     in_process: InProcess,

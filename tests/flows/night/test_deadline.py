@@ -24,7 +24,6 @@ NIGHT_S, GRACE_S = 7.0, 10.0
 
 @pytest.mark.slow
 @pytest.mark.docker
-@pytest.mark.prefect
 def test_verdicts_until_the_cut_are_committed_and_a_replay_is_identical(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):

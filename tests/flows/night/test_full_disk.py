@@ -17,8 +17,6 @@ from overnight.testing.fake_provider import Provider
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
 
-pytestmark = pytest.mark.prefect
-
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
@@ -34,12 +32,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_is_space(
     small_disk: Path,
     toy: Path,
+    plain: None,
     in_process: InProcess,
-    prefect: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setenv("PREFECT_API_URL", prefect)
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.4)
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FULL_DISK_S", 1.0)
     code = run(["run", str(toy), "--generations", "1000", "--seed", "1", "--history", str(small_disk)])

@@ -17,7 +17,7 @@ from tests.accidents import wait_until
 from tests.engine import PrivateEngine
 from tests.flows.conftest import Night
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,6 @@ from tests.flows.conftest import Night
 from tests.in_process import InProcess
 from tests.objects import ObjectServer
 
-pytestmark = pytest.mark.prefect
-
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +65,9 @@ def test_a_night_waits_for_a_store_that_is_down_and_loses_nothing(night: Night, 
 
 
 def test_another_machine_can_continue_a_run_on_a_store(
-    toy: Path, in_process: InProcess, prefect: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    toy: Path, plain: None, in_process: InProcess, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):  # fmt: skip
-    monkeypatch.setenv("PREFECT_API_URL", prefect)
     monkeypatch.setenv("OVERNIGHT_HISTORY", bucket)
     assert run(["run", str(toy), "--generations", "2", "--seed", "1"]) == ExitCode.DONE
     assert f"--history '{bucket}'" in capsys.readouterr().err, "suggested commands can be copied"

@@ -80,7 +80,6 @@ BODIES = {
 
 
 @pytest.mark.docker
-@pytest.mark.prefect
 def test_every_outcome_can_be_seen_in_the_history(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -90,7 +89,7 @@ def test_every_outcome_can_be_seen_in_the_history(
     asks["sampling"]["concurrency"] = 1
     search = {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}
     settings = {**asks, "search": search, "limits": {"wall_s": 1}}
-    docker_night(1, run_id="outcomes", settings=settings)  # other workers run nights of the usual name
+    docker_night(1, run_id="outcomes", settings=settings)  # other workers have containers of the usual name
     rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
     assert Counter(row["outcome"] for row in rows) == Counter(
         [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]

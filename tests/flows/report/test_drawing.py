@@ -21,7 +21,7 @@ from tests.accidents import wait_until
 from tests.flows.conftest import Call, Night
 from tests.in_process import InProcess
 
-pytestmark = [pytest.mark.docker, pytest.mark.prefect]
+pytestmark = pytest.mark.usefixtures("plain")
 
 DRAW = '''
 
@@ -116,7 +116,7 @@ def test_a_drawing_that_fails_is_a_remark_in_the_report_and_an_error_where_it_wa
 
 
 def test_a_night_in_the_foreground_draws_nothing_and_says_how_its_best_program_is_drawn(
-    call: Call, toy: Path, tmp_path: Path, prefect: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+    call: Call, toy: Path, tmp_path: Path, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     short = ("--generations", 1, "--seed", 1, "--history", tmp_path / "h")
@@ -133,6 +133,7 @@ def test_a_night_in_the_foreground_draws_nothing_and_says_how_its_best_program_i
 def test_without_an_engine_the_report_is_written_with_a_remark(
     drawn: RunFiles, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     code, said = call("report", "last", "--write", tmp_path / "r.html", "--history", drawn.backend.location)
