@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _KEY_VARIABLE = re.compile(r"(?:^|_)(?:API)?(?:KEY|TOKEN|SECRET|PASSWORD)S?(?:_|$)", re.IGNORECASE)
 """Names of environment variables that hold keys."""
@@ -20,6 +24,12 @@ def without_keys(text: str) -> str:
         if len(value) >= _LEAST_KEY_CHARS:
             text = text.replace(value, "…")
     return text
+
+
+def in_words(problem: ErrorDetails, got: str) -> str:
+    """Return what pydantic found wrong with a value, and the value, unless our own words name it already."""
+    said = problem["msg"].removeprefix("Value error, ")
+    return said if problem["type"] == "value_error" and ", got " in said else f"{said}, got {got}"
 
 
 class ExitCode(IntEnum):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from overnight.schemas.section import Section
+
+if TYPE_CHECKING:
+    from overnight.schemas.program import Program
 
 SCORE = "score"
 """Name of the score among metrics."""
@@ -105,18 +108,25 @@ class Objectives(Section):
         description='limits on metrics of a program, reduced as its scores are, such as `{memory_mib = "<= 64"}`; a '
         "program that breaks one is `over_limit` and has no score",
     )
-    preference: Literal["score", "pareto"] = Field(
+    preference: Literal["score", "lexicographic", "pareto"] = Field(
         default="score",
         description="how the objectives count: with `score`, the search looks at the score alone, and the front is for "
-        "you; with `pareto`, a share of the prompts builds on a program of the front, and every program is "
+        "you; with `lexicographic`, the best program is the one with the best score, of those within its tolerance "
+        "the one that is best in the first metric, and so on; with `pareto`, all of the front is looked for. With the "
+        "last two, a share of the prompts builds on the best program or on one of the front, and every program is "
         "confirmed before it counts (`sandbox.confirm` of `best` means `always`)",
+    )
+    tolerance: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default={},
+        description="with `lexicographic`: how much of the best score, or value of a metric, may be given up for the "
+        "objectives after it, such as `{score = 0.01}`; 0 for those that are not named",
     )
     share: float = Field(
         default=0.5,
         ge=0,
         le=1,
         description="with `pareto`: share of the prompts that build on a program of the front, drawn by weights of the "
-        "objectives; the others build on what the algorithm chooses",
+        "objectives; with `lexicographic`, on the best program; the others build on what the algorithm chooses",
     )
 
     @model_validator(mode="after")
@@ -125,22 +135,29 @@ class Objectives(Section):
             raise ValueError(
                 "the score is an objective always, and the higher, the better: leave it out of the metrics"
             )
-        if self.preference == "pareto" and not self.metrics:
-            raise ValueError('`pareto` needs objectives beside the score, such as metrics = {seconds = "minimize"}')
+        if self.searches_front and not self.metrics:
+            raise ValueError(
+                f'`{self.preference}` needs objectives beside the score, such as metrics = {{seconds = "minimize"}}'
+            )
+        if self.tolerance and self.preference != "lexicographic":
+            raise ValueError('`tolerance` needs preference = "lexicographic"')
+        if unknown := [name for name in self.tolerance if name not in (SCORE, *self.metrics)]:
+            raise ValueError(f"`tolerance` is of {SCORE} and the metrics that are objectives, got {unknown[0]!r}")
         return self
 
     @property
     def searches_front(self) -> bool:
-        """Whether prompts build on programs of the front."""
-        return self.preference == "pareto"
+        """Whether prompts build on programs of the front; the best in order is one of them, too."""
+        return self.preference != "score"
 
     def missing(self, metrics: Mapping[str, float]) -> str:
         """Return what a program's metrics lack, in words; empty if nothing."""
         lacking = [name for name in (*self.metrics, *self.limits) if name not in metrics and name != SCORE]
         if not lacking:
             return ""
+        what = "is an objective" if lacking[0] in self.metrics else "has a limit"
         given = ", ".join(metrics) or "none"
-        return f"expected the metric {lacking[0]!r}, which is an objective, on every input; got of every input: {given}"
+        return f"expected the metric {lacking[0]!r}, which {what}, on every input; got of every input: {given}"
 
     def broken(self, score: float, metrics: Mapping[str, float]) -> str:
         """Return the limits that a program breaks, in words; empty if none."""
@@ -156,6 +173,37 @@ class Objectives(Section):
         """Return the score and the objectives, all such that higher is better."""
         signs = {"minimize": -1.0, "maximize": 1.0}
         return (score, *(signs[direction] * metrics[name] for name, direction in self.metrics.items()))
+
+    def best(self, programs: Iterable[Program]) -> Program:
+        """Return the best of some programs by the preference, which is the score but where it is `lexicographic`.
+
+        Of equal ones it is the first.
+        """
+        if self.preference == "lexicographic":
+            return self.first_in_order(programs)
+        return max(programs, key=lambda program: program.score)
+
+    def ranked(self, programs: Iterable[Program], most: int) -> list[Program]:
+        """Return the best programs, best first."""
+        left = list(programs)
+        if self.preference != "lexicographic":
+            return sorted(left, key=lambda program: program.score, reverse=True)[:most]
+        ranked: list[Program] = []
+        while left and len(ranked) < most:
+            ranked.append(self.first_in_order(left))
+            left = [program for program in left if program is not ranked[-1]]
+        return ranked
+
+    def first_in_order(self, programs: Iterable[Program]) -> Program:
+        """Return the program that the objectives choose in their order, the score first.
+
+        Each leaves those that are within its tolerance of its best value. No program dominates the one that is chosen.
+        """
+        left = [(self.goals(program.score, program.metrics), program) for program in programs]
+        for place, name in enumerate((SCORE, *self.metrics)):
+            least = max(goals[place] for goals, _ in left) - self.tolerance.get(name, 0.0)
+            left = [one for one in left if one[0][place] >= least]
+        return max(left, key=lambda one: one[0])[1]
 
 
 NO_OBJECTIVES = Objectives()

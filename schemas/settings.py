@@ -20,7 +20,7 @@ from overnight.schemas import plugins
 from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.algorithm_settings import STORED, UnloadedSettings, settings_class
 from overnight.schemas.bundle import MAX_FILES
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import UsageError, in_words
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.plain_values import require_plain
@@ -326,7 +326,7 @@ def _explain(problem: Any, known: Sequence[str]) -> str:
         tags = ", ".join(filter(None, [problem["ctx"]["expected_tags"], *map(repr, plugins.names("algorithms"))]))
         return f"{name}: expected one of {tags}, got {_shortened(problem['ctx']['tag'])!r}"
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}, got {_shortened(repr(problem['input']))}"
+        return f"{name}: {in_words(problem, _shortened(repr(problem['input'])))}"
     if (
         isinstance(problem["input"], dict) and problem["input"]
     ):  # a table: a key in it identifies it better than its own name

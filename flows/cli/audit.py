@@ -109,7 +109,7 @@ def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
     from overnight.tasks.history import record
 
     past, run = record.read_run_history(files), record.read_run(files)
-    best, _ = record.best_program(files, past.programs)
+    best, _ = record.best_program(files, past.programs, run.problem.settings.objectives)
     night = record.last_finished_night(files, past.programs)
     finalists = {one.program.id: one for one in night.finalists} if night else {}
     return best.body, f"the best program, {best.id},", run.seed, _on_held_out(finalists, best.id, past.start.id)

@@ -12,6 +12,7 @@ from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
+    history_flag,
     require_new,
     say,
     score,
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
+    from overnight.schemas.objectives import Objectives
     from overnight.schemas.problem import Problem, Split
     from overnight.schemas.program import Program
-    from overnight.schemas.settings import Settings
 
 
 def best(
@@ -69,18 +70,20 @@ def best(
     specification = run_record.problem.specification
     if write is not None:
         _require_free(write, run_record)
-    program, deciding_night = record.best_program(files, past.programs)
+    program, deciding_night = record.best_program(files, past.programs, run_record.problem.settings.objectives)
+    objectives = run_record.problem.settings.objectives
     if prefer is not None:
-        program, deciding_night = preferred(prefer, past.programs.values(), run_record.problem.settings), None
+        program, deciding_night = preferred(prefer, past.programs.values(), objectives, history_flag(history)), None
         if run_record.problem.settings.confirmations == "best":
             say("it may not be confirmed, as only those are that would be a best: --write evaluates it once more")
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     if program.metrics:
         say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
-    if prefer is None and (note := validation_note(program, past.programs.values())):
+    if prefer is None and (note := best_note(program, past.programs.values(), objectives)):
         say(note)
-    if prefer is None and run_record.problem.settings.objectives.metrics:
-        say(f"this is the best score of the front: overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"")
+    if prefer is None and objectives.metrics:
+        of_front = f"overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"{history_flag(history)}"
+        say(f"it is one of the programs that none beats in everything: {of_front}")
     if program.id == past.start.id:
         say("it is the start program; no program is better yet")
     elif run_record.problem.score_warning:
@@ -119,10 +122,16 @@ def best(
     warn_if_misleading(specification.function_text(program.body))
 
 
-def preferred(text: str, programs: Iterable[Program], settings: Settings) -> Program:
+def preferred(text: str, programs: Iterable[Program], objectives: Objectives, flag: str) -> Program:
     """Return the program with the best score among those that meet conditions on their metrics.
 
-    Of equal scores it is the one that is better in the objectives, in their order.
+    Of equal scores, or those within a tolerance, it is the one that is better in the objectives, in their order.
+
+    Args:
+        text: The conditions.
+        programs: The scored programs of the run.
+        objectives: Objectives of the problem.
+        flag: `--history` flag of commands that are named.
 
     Raises:
         UsageError: If the conditions cannot be read, no program has such a metric, or none meets them.
@@ -143,9 +152,9 @@ def preferred(text: str, programs: Iterable[Program], settings: Settings) -> Pro
     if not met:
         raise UsageError(
             f"--prefer: none of {len(programs)} scored programs meets {text!r}",
-            remedy='Ask for less; `overnight sql "FROM front"` shows what can be had.',
+            remedy=f'Ask for less; `overnight sql "FROM front"{flag}` shows what can be had.',
         )
-    return max(met, key=lambda program: settings.objectives.goals(program.score, program.metrics))
+    return objectives.first_in_order(met)
 
 
 def _require_free(path: Path, run: RunRecord) -> None:
@@ -187,15 +196,14 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
     say(f"wrote {path}")
 
 
-def validation_note(best: Program, programs: Iterable[Program]) -> str:
+def best_note(best: Program, programs: Iterable[Program], objectives: Objectives) -> str:
     """Return a note if another program has a higher training score than the chosen one; otherwise an empty text."""
     highest = max(programs, key=lambda program: program.score)
     if gain_of(best.score, highest.score) <= 0:
         return ""
-    return (
-        f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen by its "
-        "score on the validation inputs"
-    )
+    in_order = f"in the order of the objectives: {', '.join(('score', *objectives.metrics))}"
+    chosen = in_order if objectives.preference == "lexicographic" else "by its score on the validation inputs"
+    return f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen {chosen}"
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from overnight.flows.cli.best import validation_note
+from overnight.flows.cli.best import best_note
 from overnight.flows.cli.live_view import live_view, spent
 from overnight.flows.cli.printing import (
     count,
@@ -292,7 +292,7 @@ def print_summary(
         say(f"warning: {night.warning}")
     if night.paused_by:
         say(f"paused for {duration(night.paused_s)}; last reason: {night.paused_by}")
-    if note := validation_note(best, past.programs.values()):
+    if note := best_note(best, past.programs.values(), run.problem.settings.objectives):
         say(note)
     if failed := night.winner_fails_on:
         say(f"the best program fails on the {' and '.join(failed)} inputs and has no score there")

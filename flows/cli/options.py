@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Group, Parameter
 
 from overnight.flows.cli.printing import say, say_notes
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import UsageError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -285,7 +285,7 @@ def stop_conditions(until: str | None, **values: float | str | None) -> StopCond
         return StopConditions.model_validate({**values, "until": deadline})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--{flag_of(str(first['loc'][0]))}: {first['msg']}, got {first['input']}") from error
+        raise UsageError(f"--{flag_of(str(first['loc'][0]))}: {in_words(first, first['input'])}") from error
 
 
 def overrides(

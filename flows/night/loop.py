@@ -290,7 +290,7 @@ class NightLoop:
             if drops := [one for one in pending_requests(self._run.files) if one.kind is Kind.DROP]:
                 taken = self._record(drops, history)
                 history = self._read_history()
-                self._run.progress.fall_back(max(history.programs.values(), key=lambda program: program.score))
+                self._run.progress.fall_back(self._run.run.problem.settings.objectives.best(history.programs.values()))
                 self._note_taken(taken)
             return Reloaded(history)
         except OvernightError as error:

@@ -16,6 +16,7 @@ from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.objectives import SCORE, Comparison, are_met
 from overnight.schemas.objectives import conditions as parse_conditions
 from overnight.schemas.program import TUNER, Program
+from overnight.tasks.select.front import nondominated
 
 _RECENT = 5
 """Latest generations from whose length is judged whether another may begin before the deadline."""
@@ -76,8 +77,18 @@ class NightLimits:
         """Count a generation that is settled, and the seconds that it took, before the state counts it."""
         self._samples += _samples_of(record)
         self._durations.append(max(0.0, seconds))
-        if record.best.score > self._state.best.score:
+        if self._is_gain(record):
             self._last_best = record.number
+
+    def _is_gain(self, record: GenerationRecord) -> bool:
+        """Return whether a generation has a new best or, where the front is searched, a new member of it."""
+        objectives = self._state.run.problem.settings.objectives
+        if objectives.preference != "pareto":
+            return record.best.id != self._state.best.id
+        new = [one.program() for one in record.judged if one.score is not None]
+        programs = [*self._state.programs.values(), *new]
+        stays = nondominated([objectives.goals(one.score, one.metrics) for one in programs])
+        return any(stays[len(stays) - len(new) :])
 
     def take_back(self, record: GenerationRecord) -> None:
         """Take back the count of a generation whose commit failed."""

@@ -113,7 +113,7 @@ class Progress:
             self.candidates += len(outcomes)
             self.generations += 1
             self.latest = number
-        if best.score > self.best:
+        if best.score != self.best:  # less where objectives count in their order
             now = time.monotonic()
             with self._lock:
                 self._bests.append((now, self.best))

@@ -146,7 +146,7 @@ def score_kept(
         night=0,
         started_at=now,
         ended_at=datetime.now(UTC),
-        best=max(programs, key=lambda program: program.score),
+        best=problem.settings.objectives.best(programs),
         judged=tuple(judged),
         changes={0: tuple(changes)},
         place=1,

@@ -60,7 +60,7 @@ class SearchState:
         self.planner = rebuild(self.run, history)
         self.start = history.start
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
-        self.best = max(history.programs.values(), key=lambda program: program.score)
+        self.best = self.run.problem.settings.objectives.best(history.programs.values())
         self.programs = dict(history.programs)
         self.hashes = set(history.code_hashes)
 

@@ -196,9 +196,7 @@ def _best_scores(run_data: RunData) -> SplitScores:
     last = run_data.summaries[-1]
     for row in reversed(run_data.nights):
         if row["night"] <= (run_data.night or row["night"]) and row["finalists"]:
-            winner = run_data.by_id.get(row["best_program_id"])
-            is_dropped = winner is not None and winner["score"] is None
-            if not is_dropped and row["best_after"] >= last.best:
+            if last.best_program_id in [finalist["program_id"] for finalist in row["finalists"]]:
                 return _split_scores(run_data, row["best_program_id"])
             break
     return _split_scores(run_data, last.best_program_id)

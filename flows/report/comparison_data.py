@@ -29,7 +29,7 @@ SELECT run_id, candidates * (generation > 0)::INT AS candidates, best_score
 FROM generations WHERE state = 'committed' AND run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, place
 """
 _NIGHTS = """
-SELECT run_id, best_program_id, best_after, finalists, stop_reason, ended_at IS NULL AS is_open,
+SELECT run_id, best_program_id, finalists, stop_reason, ended_at IS NULL AS is_open,
     epoch(seen_at - started_at) AS seconds
 FROM nights WHERE run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, night
 """
@@ -146,9 +146,9 @@ def _stop_reason(nights: Sequence[Row]) -> str:
 def _best(run: Row, nights: Sequence[Row]) -> SplitScores:
     """Return the winner of the last final evaluation, unless a better program came after it."""
     final = next((night for night in reversed(nights) if night["finalists"]), None)
-    if final is not None and run["best_score"] is not None and final["best_after"] >= run["best_score"]:
+    if final is not None:
         finalists = {finalist["program_id"]: finalist for finalist in final["finalists"]}
-        if final["best_program_id"] in finalists:
+        if {run["best_program_id"], final["best_program_id"]} <= finalists.keys():
             return SplitScores(**finalists[final["best_program_id"]])
     return SplitScores(run["best_program_id"], run["best_score"])
 

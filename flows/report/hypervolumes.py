@@ -30,11 +30,11 @@ def hypervolumes(database: Database, objectives: Mapping[str, Objectives]) -> di
     fronts: defaultdict[str, list[Goals]] = defaultdict(list)
     for row in database.rows(_FRONTS, [alike]) if alike else ():
         fronts[row["run_id"]].append(objectives[row["run_id"]].goals(row["score"], dict(row["metrics"])))
-    return _shares(fronts)
+    return shares(fronts, [goals for front in fronts.values() for goals in front])
 
 
-def _shares(fronts: Mapping[str, Sequence[Goals]]) -> dict[str, float]:
-    everything = [goals for front in fronts.values() for goals in front]
+def shares(fronts: Mapping[str, Sequence[Goals]], everything: Sequence[Goals]) -> dict[str, float]:
+    """Return the share of the space that each front dominates, scaled by the ranges of everything there is."""
     ranges = [(min(values), max(values)) for values in zip(*everything, strict=True)]
     reference = (_BELOW,) * len(ranges)
 

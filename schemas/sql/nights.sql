@@ -5,11 +5,15 @@ SELECT
         greatest(own.generations, committed.generations)::INTEGER AS generations,
         coalesce(committed.samples, own.samples)::INTEGER AS samples,
         greatest(own.cost_usd, committed.cost_usd) AS cost_usd,
-        CASE WHEN gone.ids IS NULL THEN greatest(own.best_after, committed.best_after)
+        CASE WHEN gone.ids IS NULL AND own.ended_at IS NOT NULL THEN own.best_after
             ELSE coalesce(committed.best_after, own.best_after) END AS best_after,
         CASE WHEN gone.ids IS NULL THEN own.finalists
             ELSE list_filter(own.finalists, lambda one: NOT list_contains(gone.ids, one.program_id)) END AS finalists,
-        CASE WHEN own.ended_at IS NULL OR list_contains(gone.ids, own.best_program_id) THEN coalesce(committed.best_program_id, own.best_program_id)
+        CASE WHEN own.ended_at IS NOT NULL AND list_contains(gone.ids, own.best_program_id) THEN coalesce(
+                list_filter(own.finalists, lambda one: NOT list_contains(gone.ids, one.program_id))[1].program_id,
+                committed.best_program_id, own.best_program_id
+            )
+            WHEN own.ended_at IS NULL THEN coalesce(committed.best_program_id, own.best_program_id)
             ELSE own.best_program_id END AS best_program_id
     ),
     coalesce(own.ended_at, committed.last_commit, own.started_at) AS seen_at
@@ -17,7 +21,7 @@ FROM files.nights AS own
 LEFT JOIN (
     SELECT
         run_id, night, count(*) AS generations, sum(candidates) AS samples, sum(cost_usd) AS cost_usd,
-        max(best_score) AS best_after,
+        coalesce(arg_max(best_score, place), max(best_score)) AS best_after,
         arg_max(best_program_id, place) AS best_program_id,
         max(ended_at) AS last_commit
     FROM files.generations WHERE generation > 0 GROUP BY run_id, night

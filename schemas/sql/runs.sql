@@ -8,7 +8,7 @@ LEFT JOIN (
         max(generation) AS generations,
         sum(candidates) FILTER (generation > 0)::BIGINT AS samples,
         sum(cost_usd) AS cost_usd,
-        max(best_score) AS best_score,
+        coalesce(arg_max(best_score, place), max(best_score)) AS best_score,
         arg_max(best_program_id, place) AS best_program_id,
         max(best_score) FILTER (generation = 0) AS start_score,
         max(ended_at) AS ended_at

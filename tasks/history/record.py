@@ -26,6 +26,7 @@ from overnight.schemas.generation import (
     Window,
 )
 from overnight.schemas.interventions import Kind
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
 from overnight.tasks.history.atomic_files import (
@@ -427,16 +428,18 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
     return None
 
 
-def best_program(files: RunFiles, programs: Mapping[str, Program]) -> tuple[Program, NightRecord | None]:
-    """Return the best program of a run, and the night whose final evaluation chose it; `None` if its score alone did.
+def best_program(
+    files: RunFiles, programs: Mapping[str, Program], objectives: Objectives
+) -> tuple[Program, NightRecord | None]:
+    """Return the best program of a run, and the night whose final evaluation chose it; `None` if that was none.
 
-    A final evaluation counts until a later generation has a program with a higher score.
+    A final evaluation counts until a later generation has a better program. Of its finalists, those do not that were
+    dropped since.
     """
-    best = max(programs.values(), key=lambda program: program.score)
     night = last_finished_night(files, programs)
-    if night is not None and night.best_program_id in programs and night.best_after >= best.score:
-        return programs[night.best_program_id], night
-    return best, None
+    finalists = [one.program for one in night.finalists] if night else []
+    best = objectives.best([*finalists, *programs.values()])
+    return (finalists[0], night) if best in finalists else (best, None)
 
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]

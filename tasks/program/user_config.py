@@ -167,7 +167,7 @@ def _check(name: str, table: Any, path: Path) -> None:
         place = ".".join(map(str, (name, *first["loc"])))
         fields = {Commands: CommandSettings, Agents: AgentSettings}.get(kind, kind).model_fields
         raise UsageError(
-            f"{path}: {place}: {first['msg']}",
+            f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}",
             remedy=f"[{name}] has {' and '.join(fields)}: schemas/README.md, `Your configuration file`.",
         ) from error
 

@@ -78,16 +78,22 @@ class FrontSearch:
         return self._algorithm.best
 
     def ask(self, turn: Turn) -> Plan:
-        """Plan one prompt; by weights that are drawn for it, if it is one of the front's share."""
+        """Plan one prompt; on a program of the front, if it is one of the front's share."""
         plan = self._algorithm.ask(turn)
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/front")
         if rng.random() < self._objectives.share:
-            goals = self._goals
-            drawn = [rng.expovariate(1.0) for _ in goals[0]]  # in proportion, they are spread evenly over all weights
-            base = self.front[best_by_weights(goals, drawn)]
+            base = self._base(rng)
             others = [one for one in plan.shown if one.score <= base.score and one.id != base.id]
             plan = replace(plan, shown=(*others[1 - len(plan.shown) :], base) if len(plan.shown) > 1 else (base,))
         return replace(plan, rivals=self._rivals(plan.base))
+
+    def _base(self, rng: Random) -> Program:
+        """Return the program that the objectives choose in their order, or by weights that are drawn."""
+        if self._objectives.preference == "lexicographic":
+            return self._objectives.first_in_order(self.front)
+        goals = self._goals
+        drawn = [rng.expovariate(1.0) for _ in goals[0]]  # in proportion, they are spread evenly over all weights
+        return self.front[best_by_weights(goals, drawn)]
 
     def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
         """See `Algorithm.tell`."""

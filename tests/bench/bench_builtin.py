@@ -30,10 +30,11 @@ from overnight.schemas.algorithm import PromptResult
 from overnight.schemas.completion_source import Sample
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.generation import RunRecord
+from overnight.schemas.objectives import SCORE
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
-from overnight.schemas.program import Program, Prompt, idea_in, reduced
+from overnight.schemas.program import Program, Prompt, idea_in, program_of, reduced, reduced_metrics
 from overnight.tasks.evaluate.runner.program import Program as LoadedProgram
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
@@ -41,6 +42,7 @@ from overnight.tasks.sample.builtin import mutate
 from overnight.tasks.sample.codecs import codec_of
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.front import FrontSearch
 from overnight.tasks.select.operators.composer import Composer
 from overnight.tasks.tune.source import Inputs, TunerSource
 
@@ -54,11 +56,16 @@ class TimedOut(Exception):
 
 
 class Evaluations:
-    """Evaluates bodies in this process, each once, and counts them."""
+    """Evaluates bodies in this process, each once, and counts them.
+
+    Attributes:
+        metrics: Metrics of each body on the training inputs, beside its score.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._known: dict[tuple[str, Split, int | None], tuple[float, ...]] = {}
+        self.metrics: dict[str, dict[str, float]] = {}
 
     def scores(self, body: str, split: Split, inputs: int | None = None) -> tuple[float, ...]:
         """The scores on the first inputs of a split, or all; none if the program fails."""
@@ -86,9 +93,14 @@ class Evaluations:
             signal.setitimer(signal.ITIMER_REAL, self._problem.settings.limits.wall_s * len(calls))
         try:
             (run,) = LoadedProgram(skeleton.program(body).main, 0).load([skeleton.run])
-            scores = tuple(float(run(*call.args, **call.kwargs)) for call in calls)
+            found = [run(*call.args, **call.kwargs) for call in calls]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        values = [one if isinstance(one, dict) else {SCORE: one} for one in found]
+        scores = tuple(float(one[SCORE]) for one in values)
+        if split == "train" and len(calls) == len(self._problem.inputs[split]):
+            beside = {name: [float(one[name]) for one in values] for name in values[0] if name != SCORE}
+            self.metrics[body] = reduced_metrics(beside, self._problem.settings.reducer)
         return scores if np.isfinite(scores).all() else ()
 
     def has(self, inputs: Inputs) -> bool:
@@ -106,15 +118,22 @@ class Evaluations:
 
 
 class Search:
-    """A search with the built-in model on a built-in problem."""
+    """A search with the built-in model on a built-in problem.
+
+    Attributes:
+        best: The first program with each signature.
+        scored: All scored programs, in order.
+    """
 
     def __init__(self, name: str, seed: int, settings: dict[str, Any]) -> None:
         self.problem = load_problem(find(name), settings)
         self.evaluations = Evaluations(self.problem)
         body = self.problem.specification.start_body
         scores = self.evaluations.scores(body, "train")
-        self.start = Program("start", body, scores, reduced(scores, self.problem.settings.reducer) or 0.0)
+        score = reduced(scores, self.problem.settings.reducer) or 0.0
+        self.start = Program("start", body, scores, score, metrics=self.evaluations.metrics[body])
         self.best = {scores: self.start}
+        self.scored = [self.start]
         self.counts = Counter[str]()
         self._seed = seed
         self._known = {self.problem.code_hash(body)}
@@ -125,6 +144,8 @@ class Search:
         run = RunRecord("bench", self.problem, self._seed, _EPOCH, "", "", {})
         settings = self.problem.settings.search
         algorithm = create_algorithm(settings.algorithm, self.start, self._seed)
+        if (objectives := self.problem.settings.objectives).searches_front:
+            algorithm = FrontSearch(algorithm, objectives, self.start, self._seed)
         composer = Composer(self.problem, self.start, self._seed)
         planner, serial = Planner(run, algorithm, composer, lambda _: True), 0
         in_flight = self.problem.settings.sampling.concurrency or samples_in_flight(answers)
@@ -138,7 +159,7 @@ class Search:
                 continue
             (prompt,) = build_prompts({turn.index: plan}, self.problem, seed=self._seed, generation=turn.generation)
             record = self._tuned(prompt) if prompt.operator == Operator.TUNE else self._asked(prompt)
-            children = tuple(_program(one) for one in record.answers if one.scores)
+            children = tuple(program_of(one) for one in record.answers if one.scores)
             result = PromptResult(plan.niche, plan.base.id, len(record.answers), children)
             is_last = turn.index == turns_of(run) - 1
             reset = is_last and settings.algorithm.is_reset_due(turn.generation, 0.0)
@@ -174,8 +195,9 @@ class Search:
         score = reduced(scores, self.problem.settings.reducer)
         if score is None:
             return replace(answer, outcome=Outcome.CRASHED)
-        answer = replace(answer, scores=scores, score=score)
-        self.best.setdefault(scores, _program(answer))
+        answer = replace(answer, scores=scores, score=score, metrics=self.evaluations.metrics[parsed.body])
+        self.scored.append(program_of(answer))
+        self.best.setdefault(scores, self.scored[-1])
         return answer
 
     def winner(self) -> Program:
@@ -184,10 +206,6 @@ class Search:
         finalists = ranked[: self.problem.settings.finalists]
         validation = {one.id: self.evaluations.score(one.body, "validation") for one in finalists}
         return max(finalists, key=lambda one: (validation[one.id] or float("-inf"), one.score))
-
-
-def _program(answer: Feedback) -> Program:
-    return Program(answer.program_id, answer.body, answer.scores, answer.score or 0.0)
 
 
 def stop(*_: object) -> None:

@@ -59,6 +59,7 @@ def write_night(
     started_at = NOW + timedelta(days=number - 1)
     finalists = (
         Finalist(ranked[winner], ranked[winner].score, -0.5, held_out),
+        *(Finalist(one, one.score, -0.6, None) for one in ranked[:winner]),
         Finalist(past.start, past.start.score, -8.0, -7.0),
     )
     record.write_night(

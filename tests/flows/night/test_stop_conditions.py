@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from overnight.flows.night.night_limits import unknown_metrics
+from overnight.flows.night.events import Clock
+from overnight.flows.night.night_limits import NightLimits, unknown_metrics
+from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
+from overnight.schemas.algorithm import Join
 from overnight.schemas.generation import StopReason
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import Program
 from overnight.schemas.settings import Known
+from overnight.tasks.history import record
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.files import files_of
+from overnight.testing.made import a_generation, a_judged, a_problem, a_run
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
+RUN = "20261125-2200-toy-aaaa"
 
 
 @pytest.mark.parametrize(
@@ -56,3 +67,22 @@ def test_a_night_ends_at_a_proven_optimum_unless_the_user_names_a_target():
     assert StopConditions().with_optimum(proven.optimum).target == pytest.approx(112.0)
     assert StopConditions(target=5.0).with_optimum(proven.optimum).target == 5.0
     assert StopConditions().with_optimum(Known(best=112.0).optimum).target is None
+
+
+def test_a_new_member_of_the_front_is_a_gain_where_the_front_is_searched(tmp_path: Path):
+    problem = a_problem()
+    objectives = Objectives(metrics={"size": "minimize"}, preference="pareto")
+    problem = replace(problem, settings=problem.settings.model_copy(update={"objectives": objectives}))
+    run, files = a_run(RUN, problem), files_of(open_history(str(tmp_path)), RUN)
+    start = replace(a_judged(RUN, 0, 0, scores=(0.0,)), metrics={"size": 5.0})
+    record.create(files, run, a_generation(0, [start], start.program(), [Join("0", start.id)], night=0))
+    state = SearchState(run, record.read_run_history(files))
+    limits = NightLimits(state, StopConditions(), NOW)
+    found = []
+    for number, (score, size) in enumerate([(-1.0, 4.0), (-2.0, 5.0), (-1.0, 4.0), (0.0, 5.0), (1.0, 9.0)], start=1):
+        one = replace(a_judged(RUN, number, 0, scores=(score,)), metrics={"size": size})
+        generation = a_generation(number, [one], objectives.best([state.best, one.program()]))
+        limits.count(generation, 1.0)
+        state.settle(generation)
+        found.append(limits.tally(Clock(NOW, 1.0)).generations_since_best)
+    assert found == [0, 1, 2, 3, 0], "what equals a member is no gain"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,10 @@ POINTS = [(1.0, 5.0), (2.0, 6.0), (2.0, 7.0), (0.5, 5.0), (2.0, 6.0), (-9.0, 9.0
 """Score and seconds of programs; the first two are the front, beside a program that equals the second."""
 
 
-def run_with(history: Path, points: list[tuple[float, float]], run_id: str = RUN) -> RunFiles:
+def run_with(history: Path, points: list[tuple[float, float]], run_id: str = RUN, **more: Any) -> RunFiles:
     """Make a run whose second objective is to take few seconds, with these programs after the start program."""
     problem = a_problem()
-    objectives = Objectives(metrics={"seconds": "minimize"})
+    objectives = Objectives.model_validate({"metrics": {"seconds": "minimize"}, **more})
     problem = replace(problem, settings=problem.settings.model_copy(update={"objectives": objectives}))
     files = files_of(open_history(str(history)), run_id)
     start, *others = (
@@ -39,7 +40,7 @@ def run_with(history: Path, points: list[tuple[float, float]], run_id: str = RUN
     niches = problem.settings.search.algorithm.founded_niches
     founded = a_generation(0, [start], start.program(), [Join(niche, start.id) for niche in niches], night=0)
     record.create(files, a_run(run_id, problem), founded)
-    top = max((one.program() for one in others), key=lambda program: program.score)
+    top = objectives.best(one.program() for one in others)
     record.commit(files, a_generation(1, others, top, [Join("0", one.id) for one in others]))
     return files
 
@@ -72,6 +73,37 @@ def test_a_preference_chooses_the_best_score_that_meets_it(
     best(RUN, prefer=prefer, format="json", history=open_history(str(tmp_path)))
     found = json.loads(capsys.readouterr().out)
     assert (found["score"], found["metrics"]["seconds"]) == expected
+
+
+def test_the_order_of_the_objectives_chooses_the_same_program_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    history = open_history(str(tmp_path))
+    files = run_with(tmp_path, [*POINTS, (2.1, 7.0)], preference="lexicographic", tolerance={"score": 0.1})
+    best(RUN, format="json", history=history)
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["score"], found["metrics"]["seconds"]) == (2.0, 6.0)
+    assert "scores 2.1 on the training inputs, but the best program is chosen in the order of" in said.err
+    (row,) = Database(tmp_path).rows("SELECT best_program_id, best_score FROM runs")
+    assert row == {"best_program_id": found["program_id"], "best_score": 2.0}
+    assert build_report(Database(tmp_path), files).best.program_id == found["program_id"]
+    run_with(tmp_path, POINTS, "20260101-2200-toy-bbbb", preference="lexicographic", tolerance={"score": 0.1})
+    compare(RUN, "20260101-2200-toy-bbbb", format="json", history=history)
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    assert {run["run_id"]: run["best"]["program_id"] for run in group["runs"]}[RUN] == found["program_id"]
+    best(RUN, prefer="seconds < 8", format="json", history=history)
+    assert json.loads(capsys.readouterr().out)["program_id"] == found["program_id"]
+
+
+def test_what_a_message_names_next_has_the_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    history = open_history(str(tmp_path))
+    run_with(tmp_path, POINTS)
+    with pytest.raises(UsageError) as raised:
+        best(RUN, prefer="seconds < 1", history=history)
+    assert f'overnight sql "FROM front" --history {tmp_path}' in raised.value.remedy
+    best(RUN, history=history)
+    assert f"--history {tmp_path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
