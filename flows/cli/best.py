@@ -14,6 +14,7 @@ from overnight.flows.cli.printing import (
     OutputFormat,
     require_new,
     say,
+    say_score_warning,
     score,
     warn_if_misleading,
     write_code,
@@ -83,8 +84,8 @@ def best(
         say(f"this is the best score of the front: overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"")
     if program.id == past.start.id:
         say("it is the start program; no program is better yet")
-    elif run_record.problem.score_warning:
-        say(f"warning: {run_record.problem.score_warning}")
+    else:
+        say_score_warning(run_record.problem)
     if format == "json":
         finalist = _finalist(program, deciding_night)
         write_json(
