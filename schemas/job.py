@@ -51,6 +51,8 @@ class Command:
         metric: Name of the metric that is the score.
         metrics_file: Path of the file of metrics, relative to the working directory; empty if the command prints them.
         files: Paths of all files of a candidate, if it is a bundle; empty if it is one file in the working directory.
+        apart: Whether the program, a Python file, runs in a process of its own. The command then gets a stand-in in its
+            place: a module with the same functions, which are called in that process.
     """
 
     program: str
@@ -58,6 +60,7 @@ class Command:
     metric: str
     metrics_file: str = ""
     files: tuple[str, ...] = ()
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,14 @@ class Job:
     draws: bool = False
 
     @property
+    def is_isolated(self) -> bool:
+        """Whether programs and what scores them are in processes of their own."""
+        return self.isolation is not None or (self.command is not None and self.command.apart)
+
+    @property
     def rounds(self) -> int:
         """How often a candidate may use up `limits.wall_s`: at each loading, and for each input."""
-        return len(self.inputs) * 2 if self.isolation else len(self.inputs) + 1
+        return len(self.inputs) * 2 if self.is_isolated else len(self.inputs) + 1
 
     def on_first(self, inputs: int | None) -> Job:
         """Return the same job on so many of its inputs, from the first one on; by default on all."""

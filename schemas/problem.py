@@ -51,8 +51,8 @@ class Problem:
 
     @property
     def score_warning(self) -> str:
-        """Warning that scores can be forged; empty where a function scores programs, which confirmations isolate."""
-        if self.specification.run:
+        """Warning that scores can be forged; empty where confirmations, or all evaluations, are in two processes."""
+        if self.specification.run or self.settings.command.process == "own":
             return ""
         return (
             "scores can be forged: the evaluator shares a container with the program, and often its interpreter, in "
@@ -107,7 +107,7 @@ class Problem:
             limits=self.settings.limits,
             seed=seed,
             isolation=self._isolation if sandbox.split or sandbox.confirm != "never" else None,
-            command=command and replace(command, arguments=self.settings.command.draw, metrics_file=""),
+            command=command and replace(command, arguments=self.settings.command.draw, metrics_file="", apart=False),
             draws=True,
         )
 
@@ -133,4 +133,5 @@ class Problem:
             return None
         names = command.evolving_paths
         files = () if isinstance(command.program, str) else names
-        return Command(names[0], command.evaluate, command.metric, command.metrics_file, files)
+        apart = command.process == "own"
+        return Command(names[0], command.evaluate, command.metric, command.metrics_file, files, apart=apart)

@@ -61,6 +61,12 @@ class Command(Section):
     metrics_file: str = Field(
         default="", description="JSON file that the command writes its metrics to; by default it prints them"
     )
+    process: Literal["shared", "own", "auto"] = Field(
+        default="shared",
+        description="where a Python program runs whose functions the command imports: with the command (`shared`), "
+        "where it can forge its score; in a process of its own (`own`), to which the command's calls go; or there if "
+        "the start program gets the same score (`auto`, for tasks of other tools)",
+    )
 
     @property
     def evolving_paths(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from overnight.flows.cli.printing import (
     count,
     out,
     say,
+    say_score_warning,
     score,
     table,
     working,
@@ -56,6 +57,7 @@ def audit(
     Exits with 2 if something has to be looked at.
     """
     from overnight.flows.start.audit import audit as try_scoring
+    from overnight.flows.start.own_process import with_process
     from overnight.flows.start.trust import accept, accept_sandbox
 
     problem, files = _find(what, history)
@@ -63,7 +65,7 @@ def audit(
         remedy = f"overnight audit last --model {model}"
         raise UsageError("--model reads the winner of a run, not a problem", remedy=remedy)
     if files is None:
-        accept(problem, trust=trust_settings)
+        problem = with_process(accept(problem, trust=trust_settings), seed=0, run_id="audit", tell=say)
         body, name, seed = problem.specification.start_body, "the start program", 0
         found: list[Finding] = []
     else:
@@ -77,8 +79,7 @@ def audit(
         write_json({"audited": name, "findings": [asdict(one) for one in found], "reading": words})
     else:
         _print(problem, found, words, model)
-    if problem.score_warning:
-        say(f"warning: {problem.score_warning}")
+    say_score_warning(problem)
     say(f"{len(open_points) or 'none'} of {count(len(found), 'trial')} to be looked at")
     return ExitCode.USAGE if open_points or problem.score_warning else ExitCode.DONE
 

@@ -15,6 +15,7 @@ from overnight.flows.cli.printing import (
     history_flag,
     require_new,
     say,
+    say_score_warning,
     score,
     warn_if_misleading,
     write_code,
@@ -86,8 +87,8 @@ def best(
         say(f"it is one of the programs that none beats in everything: {of_front}")
     if program.id == past.start.id:
         say("it is the start program; no program is better yet")
-    elif run_record.problem.score_warning:
-        say(f"warning: {run_record.problem.score_warning}")
+    else:
+        say_score_warning(run_record.problem)
     if format == "json":
         finalist = _finalist(program, deciding_night)
         write_json(

@@ -21,7 +21,7 @@ from overnight.flows.cli.options import (
     overrides,
     stop_conditions,
 )
-from overnight.flows.cli.printing import OutputFormat, say, say_notes, working, write_json
+from overnight.flows.cli.printing import OutputFormat, say, say_notes, say_score_warning, working, write_json
 from overnight.schemas.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def check(
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     with working("preparing the image"):
         image_of(loaded, say)
+    loaded = _with_process(loaded)
     as_text, next_line = format == "text", next_command(problem, repeated)
     warnings = unreturned(loaded)
     runs = _run_start(loaded, path, warnings, show_tables=as_text)
@@ -113,6 +114,7 @@ def check(
     if loaded.draws:
         facts["drawing"] = _draw(loaded)
     say_notes(loaded)
+    say_score_warning(loaded)
     facts["missing"] = _print_omissions(loaded, warnings)
     if asks_models:
         facts |= ask_models(loaded, samples, conditions, pace.per_second, show_table=as_text)
@@ -123,6 +125,14 @@ def check(
         data = {"pace": pace.as_data(), "warnings": warnings, "notes": list(loaded.notes), "next": next_line}
         write_json(facts | data)
     return ExitCode.USAGE if warnings else ExitCode.DONE
+
+
+def _with_process(problem: Problem) -> Problem:
+    """Return a problem that says where its programs run, after the start program was tried both ways."""
+    from overnight.flows.start.own_process import with_process
+
+    with working("running the start program in a process of its own"):
+        return with_process(problem, seed=0, run_id="check", tell=say)
 
 
 def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables: bool) -> dict[Split, StartRuns]:

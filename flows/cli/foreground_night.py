@@ -17,6 +17,7 @@ from overnight.flows.cli.printing import (
     history_flag,
     out,
     say,
+    say_score_warning,
     score,
     table,
     write_code,
@@ -91,6 +92,7 @@ def run_with_view(
     with open_run(files, notifier=notifier) as run, _resume_hint(files.run_id, history):
         loose = run.run.loose_sandbox
         say(f"run {files.run_id}, seed {run.run.seed}{f', sandbox: {loose}' if loose else ''}")
+        say_score_warning(run.run.problem)
         _warn_of_changed_image(run)
         _warn_of_changed_files(run)
         night = Night(run, conditions, failed_generations, notifier)

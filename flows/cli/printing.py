@@ -170,9 +170,13 @@ def warn_if_misleading(code: str) -> None:
 
 
 def say_notes(problem: Problem) -> None:
-    """Print the notes that were made while a problem was loaded, and whether its scores can be forged."""
+    """Print the notes that were made while a problem was loaded."""
     for note in problem.notes:
         say(f"note: {note}")
+
+
+def say_score_warning(problem: Problem) -> None:
+    """Print whether scores can be forged, once it is known where programs run."""
     if problem.score_warning:
         say(f"warning: {problem.score_warning}")
 

@@ -64,7 +64,7 @@ def create_run_from(
     distinct = list({problem.code_hash(one.program.body): one for one in reversed(kept)}.values())[::-1]
     flags = shlex.join([word for text in starts for word in ("--start", text)])
     with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, seed=seed, run_id=run_id, rescored_from=flags)
+        run, start = prepare_run(problem, path, seed=seed, run_id=run_id, rescored_from=flags, tell=tell)
     scored = score_kept(run, start, distinct)
     _require_scores(distinct, scored)
     if tell:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from overnight.flows.formatting import round_up
 from overnight.flows.start.origin import origin_of, problem_label
+from overnight.flows.start.own_process import with_process
 from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
 from overnight.schemas.algorithm import Join
 from overnight.schemas.algorithm_settings import plugin_of
@@ -56,7 +57,7 @@ def create_run(
     """
     require_batches(problem.settings.sampling)
     with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, seed=seed, run_id=run_id)
+        run, start = prepare_run(problem, path, seed=seed, run_id=run_id, tell=tell)
     if tell and (said := printed_error(start.judged[0].verdict, problem, path)):
         tell(said)
     files = files_of(history, run.run_id)
@@ -81,9 +82,17 @@ def checked_keys(sampling: Sampling) -> Iterator[None]:
 
 
 def prepare_run(
-    problem: Problem, path: Path, *, seed: int, run_id: str | None = None, rescored_from: str = ""
+    problem: Problem,
+    path: Path,
+    *,
+    seed: int,
+    run_id: str | None = None,
+    rescored_from: str = "",
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[RunRecord, GenerationRecord]:
     """Score the start program; return the record of a new run and its generation 0. Nothing is written.
+
+    `tell` takes where programs run, if that is chosen here.
 
     Raises:
         SpecificationError: If the start program has no score, or another one when it is isolated.
@@ -91,6 +100,7 @@ def prepare_run(
     """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
+    problem = with_process(problem, seed=seed, run_id=run_id, tell=tell)
     verdict = _scored_and_confirmed(problem, path, seed=seed, run_id=run_id)
     run = RunRecord(
         run_id=run_id,

@@ -19,7 +19,7 @@ from overnight.tasks.evaluate.runner import frames
 
 _MODULES = (
     *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "notes", "program", "command", "processes"),
-    *("starvation", "supervisor", "job", "child", "scratch", "isolated", "fork_server"),
+    *("starvation", "supervisor", "job", "child", "scratch", "stand_in", "own_process", "isolated", "fork_server"),
 )
 """Modules of the runner, in the order of their imports; the last one is the entry point."""
 
@@ -85,7 +85,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "isolation": asdict(job.isolation) if job.isolation else None,
         "command": asdict(job.command) if job.command else None,
         "count": len(inputs),
-        "inputs": [] if job.isolation else inputs,
+        "inputs": [] if job.is_isolated else inputs,
         "seed": job.seed,
         "draws": job.draws,
         "thresholds": [*job.thresholds, *[None] * (len(inputs) - len(job.thresholds))],
@@ -98,7 +98,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "uids": _USERS_PER_SLOT if own_users else 0,
         "idle_s": IDLE_S,
     }
-    isolation = frames.frame(json.dumps(inputs).encode()) if job.isolation else b""
+    isolation = frames.frame(json.dumps(inputs).encode()) if job.is_isolated else b""
     return frames.frame(json.dumps(settings).encode()) + isolation
 
 

@@ -136,7 +136,7 @@ def runner_config(job: Job, image: str, labels: Mapping[str, str] | None, runtim
     return RunnerConfig(
         image=image,
         # Isolated evaluation has two processes, each with the limit for itself.
-        memory_mib=limits.memory_mib * (2 if job.isolation else 1),
+        memory_mib=limits.memory_mib * (2 if job.is_isolated else 1),
         labels=dict(labels or {}),
         runtime=runtime,
         scratch_mib=limits.scratch_mib,

@@ -3,11 +3,13 @@
     python -m tests.bench.others_tasks frontier-cs CLONE/algorithmic/problems --image NAME [--solutions FOLDER]
     python -m tests.bench.others_tasks algotune CLONE/AlgoTuneTasks [--sample N]
     python -m tests.bench.others_tasks start FOLDER [--sample N]
+    python -m tests.bench.others_tasks process FOLDER [--sample N]
     python -m tests.bench.others_tasks load FOLDER
 
 Each task of the sample, drawn with a seed, prints a row as soon as it is known; the last line counts them. A start
 program scores as expected if it has 0 where it answers nothing (Frontier-CS), or 0.8 to 1.25 beside itself (AlgoTune).
-With `--solutions`, one published solution of each problem is scored, too. What is refused has its reason.
+With `process`, a row says whether programs run in a process of their own, or why not. With `--solutions`, one published
+solution of each problem is scored, too. What is refused has its reason.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.flows.start.own_process import with_process
+from overnight.flows.start.sandboxes import image_of, open_sandboxes
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.problem import Problem
@@ -88,6 +91,16 @@ def start(path: Path, flags: dict[str, Any], _: Path | None) -> Row:
     return Row(path.name, "fails", reason) if found is None else Row(path.name, "scored", f"{found:.4g}")
 
 
+def process(path: Path, flags: dict[str, Any], _: Path | None) -> Row:
+    """Choose where the programs of a task run, by its start program."""
+    problem = load_problem(path, flags)
+    accept(problem, flags)
+    image_of(problem)
+    said: list[str] = []
+    chosen = with_process(problem, seed=0, run_id="bench", tell=said.append)
+    return Row(path.name, chosen.settings.command.process, said[0])
+
+
 def load(path: Path, flags: dict[str, Any], _: Path | None) -> Row:
     """Load a task and nothing else."""
     return Row(path.name, "loads", f"{len(load_problem(path, flags).files)} files")
@@ -105,7 +118,7 @@ def row_of(kind: str, path: Path, flags: dict[str, Any], solutions: Path | None)
     return Row(row.task, row.came, f"{row.remark} ({time.monotonic() - began:.0f} s)")
 
 
-KINDS = {"frontier-cs": frontier_cs, "algotune": algotune, "start": start, "load": load}
+KINDS = {"frontier-cs": frontier_cs, "algotune": algotune, "start": start, "process": process, "load": load}
 
 
 def main() -> None:

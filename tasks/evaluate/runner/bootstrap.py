@@ -28,6 +28,7 @@ def load() -> types.ModuleType:
         module.__package__ = "runner"
         sys.modules[module.__name__] = module
         setattr(package, name, module)
+        module.__source__ = source
         exec(compile(source, f"<runner>/{name}.py", "exec", dont_inherit=True), module.__dict__)
     return module
 

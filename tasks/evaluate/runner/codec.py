@@ -80,6 +80,11 @@ def register_numpy(numpy: Any) -> None:
         _WRITERS[kind] = _write_number
 
 
+def has_numpy() -> bool:
+    """Return whether arrays cross."""
+    return _numpy is not None
+
+
 _numpy: Any = None
 _DTYPES: dict[bytes, Any] = {}
 _LAST_CHARACTER = 0x10FFFF

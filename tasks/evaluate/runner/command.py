@@ -10,7 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -25,6 +25,9 @@ SCRATCH = os.environ.get(SCRATCH_VARIABLE) or "/tmp"
 
 WORK = f"{SCRATCH}/work"
 """Working directory of the command; it has the candidate's files, and links to the problem's own files."""
+
+_OWN_TEMPORARY = f"{WORK}/overnight_tmp"
+"""Directory for temporary files that no process of a candidate can see, where it has processes of its own."""
 
 _METRICS_CHARS = 65536
 """Maximum size of the output's end that is searched for metrics, characters; also of a metrics file."""
@@ -42,6 +45,7 @@ class Command:
     Attributes:
         seed: Seed, passed to the command as OVERNIGHT_SEED.
         draws: Whether the command prints a drawing instead of metrics.
+        apart: Whether the program runs in a process of its own, which a stand-in for its file calls.
     """
 
     program: str
@@ -51,6 +55,7 @@ class Command:
     seed: int
     files: Sequence[str] = ()
     draws: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,24 +91,33 @@ class Metrics:
         return f"without {self._metric!r}: {', '.join(map(str, self._found)) or 'none at all'}"
 
 
-def prepare(command: Command, source: bytes) -> Callable[..., Any]:
+def prepare(command: Command, source: bytes, stand_ins: Mapping[str, bytes] | None = None) -> Callable[..., Any]:
     """Write the candidate's files and return the function that scores one input.
 
     Args:
         command: Command that scores the candidate.
         source: Content of its file; of several files, a JSON object of their texts by path.
+        stand_ins: Files by path that the command gets in place of the candidate's; None if it gets these.
 
     Returns:
         A function of the input that returns what was found, or `Metrics` if there is no score; or the drawing, if the
         command draws.
     """
-    os.mkdir(WORK, 0o700)
-    os.chdir(WORK)
-    os.umask(0o077)
     texts = json.loads(source) if command.files else {}
     contents = {path: text.encode("utf-8", "surrogatepass") for path, text in texts.items()} or {
         command.program: source
     }
+    lay_out(WORK, command, contents if stand_ins is None else stand_ins)
+    if command.apart:  # the candidate's user can look for names in the scratch directory
+        os.mkdir(_OWN_TEMPORARY)
+    return lambda *args: _score(command, args[0] if len(args) == 1 else args)
+
+
+def lay_out(folder: str, command: Command, contents: Mapping[str, bytes]) -> None:
+    """Make a directory with these files by path and the problem's own, and enter it."""
+    os.mkdir(folder, 0o700)
+    os.chdir(folder)
+    os.umask(0o077)
     # Python searches the directory of a script's real path first, which has to be the one with the candidate's files.
     scripts = {part for part in command.arguments if os.path.isfile(os.path.join(FILES, part))}
     _lay_out(scripts if command.files else set(), contents)
@@ -112,7 +126,18 @@ def prepare(command: Command, source: bytes) -> Callable[..., Any]:
         with open(path, "wb") as file:
             file.write(content)
         os.chmod(path, 0o700)
-    return lambda *args: _score(command, args[0] if len(args) == 1 else args)
+
+
+def environment(command: Command, folder: str) -> dict[str, str]:
+    """Return the environment of processes in a directory that was laid out, beside that of the runner."""
+    return {
+        "HOME": folder,
+        "TMPDIR": _OWN_TEMPORARY if command.apart else SCRATCH,
+        "OVERNIGHT_SEED": str(command.seed),
+        # For a command that imports the candidate's file: Python itself searches the directory of the script's real
+        # path.
+        "PYTHONPATH": os.pathsep.join((folder, PACKAGES)),
+    }
 
 
 def _lay_out(scripts: Collection[str], written: Collection[str], folder: str = "") -> None:
@@ -139,15 +164,12 @@ def _lay_out(scripts: Collection[str], written: Collection[str], folder: str = "
 
 def _score(command: Command, input_value: Any) -> Any:
     substitutions = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(input_value)}
-    environment = {**os.environ, "HOME": WORK, "TMPDIR": SCRATCH, "OVERNIGHT_SEED": str(command.seed)}
-    # For a command that imports the candidate's file: Python itself searches the directory of the script's real path.
-    environment["PYTHONPATH"] = os.pathsep.join((WORK, PACKAGES))
     if command.metrics_file:
         # Metrics that an earlier input's run wrote must not count for this one.
         with suppress(OSError):
             os.unlink(command.metrics_file)
     arguments = [_fill_in(part, substitutions) for part in command.arguments]
-    output, complaint = _run(arguments, environment, draws=command.draws)
+    output, complaint = _run(arguments, os.environ | environment(command, WORK), draws=command.draws)
     if command.draws:
         return output
     if command.metrics_file:

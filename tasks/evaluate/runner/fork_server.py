@@ -62,7 +62,7 @@ def serve() -> NoReturn:
     kernel.prepare(may_execute=job.command is not None, may_write=job.scratch > 0)
     if processes.IN_CONTAINER:
         lockdown.close_terminals()
-    if job.isolation is not None:
+    if job.is_isolated:
         shared.receive_inputs()
     threading.stack_size(_STACK_BYTES)
     child.print_by_line()
@@ -159,7 +159,7 @@ class Runner:
 
     def prepare(self) -> None:
         """Fork the child of the next candidate; it locks itself down while the host processes the last answer."""
-        if self._job.isolation is None:
+        if not self._job.is_isolated:
             self._prepared = self._start()
 
     def judge(self, number: int, length: int, uses_numpy: bool) -> None:
@@ -176,7 +176,7 @@ class Runner:
         """
         if uses_numpy and not self._has_numpy:
             self._load_numpy()
-        if self._job.isolation is not None:
+        if self._job.is_isolated:
             self._judge_isolated(number, length)
         else:
             self.answer(*self._judge_inline(number, length))

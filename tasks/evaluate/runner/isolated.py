@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from . import child, frames, lockdown, processes, rpc, supervisor
+from . import child, command, frames, lockdown, own_process, processes, rpc, supervisor
 from .job import STUB, Job, marshalled
 from .program import Program
 
@@ -212,12 +212,19 @@ class Evaluation:
         status = 1
         try:
             os.setsid()
-            source = self.files.program.read().decode("utf-8", "surrogatepass")
+            source = self.files.program.read()
             connection = rpc.Connection(*lockdown.own_descriptors(output, *ends))
             lockdown.confine(self.privileges[0], self.kernel, parent)
-            connection.send(rpc.LOCKED, str(self.kernel.stay_on_core()).encode())
-            status = self._answer_calls(connection, Program(source, self.job.seed))
-            child.flush()
+            if self.job.command is not None:
+                connection.send(rpc.LOCKED, b"")
+                connection.receive()  # until the command's side is ready to ask
+                own_process.Server(self.job, self.kernel, source).serve()
+                status = 0
+            else:
+                connection.send(rpc.LOCKED, str(self.kernel.stay_on_core()).encode())
+                text = source.decode("utf-8", "surrogatepass")
+                status = self._answer_calls(connection, Program(text, self.job.seed))
+                child.flush()
         finally:
             # Exit whatever was raised: a candidate may break everything here; the other process sees the end of the
             # pipe.
@@ -228,7 +235,7 @@ class Evaluation:
         exit_now, parent = os._exit, os.getppid()
         try:
             os.setsid()
-            data = self.files.read_input(self.index)
+            data, source = self.files.read_input(self.index), self.files.program.read() if self.job.command else b""
             results, reply_read, call_write = lockdown.own_descriptors(output, results, *ends)
             lockdown.confine(self.privileges[1], self.kernel, parent)
             connection = rpc.Connection(reply_read, call_write)
@@ -236,14 +243,18 @@ class Evaluation:
             kind, core = connection.receive()
             if kind != rpc.LOCKED:
                 raise RuntimeError("the other process is not locked down")
-            self.kernel.stay_on_core(int(core))
+            if core:
+                self.kernel.stay_on_core(int(core))
         except BaseException as error:  # noqa: BLE001  the runner reports any error
             os.write(results, f"{type(error).__name__}: {error}".encode())
             exit_now(1)
         status = 1
         try:
             os.write(results, b"\n")
-            _score(self.job, data, results, connection)
+            if self.job.command is not None:
+                _score_by_command(self.job, source, data, results, connection)
+            else:
+                _score(self.job, data, results, connection)
             child.flush()
             status = 0
         finally:
@@ -316,6 +327,19 @@ def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
     if last.startswith(_LOADED):
         last = b"".join([_LOADED, *(part.removeprefix(_LOADED) for part in before), last.removeprefix(_LOADED)])
     return whole, last, b"".join(parts[2::3])
+
+
+def _score_by_command(job: Job, source: bytes, data: bytes, results: int, connection: rpc.Connection) -> None:
+    given = job.command
+    assert given is not None
+
+    def load() -> Callable[..., Any]:
+        score = command.prepare(given, source, own_process.command_files(given))
+        own_process.open_to_asks()
+        connection.send(rpc.READY, b"")
+        return score
+
+    child.Report(results, Program("", job.seed, note_chars=job.note_chars)).run(load, [(data, None)])
 
 
 def _score(job: Job, data: bytes, results: int, connection: rpc.Connection) -> None:

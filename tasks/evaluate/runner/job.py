@@ -50,7 +50,7 @@ class Job:
 
     Attributes:
         run_function: Name of the function that scores one input.
-        inputs: Arguments of each call, marshalled, so that each call gets fresh ones; empty in isolated evaluation,
+        inputs: Arguments of each call, marshalled, so that each call gets fresh ones; empty if it `is_isolated`,
             where the runner never reads them.
         seed: Seed of `random` and `numpy.random`, set before each input.
         thresholds: Score below which the remaining inputs are skipped, for each input in order; None for no threshold.
@@ -82,6 +82,11 @@ class Job:
     first_uid: int
     uids: int
     idle_s: float
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether the candidate's program and what scores it are processes of two users."""
+        return self.isolation is not None or (self.command is not None and self.command.apart)
 
 
 def read_job(sent: dict[str, Any]) -> Job:

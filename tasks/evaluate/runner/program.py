@@ -40,10 +40,14 @@ class Program:
         seed: Seed of `random` and `numpy.random`.
         code: Compiled code to run instead of the compiled text; None to compile the text.
         note_chars: Maximum length of the notes on an input, characters.
+        file: File name of the program in tracebacks.
     """
 
-    def __init__(self, source: str, seed: int, code: types.CodeType | None = None, note_chars: int = 0) -> None:
+    def __init__(
+        self, source: str, seed: int, code: types.CodeType | None = None, note_chars: int = 0, file: str = FILE
+    ) -> None:
         self._source = source
+        self._file = file
         self._code = code
         self._seed = seed
         self._note_chars = note_chars
@@ -101,7 +105,8 @@ class Program:
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """Return an error's type, its text, and the last of the program's own lines in its traceback."""
-        line = error.lineno if isinstance(error, SyntaxError) and error.filename == FILE else _last_line(error)
+        is_syntax = isinstance(error, SyntaxError) and error.filename == self._file
+        line = error.lineno if is_syntax else _last_line(error, self._file)
         lines = self._source.splitlines()
         code = lines[line - 1].strip() if isinstance(line, int) and 0 < line <= len(lines) else ""
         message = error.msg if isinstance(error, SyntaxError) else error
@@ -114,15 +119,15 @@ class Program:
 
     def _compiled(self) -> types.CodeType:
         try:
-            return compile(self._source, FILE, "exec", dont_inherit=True)
+            return compile(self._source, self._file, "exec", dont_inherit=True)
         except MemoryError:
             raise RecursionError("the program is nested too deeply to be compiled") from None
 
 
-def _last_line(error: BaseException) -> int | None:
+def _last_line(error: BaseException, file: str) -> int | None:
     line, trace = None, error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == FILE:
+        if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line

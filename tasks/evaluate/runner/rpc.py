@@ -41,6 +41,9 @@ class EvolvedError(RuntimeError):
         super().__init__(text)
         self.description = description
 
+    def __str__(self) -> str:
+        return str(self.args[0])  # the text of a KeyError has its quotes already
+
 
 class EvolvedProcessLost(BaseException):
     """Loss of the evolved functions' process, which a specification cannot take for the function's error.
@@ -50,7 +53,8 @@ class EvolvedProcessLost(BaseException):
     """
 
     def __init__(self, record: dict[str, Any]) -> None:
-        super().__init__("the evolved function is lost")
+        error = record.get("error") or {"text": "its process ended"}
+        super().__init__(f"the evolved function is lost: {error['text']}")
         self.record = record
 
 
@@ -107,10 +111,12 @@ class RemoteFunctions:
 
     Attributes:
         lost: Set once the functions are lost; after that, no value that the specification returns is a score.
+        ready: What the other side said of itself when the functions were loaded.
     """
 
     def __init__(self, names: Sequence[str], connection: Connection) -> None:
         self.lost: EvolvedProcessLost | None = None
+        self.ready = b""
         self._ready = False
         self._names = names
         self._connection = connection
@@ -162,9 +168,9 @@ class RemoteFunctions:
         """
         if self._ready:
             return
-        kind, data = self._exchange()
+        kind, self.ready = self._exchange()
         if kind != READY:
-            raise self._to_error(kind, data)
+            raise self._to_error(kind, self.ready)
         self._ready = True
 
     def _pack(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:

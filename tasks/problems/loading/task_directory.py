@@ -146,6 +146,7 @@ class TaskDirectory(ProblemFormat):
                 "evaluate": ["python3", self.bridge, "{program}", *translation.arguments],
                 "metric": translation.metric,
                 "metrics_file": METRICS_FILE,
+                "process": "auto",
             },
             # Evaluators of these tools print much, write files, and often read the clock: scores do not repeat.
             "limits": {"output_kib": 1024, "scratch_mib": 256} | settings.pop("limits", {}),

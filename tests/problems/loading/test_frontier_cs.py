@@ -21,8 +21,9 @@ CHECKER = """
 #include "testlib.h"
 int main(int, char** files) {
     long given = number(files[1]), found = number(files[2]), best = number(files[3]);
-    if (found < 0 || found > best) { fprintf(stderr, "wrong answer %ld for %ld\\n", found, given); return 1; }
+    if (found < 0 || found > best) { fprintf(stderr, "wrong answer %ld for %ld, Ratio: 1\\n", found, given); return 1; }
     if (found == best) return 0;
+    if (found == 1) { fprintf(stderr, "points Ratio: 1e-05"); return 7; }
     fprintf(stderr, "points Ratio: %.2f RatioUnbounded: %.2f.\\n", double(found) / best, 2.0 * found / best);
     return 7;
 }
@@ -179,7 +180,8 @@ needs_landlock = pytest.mark.skipif(LANDLOCK < 1, reason="this kernel has no Lan
     [
         (DOUBLE, (100, 100), "case 1.in:"),
         (DOUBLE.replace("2 * n", "n"), (50, 100), "points Ratio: 0.50"),
-        (DOUBLE.replace("2 * n", "-n"), (0, 0), "wrong answer -10 for 10"),
+        (DOUBLE.replace("2 * n", "1L"), (0.001, 0.001), "points Ratio: 1e-05"),
+        (DOUBLE.replace("2 * n", "-n"), (0, 0), "wrong answer -10 for 10, Ratio: 1"),
         ("int main() { return 3; }", (0, 0), "exit code 3"),
         ('#include <cstdio>\nint main() { fprintf(stderr, "Ratio: 1.0"); return 1; }', (0, 0), "exit code 1"),
         ("int main() { for (volatile int n = 0;; n = n + 1); }", (0, 0), "s of processor time, at most 0.5 s"),
@@ -188,7 +190,8 @@ needs_landlock = pytest.mark.skipif(LANDLOCK < 1, reason="this kernel has no Lan
     ids=[
         "right",
         "partly right",
-        "wrong",
+        "nearly wrong",
+        "wrong, in words that name a ratio",
         "fails",
         "prints a ratio and fails",
         "takes too long",
@@ -199,7 +202,7 @@ def test_a_program_has_the_points_that_the_checker_gives(
     program: str, expected: tuple[float, float], says: str, tmp_path: Path
 ):
     done = judge(write(tmp_path / "sums"), program)
-    assert scores(done) == expected
+    assert scores(done) == pytest.approx(expected)
     assert says in done.stdout
 
 

@@ -73,6 +73,11 @@ def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
             "sandbox.split=true is for specifications: a command decides itself how it runs a program",
             remedy="Leave it out; a new best program is confirmed in a fresh container in any case.",
         )
+    if settings.command.process == "own" and (skeleton.language, type(settings.command.program)) != ("python", str):
+        raise UsageError(
+            "command.process=own: expected a program that is one Python file, whose functions the command calls",
+            remedy="Leave it out: the program then runs as the command runs it.",
+        )
     settings = with_input_files(settings, folder)
     evolving = settings.command.evolving_paths
     files = [*read_files(folder, settings.files), *task.added_files]

@@ -9,17 +9,38 @@ import traceback
 
 METRICS_FILE = os.path.abspath("overnight_metrics.json")
 
+READERS = {"importlib._bootstrap_external", "_frozen_importlib_external", "runpy", "linecache", "tokenize", "shutil"}
+"""Modules that read a file to import it, to show a line of it in a traceback, or to copy it."""
+
+readers = set()
+"""Modules that have read the text of a program which is a stand-in."""
+
 
 def prepare(program, evaluator):
     """Prepare the environment that the evaluator expects: its folder on the path, seeds, and a `python` command."""
     sys.excepthook = print_error
     sys.path.insert(0, os.getcwd())
     seed(program, evaluator)
+    watch(program)
     if shutil.which("python") is None:
         folder = os.path.abspath("overnight_bin")
         os.makedirs(folder, exist_ok=True)
         os.symlink(sys.executable, os.path.join(folder, "python"))
         os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), folder))
+
+
+def watch(program):
+    """Note who reads a program's text, if the program runs in a process of its own: it is not that of the program."""
+    with open(program, "rb") as file:
+        if b"__overnight__" not in file.read():
+            return
+    name, path = os.path.basename(program), os.path.realpath(program)
+
+    def on_event(event, arguments):
+        if event == "open" and str(arguments[0]).endswith(name) and os.path.realpath(arguments[0]) == path:
+            readers.add(sys._getframe(1).f_globals.get("__name__"))
+
+    sys.addaudithook(on_event)
 
 
 def print_error(kind, error, trace):
@@ -45,6 +66,12 @@ def seed(*paths):
 
 
 def report(metrics):
-    """Write the metrics to the file that Overnight reads."""
+    """Write the metrics to the file that Overnight reads.
+
+    Exit where they may depend on a text that is not the program's: one that was read, and not to be run.
+    """
+    stand_in = sys.modules.get("overnight_calls.stand_in")
+    if readers - READERS and not (stand_in and stand_in.is_run_as_text):
+        raise SystemExit("the evaluator reads the text of the program, which runs in a process of its own")
     with open(METRICS_FILE, "w") as file:
         json.dump(metrics, file)

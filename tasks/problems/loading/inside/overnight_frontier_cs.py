@@ -25,6 +25,10 @@ PROGRAM, JUDGE = f"./{BUILD}/program", "./overnight_judge"
 COMPILE_S, CHECK_S, CHECK_MIB = 60, 10, 256
 MESSAGE_CHARS = 2000
 
+PARTS = {"": 1.0, "exit code 7": 0.0}
+"""Part of the points by how a judge ends: right, or with points that its message names. Any other end refuses the
+answer, with a message that may repeat what the program has printed."""
+
 
 def compile_once(source, binary, *options, prepare=None):
     """Compile a source, unless an earlier case has; exit with the compiler's errors if it does not compile."""
@@ -134,20 +138,21 @@ def check(case):
     """Run the program on a case, then the checker.
 
     Returns:
-        Why the program failed, empty if it did not; whether the answer is right; the checker's message.
+        Why the program failed, empty if it did not; the part of the points without a ratio, None if the answer is
+        refused; the checker's message.
     """
     given, answer = f"testdata/{case['input']}", f"testdata/{case['answer']}"
     with open(given, "rb") as stdin, open("overnight_output", "wb") as stdout:
         process = start([PROGRAM], case["time_s"], case["memory_mib"], stdin=stdin, stdout=stdout)
         fault = finish(process, case["time_s"])
     if fault:
-        return fault, False, ""
+        return fault, None, ""
     command = [JUDGE, given, "overnight_output", answer]
     with open("overnight_message", "w+b") as message:
         checker = start(command, CHECK_S, CHECK_MIB, stdin=subprocess.DEVNULL, stdout=message, stderr=message)
         refused = finish(checker, CHECK_S)
         message.seek(0)
-        return "", not refused, message.read(2**20).decode(errors="replace")
+        return "", PARTS.get(refused), message.read(2**20).decode(errors="replace")
 
 
 def interact(case):
@@ -163,12 +168,12 @@ def interact(case):
         fault = finish(process, seconds)
         refused = finish(judge, 4 * seconds)
         message.seek(0)
-        return fault, not refused, message.read(2**20).decode(errors="replace")
+        return fault, PARTS.get(refused), message.read(2**20).decode(errors="replace")
 
 
 def ratio(name, message, otherwise):
     """Return the part of the points that a message names, such as `Ratio: 0.75`, also before the end of a sentence."""
-    found = re.search(rf"{name}: (\d+\.?\d*|\.\d+)", message)
+    found = re.search(rf"{name}: ((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", message)
     return float(found[1]) if found else otherwise
 
 
@@ -180,9 +185,10 @@ def main(program, case, kind, source):
         compile_once(source, JUDGE, "-O1", "-I", ".")
     elif not os.path.exists(JUDGE):
         os.symlink(os.path.abspath(f"{source}.bin"), JUDGE)
-    fault, is_right, message = (check if kind == "checker" else interact)(case)
-    bounded = 0.0 if fault else ratio("Ratio", message, float(is_right))
-    unbounded = 0.0 if fault else ratio("RatioUnbounded", message, bounded)
+    fault, part, message = (check if kind == "checker" else interact)(case)
+    has_points = not fault and part is not None
+    bounded = ratio("Ratio", message, part) if has_points else 0.0
+    unbounded = ratio("RatioUnbounded", message, bounded) if has_points else 0.0
     said = " ".join(f"{fault} {message}".split())[:MESSAGE_CHARS]
     sys.stdout.write(f"case {case['input']}: {said}\n")
     sys.stdout.write(json.dumps({"score": 100 * bounded, "score_unbounded": 100 * unbounded}) + "\n")

@@ -1,0 +1,106 @@
+"""Where programs of other tools' tasks run is chosen by the start program: apart from the evaluator if it can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from overnight.flows.start.create_run import prepare_run
+from overnight.flows.start.own_process import with_process
+from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.schemas.errors import UsageError
+from overnight.schemas.problem import Problem
+from overnight.tasks.problems.loading.load import load_problem
+
+TASKS = Path(__file__).parents[2] / "task_formats"
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+LOAD = (
+    "import importlib.util, sys\n"
+    "def load(path):\n"
+    "    spec = importlib.util.spec_from_file_location('program', path)\n"
+    "    module = importlib.util.module_from_spec(spec)\n"
+    "    spec.loader.exec_module(module)\n"
+    "    return module\n"
+)
+
+
+def task(folder: Path, evaluate: str, program: str) -> Problem:
+    (folder / "evaluator.py").write_text(f"{LOAD}def evaluate(path):\n    {evaluate}\n")
+    (folder / "initial_program.py").write_text(program)
+    return load_problem(folder)
+
+
+def chosen(problem: Problem) -> tuple[str, str]:
+    """Return where the problem's programs run, and what is said of it."""
+    said: list[str] = []
+    found = with_process(problem, seed=1, run_id="test", tell=said.append)
+    return found.settings.command.process, said[0]
+
+
+@pytest.mark.parametrize("name", ["openevolve/line_fit", "openevolve/knapsack", "shinka/cosine", "shinka/change"])
+def test_programs_that_an_evaluator_imports_run_in_a_process_of_their_own(name: str):
+    problem = load_problem(TASKS / name)
+    assert chosen(problem)[0] == "own"
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "program", "reason"),
+    [
+        ("return {'combined_score': sum(load(path).f())}", "def f():\n    yield 1\n", "generator is not plain data"),
+        (
+            "return {'combined_score': load(path).f(len)}",
+            "def f(size):\n    return size([1])\n",
+            "cannot be called with",
+        ),
+        (
+            "given = []\n    load(path).f(given)\n    return {'score': len(given)}",
+            "def f(x):\n    x.append(1)\n",
+            "scores 0",
+        ),
+        ("return {'score': len(open(path).read()) * load(path).f()}", "def f():\n    return 1\n", "reads the text"),
+        (
+            "import subprocess\n    return {'score': float(subprocess.check_output([sys.executable, path]))}",
+            "print(4)\n",
+            "could not convert",
+        ),
+    ],
+    ids=["returns a generator", "takes a function", "changes its argument", "is read", "is run as a script"],
+)
+def test_programs_that_cannot_share_the_evaluator_s_process_with_the_reason(
+    evaluate: str, program: str, reason: str, tmp_path: Path
+):
+    where, said = chosen(task(tmp_path, evaluate, program))
+    assert where == "shared"
+    assert reason in said
+
+
+def test_a_run_keeps_the_choice_and_warns_only_where_scores_can_be_forged():
+    path = TASKS / "openevolve/line_fit"
+    asked = load_problem(path)
+    own = prepare_run(asked, path, seed=1)[0].problem
+    shared = prepare_run(load_problem(path, {"command": {"process": "shared"}}), path, seed=1)[0].problem
+    assert [one.settings.command.process for one in (asked, own, shared)] == ["auto", "own", "shared"]
+    assert [bool(one.score_warning) for one in (own, shared)] == [False, True]
+    assert [one.job().command and one.job().command.apart for one in (own, shared)] == [True, False]
+
+
+def test_a_program_that_is_no_python_file_has_no_process_of_its_own():
+    path = TASKS / "openevolve/word_count"
+    assert chosen(load_problem(path)) == (
+        "shared",
+        "programs share the evaluator's process: the program is not one Python file",
+    )
+    with pytest.raises(UsageError, match="one Python file") as refused:
+        load_problem(path, {"command": {"process": "own"}})
+    assert refused.value.remedy
+
+
+def test_an_error_of_a_program_is_told_with_its_line(tmp_path: Path):
+    problem = task(tmp_path, "return {'combined_score': load(path).f()}", "def f():\n    return 1\n")
+    problem = with_process(problem, seed=1, run_id="test")
+    with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
+        verdict = pool.evaluate("def f():\n    return 1 / 0\n")
+    assert "ZeroDivisionError: division by zero\nin line 2 of the program: return 1 / 0" in verdict.error
