@@ -10,7 +10,8 @@ import pytest
 
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.files import File
-from overnight.schemas.job import Call, Command, Job, Limits
+from overnight.schemas.job import Call, Command, Job
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.evaluate.registry import create_backend

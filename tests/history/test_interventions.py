@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from overnight.flows.report.score_curves import best_programs
 
 from overnight.flows.report.build import build_report
+from overnight.flows.report.comparison_data import best_programs
 from overnight.schemas.errors import HistoryError
 from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
