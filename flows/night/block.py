@@ -101,7 +101,8 @@ class Block:
 
     def prompts(self, plans: Mapping[int, Plan]) -> list[Prompt]:
         """Return the prompts of some plans by index."""
-        return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number)
+        start = self._state.start
+        return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number, start=start)
 
     def _next_batch(self, plans: Mapping[int, Plan | None]) -> range:
         """Take the next batch that is planned; where work is quick, with those after it, but for the tuner's turn."""
