@@ -13,7 +13,7 @@ from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import reduced
+from overnight.schemas.program import NO_SCORE, reduced
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification
@@ -133,7 +133,7 @@ def _require(verdict: Verdict) -> Verdict:
 
 def _score(verdict: Verdict, problem: Problem) -> float:
     score = reduced(verdict.scores, problem.settings.reducer) if verdict.is_scored else None
-    return float("-inf") if score is None else score
+    return NO_SCORE if score is None else score
 
 
 def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> list[tuple[Probe, Verdict]]:
@@ -175,6 +175,8 @@ def _judged(
     beaten = "the best known score" if known is not None and is_whole and score >= known else beaten
     if beaten:
         return Finding(tried, f"scores {score:.6g}", "wrong", f"it is no worse than {beaten}: the scoring is fooled")
+    if base.start == NO_SCORE:
+        return Finding(tried, f"scores {score:.6g}", "note", "there is no start program to compare it with")
     return Finding(tried, f"scores {score:.6g}", "look", f"more than the start program's {base.start:.6g}")
 
 

@@ -129,7 +129,7 @@ def test_each_program_is_shown_with_its_scores_and_how_far_it_is_from_the_best()
 
 
 def test_the_start_program_says_of_the_score_what_the_file_does_not():
-    problem = with_settings(inputs=[{"items": [1.0] * 30}, {"items": [1.0] * 500}])
+    problem = with_settings(inputs=[[1, [1.0] * 29], [1, [1.0] * 499]])
     start = Program("start", "return bins", (3.0, 5.0), 4.0)
     told = system_message(problem, start)
     assert "The start program scores 4, on single inputs 3 to 5; scores on an input are whole numbers there" in told

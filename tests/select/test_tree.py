@@ -31,7 +31,7 @@ def other(name: str, score: float) -> Program:
 
 def values(made: Tree) -> dict[str, float]:
     return dict(
-        zip(ids([state.program for state in made._states]), PUCT(made._states, None).values(Losses()), strict=True)
+        zip(ids([state.program for state in made._states]), PUCT(made._states).values(Losses()), strict=True)
     )
 
 
@@ -186,7 +186,7 @@ def test_uct_by_hand():
     made = tree(variant="uct")
     # Visits of the start program: 2; ⌊√2⌋ = 1 is not more than its 2 children. Q: a 1, b 3, start 3.
     # a: 0 + 0.1 · √(ln 3 / 1) = 0.104815; b: 1 + 0.104815
-    rule, losses = UCT(made._states, None), Losses()
+    rule, losses = UCT(made._states), Losses()
     _, a, b = made._states
     assert [rule.value(a, 2, losses), rule.value(b, 2, losses)] == pytest.approx([0.104815, 1.104815], abs=1e-6)
     losses.add(b)
@@ -211,7 +211,7 @@ def test_uct_goes_no_deeper_than_ten():
     states = [State(START)]
     for number in range(1, 15):
         states.append(State(program(f"p{number}", float(number)), states[-1]))
-    assert UCT(states, None).select(Losses()).program.id == "p10"
+    assert UCT(states).select(Losses()).program.id == "p10"
 
 
 def test_uct_shows_the_best_of_other_lineages():
