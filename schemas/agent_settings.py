@@ -111,7 +111,6 @@ class AgentSettings(CommandSection):
         default="files", description="whether it changes the program's files, or prints its program as a model would"
     )
     memory_mib: int = Field(default=2048, ge=64, description="memory of its container, its files included, MiB")
-    disk_mib: int = Field(default=512, ge=16, description="most that its files may take, MiB; it has no disk")
     at_once: int = Field(default=2, ge=1, description="most agents that work at a time")
 
 

@@ -57,18 +57,8 @@ class AlgorithmSettings(Section):
         """Names of the niches that the start program founds."""
         return ("0",)
 
-    @property
-    def resets_by_the_hour(self) -> bool:
-        """Whether `is_reset_due` depends on the clock."""
-        return False
-
-    def is_reset_due(self, generation: int, hours: float) -> bool:  # noqa: ARG002
-        """Return whether niches are reset at the end of a generation.
-
-        Args:
-            generation: Its number, from 1.
-            hours: Hours of nights since the last reset.
-        """
+    def is_reset_due(self, generation: int) -> bool:  # noqa: ARG002
+        """Return whether niches are reset at the end of a generation, whose number is from 1."""
         return False
 
 
@@ -79,35 +69,15 @@ class IslandsSettings(AlgorithmSettings):
 
     name: Literal["islands"] = Field(default="islands", description=_NAME)
     islands: int = Field(default=10, ge=1, le=10_000, description="number of islands, that is, of sub-populations")
-    cluster_temperature: float = Field(
-        default=0.1, gt=0, description="initial temperature T0 of the softmax over the clusters of an island"
-    )
-    cluster_period: int = Field(
-        default=30_000,
-        ge=1,
-        description="number of programs on an island after which its temperature starts again at T0",
-    )
-    length_temperature: float = Field(
-        default=1.0, gt=0, description="temperature of the softmax that prefers short programs"
-    )
     reset_generations: int | None = Field(
         default=20, ge=1, description="number of generations between resets of the worse islands"
-    )
-    reset_hours: float | None = Field(
-        default=None, gt=0, description="hours between resets; if given, `reset_generations` is ignored"
     )
 
     @property
     def founded_niches(self) -> tuple[str, ...]:
         return tuple(map(str, range(self.islands)))
 
-    @property
-    def resets_by_the_hour(self) -> bool:
-        return self.reset_hours is not None
-
-    def is_reset_due(self, generation: int, hours: float) -> bool:
-        if self.reset_hours is not None:
-            return hours >= self.reset_hours
+    def is_reset_due(self, generation: int) -> bool:
         return self.reset_generations is not None and generation % self.reset_generations == 0
 
 
@@ -171,9 +141,6 @@ class WeightedSettings(AlgorithmSettings):
 
     name: Literal["weighted"] = Field(default="weighted", description=_NAME)
     archive: int = Field(default=40, ge=1, le=10_000, description="number of programs that may be shown, the best")
-    sharpness: float = Field(
-        default=10.0, gt=0, description="factor λ in the sigmoid of the distance to the median of the archive"
-    )
 
 
 class TreeSettings(AlgorithmSettings):
@@ -187,10 +154,6 @@ class TreeSettings(AlgorithmSettings):
         description="`puct` compares all programs; `uct` goes down from the start program, child by child, and gives a "
         "program further children as it is visited more",
     )
-    exploration: float | None = Field(
-        default=None, ge=0, description="weight of rarely expanded programs; default: 1 for `puct`, 0.1 for `uct`"
-    )
-    children: int = Field(default=2, ge=1, le=256, description="number of children kept of a prompt, the best")
     states: int = Field(default=1000, ge=2, le=100_000, description="number of programs kept, the best and the start")
 
 
@@ -227,7 +190,6 @@ class MapElitesSettings(AlgorithmSettings):
         description="with `grid`, features that span it: `length` of the body, or its number of `loops`, `branches`, "
         "arithmetic `operators`, or levels of `nesting`",
     )
-    bins: int = Field(default=10, ge=1, le=1000, description="with `grid`, number of intervals of an axis")
 
 
 def _name_in(table: Mapping[str, Any]) -> str:

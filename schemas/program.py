@@ -34,9 +34,13 @@ _MAX_IDEA = 300
 """Longest idea that is kept, characters."""
 
 
+NO_SCORE = -math.inf
+"""Score of what stands for a start program where there is none; lower than any score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A scored program.
+    """A scored program, or what stands for a start program where there is none (`is_scored`).
 
     Attributes:
         id: Id, unique in the history.
@@ -53,6 +57,11 @@ class Program:
     score: float
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it is a program: false of a signature and a docstring that a search begins with."""
+        return self.score != NO_SCORE
 
     def __deepcopy__(self, memo: object) -> Program:
         """Return the program itself, which cannot change, so that the state of a search is copied quickly."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from overnight.schemas.generation import RunRecord, fails_on
+from overnight.schemas.ids import program_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class RequestSummary:
 
     Attributes:
         words: What was asked for.
+        generation: Number of the first generation that it may change; 0 while it waits for a night to take it.
         samples: Number of answers to prompts with it.
         gain: Mean of what they gained, in units of the run; `None` without any.
     """
@@ -344,7 +346,8 @@ class ReportData:
 
     Attributes:
         night: The only night that the report covers; `None` for all nights.
-        start: The start program's scores; in a report of one night, the scores of the best program before it.
+        start: The start program's scores, or those of the first program with a score if there is none; in a report of
+            one night, the scores of the best program before it.
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
         best_function: The best program's evolved function.
         best_specification: The specification with the best program in it.
@@ -398,6 +401,14 @@ class ReportData:
         """Names of the splits on which the best program got no score in its final evaluation."""
         won = [night for night in self.nights if night.finalists and night.best_program_id == self.best.program_id]
         return fails_on(self.best, won[-1].finalists) if won else ()
+
+    @property
+    def start_name(self) -> str:
+        """What the best program is compared with: the start program, where there is one."""
+        if self.night:
+            return "best of the nights before"
+        is_given = self.start.program_id == program_id(self.run.run_id, 0, 0)
+        return "start program" if is_given else "first program with a score"
 
     @property
     def has_unknown_costs(self) -> bool:

@@ -172,9 +172,6 @@ class Tuner(Section):
     evaluations: int = Field(
         default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
     )
-    max_s: float = Field(
-        default=60.0, gt=0, le=86_400, description="limit on wall-clock time for tuning one program, seconds"
-    )
 
 
 def _as_threshold(value: Any) -> Any:

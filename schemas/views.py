@@ -52,7 +52,7 @@ VIEWS = {
             "cost_usd": "price of all completions, USD; unknown prices count as 0",
             "best_score": "score of the best program after the last generation",
             "best_program_id": "that program",
-            "start_score": "score of the start program",
+            "start_score": "score of the start program, or the best of the first generation with one",
             "ended_at": "end of the last generation",
         },
     ),

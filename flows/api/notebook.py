@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from overnight.flows.api.process import Event
+from overnight.flows.formatting import score
 
 _WIDTH, _HEIGHT = 520, 130
 """Size of the curve, pixels."""
@@ -30,9 +31,9 @@ def _line(event: Event) -> str:
     match event["event"]:
         case "generation":
             cost = f", {event['cost_usd']:.4g} USD" if event["cost_usd"] else ""
-            return f"{run}: generation {event['generation']}, {event['samples']} samples, best {best:.6g}{cost}"
+            return f"{run}: generation {event['generation']}, {event['samples']} samples, best {score(best)}{cost}"
         case "night":
-            return f"{run}: night {event['night']} is over, stopped by: {event['stop_reason']}; best {best:.6g}"
+            return f"{run}: night {event['night']} is over, stopped by: {event['stop_reason']}; best {score(best)}"
         case _:
             return f"{run}: the start program scores {event.get('start_score')}"
 

@@ -125,7 +125,7 @@ class Run:
         samples: Samples of all nights.
         cost_usd: Price of all completions, USD; unknown prices count as 0.
         stop_reason: Why its last night ended; empty if none has ended.
-        start: The start program.
+        start: The start program, or the first program with a score where there is none.
         best: The best program, as `overnight best` chooses it: by the validation inputs, if there are any.
     """
 
@@ -380,7 +380,8 @@ SELECT problem, title, seed, started_at, coalesce(generations, 0) AS generations
     coalesce(cost_usd, 0.0) AS cost_usd, (
         SELECT arg_max(stop_reason, night) FROM nights WHERE nights.run_id = runs.run_id AND stop_reason IS NOT NULL
     ) AS stop_reason, (
-        SELECT program_id FROM programs WHERE programs.run_id = runs.run_id AND generation = 0
+        SELECT arg_min(best_program_id, place) FROM generations
+        WHERE generations.run_id = runs.run_id AND best_score IS NOT NULL
     ) AS start_id
 FROM runs WHERE run_id = ?
 """
@@ -388,7 +389,7 @@ FROM runs WHERE run_id = ?
 
 _STEPS = """
 SELECT sum(candidates * (generation > 0)::INT) OVER (ORDER BY place) AS samples, best_score
-FROM generations WHERE state = 'committed' ORDER BY place
+FROM generations WHERE state = 'committed' QUALIFY best_score IS NOT NULL ORDER BY place
 """
 
 

@@ -70,7 +70,7 @@ def check(
     """
     from overnight.flows.cli.baseline import print_baseline
     from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models
-    from overnight.flows.cli.start_program import propose, try_confirmation, unreturned
+    from overnight.flows.cli.start_program import begins_without_program, propose, try_confirmation, unreturned
     from overnight.flows.start.sandboxes import image_of, slots_of
     from overnight.flows.start.trust import accept
     from overnight.tasks.problems import find
@@ -100,12 +100,14 @@ def check(
         image_of(loaded, say)
     loaded = _with_process(loaded)
     as_text, next_line = format == "text", next_command(problem, repeated)
+    if begins_without_program(loaded):
+        return _check_without_start(loaded, path, next_line, as_text=as_text)
     warnings = unreturned(loaded)
     runs = _run_start(loaded, path, warnings, show_tables=as_text)
     first = runs["train"].first
     without_model = print_baseline(loaded, show_table=as_text) if baseline else None
     confirmation, is_confirmed = try_confirmation(loaded, first, warnings)
-    _try_scoring(loaded, first, warnings)
+    _try_scoring(loaded, first, confirmation.wall_s, warnings)
     verdicts = [each.first for each in runs.values()]
     facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "baseline": without_model}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
@@ -135,6 +137,31 @@ def _with_process(problem: Problem) -> Problem:
         return with_process(problem, seed=0, run_id="check", tell=say)
 
 
+def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_text: bool) -> int:
+    """Say that there is no start program, and check what can be without one: that the scoring gets as far as that."""
+    from overnight.flows.cli.start_program import fails_before_call, require_returned_score, require_start_body
+
+    require_start_body(problem, path)
+    require_returned_score(problem, path)
+    say(
+        f"no start program: {problem.specification.evolved_parts} is to be written. The first prompts ask for whole "
+        "functions, each for one of another kind, and the first with a score begin the search. Limits and pace can be "
+        "told with a program in the file"
+    )
+    warnings = [f"the scoring fails by itself: {error}"] if (error := fails_before_call(problem)) else []
+    if not warnings:
+        say("the scoring runs as far as to call what is to be written")
+    say_notes(problem)
+    missing = _print_omissions(problem, warnings)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    say(f"next: {'look at the warnings, then ' if warnings else ''}{next_line}")
+    if not as_text:
+        data = {"problem": problem.name, "evolves": problem.specification.evolved_parts, "results": {}}
+        write_json(data | {"missing": missing, "warnings": warnings, "notes": list(problem.notes), "next": next_line})
+    return ExitCode.USAGE if warnings else ExitCode.DONE
+
+
 def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables: bool) -> dict[Split, StartRuns]:
     """Evaluate the start program on each split that has inputs, print the results, and add warnings about them."""
     from overnight.flows.cli.start_program import print_runs, require_returned_score, require_start_body, run_start
@@ -150,7 +177,7 @@ def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables
     return found
 
 
-def _try_scoring(problem: Problem, start: Verdict, warnings: list[str]) -> None:
+def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnings: list[str]) -> None:
     """Try the scoring with programs that do no work, and tell of those that beat the start program.
 
     That is a warning where they reach the best known score; else the start program may be weak.
@@ -158,7 +185,7 @@ def _try_scoring(problem: Problem, start: Verdict, warnings: list[str]) -> None:
     from overnight.flows.start.audit import quick_audit
 
     with working("trying the scoring with programs that do no work"):
-        found = quick_audit(problem, start)
+        found = quick_audit(problem, start, confirmation_s=confirmation_s)
     warnings += [f"{one.tried} {one.came}: {one.remark}" for one in found if one.result == "wrong"]
     better = [one for one in found if one.result == "look"]
     for one in better:

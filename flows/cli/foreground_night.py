@@ -298,7 +298,9 @@ def print_summary(
         say(note)
     if failed := night.winner_fails_on:
         say(f"the best program fails on the {' and '.join(failed)} inputs and has no score there")
-    if best.id == past.start.id:
+    if not best.is_scored:
+        say(f"nothing has a score yet; why: overnight sql \"FROM failures('{run_id}')\"{history_flag(history)}")
+    elif best.id == past.start.id:
         say("no program is better than the start program yet")
     flag = history_flag(history)
     picture = f"picture   overnight best {run_id} --write best.svg{flag}\n" if run.problem.draws else ""

@@ -37,6 +37,9 @@ _MIN_LIMIT_S = 1.0
 
 _MIN_MEMORY_MIB = 64
 
+_NEAR = 0.5
+"""Share of the time limit of a confirmation from which on it is said to be near."""
+
 _LONG_S, _LONG_FACTOR = 60.0, 10
 """Seconds, and multiple of the proposed limit, from which on a limit is said to be long."""
 
@@ -70,6 +73,25 @@ class StartRuns:
         """Largest difference between two scores on one input, among the runs that are scored."""
         scored = [run.scores for run in (self.first, self.again, self.other_seed) if run.is_scored]
         return max((max(values) - min(values) for values in zip(*scored, strict=True)), default=0.0)
+
+
+def begins_without_program(problem: Problem) -> bool:
+    """Return whether a run would begin without a start program: with a signature and a docstring, and no score."""
+    from overnight.flows.start.create_run import may_lack_start
+
+    return may_lack_start(problem) and not _run(problem, "train", _SEED).is_scored
+
+
+_MARK = "what is to be written was called"
+
+
+def fails_before_call(problem: Problem) -> str:
+    """Return the error of a scoring that fails although what is to be written was not called yet; else empty."""
+    skeleton = problem.specification
+    assert isinstance(skeleton, Specification)
+    body = skeleton.join([f"raise NotImplementedError({_MARK!r})" for _ in skeleton.functions])
+    verdict = _run(problem, "train", _SEED, body)
+    return "" if verdict.is_scored or _MARK in verdict.error else f"{verdict.outcome.value}: {verdict.error}"
 
 
 def require_start_body(problem: Problem, path: Path) -> None:
@@ -146,11 +168,9 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
         SpecificationError: If the start program gets no score.
         OvernightError: If the sandbox failed.
     """
-    from overnight.flows.start.create_run import sandbox_fault, start_remedy
+    from overnight.flows.start.create_run import start_remedy
 
     first = _run(problem, split, _SEED)
-    if first.outcome is Outcome.SANDBOX_ERROR:
-        raise sandbox_fault(first)
     if not first.is_scored:
         if first.outcome is not Outcome.CRASHED:  # the error of a crash contains the last output
             _print_output(first.output)
@@ -163,7 +183,13 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
     return StartRuns(first, again, other)
 
 
-def _run(problem: Problem, split: Split, seed: int) -> Verdict:
+def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
+    """Evaluate the start program, or one with another body.
+
+    Raises:
+        EnvironmentFault: If the sandbox failed.
+    """
+    from overnight.flows.start.create_run import sandbox_fault
     from overnight.flows.start.sandboxes import open_sandboxes
 
     name = split.replace("_", "-")
@@ -171,7 +197,11 @@ def _run(problem: Problem, split: Split, seed: int) -> Verdict:
         working(f"{name}: running the start program"),
         open_sandboxes(problem, split, seed=seed, run_id="check", programs=1) as sandbox,
     ):
-        return sandbox.evaluate(problem.specification.start_program)
+        skeleton = problem.specification
+        verdict = sandbox.evaluate(skeleton.start_program if body is None else skeleton.program(body))
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise sandbox_fault(verdict)
+    return verdict
 
 
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
@@ -298,11 +328,13 @@ def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) ->
         The verdict of the confirmation, and whether the score is the same.
     """
     from overnight.flows.start.create_run import confirmation_remedy, score_isolated
-    from overnight.tasks.evaluate.confirmation import disagreement
+    from overnight.tasks.evaluate.confirmation import confirmation, disagreement
 
     with working("confirming the start program"):
         isolated = score_isolated(problem, seed=_SEED, run_id="check")
     difference = disagreement(verdict, isolated, problem.settings.noise)
+    if problem.settings.sandbox.confirm != "never" and isolated.is_scored:
+        warnings += _near_limit(isolated, confirmation(problem.job("train"), 0.0).limits.wall_s)
     if not difference:
         say(f"confirmed: run again, in a fresh container, it scores the same ({isolated.wall_s:.2f} s)")
     elif problem.settings.sandbox.confirm == "never":
@@ -311,6 +343,18 @@ def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) ->
         remedy = f"{confirmation_remedy(problem)}, which is sandbox.confirm=never"
         warnings.append(f"no best program could be confirmed: {difference}. {remedy}")
     return isolated, not difference
+
+
+def _near_limit(isolated: Verdict, limit_s: float) -> list[str]:
+    """Return a warning if the start program's confirmation took most of the time that one may take on an input."""
+    slowest = max(isolated.input_wall_s, default=0.0)
+    if slowest < _NEAR * limit_s:
+        return []
+    return [
+        f"the start program's confirmation took {slowest:.2g} s on an input, where {limit_s:g} s are allowed, twice "
+        "limits.wall_s: a better program may need more, and would not be confirmed. Let the evolved function do more "
+        f"in fewer calls, or allow more: --set limits.wall_s={round_up(slowest / _NEAR):g}"
+    ]
 
 
 def propose(verdicts: Sequence[Verdict], limits: Limits) -> Limits:

@@ -21,6 +21,9 @@ from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.completion_sources import CompletionStore
 from overnight.tasks.sample.gateway import Gateway
 
+_FILES_MIB = 512
+"""Most that the files of an agent may take, MiB; it has no disk."""
+
 _TABLES = ("programs", "population", "generations", "scores", "program_metrics")
 """Views that an agent may query of its run: nothing in them is of validation or held-out inputs, or of the scoring."""
 
@@ -64,7 +67,7 @@ class Agents:
                 memory_mib=agent.memory_mib,
                 labels={"overnight.run": self._run.run_id},
                 runtime=problem.settings.sandbox.runtime,
-                scratch_mib=agent.disk_mib,
+                scratch_mib=_FILES_MIB,
                 may_execute=True,
             )
             self._workplaces[name] = Workplace(

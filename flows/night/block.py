@@ -101,7 +101,8 @@ class Block:
 
     def prompts(self, plans: Mapping[int, Plan]) -> list[Prompt]:
         """Return the prompts of some plans by index."""
-        return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number)
+        start = self._state.start
+        return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number, start=start)
 
     def group(self, numbers: Iterable[int]) -> dict[int, Sequence[Prompt]]:
         """Return the prompts that are planned of this and later generations, by generation; not the tuner's."""

@@ -84,7 +84,6 @@ class NightCore:
         self._paused_until: float | None = None
         self._is_losing_time = False
         self._end: Finish | None = None
-        self._last_reset = clock.seconds
         self._actions: list[Action] = []
         self._is_closing = self._is_finished = False
         state.planner.widen(self._window)
@@ -97,10 +96,6 @@ class NightCore:
             self._proceed()
         actions, self._actions = self._actions, []
         return actions
-
-    def resets_since(self, seconds: float) -> None:
-        """Set the time of the last periodic reset, seconds of the monotonic clock."""
-        self._last_reset = seconds
 
     # Events
 
@@ -292,8 +287,7 @@ class NightCore:
         )
 
     def _is_reset_due(self, number: int) -> bool:
-        hours = (self._clock.seconds - self._last_reset) / 3600
-        return self.state.is_in_order(number) and self._search.algorithm.is_reset_due(number, hours)
+        return self.state.is_in_order(number) and self._search.algorithm.is_reset_due(number)
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
@@ -369,8 +363,6 @@ class NightCore:
         self.limits.count(record, self._clock.seconds - max(self._turn_begin, self._clock.answered_at))
         if self._retried is not None:
             self._retried.popleft()
-        if record.resets:
-            self._last_reset = self._clock.seconds
 
     def _base_record(self, attempt: Attempt, error: str = "") -> GenerationRecord:
         return attempt.base_record(self.plan.number, self.state.best, self._clock, error)

@@ -20,18 +20,22 @@ def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
 
     Returns:
         Finalists, best first: by validation score if there are validation inputs, else by training score. Of equal
-        programs the earlier one comes first, so that the start program stays the best until another is better.
+        programs the earlier one comes first, so that the start program stays the best until another is better. None
+        if no program has a score.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
     start = run.state.start
-    candidates = [start, *(program for program in _best_of_each_signature(run) if program.id != start.id)]
+    others = [program for program in _best_of_each_signature(run) if program.id != start.id]
+    candidates = [one for one in (start, *others) if one.is_scored]
+    if not candidates:
+        return ()
     validation = scores_on(run.run, "validation", candidates)
     order = _ranked(run, candidates, validation)
     if _confirms(run):
         order = _with_confirmed_winner(run, order, validation)
-    winner_and_start = list({order[0].id: order[0], start.id: start}.values())
+    winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
     held_out = scores_on(run.run, "held_out", winner_and_start, isolation=_confirms(run) or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order

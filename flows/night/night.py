@@ -25,7 +25,7 @@ from overnight.flows.night.stop_conditions import (
     StopConditions,
     share_done,
 )
-from overnight.flows.night.view import LogLine, generation_line, night_view
+from overnight.flows.night.view import LogLine, generation_line, night_view, without_any_score
 from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
 from overnight.schemas.interventions import Intervention
@@ -108,7 +108,6 @@ class Night:
         budget = run.progress.budget
         clock = Clock(now, time.monotonic(), total_usd=budget.total_usd, interrupted=run.progress.interrupted)
         self._core = NightCore(run.state, plan, clock)
-        self._core.resets_since(run.last_reset)
         self._loop = NightLoop(run, self._core, conditions)
 
     @property
@@ -175,7 +174,9 @@ class Night:
     def _note_commit(self, generation: GenerationRecord) -> None:
         self.notifier.report_best(self.run.run.run_id, generation.best.score, self._flag)
         self._say(generation_line(generation.number, self.run.progress))
-        if warning := self._warning():
+        if failure := without_any_score(generation):
+            self._say(failure)
+        if warning := self._warning() or failure:
             self.run.progress.note(warning)
         self._show()
 
@@ -295,9 +296,8 @@ class Night:
 
     def _final(self) -> None:
         finalists = self._finalists(RetryPolicy(retries=0, failures=1))
-        self._record = replace(
-            self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=finalists[0].program.id
-        )
+        best = finalists[0].program if finalists else self.run.state.best
+        self._record = replace(self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=best.id)
         record.write_night(self.run.files, self._record)
 
     def _finalists(self, retries: RetryPolicy) -> tuple[Finalist, ...]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from overnight.flows.cluster.open_cluster import Cluster, open_cluster
 from overnight.flows.night.agents import Agents
@@ -30,7 +29,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import PendingBatches
-from overnight.tasks.history.rows import read_pace, read_seconds_since_reset
+from overnight.tasks.history.rows import read_pace
 from overnight.tasks.history.run_lock import run_lock
 from overnight.tasks.sample.batch_job import BatchJob
 from overnight.tasks.sample.budget import Budget
@@ -118,7 +117,6 @@ class OpenRun:
         notifier: Sender of notifications; `None` leaves it to the environment.
         samples_before: Number of samples of models in committed generations.
         latency_s: Mean seconds of their answers lately; `None` without any.
-        last_reset: `time.monotonic()` of the last periodic reset of niches, as if nights followed each other.
     """
 
     files: RunFiles
@@ -140,7 +138,6 @@ class OpenRun:
     notifier: Notifier | None = None
     samples_before: int = 0
     latency_s: float | None = None
-    last_reset: float = field(default_factory=time.monotonic)
 
     @property
     def slots(self) -> int:
@@ -299,7 +296,6 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
         own = {TUNER: tuner} | agents.sources(generation, stores.of)
         return RoutedCompletions(own, lambda: batch_jobs.source(generation) if sampling.batch_api else gateway)
 
-    seconds = read_seconds_since_reset(files) if problem.settings.search.algorithm.resets_by_the_hour else 0.0
     samples_before, latency_s = read_pace(files)
     return OpenRun(
         files=files,
@@ -321,7 +317,6 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
         notifier=notifier,
         samples_before=samples_before,
         latency_s=latency_s,
-        last_reset=time.monotonic() - seconds,
     )
 
 

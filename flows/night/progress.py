@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -136,12 +137,13 @@ class Progress:
         self._watchers.append(watcher)
 
     def bests(self, points: int) -> list[float]:
-        """Return the best score at so many moments, evenly spaced from the night's start to now."""
+        """Return the best score at so many moments, evenly spaced from the night's start to now, once there is one."""
         with self._lock:
             until = [*self._bests, (float("inf"), self.best)]
         span = time.monotonic() - self.begin
         moments = [self.begin + span * place / max(1, points - 1) for place in range(points)]
-        return [next(best for end, best in until if moment < end) for moment in moments]
+        bests = [next(best for end, best in until if moment < end) for moment in moments]
+        return [best for best in bests if math.isfinite(best)]
 
     def per_second(self) -> float:
         """Return candidates evaluated per second, over the last half minute."""

@@ -8,8 +8,11 @@ from itertools import groupby
 
 from overnight.flows.night.interventions import bases_of, without
 from overnight.flows.night.planning import Planner, prompts_in_flight
+from overnight.schemas.algorithm import Algorithm
 from overnight.schemas.generation import RunHistory, RunRecord
+from overnight.schemas.program import Program
 from overnight.tasks.select import create_algorithm
+from overnight.tasks.select.founding import Founding
 from overnight.tasks.select.front import FrontSearch
 from overnight.tasks.select.operators.composer import Composer
 
@@ -20,9 +23,7 @@ def rebuild(run: RunRecord, history: RunHistory) -> Planner:
 
 
 def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], bool]) -> Planner:
-    algorithm = create_algorithm(run.problem.settings.search.algorithm, history.start, run.seed)
-    if (objectives := run.problem.settings.objectives).searches_front:
-        algorithm = FrontSearch(algorithm, objectives, history.start, run.seed)
+    algorithm = _algorithm(run, history.start)
     composer = Composer(run.problem, history.start, run.seed)
     for step in history.steps[: run.given]:
         algorithm.replay(step.all_changes, history.told)
@@ -43,6 +44,17 @@ def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], boo
     for window in windows:
         planner.widen(prompts_in_flight(run, window.samples))
     return planner
+
+
+def _algorithm(run: RunRecord, start: Program) -> Algorithm:
+    """Return the run's algorithm with nothing in it but the start program, or what founds it if there is none."""
+    settings, objectives = run.problem.settings.search.algorithm, run.problem.settings.objectives
+
+    def found(program: Program) -> Algorithm:
+        algorithm = create_algorithm(settings, program, run.seed)
+        return FrontSearch(algorithm, objectives, program, run.seed) if objectives.searches_front else algorithm
+
+    return found(start) if start.is_scored else Founding(found, start, settings.founded_niches)
 
 
 def _after_drops(

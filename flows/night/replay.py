@@ -172,7 +172,8 @@ def _ended(night: NightRecord, run: OpenRun) -> NightRecord:
         return ended
     run.progress.enter("final")
     finalists = judge_finalists(run)
-    return replace(ended, finalists=finalists, best_program_id=finalists[0].program.id)
+    best = finalists[0].program if finalists else run.state.best
+    return replace(ended, finalists=finalists, best_program_id=best.id)
 
 
 def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int, window: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from overnight.flows.formatting import cost, outcomes_text, score
+from overnight.flows.formatting import cost, outcomes_text, printable, score
 from overnight.flows.night.progress import Progress
-from overnight.schemas.generation import Finalist, NightRecord, RunRecord
+from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
@@ -92,6 +94,21 @@ def generation_line(number: int, progress: Progress) -> str:
     )
 
 
+def without_any_score(generation: GenerationRecord) -> str:
+    """Return the most common failure of a generation after which no program of the run has a score; else empty."""
+    if generation.best.is_scored or not generation.judged:
+        return ""
+    verdicts = [one.verdict for one in generation.judged]
+    own = [one for one in verdicts if one.outcome is not Outcome.DUPLICATE]
+    failures = [(one.outcome.value, one.error.partition("\n")[0]) for one in own]
+    kinds = [(outcome, re.sub(r"\d+", "#", error)) for outcome, error in failures]
+    if not kinds:
+        return "nothing has a score yet"
+    (kind, times), *_ = Counter(kinds).most_common(1)
+    outcome, error = failures[kinds.index(kind)]
+    return f"nothing has a score yet; {times} of {len(verdicts)} samples are {outcome}: {printable(error)}".rstrip(": ")
+
+
 def night_view(
     run: RunRecord,
     progress: Progress,
@@ -118,7 +135,7 @@ def night_view(
         night: Row of the night, as far as it is known.
         log: Lines of its log.
     """
-    problem = run.problem
+    problem, scored = run.problem, [program for program in programs.values() if program.is_scored]
     function_text = problem.specification.function_text
     return NightView(
         title=problem.settings.title or problem.name,
@@ -135,7 +152,7 @@ def night_view(
         start_text=function_text(start.body),
         best=best,
         best_text=function_text(best.body),
-        best_programs=tuple(heapq.nlargest(_BEST_PROGRAMS, programs.values(), key=lambda program: program.score)),
+        best_programs=tuple(heapq.nlargest(_BEST_PROGRAMS, scored, key=lambda program: program.score)),
         flag=flag,
         pictures=drawings.pictures,
         curve=tuple(progress.bests(_CURVE_POINTS)),

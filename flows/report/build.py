@@ -32,7 +32,7 @@ from overnight.schemas.report_data import (
 )
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from overnight.tasks.history.interventions import read_interventions
+from overnight.tasks.history.interventions import pending_requests, read_interventions
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.readings import readings_of
 from overnight.tasks.history.rows import metrics_of
@@ -239,14 +239,17 @@ def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> Model
 
 
 def _requests(database: Database, files: RunFiles) -> tuple[RequestSummary, ...]:
+    """Return what people asked for: what the run has taken, and what still waits for a night to take it."""
     rows = {row["id"]: row for row in database.rows("FROM interventions WHERE run_id = ?", [files.run_id])}
-    return tuple(
+    taken = tuple(
         RequestSummary(
             one.asked_at, one.author, one.words, one.generation, rows[one.id]["samples"], rows[one.id]["gain"]
         )
         for one in read_interventions(files)
         if one.id in rows
     )
+    waiting = (RequestSummary(one.asked_at, one.author, one.words, 0, 0, None) for one in pending_requests(files))
+    return (*taken, *waiting)
 
 
 def _conversations(database: Database, run_data: RunData, best: str) -> dict[str, Conversation]:

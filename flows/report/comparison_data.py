@@ -60,7 +60,10 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
     rows = database.rows(_RUNS, [list(run_ids)])
     for row in rows:
         if row["best_score"] is None:
-            raise HistoryError(f"run {row['run_id']} has no generations", remedy="Restore its folder from a copy.")
+            raise HistoryError(
+                f"run {row['run_id']} has no generations with a score",
+                remedy="Restore its folder from a copy, or leave it out.",
+            )
     problems = sorted({row["problem"] for row in rows})
     if len(problems) > 1:
         raise UsageError(
@@ -132,7 +135,7 @@ def _steps(generations: Sequence[Row]) -> tuple[tuple[int, float], ...]:
     samples = 0
     for row in generations:
         samples += row["candidates"]
-        if not steps or row["best_score"] > steps[-1][1]:
+        if row["best_score"] is not None and (not steps or row["best_score"] > steps[-1][1]):
             steps.append((samples, row["best_score"]))
     return tuple(steps)
 

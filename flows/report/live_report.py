@@ -48,8 +48,10 @@ class LiveReport:
         with contextlib.suppress(StoreUnavailable):
             self._refresh()
         nights = [path.stat().st_mtime_ns for path in self._files.nights()]
+        asked = [path.stat().st_mtime_ns for path in (self._files.interventions, self._files.requests) if path.exists()]
         generations = len(self._files.committed())  # a retried one is not the highest
-        return f'"{len(nights)}-{max(nights, default=0):x}-{generations}-{self._drawings_made}"'
+        latest = f"{max(nights, default=0):x}-{max(asked, default=0):x}"
+        return f'"{len(nights)}-{latest}-{generations}-{self._drawings_made}"'
 
     def _refresh(self) -> None:
         with self._refresh_lock:

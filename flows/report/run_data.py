@@ -152,7 +152,7 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
     """Read all rows that a report needs, without the texts of programs.
 
     Raises:
-        UsageError: If the run has no such night.
+        UsageError: If the run has no such night, or no program with a score.
         HistoryError: If it has no generation.
     """
     nights = database.rows(_NIGHTS, [files.run_id])
@@ -162,6 +162,14 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
     generations = database.rows(_GENERATIONS, [files.run_id])
     if not generations:
         raise record.without_start_program(files)
+    first = next((row for row in generations if row["best_score"] is not None), None)
+    if first is None:
+        raise UsageError(
+            f"no program of run {files.run_id} has a score yet",
+            remedy=f"See why: overnight sql \"FROM failures('{files.run_id}')\"",
+        )
+    begin = {name: first[name] for name in ("best_score", "best_program_id")}  # stands for a start program
+    generations = [row if row["best_score"] is not None else row | begin for row in generations]
     return RunData(
         database,
         record.read_run(files),

@@ -13,7 +13,7 @@ from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import reduced
+from overnight.schemas.program import NO_SCORE, reduced
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification
@@ -24,6 +24,9 @@ _NONSENSE = 8
 _ENDLESS_S = 3.0
 _QUICK_S = 1.0
 """Seconds of an input from which on the quick part leaves out programs that work with their arguments."""
+
+_QUICK_CONFIRMATION_S = 5.0
+"""Seconds of a confirmation from which on the quick part confirms none of them."""
 
 _RUN = "audit"
 
@@ -67,7 +70,7 @@ class Base:
         return reduced(self.verdict.scores, problem.settings.reducer) or self.start
 
 
-def quick_audit(problem: Problem, start: Verdict, seed: int = 0) -> list[Finding]:
+def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation_s: float = 0.0) -> list[Finding]:
     """Try programs that do no work on the first input; nothing for a problem that has no evolved functions.
 
     Args:
@@ -75,13 +78,15 @@ def quick_audit(problem: Problem, start: Verdict, seed: int = 0) -> list[Finding
         start: Verdict on the start program. Where it takes long, programs that return an argument would, too, and are
             left out.
         seed: Any seed.
+        confirmation_s: Seconds that a confirmation takes. Where they are many, what these programs score is believed.
     """
     if not isinstance(problem.specification, Specification):
         return []
     first = replace(start, scores=start.scores[:1], input_wall_s=start.input_wall_s[:1])
     base = Base("the start program", problem.specification.start_body, first, _score(first, problem))
     with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, inputs=1) as pool:
-        return list(_without_work(problem, pool, base, seed, is_quick=True))
+        confirms = confirmation_s < _QUICK_CONFIRMATION_S
+        return list(_without_work(problem, pool, base, seed, is_quick=True, confirms=confirms))
 
 
 def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
@@ -128,7 +133,7 @@ def _require(verdict: Verdict) -> Verdict:
 
 def _score(verdict: Verdict, problem: Problem) -> float:
     score = reduced(verdict.scores, problem.settings.reducer) if verdict.is_scored else None
-    return float("-inf") if score is None else score
+    return NO_SCORE if score is None else score
 
 
 def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> list[tuple[Probe, Verdict]]:
@@ -139,7 +144,7 @@ def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> 
 
 
 def _without_work(
-    problem: Problem, pool: SandboxPool, base: Base, seed: int, *, is_quick: bool = False
+    problem: Problem, pool: SandboxPool, base: Base, seed: int, *, is_quick: bool = False, confirms: bool = True
 ) -> Iterator[Finding]:
     assert isinstance(problem.specification, Specification)
     own = problem.specification.start_body.strip(), base.body.strip()
@@ -148,19 +153,20 @@ def _without_work(
         probes = [probe for probe in probes if not probe.uses_arguments]
     for probe, verdict in _evaluated(problem, pool, probes):
         tried = f"a program that {probe.name}"
-        yield _judged(
-            problem, base, tried, verdict, partial(_isolated, problem, probe.body, seed, inputs=1 if is_quick else None)
-        )
+        again = partial(_isolated, problem, probe.body, seed, inputs=1 if is_quick else None)
+        yield _judged(problem, base, tried, verdict, again if confirms else None)
 
 
-def _judged(problem: Problem, base: Base, tried: str, verdict: Verdict, confirm: Callable[[], Verdict]) -> Finding:
-    """Return what a program that should not win came to; one that beats the start program is confirmed first."""
+def _judged(
+    problem: Problem, base: Base, tried: str, verdict: Verdict, confirm: Callable[[], Verdict] | None
+) -> Finding:
+    """Return what a program that should not win came to; one that beats the start program is confirmed."""
     if not verdict.is_scored:
         return Finding(tried, f"{verdict.outcome.value}: {verdict.error}"[:120])
     score = _score(verdict, problem)
     if score <= base.start + problem.settings.noise:
         return Finding(tried, f"scores {score:.6g}, no more than the start program")
-    confirmed = confirm()
+    confirmed = confirm() if confirm else verdict
     if _score(confirmed, problem) <= base.start + problem.settings.noise:
         return Finding(tried, f"scores {score:.6g}, and {confirmed.outcome.value} when it is confirmed")
     known = problem.settings.known.best
@@ -169,6 +175,8 @@ def _judged(problem: Problem, base: Base, tried: str, verdict: Verdict, confirm:
     beaten = "the best known score" if known is not None and is_whole and score >= known else beaten
     if beaten:
         return Finding(tried, f"scores {score:.6g}", "wrong", f"it is no worse than {beaten}: the scoring is fooled")
+    if base.start == NO_SCORE:
+        return Finding(tried, f"scores {score:.6g}", "note", "there is no start program to compare it with")
     return Finding(tried, f"scores {score:.6g}", "look", f"more than the start program's {base.start:.6g}")
 
 

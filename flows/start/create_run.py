@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,16 @@ from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduced, reduced_metrics
+from overnight.schemas.program import (
+    NO_SCORE,
+    Candidate,
+    Completion,
+    Judged,
+    Program,
+    Prompt,
+    reduced,
+    reduced_metrics,
+)
 from overnight.schemas.sampling_settings import Sampling
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
@@ -33,6 +43,7 @@ from overnight.tasks.evaluate.registry import backend_plugin
 from overnight.tasks.history import record
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.problems.loading.load import is_of_another_tool
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.batch_api import require_batches
 from overnight.tasks.sample.provider import every_model, provider_plugin, require_keys
 
@@ -58,11 +69,20 @@ def create_run(
     require_batches(problem.settings.sampling)
     with checked_keys(problem.settings.sampling):
         run, start = prepare_run(problem, path, seed=seed, run_id=run_id, tell=tell)
-    if tell and (said := printed_error(start.judged[0].verdict, problem, path)):
+    if tell and (said := _remark_on_start(start, problem, path)):
         tell(said)
     files = files_of(history, run.run_id)
     record.create(files, run, start)
     return files
+
+
+def _remark_on_start(start: GenerationRecord, problem: Problem, path: Path) -> str:
+    if start.best.is_scored:
+        return printed_error(start.judged[0].verdict, problem, path)
+    return (
+        f"there is no start program: {problem.specification.evolved_parts} is to be written, and the first programs "
+        "with a score begin the search"
+    )
 
 
 @contextlib.contextmanager
@@ -123,7 +143,9 @@ def _scored_and_confirmed(problem: Problem, path: Path, *, seed: int, run_id: st
     with ThreadPoolExecutor(1, "overnight-confirm") as thread:
         isolated = thread.submit(score_isolated, problem, seed=seed, run_id=run_id)
         verdict = score_start(problem, path, seed=seed, run_id=run_id)
-        require_same_isolated_score(problem, verdict, isolated.result())
+        again = isolated.result()
+        if verdict.is_scored:
+            require_same_isolated_score(problem, verdict, again)
     return verdict
 
 
@@ -150,20 +172,25 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
         run_id: Of the run.
 
     Raises:
-        SpecificationError: If it is not scored.
+        SpecificationError: If it is not scored, although it is a program.
         EnvironmentFault: If the sandbox failed.
     """
     with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
         verdict = sandbox.evaluate(problem.specification.start_program)
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise sandbox_fault(verdict)
-    if not verdict.is_scored:
+    if not verdict.is_scored and not may_lack_start(problem):
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
             remedy=f"{start_remedy(verdict, problem, path) or 'It must run as it stands'}; look closer with: "
             "overnight check PROBLEM",
         )
     return verdict
+
+
+def may_lack_start(problem: Problem) -> bool:
+    """Return whether a start program without a score is none: the first programs with one begin the search."""
+    return isinstance(problem.specification, Specification) and problem.specification.is_stub
 
 
 _INSIDE = (
@@ -293,7 +320,7 @@ def sandbox_fault(verdict: Verdict) -> EnvironmentFault:
 
 
 def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
-    """Return generation 0: the start program, which founds the niches."""
+    """Return generation 0: the start program, which founds the niches; where there is none, later programs do."""
     problem, now = run.problem, run.started_at
     body = problem.specification.start_body
     niches = problem.settings.search.algorithm.founded_niches
@@ -320,6 +347,18 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
         asked_at=now,
     )
     candidate = Candidate(0, prompt, completion, body, problem.code_hash(body))
+    record = GenerationRecord(
+        number=0,
+        attempt=1,
+        night=0,
+        started_at=now,
+        ended_at=datetime.now(UTC),
+        best=Program(program_id(run.run_id, 0, 0), body, (), NO_SCORE),
+        judged=(Judged(program_id(run.run_id, 0, 0), candidate, verdict, None),),
+        place=0,
+    )
+    if not verdict.is_scored:
+        return record
     score = reduced(verdict.scores, problem.settings.reducer)
     if score is None:
         raise SpecificationError(
@@ -333,15 +372,6 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
             f"the start program has no score: {said}",
             remedy="Correct the scoring or `objectives`; `overnight check` shows the metrics of each input.",
         )
-    judged = Judged(program_id(run.run_id, 0, 0), candidate, verdict, score, metrics=metrics)
-    return GenerationRecord(
-        number=0,
-        attempt=1,
-        night=0,
-        started_at=now,
-        ended_at=datetime.now(UTC),
-        best=judged.program(),
-        judged=(judged,),
-        changes={0: tuple(Join(niche, judged.id) for niche in niches)},
-        place=0,
-    )
+    judged = replace(record.judged[0], score=score, metrics=metrics)
+    changes = {0: tuple(Join(niche, judged.id) for niche in niches)}
+    return replace(record, best=judged.program(), judged=(judged,), changes=changes)

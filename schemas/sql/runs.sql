@@ -10,7 +10,7 @@ LEFT JOIN (
         sum(cost_usd) AS cost_usd,
         coalesce(arg_max(best_score, place), max(best_score)) AS best_score,
         arg_max(best_program_id, place) AS best_program_id,
-        max(best_score) FILTER (generation = 0) AS start_score,
+        arg_min(best_score, place) FILTER (best_score IS NOT NULL) AS start_score,
         max(ended_at) AS ended_at
     FROM files.generations GROUP BY run_id
 ) AS g USING (run_id);

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from overnight.schemas import tables
-from overnight.schemas.algorithm_settings import IslandsSettings
+from overnight.schemas.algorithm_settings import IslandsSettings, algorithm_kinds
 from overnight.tasks.program.config_layers import merge
 
 FORMER_COLUMNS = {"niche": "island", "reset_niches": "reset_islands"}
@@ -24,8 +24,14 @@ _ABSENT = {
 """What version 0.1 did, as settings that it did not have."""
 
 
-_GONE = {"limits": {"scale_by_speed"}, "sandbox": {"straggler_factor"}}
-"""Settings that are gone, by their table."""
+_GONE = {"limits": {"scale_by_speed"}, "sandbox": {"straggler_factor"}, "tuner": {"max_s"}}
+"""Settings that are gone, by their table; what the search does instead has a fixed value."""
+
+_GONE_OF_ALGORITHMS = {
+    "cluster_temperature", "cluster_period", "length_temperature", "reset_hours", "sharpness", "exploration",
+    "children", "bins",
+}  # fmt: skip
+"""The same of our algorithms; one of a plug-in keeps what it has."""
 
 _DROPPED = {"mode", "lookahead", "window", "expected_samples"}
 """Settings of `search` that are gone; the window became `sampling.concurrency`."""
@@ -63,12 +69,27 @@ def current_settings(stored: dict[str, Any]) -> dict[str, Any]:
     search = stored.get("search")
     if not isinstance(search, dict):
         return stored
-    former = IslandsSettings.model_fields.keys() - {"name"}
+    search = _without_gone(search)
+    stored = {**stored, "search": search}
+    former = {*IslandsSettings.model_fields, *_GONE_OF_ALGORITHMS} - {"name"}
     if not search.keys() & (former | _DROPPED):
         return merge([_ABSENT, stored])
     kept = {name: value for name, value in search.items() if name not in former | _DROPPED}
     if "mode" in search:
         name = "funsearch" if search["mode"] == "paper" else "islands"
-        kept["algorithm"] = {"name": name, **{one: search[one] for one in former & search.keys()}}
+        given = {one: search[one] for one in former & search.keys()}
+        kept["algorithm"] = {
+            "name": name,
+            **{one: value for one, value in given.items() if one in IslandsSettings.model_fields},
+        }
     sampling = {**stored.get("sampling", {}), "concurrency": search.get("window")}
     return merge([_ABSENT, {**stored, "search": kept, "sampling": sampling}])
+
+
+def _without_gone(search: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a search without those of its algorithm that are gone."""
+    algorithm = search.get("algorithm")
+    ours = {kind.algorithm_name() for kind in algorithm_kinds()}
+    if not isinstance(algorithm, dict) or algorithm.get("name") not in ours:
+        return search
+    return {**search, "algorithm": {name: one for name, one in algorithm.items() if name not in _GONE_OF_ALGORITHMS}}

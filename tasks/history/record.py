@@ -28,7 +28,7 @@ from overnight.schemas.generation import (
 from overnight.schemas.interventions import Kind
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import Program
+from overnight.schemas.program import NO_SCORE, Program
 from overnight.tasks.history.atomic_files import (
     declared_size,
     disk_errors,
@@ -315,13 +315,8 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
             claimed[row["program_id"]] = tuple(scores)
         if Outcome(row["outcome"]).facts.counts_as_known:
             hashes.add(row["code_hash"])
-        if row["outcome"] == "scored":
-            program = Program(
-                *(row["program_id"], row["body"], tuple(row["scores"]), row["score"]),
-                metrics=metrics_of(row),
-                notes=notes_of(row),
-            )
-            programs[row["generation"]].append(program)
+        if row["outcome"] == "scored" or not row["generation"]:
+            programs[row["generation"]].append(_program(row))
     changes = _changes(before_gap)
     scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
     steps = tuple(
@@ -338,6 +333,17 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
     return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped)
+
+
+def _program(row: Row) -> Program:
+    """Return a scored program; or, of generation 0, what stands for a start program that has no score."""
+    if row["score"] is None:
+        return Program(row["program_id"], row["body"], (), NO_SCORE)
+    return Program(
+        *(row["program_id"], row["body"], tuple(row["scores"]), row["score"]),
+        metrics=metrics_of(row),
+        notes=notes_of(row),
+    )
 
 
 def _committed_step(

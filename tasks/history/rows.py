@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -20,7 +18,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord, sum_of_costs
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, count_outcomes
-from overnight.schemas.program import TUNER, Completion, Judged, Program
+from overnight.schemas.program import NO_SCORE, TUNER, Completion, Judged, Program
 from overnight.tasks.history.atomic_files import read_file, read_groups
 from overnight.tasks.history.files import Block, RunFiles
 
@@ -159,7 +157,7 @@ def generation_row(run_id: str, record: GenerationRecord) -> Row:
         "select_s": record.select_s,
         "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
         "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
-        "best_score": record.best.score,
+        "best_score": _known(record.best.score),
         "best_program_id": record.best.id,
         "generation_best": max(scores, default=None),
         "tokens_in": sum(completion.tokens_in for completion in completions),
@@ -190,9 +188,15 @@ _NIGHT_COLUMNS = (
 _SPLITS = ("train", "validation", "held_out")
 
 
+def _known(score: float) -> float | None:
+    return None if score == NO_SCORE else score
+
+
 def night_row(run_id: str, night: NightRecord) -> Row:
     """Return a row of `tables.NIGHTS`."""
     return {name: getattr(night, name) for name in _NIGHT_COLUMNS} | {
+        "best_before": _known(night.best_before),
+        "best_after": _known(night.best_after),
         "run_id": run_id,
         "night": night.number,
         "finalists": [
@@ -221,7 +225,8 @@ def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
     )
     reason = StopReason(row["stop_reason"]) if row["stop_reason"] else None
     faults = tuple((entry["machine"], entry["faults"]) for entry in row["machine_faults"] or ())
-    columns = {key: row[key] for key in _NIGHT_COLUMNS if row[key] is not None}
+    columns: Row = {"best_before": NO_SCORE, "best_after": NO_SCORE}
+    columns |= {key: row[key] for key in _NIGHT_COLUMNS if row[key] is not None}
     return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
 
 
@@ -247,21 +252,6 @@ def read_attempts(files: RunFiles) -> list[Row]:
     """Return the failed attempts, ordered by generation and attempt."""
     rows = [row for path in files.attempts() for row in read_file(path).to_pylist()]
     return sorted(rows, key=lambda row: (row["generation"], row["attempt"]))
-
-
-def read_seconds_since_reset(files: RunFiles) -> float:
-    """Return the seconds of nights since the last reset of niches, or since the search began.
-
-    Raises:
-        HistoryError: If a file is damaged.
-    """
-    columns = ["night", "started_at", "ended_at", "reset_niches"]
-    rows = [row for row in files.rows_of("generation", columns) if row["night"]]
-    resets = [row["ended_at"] for row in rows if row["reset_niches"]]
-    spans: defaultdict[int, list[datetime]] = defaultdict(list)
-    for row in rows:
-        spans[row["night"]] += [max([moment, *resets]) for moment in (row["started_at"], row["ended_at"])]
-    return sum((max(span) - min(span)).total_seconds() for span in spans.values())
 
 
 def read_pace(files: RunFiles) -> tuple[int, float | None]:

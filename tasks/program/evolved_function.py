@@ -43,6 +43,11 @@ class EvolvedFunction:
         return f"{self.name}({', '.join(self.parameters)})"
 
     @property
+    def is_stub(self) -> bool:
+        """Whether its body in the file is still to be written: `...`, `pass` or `raise NotImplementedError`."""
+        return all(_is_to_be_written(statement) for statement in python_source.parse(self.start_body).body)
+
+    @property
     def keeps_docstring(self) -> bool:
         """Whether a docstring precedes the bodies in the file."""
         return self.is_block and self.last_fixed_line > self.first_line + self.header.count("\n")
@@ -64,6 +69,15 @@ class EvolvedFunction:
         if self.is_block:
             return [*lines[: self.last_fixed_line], block, *lines[self.last_line :]]
         return [*lines[: self.first_line - 1], self.header + "\n", block, *lines[self.last_line :]]
+
+
+def _is_to_be_written(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Raise) and statement.exc is not None:
+        error = statement.exc.func if isinstance(statement.exc, ast.Call) else statement.exc
+        return ast.unparse(error) == "NotImplementedError"
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
 
 
 def read_evolved_function(text: str, function: ast.FunctionDef) -> EvolvedFunction:

@@ -76,6 +76,11 @@ class Specification:
         return Isolation(self.evolved, self.text)
 
     @property
+    def is_stub(self) -> bool:
+        """Whether a function that evolves is a signature and a docstring: without a score, it is no start program."""
+        return any(function.is_stub for function in self.functions)
+
+    @property
     def start_program(self) -> ProgramBundle:
         return ProgramBundle(((_FILE, self.text),))
 

@@ -6,6 +6,7 @@ import difflib
 import math
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
@@ -17,7 +18,7 @@ from overnight.schemas.program import TUNER, Program, Prompt
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Reducer, Sandbox
 from overnight.schemas.skeleton import Skeleton
-from overnight.tasks.sample.codecs import ANY_IDEA, LAST_TRY, PromptContent, codec_of, templates
+from overnight.tasks.sample.codecs import ANY_IDEA, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
 
 _ASKED = {
     Operator.REFINE: "Make one targeted change that should raise the score, and keep the rest as it is.",
@@ -40,6 +41,9 @@ _REDUCED: dict[Reducer, str] = {
 _MAX_LISTED = 12
 """Inputs that are listed by number."""
 
+_LARGE_INPUT = 20
+"""Values of an input from which on its size is told."""
+
 _MAX_SCORES = 12
 """Inputs whose scores are listed."""
 
@@ -53,7 +57,9 @@ _FAILURE_CHARS = 3_000
 """Limit on the error and the output of a failed program that is to be repaired, characters."""
 
 
-def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, generation: int) -> list[Prompt]:
+def build_prompts(
+    plans: Mapping[int, Plan], problem: Problem, *, seed: int, generation: int, start: Program | None = None
+) -> list[Prompt]:
     """Write one prompt for each plan; its model is drawn by weight.
 
     Args:
@@ -61,13 +67,14 @@ def build_prompts(plans: Mapping[int, Plan], problem: Problem, *, seed: int, gen
         problem: The problem, whose settings have the models and the size of a generation.
         seed: Seed of the run.
         generation: Number of the generation; with the seed it settles everything random.
+        start: The start program, whose scores say what the file does not; `None` if it was not scored yet.
     """
     search, models = problem.settings.search, problem.settings.sampling.models
     rng = random.Random(f"{seed}/{generation}/prompts")
     drawn = rng.choices(models, [model.weight for model in models], k=search.prompts)
     seeds = [tuple(rng.getrandbits(32) for _ in range(search.samples)) for _ in range(search.prompts)]
     by_name = {model.name: model for model in models}
-    system = system_message(problem) if search.tells_facts else ""
+    system = system_message(problem, start) if search.tells_facts else ""
     return [
         _tuning_prompt(index, plan, random.Random(f"{seed}/{generation}/{index}/tuner").getrandbits(32))
         if plan.operator is Operator.TUNE
@@ -118,7 +125,9 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     failed = plan.failed
     bodies = [program.body for program in plan.shown]
     metrics = [_told_metrics(program, problem) if notes_chars else {} for program in plan.shown]
-    notes = [score_note(*one, plan.base) for one in zip(plan.shown, metrics, strict=True)] if tells_facts else []
+    is_first = not plan.base.is_scored
+    shown = zip(plan.shown, metrics, strict=True)
+    notes = [score_note(*one, plan.base) for one in shown] if tells_facts and not is_first else []
     if failed:
         bodies.append(failed.body)
         notes.append(failure_note(failed))
@@ -132,6 +141,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         tried=plan.tried,
         instruction=instruction(plan),
         is_repair=failed is not None,
+        is_first=is_first,
         offers_edits=plan.operator is not Operator.FRESH,
     )
 
@@ -212,6 +222,8 @@ def instruction(plan: Plan) -> str:
             return ANY_IDEA
         case Operator.TACTIC:
             return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
+        case Operator.FRESH if plan.tactic:
+            return f"Make it {plan.tactic}."
         case Operator.CROSS:
             return f"{_ASKED[Operator.CROSS]}{_strengths(plan.shown)}"
         case Operator.HINT if plan.tactic:
@@ -236,8 +248,8 @@ def _strengths(shown: tuple[Program, ...]) -> str:
     return f" The first one is better on input{'s' if len(better) > 1 else ''} {listed}, the last one on the others."
 
 
-def system_message(problem: Problem) -> str:
-    """Return the facts of a task; it is the same for all prompts, so that providers can cache it."""
+def system_message(problem: Problem, start: Program | None = None) -> str:
+    """Return the facts of a task; it is the same for all prompts of a run, so that providers can cache it."""
     settings, count = problem.settings, len(problem.inputs["train"])
     known = settings.known
     return (
@@ -247,7 +259,9 @@ def system_message(problem: Problem) -> str:
             wanted=settings.statement or problem.specification.docstring,
             score_name=settings.score_name,
             reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
+            size=_size_in_words(problem),
             noise=f"{settings.noise:.3g}" if settings.noise else "",
+            start=_start_in_words(start, settings.reducer) if start and start.is_scored else "",
             objectives=_objectives_in_words(settings.objectives),
             is_confirmed=settings.sandbox.confirm != "never",
             keeps_state=settings.state == "calls",
@@ -259,6 +273,30 @@ def system_message(problem: Problem) -> str:
         )
         .strip()
     )
+
+
+def _start_in_words(start: Program, reducer: Reducer) -> str:
+    """Return what the start program's evaluation says of the score: its level, and its step where that is whole."""
+    low, high, count = min(start.scores), max(start.scores), len(start.scores)
+    spread = f", on single inputs {low:.6g} to {high:.6g}" if low < high else ""
+    is_whole = count > 1 and reducer == "mean" and all(score.is_integer() for score in start.scores)
+    step = f"; scores on an input are whole numbers there, and 1 on one input is {1 / count:.3g}" if is_whole else ""
+    return f"The start program scores {start.score:.6g}{spread}{step}."
+
+
+def _size_in_words(problem: Problem) -> str:
+    """Return how large the inputs are, without what they hold; empty where they are a few values."""
+    sizes = [_values_in([*call.args, *call.kwargs.values()]) for call in problem.inputs["train"]]
+    low, high = min(sizes, default=0), max(sizes, default=0)
+    if high < _LARGE_INPUT:
+        return ""
+    return f"An input holds {f'{low} to {high}' if low < high else high} values."
+
+
+def _values_in(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_values_in, value.values()))
+    return sum(map(_values_in, value)) if isinstance(value, list | tuple) else 1
 
 
 def packages_in_words(problem: Problem) -> str:
@@ -301,7 +339,12 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
     printed = [f"It printed:\n\n```text\n{output}\n```"] if output else []
     room = max(chars // 2, chars - len(outcome) - sum(map(len, printed)))
-    parts = [LAST_TRY, _changed_code(skeleton, plan.base.body, feedback.body, room), outcome, *printed]
+    parts = [
+        LAST_TRY if plan.base.is_scored else FIRST_TRY,
+        _changed_code(skeleton, plan.base.body, feedback.body, room),
+        outcome,
+        *printed,
+    ]
     return "\n\n".join(parts)[: chars + _FRAME_CHARS]
 
 

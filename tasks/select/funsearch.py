@@ -17,6 +17,15 @@ from overnight.tasks.select.pool import Pool, PoolAlgorithm, softmax_weights
 
 Cluster = list[Program]
 
+_HIGHEST = 0.1
+"""Temperature T0 of the softmax over the clusters of an island when it is founded, as in the paper."""
+
+_PERIOD = 30_000
+"""Programs on an island after which its temperature starts again at T0, as in the paper."""
+
+_LENGTH_TEMPERATURE = 1.0
+"""Temperature of the softmax that prefers short programs, as in the paper."""
+
 
 class FunSearch(PoolAlgorithm[IslandsSettings]):
     """Islands of clusters, which exchange programs only when the worse ones are reset.
@@ -54,9 +63,8 @@ class FunSearch(PoolAlgorithm[IslandsSettings]):
 
     def _plan(self) -> Plan:
         niche = str(self._rng.randrange(len(self._pools)))
-        temperature = self._settings.length_temperature
         clusters = self._draw_clusters(self._pools[niche], self._rng)
-        parents = [draw_program(cluster, temperature, self._rng) for cluster in clusters]
+        parents = [draw_program(cluster, _LENGTH_TEMPERATURE, self._rng) for cluster in clusters]
         return Plan(niche, tuple(sorted(parents, key=lambda program: program.score)))
 
     def _draw_clusters(self, island: Pool, rng: random.Random) -> list[Cluster]:
@@ -70,9 +78,7 @@ class FunSearch(PoolAlgorithm[IslandsSettings]):
         )
 
     def _temperature(self, island: Pool) -> float:
-        """Return T0 (1 − (n mod N)/N), n the programs registered on the island since it was founded."""
-        period = self._settings.cluster_period
-        return self._settings.cluster_temperature * (1 - (len(island.programs) % period) / period)
+        return temperature_after(len(island.programs))
 
     def _reset(self, rng: random.Random) -> list[Change]:
         # The paper adds noise of 1e-6 to break ties, which in scores of its own size would be more than that.
@@ -87,6 +93,11 @@ class FunSearch(PoolAlgorithm[IslandsSettings]):
 
 
 create = FunSearch
+
+
+def temperature_after(programs: int, highest: float = _HIGHEST, period: int = _PERIOD) -> float:
+    """Return T0 (1 − (n mod N)/N), n the programs registered on an island since it was founded."""
+    return highest * (1 - (programs % period) / period)
 
 
 def draw_program(programs: Cluster, temperature: float, rng: random.Random) -> Program:

@@ -198,6 +198,9 @@ _ANY_CELL, _BEST_CELLS = 0.2, 0.7
 _MIN_INPUTS = 3
 """Number of inputs from which the score on each is a feature."""
 
+_BINS = 10
+"""Intervals of an axis of the grid."""
+
 _LARGEST = 1e100
 """Scores further from 0 are cut off as features, since the squares of larger ones overflow."""
 
@@ -211,9 +214,7 @@ class MapElites(PoolAlgorithm[MapElitesSettings]):
         self._inputs = len(start.scores) if len(start.scores) >= _MIN_INPUTS else 0
         centroids_from = Random(f"{seed}/centroids")
         self._cells: Cells = (
-            Grid(settings.bins)
-            if self._is_grid
-            else Centroids(settings.centroids, settings.first_programs, centroids_from)
+            Grid(_BINS) if self._is_grid else Centroids(settings.centroids, settings.first_programs, centroids_from)
         )
         self._add(start)
 

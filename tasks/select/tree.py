@@ -21,6 +21,9 @@ from overnight.tasks.select.pool import NICHE, PoolAlgorithm, shown_with
 _LEAST_SCALE = 1e-6
 """Lower limit on the range of scores."""
 
+_CHILDREN = 2
+"""Children kept of a prompt, the best."""
+
 _MAX_DEPTH = 10
 """Depth at which UCT goes no further down."""
 
@@ -87,14 +90,15 @@ class Rule(ABC):
 
     Args:
         states: All states, the start program first.
-        exploration: Weight of states that were rarely expanded; by default that of the rule.
+
+    Attributes:
+        exploration: Weight of states that were rarely expanded.
     """
 
-    default_exploration: ClassVar[float]
+    exploration: ClassVar[float]
 
-    def __init__(self, states: Sequence[State], exploration: float | None) -> None:
+    def __init__(self, states: Sequence[State]) -> None:
         self._states = states
-        self._exploration = self.default_exploration if exploration is None else exploration
 
     @abstractmethod
     def select(self, losses: Losses) -> State:
@@ -113,15 +117,15 @@ class PUCT(Rule):
     of all states but the start program.
     """
 
-    default_exploration = 1.0
+    exploration = 1.0
 
-    def __init__(self, states: Sequence[State], exploration: float | None) -> None:
-        super().__init__(states, exploration)
+    def __init__(self, states: Sequence[State]) -> None:
+        super().__init__(states)
         scores = [state.score for state in states[1:]] or [states[0].score]
         scale = max(max(scores) - min(scores), _LEAST_SCALE)
         by_score = sorted(states, key=lambda state: state.score, reverse=True)
         count = len(states)
-        weight = self._exploration * scale / (count * (count + 1) / 2)
+        weight = self.exploration * scale / (count * (count + 1) / 2)
         self._bonus = {state: weight * (count - rank) for rank, state in enumerate(by_score)}
 
     def select(self, losses: Losses) -> State:
@@ -156,10 +160,10 @@ class UCT(Rule):
     it. A state without children is expanded, and so is one with fewer children than ⌊√N⌋, or at the greatest depth.
     """
 
-    default_exploration = 0.1
+    exploration = 0.1
 
-    def __init__(self, states: Sequence[State], exploration: float | None) -> None:
-        super().__init__(states, exploration)
+    def __init__(self, states: Sequence[State]) -> None:
+        super().__init__(states)
         self._children = _living_children(states)
         self._quality = {state: state.score for state in states}
         for state in reversed(states):  # children come after their parents
@@ -188,7 +192,7 @@ class UCT(Rule):
         spread = self._highest / 2 - self._lowest / 2  # halves, since a difference of the largest floats overflows
         quality = (self._quality[child] / 2 - self._lowest / 2) / spread if spread else 0.0
         own = 1 + losses.expansions(child)
-        return quality + self._exploration * math.sqrt(math.log(visits + 1) / own)
+        return quality + self.exploration * math.sqrt(math.log(visits + 1) / own)
 
 
 def _living_children(states: Sequence[State]) -> dict[State, list[State]]:
@@ -230,8 +234,7 @@ class Tree(PoolAlgorithm[TreeSettings]):
         return Plan(NICHE, shown_with(base.program, self._unrelated(base, others), self._settings.parents))
 
     def _rule(self) -> Rule:
-        settings, kind = self._settings, PUCT if self._settings.variant == "puct" else UCT
-        return kind(self._states, settings.exploration)
+        return (PUCT if self._settings.variant == "puct" else UCT)(self._states)
 
     def _unrelated(self, base: State, others: Sequence[State]) -> Iterable[Program]:
         """Return programs that may be shown with a base: each of another lineage than it and those before."""
@@ -249,7 +252,7 @@ class Tree(PoolAlgorithm[TreeSettings]):
             parent.count_expansion(result.children)
         children = self._new_states(result.children, parent)
         if result.samples:
-            best = set(_best(children, self._settings.children))
+            best = set(_best(children, _CHILDREN))
             children = [child for child in children if child in best]
         self._states += children
         self._drop_worst()

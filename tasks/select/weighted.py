@@ -15,6 +15,9 @@ from overnight.schemas.algorithm_settings import WeightedSettings
 from overnight.schemas.program import Program
 from overnight.tasks.select.pool import NICHE, PoolAlgorithm, shown_with, sigmoid
 
+_SHARPNESS = 10.0
+"""Factor λ in the sigmoid, as in its code."""
+
 _LEAST_UNIT = 1e-6
 """Lower limit on the median absolute deviation of the scores."""
 
@@ -38,7 +41,7 @@ class Weighted(PoolAlgorithm[WeightedSettings]):
 
     def _weights(self) -> list[float]:
         children = [self._children[program.id] for program in self._archive]
-        return weights([program.score for program in self._archive], children, self._settings.sharpness)
+        return weights([program.score for program in self._archive], children, _SHARPNESS)
 
     def _learn(self, result: PromptResult) -> None:
         super()._learn(result)

@@ -76,12 +76,14 @@ class TunerSource:
         sandbox: Evaluates variants.
         settings: Limits of one tuning.
         may_ask: Returns false once the night ends; tunings in progress are then left without an answer.
+        max_s: Limit on the time of one tuning, seconds.
     """
 
     problem: TunedProblem
     sandbox: TrialSandbox
     settings: Tuner
     may_ask: Callable[[], bool] = lambda: True
+    max_s: float = 60.0
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
         """Begin to tune the bases of the samples, one after the other; see `CompletionSource.submit`."""
@@ -120,7 +122,7 @@ class TunerSource:
 
     def _answer(self, sample: Sample, answer: Future[list[Completion]]) -> Completion:
         asked_at, begin = datetime.now(UTC), time.monotonic()
-        run = _Run(self.sandbox, self.problem.reducer, self.settings.max_s, self.may_ask, answer)
+        run = _Run(self.sandbox, self.problem.reducer, self.max_s, self.may_ask, answer)
         trials = Trials(run.evaluations(), self.settings.evaluations, run.is_late)
         text = self._text(sample, trials)
         return Completion(

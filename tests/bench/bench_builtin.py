@@ -162,7 +162,7 @@ class Search:
             children = tuple(program_of(one) for one in record.answers if one.scores)
             result = PromptResult(plan.niche, plan.base.id, len(record.answers), children)
             is_last = turn.index == turns_of(run) - 1
-            reset = is_last and settings.algorithm.is_reset_due(turn.generation, 0.0)
+            reset = is_last and settings.algorithm.is_reset_due(turn.generation)
             planner.tell(turn, [result], record, reset=reset)
 
     def _asked(self, prompt: Prompt) -> PromptRecord:

@@ -14,7 +14,7 @@ from overnight.testing.algorithms import START, AlgorithmContract, Make
 
 CASES: list[dict[str, Any]] = [
     *({"name": kind.algorithm_name()} for kind in algorithm_kinds() if kind.algorithm_name() != "tree"),
-    *({"name": name, "islands": 3, "parents": 4, "cluster_period": 5} for name in ("islands", "funsearch")),
+    *({"name": name, "islands": 3, "parents": 4} for name in ("islands", "funsearch")),
     {"name": "halving", "searches": 4, "budget": 60},
     {"name": "weighted", "archive": 3},
     {"name": "map-elites", "first_programs": 8, "centroids": 3},

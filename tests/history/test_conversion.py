@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +44,28 @@ def test_settings_of_0_1_are_read_under_present_names_and_say_what_it_did():
     assert (settings.tuner.enabled, settings.search.facts, settings.search.novelty) == (False, False, "layout")
     by_default = parse_settings(current_settings({"search": {"mode": "default", "islands": 4}}), "it").search.algorithm
     assert (by_default.name, by_default.model_dump()["islands"]) == ("islands", 4)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"name": "funsearch", "cluster_temperature": 0.2, "cluster_period": 9, "length_temperature": 2},
+        {"name": "islands", "reset_hours": 4},
+        {"name": "weighted", "sharpness": 3.0},
+        {"name": "tree", "exploration": 2.0, "children": 3},
+        {"name": "map-elites", "bins": 4},
+    ],
+    ids=lambda one: one["name"],
+)
+def test_settings_that_have_a_fixed_value_now_are_left_out(algorithm: dict[str, Any]):
+    search = {"algorithm": algorithm}
+    settings = parse_settings(current_settings({"search": search, "tuner": {"max_s": 9}}), "it")
+    assert settings.search.algorithm.name == algorithm["name"]
+
+
+def test_a_plug_in_s_algorithm_keeps_settings_of_these_names():
+    search = {"algorithm": {"name": "their-own", "children": 3}}
+    assert current_settings({"search": search})["search"]["algorithm"] == search["algorithm"]
 
 
 def test_present_settings_stay_as_they_are():

@@ -22,7 +22,7 @@ from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.tasks.history.rows import completions_of, read_seconds_since_reset, record_of_rows
+from overnight.tasks.history.rows import completions_of, record_of_rows
 from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
 
 
@@ -96,7 +96,7 @@ def test_the_price_of_a_prompt_is_read_back_and_unknown_if_that_of_any_answer_is
 
 
 def test_a_run_is_read_back_unchanged(tmp_path: Path):
-    problem = a_problem(algorithm="funsearch", islands=4, reset_generations=None, reset_hours=1.5)
+    problem = a_problem(algorithm="funsearch", islands=4, reset_generations=None)
     run = a_run("r", problem, seed=2**62)
     files = files_of(LocalBackend(tmp_path), "r")
     start = a_judged("r", 0, 0, scores=(0.0, 0.0))
@@ -201,18 +201,6 @@ def test_equal_scores_have_the_same_cluster_even_with_negative_zero(tmp_path: Pa
     first, second, third = (row["cluster"] for row in rows(files, 1, "population"))
     assert first == second != third
     assert len(first) == 12
-
-
-def test_time_since_a_reset_counts_nights_only(tmp_path: Path):
-    files = create(tmp_path)
-    assert read_seconds_since_reset(files) == 0
-    minutes = {1: (1, 0, 10), 2: (1, 10, 30), 3: (2, 600, 604), 4: (2, 604, 611)}
-    for number, (night, begin, end) in minutes.items():
-        judged = a_judged(files.run_id, number, 0, scores=(1.0, 2.0))
-        changes = [Reset("0", judged.id)] if number == 1 else []
-        times = {"started_at": NOW + timedelta(minutes=begin), "ended_at": NOW + timedelta(minutes=end)}
-        record.commit(files, a_generation(number, [judged], judged.program(), changes, night=night, **times))
-    assert read_seconds_since_reset(files) == (20 + 11) * 60
 
 
 # Gaps, failures, repeated commits

@@ -17,7 +17,7 @@ from overnight.schemas.feedback import Feedback, latest_feedback
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Completion, Program, Prompt
+from overnight.schemas.program import NO_SCORE, Completion, Program, Prompt
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.search_settings import Search
 from overnight.tasks.problems import find
@@ -25,7 +25,7 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.marked_file import read_marked
 from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample.codecs import PromptContent, codec_of
-from overnight.tasks.sample.prompts import build_prompts, format_notes, render_feedback
+from overnight.tasks.sample.prompts import build_prompts, format_notes, render_feedback, system_message
 
 SPECIFICATION = load_problem(find("bin-packing-or")).specification
 render = codec_of("functions").render
@@ -126,6 +126,26 @@ def test_each_program_is_shown_with_its_scores_and_how_far_it_is_from_the_best()
     text = chat_prompt(LOW, HIGH).text
     assert "# Version 0 scores 1.5, 0.625 less than the last version; on the inputs, in order: 1, 2.\n" in text
     assert "# Version 1 scores 2.125; on the inputs, in order: 2, 2.25.\n" in text
+
+
+def test_the_start_program_says_of_the_score_what_the_file_does_not():
+    problem = with_settings(inputs=[[1, [1.0] * 29], [1, [1.0] * 499]])
+    start = Program("start", "return bins", (3.0, 5.0), 4.0)
+    told = system_message(problem, start)
+    assert "The start program scores 4, on single inputs 3 to 5; scores on an input are whole numbers there" in told
+    assert "and 1 on one input is 0.5." in told
+    assert "An input holds 30 to 500 values." in told
+    unequal = replace(start, scores=(3.5, 5.0), score=4.25)
+    assert "The start program scores 4.25, on single inputs 3.5 to 5." in system_message(problem, unequal)
+    assert "start program" not in system_message(problem), "which is not scored yet"
+    assert "start program" not in system_message(problem, replace(start, score=NO_SCORE, scores=()))
+
+
+def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
+    text = chat_prompt(Program("start", "...", (), NO_SCORE)).text
+    assert "No version has a score yet. Here is what is to be written" in text
+    assert "Write `priority_v1`: the first version of `priority_v0`." in text
+    assert "scores" not in text
 
 
 def test_equal_scores_are_called_the_same():

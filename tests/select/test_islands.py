@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from overnight.schemas.algorithm import Change, Join, Plan, Reset
 from overnight.schemas.program import Program
 from overnight.schemas.search_settings import Search
-from overnight.tasks.select.funsearch import draw_program
+from overnight.tasks.select.funsearch import draw_program, temperature_after
 from overnight.tasks.select.pool import softmax_weights
 from overnight.testing.made import search_table
 from overnight.testing.population import Population
@@ -106,9 +106,7 @@ def test_short_programs_are_preferred_within_a_cluster():
     drawn = Counter(selection.shown[0].id for selection in population.ask(1))
     weight = math.exp(-90 / (100 + 1e-6))
     assert drawn["long"] / 4000 == pytest.approx(weight / (1 + weight), abs=0.03)
-    greedy = Population(search(parents=1, length_temperature=0.001), short, seed=0)
-    greedy.tell(1, [(0, long)], reset=False)
-    assert {selection.shown[0].id for selection in greedy.ask(1)} == {"short"}
+    assert {draw_program([short, long], 0.001, Random(n)).id for n in range(50)} == {"short"}
 
 
 def test_programs_without_length_are_drawn_too():
@@ -119,15 +117,9 @@ def test_programs_without_length_are_drawn_too():
 # How greedily
 
 
-def schedule(registered: int, period: int = 4) -> float:
-    """The temperature of an island in the paper's mode, where it is absolute."""
-    fields = {"algorithm": "funsearch", "cluster_period": period, "cluster_temperature": 0.8}
-    population = populated(range(registered), **fields)
-    return population.algorithm._temperature(population.islands[0])
-
-
 def test_the_temperature_falls_with_every_program_of_an_island_and_starts_anew_after_a_period():
-    assert [schedule(count) for count in range(1, 10)] == pytest.approx([0.6, 0.4, 0.2, 0.8, 0.6, 0.4, 0.2, 0.8, 0.6])
+    schedule = [temperature_after(count, highest=0.8, period=4) for count in range(1, 10)]
+    assert schedule == pytest.approx([0.6, 0.4, 0.2, 0.8, 0.6, 0.4, 0.2, 0.8, 0.6])
 
 
 def drawn_with(scores: Sequence[float], **fields: Any) -> list[tuple[str, tuple[str, ...]]]:
@@ -283,8 +275,8 @@ def test_a_single_island_is_never_emptied():
 
 
 def test_a_founded_island_begins_its_temperature_anew():
-    population = Population(search(islands=2, algorithm="funsearch", cluster_period=4), START, seed=0)
+    population = Population(search(islands=2, algorithm="funsearch"), START, seed=0)
     population.tell(1, [(0, program("a", 1.0)), (0, program("b", 2.0)), (1, program("c", 9.0))], reset=True)
     founded, other = population.islands
-    assert population.algorithm._temperature(founded) == pytest.approx(0.1 * (1 - 1 / 4))
-    assert population.algorithm._temperature(other) == pytest.approx(0.1 * (1 - 2 / 4))
+    assert population.algorithm._temperature(founded) == pytest.approx(0.1 * (1 - 1 / 30_000))
+    assert population.algorithm._temperature(other) == pytest.approx(0.1 * (1 - 2 / 30_000))

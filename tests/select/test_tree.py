@@ -30,9 +30,7 @@ def other(name: str, score: float) -> Program:
 
 
 def values(made: Tree) -> dict[str, float]:
-    return dict(
-        zip(ids([state.program for state in made._states]), PUCT(made._states, None).values(Losses()), strict=True)
-    )
+    return dict(zip(ids([state.program for state in made._states]), PUCT(made._states).values(Losses()), strict=True))
 
 
 # PUCT
@@ -71,15 +69,12 @@ def test_q_is_the_best_direct_child_even_if_it_is_worse_or_the_grandchild_better
 
 
 def test_prompts_in_flight_count_as_expansions():
-    made = make("tree", exploration=3)
+    made = make("tree")
     tell(made, "start", program("a", 2.0), program("b", 3.0))
-    # Scale 1; c · scale · P is 1.5 of b, 1 of a and 0.5 of the start program.
-    # T = 1: b 3 + 1.5 · √2 = 5.12, a 2 + √2 = 3.41, start 3 + 0.5 · √2 / 2 = 3.35: b
-    # T = 2: b 3 + 1.5 · √3 / 2 = 4.30, a 2 + √3 = 3.73: b
-    # T = 3: b 3 + 1.5 · 2 / 3 = 4, a 2 + 2 = 4: equal, so the better program, b
-    # T = 4: b 3 + 1.5 · √5 / 4 = 3.84, a 2 + √5 = 4.24: a
-    # T = 5: b 3 + 1.5 · √6 / 4 = 3.92, a 2 + √6 / 2 = 3.22: b
-    assert in_flight(made, 5) == ["b", "b", "b", "a", "b"]
+    # Scale 1; scale · P is 1/2 of b, 1/3 of a and 1/6 of the start program, which has b as its best child.
+    # With k prompts of b in flight T = 1 + k: b 3 + √(2 + k) / 2 / (1 + k), a 2 + √(2 + k) / 3, start less than b.
+    # k = 10: b 3.157, a 3.155; k = 11: b 3.150, a 3.202
+    assert in_flight(made, 12) == ["b"] * 11 + ["a"]
     assert in_flight(made, 1) == ["b"], "nothing is kept of them"
 
 
@@ -189,7 +184,7 @@ def test_uct_by_hand():
     made = tree(variant="uct")
     # Visits of the start program: 2; ⌊√2⌋ = 1 is not more than its 2 children. Q: a 1, b 3, start 3.
     # a: 0 + 0.1 · √(ln 3 / 1) = 0.104815; b: 1 + 0.104815
-    rule, losses = UCT(made._states, None), Losses()
+    rule, losses = UCT(made._states), Losses()
     _, a, b = made._states
     assert [rule.value(a, 2, losses), rule.value(b, 2, losses)] == pytest.approx([0.104815, 1.104815], abs=1e-6)
     losses.add(b)
@@ -214,7 +209,7 @@ def test_uct_goes_no_deeper_than_ten():
     states = [State(START)]
     for number in range(1, 15):
         states.append(State(program(f"p{number}", float(number)), states[-1]))
-    assert UCT(states, None).select(Losses()).program.id == "p10"
+    assert UCT(states).select(Losses()).program.id == "p10"
 
 
 def test_uct_shows_the_best_of_other_lineages():

@@ -84,10 +84,12 @@ class Trials:
 class Asked:
     """A source with its record."""
 
-    def __init__(self, trials: Trials, may_ask: Callable[[], bool] = lambda: True, **settings: Any) -> None:
+    def __init__(
+        self, trials: Trials, may_ask: Callable[[], bool] = lambda: True, max_s: float = 60.0, **settings: Any
+    ) -> None:
         self.recorded: list[Completion] = []
         problem = TunedProblem(SKELETON, parse)
-        self.source = TunerSource(problem, trials, Tuner(**settings), may_ask)
+        self.source = TunerSource(problem, trials, Tuner(**settings), may_ask, max_s)
 
     def submit(self, wanted: Sequence[Sample]) -> Future[list[Completion]]:
         return self.source.submit(wanted, self.recorded.extend)

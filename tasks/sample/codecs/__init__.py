@@ -26,6 +26,9 @@ LONG_LINES = 60
 LAST_TRY = "The last try on the best version did not do better:"
 """First line of the feedback in a prompt."""
 
+FIRST_TRY = "The last try has no score:"
+"""The same where no program has a score yet."""
+
 ANY_IDEA = "Try an idea that is not there yet."
 """Request of a prompt that has no operator."""
 
@@ -45,6 +48,7 @@ class PromptContent:
         tried: Tried ideas, listed below headings; empty if none are told.
         instruction: What is asked for beside a better program.
         is_repair: Whether the last program failed and is to be repaired.
+        is_first: Whether the only program is a signature and a docstring, of which the first version is asked for.
         offers_edits: Whether the model may answer with edits where a program is long.
     """
 
@@ -57,6 +61,7 @@ class PromptContent:
     tried: str = ""
     instruction: str = ANY_IDEA
     is_repair: bool = False
+    is_first: bool = False
     offers_edits: bool = True
 
 

@@ -16,7 +16,7 @@ from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import TUNER, Program, program_of
+from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
 from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets
 from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
@@ -47,8 +47,8 @@ class Composer:
         self._ledger = Ledger(self._search.ledger)
         self._repairs = Repairs(self._search.repairs)
         self._targets = TuningTargets(settings.tuner.share)
-        self._programs = {start.id: start}
-        self._best = [start]
+        self._best = [start] if start.is_scored else []
+        self._programs = {one.id: one for one in self._best}
         self._origins: dict[str, str] = {}
         self._feedback: dict[str, Feedback] = {}
         self._answers = self._best_at = 0
@@ -86,7 +86,7 @@ class Composer:
         error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
         base = self._programs.get(answer.parent_id)
         change = answer.score - base.score if answer.score is not None and base else None
-        raised = max(0.0, answer.score - self._best[0].score) if answer.score is not None else 0.0
+        raised = max(0.0, answer.score - self._best[0].score) if answer.score is not None and self._best else 0.0
         return TriedIdea(answer.idea, answer.parent_id, gain, error, change, raised)
 
     def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
@@ -106,12 +106,12 @@ class Composer:
         self._learn_scores(answers)
 
     def _learn_scores(self, answers: list[Feedback]) -> None:
-        before = self._best[0].score
+        before = self._best[0].score if self._best else NO_SCORE
         for answer in answers:
             if (program := _program(answer)) is not None:
                 self._origins[program.id] = answer.parent_id
                 self._note(program)
-        if self._best[0].score > before:
+        if self._best and self._best[0].score > before:
             self._best_at = self._answers
             self._model_choice.note_best()
         self._feedback |= latest_feedback(answers, self._score_of)
@@ -160,6 +160,8 @@ class Composer:
             return replace(plan, operator=Operator.HINT, tactic=hint.text, tried=tried)
         if not self._search.chosen_operators:
             return plan
+        if not plan.base.is_scored:  # there is nothing to build on yet
+            return replace(plan, tried=self._ledger.text({plan.base.id}))
         if followed and (failed := self._failed(followed, rng)):
             return self._repair(plan, followed, *failed)
         plan = self._with_operator(plan, rng, stagnation, beside)
@@ -183,7 +185,7 @@ class Composer:
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
         niches = algorithm.niches
-        target = self._targets.next([niche.best for niche in niches.values()])
+        target = self._targets.next([niche.best for niche in niches.values() if niche.best.is_scored])
         if target is None:
             return None
         niche = _home_of(target, algorithm) or next(iter(niches))

@@ -35,7 +35,7 @@ class Gains:
 
     def __init__(self, start: float, noise: float) -> None:
         self._start, self._noise = start, noise
-        self._scores = [start]
+        self._scores = [start] if math.isfinite(start) else []
         self._noted = 0
         self._unit: float | None = None
 
@@ -61,7 +61,7 @@ class Gains:
 
     def rank(self, score: float) -> float:
         """Return the share of the distinct scores that are higher."""
-        return 1.0 - bisect_right(self._scores, score) / len(self._scores)
+        return 1.0 - bisect_right(self._scores, score) / max(1, len(self._scores))
 
     def _computed(self) -> float:
         middle = median(self._scores)

@@ -91,7 +91,7 @@ class SearchLoop:
                 judged = self._judge(prompt, serial * prompt.samples, samples)
                 record = PromptRecord(plan.niche, prompt.operator, prompt.model, judged)
             is_last = turn.index == turns_of(self._run) - 1
-            reset = is_last and settings.algorithm.is_reset_due(turn.generation, 0.0)
+            reset = is_last and settings.algorithm.is_reset_due(turn.generation)
             result = PromptResult(plan.niche, plan.base.id, samples, _programs(record))
             planner.tell(turn, [result], record, reset=reset)
             serial += 1

@@ -13,13 +13,15 @@ from overnight.flows.cli.start_program import (
     agreement,
     require_returned_score,
     require_start_body,
+    try_confirmation,
     unreturned,
 )
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
+from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.specification import read_specification
-from overnight.testing.made import a_problem
+from overnight.testing.made import TOY, a_problem
 
 
 def scored(*scores: float) -> Verdict:
@@ -104,3 +106,14 @@ def test_a_scoring_without_return_is_refused_by_its_name():
     with pytest.raises(SpecificationError, match=r"mine.py: `e` never returns a value") as caught:
         require_returned_score(with_specification(text.format("score = p(n)")), Path("mine.py"))
     assert "return score" in caught.value.remedy
+
+
+def test_a_confirmation_that_is_near_its_limit_is_warned_of(monkeypatch: pytest.MonkeyPatch):
+    problem = load_problem(TOY, {"sandbox": {"confirm": "best"}, "limits": {"wall_s": 2}})
+    first = Verdict(Outcome.SCORED, (1.0, 1.0), input_wall_s=(0.1, 0.1))
+    slow = replace(first, input_wall_s=(0.1, 3.0))
+    monkeypatch.setattr("overnight.flows.start.create_run.score_isolated", lambda *_, **__: slow)
+    warnings = list[str]()
+    assert try_confirmation(problem, first, warnings) == (slow, True)
+    assert "took 3 s on an input, where 4 s are allowed" in warnings[0]
+    assert warnings[0].endswith("--set limits.wall_s=10")

@@ -19,11 +19,14 @@ from overnight.schemas.algorithm import Correct
 from overnight.schemas.errors import HistoryGone
 from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged, Program, Prompt
+from overnight.schemas.program import NO_SCORE, Candidate, Judged, Program, Prompt
 from overnight.testing.made import NOW, a_problem, a_run
 from tests.flows.night.world import Files, World
 
 START = Program("start", "return 0", (-9.0, -9.0), -9.0)
+STUB = Program("start", "...", (), NO_SCORE)
+"""What stands for the start program where there is none."""
+
 ALGORITHMS: list[Any] = [
     {"name": "greedy"},
     {"name": "islands", "islands": 3, "reset_generations": 2},
@@ -36,14 +39,15 @@ EXAMPLES = settings().max_examples
 """Examples of a property: 100, and a quarter of them in `make check`."""
 
 seeds = st.integers(0, 10**6)
+starts = st.sampled_from([START, STUB])
 
 
-def files(algorithm: Any = "greedy", *, prompts: int = 5, samples: int = 2) -> Files:
+def files(algorithm: Any = "greedy", *, prompts: int = 5, samples: int = 2, start: Program = START) -> Files:
     problem = a_problem(algorithm=algorithm, prompts=prompts, samples=samples)
     settings = problem.settings
     sandbox = settings.sandbox.model_copy(update={"confirm": "best"})
     problem = replace(problem, settings=settings.model_copy(update={"sandbox": sandbox}))
-    return Files(a_run("toy", problem), START)
+    return Files(a_run("toy", problem), start)
 
 
 def made(commits: list[GenerationRecord]) -> list[Any]:
@@ -54,8 +58,8 @@ def made(commits: list[GenerationRecord]) -> list[Any]:
     ]
 
 
-def world(algorithm: Any = "greedy", **more: Any) -> World:
-    return World(files(algorithm), **{"seed": 1, **more})
+def world(algorithm: Any = "greedy", *, start: Program = START, **more: Any) -> World:
+    return World(files(algorithm, start=start), **{"seed": 1, **more})
 
 
 @given(seeds, seeds, st.sampled_from(ALGORITHMS), st.integers(1, 12), st.sampled_from([0.0, 0.3]))
@@ -69,12 +73,14 @@ def test_what_arrives_first_makes_no_difference(first: int, second: int, algorit
     assert [commit.number for commit in one.files.commits] == [1, 2, 3, 4]
 
 
-@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 120), max_size=3), st.sampled_from([0.0, 0.3]))
+@given(
+    seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 120), max_size=3), st.sampled_from([0.0, 0.3]), starts
+)
 @settings(max_examples=3 * EXAMPLES // 5)
 def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
-    seed: int, algorithm: Any, kills: list[int], liars: float
+    seed: int, algorithm: Any, kills: list[int], liars: float, start: Program
 ):
-    whole, killed = (world(algorithm, in_flight=6, liars=liars) for _ in range(2))
+    whole, killed = (world(algorithm, in_flight=6, liars=liars, start=start) for _ in range(2))
     whole.night(Random(seed), StopConditions(generations=5))
     for at in kills:
         done = len(killed.files.commits)
@@ -110,12 +116,12 @@ def test_attempts_that_fail_during_an_outage_belong_to_the_pause():
     assert search.lost_s >= 240
 
 
-@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 16), min_size=1, max_size=4))
+@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 16), min_size=1, max_size=4), starts)
 @settings(max_examples=3 * EXAMPLES // 5)
 def test_the_state_is_rebuilt_from_the_files_whatever_was_in_flight_each_night(
-    seed: int, algorithm: Any, in_flight: list[int]
+    seed: int, algorithm: Any, in_flight: list[int], start: Program
 ):
-    search = world(algorithm, liars=0.3)
+    search = world(algorithm, liars=0.3, start=start)
     for number in in_flight:
         search.in_flight = number
         search.night(Random(seed), StopConditions(generations=2))

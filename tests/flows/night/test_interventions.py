@@ -18,10 +18,10 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import Judged
+from overnight.schemas.program import Judged, Program
 from overnight.schemas.sampling_settings import Model
 from overnight.testing.made import NOW
-from tests.flows.night.test_core import ALGORITHMS, EXAMPLES, files, made, seeds
+from tests.flows.night.test_core import ALGORITHMS, EXAMPLES, START, files, made, seeds, starts
 from tests.flows.night.world import Files, World
 
 GENERATIONS = 6
@@ -104,8 +104,10 @@ def unique(ask: Ask, number: int) -> Ask:
     return with_id
 
 
-def a_world(algorithm: Any, *, liars: float = 0.3, chat: bool = True, in_flight: int = 6) -> World:
-    made_files = files(algorithm)
+def a_world(
+    algorithm: Any, *, liars: float = 0.3, chat: bool = True, in_flight: int = 6, start: Program = START
+) -> World:
+    made_files = files(algorithm, start=start)
     if chat:
         problem = made_files.run.problem
         sampling = problem.settings.sampling.model_copy(update={"models": (Model(name="openai/a"),)})
@@ -137,6 +139,7 @@ events = st.integers(2, 110)
     st.lists(events, max_size=10),
     st.sampled_from([None, *ASKS]),
     st.sampled_from([0.0, 0.01]),
+    starts,
 )
 @settings(max_examples=EXAMPLES)
 def test_what_people_ask_for_is_repeated_after_any_kill_and_by_a_replay(
@@ -147,8 +150,9 @@ def test_what_people_ask_for_is_repeated_after_any_kill_and_by_a_replay(
     kills: list[int],
     between: Ask | None,
     faults: float,
+    start: Program,
 ):
-    search, order = a_world(algorithm, chat=chat), Random(seed)
+    search, order = a_world(algorithm, chat=chat, start=start), Random(seed)
     search.faults = faults
     asks = {at: unique(ask, number) for number, (at, ask) in enumerate(wanted)}
     for at in [*kills, None]:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.heavy
 TUNED: dict[str, Any] = {
     "search": {"prompts": 3, "samples": 2},
     "sampling": {"concurrency": 4},
-    "tuner": {"enabled": True, "share": 1.0, "max_s": 600},
+    "tuner": {"enabled": True, "share": 1.0},
 }
 
 

@@ -59,7 +59,7 @@ def test_a_run_without_generations_is_listed_and_has_no_report(files: RunFiles):
     database = Database(history_of(files))
     assert [curve.run_id for curve in all_score_curves(database)] == ["20260102-2200-toy-bbbb"]
     assert best_programs(database)[files.run_id].train is None
-    with pytest.raises(HistoryError, match=f"run {files.run_id} has no generations"):
+    with pytest.raises(HistoryError, match=f"run {files.run_id} has no generations with a score"):
         score_curves(database, [files.run_id, "20260102-2200-toy-bbbb"])
     with pytest.raises(HistoryError, match="the start program"):
         build_report(database, files)

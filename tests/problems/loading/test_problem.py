@@ -54,8 +54,8 @@ def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
         ({"algorithm": {"islands": 3, "parents": 4}}, {"algorithm": "tree"}, {"name": "tree", "parents": 4}),
         (
             {"algorithm": {"name": "tree", "variant": "uct", "states": 9}},
-            {"algorithm": {"name": "map-elites", "bins": 3}},
-            {"name": "map-elites", "bins": 3},
+            {"algorithm": {"name": "map-elites", "centroids": 3}},
+            {"name": "map-elites", "centroids": 3},
         ),
         ({"algorithm": {"name": "tree", "states": 9}}, {"algorithm": "islands"}, {"name": "islands"}),
         ({"algorithm": {"name": "greedy", "epsilon": 0}}, {"algorithm": "halving"}, {"name": "halving", "epsilon": 0}),
@@ -66,8 +66,8 @@ def test_layers_may_name_the_algorithm_and_its_settings_in_any_form(
         ),
         (
             {"algorithm": {"name": "tree", "states": 9}},
-            {"algorithm": {"children": 1}},
-            {"name": "tree", "states": 9, "children": 1},
+            {"algorithm": {"parents": 1}},
+            {"name": "tree", "states": 9, "parents": 1},
         ),
     ],
 )
