@@ -57,7 +57,7 @@ def audit(
     Exits with 2 if something has to be looked at.
     """
     from overnight.flows.start.audit import audit as try_scoring
-    from overnight.flows.start.own_process import with_process
+    from overnight.flows.start.own_process import settle_process
     from overnight.flows.start.trust import accept, accept_sandbox
 
     problem, files = _find(what, history)
@@ -65,7 +65,7 @@ def audit(
         remedy = f"overnight audit last --model {model}"
         raise UsageError("--model reads the winner of a run, not a problem", remedy=remedy)
     if files is None:
-        problem = with_process(accept(problem, trust=trust_settings), seed=0, run_id="audit", tell=say)
+        problem, _ = settle_process(accept(problem, trust=trust_settings), seed=0, run_id="audit", tell=say)
         body, name, seed = problem.specification.start_body, "the start program", 0
         found: list[Finding] = []
     else:

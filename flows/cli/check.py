@@ -131,10 +131,10 @@ def check(
 
 def _with_process(problem: Problem) -> Problem:
     """Return a problem that says where its programs run, after the start program was tried both ways."""
-    from overnight.flows.start.own_process import with_process
+    from overnight.flows.start.own_process import settle_process
 
     with working("running the start program in a process of its own"):
-        return with_process(problem, seed=0, run_id="check", tell=say)
+        return settle_process(problem, seed=0, run_id="check", tell=say)[0]
 
 
 def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_text: bool) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from overnight.flows.formatting import round_up
 from overnight.flows.start.origin import origin_of, problem_label
-from overnight.flows.start.own_process import with_process
+from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
 from overnight.schemas.algorithm import Join
 from overnight.schemas.algorithm_settings import plugin_of
@@ -120,8 +120,8 @@ def prepare_run(
     """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
-    problem = with_process(problem, seed=seed, run_id=run_id, tell=tell)
-    verdict = _scored_and_confirmed(problem, path, seed=seed, run_id=run_id)
+    problem, known = settle_process(problem, seed=seed, run_id=run_id, tell=tell)
+    verdict = _scored_and_confirmed(problem, path, seed=seed, run_id=run_id, known=known)
     run = RunRecord(
         run_id=run_id,
         problem=problem,
@@ -136,13 +136,16 @@ def prepare_run(
     return run, start_generation(run, verdict)
 
 
-def _scored_and_confirmed(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
-    """Evaluate the specification as it stands, and isolated at the same time, where programs are confirmed."""
+def _scored_and_confirmed(problem: Problem, path: Path, *, seed: int, run_id: str, known: Verdict | None) -> Verdict:
+    """Evaluate the specification as it stands, and isolated at the same time, where programs are confirmed.
+
+    `known` is the verdict on it, if there is one.
+    """
     if problem.settings.sandbox.confirm == "never":
-        return score_start(problem, path, seed=seed, run_id=run_id)
+        return known or score_start(problem, path, seed=seed, run_id=run_id)
     with ThreadPoolExecutor(1, "overnight-confirm") as thread:
         isolated = thread.submit(score_isolated, problem, seed=seed, run_id=run_id)
-        verdict = score_start(problem, path, seed=seed, run_id=run_id)
+        verdict = known or score_start(problem, path, seed=seed, run_id=run_id)
         again = isolated.result()
         if verdict.is_scored:
             require_same_isolated_score(problem, verdict, again)

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from overnight.flows.start.own_process import with_process
+from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import image_of, open_sandboxes
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import OvernightError, UsageError
@@ -97,7 +97,7 @@ def process(path: Path, flags: dict[str, Any], _: Path | None) -> Row:
     accept(problem, flags)
     image_of(problem)
     said: list[str] = []
-    chosen = with_process(problem, seed=0, run_id="bench", tell=said.append)
+    chosen, _ = settle_process(problem, seed=0, run_id="bench", tell=said.append)
     return Row(path.name, chosen.settings.command.process, said[0])
 
 

@@ -51,6 +51,10 @@ def in_script(path):
     script = f"import runpy; print(runpy.run_path({path!r})['f'](10))"
     return float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
 
+def with_modules(path):
+    sys.path.insert(0, os.path.join(os.path.dirname(path), "rules"))
+    return load(path).rule()
+
 def in_threads(path):
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         return sum(threads.map(load(path).f, range(5)))
@@ -144,6 +148,10 @@ def count():
     calls += 1
     return calls
 
+def rule():
+    import twenty
+    return twenty.VALUE
+
 def values():
     found = [None, True, 3, 2**70, 1.5, float("inf"), "ü", b"x", [1, [2.0]], (1, 2.0), {"a": (1,), 2: None}]
     found += [np.arange(6).reshape(2, 3).T, np.float32(1.5), np.int64(3), np.array(["a"])]
@@ -154,8 +162,8 @@ def same(array):
 """
 
 WAYS = [
-    *("by_spec", "by_runpy", "by_exec", "by_name", "by_copy", "in_script", "in_threads", "in_forks", "state"),
-    *("after_an_alarm", "beside_a_thread_that_hangs", "beside_a_script_that_hangs", "after_errors", "values"),
+    *("by_spec", "by_runpy", "by_exec", "by_name", "by_copy", "in_script", "in_threads", "in_forks", "with_modules"),
+    *("after_an_alarm", "beside_a_thread_that_hangs", "beside_a_script_that_hangs", "after_errors", "values", "state"),
 ]
 
 Begin = Callable[..., SandboxPool]
@@ -170,8 +178,9 @@ def job(*ways: str, apart: bool = True, limits: Limits = LIMITS) -> Job:
 def begin(kind: str, image: str, script: bytes, asked: Job) -> SandboxPool:
     """Start a pool of a backend whose images have a script that scores."""
     way = b"import json, sys, score\nscore.main(sys.argv[1], json.loads(sys.argv[2]))\n"
+    files = File("score.py", script), File("way.py", way), File("rules/twenty.py", b"VALUE = 20\n")
     with closing(create_backend(kind, runners=1)) as backend:
-        prepared = backend.prepare(image, Dependencies(), (File("score.py", script), File("way.py", way)), print)
+        prepared = backend.prepare(image, Dependencies(), files, print)
     return open_pool(asked, backend=kind, image=prepared, slots=1)
 
 

@@ -28,7 +28,7 @@ def load() -> types.ModuleType:
         module.__package__ = "runner"
         sys.modules[module.__name__] = module
         setattr(package, name, module)
-        module.__source__ = source
+        module.__dict__["__source__"] = source  # for a copy of it in a process that is no fork of this one
         exec(compile(source, f"<runner>/{name}.py", "exec", dont_inherit=True), module.__dict__)
     return module
 

@@ -12,7 +12,7 @@ import select
 import signal
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -116,6 +116,7 @@ class Server:
         os.waitpid(pid, 0)
 
     def _answer(self, connection: rpc.Connection) -> None:
+        sys.path[:0] = self._further_paths(codec.loads(connection.receive()[1]))
         try:
             module = self._load()
             functions, about = _contents(module)
@@ -125,6 +126,12 @@ class Server:
         connection.send(rpc.READY, about)
         rpc.serve_calls(connection, functions, self._program.describe)
         child.flush()
+
+    @staticmethod
+    def _further_paths(paths: Sequence[str]) -> list[str]:
+        """Return the caller's module search path without what this process searches anyway, and with its own folder."""
+        own = [re.sub(f"^{re.escape(command.WORK)}(?=/|$)", _FOLDER, path) for path in paths]
+        return [path for path in own if path not in sys.path]
 
     def _load(self) -> types.ModuleType:
         """Import the candidate's file as the module `program`."""

@@ -105,8 +105,10 @@ class Program:
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """Return an error's type, its text, and the last of the program's own lines in its traceback."""
-        is_syntax = isinstance(error, SyntaxError) and error.filename == self._file
-        line = error.lineno if is_syntax else _last_line(error, self._file)
+        if isinstance(error, SyntaxError) and error.filename == self._file:
+            line = error.lineno
+        else:
+            line = _last_line(error, self._file)
         lines = self._source.splitlines()
         code = lines[line - 1].strip() if isinstance(line, int) and 0 < line <= len(lines) else ""
         message = error.msg if isinstance(error, SyntaxError) else error

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import codec
 
-LOCKED, READY, CALL, VALUE, ERROR, EXIT, MEMORY = b"L", b"R", b"C", b"V", b"E", b"X", b"M"
+LOCKED, PATH, READY, CALL, VALUE, ERROR, EXIT, MEMORY = b"L", b"P", b"R", b"C", b"V", b"E", b"X", b"M"
 
 _LENGTH = struct.Struct("<I")
 _HEAD = _LENGTH.size + 1

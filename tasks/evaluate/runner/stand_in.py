@@ -169,6 +169,8 @@ def _open_pipes(folder: str) -> tuple[int, int]:
         os.chmod(path, mode)  # whatever the umask is; they are another user's to open
     incoming = os.open(answers, os.O_RDONLY | os.O_NONBLOCK)
     held = os.open(calls, os.O_RDWR)  # the other side need not wait for this one
+    # The program may import what lies where the importing script looks for modules.
+    rpc.Connection(incoming, held).send(rpc.PATH, codec.dumps([path for path in sys.path if path]))
     try:
         ask = os.open(os.path.join(folder, ASK), os.O_WRONLY | os.O_NONBLOCK)
         os.write(ask, f"{name}\n".encode())

@@ -154,7 +154,7 @@ class TaskDirectory(ProblemFormat):
         }
         notes = [
             f"a task of {self.name}; new best programs are not confirmed; where scores repeat, --set "
-            "sandbox.confirm=best takes back lucky ones, but no forged ones"
+            "sandbox.confirm=best takes back lucky ones"
         ]
         if unused_lines:
             notes.append(f"requirements.txt: not used: {', '.join(unused_lines)}")

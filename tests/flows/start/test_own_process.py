@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overnight.flows.start.create_run import prepare_run
-from overnight.flows.start.own_process import with_process
+from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import UsageError
 from overnight.schemas.problem import Problem
@@ -36,7 +36,7 @@ def task(folder: Path, evaluate: str, program: str) -> Problem:
 def chosen(problem: Problem) -> tuple[str, str]:
     """Return where the problem's programs run, and what is said of it."""
     said: list[str] = []
-    found = with_process(problem, seed=1, run_id="test", tell=said.append)
+    found, _ = settle_process(problem, seed=1, run_id="test", tell=said.append)
     return found.settings.command.process, said[0]
 
 
@@ -84,7 +84,7 @@ def test_a_run_keeps_the_choice_and_warns_only_where_scores_can_be_forged():
     shared = prepare_run(load_problem(path, {"command": {"process": "shared"}}), path, seed=1)[0].problem
     assert [one.settings.command.process for one in (asked, own, shared)] == ["auto", "own", "shared"]
     assert [bool(one.score_warning) for one in (own, shared)] == [False, True]
-    assert [one.job().command and one.job().command.apart for one in (own, shared)] == [True, False]
+    assert [one.job().is_isolated for one in (own, shared)] == [True, False]
 
 
 def test_a_program_that_is_no_python_file_has_no_process_of_its_own():
@@ -100,7 +100,7 @@ def test_a_program_that_is_no_python_file_has_no_process_of_its_own():
 
 def test_an_error_of_a_program_is_told_with_its_line(tmp_path: Path):
     problem = task(tmp_path, "return {'combined_score': load(path).f()}", "def f():\n    return 1\n")
-    problem = with_process(problem, seed=1, run_id="test")
+    problem, _ = settle_process(problem, seed=1, run_id="test")
     with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
         verdict = pool.evaluate("def f():\n    return 1 / 0\n")
     assert "ZeroDivisionError: division by zero\nin line 2 of the program: return 1 / 0" in verdict.error

@@ -44,7 +44,13 @@ def watch(program):
 
 
 def print_error(kind, error, trace):
-    """Print an error as Python does, without the frames in which the bridge calls the evaluator."""
+    """Print an error as Python does, without the frames in which the bridge calls the evaluator.
+
+    That the program's own process is lost says where it was called.
+    """
+    if kind.__name__ == "EvolvedProcessLost":
+        sys.stderr.write(f"{error}\n")
+        return
     while trace.tb_next and is_bridge_frame(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     traceback.print_exception(kind, error, trace)
