@@ -149,7 +149,7 @@ def test_figures_name_the_command_that_measures_them():
     assert without == []
 
 
-REFERENCE = re.compile(r"without a model|than the line|`plain`")
+REFERENCE = re.compile(r"without a model|than the line|`plain`|NSGA-II")
 INTERVAL = r"\[[−+][\d.]+, [−+][\d.]+\]"
 SPREAD = re.compile(rf"{INTERVAL}|\bfrom −?[\d.]+ to −?[\d.]+|\b(\d+|nine|ten) of (\d+|nine|ten)\b")
 """An interval, a range, or so many of so many searches."""

@@ -14,7 +14,8 @@ reference point is a tenth of that below. Differences of two systems are paired 
 95 % interval from a bootstrap over seeds.
 """
 
-# pyright: reportMissingImports=false, because pymoo is no dependency of ours
+# pymoo is no dependency of ours.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overnight.tasks.select.front import nondominated
+from tests.bench.fronts import GENOMES
 from tests.problems.library import execute, load, steps_of_revolve
 
 STEPS = 100
@@ -130,3 +131,13 @@ def test_worth_that_is_not_one_number_for_each_object_is_refused(worth: Callable
     program["worth"] = worth
     with pytest.raises(ValueError, match="one number for each"):
         program["evaluate"](1)
+
+
+@pytest.mark.parametrize("name", GENOMES)
+def test_the_rules_of_nsga2_begin_with_what_the_start_program_does(name: str):
+    genome, program, problem = GENOMES[name], execute(name), load(name)
+    (first, *_) = problem.inputs["train"]
+    start = program["evaluate"](*first.args)
+    program[genome.function] = genome.rule(np.array(genome.start))
+    assert program["evaluate"](*first.args) == start
+    assert len(genome.low) == len(genome.high) == len(genome.start)
