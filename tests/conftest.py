@@ -249,6 +249,7 @@ _HEAVY = (
     "tests/sample/test_cached_tokens.py",
     "tests/simulated/",
     "tests/test_command_server.py",
+    "tests/test_guides.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""
 

@@ -62,7 +62,8 @@ def run_blocks(
 ) -> None:
     """Run all blocks of a page in a folder, with the `overnight` of a folder of programs.
 
-    The first `in_containers` blocks use containers and Prefect, the others plain processes and no server.
+    The first `in_containers` blocks use containers and Prefect, the others plain processes and, for their nights, no
+    server. A page with commands about schedules needs the address of one, too.
     """
     environment = {
         **os.environ,

@@ -15,18 +15,17 @@ NOT_GUIDES = ("README.md", "SKILL.md")
 GUIDES = [page for page in docs.readmes() if page.name not in NOT_GUIDES and commands(page)]
 
 
-@pytest.mark.prefect
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_the_commands_of_a_guide_run_after_the_problem_of_the_main_readme_was_written(
-    page: Path, tmp_path: Path, prefect_api: str, provider: Provider
+    page: Path, tmp_path: Path, provider: Provider
 ):
     folder = tmp_path / "folder"
     folder.mkdir()
     specification, _ = blocks(docs.ROOT / "README.md", "python")
     (folder / "spread.py").write_text(specification)
     clone_tools(folder)
-    run_blocks(page, folder, prefect_api, provider, programs_in(tmp_path))
+    run_blocks(page, folder, "", provider, programs_in(tmp_path))
 
 
 def test_there_are_guides():

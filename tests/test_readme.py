@@ -35,7 +35,7 @@ ROOMS = [page for page in docs.readmes() if page != README and page.name == "REA
 
 
 @pytest.fixture(scope="module")
-def morning(shared_folder: Path, prefect_api: str) -> Path:
+def morning(shared_folder: Path, request: pytest.FixtureRequest) -> Path:
     """The folder of someone who has typed the commands of the main README; one process of a test run makes it."""
     folder = shared_folder / "readme"
     with FileLock(f"{folder}.lock"):
@@ -44,8 +44,9 @@ def morning(shared_folder: Path, prefect_api: str) -> Path:
             partial.mkdir()
             specification, _ = blocks(README, "python")
             (partial / "spread.py").write_text(specification)
+            api = request.getfixturevalue("prefect_api")
             with Provider() as provider:
-                run_blocks(README, partial, prefect_api, provider, programs_in(shared_folder), in_containers=1)
+                run_blocks(README, partial, api, provider, programs_in(shared_folder), in_containers=1)
             partial.rename(folder)
     return folder
 
@@ -73,10 +74,11 @@ def test_the_commands_of_the_main_readme_run_in_the_order_of_reading_and_its_scr
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", ROOMS, ids=name_of)
 def test_the_commands_of_a_room_s_readme_run_after_them(
-    page: Path, morning: Path, tmp_path: Path, prefect_api: str, provider: Provider
+    page: Path, morning: Path, tmp_path: Path, provider: Provider, request: pytest.FixtureRequest
 ):
     folder = shutil.copytree(morning, tmp_path / "folder")
-    run_blocks(page, folder, prefect_api, provider, programs_in(tmp_path))
+    api = request.getfixturevalue("prefect_api") if "overnight schedule" in "".join(commands(page)) else ""
+    run_blocks(page, folder, api, provider, programs_in(tmp_path))
     if page.parent.name == "sample":
         assert provider.requests, "a model was asked over HTTP"
 
