@@ -97,7 +97,7 @@ def process(path: Path, flags: dict[str, Any], _: Path | None) -> Row:
     accept(problem, flags)
     image_of(problem)
     said: list[str] = []
-    chosen, _ = settle_process(problem, seed=0, run_id="bench", tell=said.append)
+    chosen = settle_process(problem, seed=0, run_id="bench", tell=said.append)[0]
     return Row(path.name, chosen.settings.command.process, said[0])
 
 
