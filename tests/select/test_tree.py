@@ -30,9 +30,7 @@ def other(name: str, score: float) -> Program:
 
 
 def values(made: Tree) -> dict[str, float]:
-    return dict(
-        zip(ids([state.program for state in made._states]), PUCT(made._states).values(Losses()), strict=True)
-    )
+    return dict(zip(ids([state.program for state in made._states]), PUCT(made._states).values(Losses()), strict=True))
 
 
 # PUCT
