@@ -12,8 +12,6 @@ BIN := .venv/bin
 WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
 # A larger young generation saves an eighth of Pyright's processor time.
 PYRIGHT = NODE_OPTIONS="--max-semi-space-size=64 $${NODE_OPTIONS:-}" $(BIN)/pyright
-# A third of its time is the tests'.
-SOURCE = $(addprefix infra/package/overnight/,flows tasks schemas) infra/package
 STYLE = $(BIN)/ruff check --no-cache && $(BIN)/ruff format --check && $(BIN)/lint-imports && $(BIN)/deptry flows tasks schemas
 
 help:  ## list these targets
@@ -35,10 +33,10 @@ demo: setup  ## a short night on a problem of combinatorics with the built-in mo
 	@$(WITH_ENGINE) $(BIN)/overnight run corner-free-set --model builtin/mutate --until 120s
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
-check: environment  ## lint, types of the source, and the fast tests without Docker and Prefect: one minute
-	@($(STYLE) && $(PYRIGHT) $(SOURCE)) & types=$$!; failed=0; \
+check: environment  ## style, import rules, and the fast tests without Docker and Prefect: less than a minute
+	@$(STYLE) & style=$$!; failed=0; \
 		$(BIN)/pytest -n 2 --dist loadfile --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
-		wait $$types || failed=$$?; exit $$failed
+		wait $$style || failed=$$?; exit $$failed
 
 test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
 	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist worksteal

@@ -183,6 +183,7 @@ _FIRST = (
 _HEAVY = (
     "tests/contract/test_provider.py",
     "tests/evaluate/test_host_slots.py",
+    "tests/examples/test_plugin_package.py",
     "tests/flows/api/",
     "tests/flows/cli/test_archive.py",
     "tests/flows/cli/test_backend.py",

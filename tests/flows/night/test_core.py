@@ -36,7 +36,7 @@ ALGORITHMS: list[Any] = [
     {"name": "halving", "budget": 60, "searches": 3},
 ]
 EXAMPLES = settings().max_examples
-"""Examples of a property: 100, and a quarter of them in `make check`."""
+"""Examples of a property."""
 
 seeds = st.integers(0, 10**6)
 starts = st.sampled_from([START, STUB])
