@@ -11,6 +11,7 @@ import pytest
 
 from overnight.flows.night.given_starts import create_run_from
 from overnight.flows.report.build import build_report
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -45,9 +46,9 @@ def begin(
 
     def begin(*starts: str) -> RunFiles:
         said = list[str]()
-        files = create_run_from(
-            load_problem(path, settings), path, LocalBackend(tmp_path), starts, seed=1, tell=said.append
-        )
+        problem = load_problem(path, settings)
+        accept(problem, settings)
+        files = create_run_from(problem, path, LocalBackend(tmp_path), starts, seed=1, tell=said.append)
         assert starts or "there is no start program: `guess(offset)` is to be written" in said[0]
         return files
 
@@ -80,7 +81,7 @@ def test_the_first_programs_with_a_score_begin_the_search_and_a_replay_gives_the
 def test_where_nothing_has_a_score_the_night_says_what_fails_and_there_is_no_report(
     begin: Callable[..., RunFiles], night: Night, provider: Provider, tmp_path: Path
 ):
-    body = "```python\ndef guess(offset):\n    return nothing + {0}{1}\n```"
+    body = "```python\ndef guess(offset):\n    return nothing + {0} * {1}\n```"
     provider.script = lambda number, request: says(
         request, *[body.format(number, place) for place in range(request.get("n", 1))]
     )
