@@ -419,7 +419,7 @@ def _program(
 ) -> Program:
     """Return a scored program of a run, with its scores on the other splits if they are given."""
     from overnight.schemas.errors import UsageError
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import files_of
 
     query = "SELECT body, score, scores FROM programs WHERE run_id = ? AND program_id = ? AND score IS NOT NULL"
@@ -429,7 +429,7 @@ def _program(
             f"{run_id} has no scored program {program_id!r}",
             remedy="List them with: run.sql(\"SELECT program_id FROM programs WHERE outcome = 'scored'\")",
         )
-    problem = record.read_run(files_of(_backend(history), run_id)).problem
+    problem = stored_run.read_run(files_of(_backend(history), run_id)).problem
     return Program(
         id=program_id,
         score=rows[0]["score"],

@@ -86,7 +86,7 @@ def audit(
 
 def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]:
     """Return the problem that is meant, and the run whose it is; `None` for a problem by itself."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
     from overnight.tasks.problems import find
     from overnight.tasks.problems.loading.load import load_problem
@@ -101,17 +101,17 @@ def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]
                 f"{what!r} is neither a problem nor a run in {history.location}",
                 remedy="`overnight problems` lists problems, and `overnight runs` runs; `last` is the newest run.",
             ) from error
-        return record.read_run(files).problem, files
+        return stored_run.read_run(files).problem, files
     return load_problem(path), None
 
 
 def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
     """Return the body of a run's best program, what it is, the run's seed, and what the held-out inputs say."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
 
-    past, run = record.read_run_history(files), record.read_run(files)
-    best, _ = record.best_program(files, past.programs, run.problem.settings.objectives)
-    night = record.last_finished_night(files, past.programs)
+    past, run = stored_run.read_run_history(files), stored_run.read_run(files)
+    best, _ = stored_run.best_program(files, past.programs, run.problem.settings.objectives)
+    night = stored_run.last_finished_night(files, past.programs)
     finalists = {one.program.id: one for one in night.finalists} if night else {}
     return best.body, f"the best program, {best.id},", run.seed, _on_held_out(finalists, best.id, past.start.id)
 

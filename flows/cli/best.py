@@ -63,15 +63,15 @@ def best(
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
     from overnight.flows.start.trust import accept_sandbox
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
-    run_record, past = record.read_run(files), record.read_run_history(files)
+    run_record, past = stored_run.read_run(files), stored_run.read_run_history(files)
     specification = run_record.problem.specification
     if write is not None:
         _require_free(write, run_record)
-    program, deciding_night = record.best_program(files, past.programs, run_record.problem.settings.objectives)
+    program, deciding_night = stored_run.best_program(files, past.programs, run_record.problem.settings.objectives)
     objectives = run_record.problem.settings.objectives
     if prefer is not None:
         program, deciding_night = preferred(prefer, past.programs.values(), objectives, history_flag(history)), None

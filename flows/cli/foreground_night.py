@@ -37,7 +37,7 @@ from overnight.schemas.generation import NightRecord, RunRecord, StopReason
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Program
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.files import RunFiles, find_run
 from overnight.tasks.problems.loading.stored_problem import changed_since
 
@@ -111,7 +111,7 @@ def run_with_view(
                 except PrefectUnavailable as error:
                     result = _result_without_server(run, night.number, error)
     if as_json:
-        row = record.read_night(files, result["night"], run.state.programs)
+        row = stored_run.read_night(files, result["night"], run.state.programs)
         print_end(run, result, row.best_program_id)
     else:
         used = spent(run.progress.budget)
@@ -157,7 +157,7 @@ def _result_without_server(run: OpenRun, night: int, error: PrefectUnavailable) 
         PrefectUnavailable: If the night did not end normally.
     """
     files = run.files
-    row = record.read_night(files, night, run.state.programs) if files.night(night).exists() else None
+    row = stored_run.read_night(files, night, run.state.programs) if files.night(night).exists() else None
     if row is None or row.stop_reason is None or row.error:
         raise error
     say(f"warning: Prefect's UI does not show the end of the night: {error.message}")
@@ -278,8 +278,8 @@ def print_summary(
         leaves_stdout: Whether to leave out the table and the code, which are data on stdout.
     """
     files = find_run(history, run_id)
-    run, past = record.read_run(files), record.read_run_history(files)
-    night = record.read_night(files, night_number, past.programs)
+    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
+    night = stored_run.read_night(files, night_number, past.programs)
     best = past.programs[night.best_program_id]
     if not leaves_stdout:
         out().print(result_table(run, night, past.start))

@@ -74,11 +74,11 @@ def drop(
 
     It is not the best, not shown and in no niche any more; a night under way goes on without it after its generation.
     """
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import new_request
 
     files = _open(run, history)
-    name, past = scored_program(files, program, history), record.read_run_history(files)
+    name, past = scored_program(files, program, history), stored_run.read_run_history(files)
     if name == past.start.id:
         raise UsageError(
             f"{name} is the start program, without which there is no search",
@@ -105,11 +105,11 @@ def pin_until_withdrawn(files: RunFiles, program: str, history: HistoryBackend) 
 
 def _open(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run that this version can continue."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
-    record.require_present_format(files)
+    stored_run.require_present_format(files)
     return files
 
 
@@ -134,9 +134,9 @@ def _plain(text: str, what: str) -> str:
 
 def _require_listeners(files: RunFiles, history: HistoryBackend) -> None:
     """Check that a model of the run is told more than code."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
 
-    models = record.read_run(files).problem.settings.sampling.models
+    models = stored_run.read_run(files).problem.settings.sampling.models
     if all(model.style == "completion" for model in models):
         raise UsageError(
             f"the models of {files.run_id} continue text, and are told nothing",
@@ -150,10 +150,10 @@ def scored_program(files: RunFiles, program: str, history: HistoryBackend) -> st
     Raises:
         UsageError: If there is none or several, or it was dropped.
     """
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import pending_requests
 
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     found = [name for name in past.told if name.startswith(program)] if program else []
     if len(found) != 1:
         raise UsageError(
@@ -177,7 +177,7 @@ def _by(past: RunHistory, program: str) -> str:
 def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> None:
     """Ask, and say what becomes of it."""
     from overnight.flows.night.requests import ask
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
 
     taken = ask(files, request)
     if taken is None:
@@ -188,6 +188,6 @@ def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> No
     how = f", in {request.prompts} prompts, one of {PROMPTS_PER_HINT}" if request.prompts else ""
     say(f"{request.words}{more}{how}, from prompt {taken[0].prompt + 1} of generation {taken[0].generation} on")
     if request.kind is Kind.DROP:
-        best = max(record.read_run_history(files).programs.values(), key=lambda one: one.score)
+        best = max(stored_run.read_run_history(files).programs.values(), key=lambda one: one.score)
         say(f"the best program is now {best.id}, score {score(best.score)}")
     say(f"no night is under way; the next one begins with it: overnight resume {files.run_id}{history_flag(history)}")

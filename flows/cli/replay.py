@@ -62,11 +62,11 @@ def replay(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
-    record.require_present_format(files)
+    stored_run.require_present_format(files)
     from overnight.flows.night.replay import read_recorded_run
     from overnight.flows.start.trust import accept_sandbox, trusted_run
 
@@ -166,14 +166,14 @@ def rescore(
     """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
     from overnight.flows.start.sandboxes import image_of
     from overnight.flows.start.trust import accept, trusted_run
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     if most < 1:
         raise UsageError(f"--most: expected 1 or more, got {most}")
     files = find_run(history, run)
     given = overrides(inputs=inputs, sets=set, confirm=confirm)
-    old = trusted_run(record.read_run(files), trust=trust_settings)
+    old = trusted_run(stored_run.read_run(files), trust=trust_settings)
     changed, path = _changed_problem(old, problem, given)
     changed = accept(changed, given, trust=trust_settings)
     image_of(changed, say)

@@ -109,7 +109,7 @@ def resume(
     from overnight.flows.cluster.choice import choose_cluster
     from overnight.flows.start.sandboxes import image_of
     from overnight.flows.start.trust import accept
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
     conditions = stop.conditions(until)
@@ -122,7 +122,7 @@ def resume(
     from overnight.flows.prefect_server.embedded import PrefectServer
 
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
-        stored = record.read_run(files)
+        stored = stored_run.read_run(files)
         problem = accept(stored.problem, trust=trust_settings, versions=stored.versions)
         require_listening(problem.settings.sampling)
         with PrefectServer() as server:
@@ -157,17 +157,17 @@ def retry(
     """
     from overnight.flows.cluster.choice import choose_cluster
     from overnight.flows.start.trust import accept
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
     files = _continued(run, history)
-    failed = failed_generations(record.read_run_history(files), files.run_id, generation, history_flag(history))
+    failed = failed_generations(stored_run.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"
         say(f"no generation of {files.run_id} is given up, so none is retried; `{command}` continues with new ones")
         return ExitCode.DONE
-    stored = record.read_run(files)
+    stored = stored_run.read_run(files)
     accept(stored.problem, trust=trust_settings, versions=stored.versions)
     from overnight.flows.prefect_server.embedded import PrefectServer
 
@@ -221,11 +221,11 @@ def _load_early(sampling: Sampling) -> None:
 
 def _continued(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run that this version can continue."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
-    record.require_present_format(files)
+    stored_run.require_present_format(files)
     return files
 
 

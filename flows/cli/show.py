@@ -198,10 +198,10 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
 
 def _function(history: HistoryBackend, row: dict[str, Any]) -> str:
     """Return the evolved function of a program; an empty text if the completion held none."""
-    from overnight.tasks.history import record
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
-    skeleton = record.read_run(find_run(history, row["run_id"])).problem.specification
+    skeleton = stored_run.read_run(find_run(history, row["run_id"])).problem.specification
     return skeleton.function_text(row["body"]) if row["body"] else ""
 
 

@@ -14,7 +14,7 @@ from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.interventions import Kind
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Program
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.files import RunFiles, files_of, find_run
 from overnight.tasks.history.interventions import add_request, new_request
 from overnight.tasks.problems.loading.load import load_problem
@@ -118,7 +118,7 @@ def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor
         return [_of_file(Path(text), problem)]
     name, _, program = text.partition(":")
     files = find_run(history, name)
-    run, past = record.read_run(files), record.read_run_history(files)
+    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
     require_the_same_function(run.problem.specification, problem.specification)
     if not program:
         return survivors_of(run, past, problem.code_hash, _MOST)

@@ -45,7 +45,7 @@ from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightEr
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.program import TUNER
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.interventions import pending_requests
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ class NightLoop:
 
     def _read_history(self) -> RunHistory:
         samples = self._run.run.problem.settings.candidates_per_prompt
-        return record.read_run_history(self._run.files, samples=samples)
+        return stored_run.read_run_history(self._run.files, samples=samples)
 
     def _pause(self, seconds: float | None, said: str, now: float) -> None:
         if seconds is None and self._paused_at is not None:

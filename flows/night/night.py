@@ -31,7 +31,7 @@ from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
 from overnight.tasks.evaluate.host_slots import HostSlots
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.night_log import log_line
 from overnight.tasks.sample.provider import require_prices
 
@@ -103,7 +103,7 @@ class Night:
             most_confirmations=run.most_confirmations,
             retried=None if retried is None else tuple(retried),
             history_flag=self._flag,
-            after_empty_night=record.ended_without_generation(run.files, self._record.number - 1),
+            after_empty_night=stored_run.ended_without_generation(run.files, self._record.number - 1),
         )
         budget = run.progress.budget
         clock = Clock(now, time.monotonic(), total_usd=budget.total_usd, interrupted=run.progress.interrupted)

@@ -25,7 +25,7 @@ from overnight.schemas.program import TUNER, TURN, Completion, Judged, Prompt
 from overnight.tasks.evaluate.confirmation import Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Sandbox
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import PendingBatches
@@ -251,18 +251,18 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
     Raises:
         HistoryError: If a generation is missing or a file is damaged.
     """
-    past = record.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
-    record.require_no_gap(files, past)
+    past = stored_run.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
+    stored_run.require_no_gap(files, past)
     return SearchState(run, past)
 
 
 def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None) -> OpenRun:
-    record.require_present_format(files)
-    run = trusted_run(record.read_run(files))
+    stored_run.require_present_format(files)
+    run = trusted_run(stored_run.read_run(files))
     problem, sampling = run.problem, run.problem.settings.sampling
     take_all(files, run)
     state = read_state(files, run)
-    budget = Budget(before_usd=record.read_spent_usd(files))
+    budget = Budget(before_usd=stored_run.read_spent_usd(files))
     progress = Progress(best=state.best.score, generation=state.generations, budget=budget)
     limits = RequestLimits()
     stores = CompletionStores(files, progress, limits)

@@ -23,7 +23,7 @@ from overnight.schemas.generation import GenerationRecord, NightRecord, RunHisto
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from overnight.schemas.program import TUNER, Judged, Program, Prompt
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.interventions import write_interventions
@@ -75,10 +75,10 @@ def read_recorded_run(files: RunFiles) -> RecordedRun:
     Raises:
         HistoryError: If a file is missing or damaged.
     """
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     numbers = [0, *(step.generation for step in past.steps if step.is_committed)]
     committed = {number: read_rows(files, "generation", number)[0] for number in numbers}
-    return RecordedRun(files, record.read_run(files), past, committed, read_attempts(files))
+    return RecordedRun(files, stored_run.read_run(files), past, committed, read_attempts(files))
 
 
 @contextmanager
@@ -143,14 +143,14 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
     for number in then.files.night_numbers():
         _take_drops(then, run, night=None)
         before = run.state.best
-        night = record.read_night(then.files, number, {})
+        night = stored_run.read_night(then.files, number, {})
         record.write_night(run.files, night)  # a history that is read again during it has its samples in flight
         window = prompts_in_flight(run.run, night.samples_in_flight)
         run.state.planner.widen(window)
         while steps and then.night_of(steps[0]) <= number:
             _repeat(then, run, steps.pop(0), number, window)
             _take_drops(then, run, night=number)
-        night = record.read_night(then.files, number, run.state.programs)
+        night = stored_run.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score, best_after=before.score, best_program_id=before.id)
         record.write_night(run.files, _ended(night, run) if night.ended_at else night)
     return compare(then.files, run.files, then.ends)
@@ -163,7 +163,7 @@ def _take_drops(then: RecordedRun, run: OpenRun, night: int | None) -> None:
 
 
 def _read_again(run: OpenRun) -> None:
-    run.state.adopt(record.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
+    run.state.adopt(stored_run.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
 
 
 def _ended(night: NightRecord, run: OpenRun) -> NightRecord:

@@ -12,7 +12,7 @@ from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import RunIsBusy
 from overnight.schemas.generation import RunHistory, RunRecord
 from overnight.schemas.interventions import Intervention, Kind
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import (
     add_request,
@@ -38,7 +38,7 @@ def ask(files: RunFiles, request: Intervention) -> list[Intervention] | None:
             return None
         stack.enter_context(files.backend.hold(files.directory))
         add_request(files, request)
-        taken = take_all(files, record.read_run(files))
+        taken = take_all(files, stored_run.read_run(files))
         return [one for one in taken if one.id.partition("-")[0] == request.id]
 
 
@@ -68,7 +68,7 @@ def take_all(files: RunFiles, run: RunRecord) -> list[Intervention]:
     requests = pending_requests(files)
     if not requests:
         return []
-    past = record.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
+    past = stored_run.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
     return take(files, requests, _first_unpaid(files, run, past), past)
 
 

@@ -23,7 +23,7 @@ from overnight.schemas.program import RESCORED, Candidate, Completion, Judged, P
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.select.selection import Survivor, judge, surviving_programs
 
@@ -70,7 +70,7 @@ def rescore(
         SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
         EnvironmentFault: If there is no sandbox.
     """
-    old, past = trusted_run(record.read_run(source)), record.read_run_history(source)
+    old, past = trusted_run(stored_run.read_run(source)), stored_run.read_run_history(source)
     require_the_same_function(old.problem.specification, problem.specification)
     everything = survivors_of(old, past, problem.code_hash)
     kept = survivors_of(old, past, problem.code_hash, most)

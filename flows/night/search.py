@@ -23,7 +23,7 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.prefect_server.night_state import NightState
 from overnight.schemas.errors import UsageError
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
 
@@ -91,7 +91,7 @@ def _run_alone(run_id: str, number: int, history: str) -> State[float]:
         UsageError: If it is neither.
     """
     backend = open_history(history)
-    past = record.read_run_history(files_of(backend, run_id))
+    past = stored_run.read_run_history(files_of(backend, run_id))
     best = max(program.score for program in past.programs.values())
     if not past.is_open(number):
         return Completed(message="it is committed already", data=best)

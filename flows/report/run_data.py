@@ -11,7 +11,7 @@ from typing import Any
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.report_data import GenerationSummary
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 
@@ -161,7 +161,7 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
         raise UsageError(f"run {files.run_id} has no night {night}", remedy=f"Its nights: {numbers}.")
     generations = database.rows(_GENERATIONS, [files.run_id])
     if not generations:
-        raise record.without_start_program(files)
+        raise stored_run.without_start_program(files)
     first = next((row for row in generations if row["best_score"] is not None), None)
     if first is None:
         raise UsageError(
@@ -172,7 +172,7 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
     generations = [row if row["best_score"] is not None else row | begin for row in generations]
     return RunData(
         database,
-        record.read_run(files),
+        stored_run.read_run(files),
         generations,
         nights,
         database.rows(_CANDIDATES, [files.run_id]),

@@ -39,8 +39,9 @@ from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.night_log import log_line
-from overnight.tasks.history.record import mark_night_interrupted, read_spent_usd
+from overnight.tasks.history.record import mark_night_interrupted
 from overnight.tasks.history.run_lock import run_lock
+from overnight.tasks.history.stored_run import read_spent_usd
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 

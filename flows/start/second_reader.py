@@ -10,7 +10,7 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.program import Prompt
 from overnight.schemas.report_data import Reading
 from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.readings import add_reading
 from overnight.tasks.sample.gateway import Gateway
@@ -43,7 +43,7 @@ def read_winner(files: RunFiles, problem: Problem, body: str, model: str, api_ba
     if not answers or not answers[0].text.strip():
         raise TerminalProviderError(f"{model} says nothing", remedy="Ask another model: --model NAME")
     words = answers[0].text.strip()
-    program = next((one.id for one in record.read_run_history(files).programs.values() if one.body == body), "")
+    program = next((one.id for one in stored_run.read_run_history(files).programs.values() if one.body == body), "")
     reading = Reading(program, model, datetime.now(UTC).isoformat(timespec="seconds"), words, answers[0].cost_usd)
     add_reading(files, reading)
     return words
@@ -51,7 +51,7 @@ def read_winner(files: RunFiles, problem: Problem, body: str, model: str, api_ba
 
 def _text(files: RunFiles, problem: Problem, body: str) -> str:
     """Return the scoring, the winner, and the latest programs before it that were the best."""
-    skeleton, past = problem.specification, record.read_run_history(files)
+    skeleton, past = problem.specification, stored_run.read_run_history(files)
     before, level = [], past.start.score
     for program in past.programs.values():
         if program.score > level and program.body != body:

@@ -22,7 +22,7 @@ from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightEr
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import RUN_ID
 from overnight.schemas.tables import FORMAT
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.atomic_files import (
     declared_size,
     disk_errors,
@@ -93,7 +93,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
     """
     for path in itertools.chain(*files.tables().values()):
         declared_size(path)
-    record.require_no_gap(files, record.read_run_history(files))
+    stored_run.require_no_gap(files, stored_run.read_run_history(files))
     manifest = describe(files)
     with replacing(target) as part, pa.output_stream(str(part), compression="zstd") as packed:
         _write(manifest, files, cast("IO[bytes]", packed))
@@ -380,8 +380,8 @@ def _check_run(staged: RunFiles, source: Path) -> None:
         HistoryError: If not.
     """
     try:
-        has_own_id = record.read_run(staged).run_id == staged.run_id
-        record.read_run_history(staged)
+        has_own_id = stored_run.read_run(staged).run_id == staged.run_id
+        stored_run.read_run_history(staged)
         for paths in staged.tables().values():
             for path in paths:
                 for _ in read_groups(path):

@@ -1,63 +1,37 @@
-"""Write runs, generations and nights to the history, and read a run back from its files alone."""
+"""Write runs, generations and nights to the history; `stored_run.py` reads them back."""
 
 from __future__ import annotations
 
-import itertools
-import shlex
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from overnight.schemas import tables
-from overnight.schemas.algorithm import Change
-from overnight.schemas.errors import HistoryError, SpecificationError, UsageError
-from overnight.schemas.files import File, require_distinct
+from overnight.schemas.errors import HistoryError
 from overnight.schemas.generation import (
     GenerationRecord,
     NightRecord,
-    RunHistory,
     RunRecord,
-    Step,
     StopReason,
-    Window,
 )
-from overnight.schemas.interventions import Kind
-from overnight.schemas.objectives import Objectives
-from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, Program
 from overnight.tasks.history.atomic_files import (
-    declared_size,
     disk_errors,
-    format_of,
     read_file,
     write_file,
     write_folder,
 )
-from overnight.tasks.history.conversion import current_settings
-from overnight.tasks.history.files import Block, RunFiles
-from overnight.tasks.history.interventions import read_interventions
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.rows import (
-    Row,
-    change_of,
     generation_row,
-    metrics_of,
-    night_of_row,
     night_row,
-    notes_of,
     population_rows,
     program_row,
-    record_of_rows,
     run_row,
 )
-from overnight.tasks.program import problem_folder
-from overnight.tasks.program.bounded_parsing import parse_json
-from overnight.tasks.program.make_problem import restore_problem
 
 _MAX_ORIGIN_BYTES = 8192
 """Limit on the length of the problem's path."""
@@ -131,18 +105,6 @@ def give_up(files: RunFiles, generation: int, place: int) -> None:
     write_file(files.backend, path, _table(tables.GENERATIONS, [{**row, "place": place}]))
 
 
-def read_spent_usd(files: RunFiles) -> float:
-    """Return the USD that the run has cost so far, in committed generations and in journals of uncommitted ones."""
-    costs = [row["cost_usd"] for row in files.rows_of("generation", ["cost_usd"])]
-    committed = set(files.committed())
-    uncommitted = [number for number in files.journalled_generations() if number not in committed]
-    journals = [Journal(files.journal(number), files.backend) for number in uncommitted]
-    stored = [completion for journal in journals for completion in journal.known().values()]
-    costs += [completion.cost_usd for completion in stored if not completion.transcript]  # its turns are stored, too
-    # An imported run may claim negative costs, which would let the budget be exceeded by that amount.
-    return sum(cost for cost in costs if cost is not None and cost > 0)
-
-
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Write a night's row, and its log wherever the history keeps it; called at its start and again at its end."""
     write_file(files.backend, files.night(night.number), _table(tables.NIGHTS, [night_row(files.run_id, night)]))
@@ -160,313 +122,5 @@ def mark_night_interrupted(files: RunFiles) -> None:
         write_file(files.backend, nights[-1], _table(tables.NIGHTS, [row]))
 
 
-def ended_without_generation(files: RunFiles, night: int) -> bool:
-    """Return whether a night was ended by its deadline before it committed any generation."""
-    path = files.night(night)
-    if path not in files.nights():
-        return False
-    row = read_file(path).to_pylist()[0]
-    return row["stop_reason"] == StopReason.DEADLINE and not row["generations"]
-
-
-def require_present_format(files: RunFiles) -> None:
-    """Check that a run has the format that this version writes, so that it can go on, or be replayed.
-
-    Raises:
-        UsageError: If an earlier version wrote it.
-        HistoryError: If a later one did.
-    """
-    found = format_of(files.run)
-    if found < tables.FORMAT:
-        version = read_run(files).versions.get("overnight", "an earlier version")
-        raise UsageError(
-            f"{files.run_id} was written by Overnight {version} (format {found}), and this one continues and replays "
-            f"runs of format {tables.FORMAT}; it can be read, queried, reported and exported as before",
-            remedy=f"Begin a new run from its programs: overnight rescore {files.run_id} "
-            f"--history {shlex.quote(files.backend.location)}",
-        )
-
-
-def read_run(files: RunFiles) -> RunRecord:
-    """Read the run's own row."""
-    row = read_file(files.run).to_pylist()[0]
-    return RunRecord(
-        run_id=row["run_id"],
-        problem=restore_problem(
-            row["problem"],
-            row["specification"],
-            current_settings(_read_settings(files, row["settings"])),
-            _read_files(files, dict(row["files"] or ())),
-        ),
-        seed=row["seed"],
-        started_at=row["started_at"],
-        specification_path=row["specification_path"],
-        image_id=row["image_id"],
-        versions=dict(row["versions"]),
-        rescored_from=row["rescored_from"] or "",
-        origin=_read_origin(files),
-    )
-
-
-def _read_origin(files: RunFiles) -> str:
-    """Return the problem's path on this machine; empty if it is not known."""
-    try:
-        content = problem_folder.read_bytes(files.directory, files.origin.name, max_bytes=_MAX_ORIGIN_BYTES)
-    except SpecificationError:
-        return ""
-    return content.decode("utf-8", "surrogateescape").rstrip("\n")
-
-
-def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
-    """Parse the settings of a run.
-
-    Raises:
-        HistoryError: If they are not a JSON object of plain values.
-    """
-    try:
-        settings = parse_json(text)
-    except ValueError as error:
-        raise HistoryError(
-            f"{files.run}: the settings are not valid JSON: {error}", remedy="Restore it from a copy."
-        ) from error
-    if not isinstance(settings, dict):
-        raise HistoryError(f"{files.run}: the settings are not a JSON object", remedy="Restore it from a copy.")
-    return settings
-
-
-def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
-    """Read the problem's own files.
-
-    Args:
-        files: Files of the run.
-        hashes: Hashes of the problem's files by path, from the run's row.
-
-    Raises:
-        HistoryError: If they differ from the files with which the run was started.
-    """
-    if not hashes:
-        return []
-    try:
-        problem_files = [File(row["path"], row["content"]) for row in read_file(files.problem_files).to_pylist()]
-        require_distinct(problem_files)
-    except SpecificationError as error:
-        raise HistoryError(
-            f"{files.problem_files}: {error.message}", remedy="Restore the run from another copy."
-        ) from error
-    if {file.path: file.hash for file in problem_files} != hashes:
-        raise HistoryError(
-            f"{files.problem_files} does not hold the files with which the run was started",
-            remedy="Restore it from a copy.",
-        )
-    return problem_files
-
-
-def read_run_history(files: RunFiles, *, samples: int = 0) -> RunHistory:
-    """Read how all generations ended, up to the first gap.
-
-    Args:
-        files: Files of the run.
-        samples: Samples per prompt, to read how each prompt was asked and answered, too; 0 reads none.
-
-    Raises:
-        HistoryError: If generation 0, the start program, is missing or a file is damaged.
-    """
-    return files.read_consistently(lambda blocks: _read_run_history(files, blocks, samples))
-
-
-def without_start_program(files: RunFiles) -> HistoryError:
-    """Return the error for a run without generation 0."""
-    return HistoryError(f"no folder {files.generation(0)}, the start program", remedy="Restore it from a copy.")
-
-
-def require_no_gap(files: RunFiles, past: RunHistory) -> None:
-    """Check that no generation is committed beyond those that were read, since its number would be used again.
-
-    Raises:
-        HistoryError: If one is: a generation before it is missing.
-    """
-    read = {0, *(step.generation for step in past.steps if step.is_committed)}
-    if beyond := [number for number in files.committed() if number not in read]:
-        missing = next(number for number in itertools.count() if number not in read)
-        raise HistoryError(
-            f"{files.generation(beyond[0])} is there, but generation {missing} is missing, without which the run "
-            "cannot be continued",
-            remedy="Restore the missing folder from a copy, or move the later ones out of the history.",
-        )
-
-
-def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) -> RunHistory:
-    for block in blocks:
-        _require_declared_size(block)
-    ends = _ends(files, blocks)
-    if not ends:
-        raise without_start_program(files)
-    committed = {number for number, is_committed in ends if is_committed}
-    before_gap = [block for block in blocks if block.first in committed]
-    programs: defaultdict[int, list[Program]] = defaultdict(list)
-    asked: defaultdict[int, defaultdict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    hashes: set[str] = set()
-    claimed: dict[str, tuple[float, ...]] = {}
-    columns = [*_CANDIDATE_COLUMNS, *_RECORD_COLUMNS] if samples else _CANDIDATE_COLUMNS
-    for row in _candidates(before_gap, columns):
-        if samples:
-            asked[row["generation"]][row["index"] // samples].append(row)
-        if scores := row.get("claimed_scores"):
-            claimed[row["program_id"]] = tuple(scores)
-        if Outcome(row["outcome"]).facts.counts_as_known:
-            hashes.add(row["code_hash"])
-        if row["outcome"] == "scored" or not row["generation"]:
-            programs[row["generation"]].append(_program(row))
-    changes = _changes(before_gap)
-    scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
-    steps = tuple(
-        _committed_step(number, changes[number], asked[number], claimed) if is_committed else Step(number, False)
-        for number, is_committed in ends
-        if number
-    )
-    windows = _windows(files) if samples else ()
-    given = read_interventions(files)
-    born = {one.id: place for place, (number, is_there) in enumerate(ends) if is_there for one in programs[number]}
-    # The start program is never dropped, nor one that came later, whatever a file of others says.
-    drops = [one for one in given if one.kind is Kind.DROP and 0 < born.get(one.program_id, 0) <= one.place]
-    out = {one.program_id for one in drops if one.place <= len(steps)}
-    dropped = {name: program for name, program in scored.items() if name in out}
-    left = {name: program for name, program in scored.items() if name not in dropped}
-    return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped)
-
-
-def _program(row: Row) -> Program:
-    """Return a scored program; or, of generation 0, what stands for a start program that has no score."""
-    if row["score"] is None:
-        return Program(row["program_id"], row["body"], (), NO_SCORE)
-    return Program(
-        *(row["program_id"], row["body"], tuple(row["scores"]), row["score"]),
-        metrics=metrics_of(row),
-        notes=notes_of(row),
-    )
-
-
-def _committed_step(
-    number: int,
-    changes: Mapping[int, tuple[Change, ...]],
-    asked: Mapping[int, Sequence[Row]],
-    claimed: Collection[str],
-) -> Step:
-    records = {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
-    corrected = {
-        answer.program_id: answer
-        for record in records.values()
-        for answer in record.answers
-        if answer.program_id in claimed
-    }
-    confirmations = {prompt: found for prompt in records if (found := _confirmations(asked[prompt]))}
-    return Step(number, True, changes, records, confirmations, corrected)
-
-
-def _confirmations(rows: Sequence[Row]) -> tuple[tuple[str, bool], ...]:
-    """Return the programs of a prompt that were confirmed, and whether each stood."""
-    is_scored = Outcome.SCORED.value
-    return tuple(
-        (row["program_id"], row["outcome"] == is_scored)
-        for row in rows
-        if row["outcome"] == Outcome.UNCONFIRMED or (row["outcome"] == is_scored and row["confirmed_score"] is not None)
-    )
-
-
-def _windows(files: RunFiles) -> tuple[Window, ...]:
-    """Return the samples in flight of each night, in order."""
-    rows = [read_file(path).to_pylist()[0] for path in files.nights()]
-    return tuple(
-        Window(row["first_generation"], row["samples_in_flight"]) for row in rows if row.get("samples_in_flight")
-    )
-
-
-def _require_declared_size(block: Block) -> None:
-    """Check that a block has as many generations as its name says, since the numbers come from its name alone.
-
-    Raises:
-        HistoryError: If not.
-    """
-    if block.size > 1 and declared_size(block.folder / "generation.parquet")[0] != block.size:
-        raise HistoryError(
-            f"{block.folder} does not hold {block.size} generations, as its name says", remedy="Restore it from a copy."
-        )
-
-
-def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[str, Any]]:
-    for block in blocks:
-        yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
-
-
-def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
-    """Return the generations that ended, in that order up to the first gap, and whether each was committed."""
-    failed = [row for path in files.attempts() for row in _rows(path) if row["place"] is not None]
-    numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
-    ends = {number: (number, True) for number in numbers}
-    if failed:
-        ended = [row for block in blocks for row in _rows(block.folder / "generation.parquet")]
-        ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*ended, *failed)}
-    return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Read the number, state and place of generations."""
-    return read_file(path, columns=["generation", "state", "place"]).to_pylist()
-
-
-def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
-    """Read one night.
-
-    Args:
-        files: Files of the run.
-        number: Number of the night, from 1.
-        programs: Scored programs by id, for the finalists.
-    """
-    return night_of_row(read_file(files.night(number)).to_pylist()[0], programs)
-
-
-def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> NightRecord | None:
-    """Return the last night that ended with a final evaluation."""
-    for number in reversed(files.night_numbers()):
-        night = read_night(files, number, programs)
-        if night.finalists:
-            return night
-    return None
-
-
-def best_program(
-    files: RunFiles, programs: Mapping[str, Program], objectives: Objectives
-) -> tuple[Program, NightRecord | None]:
-    """Return the best program of a run, and the night whose final evaluation chose it; `None` if that was none.
-
-    A final evaluation counts until a later generation has a better program. Of its finalists, those do not that were
-    dropped since.
-    """
-    night = last_finished_night(files, programs)
-    finalists = [one.program for one in night.finalists] if night else []
-    best = objectives.best([*finalists, *programs.values()])
-    return (finalists[0], night) if best in finalists else (best, None)
-
-
-_CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]
-_RECORD_COLUMNS = [
-    "index", "parent_ids", "niche", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
-    "cost_usd", "evaluations", "asked_model", "confirmed_score", "claimed_scores",
-]  # fmt: skip
-
-
 def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(content), schema=schema)
-
-
-def _changes(blocks: Sequence[Block]) -> dict[int, dict[int, tuple[Change, ...]]]:
-    """Return the changes of each generation, in order, by prompt; the first, where an older file does not say which."""
-    numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
-    found: dict[int, defaultdict[int, list[Change]]] = {number: defaultdict(list) for number in numbers}
-    for block in blocks:
-        rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
-        for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
-            found[row["generation"]][row["prompt"] or 0].append(change_of(row))
-    return {
-        number: {prompt: tuple(changes) for prompt, changes in by_prompt.items()} for number, by_prompt in found.items()
-    }

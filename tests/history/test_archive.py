@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import describe, pack, unpack
 from overnight.tasks.history.atomic_files import append_lines
 from overnight.tasks.history.compact import compact
@@ -57,7 +57,7 @@ def test_an_imported_run_equals_the_exported_one(files: RunFiles, archive: Path,
     assert is_new
     assert describe(there) == describe(files)
     assert all_rows(tmp_path / "there") == all_rows(tmp_path / "here")
-    assert record.read_run_history(there) == record.read_run_history(files)
+    assert stored_run.read_run_history(there) == stored_run.read_run_history(files)
     assert there.journal(9).read_bytes() == files.journal(9).read_bytes()
     assert (tmp_path / "there").exists()
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["runs"], "nothing else is left"
@@ -270,7 +270,7 @@ def test_a_file_of_a_problem_stays_in_its_folder_on_import_and_on_resume(path: s
     pq.write_table(changed, there.run)
     pq.write_table(pa.table(files), there.problem_files)
     with pytest.raises(HistoryError, match="is not a path inside of a problem's folder"):
-        record.read_run(there)
+        stored_run.read_run(there)
     pack(there, archive)
     with pytest.raises(HistoryError, match="is not a path inside of a problem's folder"):
         unpack(archive, LocalBackend(tmp_path / "elsewhere"))

@@ -18,7 +18,7 @@ from overnight.schemas import tables
 from overnight.schemas.errors import EnvironmentFault, HistoryError
 from overnight.schemas.views import VIEWS
 from overnight.tasks.history import compact as compaction
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
@@ -65,8 +65,8 @@ def test_a_compacted_run_reads_and_continues_like_one_that_is_not(tmp_path: Path
     assert [path.name for path in files.generations.iterdir()] == ["000000-000020"]
     assert compact(files, 1) == 0
     assert all_rows(tmp_path / "one") == all_rows(tmp_path / "other")
-    assert record.read_run_history(files) == record.read_run_history(twin)
-    assert record.read_spent_usd(files) == record.read_spent_usd(twin)
+    assert stored_run.read_run_history(files) == stored_run.read_run_history(twin)
+    assert stored_run.read_spent_usd(files) == stored_run.read_spent_usd(twin)
     assert portrait(rebuilt(files)) == portrait(rebuilt(twin))
     for run in (files, twin):
         grow(run, 5, seed=3)
@@ -93,7 +93,7 @@ def test_a_bloom_filter_excludes_files_without_the_program(tmp_path: Path):
 def test_a_compacted_generation_cannot_be_committed_again(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     grow(files, 3)
-    again = a_generation(2, [a_judged(files.run_id, 2, 0)], record.read_run_history(files).start)
+    again = a_generation(2, [a_judged(files.run_id, 2, 0)], stored_run.read_run_history(files).start)
     compact(files, 1)
     with pytest.raises(HistoryError, match="committed already"):
         record.commit(files, again)

@@ -21,7 +21,7 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
 from overnight.tasks.history import database as database_module
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -56,7 +56,7 @@ def test_every_view_can_be_read_without_a_history(database: Database, no_history
 
 def test_every_macro_runs_with_and_without_a_history(grown: RunFiles, database: Database, no_history: Database):
     assert set(CALLS) == set(MACROS)
-    program = next(iter(record.read_run_history(grown).programs))
+    program = next(iter(stored_run.read_run_history(grown).programs))
     for macro, arguments in CALLS.items():
         call = f"FROM {macro}({arguments})"
         assert no_history.rows(call.format(run="last", program=program)) == []
@@ -93,7 +93,7 @@ def test_every_question_of_the_cookbook_is_answered(database: Database, no_histo
 def test_a_killed_night_lasts_until_its_own_last_commit(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 3)
-    best = record.read_run_history(files).start
+    best = stored_run.read_run_history(files).start
     record.write_night(files, NightRecord(1, NOW, best.score, best.score, best.id))
     record.write_night(files, NightRecord(2, NOW + timedelta(days=1), best.score, best.score, best.id))
     rows = Database(tmp_path).rows("SELECT ended_at, epoch(seen_at - started_at) AS lasted FROM nights ORDER BY night")
@@ -132,7 +132,7 @@ def test_failures_are_counted_by_kind(database: Database):
 
 def test_ideas_are_listed_with_what_they_brought(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     judged = [
         a_judged(
             files.run_id,
@@ -151,7 +151,7 @@ def test_ideas_are_listed_with_what_they_brought(tmp_path: Path):
 
 
 def test_programs_and_scores_match_the_record(grown: RunFiles, database: Database):
-    past = record.read_run_history(grown)
+    past = stored_run.read_run_history(grown)
     found = database.rows("SELECT program_id, score, scores FROM programs WHERE outcome = 'scored'")
     assert {row["program_id"]: (row["score"], tuple(row["scores"])) for row in found} == {
         program.id: (program.score, program.scores) for program in past.programs.values()
@@ -169,7 +169,7 @@ def test_programs_and_scores_match_the_record(grown: RunFiles, database: Databas
 
 
 def test_totals_of_a_run_match_its_generations(grown: RunFiles, database: Database):
-    past = record.read_run_history(grown)
+    past = stored_run.read_run_history(grown)
     best = max(past.programs.values(), key=lambda program: program.score)
     (row,) = database.rows("FROM runs")
     assert (row["run_id"], row["generations"], row["samples"]) == (grown.run_id, 8, 64)
@@ -211,7 +211,7 @@ def test_programs_alive_after_a_generation_match_the_population(populations: tup
 
 def test_expansions_are_no_stays_and_no_programs_of_a_niche(tmp_path: Path):
     files = create(tmp_path, islands=1)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     child = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), parents=[start.id])
     changes = [Expand("0", start.id, 4), Join("0", child.id), Expand("0", start.id, 4)]
     record.commit(files, a_generation(1, [child], child.program(), changes))
@@ -238,7 +238,7 @@ def depths_of_ancestors(program: str, parents: dict[str, list[str]]) -> dict[str
 
 def test_lineage_has_all_ancestors_with_the_shortest_distance(grown: RunFiles, database: Database):
     parents = {row["program_id"]: row["parent_ids"] for row in database.rows("FROM programs")}
-    start = record.read_run_history(grown).start.id
+    start = stored_run.read_run_history(grown).start.id
     for program in list(parents)[-10:]:
         depth = depths_of_ancestors(program, parents)
         found = database.rows("FROM lineage(?)", [program])
@@ -251,7 +251,7 @@ def test_lineage_has_all_ancestors_with_the_shortest_distance(grown: RunFiles, d
 
 def test_the_best_programs_are_distinct_and_best_first(grown: RunFiles, database: Database):
     found = database.rows("FROM best_programs(?, how_many := 5)", [grown.run_id])
-    best = sorted((program.score for program in record.read_run_history(grown).programs.values()), reverse=True)
+    best = sorted((program.score for program in stored_run.read_run_history(grown).programs.values()), reverse=True)
     assert [row["score"] for row in found] == best[:5]
     assert len({row["body"] for row in found}) == 5
     assert len(database.rows("FROM best_programs(?)", [grown.run_id])) == 10
@@ -293,7 +293,7 @@ def test_niches_over_time_match_the_population(populations: tuple[Database, list
 
 def test_duplicates_are_bodies_proposed_more_than_once(tmp_path: Path):
     files = create(tmp_path)
-    best = record.read_run_history(files).start
+    best = stored_run.read_run_history(files).start
     for number, (body, outcome) in enumerate(
         [("return 1", Outcome.CRASHED), ("return 1", Outcome.DUPLICATE), ("return 2", Outcome.CRASHED)], start=1
     ):
@@ -348,7 +348,7 @@ Retried = tuple[RunFiles, dict[int, list[Program]], Database]
 def test_the_best_program_is_that_of_the_last_commit(retried: Retried):
     files, programs, database = retried
     best = programs[2][0]
-    assert max(record.read_run_history(files).programs.values(), key=lambda program: program.score) == best
+    assert max(stored_run.read_run_history(files).programs.values(), key=lambda program: program.score) == best
     assert database.rows("SELECT best_score, best_program_id FROM runs") == [
         {"best_score": best.score, "best_program_id": best.id}
     ]
@@ -388,7 +388,7 @@ def test_a_repeated_body_was_first_proposed_in_the_first_commit(retried: Retried
 def test_only_generations_that_a_retry_takes_are_given_up(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 1)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     for attempt in (1, 2):
         record.record_failure(files, replace(a_generation(2, [], start, error="no answer"), attempt=attempt))
     states = "SELECT state FROM generations WHERE generation = 2 ORDER BY attempt"
@@ -434,7 +434,7 @@ def test_runs_are_kept_apart(tmp_path: Path):
     of_all = "SELECT * EXCLUDE (run_id, problem) FROM progress() WHERE run_id = ?"
     assert database.rows(of_all, [first.run_id]) == database.rows("FROM progress(?)", [first.run_id])
     for files in (first, second):
-        best = max(program.score for program in record.read_run_history(files).programs.values())
+        best = max(program.score for program in stored_run.read_run_history(files).programs.values())
         assert database.rows("FROM best_programs(?, how_many := 1)", [files.run_id])[0]["score"] == best
 
 
@@ -496,7 +496,7 @@ def a_night(number: int, faults: tuple[tuple[str, int], ...] = ()) -> NightRecor
 
 def test_machines_are_counted_by_night_with_what_they_lost(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
 
     def on(machine: str, generation: int, index: int, wall_s: float) -> Judged:
         one = a_judged(files.run_id, generation, index, scores=(1.0, 1.0))
@@ -515,7 +515,7 @@ def test_machines_are_counted_by_night_with_what_they_lost(tmp_path: Path):
         (1, "slow", 1, 1, 1, 10.0, 10.0, 10.0, 1.0),
         (2, "fast", 1, 1, 0, 1.0, 1.0, 1.0, 0.5),
     ]
-    assert record.read_night(files, 1, {}).machine_faults == (("broken", 3), ("slow", 1))
+    assert stored_run.read_night(files, 1, {}).machine_faults == (("broken", 3), ("slow", 1))
 
 
 def test_a_row_that_is_replaced_while_it_is_read_is_read_again_and_a_damaged_one_is_an_error(tmp_path: Path):

@@ -18,7 +18,7 @@ import pytest
 
 from overnight.schemas import tables
 from overnight.schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
-from overnight.tasks.history import atomic_files, record
+from overnight.tasks.history import atomic_files, record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
@@ -51,7 +51,7 @@ def hidden_files(files: RunFiles) -> list[Path]:
 
 def assert_whole(files: RunFiles) -> int:
     """Check that all generations up to the last one are there and whole; return the last one's number."""
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     assert files.committed() == list(range(past.generations + 1))
     for number in files.committed():
         folder = files.generation(number)
@@ -157,7 +157,7 @@ def test_a_run_is_visible_only_once_it_has_its_start_program(
         with contextlib.suppress(Killed):
             create(tmp_path)
     for files in runs_in(LocalBackend(tmp_path)):
-        assert record.read_run(files).run_id == files.run_id
+        assert stored_run.read_run(files).run_id == files.run_id
         assert assert_whole(files) == 0
 
 

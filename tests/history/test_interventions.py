@@ -13,7 +13,7 @@ from overnight.schemas.errors import HistoryError
 from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
 from overnight.schemas.objectives import NO_OBJECTIVES
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import (
@@ -58,14 +58,14 @@ def test_damaged_requests_are_left_out_and_long_ones_are_cut(files: RunFiles):
 def test_a_damaged_table_is_an_error_that_names_it(files: RunFiles):
     files.interventions.write_bytes(b"PAR1 no")
     with pytest.raises(HistoryError, match=r"interventions\.parquet"):
-        record.read_run_history(files)
+        stored_run.read_run_history(files)
 
 
 def test_only_programs_that_were_there_are_dropped_and_never_the_start(files: RunFiles):
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     start, early, *_, late = past.programs
     write_interventions(files, [a_drop(start, 4), a_drop(early, 4), a_drop(late, 1), a_drop("nowhere", 4)])
-    again = record.read_run_history(files)
+    again = stored_run.read_run_history(files)
     assert set(again.dropped) == {early}
     assert set(again.programs) == set(past.programs) - {early}
     assert again.told == {**again.programs, early: past.programs[early]}
@@ -82,7 +82,7 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
     assert (row["outcome"], row["score"], row["scores"]) == ("unconfirmed", None, [])
     assert row["error"] == "a person took it out of the search: it cheats"
     assert row["claimed_scores"]
-    left = {one.id: one.score for one in record.read_run_history(files).programs.values()}
+    left = {one.id: one.score for one in stored_run.read_run_history(files).programs.values()}
     after = database.rows("FROM runs")[0]
     assert left[after["best_program_id"]] == after["best_score"] == max(left.values())
     assert all(row["best_program_id"] in left for row in database.rows("FROM generations"))
@@ -95,7 +95,7 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
 
 
 def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFiles, tmp_path: Path):
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     first, second, third = NO_OBJECTIVES.ranked(past.programs.values(), 3)
     finalists = tuple(
         Finalist(one, one.score, value, None) for one, value in ((second, 3.0), (third, 2.0), (first, 1.0))
@@ -108,8 +108,8 @@ def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFile
 
 def winner(files: RunFiles, history: Path) -> str:
     """Return the best program as all that tell it do: `best`, the night, the report, and the table of runs."""
-    programs, database = record.read_run_history(files).programs, Database(history)
-    best, night = record.best_program(files, programs, NO_OBJECTIVES)
+    programs, database = stored_run.read_run_history(files).programs, Database(history)
+    best, night = stored_run.best_program(files, programs, NO_OBJECTIVES)
     assert night is not None
     (row,) = database.rows("FROM nights")
     assert row["best_program_id"] == best.id

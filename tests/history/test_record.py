@@ -17,7 +17,7 @@ from overnight.schemas.files import File
 from overnight.schemas.generation import Finalist, NightRecord, RunRecord, Step, StopReason
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import TUNED, TUNER
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
@@ -55,7 +55,7 @@ def test_metrics_and_notes_are_read_back_and_empty_where_a_file_lacks_them(tmp_p
     verdict = replace(one.verdict, metrics={"s": (1.0, None), "t": (2.0, 4.0)}, notes=("far", ""))
     one = replace(one, verdict=verdict, metrics={"t": 3.0}, confirmed_metrics={"t": 3.5})
     record.commit(files, a_generation(1, [one], one.program(), [Join("0", one.id)]))
-    assert record.read_run_history(files).programs[one.id] == one.program()
+    assert stored_run.read_run_history(files).programs[one.id] == one.program()
     (row,) = rows(files, 1)
     assert record_of_rows([row]).answers == (one.feedback(),)
     assert Database(tmp_path).rows("SELECT metric, input, value FROM program_metrics ORDER BY metric, input") == [
@@ -70,7 +70,7 @@ def test_metrics_and_notes_are_read_back_and_empty_where_a_file_lacks_them(tmp_p
     table = read_file(path)
     new = ["metrics", "metrics_by_input", "notes", "confirmed_metrics"]
     write_file(files.backend, path, table.drop_columns(new))
-    older = record.read_run_history(files).programs[one.id]
+    older = stored_run.read_run_history(files).programs[one.id]
     assert (older.scores, older.metrics, older.notes) == ((1.0, 2.0), {}, ())
     assert Database(tmp_path).rows("FROM program_metrics") == []
 
@@ -101,7 +101,7 @@ def test_a_run_is_read_back_unchanged(tmp_path: Path):
     files = files_of(LocalBackend(tmp_path), "r")
     start = a_judged("r", 0, 0, scores=(0.0, 0.0))
     record.create(files, run, a_generation(0, [start], start.program()))
-    again = record.read_run(files)
+    again = stored_run.read_run(files)
     assert again.problem.settings == problem.settings
     assert again.problem.inputs == problem.inputs
     assert again.problem.specification.text == problem.specification.text
@@ -131,14 +131,14 @@ def test_continuing_from_the_files_equals_never_having_stopped(tmp_path: Path):
 
 def test_the_history_of_a_run_has_all_judged_programs(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     scored = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0), niche="1", parents=[start.id], cost_usd=0.5)
     ours = a_judged(files.run_id, 1, 1, outcome=Outcome.SANDBOX_ERROR, cost_usd=None)
     crashed = a_judged(files.run_id, 1, 2, outcome=Outcome.CRASHED, cost_usd=0.25)
     unparsable = a_judged(files.run_id, 1, 3, outcome=Outcome.UNPARSABLE, cost_usd=0.25)
     changes = (Join("1", scored.id), Reset("2", scored.id))
     record.commit(files, a_generation(1, [scored, ours, crashed, unparsable], scored.program(), changes))
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     assert past.start == start
     assert past.programs == {start.id: start, scored.id: scored.program()}
     assert past.steps == (Step(1, is_committed=True, changes={0: changes}),)
@@ -150,7 +150,7 @@ def test_the_history_of_a_run_has_all_judged_programs(tmp_path: Path):
 
 def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     first, second = (a_judged(files.run_id, 1, index, scores=(1.0, index)) for index in range(2))
     changes = {
         0: (Expand("0", start.id, 4), Join("0", first.id), Expand("0", first.id, 3)),
@@ -158,7 +158,7 @@ def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Pa
     }
     generation = a_generation(1, [first, second], second.program())
     record.commit(files, replace(generation, changes=changes))
-    (step,) = record.read_run_history(files).steps
+    (step,) = stored_run.read_run_history(files).steps
     assert step.changes == changes
     assert [(row["event"], row["samples"]) for row in rows(files, 1, "population")] == [
         *(("expanded", 4), ("joined", None), ("expanded", 3)),
@@ -170,7 +170,7 @@ def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Pa
 
 def test_a_candidate_is_written_in_full(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     text = "Here:\r\n```python\nreturn 1\n```\n\x1b[31mé😀\0\u2028"
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, -0.0), niche="2", parents=[start.id], body="return 1", text=text)
     faulty = a_judged(files.run_id, 1, 1, outcome=Outcome.TIMED_OUT, cost_usd=None)
@@ -212,7 +212,7 @@ def test_generations_after_a_gap_are_ignored(tmp_path: Path):
     until = portrait(rebuilt(files))
     grow(files, 3)
     shutil.rmtree(files.generation(3))
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     assert past.generations == 2
     assert len(past.steps) == 2
     assert portrait(rebuilt(files)) == until
@@ -223,17 +223,17 @@ def test_a_run_without_its_start_program_is_an_error(tmp_path: Path):
     grow(files, 1)
     shutil.rmtree(files.generation(0))
     with pytest.raises(HistoryError, match="start program"):
-        record.read_run_history(files)
+        stored_run.read_run_history(files)
 
 
 def test_failed_attempts_are_kept_apart_and_appear_in_the_view_only(tmp_path: Path):
     files = create(tmp_path)
-    best = record.read_run_history(files).start
+    best = stored_run.read_run_history(files).start
     for attempt in (1, 2):
         assert files.failed_attempts(1) == attempt - 1
         failed = a_generation(1, [], best, attempt=attempt, error="the engine went away\nLook: overnight doctor")
         record.record_failure(files, failed)
-    assert record.read_run_history(files).generations == 0
+    assert stored_run.read_run_history(files).generations == 0
     assert files.committed() == [0]
     grow(files, 1)
     found = Database(tmp_path).rows(
@@ -254,10 +254,10 @@ def test_failed_attempts_are_kept_apart_and_appear_in_the_view_only(tmp_path: Pa
 
 def test_a_night_is_written_at_its_start_and_again_at_its_end(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     begun = NightRecord(1, NOW, -9.0, -9.0, start.id)
     record.write_night(files, begun)
-    assert record.read_night(files, 1, {}) == begun
+    assert stored_run.read_night(files, 1, {}) == begun
     finalists = (Finalist(start, -9.0, None, -1.0), Finalist(start, -9.0, 2.0, None))
     ended = replace(
         begun,
@@ -271,19 +271,19 @@ def test_a_night_is_written_at_its_start_and_again_at_its_end(tmp_path: Path):
         flow_run_id="abc",
     )
     record.write_night(files, ended)
-    assert record.read_night(files, 1, {start.id: start}) == ended
+    assert stored_run.read_night(files, 1, {start.id: start}) == ended
     assert len(files.nights()) == 1
 
 
 def test_the_last_night_with_a_final_evaluation_is_found(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     known = {start.id: start}
-    assert record.last_finished_night(files, known) is None
+    assert stored_run.last_finished_night(files, known) is None
     night = NightRecord(1, NOW, -9.0, -9.0, start.id, finalists=(Finalist(start, -9.0, None, None),))
     record.write_night(files, night)
     record.write_night(files, NightRecord(2, NOW, -9.0, -9.0, start.id))
-    assert record.last_finished_night(files, known) == night
+    assert stored_run.last_finished_night(files, known) == night
 
 
 # Reproducibility
@@ -307,7 +307,7 @@ def test_the_same_generations_at_another_time_differ_in_their_times_only(tmp_pat
 
 def test_skipped_scores_are_null_and_the_program_has_no_score(tmp_path: Path):
     files = create(tmp_path)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     judged = a_judged(files.run_id, 1, 0, outcome=Outcome.REJECTED)
     verdict = replace(judged.verdict, scores=(0.25,), skipped=1)
     record.commit(files, a_generation(1, [replace(judged, verdict=verdict)], start))
@@ -316,7 +316,7 @@ def test_skipped_scores_are_null_and_the_program_has_no_score(tmp_path: Path):
     assert (row["outcome"], row["score"], row["scores"]) == ("rejected", None, [0.25, None])
     rows = database.rows("SELECT input, score, state FROM scores WHERE generation = 1 ORDER BY input")
     assert [tuple(row.values()) for row in rows] == [(1, 0.25, "scored"), (2, None, "skipped")]
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     assert list(past.programs.values()) == [start]
     assert judged.candidate.code_hash in past.code_hashes, "it was judged"
 
@@ -334,7 +334,7 @@ def a_run_with_files(history: Path) -> tuple[RunRecord, RunFiles]:
 
 def test_a_run_has_the_problem_s_own_files(tmp_path: Path):
     run, files = a_run_with_files(tmp_path)
-    assert record.read_run(files).problem.files == run.problem.files
+    assert stored_run.read_run(files).problem.files == run.problem.files
     (row,) = Database(tmp_path).rows("SELECT files, specification_hash FROM runs")
     assert dict(row["files"]) == {file.path: file.hash for file in run.problem.files}
     assert row["specification_hash"] == run.problem.hash
@@ -345,7 +345,7 @@ def test_a_changed_problem_file_in_the_history_is_an_error(tmp_path: Path):
     rows = [{"path": "a.bin", "content": b"other"}, {"path": "lib/b.py", "content": b"x = 1\r\n"}]
     write_file(files.backend, files.problem_files, pa.Table.from_pylist(rows, tables.FILES))
     with pytest.raises(HistoryError, match="does not hold the files"):
-        record.read_run(files)
+        stored_run.read_run(files)
     files.problem_files.unlink()
     with pytest.raises(HistoryError, match="no file"):
-        record.read_run(files)
+        stored_run.read_run(files)

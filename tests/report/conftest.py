@@ -14,7 +14,7 @@ from overnight.schemas.algorithm import Join
 from overnight.schemas.generation import Finalist, NightRecord, StopReason
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import ReportData
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
@@ -34,7 +34,7 @@ def two_nights(history: Path) -> RunFiles:
     grow(files, 5)
     write_night(files, 1, first=1, last=5)
     grow(files, 4, clock=NOW + timedelta(days=1))
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     mother = max(past.programs.values(), key=lambda program: program.score)
     best = a_judged(
         files.run_id, 10, 0, scores=(9.0, 9.0), parents=[mother.id], body=HOSTILE, model=HOSTILE_MODEL, text=HOSTILE
@@ -54,7 +54,7 @@ def write_night(
     files: RunFiles, number: int, *, first: int, last: int, winner: int = 0, held_out: float | None = -0.25
 ) -> None:
     """Write a night whose final evaluation chose the best program so far, or one ranked behind it."""
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     ranked = sorted(past.programs.values(), key=lambda program: -program.score)
     started_at = NOW + timedelta(days=number - 1)
     finalists = (

@@ -11,7 +11,7 @@ from overnight.flows.report.explanation import explain
 from overnight.flows.report.run_data import read_run_data
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import NO_GAIN, RESCORED, TUNER, Judged
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.testing.made import a_generation, a_judged, create
@@ -21,7 +21,7 @@ from overnight.testing.made import a_generation, a_judged, create
 def files(tmp_path: Path) -> RunFiles:
     """A run whose generation has an unparsable answer, a scored one, and two answers of the tuner."""
     files = create(tmp_path, prompts=2, samples=1)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     unparsable = a_judged(files.run_id, 1, 0, outcome=Outcome.UNPARSABLE)
     scored = a_judged(files.run_id, 1, 1, scores=(1.0, 1.0), parents=[start.id])
     tuned = a_judged(files.run_id, 1, 2, scores=(2.0, 2.0), model=TUNER)

@@ -15,7 +15,7 @@ from overnight.schemas.generation import NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged
 from overnight.schemas.report_data import MachineSummary, ReportData
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
@@ -27,7 +27,7 @@ HOSTILE = "<b onclick=alert(1)>"
 def two_nights(history: Path) -> RunFiles:
     """Make a run of two nights, each with one generation, on a machine of a hostile name and on the night's own."""
     files = create(history)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
 
     def on(machine: str, generation: int, index: int, outcome: Outcome = Outcome.SCORED) -> Judged:
         scores = (1.0, 1.0) if outcome is Outcome.SCORED else ()

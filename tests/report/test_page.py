@@ -18,7 +18,7 @@ from overnight.flows.report.explanation import explain
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import ReportData
 from overnight.schemas.settings import Known
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.report.code_view import DiffLine, diff_lines
 from overnight.tasks.report.page import render
@@ -123,8 +123,8 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
     files = create(tmp_path, islands=4)
     grow(files, 3)
     write_night(files, 1, first=1, last=3, held_out=None)
-    past = record.read_run_history(files)
-    night = record.read_night(files, 1, past.programs)
+    past = stored_run.read_run_history(files)
+    night = stored_run.read_night(files, 1, past.programs)
     database = Database(tmp_path)
     (winner,) = database.rows("FROM programs WHERE program_id = ?", [night.best_program_id])
     assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(build_report(database, files, None))
@@ -139,7 +139,7 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
 def test_a_note_explains_a_best_program_that_validation_chose_over_a_higher_training_score(tmp_path: Path, html: str):
     files = create(tmp_path, islands=4)
     grow(files, 3)
-    ranked = sorted(record.read_run_history(files).programs.values(), key=lambda program: -program.score)
+    ranked = sorted(stored_run.read_run_history(files).programs.values(), key=lambda program: -program.score)
     write_night(files, 1, first=1, last=3, winner=1)
     page = render(build_report(Database(tmp_path), files, None))
     assert f'id="passed-over"><span class="id">{ranked[0].id}</span>' in page

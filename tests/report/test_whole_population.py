@@ -16,7 +16,7 @@ from overnight.flows.report.comparison_data import all_score_curves, score_curve
 from overnight.schemas.algorithm import Join
 from overnight.schemas.program import TUNER
 from overnight.schemas.report_data import ReportData
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.report.comparison import groups_of, render_comparison, render_index
 from overnight.tasks.report.number_format import gain_of, padded
@@ -54,7 +54,7 @@ def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
     files = create(tmp_path, islands=2)
     grow(files, 6)
     report = build_report(Database(tmp_path), files)
-    scored = len([one for one in record.read_run_history(files).programs.values() if one.score is not None]) - 1
+    scored = len([one for one in stored_run.read_run_history(files).programs.values() if one.score is not None]) - 1
     assert len(report.points) + report.points_left_out == scored
     assert report.points_left_out > 0
     bests = {summary.best_program_id for summary in report.generations[1:]} - {report.start.program_id}
@@ -105,7 +105,7 @@ def test_a_gain_has_the_sign_of_the_difference_or_is_0(before: float, after: flo
 
 def test_a_difference_by_rounding_is_no_gain_anywhere(tmp_path: Path):
     files = create(tmp_path, islands=1)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     best = a_judged(files.run_id, 1, 0, scores=tuple(score + 2e-15 for score in start.scores), parents=[start.id])
     record.commit(files, a_generation(1, [best], best.program(), [Join("0", best.id)]))
     report = build_report(Database(tmp_path), files)

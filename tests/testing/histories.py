@@ -17,7 +17,7 @@ from overnight.schemas.errors import HistoryError, RunIsBusy, StoreUnavailable
 from overnight.schemas.generation import NightRecord, StopReason
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.program import Completion
-from overnight.tasks.history import archive, record
+from overnight.tasks.history import archive, record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
@@ -108,7 +108,7 @@ class HistoryBackendContract:
         other = same_run(place.elsewhere, files)
         assert rows(place.elsewhere) == rows(place.here)
         assert len(rows(place.here)) == 1 + 3 * 3
-        assert record.read_run(other) == record.read_run(files)
+        assert stored_run.read_run(other) == stored_run.read_run(files)
         assert portrait(rebuilt(other)) == portrait(rebuilt(files))
 
     def test_its_location_names_it_in_any_working_directory(
@@ -130,7 +130,7 @@ class HistoryBackendContract:
 
     def test_a_generation_is_committed_once(self, place: Place):
         files = create(place.here)
-        start = record.read_run_history(files).start
+        start = stored_run.read_run_history(files).start
         with run_lock(files):
             record.commit(files, a_generation(1, [], start))
             with pytest.raises(HistoryError, match="committed already"):
@@ -181,7 +181,7 @@ class HistoryBackendContract:
         other = same_run(place.elsewhere, files)
         with run_lock(other):
             assert len(Journal(other.journal(1), place.elsewhere).known()) == 2
-            assert record.read_spent_usd(other) == 1.0
+            assert stored_run.read_spent_usd(other) == 1.0
             grow(other, 1)
         with run_lock(same_run(place.here, files)):
             assert files.journalled_generations() == []
@@ -202,15 +202,15 @@ class HistoryBackendContract:
 
     def test_failures_and_generations_given_up_are_read_back(self, place: Place):
         files = create(place.here)
-        start = record.read_run_history(files).start
+        start = stored_run.read_run_history(files).start
         with run_lock(files):
             for attempt in (1, 2):
                 record.record_failure(files, a_generation(1, [], start, attempt=attempt, error="no model"))
             record.give_up(files, 1, place=1)
             record.commit(files, a_generation(2, [], start, place=2))
         other = same_run(place.elsewhere, files)
-        past = record.read_run_history(other)
-        assert past == record.read_run_history(files)
+        past = stored_run.read_run_history(other)
+        assert past == stored_run.read_run_history(files)
         assert [(step.generation, step.is_committed) for step in past.steps] == [(1, False), (2, True)]
         assert other.failed_attempts(1) == 2
 

@@ -17,7 +17,7 @@ from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
@@ -137,7 +137,7 @@ def create(
 
 def rebuilt(files: RunFiles) -> Population:
     """Return the population, rebuilt from the files."""
-    run, past = record.read_run(files), record.read_run_history(files)
+    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
     population = Population(run.problem.settings.search, past.start, run.seed)
     for step in past.steps:
         population.replay(step.all_changes, past.programs)
@@ -150,7 +150,7 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
     Returns:
         The population after them, as it developed in memory.
     """
-    past, population = record.read_run_history(files), rebuilt(files)
+    past, population = stored_run.read_run_history(files), rebuilt(files)
     best = max(past.programs.values(), key=lambda program: program.score)
     for number in range(past.generations + 1, past.generations + 1 + generations):
         random = Random(f"{seed}/{number}")
@@ -180,7 +180,7 @@ def grow(files: RunFiles, generations: int, *, seed: int = 0, clock: datetime = 
 
 def finish_nights(files: RunFiles, count: int) -> None:
     """Write the records of nights that found nothing better, and ended after their generations."""
-    best = record.read_run_history(files).start
+    best = stored_run.read_run_history(files).start
     for number in range(1, count + 1):
         night = NightRecord(number, NOW + timedelta(days=number), best.score, best.score, best.id)
         record.write_night(files, replace(night, stop_reason=StopReason.GENERATIONS, ended_at=NOW + timedelta(days=9)))
@@ -195,7 +195,7 @@ def grow_with_a_retry(files: RunFiles) -> dict[int, list[Program]]:
     Returns:
         The scored programs of each generation.
     """
-    best = record.read_run_history(files).start
+    best = stored_run.read_run_history(files).start
     found = {0: [best]}
     scores = {1: (-5.0,), 3: (-4.0,), 4: (-3.0,), 2: (1.0, -3.0)}
     for place, number in ((1, 1), (3, 3), (4, 4), (5, 2)):

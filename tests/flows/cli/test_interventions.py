@@ -11,7 +11,7 @@ import pytest
 from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.night.given_starts import create_run_from
 from overnight.schemas.interventions import MAX_CHARS, Kind
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import pending_requests, read_interventions
@@ -52,7 +52,7 @@ def over(
 
 
 def best_of(files: RunFiles) -> str:
-    return max(record.read_run_history(files).programs.values(), key=lambda program: program.score).id
+    return max(stored_run.read_run_history(files).programs.values(), key=lambda program: program.score).id
 
 
 def test_a_hint_between_nights_is_kept_for_the_next_one(files: RunFiles, call: Call, night: Night, tmp_path: Path):
@@ -99,7 +99,7 @@ def test_a_drop_takes_what_was_built_on_the_program_along(over: RunFiles, call: 
     parents = {row["program_id"]: row["parent_ids"][-1] for row in rows if row["parent_ids"]}
     base = next(parent for parent in parents.values() if parent in parents)
     call("drop", "toy", base, "--descendants", "--history", tmp_path)
-    past = record.read_run_history(over)
+    past = stored_run.read_run_history(over)
     assert base in past.dropped
     assert not [name for name in past.programs if parents.get(name) in past.dropped]
 
@@ -150,7 +150,7 @@ def test_a_second_request_to_drop_a_program_is_refused(over: RunFiles, call: Cal
 def test_what_cannot_be_asked_for_is_named_and_nothing_is_kept(
     over: RunFiles, call: Call, tmp_path: Path, arguments: list[str], said: str
 ):
-    start = record.read_run_history(over).start.id
+    start = stored_run.read_run_history(over).start.id
     code, output = call(*(start if one == "START" else one for one in arguments), "--history", tmp_path)
     assert code == 2
     assert said in output

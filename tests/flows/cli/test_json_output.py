@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.files import find_run
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.made import a_generation, a_judged, create
@@ -24,7 +24,7 @@ def history(tmp_path: Path) -> Path:
     """Two runs with the same settings and seed: `priced`, and `unpriced`, of whose model no price is known."""
     for run_id, cost_usd in (("priced", 0.5), ("unpriced", None)):
         files = create(tmp_path, run_id)
-        start = record.read_run_history(files).start
+        start = stored_run.read_run_history(files).start
         judged = [
             a_judged(run_id, 1, index, scores=(float(index),), parents=[start.id], cost_usd=cost_usd)
             for index in range(2)

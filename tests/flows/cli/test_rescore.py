@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import describe
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, runs_in
@@ -45,7 +45,7 @@ def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_the
     assert describe(old) == before, "the old run is untouched"
     new = newest(history, old)
     pairs = Database(history).rows(_PAIRS, [new.run_id])
-    survivors = {program.body for program in record.read_run_history(old).programs.values()}
+    survivors = {program.body for program in stored_run.read_run_history(old).programs.values()}
     assert {row["body"] for row in pairs} <= survivors
     assert len(pairs) == len({row["body"] for row in pairs}) > 0
     assert all(len(row["scores"]) == 3 for row in pairs if row["outcome"] == "scored")
@@ -53,7 +53,7 @@ def test_survivors_are_scored_on_other_inputs_and_the_new_run_continues_from_the
     best = max(row["score"] for row in pairs if row["score"] is not None)
     (run,) = Database(history).rows("FROM runs WHERE run_id = ?", [new.run_id])
     assert (run["rescored_from"], run["generations"], run["best_score"]) == (old.run_id, 1, best)
-    assert (run["cost_usd"], run["seed"]) == (0.0, record.read_run(old).seed)
+    assert (run["cost_usd"], run["seed"]) == (0.0, stored_run.read_run(old).seed)
 
     done = here(["resume", new.run_id, "--generations", "1"], history)
     assert done.returncode == 0, done.stderr
@@ -79,9 +79,11 @@ def test_survivors_are_scored_under_a_changed_file(here: Command, history: Path,
     pairs = Database(history).rows(_PAIRS, [new.run_id])
     assert len(pairs) == 3
     assert any(row["score"] != row["was"] for row in pairs)
-    assert record.read_run(new).problem.settings.sandbox == record.read_run(old).problem.settings.sandbox
+    assert stored_run.read_run(new).problem.settings.sandbox == stored_run.read_run(old).problem.settings.sandbox
     (row,) = Database(history).rows("FROM generations WHERE run_id = ? AND generation = 1", [new.run_id])
-    assert row["best_score"] == max([record.read_run_history(new).start.score, *(p["score"] or -1e9 for p in pairs)])
+    assert row["best_score"] == max(
+        [stored_run.read_run_history(new).start.score, *(p["score"] or -1e9 for p in pairs)]
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 
 from overnight.schemas.escaping import INVISIBLE
 from overnight.schemas.outcome import Outcome
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.testing.made import NOW, a_generation, a_judged, create, grow
 from tests.command_server import start_command
 from tests.flows.cli.conftest import call
@@ -39,7 +39,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     history = tmp_path_factory.mktemp("history")
     files = create(history)
     grow(files, 2)
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     parent = max(past.programs.values(), key=lambda program: program.score)
     best = a_judged(
         files.run_id, 3, 0, scores=(9.0, 9.0), parents=[parent.id], body=BODY, model=f"test/{EVIL}", text=f"said {EVIL}"

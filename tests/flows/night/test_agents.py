@@ -20,7 +20,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.tasks.history.record import read_spent_usd
+from overnight.tasks.history.stored_run import read_spent_usd
 from overnight.testing.fake_provider import Answer, Provider, Request
 from tests.accidents import wait_until
 from tests.agent.scripted import ScriptedChannel, Work, ask, ended, turn

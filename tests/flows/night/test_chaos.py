@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.evaluate.pool import open_pool
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from tests.accidents import Accidents, NightProcess
 from tests.conftest import SPECIFICATIONS
@@ -87,7 +87,7 @@ def assert_best_never_falls(database: Database) -> None:
 
 def assert_verdicts_are_reproducible(database: Database, night: NightProcess, limit: int = 200) -> None:
     """Require that evaluating some of the programs again gives the same outcomes and scores."""
-    problem = record.read_run(night.files).problem
+    problem = stored_run.read_run(night.files).problem
     rows = database.rows(
         "SELECT DISTINCT ON (code_hash) body, outcome, scores FROM programs "
         f"WHERE generation > 0 AND outcome IN ('scored', 'crashed', 'bad_score') ORDER BY code_hash LIMIT {limit}"

@@ -10,7 +10,7 @@ import pytest
 from overnight.flows.night.given_starts import create_run_from, lasting_name
 from overnight.flows.report.repeat_command import command_of
 from overnight.schemas.errors import OvernightError, SpecificationError, UsageError
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.local_backend import LocalBackend
@@ -43,7 +43,7 @@ def test_programs_of_files_are_scored_first_and_searched_from(begin, night: Nigh
     children = Database(tmp_path).rows("SELECT DISTINCT parent_ids FROM programs WHERE generation > 1")
     assert any(rows[0]["program_id"] in row["parent_ids"] for row in children)
     require_replay(files, tmp_path / "again")
-    assert f"--start {better} --start {worse}" in command_of(record.read_run(files), 2)
+    assert f"--start {better} --start {worse}" in command_of(stored_run.read_run(files), 2)
 
 
 def test_survivors_of_an_earlier_run_or_one_of_its_programs_begin_another(begin, night: Night, tmp_path: Path):
@@ -61,7 +61,7 @@ def test_survivors_of_an_earlier_run_or_one_of_its_programs_begin_another(begin,
 
 def test_the_same_program_twice_is_one(begin, toy: Path, tmp_path: Path):
     files = [variant(toy, tmp_path / name, "return offset + 9.0") for name in ("a.py", "b.py")]
-    record_of = record.read_run_history(begin(*map(str, files)))
+    record_of = stored_run.read_run_history(begin(*map(str, files)))
     assert len(record_of.programs) == 2
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from overnight.flows.night.requests import ask
 from overnight.schemas.interventions import Kind
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.interventions import new_request, read_interventions
@@ -30,7 +30,7 @@ GENERATIONS = 6
 
 
 def best_of(files: RunFiles) -> str:
-    past = record.read_run_history(files)
+    past = stored_run.read_run_history(files)
     return max(past.programs.values(), key=lambda program: program.score).id
 
 
@@ -43,7 +43,7 @@ def pin(files: RunFiles) -> None:
 
 
 def drop(files: RunFiles) -> None:
-    if (best := best_of(files)) != record.read_run_history(files).start.id:
+    if (best := best_of(files)) != stored_run.read_run_history(files).start.id:
         ask(files, new_request(Kind.DROP, "it knows the input", best, with_descendants=True))
 
 
@@ -97,6 +97,6 @@ def test_what_people_ask_for_in_a_night_counts_and_is_replayed(asked_night: RunF
 def test_a_night_that_is_killed_goes_on_with_what_people_asked_for(asked_night: RunFiles, night: Night, tmp_path: Path):
     for number in KILLS:
         killed = files_of(LocalBackend(tmp_path / f"killed-{number}"), asked_night.run_id)
-        done = record.read_run_history(killed).generations
+        done = stored_run.read_run_history(killed).generations
         night(GENERATIONS - done, history=tmp_path / f"killed-{number}")
         require_replay(killed, tmp_path / f"replayed-{number}")

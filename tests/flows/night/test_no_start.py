@@ -81,7 +81,7 @@ def test_the_first_programs_with_a_score_begin_the_search_and_a_replay_gives_the
 def test_where_nothing_has_a_score_the_night_says_what_fails_and_there_is_no_report(
     begin: Callable[..., RunFiles], night: Night, provider: Provider, tmp_path: Path
 ):
-    body = "```python\ndef guess(offset):\n    return nothing + {0} * {1}\n```"
+    body = "```python\ndef guess(offset):\n    return nothing + {0}.{1}\n```"
     provider.script = lambda number, request: says(
         request, *[body.format(number, place) for place in range(request.get("n", 1))]
     )

@@ -29,7 +29,7 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program
 from overnight.schemas.sampling_settings import Model
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import compact
 from overnight.tasks.select.operators.composer import Composer
 from overnight.tasks.select.selection import record_of, results_of
@@ -232,11 +232,11 @@ def test_plans_rebuilt_from_the_files_are_those_of_the_night(
     tmp_path: Path, algorithm: dict[str, Any], models: dict[str, Any]
 ):
     files = create(tmp_path, sampling=models, prompts=4, samples=2, algorithm=algorithm)
-    run, random, samples = record.read_run(files), Random(3), 2
-    best = record.read_run_history(files).start
+    run, random, samples = stored_run.read_run(files), Random(3), 2
+    best = stored_run.read_run_history(files).start
     night = NightRecord(1, NOW, best.score, best.score, best.id, samples_in_flight=6, first_generation=1)
     record.write_night(files, night)
-    live = rebuild(run, record.read_run_history(files, samples=samples))
+    live = rebuild(run, stored_run.read_run_history(files, samples=samples))
     best = live.algorithm.best
     for number in range(1, 6):
         judged: dict[int, list[Judged]] = {}
@@ -251,7 +251,7 @@ def test_plans_rebuilt_from_the_files_are_those_of_the_night(
         record.commit(files, replace(a_generation(number, everything, best), changes=changes))
         live.forget(number)
     for _ in range(2):
-        again = rebuild(record.read_run(files), record.read_run_history(files, samples=samples))
+        again = rebuild(stored_run.read_run(files), stored_run.read_run_history(files, samples=samples))
         assert again.plans == live.plans
         assert again.algorithm.best == live.algorithm.best
         assert again.algorithm.best.score == best.score
@@ -280,8 +280,8 @@ def a_sample(random: Random, generation: int, index: int, plan: Plan) -> Judged:
 @pytest.mark.parametrize("fallback", ["openai/spare", "openai/b"], ids=["of its own", "also in the list"])
 def test_a_model_whose_fallback_answers_gets_no_more_prompts_than_the_others(tmp_path: Path, fallback: str):
     files = create(tmp_path, sampling=CHAT, prompts=4, samples=1)
-    run, asked, samples = record.read_run(files), Counter[str](), 1
-    live = rebuild(run, record.read_run_history(files, samples=samples))
+    run, asked, samples = stored_run.read_run(files), Counter[str](), 1
+    live = rebuild(run, stored_run.read_run_history(files, samples=samples))
     live.widen(1)
     for number in range(1, 6):
         judged: list[Judged] = []
@@ -295,7 +295,7 @@ def test_a_model_whose_fallback_answers_gets_no_more_prompts_than_the_others(tmp
         live.forget(number)
     assert asked.keys() == {"openai/a", "openai/b"}
     assert max(asked.values()) < 15, "where both gain nothing at the same price"
-    again = rebuild(run, record.read_run_history(files, samples=samples))
+    again = rebuild(run, stored_run.read_run_history(files, samples=samples))
     again.widen(1)
     assert again.plans == live.plans
 

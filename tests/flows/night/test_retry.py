@@ -15,7 +15,7 @@ import pytest
 import overnight.flows.night.retry_policy
 from overnight.flows.night.search import generation
 from overnight.schemas.errors import EnvironmentFault, UsageError
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
@@ -70,12 +70,12 @@ def test_a_night_goes_on_without_a_generation_that_failed_and_a_retry_joins_the_
     assert "busy" in failed["error"]
     assert Database(tmp_path).rows("FROM nights")[0]["generations"] == 3
     assert files.journalled_generations() == [2], "what was paid for is kept"
-    asked, before = len(provider.requests), record.read_run_history(files)
+    asked, before = len(provider.requests), stored_run.read_run_history(files)
     night(None, again=[2])
-    assert record.read_run_history(files).failed == frozenset()
+    assert stored_run.read_run_history(files).failed == frozenset()
     assert len(provider.requests) - asked == 1, "two of three prompts were answered in the night"
     assert ends(tmp_path) == [(0, 0), (1, 1), (3, 3), (4, 4), (2, 5)]
-    after = record.read_run_history(files)
+    after = stored_run.read_run_history(files)
     assert after.steps[:-1] == before.steps
     assert after.steps[-1].changes, "its programs joined"
     assert files.journalled_generations() == []
@@ -109,7 +109,8 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     with pytest.raises(EnvironmentFault, match="cannot write"):
         night(3, settings=few)
     files = run_at(tmp_path / "runs" / "toy")
-    assert (record.read_run_history(files).generations, record.read_run_history(files).failed) == (1, frozenset())
+    past = stored_run.read_run_history(files)
+    assert (past.generations, past.failed) == (1, frozenset())
     hidden.unlink()
     night(1)
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 2]

@@ -15,7 +15,7 @@ from overnight.flows.night.open_run import OpenRun
 from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from overnight.schemas.generation import GenerationRecord, NightRecord
 from overnight.schemas.outcome import Outcome
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
@@ -223,7 +223,7 @@ def test_an_undecided_final_names_the_command_that_holds_it_again(
 def test_a_night_that_was_killed_counts_what_it_committed(tmp_path: Path):
     files = create(tmp_path)
     grow(files, 3)
-    start = record.read_run_history(files).start
+    start = stored_run.read_run_history(files).start
     record.write_night(files, NightRecord(1, NOW, start.score, start.score, start.id, generations=1, samples=2))
     (found,) = Database(tmp_path).rows("SELECT generations, samples, best_after, best_program_id FROM nights")
     (run,) = Database(tmp_path).rows("SELECT generations, samples, best_score, best_program_id FROM runs")

@@ -19,7 +19,7 @@ from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import Program
 from overnight.schemas.settings import Known
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
 from overnight.testing.made import a_generation, a_judged, a_problem, a_run
@@ -85,7 +85,7 @@ def test_a_new_member_of_the_front_is_a_gain_where_the_front_is_searched(tmp_pat
     run, files = a_run(RUN, problem), files_of(open_history(str(tmp_path)), RUN)
     start = replace(a_judged(RUN, 0, 0, scores=(0.0,)), metrics={"size": 5.0})
     record.create(files, run, a_generation(0, [start], start.program(), [Join("0", start.id)], night=0))
-    state = SearchState(run, record.read_run_history(files))
+    state = SearchState(run, stored_run.read_run_history(files))
     limits = NightLimits(state, StopConditions(), NOW)
     found = []
     for number, (score, size) in enumerate([(-1.0, 4.0), (-2.0, 5.0), (-1.0, 4.0), (0.0, 5.0), (1.0, 9.0)], start=1):

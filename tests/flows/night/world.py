@@ -71,7 +71,7 @@ class Files:
         return [end for end in self.ends if isinstance(end, GenerationRecord)]
 
     def history(self) -> RunHistory:
-        """Return what is read from the files, as `record.read_run_history` does."""
+        """Return what is read from the files, as `stored_run.read_run_history` does."""
         judged = [one for commit in self.commits for one in commit.judged]
         programs = {self.start.id: self.start} | {one.id: one.program() for one in judged if one.score is not None}
         hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome.facts.counts_as_known}

@@ -12,7 +12,7 @@ from overnight.flows.report import drawings
 from overnight.flows.report.build import build_report, draw_report, write_report
 from overnight.flows.report.live_report import LiveReport
 from overnight.flows.state_folder import state_folder
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.sanitised_svg import title_of
@@ -106,7 +106,7 @@ def test_a_drawing_that_fails_is_a_remark_in_the_report_and_an_error_where_it_wa
     night: Night, call: Call, tmp_path: Path
 ):
     files = night(1)
-    assert record.read_run_history(files).programs, "the night is as any other"
+    assert stored_run.read_run_history(files).programs, "the night is as any other"
     code, said = call("report", "last", "--write", tmp_path / "r.html", "--history", tmp_path)
     assert (code, "ZeroDivisionError" in said) == (0, True)
     assert "ZeroDivisionError" in (tmp_path / "r.html").read_text()

@@ -12,7 +12,7 @@ from overnight.flows.night.open_run import read_state
 from overnight.flows.report.build import build_report
 from overnight.flows.report.comparison_data import all_score_curves, best_programs, score_curves
 from overnight.schemas.errors import HistoryError, QueryError
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import pack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -32,7 +32,7 @@ def test_a_run_with_a_gap_is_not_continued(files: RunFiles):
     shutil.rmtree(files.generation(2))
     expected = rf"{re.escape(str(files.generation(3)))} is there, but generation 2 is missing"
     with pytest.raises(HistoryError, match=expected):
-        read_state(files, record.read_run(files))
+        read_state(files, stored_run.read_run(files))
 
 
 def test_the_next_night_has_a_number_of_its_own_where_an_earlier_one_is_gone(files: RunFiles):

@@ -10,7 +10,7 @@ from overnight.flows.cli.main import run
 from overnight.flows.night.open_run import open_run
 from overnight.flows.report.build import build_report
 from overnight.schemas.errors import UsageError
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import describe, pack, unpack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, find_run
@@ -61,7 +61,7 @@ def test_every_exported_run_is_tried():
 
 
 def test_the_record_is_read_under_present_names(files: RunFiles, name: str):
-    then, past = record.read_run(files), record.read_run_history(files, samples=2)
+    then, past = stored_run.read_run(files), stored_run.read_run_history(files, samples=2)
     assert len(past.programs) == ARCHIVES[name]
     algorithm = then.problem.settings.search.algorithm
     assert {change.niche for step in past.steps for change in step.all_changes} <= set(algorithm.founded_niches)
@@ -91,7 +91,7 @@ def test_views_answer_for_runs_of_several_versions(files: RunFiles, name: str):
 
 def test_it_is_reported_and_its_best_is_shown(files: RunFiles, capsys: pytest.CaptureFixture[str]):
     report = build_report(Database(files.backend.root), files)
-    assert report.best.program_id in {program.id for program in record.read_run_history(files).programs.values()}
+    assert report.best.program_id in {program.id for program in stored_run.read_run_history(files).programs.values()}
     assert report.niches
     for command in (["best", files.run_id], ["runs"], ["show", report.best.program_id, "--why"]):
         assert run([*command, "--history", files.backend.location]) == 0
@@ -133,8 +133,8 @@ def test_rescoring_begins_a_run_of_this_version_from_its_programs(files: RunFile
     history = files.backend.location
     assert run(["rescore", files.run_id, "--most", "3", "--trust-settings", "--history", history]) == 0
     new = find_run(files.backend, "last")
-    record.require_present_format(new)
-    assert record.read_run(new).rescored_from == files.run_id
-    assert len(record.read_run_history(new).programs) > 1
-    settings = record.read_run(new).problem.settings
-    assert settings == record.read_run(files).problem.settings
+    stored_run.require_present_format(new)
+    assert stored_run.read_run(new).rescored_from == files.run_id
+    assert len(stored_run.read_run_history(new).programs) > 1
+    settings = stored_run.read_run(new).problem.settings
+    assert settings == stored_run.read_run(files).problem.settings

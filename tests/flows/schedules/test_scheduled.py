@@ -17,7 +17,7 @@ from overnight.flows.cli.main import run
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.schedules.scheduled_night import Deadline, Start, create_if_missing, night, what_is_left
 from overnight.schemas.generation import NightRecord
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
@@ -72,7 +72,7 @@ def test_the_first_night_begins_with_the_programs_that_the_schedule_names(
     start = parameters["start"].model_copy(update={"starts": [str(better)]})
     create_if_missing("nightly", LocalBackend(tmp_path), start)
     files = create_if_missing("nightly", LocalBackend(tmp_path), start)
-    assert max(program.score for program in record.read_run_history(files).programs.values()) == -1.0
+    assert max(program.score for program in stored_run.read_run_history(files).programs.values()) == -1.0
 
 
 def test_a_night_is_cancelled_at_once_if_another_is_under_way(parameters: dict[str, Any], tmp_path: Path):

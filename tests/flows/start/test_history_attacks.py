@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from overnight.schemas.errors import EnvironmentFault, HistoryError, UsageError
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import pack, unpack
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.backends import open_history
@@ -137,7 +137,7 @@ def test_the_name_of_a_block_folder_adds_no_generations(files: RunFiles, name: s
     assert len(files.committed()) < 1000
     if "900" in name:
         with pytest.raises(HistoryError, match="as its name says"):
-            record.read_run_history(files)
+            stored_run.read_run_history(files)
     else:
         assert files.committed() == [0, 1, 2]
 
@@ -210,10 +210,10 @@ def test_a_small_file_that_expands_to_a_long_list_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("cost", [-1000.0, float("nan"), float("-inf")])
 def test_a_generation_with_an_invalid_cost_counts_as_free(files: RunFiles, cost: float):
     path = files.generation(2) / "generation.parquet"
-    before = record.read_spent_usd(files)
+    before = stored_run.read_spent_usd(files)
     table = read_file(path)
     mine = table["cost_usd"][0].as_py()
     place = table.schema.get_field_index("cost_usd")
     table = table.set_column(place, table.schema.field(place), [pa.array([cost])])
     pq.write_table(table, path)
-    assert record.read_spent_usd(files) == pytest.approx(before - mine)
+    assert stored_run.read_spent_usd(files) == pytest.approx(before - mine)

@@ -16,7 +16,7 @@ from overnight.flows.report.repeat_command import command_of
 from overnight.flows.start.create_run import create_run
 from overnight.flows.start.origin import origin_of, problem_label, problem_path
 from overnight.schemas.generation import RunRecord
-from overnight.tasks.history import record
+from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import pack, unpack
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import without_machine_paths
@@ -35,7 +35,7 @@ def _in_process(in_process: InProcess) -> None:
 def run_of(path: Path, history: Path) -> RunRecord:
     settings = {"sandbox": {"slots": 1, "confirm": "never"}, "search": {"algorithm": {"islands": 1}}}
     files = create_run(load_problem(path, settings), path, LocalBackend(history), seed=1, run_id="it")
-    return record.read_run(files)
+    return stored_run.read_run(files)
 
 
 def packed(history: Path) -> bytes:
@@ -84,7 +84,7 @@ def test_a_built_in_problem_is_located_by_its_name(tmp_path: Path):
     content = packed(tmp_path / "history")
     assert str(find("cap-set").parent).encode() not in content
     unpacked, _ = unpack(tmp_path / "history" / "it.tar.zst", LocalBackend(tmp_path / "elsewhere"))
-    assert problem_path(record.read_run(unpacked)) == find("cap-set")
+    assert problem_path(stored_run.read_run(unpacked)) == find("cap-set")
 
 
 def test_a_run_of_an_earlier_version_is_found_by_its_absolute_path(tmp_path: Path, toy: Path):
@@ -98,7 +98,7 @@ def test_a_link_in_place_of_the_origin_file_is_not_followed(tmp_path: Path, toy:
     files = run_at(tmp_path / "runs" / "it")
     files.origin.unlink()
     files.origin.symlink_to("/etc/hostname")
-    assert record.read_run(files).origin == ""
+    assert stored_run.read_run(files).origin == ""
 
 
 def test_messages_have_paths_relative_to_the_working_directory_or_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
