@@ -279,8 +279,11 @@ def _kept_files(files: Sequence[File]) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(file.content)
                 path.chmod(0o555)
-            with contextlib.suppress(FileExistsError):  # another process was faster
+            try:
                 Path(made, "files").rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster
+                    raise
     except OSError as error:
         raise EnvironmentFault(
             f"cannot keep the problem's files in {folder.parent}: {error.strerror}",
