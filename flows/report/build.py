@@ -196,7 +196,8 @@ def _best_scores(run_data: RunData) -> SplitScores:
     last = run_data.summaries[-1]
     for row in reversed(run_data.nights):
         if row["night"] <= (run_data.night or row["night"]) and row["finalists"]:
-            if last.best_program_id in [finalist["program_id"] for finalist in row["finalists"]]:
+            bests = [one.best_program_id for one in run_data.all_summaries if one.night <= row["night"]]
+            if last.best_program_id == bests[-1]:
                 return _split_scores(run_data, row["best_program_id"])
             break
     return _split_scores(run_data, last.best_program_id)

@@ -30,7 +30,10 @@ FROM generations WHERE state = 'committed' AND run_id IN (SELECT unnest(?::VARCH
 """
 _NIGHTS = """
 SELECT run_id, best_program_id, finalists, stop_reason, ended_at IS NULL AS is_open,
-    epoch(seen_at - started_at) AS seconds
+    epoch(seen_at - started_at) AS seconds, (
+        SELECT arg_max(best_program_id, place) FROM generations AS own
+        WHERE own.run_id = nights.run_id AND own.night <= nights.night AND own.state = 'committed'
+    ) AS best_then
 FROM nights WHERE run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, night
 """
 _TUNER_GAINS = f"""
@@ -151,7 +154,7 @@ def _best(run: Row, nights: Sequence[Row]) -> SplitScores:
     final = next((night for night in reversed(nights) if night["finalists"]), None)
     if final is not None:
         finalists = {finalist["program_id"]: finalist for finalist in final["finalists"]}
-        if {run["best_program_id"], final["best_program_id"]} <= finalists.keys():
+        if run["best_program_id"] == final["best_then"] and final["best_program_id"] in finalists:
             return SplitScores(**finalists[final["best_program_id"]])
     return SplitScores(run["best_program_id"], run["best_score"])
 

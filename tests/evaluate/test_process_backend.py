@@ -81,6 +81,21 @@ def test_a_problem_s_files_are_kept_once_for_equal_content(backend: ProcessBacke
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == ["data", "data/number", "helper.py"]
 
 
+def test_files_that_another_process_keeps_at_the_same_time_are_the_same(
+    backend: ProcessBackend, monkeypatch: pytest.MonkeyPatch
+):
+    files, write, others = (File("helper.py", b""),), Path.write_bytes, []
+
+    def slowly(path: Path, content: bytes) -> int:
+        if not others:
+            others.append("")
+            others[0] = backend.prepare("any", Dependencies(), files, print)
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", slowly)
+    assert [backend.prepare("any", Dependencies(), files, print)] == others
+
+
 def test_byte_code_beside_a_problem_s_files_is_not_that_of_the_next_candidate(backend: ProcessBackend):
     script = b"import helper, json, os\nprint(*sorted(os.listdir()))\nprint(json.dumps({'score': 1}))\n"
     image = backend.prepare("any", Dependencies(), (File("score.py", script), File("helper.py", b"")), print)

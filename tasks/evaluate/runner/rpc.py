@@ -188,7 +188,7 @@ class RemoteFunctions:
             return self._connection.receive()
         except (EOFError, BrokenPipeError):
             raise self._mark_lost({"gone": True}) from None
-        except ValueError as error:
+        except codec.Malformed as error:
             raise self._mark_lost(_protocol_error(error)) from None
 
     def _load(self, data: bytes) -> Any:

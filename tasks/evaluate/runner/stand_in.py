@@ -8,6 +8,7 @@ for a *session*: a process that loads the program anew and answers one call at a
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import os
 import select
@@ -40,9 +41,14 @@ _numbers = itertools.count()
 is_run_as_text = False
 """Whether a stand-in was not imported here: somebody has read its text to run it."""
 
+lost: rpc.EvolvedProcessLost | None = None
+"""Loss of a program in this process, after which there is no score, whatever catches the error."""
+
 
 def fill(namespace: dict[str, Any], pipes: str) -> None:
     """Load the program, and define its functions and plain values in a module's namespace, unless it has that name.
+
+    None has the name of a builtin, and `import *` gets none of them: they could take the place of what scores.
 
     Raises:
         EvolvedError: If the program raises an error when it is loaded.
@@ -53,8 +59,9 @@ def fill(namespace: dict[str, Any], pipes: str) -> None:
     program = _Program(pipes)
     found = program.values | {name: program.function(name) for name in program.functions}
     for name, value in found.items():
-        if name.isidentifier() and not name.startswith("__"):
+        if name.isidentifier() and not name.startswith("__") and not hasattr(builtins, name):
             namespace.setdefault(name, value)
+    namespace.setdefault("__all__", [])
 
 
 class _Session(rpc.RemoteFunctions):
@@ -82,6 +89,11 @@ class _Session(rpc.RemoteFunctions):
         """Close this process's ends of the pipes, which ends the session."""
         for descriptor in self._descriptors:
             os.close(descriptor)
+
+    def _mark_lost(self, record: dict[str, Any]) -> rpc.EvolvedProcessLost:
+        global lost
+        lost = super()._mark_lost(record)
+        return lost
 
     def _load(self, data: bytes) -> Any:
         """Decode an answer; numpy is imported once an answer may need it."""
@@ -143,7 +155,9 @@ class _Program:
                 for session in self._idle:
                     session.close()
                 self._process, self._idle = os.getpid(), []
-            return self._idle.pop() if self._idle else _Session(self._pipes)
+            if self._idle:
+                return self._idle.pop()
+        return _Session(self._pipes)  # which may take long: programs that are slow to load are loaded side by side
 
 
 def _use_numpy(*, is_needed: bool) -> None:

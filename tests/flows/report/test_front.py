@@ -12,15 +12,17 @@ import pytest
 from overnight.flows.cli.best import best
 from overnight.flows.cli.compare import compare
 from overnight.flows.report.build import build_report
+from overnight.flows.report.comparison_data import best_programs
 from overnight.schemas.algorithm import Join
 from overnight.schemas.errors import UsageError
+from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.objectives import Objectives
 from overnight.tasks.history import record
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.report.page import render
-from overnight.testing.made import a_generation, a_judged, a_problem, a_run
+from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run
 
 RUN = "20260101-2200-toy-aaaa"
 POINTS = [(1.0, 5.0), (2.0, 6.0), (2.0, 7.0), (0.5, 5.0), (2.0, 6.0), (-9.0, 9.0)]
@@ -94,6 +96,28 @@ def test_the_order_of_the_objectives_chooses_the_same_program_everywhere(
     assert {run["run_id"]: run["best"]["program_id"] for run in group["runs"]}[RUN] == found["program_id"]
     best(RUN, prefer="seconds < 8", format="json", history=history)
     assert json.loads(capsys.readouterr().out)["program_id"] == found["program_id"]
+
+
+def test_a_final_evaluation_counts_until_a_later_program_makes_another_of_its_finalists_the_best(tmp_path: Path):
+    in_order = {"preference": "lexicographic", "tolerance": {"score": 0.1}}
+    files = run_with(tmp_path, [(1.0, 1.0), (1.05, 2.0)], **in_order)
+    objectives, past = record.read_run(files).problem.settings.objectives, record.read_run_history(files)
+    finalists = tuple(Finalist(one, one.score, None, None) for one in objectives.ranked(past.programs.values(), 2))
+    first, second = (one.program.id for one in finalists)
+    record.write_night(files, NightRecord(1, NOW, -9.0, 1.0, first, ended_at=NOW, finalists=finalists))
+    assert winners(files, tmp_path, objectives) == {first}
+    third = replace(a_judged(RUN, 2, 0, scores=(1.12,)), metrics={"seconds": 3.0})
+    top = objectives.best([*past.programs.values(), third.program()])
+    record.commit(files, a_generation(2, [third], top, [Join("0", third.id)], night=2))
+    assert top.id == second
+    assert winners(files, tmp_path, objectives) == {second}
+
+
+def winners(files: RunFiles, history: Path, objectives: Objectives) -> set[str]:
+    """Return the best program by `best`, the report and the comparison."""
+    found, _ = record.best_program(files, record.read_run_history(files).programs, objectives)
+    database = Database(history)
+    return {found.id, build_report(database, files).best.program_id, best_programs(database)[RUN].program_id}
 
 
 def test_what_a_message_names_next_has_the_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -62,12 +62,32 @@ def test_programs_that_an_evaluator_imports_run_in_a_process_of_their_own(name: 
         ),
         ("return {'score': len(open(path).read()) * load(path).f()}", "def f():\n    return 1\n", "reads the text"),
         (
+            "import inspect\n    return {'score': 'while' not in inspect.getsource(load(path)) and load(path).f()}",
+            "def f():\n    return 1\n",
+            "reads the text",
+        ),
+        (
+            "import shutil\n    copy = shutil.copy(path, 'copy.py')\n"
+            "    return {'score': 'while' not in open(copy).read() and load(copy).f()}",
+            "def f():\n    return 1\n",
+            "reads the text",
+        ),
+        (
+            "sys.path.append('.')\n    scope = {}\n    exec('from initial_program import *', scope)\n"
+            "    return {'score': scope['f']()}",
+            "def f():\n    return 1\n",
+            "KeyError: 'f'",
+        ),
+        (
             "import subprocess\n    return {'score': float(subprocess.check_output([sys.executable, path]))}",
             "print(4)\n",
             "could not convert",
         ),
     ],
-    ids=["returns a generator", "takes a function", "changes its argument", "is read", "is run as a script"],
+    ids=[
+        *("returns a generator", "takes a function", "changes its argument", "is read", "is read by inspect"),
+        *("is read from a copy", "gives all its names", "is run as a script"),
+    ],
 )
 def test_programs_that_cannot_share_the_evaluator_s_process_with_the_reason(
     evaluate: str, program: str, reason: str, tmp_path: Path
@@ -104,3 +124,25 @@ def test_an_error_of_a_program_is_told_with_its_line(tmp_path: Path):
     with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
         verdict = pool.evaluate("def f():\n    return 1 / 0\n")
     assert "ZeroDivisionError: division by zero\nin line 2 of the program: return 1 / 0" in verdict.error
+
+
+def test_a_program_s_function_does_not_take_the_place_of_a_builtin_where_its_text_is_run(tmp_path: Path):
+    evaluate = (
+        "scope = {}\n    exec(open(path).read(), scope)\n    exec('found = sum(f())', scope)\n"
+        "    return {'combined_score': float(scope['found'])}"
+    )
+    honest = "def f():\n    return [1, 2]\n"
+    problem = with_process(task(tmp_path, evaluate, honest), seed=1, run_id="test")
+    assert problem.settings.command.process == "own"
+    with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
+        assert pool.evaluate(honest + "def sum(values):\n    return 99\n").scores == (3,)
+
+
+def test_an_evaluator_that_catches_everything_gives_no_score_to_a_program_that_ends_its_process(tmp_path: Path):
+    evaluate = "try:\n        return {'score': load(path).f()}\n    except:\n        return {'score': 99}"
+    problem = with_process(task(tmp_path, evaluate, "def f():\n    return 1\n"), seed=1, run_id="test")
+    assert problem.settings.command.process == "own"
+    with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
+        verdict = pool.evaluate("import os\ndef f():\n    os._exit(0)\n")
+    assert "the evolved function is lost" in verdict.error
+    assert not verdict.is_scored

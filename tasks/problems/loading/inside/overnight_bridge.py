@@ -9,8 +9,8 @@ import traceback
 
 METRICS_FILE = os.path.abspath("overnight_metrics.json")
 
-READERS = {"importlib._bootstrap_external", "_frozen_importlib_external", "runpy", "linecache", "tokenize", "shutil"}
-"""Modules that read a file to import it, to show a line of it in a traceback, or to copy it."""
+READERS = {"importlib._bootstrap_external", "_frozen_importlib_external", "runpy", "shutil", "traceback", "warnings"}
+"""Modules that read a file to import it, to copy it, or to show a line of it."""
 
 readers = set()
 """Modules that have read the text of a program which is a stand-in."""
@@ -34,13 +34,23 @@ def watch(program):
     with open(program, "rb") as file:
         if b"__overnight__" not in file.read():
             return
-    name, path = os.path.basename(program), os.path.realpath(program)
+    paths = {os.path.realpath(program)}  # with those of its copies
 
     def on_event(event, arguments):
-        if event == "open" and str(arguments[0]).endswith(name) and os.path.realpath(arguments[0]) == path:
-            readers.add(sys._getframe(1).f_globals.get("__name__"))
+        if event == "shutil.copyfile" and os.path.realpath(arguments[0]) in paths:
+            paths.add(os.path.realpath(arguments[1]))
+        may_be_one = event == "open" and str(arguments[0]).endswith(tuple(map(os.path.basename, paths)))
+        if may_be_one and os.path.realpath(arguments[0]) in paths:
+            readers.add(reader(sys._getframe(1)))
 
     sys.addaudithook(on_event)
+
+
+def reader(frame):
+    """Return the module that reads a file, in this frame or, by `linecache`, in one of its callers."""
+    while frame.f_back and frame.f_globals.get("__name__") in ("linecache", "tokenize"):
+        frame = frame.f_back
+    return frame.f_globals.get("__name__")
 
 
 def print_error(kind, error, trace):
@@ -74,9 +84,12 @@ def seed(*paths):
 def report(metrics):
     """Write the metrics to the file that Overnight reads.
 
-    Exit where they may depend on a text that is not the program's: one that was read, and not to be run.
+    Exit where they may depend on a text that is not the program's: one that was read, and not to be run. Exit where the
+    program's process is lost, too: where it shares this one, that ends the evaluator.
     """
     stand_in = sys.modules.get("overnight_calls.stand_in")
+    if stand_in and stand_in.lost:
+        raise SystemExit(str(stand_in.lost))
     if readers - READERS and not (stand_in and stand_in.is_run_as_text):
         raise SystemExit("the evaluator reads the text of the program, which runs in a process of its own")
     with open(METRICS_FILE, "w") as file:
