@@ -10,6 +10,7 @@ from typing import Literal
 
 from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.objectives import SCORE, Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 
@@ -76,19 +77,27 @@ def _try_both(problem: Problem, seed: int, run_id: str) -> tuple[str, Verdict | 
     if not own.is_scored:
         last = own.error.strip().splitlines()[-1][-_REASON_CHARS:] if own.error.strip() else ""
         return f"in one of its own the start program is {own.outcome.value}: {last}", shared
-    noise = problem.settings.noise
-    pairs = list(zip(own.scores, shared.scores, strict=True))
+    noise, objectives = problem.settings.noise, problem.settings.objectives
+    pairs = zip(_counted(own, objectives), _counted(shared, objectives), strict=True)
     if all(math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=noise) for one, other in pairs):
         return "", own
     # Scores that chance or a clock decides differ between any two runs: by how much, two further seeds tell.
     runs = [run for run in (shared, score("shared", seed + 1), score("shared", seed + 2)) if run.is_scored]
-    difference = _difference(own, runs, noise)
+    difference = _difference(_counted(own, objectives), [_counted(run, objectives) for run in runs], noise)
     return difference, shared if difference else own
 
 
-def _difference(own: Verdict, runs: Sequence[Verdict], noise: float) -> str:
-    """Return the difference of a score from those of other runs, if it is more than they differ among themselves."""
-    for one, *scores in zip(own.scores, *(run.scores for run in runs), strict=True):
+def _counted(verdict: Verdict, objectives: Objectives) -> list[float]:
+    """Return the scores, and the metrics that are objectives or have a limit; NaN where one is missing."""
+    missing = [None] * len(verdict.scores)
+    names = [name for name in {**objectives.metrics, **objectives.limits} if name != SCORE]
+    metrics = [value for name in names for value in verdict.metrics.get(name, missing)]
+    return [*verdict.scores, *(math.nan if value is None else value for value in metrics)]
+
+
+def _difference(own: Sequence[float], runs: Sequence[Sequence[float]], noise: float) -> str:
+    """Return the difference of a number from those of other runs, if it is more than they differ among themselves."""
+    for one, *scores in zip(own, *runs, strict=True):
         low, high = min(scores), max(scores)
         if not low - (high - low) - noise <= one <= high + (high - low) + noise:
             return f"in one of its own the start program scores {one:.6g}, not {scores[0]:.6g}"

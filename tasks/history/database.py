@@ -65,8 +65,9 @@ FROM ({relation}) AS own LEFT JOIN (
 """,
     "generations": """
 SELECT own.* REPLACE (
-    CASE WHEN best.run_id IS NULL THEN own.best_score ELSE best.score END AS best_score,
-    CASE WHEN best.run_id IS NULL THEN own.best_program_id ELSE best.program_id END AS best_program_id,
+    CASE WHEN list_contains(gone.ids, own.best_program_id) THEN best.score ELSE own.best_score END AS best_score,
+    CASE WHEN list_contains(gone.ids, own.best_program_id) THEN best.program_id ELSE own.best_program_id
+        END AS best_program_id,
     CASE WHEN best.run_id IS NULL THEN own.generation_best ELSE best.own_best END AS generation_best
 )
 FROM ({relation}) AS own LEFT JOIN (
@@ -80,6 +81,9 @@ FROM ({relation}) AS own LEFT JOIN (
     )
     WINDOW past AS (PARTITION BY run_id ORDER BY place)
 ) AS best ON best.run_id = own.run_id AND best.generation = own.generation
+LEFT JOIN (
+    SELECT run_id, list(program_id) AS ids FROM files.interventions WHERE kind = 'drop' GROUP BY run_id
+) AS gone ON gone.run_id = own.run_id
 """,
 }
 """Tables over those of the files, as if the programs that people dropped had failed."""

@@ -212,18 +212,19 @@ class Evaluation:
         status = 1
         try:
             os.setsid()
-            source = self.files.program.read()
+            source: bytes | str = self.files.program.read()
+            if self.job.command is None:
+                source = source.decode("utf-8", "surrogatepass")
             connection = rpc.Connection(*lockdown.own_descriptors(output, *ends))
             lockdown.confine(self.privileges[0], self.kernel, parent)
-            if self.job.command is not None:
+            if isinstance(source, bytes):
                 connection.send(rpc.LOCKED, b"")
                 connection.receive()  # until the command's side is ready to ask
                 own_process.Server(self.job, self.kernel, source).serve()
                 status = 0
             else:
                 connection.send(rpc.LOCKED, str(self.kernel.stay_on_core()).encode())
-                text = source.decode("utf-8", "surrogatepass")
-                status = self._answer_calls(connection, Program(text, self.job.seed))
+                status = self._answer_calls(connection, Program(source, self.job.seed))
                 child.flush()
         finally:
             # Exit whatever was raised: a candidate may break everything here; the other process sees the end of the

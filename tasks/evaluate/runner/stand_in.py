@@ -38,9 +38,6 @@ __overnight__(globals())
 
 _numbers = itertools.count()
 
-is_run_as_text = False
-"""Whether a stand-in was not imported here: somebody has read its text to run it."""
-
 lost: rpc.EvolvedProcessLost | None = None
 """Loss of a program in this process, after which there is no score, whatever catches the error."""
 
@@ -54,8 +51,6 @@ def fill(namespace: dict[str, Any], pipes: str) -> None:
         EvolvedError: If the program raises an error when it is loaded.
         EvolvedProcessLost: If its process is gone.
     """
-    global is_run_as_text
-    is_run_as_text = is_run_as_text or namespace.get("__spec__") is None
     program = _Program(pipes)
     found = program.values | {name: program.function(name) for name in program.functions}
     for name, value in found.items():

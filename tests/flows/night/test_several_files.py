@@ -95,7 +95,7 @@ def test_nights_with_two_evolving_files(
     assert "confirmed: run again, in a fresh container" in said
 
     address = ("--model", "openai/test", "--api-base", provider.api_base)
-    sets = ["search.samples=1", "search.feedback=2000", "search.prompts=6", "sampling.concurrency=1"]
+    sets = ["search.samples=1", "search.feedback=2000", "search.prompts=6", "sampling.concurrency=6"]
     flags = [word for text in (*sets, "search.algorithm.islands=1") for word in ("--set", text)]
     code, said = call("run", RIDGE, *address, *flags, "--generations", "1", "--seed", "1", *history)
     assert code == 0, said

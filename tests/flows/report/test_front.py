@@ -16,11 +16,13 @@ from overnight.flows.report.comparison_data import best_programs
 from overnight.schemas.algorithm import Join
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import Finalist, NightRecord
+from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.objectives import Objectives
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.interventions import write_interventions
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run
 
@@ -96,12 +98,15 @@ def test_the_order_of_the_objectives_chooses_the_same_program_everywhere(
     assert {run["run_id"]: run["best"]["program_id"] for run in group["runs"]}[RUN] == found["program_id"]
     best(RUN, prefer="seconds < 8", format="json", history=history)
     assert json.loads(capsys.readouterr().out)["program_id"] == found["program_id"]
+    other = next(name for name, one in stored_run.read_run_history(files).programs.items() if one.score == 1.0)
+    write_interventions(files, [Intervention("a drop", Kind.DROP, NOW, "ada", "", other, place=2)])
+    assert Database(tmp_path).rows("SELECT best_program_id, best_score FROM runs WHERE run_id = ?", [RUN]) == [row]
 
 
 def test_a_final_evaluation_counts_until_a_later_program_makes_another_of_its_finalists_the_best(tmp_path: Path):
     in_order = {"preference": "lexicographic", "tolerance": {"score": 0.1}}
     files = run_with(tmp_path, [(1.0, 1.0), (1.05, 2.0)], **in_order)
-    objectives, past = record.read_run(files).problem.settings.objectives, record.read_run_history(files)
+    objectives, past = stored_run.read_run(files).problem.settings.objectives, stored_run.read_run_history(files)
     finalists = tuple(Finalist(one, one.score, None, None) for one in objectives.ranked(past.programs.values(), 2))
     first, second = (one.program.id for one in finalists)
     record.write_night(files, NightRecord(1, NOW, -9.0, 1.0, first, ended_at=NOW, finalists=finalists))
@@ -115,7 +120,7 @@ def test_a_final_evaluation_counts_until_a_later_program_makes_another_of_its_fi
 
 def winners(files: RunFiles, history: Path, objectives: Objectives) -> set[str]:
     """Return the best program by `best`, the report and the comparison."""
-    found, _ = record.best_program(files, record.read_run_history(files).programs, objectives)
+    found, _ = stored_run.best_program(files, stored_run.read_run_history(files).programs, objectives)
     database = Database(history)
     return {found.id, build_report(database, files).best.program_id, best_programs(database)[RUN].program_id}
 

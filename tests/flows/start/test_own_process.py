@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from overnight.flows.start.create_run import prepare_run
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import UsageError
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.problem import Problem
 from overnight.tasks.problems.loading.load import load_problem
 
@@ -73,6 +75,11 @@ def test_programs_that_an_evaluator_imports_run_in_a_process_of_their_own(name: 
             "reads the text",
         ),
         (
+            "scope = {}\n    exec(open(path).read(), scope)\n    return {'score': scope['f']()}",
+            "def f():\n    return 1\n",
+            "reads the text",
+        ),
+        (
             "sys.path.append('.')\n    scope = {}\n    exec('from initial_program import *', scope)\n"
             "    return {'score': scope['f']()}",
             "def f():\n    return 1\n",
@@ -86,7 +93,7 @@ def test_programs_that_an_evaluator_imports_run_in_a_process_of_their_own(name: 
     ],
     ids=[
         *("returns a generator", "takes a function", "changes its argument", "is read", "is read by inspect"),
-        *("is read from a copy", "gives all its names", "is run as a script"),
+        *("is read from a copy", "is run as text", "gives all its names", "is run as a script"),
     ],
 )
 def test_programs_that_cannot_share_the_evaluator_s_process_with_the_reason(
@@ -95,6 +102,19 @@ def test_programs_that_cannot_share_the_evaluator_s_process_with_the_reason(
     where, said = chosen(task(tmp_path, evaluate, program))
     assert where == "shared"
     assert reason in said
+
+
+def test_a_metric_that_counts_has_to_be_the_same_too(tmp_path: Path):
+    """A script that reads the text is not noticed, unless what it finds counts."""
+    evaluate = (
+        "import subprocess\n    size = subprocess.check_output(['wc', '-c', path]).split()[0]\n"
+        "    return {'score': load(path).f(), 'size': int(size)}"
+    )
+    problem = task(tmp_path, evaluate, "def f():\n    return 1\n")
+    assert chosen(problem)[0] == "own"
+    objectives = Objectives(metrics={"size": "minimize"})
+    counted = replace(problem, settings=problem.settings.model_copy(update={"objectives": objectives}))
+    assert chosen(counted)[0] == "shared"
 
 
 def test_a_run_keeps_the_choice_and_warns_only_where_scores_can_be_forged():
@@ -126,13 +146,13 @@ def test_an_error_of_a_program_is_told_with_its_line(tmp_path: Path):
     assert "ZeroDivisionError: division by zero\nin line 2 of the program: return 1 / 0" in verdict.error
 
 
-def test_a_program_s_function_does_not_take_the_place_of_a_builtin_where_its_text_is_run(tmp_path: Path):
+def test_a_program_s_function_does_not_take_the_place_of_a_builtin(tmp_path: Path):
     evaluate = (
-        "scope = {}\n    exec(open(path).read(), scope)\n    exec('found = sum(f())', scope)\n"
+        "scope = vars(load(path))\n    exec('found = sum(f())', scope)\n"
         "    return {'combined_score': float(scope['found'])}"
     )
     honest = "def f():\n    return [1, 2]\n"
-    problem = with_process(task(tmp_path, evaluate, honest), seed=1, run_id="test")
+    problem, _ = settle_process(task(tmp_path, evaluate, honest), seed=1, run_id="test")
     assert problem.settings.command.process == "own"
     with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
         assert pool.evaluate(honest + "def sum(values):\n    return 99\n").scores == (3,)
@@ -140,7 +160,7 @@ def test_a_program_s_function_does_not_take_the_place_of_a_builtin_where_its_tex
 
 def test_an_evaluator_that_catches_everything_gives_no_score_to_a_program_that_ends_its_process(tmp_path: Path):
     evaluate = "try:\n        return {'score': load(path).f()}\n    except:\n        return {'score': 99}"
-    problem = with_process(task(tmp_path, evaluate, "def f():\n    return 1\n"), seed=1, run_id="test")
+    problem, _ = settle_process(task(tmp_path, evaluate, "def f():\n    return 1\n"), seed=1, run_id="test")
     assert problem.settings.command.process == "own"
     with open_sandboxes(problem, "train", seed=1, run_id="test", programs=1) as pool:
         verdict = pool.evaluate("import os\ndef f():\n    os._exit(0)\n")

@@ -84,13 +84,13 @@ def seed(*paths):
 def report(metrics):
     """Write the metrics to the file that Overnight reads.
 
-    Exit where they may depend on a text that is not the program's: one that was read, and not to be run. Exit where the
-    program's process is lost, too: where it shares this one, that ends the evaluator.
+    Exit where they may depend on a text that is not the program's. Exit where the program's process is lost, too: where
+    it shares this one, that ends the evaluator.
     """
     stand_in = sys.modules.get("overnight_calls.stand_in")
     if stand_in and stand_in.lost:
         raise SystemExit(str(stand_in.lost))
-    if readers - READERS and not (stand_in and stand_in.is_run_as_text):
+    if readers - READERS:
         raise SystemExit("the evaluator reads the text of the program, which runs in a process of its own")
     with open(METRICS_FILE, "w") as file:
         json.dump(metrics, file)
