@@ -38,7 +38,7 @@ class Sandbox(Protocol):
 
 
 def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> Verdict:
-    """Evaluate a program; return `sandbox_error` only if it failed twice and the sandbox can run another program.
+    """Evaluate a program; return `sandbox_error` only if it failed twice, and again after another program has run.
 
     Args:
         sandbox: Sandbox that runs the program.
@@ -58,7 +58,7 @@ def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> 
         raise SandboxUnavailable(
             f"no candidate can be run: {verdict.error}", remedy="`overnight doctor` says what is wrong."
         )
-    return verdict
+    return sandbox.evaluate(source)  # the engine may have come back just before the other program ran
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,21 @@ def test_a_further_attempt_runs_again_only_what_the_sandbox_failed(threads: Thre
     assert sandbox.asked.count("1") == 1
 
 
+def test_a_sandbox_that_comes_back_between_two_tries_has_failed_no_program(threads: ThreadPoolExecutor):
+    sandbox = FakeSandbox(**{"2": Verdict(Outcome.SANDBOX_ERROR, error="gone")})
+    asked = sandbox.evaluate
+
+    def evaluate(source: Source) -> Verdict:
+        verdict = asked(source)
+        if sandbox.asked[-1] == START:  # which can be run: the engine is back
+            sandbox.verdicts.clear()
+        return verdict
+
+    sandbox.evaluate = evaluate
+    ((_, verdict),) = evaluator(sandbox, threads).judge([candidate(0, "2")], 1)
+    assert verdict.is_scored
+
+
 def test_verdicts_are_dropped_with_their_generation(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads, set())

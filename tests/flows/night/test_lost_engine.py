@@ -64,4 +64,5 @@ def assert_one_verdict_each(database: Database, *, generations: int) -> None:
         "SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs WHERE generation > 0"
     )
     assert counted == [{"n": 6 * generations, "ids": 6 * generations}]
-    assert database.rows("FROM programs WHERE outcome = 'sandbox_error'") == [], "all were evaluated after it was back"
+    lost = database.rows("SELECT generation, index, error, wall_s FROM programs WHERE outcome = 'sandbox_error'")
+    assert lost == [], "all are evaluated once it is back"
