@@ -80,17 +80,19 @@ def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command,
     slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
     done = overnight("check", str(slow), "--set", "sandbox.slots=3", "--set", "sandbox.confirm=best")
     assert done.returncode == 0, done.stderr
-    proposed = "# [tool.overnight.limits]\n# wall_s = 2\n# cpu_s = 1\n# memory_mib = 64\n"
-    assert done.stdout.endswith(proposed)
+    # 2 s, or more on a machine that is busy.
+    proposed = r"# \[tool\.overnight\.limits\]\n# wall_s = (\d+)\n# cpu_s = [\d.]+\n# memory_mib = 64\n\Z"
+    found = re.search(proposed, done.stdout)
+    assert found, done.stdout
     assert re.search(
         r"pace: about [\d,]+ candidates per hour if the models keep up, 3 candidates at a time", done.stderr
     )
     assert "  confirmations take " in done.stderr
     assert "missing, but not required: validation inputs" in done.stderr
     assert "; held-out inputs" in done.stderr
-    pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", proposed, slow.read_text())
+    pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", found[0], slow.read_text())
     slow.write_text(pasted)
-    assert "limit 2 s per input" in overnight("check", str(slow)).stderr
+    assert f"limit {found[1]} s per input" in overnight("check", str(slow)).stderr
 
 
 IN_PLACE = """import funsearch

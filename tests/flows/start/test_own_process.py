@@ -108,7 +108,7 @@ def test_a_metric_that_counts_has_to_be_the_same_too(tmp_path: Path):
     """A script that reads the text is not noticed, unless what it finds counts."""
     evaluate = (
         "import subprocess\n    size = subprocess.check_output(['wc', '-c', path]).split()[0]\n"
-        "    return {'score': load(path).f(), 'size': int(size)}"
+        "    return {'combined_score': load(path).f(), 'size': int(size)}"
     )
     problem = task(tmp_path, evaluate, "def f():\n    return 1\n")
     assert chosen(problem)[0] == "own"
