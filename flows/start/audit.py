@@ -169,6 +169,8 @@ def _judged(
     confirmed = confirm() if confirm else verdict
     if _score(confirmed, problem) <= base.start + problem.settings.noise:
         return Finding(tried, f"scores {score:.6g}, and {confirmed.outcome.value} when it is confirmed")
+    if problem.settings.objectives.searches_front:
+        return Finding(tried, f"scores {score:.6g}", "note", "the other objectives may pay for it")
     known = problem.settings.known.best
     beaten = base.name if base.body != problem.specification.start_body and score >= base.score(problem) else ""
     is_whole = len(base.verdict.scores) == len(problem.inputs["train"])

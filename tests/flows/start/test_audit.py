@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from overnight.flows.start.audit import Finding, audit, quick_audit
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.history.files import files_of
@@ -61,6 +62,15 @@ def test_a_scoring_that_trusts_what_it_is_given_is_found_by_the_quick_part(load:
     assert "a program that returns its argument n" not in {one.tried for one in slow}
     assert found["a program that returns a large number"].result == "look"
     assert found["a program that returns nothing"].result == "ok"
+
+
+def test_where_a_front_is_searched_a_high_score_is_no_sign_by_itself(load: Load):
+    problem = load(TRUSTING)
+    objectives = Objectives(metrics={"seconds": "minimize"}, preference="pareto")
+    problem = replace(problem, settings=problem.settings.model_copy(update={"objectives": objectives}))
+    start = Verdict(Outcome.SCORED, (3.0, 4.0), input_wall_s=(0.1, 0.1))
+    found = {one.tried: one for one in quick_audit(problem, start)}
+    assert found["a program that returns a large number"].result == "note"
 
 
 def test_of_a_winner_it_is_wrong(load: Load):
