@@ -34,6 +34,7 @@ def test_verdicts_until_the_cut_are_committed_and_a_replay_is_identical(
     search = {"prompts": 4, "samples": 1}
     # Of two slots, since the candidate that is asleep keeps one until the cut, and may be the first to have it.
     settings = {**asks, "search": search, "limits": {"wall_s": 400}, "sandbox": {"slots": 2}}
+    asks["sampling"]["concurrency"] = 4  # one generation, so that it has the answers, whichever request comes first
     begin = time.monotonic()
     docker_night(None, within_s=NIGHT_S, grace_s=GRACE_S, settings=settings)
     assert time.monotonic() - begin < 100, "a request has 120 s, a candidate 400 s"
