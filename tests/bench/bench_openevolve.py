@@ -1,6 +1,6 @@
 """A whole night beside OpenEvolve on the same machine: candidates of 50 ms, models on loopback at 0 s and 1 s latency.
 
-    python -m tests.bench.bench_openevolve COMMAND [CANDIDATES]
+    python -m tests.bench.bench_openevolve COMMAND [--candidates 240] [--short]
 
 COMMAND starts OpenEvolve in an environment of its own, such as `~/openevolve/.venv/bin/openevolve-run`. It evaluates in
 its own processes, without isolation: 4 workers at no latency, as in its examples, and 32 at 1 s. Overnight evaluates in
@@ -9,11 +9,14 @@ its sandbox, with confirmations on and 64 samples in flight, and runs as the com
 Both ask the same model for the same task. One model seldom improves anything; each answer of the other is the best so
 far. The rate counts candidates from the first request to the last evaluation; `process` is the time of the whole
 process, start-up, final evaluation and end included.
+
+`--short` is a night as a newcomer starts it: Overnight at its defaults, and with the samples in flight and the answers of
+a prompt that a user would name, beside OpenEvolve with 4 and with 20 workers.
 """
 
 from __future__ import annotations
 
-import itertools
+import argparse
 import json
 import os
 import shlex
@@ -28,6 +31,15 @@ from tests.bench.bench_night import GENERATION, INPUTS, RATE, SEARCH, SPECIFICAT
 from tests.bench.loopback import MODELS
 
 _WORKERS = {0.0: 4, 1.0: 32}
+_IN_FLIGHT = {**{f"search.{name}": value for name, value in SEARCH.items()}, "sampling.concurrency": 64}
+
+# Latency, OpenEvolve's workers, Overnight's settings.
+_SHORT: tuple[tuple[float, int, dict[str, object]], ...] = (
+    (0.0, 4, {}),
+    (1.0, 4, {}),
+    (1.0, 20, {"sampling.concurrency": 20}),
+    (1.0, 4, {"search.samples": 1}),
+)
 
 _EVALUATOR = """\
 import importlib.util, time
@@ -82,7 +94,7 @@ class Model:
         return float(out.split()[0])
 
 
-def openevolve(command: list[str], kind: str, latency_s: float, candidates: int, folder: Path) -> Result:
+def openevolve(command: list[str], kind: str, latency_s: float, workers: int, candidates: int, folder: Path) -> Result:
     """Run OpenEvolve for a number of iterations."""
     model = Model(kind, latency_s, "whole")
     program, log = SPECIFICATIONS[kind].read_text(), folder / "log"
@@ -95,7 +107,7 @@ def openevolve(command: list[str], kind: str, latency_s: float, candidates: int,
         "max_iterations": candidates,
         "diff_based_evolution": False,
         "llm": {"primary_model": "test", "primary_model_weight": 1.0, "api_base": model.base, "api_key": "test"},
-        "evaluator": {"parallel_evaluations": _WORKERS[latency_s], "cascade_evaluation": False, "timeout": 60},
+        "evaluator": {"parallel_evaluations": workers, "cascade_evaluation": False, "timeout": 60},
     }
     (folder / "config.yaml").write_text(json.dumps(config))
     files = [str(folder / name) for name in ("program.py", "evaluator.py")]
@@ -111,14 +123,14 @@ def openevolve(command: list[str], kind: str, latency_s: float, candidates: int,
     return Result(len(found), max(found) - asked, process_s)
 
 
-def overnight(kind: str, latency_s: float, candidates: int, folder: Path) -> Result:
+def overnight(kind: str, latency_s: float, settings: dict[str, object], candidates: int, folder: Path) -> Result:
     """Run a night of whole generations that have at least that many candidates."""
     model = Model(kind, latency_s)
-    settings = [f"search.{name}={value}" for name, value in SEARCH.items()]
-    flags = [flag for setting in settings for flag in ("--set", setting)]
-    generations = -(-candidates // GENERATION)
+    flags = [flag for name, value in settings.items() for flag in ("--set", f"{name}={value}")]
+    one = int(settings.get("search.prompts", 12)) * int(settings.get("search.samples", 4))  # type: ignore[call-overload]
+    generations = -(-candidates // one)
     command = ["overnight", "run", str(SPECIFICATIONS[kind]), "--model", "openai/test", "--api-base", model.base]
-    more = ["--generations", str(generations), "--set", "sampling.concurrency=64", "--history", str(folder / "history")]
+    more = ["--generations", str(generations), "--history", str(folder / "history")]
     begin = time.time()
     subprocess.run(
         [str(Path(sys.executable).parent / command[0]), *command[1:], *more, *flags],
@@ -135,19 +147,25 @@ def overnight(kind: str, latency_s: float, candidates: int, folder: Path) -> Res
 
 
 def main() -> None:
-    command = shlex.split(sys.argv[1])
-    candidates = int(sys.argv[2]) if len(sys.argv) > 2 else 240
-    for kind, latency_s in itertools.product(MODELS, _WORKERS):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", type=shlex.split)
+    parser.add_argument("--candidates", type=int, default=240)
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    many = [(kind, (latency_s, workers, _IN_FLIGHT)) for kind in MODELS for latency_s, workers in _WORKERS.items()]
+    for kind, (latency_s, workers, settings) in [("improving", case) for case in _SHORT] if options.short else many:
         with tempfile.TemporaryDirectory() as folder:
             other, ours = Path(folder, "openevolve"), Path(folder, "overnight")
             other.mkdir()
             ours.mkdir()
-            reference = openevolve(command, kind, latency_s, candidates, other)
-            found = overnight(kind, latency_s, candidates, ours)
+            reference = openevolve(options.command, kind, latency_s, workers, options.candidates, other)
+            found = overnight(kind, latency_s, settings, options.candidates, ours)
         print(
-            f"{kind}, latency {latency_s:g} s: Overnight {found.rate:.1f}/s ({found.candidates} candidates), "
+            f"{kind}, latency {latency_s:g} s, {workers} workers, {settings or 'defaults'}: "
+            f"Overnight {found.rate:.1f}/s ({found.candidates} candidates), "
             f"OpenEvolve {reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; "
-            f"process {found.process_s:.1f} s and {reference.process_s:.1f} s"
+            f"process {found.process_s:.1f} s and {reference.process_s:.1f} s, {found.process_s / reference.process_s:.2f}",
+            flush=True,
         )
 
 
