@@ -123,6 +123,7 @@ def evaluate(
         OvernightError: If the problem cannot be loaded, or there is no sandbox.
     """
     from overnight.flows.cli.options import overrides
+    from overnight.flows.start.own_process import settle_process
     from overnight.flows.start.sandboxes import open_sandboxes
     from overnight.flows.start.trust import accept
     from overnight.tasks.problems import find
@@ -131,6 +132,7 @@ def evaluate(
     sets = [f"{name}={as_json(value, name)}" for name, value in (settings or {}).items()]
     given = overrides(sets=sets, backend=sandbox)
     loaded = accept(load_problem(find(str(problem)), given), given, trust=trust_settings)
+    loaded, _ = settle_process(loaded, seed=0, run_id="evaluate")
     verdicts: dict[str, Verdict] = {}
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
     for split in splits:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from overnight.flows.start.create_run import may_lack_start
 from overnight.flows.start.sandboxes import image_of, open_sandboxes, slots_of
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
@@ -107,15 +108,19 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
     with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
         start = _score(_require(pool.evaluate(specification.start_program)), problem)
         verdict = _require(pool.evaluate(specification.program(body)))
-        if not verdict.is_scored:
+        base = Base(name, body, verdict, start)
+        if verdict.is_scored:
+            found = [*_elsewhere(problem, base, seed)]
+        elif body == specification.start_body and may_lack_start(problem):
+            found = [Finding("a search that begins without a program", "nothing to try again, until there is a best")]
+        else:
             came = f"{verdict.outcome.value}: {verdict.error}"
             return [Finding(f"{name} once more", came, "wrong", "it has no score")]
-        base = Base(name, body, verdict, start)
-        found = [*_elsewhere(problem, base, seed)]
         if isinstance(specification, Specification):
             note("trying programs that do no work")
             found += _without_work(problem, pool, base, seed)
-            found += _with_memory(problem, specification, pool, base)
+            if verdict.is_scored:
+                found += _with_memory(problem, specification, pool, base)
             found.append(_endless(problem, specification, seed))
             if body != specification.start_body:
                 note("trying the winner with parts turned around")
@@ -173,7 +178,7 @@ def _judged(
         return Finding(tried, f"scores {score:.6g}", "note", "the other objectives may pay for it")
     known = problem.settings.known.best
     beaten = base.name if base.body != problem.specification.start_body and score >= base.score(problem) else ""
-    is_whole = len(base.verdict.scores) == len(problem.inputs["train"])
+    is_whole = len(verdict.scores) == len(problem.inputs["train"])
     beaten = "the best known score" if known is not None and is_whole and score >= known else beaten
     if beaten:
         return Finding(tried, f"scores {score:.6g}", "wrong", f"it is no worse than {beaten}: the scoring is fooled")

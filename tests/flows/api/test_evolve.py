@@ -108,3 +108,15 @@ def test_evaluate_returns_the_verdicts_of_each_split(toy: Path):
     verdicts = overnight.evaluate(toy)
     assert {split: verdict.scores for split, verdict in verdicts.items()} == {"train": (-9.0, -9.0)}
     assert overnight.evaluate(toy, settings={"held_out": [3], "limits.wall_s": 5})["held_out"].scores == (-9.0,)
+
+
+@pytest.mark.usefixtures("on_processes")
+def test_evaluate_gives_a_program_of_another_tool_a_process_of_its_own(tmp_path: Path):
+    (tmp_path / "initial_program.py").write_text("import os\n\n\ndef process():\n    return os.getpid()\n")
+    (tmp_path / "evaluator.py").write_text(
+        "import importlib.util, os\n\n\ndef evaluate(path):\n"
+        "    spec = importlib.util.spec_from_file_location('program', path)\n"
+        "    module = importlib.util.module_from_spec(spec)\n    spec.loader.exec_module(module)\n"
+        "    return {'combined_score': 1.0, 'is_own': float(module.process() != os.getpid())}\n"
+    )
+    assert overnight.evaluate(tmp_path)["train"].metrics["is_own"] == (1.0,)

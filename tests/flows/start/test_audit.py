@@ -79,6 +79,17 @@ def test_of_a_winner_it_is_wrong(load: Load):
     assert "the best program" in found["a program that returns a large number"].remark
 
 
+def test_where_a_search_begins_without_a_program_those_that_do_no_work_are_tried(load: Load):
+    problem = load(TRUSTING.replace("return 2.0 + n", "..."))
+    known = problem.settings.known.model_copy(update={"best": 100.0})
+    problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
+    found = tried(problem)
+    assert found["a search that begins without a program"].result == "ok"
+    assert found["a program that returns a large number"].result == "wrong"
+    assert "best known score" in found["a program that returns a large number"].remark
+    assert found["a program that returns its argument n"].result == "note"
+
+
 def test_a_scoring_that_looks_has_nothing_against_it(load: Load):
     found = tried(load(CHECKING), "return 2.25 + n", "the best program")
     assert {one.result for one in found.values()} <= {"ok", "note"}
