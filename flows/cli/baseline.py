@@ -16,10 +16,6 @@ from overnight.schemas.problem import Problem, Split
 def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
     """Compute the score without a model on each split, beside the start program's; print and return both.
 
-    Args:
-        problem: The problem.
-        show_table: Whether the scores are printed as a table.
-
     Raises:
         UsageError: If the problem has no function that computes it.
         SpecificationError: If the function has no score.
@@ -76,11 +72,7 @@ def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
 
 
 def half_width(scores: tuple[float, ...]) -> float:
-    """Return half the width of the mean's 95 % confidence interval, assuming a normal distribution.
-
-    Args:
-        scores: At least two scores.
-    """
+    """Return half the width of the mean's 95 % confidence interval from two scores or more, assumed to be normal."""
     return 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
@@ -93,7 +85,6 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
 
     Raises:
         SpecificationError: If the function has no score.
-        EnvironmentFault: If the sandbox failed.
     """
     from overnight.flows.start.create_run import higher_limit, sandbox_fault
     from overnight.flows.start.sandboxes import open_sandboxes

@@ -223,12 +223,7 @@ def _limits(
 
 
 def next_command(problem: str, given: Mapping[str, Any]) -> str:
-    """Return the command that runs a problem with the flags that `check` was given.
-
-    Args:
-        problem: The problem as the user named it.
-        given: Values of the flags by their names; those that are not set are left out.
-    """
+    """Return the command that runs a problem with the flags that `check` was given, without those that are not set."""
     words = ["overnight", "run", problem]
     for flag, value in given.items():
         if value is True:

@@ -101,12 +101,7 @@ def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequ
 def _load(
     name: str, given: Sequence[dict[str, Any]], conditions: StopConditions, *, trust: bool
 ) -> tuple[Path, list[Problem]]:
-    """Load a problem with the settings of each model; return its path and the problems.
-
-    Raises:
-        UsageError: If there are fewer than two models, or the problem or a setting is wrong.
-        EnvironmentFault: If a key, a price or the sandbox is missing; nothing has been spent then.
-    """
+    """Load a problem with the settings of each model; return its path and the problems."""
     from overnight.flows.start.sandboxes import image_of
     from overnight.flows.start.trust import accept
     from overnight.tasks.problems import find
@@ -165,11 +160,7 @@ def _run_all(
 
 
 def _require_output(write: Path | None, *, as_json: bool) -> None:
-    """Check where a page goes, before nights that may take hours.
-
-    Raises:
-        UsageError: If stdout is also for JSON, or the file cannot be written.
-    """
+    """Refuse stdout for a page beside JSON, and a file that cannot be written, before nights that may take hours."""
     if as_json and str(write) == "-":
         raise UsageError("--format json and --write - both write to stdout", remedy="Name a file with --write.")
     if write is None or str(write) == "-" or (write.exists() and not write.is_file() and not write.is_dir()):

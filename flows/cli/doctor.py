@@ -157,8 +157,7 @@ def _plugins() -> list[tuple[str, Finding]]:
 def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:
     """Return what is found of a cluster and of each of its machines; nothing if none is named.
 
-    Args:
-        named: Its address; `True` for the one that is named elsewhere, which has to be there, `None` if it need not.
+    `True` means the one that is named elsewhere, which has to be there; `None` the same, which need not.
     """
     from overnight.flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
 

@@ -56,13 +56,7 @@ def _panel(run: OpenRun, conditions: StopConditions) -> Iterator[None]:
 
 
 def render(run: OpenRun, conditions: StopConditions, first: int) -> Table:
-    """Return the panel in its current state.
-
-    Args:
-        run: The night.
-        conditions: Stop conditions of the night.
-        first: Number of generations before the night.
-    """
+    """Return the panel in its current state; `first` is the number of generations before the night."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -196,9 +190,7 @@ def _lines(run: OpenRun) -> Iterator[None]:
 def machine_lines(machines: Sequence[MachineState], room: int) -> list[str]:
     """Return lines about machines: all together, those that are set aside, and the rate of each if there is room.
 
-    Args:
-        machines: The machines that are there.
-        room: Number of lines that fit; the first one, and one about what is set aside, are there in any case.
+    The first line, and one about what is set aside, are there however few lines there is room for.
     """
     if not machines:
         return ["none: waiting for one to join"]

@@ -153,11 +153,7 @@ class StopOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def conditions(self, until: str | None = None) -> StopConditions:
-        """Return the stop conditions of one night.
-
-        Raises:
-            UsageError: If a value is invalid.
-        """
+        """Return the stop conditions of one night."""
         return stop_conditions(until, **self.given())
 
 
@@ -176,11 +172,7 @@ class NotificationOptions:
     ] = None
 
     def notifier(self) -> Notifier:
-        """Return the notifier of these addresses.
-
-        Raises:
-            UsageError: If an address belongs to no known service, or the rise is no finite number.
-        """
+        """Return the notifier of these addresses; raise a UsageError if one, or the rise, is wrong."""
         if self.notify_gain is not None and not math.isfinite(self.notify_gain):
             raise UsageError(
                 f"--notify-gain: expected a finite number, got {self.notify_gain}",
@@ -223,10 +215,7 @@ class RunOptions:
     def load(self, path: Path, stop: StopConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
         """Load a problem that can be run with these settings, and accept what it proposes.
 
-        Args:
-            path: Path of the problem.
-            stop: Stop conditions of its nights: a budget in USD requires prices of all models.
-            trust: Whether proposals are accepted without a question.
+        A budget in USD requires prices of all models.
 
         Returns:
             The problem, and the settings that the flags override.
@@ -264,11 +253,7 @@ class RunOptions:
 
 
 def stop_conditions(until: str | None, **values: float | str | None) -> StopConditions:
-    """Return the stop conditions that the flags describe.
-
-    Args:
-        until: The value of `--until`.
-        values: The other stop conditions, by their names in `StopConditions`.
+    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`.
 
     Raises:
         UsageError: If a value is invalid.
@@ -326,11 +311,7 @@ def overrides(
 
 
 def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
-    """Return a part of the settings, to which a flag adds.
-
-    Raises:
-        UsageError: If `--set` gave it a value that is no table.
-    """
+    """Return a part of the settings, to which a flag adds."""
     part = overrides.setdefault(name, {})
     if not isinstance(part, dict):
         raise UsageError(
@@ -357,11 +338,7 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
 
 
 def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the entries of agents in the list of models: each works with the first model, whatever that has beside.
-
-    Raises:
-        UsageError: If no model is named, which would be an agent's.
-    """
+    """Return the entries of agents in the list of models: each works with the first model, whatever that has beside."""
     if not models or not isinstance(models[0], dict):
         raise UsageError("--agent names no model for the agent to work with", remedy="Add --model openai/gpt-5-mini.")
     first = models[0]

@@ -178,11 +178,7 @@ def prompt(
 
 
 def _print_prompt_of(history: HistoryBackend, program: str, style: OutputFormat) -> None:
-    """Print the prompt that a program answers.
-
-    Raises:
-        UsageError: If there is no such program, or no model was asked for it.
-    """
+    """Print the prompt that a program answers."""
     from overnight.flows.cli.show import find_program
     from overnight.tasks.history.database import Database
 

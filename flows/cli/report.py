@@ -85,11 +85,8 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
 def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
     """Write a page to a file and print its path, or write it to stdout for `-`.
 
-    Args:
-        path: File to write.
-        html: The page.
-        is_named: Whether the user named the file, which may then be a link. A link with the predictable default name is
-            not followed: another user of the folder could have placed it.
+    A file that the user named may be a link. One of the predictable default name is not followed: another user of the
+    folder could have placed it.
 
     Raises:
         UsageError: If the file cannot be written.

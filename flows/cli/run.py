@@ -230,13 +230,7 @@ def _continued(run: str, history: HistoryBackend) -> RunFiles:
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
-    """Return the given-up generations to run again, in order.
-
-    Args:
-        past: History of the run.
-        run_id: Id of the run, for messages.
-        wanted: Generations that the user named; None for all that were given up.
-        flag: `--history` flag for the commands that are named.
+    """Return the given-up generations to run again, in order: those that the user named, or all.
 
     Raises:
         UsageError: If a generation that the user named was not given up.

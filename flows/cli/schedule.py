@@ -116,11 +116,7 @@ def _print_schedule(schedule: Schedule) -> None:
 
 
 def _local_zone() -> str:
-    """Return the name of this machine's time zone.
-
-    Raises:
-        UsageError: If it has no name.
-    """
+    """Return the name of this machine's time zone."""
     from overnight.flows.night.deadlines import local_zone
 
     if zone := local_zone():

@@ -175,11 +175,7 @@ def _show_why(database: Database, row: dict[str, Any], *, as_json: bool) -> None
 
 
 def find_program(database: Database, program: str) -> dict[str, Any]:
-    """Return the row of a program, given its id or a unique prefix.
-
-    Raises:
-        UsageError: If no program or more than one matches.
-    """
+    """Return the row of a program, given its id or a unique prefix; raise a UsageError if there is none, or several."""
     found = database.rows("FROM programs WHERE starts_with(program_id, ?) LIMIT 5", [program])
     exact = [row for row in found if row["program_id"] == program]
     if len(exact or found) == 1:

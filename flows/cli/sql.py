@@ -108,11 +108,7 @@ def _answer(
 
 
 def _piped_query() -> str | None:
-    """Return the piped input; None if stdin is a terminal, closed or empty, as for services and cron.
-
-    Raises:
-        UsageError: If stdin stays open and nothing arrives.
-    """
+    """Return the piped input; None if stdin is a terminal, closed or empty, as for services and cron."""
     if sys.stdin is None or is_terminal(sys.stdin):
         return None
     if not select.select([sys.stdin], [], [], _STDIN_TIMEOUT_S)[0]:
@@ -144,11 +140,7 @@ def run_query(database: QueryProcess, query: str, style: Format, timeout_s: floa
 
 
 def describe_views(database: QueryProcess, view: str | None, style: Format) -> None:
-    """Write the columns of one view with their meanings, or those of all views and the macros.
-
-    Raises:
-        UsageError: If there is no such view.
-    """
+    """Write the columns of one view with their meanings, or those of all views and the macros."""
     from overnight.schemas.views import MACROS, VIEWS
 
     if view is not None and view not in VIEWS:
