@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from overnight.flows.cli.printing import out, say, score, table
+from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import reduced
 
 
 def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
@@ -50,8 +52,6 @@ def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]
 
 def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
     """Return the scores of the start program and of the baseline on one split, as plain data."""
-    from overnight.schemas.program import reduced
-
     baseline, reducer = problem.settings.known.baseline, problem.settings.reducer
     functions = {"start program": problem.specification.run, f"without a model: {baseline}": baseline}
     scored = []
@@ -87,7 +87,6 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         SpecificationError: If the function has no score.
     """
     from overnight.flows.start.create_run import higher_limit, sandbox_fault
-    from overnight.flows.start.sandboxes import open_sandboxes
 
     limits = problem.settings.limits
     # Unlike a candidate, a baseline may search for a while, also on a busy machine.

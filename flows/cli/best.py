@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -22,17 +23,14 @@ from overnight.flows.cli.printing import (
     write_json,
     write_new,
 )
+from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.files import HIDDEN_REMEDY, is_hidden
+from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
+from overnight.schemas.objectives import SCORE, Objectives, are_met, conditions
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import Program
 from overnight.tasks.report.number_format import gain_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
-    from overnight.schemas.objectives import Objectives
-    from overnight.schemas.problem import Problem, Split
-    from overnight.schemas.program import Program
 
 
 def best(
@@ -62,7 +60,6 @@ def best(
 
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
-    from overnight.flows.start.trust import accept_sandbox
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
@@ -131,8 +128,6 @@ def preferred(text: str, programs: Iterable[Program], objectives: Objectives, fl
     Raises:
         UsageError: If the conditions cannot be read, no program has such a metric, or none meets them.
     """
-    from overnight.schemas.objectives import SCORE, are_met, conditions
-
     programs = list(programs)
     try:
         wanted = conditions(text)

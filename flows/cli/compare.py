@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,17 +26,20 @@ from overnight.flows.cli.printing import (
 from overnight.flows.cli.report import Write, unwritable, write_page
 from overnight.flows.cli.run import require_listening
 from overnight.flows.formatting import cost
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import ExitCode, UsageError
+from overnight.schemas.generation import StopReason
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
 from overnight.tasks.history.private_files import open_private
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.provider import require_keys, require_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.table import Table
 
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.problem import Problem
     from overnight.tasks.report.comparison import Group, Quartiles
 
 _TWO_RUNS = (
@@ -103,10 +107,6 @@ def _load(
 ) -> tuple[Path, list[Problem]]:
     """Load a problem with the settings of each model; return its path and the problems."""
     from overnight.flows.start.sandboxes import image_of
-    from overnight.flows.start.trust import accept
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.load import load_problem
-    from overnight.tasks.sample.provider import require_keys, require_prices
 
     if len(given) < 2:
         raise UsageError(
@@ -141,7 +141,6 @@ def _run_all(
     from overnight.flows.cli import foreground_night
     from overnight.flows.prefect_server.embedded import PrefectServer
     from overnight.flows.start.create_run import create_run
-    from overnight.schemas.generation import StopReason
 
     run_ids: list[str] = []
     with PrefectServer(nights=len(searches)) as server:

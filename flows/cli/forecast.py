@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
 from overnight.flows.formatting import round_up
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import UsageError
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.settings import Settings
+from overnight.tasks.sample.provider import BUILTIN, require_keys, require_prices
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.schemas.problem import Problem
-    from overnight.schemas.sampling_settings import Model, Sampling
-    from overnight.schemas.settings import Settings
     from overnight.tasks.sample.probe import Probe
 
 
@@ -155,8 +156,6 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
         UsageError: If a value is invalid or a price is unknown.
         EnvironmentFault: If a key is missing.
     """
-    from overnight.tasks.sample.provider import BUILTIN, require_keys, require_prices
-
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
     if not is_named:
@@ -291,8 +290,6 @@ _LONGER = 4
 
 def _warn_of_missing_programs(probe: Probe, sampling: Sampling) -> None:
     """Print a warning if completions of a model hold no program."""
-    from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
-
     if not probe.errors:
         return
     share = f"{len(probe.errors)} of {len(probe.completions)} completions of {probe.model.name}"

@@ -10,13 +10,12 @@ from cyclopts.validators import Number
 from overnight.flows.cli.options import RunId
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
 from overnight.schemas.errors import UsageError
-from overnight.schemas.interventions import MAX_CHARS, Kind
+from overnight.schemas.generation import RunHistory
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
 from overnight.schemas.operators import PROMPTS_PER_HINT
 
 if TYPE_CHECKING:
-    from overnight.schemas.generation import RunHistory
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.interventions import Intervention
     from overnight.tasks.history.files import RunFiles
 
 _PROMPTS = 20

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from overnight.flows.cli.printing import count, duration, err, printable, say, score, usd
 from overnight.flows.formatting import outcomes_text, spark
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.tasks.evaluate.cluster.slots import MachineState
+from overnight.tasks.sample.budget import Budget, RequestsInFlight
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
     from overnight.flows.night.open_run import OpenRun
-    from overnight.flows.night.progress import Progress
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.tasks.evaluate.cluster.slots import MachineState
-    from overnight.tasks.sample.budget import Budget, RequestsInFlight
 
 
 _OTHER_ROWS = 14

@@ -7,22 +7,27 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Group, Parameter
 
 from overnight.flows.cli.printing import say, say_notes
+from overnight.flows.night.deadlines import local_now, parse_until
+from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.sandboxes import require_agents
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import UsageError, in_words
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from overnight.flows.night.notifications import Notifier
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.schemas.problem import Problem
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import require_address
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.bounded_parsing import parse_json
+from overnight.tasks.program.config_layers import set_by_path
+from overnight.tasks.sample.provider import require_prices
 
 _stop = partial(Parameter, group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
 _models = partial(Parameter, group=Group("Models", sort_key=2))
@@ -178,7 +183,6 @@ class NotificationOptions:
                 f"--notify-gain: expected a finite number, got {self.notify_gain}",
                 remedy="A rise of the score, for example: --notify-gain 0.5",
             )
-        from overnight.flows.night.notifications import Notifier, notification_addresses
 
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
 
@@ -223,11 +227,7 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
-        from overnight.flows.start.sandboxes import require_agents
-        from overnight.flows.start.trust import accept
-        from overnight.tasks.problems.loading.load import load_problem
         from overnight.tasks.sample.batch_api import require_batches
-        from overnight.tasks.sample.provider import require_prices
 
         settings = overrides(
             self.model,
@@ -260,9 +260,6 @@ def stop_conditions(until: str | None, **values: float | str | None) -> StopCond
     """
     from pydantic import ValidationError
 
-    from overnight.flows.night.deadlines import local_now, parse_until
-    from overnight.flows.night.stop_conditions import StopConditions
-
     deadline = None if until is None else parse_until(until, local_now())
     if deadline is not None:
         say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
@@ -288,8 +285,6 @@ def overrides(
     Raises:
         UsageError: If flags contradict each other or a value cannot be read.
     """
-    from overnight.tasks.program.config_layers import set_by_path
-
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
         set_by_path(overrides, assignment)
@@ -322,8 +317,6 @@ def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
 
 
 def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:
-    from overnight.schemas.sampling_settings import require_address
-
     name, separator, weight = text.rpartition("=")
     if not separator:
         name, weight = text, "1"
@@ -350,8 +343,6 @@ def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]
 
 
 def _json(text: str) -> Any:
-    from overnight.tasks.program.bounded_parsing import parse_json
-
     try:
         return parse_json(text)
     except ValueError as error:

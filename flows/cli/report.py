@@ -10,13 +10,13 @@ from cyclopts import Parameter
 
 from overnight.flows.cli.options import TrustSettings
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, say
+from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import UsageError
-from overnight.schemas.report_data import NO_DRAWINGS
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings, ReportData
 from overnight.tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.report_data import Drawings, ReportData
     from overnight.tasks.history.database import Database
 
 
@@ -72,7 +72,6 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
     if not data.run.problem.draws:
         return NO_DRAWINGS
     from overnight.flows.report.build import draw_report
-    from overnight.flows.start.trust import accept_sandbox
 
     if trust:
         accept_sandbox(data.run.problem, trust=True)

@@ -17,10 +17,10 @@ from overnight.flows.cli.output_formats import Format, write_result
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, out, print_error, say, table
 from overnight.flows.cli.terminal import is_terminal
 from overnight.schemas.errors import OvernightError, UsageError
+from overnight.schemas.history_backend import HistoryBackend
 from overnight.tasks.history.private_files import make_private_folder, open_private
 
 if TYPE_CHECKING:
-    from overnight.schemas.history_backend import HistoryBackend
     from overnight.tasks.history.query_process import QueryProcess
 
 _TIMEOUT_S = 300.0

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from overnight.flows.cli.printing import out, say, score, table, working, write_text
 from overnight.flows.formatting import round_up
+from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import SpecificationError
-from overnight.schemas.outcome import Outcome
+from overnight.schemas.limits_settings import Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import reduced, reduced_metrics
+from overnight.tasks.evaluate.confirmation import confirmation, disagreement
+from overnight.tasks.problems.loading.formats import NamedProblem
 from overnight.tasks.program import python_source
+from overnight.tasks.program.config_layers import script_block
 from overnight.tasks.program.specification import Specification
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from overnight.schemas.limits_settings import Limits
-    from overnight.schemas.outcome import Verdict
-    from overnight.schemas.problem import Problem, Split
 
 _SEED, _OTHER_SEED = 0, 1
 
@@ -178,7 +179,6 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
 def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
     """Evaluate the start program, or one with another body."""
     from overnight.flows.start.create_run import sandbox_fault
-    from overnight.flows.start.sandboxes import open_sandboxes
 
     name = split.replace("_", "-")
     with (
@@ -195,7 +195,6 @@ def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> 
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
     """Print the scores and the use of resources of the first run, and whether the others agree; return warnings."""
     from overnight.flows.start.create_run import printed_error
-    from overnight.schemas.program import reduced, reduced_metrics
 
     name, verdict, limits = split.replace("_", "-"), runs.first, problem.settings.limits
     rows = [
@@ -256,8 +255,6 @@ class Agreement(NamedTuple):
 
 def agreement(runs: StartRuns, problem: Problem) -> Agreement:
     """Return whether the runs of the start program agree, and what to do if they do not."""
-    from overnight.schemas.program import reduced
-
     settings = problem.settings
     more = "" if problem.inputs["validation"] else ", and with validation inputs, which choose among the best"
     if runs.depends_on_seed and runs.other_seed.is_scored:
@@ -287,8 +284,6 @@ def agreement(runs: StartRuns, problem: Problem) -> Agreement:
 
 def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     """Return the results of the runs as plain data."""
-    from overnight.schemas.program import reduced
-
     verdict, other = runs.first, runs.other_seed
     return {
         "score": reduced(verdict.scores, problem.settings.reducer),
@@ -310,7 +305,6 @@ def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) ->
     Return the verdict of the confirmation, and whether the score is the same.
     """
     from overnight.flows.start.create_run import confirmation_remedy, score_isolated
-    from overnight.tasks.evaluate.confirmation import confirmation, disagreement
 
     with working("confirming the start program"):
         isolated = score_isolated(problem, seed=_SEED, run_id="check")
@@ -385,9 +379,6 @@ def _toml(value: float | bool) -> str:
 
 def existing_limits(problem: Problem, path: Path) -> Mapping[str, Any]:
     """Return the limits in the problem's own file: the script block of a specification, or `overnight.toml`."""
-    from overnight.tasks.problems.loading.formats import NamedProblem
-    from overnight.tasks.program.config_layers import script_block
-
     if problem.specification.run:
         limits = script_block(problem.specification.text, path.name).get("tool", {}).get("overnight", {})
     else:
