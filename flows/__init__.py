@@ -1,1 +1,1 @@
-"""WHEN, and in which order: the night, its generations, and the command line."""
+"""Orchestration: the night, its generations, schedules, and the command line."""

@@ -69,16 +69,10 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def require_neutral_folder(folder: Path) -> None:
-    """Require that no file of the working directory configures Prefect, which would read it.
+    """Refuse a working directory with a file that configures Prefect, which would read it.
 
     The folder may hold files of strangers. Such a file can name a server, or a logging configuration that runs
     commands.
-
-    Args:
-        folder: Working directory.
-
-    Raises:
-        UsageError: If there is such a file.
     """
     checks = {"prefect.toml": _is_not_empty, ".env": _sets_prefect, "pyproject.toml": _has_prefect_table}
     for name, configures_prefect in checks.items():

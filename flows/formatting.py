@@ -54,10 +54,8 @@ _REPEATS_SHARE = 0.9
 def few_scored(outcomes: Mapping[Outcome, int]) -> str:
     """Return a warning if nearly no sample of a night was scored: 95 % or more of at least 50; else an empty text.
 
-    Samples that repeat earlier programs are told of sooner: from 20 on, where 90 % do.
-
-    Args:
-        outcomes: Number of samples by outcome. Those that the sandbox failed on do not count.
+    Samples that repeat earlier programs are told of sooner: from 20 on, where 90 % do. Those that the sandbox failed on
+    do not count.
     """
     counts = {kind: number for kind, number in outcomes.items() if number and kind is not Outcome.SANDBOX_ERROR}
     samples = sum(counts.values())
@@ -109,13 +107,7 @@ _ASCII = "_.-:=+*#"
 
 
 def spark(values: Sequence[float], width: int, encoding: str = "utf-8") -> str:
-    """Return a line of characters that shows at most `width` of the values, evenly spaced, the last included.
-
-    Args:
-        values: The values, in order.
-        width: Most characters of the line.
-        encoding: Encoding of the terminal.
-    """
+    """Return a line of characters that shows at most `width` of the values, evenly spaced, the last included."""
     count = min(width, len(values))
     shown = [values[(index + 1) * len(values) // count - 1] for index in range(count)]
     low, high = min(shown), max(shown)

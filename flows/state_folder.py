@@ -30,12 +30,7 @@ def state_folder() -> Path:
 
 
 def require_own(path: Path) -> None:
-    """Require that a file or folder belongs to this user and is no link.
-
-    Raises:
-        EnvironmentFault: If it belongs to another user or is a link.
-        OSError: If it does not exist.
-    """
+    """Raise an EnvironmentFault unless a file or folder, which has to exist, belongs to this user and is no link."""
     found = path.lstat()
     is_link = stat.S_ISLNK(found.st_mode)
     if is_link or found.st_uid != os.geteuid():

@@ -247,11 +247,7 @@ def plugin_of(algorithm: AnyAlgorithm) -> plugins.Plugin | None:
 
 
 def settings_class(algorithm: UnloadedSettings, release: str) -> type[AlgorithmSettings]:
-    """Load the settings class of a plug-in's algorithm.
-
-    Args:
-        algorithm: Its settings.
-        release: Name and version of the package that a stored run had; empty if they are not known.
+    """Load the settings class of a plug-in's algorithm; `release` is the package of a stored run, empty if unknown.
 
     Raises:
         EnvironmentFault: If the plug-in is not installed, or cannot be loaded.

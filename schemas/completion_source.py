@@ -19,7 +19,6 @@ class Sample:
     """One completion to request.
 
     Attributes:
-        prompt: The prompt.
         number: Position of the sample among those of the prompt, from 0.
     """
 
@@ -33,7 +32,6 @@ class PendingBatch:
 
     Attributes:
         key: Our key of the job; it is sent to the provider, too, so that a job whose id never arrived can be found.
-        model: LiteLLM model string.
         batch_id: Id that the provider gave the job; empty until it is known.
         usd: Upper limit of its cost, USD.
         tokens: Upper limit of its tokens, prompt and completion together.

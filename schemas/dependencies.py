@@ -31,10 +31,7 @@ class Dependencies:
 
 
 def read_dependencies(scripts: Mapping[str, Mapping[str, Any]]) -> Dependencies:
-    """Read the dependencies in `# /// script` blocks.
-
-    Args:
-        scripts: Tables of each block, by the name of its file.
+    """Read the dependencies in the tables of `# /// script` blocks, by the names of their files.
 
     Raises:
         SpecificationError: If a block does not follow PEP 723.
@@ -67,11 +64,7 @@ def _package(given: str, file: str) -> str:
 
 
 def parse_requirement(text: str) -> Requirement:
-    """Parse a requirement in the form of PEP 508.
-
-    Raises:
-        ValueError: If the text is not a requirement, is too long, or is nested too deeply.
-    """
+    """Parse a requirement in the form of PEP 508; raise a ValueError if it is none, too long, or nested too deeply."""
     if len(text) > _MAX_CHARS:
         raise ValueError(f"it has more than {_MAX_CHARS} characters")
     try:

@@ -15,13 +15,10 @@ class Feedback:
 
     Attributes:
         parent_id: Id of the best program that the child's prompt showed.
-        body: Body of the child.
-        outcome: Outcome of the child.
         error: Reason why it has no score; empty if it has one.
         output: Output that it printed, capped and cleaned.
         scores: One for each input; fewer or none if it has no score.
         score: Scores of all inputs, reduced to one; `None` if it has none.
-        program_id: Id of the child.
         idea: The model's own words for what it changed; empty if there are none.
         failed_id: Id of the failed program that it was to repair; empty if there was none.
         metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
@@ -47,12 +44,7 @@ class Feedback:
 
 
 def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], float | None]) -> dict[str, Feedback]:
-    """Return, for each parent, the last child that failed or scored lower.
-
-    Args:
-        feedback: Feedback on all children, in the order of the generation.
-        score_of: Function that returns the score of a parent by its id; `None` if it is unknown.
-    """
+    """Return, for each parent, the last child that failed or scored lower."""
     return {
         child.parent_id: child
         for child in feedback
@@ -70,9 +62,7 @@ class PromptRecord:
 
     Attributes:
         niche: Niche of the programs shown.
-        operator: Its operator; empty if it had none.
         model: Model that the prompt was for, whether it or one of its fallbacks answered.
-        answers: Its judged answers, in order.
         tokens: Prompt and completion tokens of all answers.
         cost_usd: Price of all answers, USD; `None` if it is unknown.
         evaluations: Number of programs that the optimizer of numbers evaluated for the answers.

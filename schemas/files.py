@@ -63,11 +63,7 @@ def _is_safe(path: str) -> bool:
 
 
 def require_distinct(files: Sequence[File]) -> None:
-    """Check that files can be written to one folder.
-
-    Raises:
-        SpecificationError: If two files have the same path, one is a folder of another, or there are too many.
-    """
+    """Raise a SpecificationError if files cannot be written to one folder."""
     require_few(len(files))
     paths = [file.path for file in files]
     folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
@@ -78,11 +74,7 @@ def require_distinct(files: Sequence[File]) -> None:
 
 
 def require_few(count: int) -> None:
-    """Check that there are not too many files.
-
-    Raises:
-        SpecificationError: If there are.
-    """
+    """Raise a SpecificationError if there are too many files."""
     if count > MAX_FILES:
         raise SpecificationError(f"files: got {count} files, expected at most {MAX_FILES}", remedy=FILES_REMEDY)
 

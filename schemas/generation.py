@@ -49,7 +49,6 @@ class GenerationRecord:
         place: Position in the order in which generations of the run ended, from 0. A retried generation comes later.
             `None` for an attempt that is tried again.
         attempt: Number of the attempt, from 1.
-        night: Number of the night it belongs to.
         judged: All candidates, in order; empty if the attempt failed.
         changes: Changes of the algorithm's state, in order, by the index of the prompt whose results caused them; one
             beyond the last, the corrections at its end.
@@ -179,13 +178,13 @@ class RunRecord:
 
     @property
     def loose_sandbox(self) -> str:
-        """How the sandbox was looser than a container: `unconfined` or `bubblewrap`; else empty."""
+        """Name of a sandbox that was looser than a container: `unconfined` or `bubblewrap`; else empty."""
         how = self.image_id.partition(",")[0]
         return how if how in SANDBOX_WARNINGS else ""
 
     @property
     def sandbox_warning(self) -> str:
-        """What candidates could reach, where the sandbox was looser than a container; else empty."""
+        """Warning of what candidates could reach, where the sandbox was looser than a container; else empty."""
         return SANDBOX_WARNINGS.get(self.loose_sandbox, "")
 
     @property
@@ -260,7 +259,7 @@ class RunHistory:
 
     @property
     def drops(self) -> list[Intervention]:
-        """What took programs out, in order."""
+        """Interventions that took programs out, in order."""
         return [one for one in self.interventions if one.kind is Kind.DROP]
 
     @cached_property

@@ -42,21 +42,16 @@ class HistoryBackend(ABC):
 
     @abstractmethod
     def refresh(self, run_id: str = "") -> None:
-        """Update the folder from the place.
-
-        Args:
-            run_id: Id of the only run to update; by default, all are updated.
-        """
+        """Update the folder from the place: all runs, or the one of an id."""
 
     @abstractmethod
     def probe(self) -> None:
         """Check that the place can be written to."""
 
     def hold(self, run: Path) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Hold a run within the context, so that no other machine writes it. The caller has locked it on this machine.
+        """Hold a run within the context, so that no other machine writes it, and bring it up to date on entry.
 
-        Args:
-            run: Directory of the run. On entry, it is brought up to date.
+        The caller has locked it on this machine.
 
         Raises:
             RunIsBusy: If another machine holds it.
@@ -76,21 +71,11 @@ class HistoryBackend(ABC):
 
     @abstractmethod
     def put_file(self, path: Path, content: Path) -> None:
-        """Store one file, replacing an older one.
-
-        Args:
-            path: Path at which it will become visible.
-            content: Path at which it is now.
-        """
+        """Store one file, which is at `content` now and becomes visible at `path`, in place of an older one."""
 
     @abstractmethod
     def put_folder(self, path: Path, content: Path, names: Sequence[str]) -> bool:
-        """Store a folder of generations; it counts as complete once its last file is stored.
-
-        Args:
-            path: Path at which it will become visible.
-            content: Path at which it is now.
-            names: Names of its files, in order.
+        """Store a folder of generations; it counts as complete once the last of its files, in order, is stored.
 
         Returns:
             Whether others can see it from now on, so that one of them may make it visible at `path` first.
@@ -98,12 +83,7 @@ class HistoryBackend(ABC):
 
     @abstractmethod
     def put_run(self, run: Path, content: Path) -> None:
-        """Store a whole imported run; it counts as complete once its own row, `run.parquet`, is stored.
-
-        Args:
-            run: Directory at which it will become visible.
-            content: Directory in which it is now.
-        """
+        """Store a whole imported run; it counts as complete once its own row, `run.parquet`, is stored."""
 
     def put_lines(self, path: Path) -> None:  # noqa: B027
         """Store the current lines of a file of a held run that grows and is visible already."""

@@ -1,4 +1,4 @@
-"""What people ask of a search while it runs: hints, pinned programs, and programs that are taken out."""
+"""Interventions of people in a search while it runs: hints, pinned programs, and programs that are taken out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DROPPED = "a person took it out of the search"
 
 
 class Kind(StrEnum):
-    """What is asked for; a closed list."""
+    """Kind of intervention; a closed list."""
 
     HINT = "hint"
     """Prompts tell the model a text."""
@@ -31,15 +31,12 @@ class Intervention:
     """One thing that a person asked for.
 
     Attributes:
-        id: Distinguishes it from all others of the run.
-        asked_at: Time at which it was asked for.
         author: Login name of the person.
         text: What a hint says, or why a program is dropped.
         program_id: The program that is pinned or dropped; else empty.
         prompts: Number of prompts that a hint or a pin is for; `None` for all until it is withdrawn.
         with_descendants: Whether what is built on a dropped program is dropped, too.
         generation: Generation of the first prompt that it may change.
-        prompt: Index of that prompt.
         place: Of a drop, position in the order of endings of the last generation that still had the program; else 0.
         night: Number of the night that took it; `None` if none was under way.
     """
@@ -64,7 +61,7 @@ class Intervention:
 
     @property
     def words(self) -> str:
-        """What is asked for, in words."""
+        """The request, in words."""
         match self.kind:
             case Kind.HINT:
                 return f"hint: {self.text}"

@@ -30,7 +30,6 @@ class Isolation:
     """Data of an isolated evaluation: the evolved functions run in one process, the scoring in another.
 
     Attributes:
-        evolved: Names of the evolved functions.
         specification: Text of the specification, which does the scoring; only the evolved functions of a candidate's
             program are called.
         fresh_calls: Whether calls go to new processes, so that a program cannot keep anything from one to the next.
@@ -69,7 +68,6 @@ class Job:
 
     Attributes:
         run_function: Name of the function that scores one input; empty if a command does.
-        inputs: One call for each input, in order.
         limits: What one candidate may use.
         thresholds: For each input, in order, the score below which a program is rejected and not evaluated on the
             remaining inputs; `None` for no threshold. The last ones may be missing.
@@ -95,7 +93,7 @@ class Job:
 
     @property
     def rounds(self) -> int:
-        """How often a candidate may use up `limits.wall_s`: at each loading, and for each input."""
+        """Number of times that a candidate may use up `limits.wall_s`: at each loading, and for each input."""
         return len(self.inputs) * 2 if self.is_isolated else len(self.inputs) + 1
 
     def on_first(self, inputs: int | None) -> Job:

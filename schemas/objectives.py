@@ -41,11 +41,7 @@ class Comparison:
 
 
 def comparison(text: str) -> Comparison:
-    """Parse a comparison.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Parse a comparison; raise a ValueError if it is none."""
     found = _COMPARISON.fullmatch(text)
     try:
         number = float(found[2]) if found else math.nan
@@ -57,11 +53,7 @@ def comparison(text: str) -> Comparison:
 
 
 def conditions(text: str) -> dict[str, Comparison]:
-    """Parse conditions on metrics, such as `seconds < 1, score >= 0.5`.
-
-    Raises:
-        ValueError: If a part is none, or two are on the same metric.
-    """
+    """Parse conditions on metrics, such as `seconds < 1, score >= 0.5`; raise a ValueError if a part is none."""
     found = {}
     for part in text.split(","):
         name = re.split("[<>]", part, maxsplit=1)[0]

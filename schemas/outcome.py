@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFacts:
-    """What all parts of the program know of an outcome.
+    """Facts about an outcome, for all parts of the program.
 
     Attributes:
         name: Its name in files.
@@ -108,7 +108,6 @@ class Verdict:
             threshold, the scores up to that input; else empty.
         error: Reason of the failure, in capped text without control characters; empty if scored.
         wall_s: Wall-clock time of the candidate on all inputs together, seconds.
-        cpu_s: Processor time, user and system, seconds.
         peak_mib: Peak resident memory, MiB.
         input_wall_s: Wall-clock time for each input that was finished, seconds.
         output: Output that the candidate printed, capped and cleaned.

@@ -13,10 +13,9 @@ TOO_LARGE = "an integer has more than 64 bits"
 
 
 def require_plain(value: Any) -> None:
-    """Check that a parsed value is safe to merge, traverse and serialise.
+    """Raise a ValueError unless a parsed value is safe to merge, traverse and serialise.
 
-    Raises:
-        ValueError: If it is nested too deeply, has an integer of more than 64 bits, or text that is not valid Unicode.
+    It may be nested too deeply, have an integer of more than 64 bits, or text that is not valid Unicode.
     """
     level, depth = [value], 0
     while level:

@@ -30,10 +30,6 @@ class Plugin:
     """An entry point of an installed package.
 
     Attributes:
-        kind: Its kind.
-        name: Name by which a user chooses it.
-        package: Name of the package.
-        version: Version of the package.
         target: Its module, or `MODULE:OBJECT`.
         summary: First line of the package's description.
     """

@@ -29,7 +29,6 @@ class Problem:
         dependencies: Dependencies in the settings and the PEP 723 block; in a directory, also those of the files that
             its command names.
         files: Files in the working directory of programs.
-        notes: Remarks for the user about how the problem was read.
     """
 
     name: str
@@ -69,11 +68,8 @@ class Problem:
     def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:
         """Return the data a sandbox needs to evaluate programs on one split.
 
-        Args:
-            split: Split of the inputs.
-            seed: Seed of the run.
-            isolation: Whether evaluations are isolated, with the evolved function in its own process; by default as in
-                the settings. Ignored if a command scores programs.
+        Evaluations are isolated, with the evolved function in its own process, as in the settings by default. Where a
+        command scores programs, `isolation` is ignored.
         """
         if isolation is None:
             isolation = self.settings.sandbox.split

@@ -43,10 +43,8 @@ class Program:
     """A scored program, or what stands for a start program where there is none (`is_scored`).
 
     Attributes:
-        id: Id, unique in the history.
         body: Body of the evolved function, dedented, without docstring; the text of all if several evolve.
         scores: Score on each input: the signature.
-        score: The scores reduced to one; higher is better.
         metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
         notes: What the scoring says of each input, up to the last with a note.
     """
@@ -120,8 +118,6 @@ class Completion:
     """A model's answer to one sample of a prompt; it is paid for.
 
     Attributes:
-        prompt: Position of the prompt in the generation.
-        sample: Position of the sample in the prompt.
         prompt_hash: Hash of model and text, so that a changed prompt never takes another's completion.
         tokens_in: Prompt tokens; with several samples in one request, the first carries them all.
         cost_usd: Price in USD; `None` if it is unknown.
@@ -165,7 +161,6 @@ class Candidate:
 
     Attributes:
         index: Position in the generation; prompts in order, samples within.
-        body: The body; empty if there is none.
         code_hash: Hash that agrees for bodies which count as the same (`Problem.code_hash`); empty if there is no body.
         verdict: Verdict where the text alone decides; else `None`.
     """
@@ -220,11 +215,7 @@ class Judged:
         )
 
     def program(self) -> Program:
-        """Return the scored program.
-
-        Raises:
-            ValueError: If it has no score.
-        """
+        """Return the scored program; raise a ValueError if it has no score."""
         if self.score is None:
             raise ValueError(f"candidate {self.id} has no score")
         return program_of(self.feedback())

@@ -17,9 +17,7 @@ class GenerationSummary:
     Attributes:
         samples: Samples of the run so far.
         seconds: Running time of all nights so far, in seconds; the time between nights does not count.
-        cost_usd: Cost of the run so far, in USD; unknown prices count as 0.
         has_unknown_costs: Whether some prices of the run so far are unknown.
-        best: Best score of the run so far.
         own_best: Best score among the generation's own candidates; `None` if none is scored.
     """
 
@@ -76,7 +74,6 @@ class ScorePoint:
 
     Attributes:
         sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
-        niche: Niche in which it was registered.
         operator: What its prompt asked for; empty if it left that to the model.
     """
 
@@ -108,8 +105,6 @@ class NicheHistory:
     Attributes:
         steps: Pairs of a sample number and the niche's best score from there on; the score falls only at a reset.
         resets: Sample numbers at which the niche was reset.
-        programs: Number of programs that are in the niche now.
-        clusters: Number of clusters that these programs form.
         best_program_id: The niche's best program now; the first one if several have the same score.
     """
 
@@ -126,7 +121,6 @@ class Reading:
     """A model's words on a program, for which the user asked it (`overnight audit --model`).
 
     Attributes:
-        program_id: The program.
         at: Time in ISO 8601.
         cost_usd: Price in USD; `None` if it is unknown.
     """
@@ -143,7 +137,6 @@ class RequestSummary:
     """Something that a person asked of the search, and what came of it.
 
     Attributes:
-        words: What was asked for.
         generation: Number of the first generation that it may change; 0 while it waits for a night to take it.
         samples: Number of answers to prompts with it.
         gain: Mean of what they gained, in units of the run; `None` without any.
@@ -175,8 +168,6 @@ class Conversation:
 
     Attributes:
         turns: Number of its model's answers.
-        ended: How it ended.
-        output: The last of what it printed.
     """
 
     agent: str
@@ -192,8 +183,6 @@ class Ancestor:
 
     Attributes:
         sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
-        niche: Niche of the programs that its prompt showed.
-        function: The evolved function with its body, as text.
         nearest_parent_id: The parent whose function is most similar to its own; empty for the start program.
     """
 
@@ -213,7 +202,6 @@ class InputResult:
     """Result of a program on one training input.
 
     Attributes:
-        number: Position of the input, from 1.
         arguments: What the run function was called with, shortened.
         metrics: Further numbers of the scoring by name; `None` where it gave none.
         note: What the scoring says of the input; empty if nothing.
@@ -245,7 +233,6 @@ class ModelSummary:
     """Results and costs of one model.
 
     Attributes:
-        outcomes: Number of candidates by outcome.
         cost_usd: Cost in USD; `None` where no price is known.
         has_unknown_costs: Whether some prices are unknown, which `cost_usd` leaves out.
         improvements: Number of the model's candidates that became the best of the run.
@@ -272,8 +259,6 @@ class MachineSummary:
 
     Attributes:
         name: Its name; empty for the machine of the night.
-        candidates: Number of candidates that it evaluated.
-        scored: Number of them that have a score.
         faults: How often it lost a program or could not be used, and candidates that it could not evaluate.
         mean_s: Mean wall-clock time of a candidate, in seconds; `None` without any.
         per_minute: Candidates per minute, in the nights in which it evaluated some.
@@ -293,7 +278,6 @@ class Failure:
 
     Attributes:
         kind: The error without its line, input and numbers.
-        candidates: Number of such candidates in the nights that the report covers.
         last_night: Number of such candidates in the last of these nights.
     """
 
@@ -322,13 +306,10 @@ class TimeSpent:
     """Time by activity, in seconds: wall-clock time, except for `candidates_s` and `cpu_s`.
 
     Attributes:
-        nights_s: Nights from start to end.
         generations_s: Time in which a generation was under way; overlapping ones count once.
         sample_s: From a generation's first request to its last completion, summed over generations, which overlap.
         evaluate_s: From a generation's first evaluation to its last verdict, summed likewise.
-        select_s: Selection and writing.
         candidates_s: Wall-clock time of candidates in the sandbox, summed over all slots.
-        cpu_s: CPU time of candidates.
     """
 
     nights_s: float
@@ -345,11 +326,9 @@ class ReportData:
     """All data of one run's report.
 
     Attributes:
-        night: The only night that the report covers; `None` for all nights.
         start: The start program's scores, or those of the first program with a score if there is none; in a report of
             one night, the scores of the best program before it.
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
-        best_function: The best program's evolved function.
         best_specification: The specification with the best program in it.
         objective_points: The programs of the front and an even choice of the others; empty if the score alone counts.
         best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
@@ -358,14 +337,9 @@ class ReportData:
         points_left_out: Number of scored candidates that are not among `points`.
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
         diversity: The population at the end of each of `generations`.
-        lineage: The best program's ancestors and itself, oldest first.
-        requests: What people asked for, in order.
         readings: What models said of its best programs, in order.
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
-        failed_attempts: Errors of the attempts at a generation that failed.
-        command: The command that repeats the run.
-        is_under_way: Whether the last night has no end in the files.
     """
 
     run: RunRecord
@@ -404,7 +378,7 @@ class ReportData:
 
     @property
     def start_name(self) -> str:
-        """What the best program is compared with: the start program, where there is one."""
+        """Name of what the best program is compared with: the start program, where there is one."""
         if self.night:
             return "best of the nights before"
         is_given = self.start.program_id == program_id(self.run.run_id, 0, 0)

@@ -25,12 +25,9 @@ def _as_model(value: Any) -> Any:
 
 
 def require_address(address: str) -> None:
-    """Check that the address of a model's server says how it is reached.
+    """Raise a UsageError unless the address of a model's server says how it is reached, with `http` and a host.
 
     Stored runs are not checked: one with a wrong address can be read still.
-
-    Raises:
-        UsageError: If it does not begin with `http://` or `https://`, or names no host.
     """
     try:
         parts = urlsplit(address)

@@ -288,10 +288,7 @@ def parse_settings(data: dict[str, Any], where: str, *, is_stored: bool = False)
 def load_algorithm(settings: Settings, where: str, release: str = "") -> Settings:
     """Validate the settings of a plug-in's algorithm, for which its code is imported; return ours as they are.
 
-    Args:
-        settings: All settings.
-        where: Name of the place, for errors.
-        release: Name and version of the package that a stored run had; empty if they are not known.
+    `where` names the place, for errors, and `release` the package that a stored run had, if known.
 
     Raises:
         UsageError: If a setting is wrong.

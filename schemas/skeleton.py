@@ -80,11 +80,7 @@ class Skeleton(Protocol):
         ...
 
     def call(self, item: Any, where: str) -> Call:
-        """Return one input as a call.
-
-        Args:
-            item: The input.
-            where: Name of the input, for messages.
+        """Return one input, named by `where` in messages, as a call.
 
         Raises:
             SpecificationError: If it does not fit the function that scores.

@@ -42,7 +42,6 @@ class Proposal:
     Attributes:
         setting: Dotted name of the setting, or `dependencies`.
         value: Proposed value, as text.
-        effect: Effect of accepting it, in words.
         must_be_named: Whether only the user can choose the value, by name: `--trust-settings` does not accept it.
     """
 
@@ -90,11 +89,7 @@ def backend_proposal(sandbox: Sandbox) -> list[Proposal]:
 
 
 def given_proposals(given: Mapping[str, Any]) -> list[Proposal]:
-    """Return the proposals within settings that the user gave, nested as in TOML, and thereby accepted.
-
-    Raises:
-        UsageError: If a setting is wrong.
-    """
+    """Return the proposals within settings that the user gave, nested as in TOML, and thereby accepted."""
     named = given.get("search", {}).get("algorithm", {})
     named = named.get("name", {}) if isinstance(named, Mapping) else named
     given = {name: table for name, table in given.items() if name in ("sampling", "sandbox", "dependencies")}

@@ -14,7 +14,6 @@ class View:
     """Description of one view.
 
     Attributes:
-        description: What one row stands for, and which columns it has.
         columns: Meaning of each column by name, in order.
     """
 

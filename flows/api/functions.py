@@ -107,11 +107,7 @@ def _as_toml(value: Any) -> str:
 
 
 def as_json(value: Any, name: str) -> str:
-    """Return plain data as JSON.
-
-    Raises:
-        SpecificationError: If it is no plain data.
-    """
+    """Return plain data as JSON; raise a SpecificationError if it is none."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -125,11 +121,7 @@ def _wrong(message: str, remedy: str = "") -> SpecificationError:
 
 
 def _require_plain(function: Function, use: str) -> None:
-    """Check that a function is one that a module defines by `def`.
-
-    Raises:
-        SpecificationError: If not.
-    """
+    """Check that a function is one that a module defines by `def`."""
     if not isinstance(function, FunctionType):
         raise _wrong(
             f"{use}: expected a function, got {type(function).__name__} {function!r:.80}",
@@ -152,11 +144,7 @@ def _require_plain(function: Function, use: str) -> None:
 
 
 def _source(function: Function | type) -> str:
-    """Return the source of a function or class, without decorators of `funsearch`.
-
-    Raises:
-        SpecificationError: If it has none.
-    """
+    """Return the source of a function or class, without decorators of `funsearch`."""
     try:
         source = textwrap.dedent(inspect.getsource(function)).strip("\n")
     except (OSError, TypeError) as error:
@@ -181,13 +169,7 @@ def _names_used(function: Function | type) -> list[str]:
 
 
 class _Parts:
-    """What functions use of their modules, each part once, in an order in which it can be defined.
-
-    Attributes:
-        imports: Import statements.
-        definitions: Constants, functions and classes.
-        packages: Packages that the sandbox needs.
-    """
+    """The parts of their modules that functions use, each once, in an order in which it can be defined."""
 
     def __init__(self) -> None:
         self.imports: list[str] = []
@@ -196,15 +178,7 @@ class _Parts:
         self._seen: dict[str, Any] = {}
 
     def add_uses_of(self, function: Function | type, *, names: Sequence[Function] = ()) -> None:
-        """Add what a function or class uses, and what that uses in turn.
-
-        Args:
-            function: The function or class, which is not added itself.
-            names: Functions that are defined elsewhere.
-
-        Raises:
-            SpecificationError: If it uses a value that has no source form.
-        """
+        """Add what a function or class uses, and what that uses in turn, but for itself and those that are `names`."""
         self._seen |= {each.__name__: each for each in (function, *names)}
         module = vars(sys.modules[function.__module__])
         for name in _names_used(function):

@@ -1,4 +1,4 @@
-"""What a notebook shows: a night in place while it runs, and a run once it is there."""
+"""Views of a notebook: a night in place while it runs, and a run once it is there."""
 
 from __future__ import annotations
 
@@ -39,14 +39,7 @@ def _line(event: Event) -> str:
 
 
 def run_as_html(run_id: str, sentence: str, steps: Sequence[tuple[float, float]], code: str) -> str:
-    """Return a run as HTML: the result in a sentence, the best score over its samples, and the best program.
-
-    Args:
-        run_id: Id of the run.
-        sentence: Its result.
-        steps: Samples so far and the best score, after each generation.
-        code: The best program.
-    """
+    """Return a run as HTML: the result in a sentence, the best score over its samples, and the best program."""
     return f"<p><b>{escape(sentence)}</b> <code>{escape(run_id)}</code></p>{_curve(steps)}<pre>{escape(code)}</pre>"
 
 

@@ -22,12 +22,17 @@ from overnight.flows.cli.printing import (
     write_json,
     write_text,
 )
+from overnight.flows.start.audit import Finding
+from overnight.flows.start.audit import audit as try_scoring
+from overnight.flows.start.own_process import settle_process
+from overnight.flows.start.trust import accept, accept_sandbox
 from overnight.schemas.errors import ExitCode, UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
 
 if TYPE_CHECKING:
-    from overnight.flows.start.audit import Finding
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.problem import Problem
     from overnight.tasks.history.files import RunFiles
 
 
@@ -56,10 +61,6 @@ def audit(
 
     Exits with 2 if something has to be looked at.
     """
-    from overnight.flows.start.audit import audit as try_scoring
-    from overnight.flows.start.own_process import settle_process
-    from overnight.flows.start.trust import accept, accept_sandbox
-
     problem, files = _find(what, history)
     if model is not None and files is None:
         remedy = f"overnight audit last --model {model}"
@@ -88,8 +89,6 @@ def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]
     """Return the problem that is meant, and the run whose it is; `None` for a problem by itself."""
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.load import load_problem
 
     try:
         path = find(what)
@@ -118,8 +117,6 @@ def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
 
 def _on_held_out(finalists: dict[str, Any], best: str, start: str) -> list[Finding]:
     """Return whether a winner is better on held-out inputs, too, as the last final evaluation has it."""
-    from overnight.flows.start.audit import Finding
-
     own, first = finalists.get(best), finalists.get(start)
     if own is None or first is None or own.held_out is None or first.held_out is None or best == start:
         return []

@@ -8,17 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from overnight.flows.cli.printing import out, say, score, table
+from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import reduced
 
 
 def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
     """Compute the score without a model on each split, beside the start program's; print and return both.
-
-    Args:
-        problem: The problem.
-        show_table: Whether the scores are printed as a table.
 
     Raises:
         UsageError: If the problem has no function that computes it.
@@ -54,8 +52,6 @@ def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]
 
 def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
     """Return the scores of the start program and of the baseline on one split, as plain data."""
-    from overnight.schemas.program import reduced
-
     baseline, reducer = problem.settings.known.baseline, problem.settings.reducer
     functions = {"start program": problem.specification.run, f"without a model: {baseline}": baseline}
     scored = []
@@ -76,11 +72,7 @@ def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
 
 
 def half_width(scores: tuple[float, ...]) -> float:
-    """Return half the width of the mean's 95 % confidence interval, assuming a normal distribution.
-
-    Args:
-        scores: At least two scores.
-    """
+    """Return half the width of the mean's 95 % confidence interval from two scores or more, assumed to be normal."""
     return 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
@@ -93,10 +85,8 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
 
     Raises:
         SpecificationError: If the function has no score.
-        EnvironmentFault: If the sandbox failed.
     """
     from overnight.flows.start.create_run import higher_limit, sandbox_fault
-    from overnight.flows.start.sandboxes import open_sandboxes
 
     limits = problem.settings.limits
     # Unlike a candidate, a baseline may search for a while, also on a busy machine.

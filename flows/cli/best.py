@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -22,17 +23,14 @@ from overnight.flows.cli.printing import (
     write_json,
     write_new,
 )
+from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.files import HIDDEN_REMEDY, is_hidden
+from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
+from overnight.schemas.objectives import SCORE, Objectives, are_met, conditions
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import Program
 from overnight.tasks.report.number_format import gain_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
-    from overnight.schemas.objectives import Objectives
-    from overnight.schemas.problem import Problem, Split
-    from overnight.schemas.program import Program
 
 
 def best(
@@ -62,7 +60,6 @@ def best(
 
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
-    from overnight.flows.start.trust import accept_sandbox
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
@@ -124,21 +121,13 @@ def best(
 
 
 def preferred(text: str, programs: Iterable[Program], objectives: Objectives, flag: str) -> Program:
-    """Return the program with the best score among those that meet conditions on their metrics.
+    """Return the program with the best score among those that meet the conditions in a text.
 
     Of equal scores, or those within a tolerance, it is the one that is better in the objectives, in their order.
-
-    Args:
-        text: The conditions.
-        programs: The scored programs of the run.
-        objectives: Objectives of the problem.
-        flag: `--history` flag of commands that are named.
 
     Raises:
         UsageError: If the conditions cannot be read, no program has such a metric, or none meets them.
     """
-    from overnight.schemas.objectives import SCORE, are_met, conditions
-
     programs = list(programs)
     try:
         wanted = conditions(text)
@@ -159,11 +148,7 @@ def preferred(text: str, programs: Iterable[Program], objectives: Objectives, fl
 
 
 def _require_free(path: Path, run: RunRecord) -> None:
-    """Check that nothing is where a picture or a program is to be written, before it is drawn or evaluated.
-
-    Raises:
-        UsageError: If something is there.
-    """
+    """Check that nothing is where a picture or a program is to be written, before it is drawn or evaluated."""
     if _is_picture(path, run):
         require_new(path)
     else:
@@ -177,12 +162,7 @@ def _is_picture(path: Path, run: RunRecord) -> bool:
 
 
 def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
-    """Draw a program in the sandbox, and write the picture to a file.
-
-    Raises:
-        UsageError: If the problem does not draw, or the file cannot be written.
-        OvernightError: If the program could not be drawn.
-    """
+    """Draw a program in the sandbox, and write the picture to a file."""
     from overnight.flows.report.drawings import draw_programs
 
     if not run.problem.draws:
@@ -225,13 +205,8 @@ def _finalist(program: Program, night: NightRecord | None) -> Finalist | None:
 
 
 def _others(run: RunRecord, past: RunHistory, night: NightRecord | None, program: Program) -> list[Program]:
-    """Return the programs to try if the best one fails: the other finalists, best first.
-
-    Args:
-        run: The run, with the number of finalists.
-        past: All programs of the run.
-        night: The night that chose the best program; without one, the next best training scores are tried.
-        program: The best program.
+    """Return the programs to try if the best one fails, best first: the other finalists of the night that chose it, or,
+    without such a night, the next best training scores.
     """
     if night is not None:
         return [finalist.program for finalist in night.finalists if finalist.program.id != program.id]
@@ -245,9 +220,6 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
     """Return the first program that gets a score on the held-out inputs now.
 
     Without held-out inputs, the validation inputs are used; without those, the training inputs.
-
-    Raises:
-        OvernightError: If no program gets a score.
     """
     inputs = run.problem.inputs
     split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
@@ -296,11 +268,7 @@ def write_program(path: Path, problem: Problem, body: str) -> None:
 
 
 def require_new_program(path: Path, problem: Problem) -> None:
-    """Check that a program can be written to a path.
-
-    Raises:
-        UsageError: If something is there already.
-    """
+    """Raise a UsageError if something is at the path to which a program is to be written."""
     if isinstance(problem.settings.command.program, str):
         require_new(path)
     else:
@@ -308,22 +276,14 @@ def require_new_program(path: Path, problem: Problem) -> None:
 
 
 def _require_new_folder(path: Path) -> None:
-    """Check that nothing is at a path, or an empty folder.
-
-    Raises:
-        UsageError: If something is there; nothing of it would be overwritten, but the tree would be mixed with it.
-    """
+    """Raise a UsageError unless a path is free or an empty folder: a tree would be mixed with what is there."""
     is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if path.is_symlink() or not is_free:
         raise UsageError(f"{path} exists already", remedy="Name a new folder, or remove this one first.")
 
 
 def _contents(problem: Problem, body: str) -> dict[str, bytes]:
-    """Return the content of each file by its path.
-
-    Raises:
-        UsageError: If a path is hidden, which only a run that was tampered with can have.
-    """
+    """Return the content of each file by its path; refuse hidden ones, which only a run that was tampered with has."""
     contents = {file.path: file.content for file in problem.files}
     program = problem.specification.program(body)
     contents |= {name: text.encode("utf-8", "surrogatepass") for name, text in program.files}

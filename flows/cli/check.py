@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from overnight.flows.cli.baseline import print_baseline
+from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models
 from overnight.flows.cli.options import (
     ApiBase,
     Backend,
@@ -22,16 +26,32 @@ from overnight.flows.cli.options import (
     stop_conditions,
 )
 from overnight.flows.cli.printing import OutputFormat, say, say_notes, say_score_warning, working, write_json
+from overnight.flows.cli.start_program import (
+    StartRuns,
+    begins_without_program,
+    existing_limits,
+    facts_of,
+    fails_before_call,
+    long_limit,
+    print_limits,
+    print_runs,
+    propose,
+    require_returned_score,
+    require_start_body,
+    run_start,
+    try_confirmation,
+    unreturned,
+)
+from overnight.flows.start.audit import quick_audit
+from overnight.flows.start.own_process import settle_process
+from overnight.flows.start.sandboxes import image_of, slots_of
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from overnight.flows.cli.start_program import StartRuns
-    from overnight.schemas.limits_settings import Limits
-    from overnight.schemas.outcome import Verdict
-    from overnight.schemas.problem import Problem, Split
+from overnight.schemas.limits_settings import Limits
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.problem import Problem, Split
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import is_of_another_tool, load_problem
 
 
 def check(
@@ -68,14 +88,6 @@ def check(
     With a model, send it a few real prompts and estimate the samples and cost of a night. Exits with 2 if something has
     to be looked at before a night.
     """
-    from overnight.flows.cli.baseline import print_baseline
-    from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models
-    from overnight.flows.cli.start_program import begins_without_program, propose, try_confirmation, unreturned
-    from overnight.flows.start.sandboxes import image_of, slots_of
-    from overnight.flows.start.trust import accept
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.load import load_problem
-
     repeated = {
         "--model": model,
         "--api-base": api_base,
@@ -131,16 +143,12 @@ def check(
 
 def _with_process(problem: Problem) -> Problem:
     """Return a problem that says where its programs run, after the start program was tried both ways."""
-    from overnight.flows.start.own_process import settle_process
-
     with working("running the start program in a process of its own"):
         return settle_process(problem, seed=0, run_id="check", tell=say)[0]
 
 
 def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_text: bool) -> int:
     """Say that there is no start program, and check what can be without one: that the scoring gets as far as that."""
-    from overnight.flows.cli.start_program import fails_before_call, require_returned_score, require_start_body
-
     require_start_body(problem, path)
     require_returned_score(problem, path)
     say(
@@ -164,8 +172,6 @@ def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_tex
 
 def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables: bool) -> dict[Split, StartRuns]:
     """Evaluate the start program on each split that has inputs, print the results, and add warnings about them."""
-    from overnight.flows.cli.start_program import print_runs, require_returned_score, require_start_body, run_start
-
     require_start_body(problem, path)
     require_returned_score(problem, path)
     splits: tuple[Split, ...] = ("train", "validation", "held_out")
@@ -182,8 +188,6 @@ def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnin
 
     That is a warning where they reach the best known score; else the start program may be weak.
     """
-    from overnight.flows.start.audit import quick_audit
-
     with working("trying the scoring with programs that do no work"):
         found = quick_audit(problem, start, confirmation_s=confirmation_s)
     warnings += [f"{one.tried} {one.came}: {one.remark}" for one in found if one.result == "wrong"]
@@ -196,8 +200,6 @@ def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnin
 
 def _facts(problem: Problem, runs: Mapping[Split, StartRuns]) -> dict[str, Any]:
     """Return the problem and the results of its start program as plain data."""
-    from overnight.flows.cli.start_program import facts_of
-
     return {
         "problem": problem.name,
         "evolves": problem.specification.evolved_parts,
@@ -210,8 +212,6 @@ def _limits(
     problem: Problem, path: Path, proposed: Limits, verdicts: Sequence[Verdict], *, show: bool
 ) -> dict[str, Any]:
     """Print the proposed limits, and return them as plain data beside the present ones."""
-    from overnight.flows.cli.start_program import existing_limits, long_limit, print_limits
-
     if show:
         print_limits(proposed, existing_limits(problem, path), as_comment=bool(problem.specification.run))
     if message := long_limit(problem.settings.limits, proposed, verdicts):
@@ -223,12 +223,7 @@ def _limits(
 
 
 def next_command(problem: str, given: Mapping[str, Any]) -> str:
-    """Return the command that runs a problem with the flags that `check` was given.
-
-    Args:
-        problem: The problem as the user named it.
-        given: Values of the flags by their names; those that are not set are left out.
-    """
+    """Return the command that runs a problem with the flags that `check` was given, without those that are not set."""
     words = ["overnight", "run", problem]
     for flag, value in given.items():
         if value is True:
@@ -249,8 +244,6 @@ def _exactly(value: float) -> str:
 
 def _describe(problem: Problem) -> str:
     """Return the evolved part of a problem and its scoring, as text."""
-    from overnight.tasks.problems.loading.load import is_of_another_tool
-
     skeleton, command = problem.specification, problem.settings.command
     evolved = f"evolves {skeleton.evolved_parts}, scored by"
     if skeleton.run:

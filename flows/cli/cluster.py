@@ -9,6 +9,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json
+from overnight.flows.cluster.certificates import cluster_folder, create_certificates
+from overnight.flows.cluster.choice import require_named_cluster
+from overnight.flows.cluster.inspect import inspect_machines
+from overnight.flows.cluster.process import schedule, work
+from overnight.tasks.evaluate.cluster.dask_members import usable_processors
 
 cluster = App(
     name="cluster",
@@ -22,8 +27,6 @@ ClusterAddress = Annotated[str, Parameter(help="address of the cluster, such as 
 @cluster.command
 def init() -> None:
     """Make the certificate of a new cluster, for its head; every other machine needs a copy of it and its key."""
-    from overnight.flows.cluster.certificates import cluster_folder, create_certificates
-
     folder = cluster_folder()
     create_certificates(folder)
     out().print(str(folder), soft_wrap=True)
@@ -36,7 +39,6 @@ def start(
     listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786",
 ) -> None:
     """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it."""
-    from overnight.flows.cluster.process import schedule
 
     def ready(address: str) -> None:
         say(f"listening at {address}; machines join with: overnight cluster worker {address}")
@@ -55,9 +57,6 @@ def show(
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """List the machines of a cluster, with their slots, versions, engines, and whether they have the sandbox image."""
-    from overnight.flows.cluster.choice import require_named_cluster
-    from overnight.flows.cluster.inspect import inspect_machines
-
     machines = inspect_machines(require_named_cluster(address, "overnight cluster show"))
     if format == "json":
         write_json([asdict(machine) for machine in machines])
@@ -91,7 +90,4 @@ def worker(
     name: Annotated[str | None, Parameter(help="name of this machine in tables; default: its host name")] = None,
 ) -> None:
     """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only."""
-    from overnight.flows.cluster.process import work
-    from overnight.tasks.evaluate.cluster.dask_members import usable_processors
-
     work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,17 +26,20 @@ from overnight.flows.cli.printing import (
 from overnight.flows.cli.report import Write, unwritable, write_page
 from overnight.flows.cli.run import require_listening
 from overnight.flows.formatting import cost
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import ExitCode, UsageError
+from overnight.schemas.generation import StopReason
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
 from overnight.tasks.history.private_files import open_private
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.provider import require_keys, require_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.table import Table
 
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.problem import Problem
     from overnight.tasks.report.comparison import Group, Quartiles
 
 _TWO_RUNS = (
@@ -101,17 +105,8 @@ def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequ
 def _load(
     name: str, given: Sequence[dict[str, Any]], conditions: StopConditions, *, trust: bool
 ) -> tuple[Path, list[Problem]]:
-    """Load a problem with the settings of each model; return its path and the problems.
-
-    Raises:
-        UsageError: If there are fewer than two models, or the problem or a setting is wrong.
-        EnvironmentFault: If a key, a price or the sandbox is missing; nothing has been spent then.
-    """
+    """Load a problem with the settings of each model; return its path and the problems."""
     from overnight.flows.start.sandboxes import image_of
-    from overnight.flows.start.trust import accept
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.load import load_problem
-    from overnight.tasks.sample.provider import require_keys, require_prices
 
     if len(given) < 2:
         raise UsageError(
@@ -146,7 +141,6 @@ def _run_all(
     from overnight.flows.cli import foreground_night
     from overnight.flows.prefect_server.embedded import PrefectServer
     from overnight.flows.start.create_run import create_run
-    from overnight.schemas.generation import StopReason
 
     run_ids: list[str] = []
     with PrefectServer(nights=len(searches)) as server:
@@ -165,11 +159,7 @@ def _run_all(
 
 
 def _require_output(write: Path | None, *, as_json: bool) -> None:
-    """Check where a page goes, before nights that may take hours.
-
-    Raises:
-        UsageError: If stdout is also for JSON, or the file cannot be written.
-    """
+    """Refuse stdout for a page beside JSON, and a file that cannot be written, before nights that may take hours."""
     if as_json and str(write) == "-":
         raise UsageError("--format json and --write - both write to stdout", remedy="Name a file with --write.")
     if write is None or str(write) == "-" or (write.exists() and not write.is_file() and not write.is_dir()):

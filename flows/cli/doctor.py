@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
 from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFormat, out, say, table, write_json
+from overnight.flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
+from overnight.flows.cluster.inspect import InspectedMachine, inspect_machines
 from overnight.flows.formatting import count
+from overnight.flows.prefect_server.access import installation_password, password_file
+from overnight.schemas import plugins
 from overnight.schemas.errors import ExitCode, OvernightError
-
-if TYPE_CHECKING:
-    from overnight.flows.cluster.inspect import InspectedMachine
+from overnight.tasks.evaluate.registry import create_backend
+from overnight.tasks.evaluate.sandbox_image import ensure_image
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.program.user_config import user_sandbox
+from overnight.tasks.sample.provider import missing_key
 
 _REQUIRED_BYTES = 2 * 1024**3
 
@@ -75,25 +81,17 @@ def _run_check(check: Callable[[], Finding]) -> Finding:
 
 
 def _engine() -> Finding:
-    from overnight.tasks.evaluate.registry import create_backend
-    from overnight.tasks.program.user_config import user_sandbox
-
     with contextlib.closing(create_backend(user_sandbox().backend)) as backend:
         return Finding(True, backend.describe())
 
 
 def _image() -> Finding:
-    from overnight.tasks.evaluate.registry import create_backend
-    from overnight.tasks.program.user_config import user_sandbox
-
     sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]})")
 
 
 def _build_image() -> None:
-    from overnight.tasks.evaluate.sandbox_image import ensure_image
-
     say(f"the sandbox image {ensure_image(say)} is ready")
 
 
@@ -102,7 +100,6 @@ def _prefect() -> Finding:
     import prefect
     from prefect.settings import PREFECT_API_URL
 
-    from overnight.flows.prefect_server.access import installation_password, password_file
     from overnight.flows.prefect_server.connection import quick_client
     from overnight.flows.prefect_server.embedded import password_remedy
 
@@ -122,8 +119,6 @@ def _prefect() -> Finding:
 
 
 def _keys(models: list[str]) -> Finding:
-    from overnight.tasks.sample.provider import missing_key
-
     missing = sorted({key for model in models for key in missing_key(model)})
     if missing:
         return Finding(False, f"not set: {', '.join(missing)}", f"export {missing[0]}=…")
@@ -131,8 +126,6 @@ def _keys(models: list[str]) -> Finding:
 
 
 def _disk(history: str) -> Finding:
-    from overnight.tasks.history.backends import open_history
-
     backend = open_history(history)
     backend.probe()
     place = backend.root.resolve()
@@ -147,8 +140,6 @@ def _disk(history: str) -> Finding:
 
 def _plugins() -> list[tuple[str, Finding]]:
     """Return the installed plug-ins; their code is not imported."""
-    from overnight.schemas import plugins
-
     return [
         (f"plug-in {plugin.name}", Finding(True, f"{plugin.key}, {plugin.release}")) for plugin in plugins.installed()
     ]
@@ -157,11 +148,8 @@ def _plugins() -> list[tuple[str, Finding]]:
 def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:
     """Return what is found of a cluster and of each of its machines; nothing if none is named.
 
-    Args:
-        named: Its address; `True` for the one that is named elsewhere, which has to be there, `None` if it need not.
+    `True` means the one that is named elsewhere, which has to be there; `None` the same, which need not.
     """
-    from overnight.flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
-
     try:
         choose_cluster(named if isinstance(named, str) else None)
         address = require_named_cluster(None, "overnight doctor --cluster") if named is True else named_cluster()
@@ -175,8 +163,6 @@ def _cluster(named: str | bool | None) -> list[tuple[str, Finding]]:
 
 
 def _machines(address: str) -> list[tuple[str, Finding]]:
-    from overnight.flows.cluster.inspect import inspect_machines
-
     machines = inspect_machines(address)
     slots = sum(machine.slots for machine in machines)
     found = f"{address}: {count(len(machines), 'machine')}, {count(slots, 'slot')}"

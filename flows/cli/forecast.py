@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
 from overnight.flows.formatting import round_up
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import UsageError
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.settings import Settings
+from overnight.tasks.sample.provider import BUILTIN, require_keys, require_prices
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.schemas.problem import Problem
-    from overnight.schemas.sampling_settings import Model, Sampling
-    from overnight.schemas.settings import Settings
     from overnight.tasks.sample.probe import Probe
 
 
@@ -45,7 +46,7 @@ _DEAR, _DEAR_S = 2.0, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many candidates the sandbox evaluates, beside confirmations and the tuner.
+    """Number of candidates that the sandbox evaluates, beside confirmations and the tuner.
 
     Attributes:
         evaluation_s: Seconds of one evaluation.
@@ -120,8 +121,6 @@ class NightEstimate:
     """Estimate of a night.
 
     Attributes:
-        samples: Number of samples.
-        seconds: Duration.
         usd: Cost; None if a price is unknown.
         ends_by: Stop condition that ends the night, or `an hour` if there is none.
     """
@@ -135,13 +134,9 @@ class NightEstimate:
 def forecast(
     rate: float, usd_per_sample: float | None, *, seconds: float | None, budget: float | None
 ) -> NightEstimate:
-    """Estimate a night; without deadline and budget, estimate one hour.
+    """Estimate a night from its samples per second, limited by the seconds until its deadline and a budget in USD.
 
-    Args:
-        rate: Samples per second.
-        usd_per_sample: Mean cost of a sample; None if the price is unknown.
-        seconds: Seconds until the deadline; None without one.
-        budget: Budget in USD; None without one.
+    Without either, estimate one hour. Without a price of a sample, its cost is unknown.
     """
     ends: dict[str, float] = {} if seconds is None else {"deadline": seconds * rate}
     if budget is not None and usd_per_sample:
@@ -155,18 +150,12 @@ def forecast(
 def require_models(problem: Problem, conditions: StopConditions, samples: int | None, *, is_named: bool) -> bool:
     """Check keys and prices of the models before anything is run, and return whether there are models to ask.
 
-    Args:
-        problem: The problem, with its models.
-        conditions: Deadline and budget; a budget in USD requires prices.
-        samples: Prompts for each model; `None` for as many as tell enough.
-        is_named: Whether the user named models on the command line; other models are not asked.
+    Models that the user did not name on the command line are not asked.
 
     Raises:
         UsageError: If a value is invalid or a price is unknown.
         EnvironmentFault: If a key is missing.
     """
-    from overnight.tasks.sample.provider import BUILTIN, require_keys, require_prices
-
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
     if not is_named:
@@ -191,13 +180,7 @@ def ask_models(
 ) -> dict[str, Any]:
     """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 
-    Args:
-        problem: The problem, with models and prompts.
-        samples: Prompts for each model, `None` for as many as tell enough; the built-in model, which is free, is asked
-            too.
-        conditions: Deadline and budget of the night.
-        evaluated_per_second: Candidates that the sandbox evaluates per second.
-        show_table: Whether the results are printed as a table.
+    Without a number of `samples`, as many are sent as tell enough. The built-in model, which is free, is asked, too.
 
     Raises:
         ProviderError: If a model does not answer.
@@ -240,11 +223,7 @@ def _say_limits_of_agents(settings: Settings) -> None:
 
 
 def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:
-    """Announce the highest cost, send a model the prompts, and return the result.
-
-    Raises:
-        UsageError: If the budget does not cover one sample.
-    """
+    """Announce the highest cost, send a model the prompts, and return the result."""
     from overnight.tasks.sample.probe import build_probe_prompts, is_local, max_usd, probe, probe_size
 
     settings = problem.settings
@@ -311,8 +290,6 @@ _LONGER = 4
 
 def _warn_of_missing_programs(probe: Probe, sampling: Sampling) -> None:
     """Print a warning if completions of a model hold no program."""
-    from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
-
     if not probe.errors:
         return
     share = f"{len(probe.errors)} of {len(probe.completions)} completions of {probe.model.name}"

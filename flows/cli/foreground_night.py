@@ -52,17 +52,7 @@ def run_night(
     *,
     as_json: bool = False,
 ) -> int:
-    """Run one night on a Prefect server, print its summary, and return the exit code.
-
-    Args:
-        server: The server, which may be starting still.
-        get_run: Creates or finds the run; called while the server starts.
-        conditions: Stop conditions of the night.
-        history: The run's history.
-        failed_generations: Generations given up, to retry instead of running new ones.
-        notifier: Sends notifications about the night.
-        as_json: Whether stdout gets a line of JSON for each generation, in place of the summary.
-    """
+    """Run a night on a Prefect server as `run_with_view` does, and return the exit code."""
     _, result = run_with_view(server, get_run, conditions, history, failed_generations, notifier, as_json=as_json)
     if failed_generations and set(failed_generations) & set(result["failed"]):
         return ExitCode.FAILED
@@ -81,12 +71,17 @@ def run_with_view(
     as_json: bool = False,
     leaves_stdout: bool = False,
 ) -> tuple[str, dict[str, Any]]:
-    """Run one night on a Prefect server, with a live view, and print its summary, or lines of JSON.
+    """Run a night with a live view, and print its summary, or lines of JSON; return the run's id and the result.
 
-    With `leaves_stdout`, print the messages of the summary alone.
-
-    Returns:
-        The run's id and the result of the search flow.
+    Args:
+        server: The Prefect server, which may be starting still.
+        get_run: Creates or finds the run; called while the server starts.
+        conditions: Stop conditions of the night.
+        history: The run's history.
+        failed_generations: Generations given up, to retry instead of running new ones.
+        notifier: Sends notifications about the night.
+        as_json: Whether stdout gets a line of JSON for each generation, in place of the summary.
+        leaves_stdout: Whether the messages of the summary alone are printed.
     """
     files = get_run()
     with open_run(files, notifier=notifier) as run, _resume_hint(files.run_id, history):
@@ -129,12 +124,7 @@ class CancelledInPrefect(KeyboardInterrupt):
 
 
 def _search(night: Night, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
-    """Run the search flow and return its result.
-
-    Raises:
-        PrefectUnavailable: If the server does not answer.
-        CancelledInPrefect: If the night was cancelled there.
-    """
+    """Run the search flow and return its result."""
     from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
 
     from overnight.flows.night.search import NIGHT, search
@@ -151,11 +141,7 @@ def _search(night: Night, history: HistoryBackend, conditions: StopConditions, a
 
 
 def _result_without_server(run: OpenRun, night: int, error: PrefectUnavailable) -> dict[str, Any]:
-    """Return the result of `search` for a night that ended while its Prefect server was unavailable.
-
-    Raises:
-        PrefectUnavailable: If the night did not end normally.
-    """
+    """Return the result of `search` for a night that ended while its Prefect server was unavailable."""
     files = run.files
     row = stored_run.read_night(files, night, run.state.programs) if files.night(night).exists() else None
     if row is None or row.stop_reason is None or row.error:
@@ -268,15 +254,7 @@ def _cost(run: OpenRun) -> dict[str, Any]:
 def print_summary(
     history: HistoryBackend, run_id: str, night_number: int, *, spent: str, leaves_stdout: bool = False
 ) -> None:
-    """Read a night from its files and print its summary.
-
-    Args:
-        history: The run's history.
-        run_id: Id of the run.
-        night_number: Number of the night.
-        spent: Text about cost and tokens.
-        leaves_stdout: Whether to leave out the table and the code, which are data on stdout.
-    """
+    """Read a night from its files and print its summary; with `leaves_stdout` without its table and code."""
     files = find_run(history, run_id)
     run, past = stored_run.read_run(files), stored_run.read_run_history(files)
     night = stored_run.read_night(files, night_number, past.programs)

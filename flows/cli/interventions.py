@@ -10,13 +10,12 @@ from cyclopts.validators import Number
 from overnight.flows.cli.options import RunId
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
 from overnight.schemas.errors import UsageError
-from overnight.schemas.interventions import MAX_CHARS, Kind
+from overnight.schemas.generation import RunHistory
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
 from overnight.schemas.operators import PROMPTS_PER_HINT
 
 if TYPE_CHECKING:
-    from overnight.schemas.generation import RunHistory
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.interventions import Intervention
     from overnight.tasks.history.files import RunFiles
 
 _PROMPTS = 20
@@ -89,12 +88,7 @@ def drop(
 
 
 def pin_until_withdrawn(files: RunFiles, program: str, history: HistoryBackend) -> None:
-    """Pin a program of a run before a night, unless it is pinned already.
-
-    Raises:
-        UsageError: If the run has no such scored program.
-        RunIsBusy: If a night is under way.
-    """
+    """Pin a program of a run before a night, unless it is pinned already; raise RunIsBusy if one is under way."""
     from overnight.flows.night.requests import ask_before_a_night
     from overnight.tasks.history.interventions import new_request
 
@@ -114,11 +108,7 @@ def _open(run: str, history: HistoryBackend) -> RunFiles:
 
 
 def _plain(text: str, what: str) -> str:
-    """Return a text that may be told to a model.
-
-    Raises:
-        UsageError: If it is empty, too long, or has control characters.
-    """
+    """Return a text that may be told to a model; refuse one that is empty, too long, or has control characters."""
     text = text.strip()
     if not text:
         raise UsageError(f"{what} is empty", remedy='Say it in words, such as: "try a two-pass scheme"')
@@ -145,11 +135,7 @@ def _require_listeners(files: RunFiles, history: HistoryBackend) -> None:
 
 
 def scored_program(files: RunFiles, program: str, history: HistoryBackend) -> str:
-    """Return the id of a scored program of a run, by its id or a prefix.
-
-    Raises:
-        UsageError: If there is none or several, or it was dropped.
-    """
+    """Return the id of a scored program of a run, by its id or a prefix; raise a UsageError if it was dropped."""
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import pending_requests
 

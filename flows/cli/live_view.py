@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from overnight.flows.cli.printing import count, duration, err, printable, say, score, usd
 from overnight.flows.formatting import outcomes_text, spark
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.tasks.evaluate.cluster.slots import MachineState
+from overnight.tasks.sample.budget import Budget, RequestsInFlight
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
     from overnight.flows.night.open_run import OpenRun
-    from overnight.flows.night.progress import Progress
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.tasks.evaluate.cluster.slots import MachineState
-    from overnight.tasks.sample.budget import Budget, RequestsInFlight
 
 
 _OTHER_ROWS = 14
@@ -56,13 +56,7 @@ def _panel(run: OpenRun, conditions: StopConditions) -> Iterator[None]:
 
 
 def render(run: OpenRun, conditions: StopConditions, first: int) -> Table:
-    """Return the panel in its current state.
-
-    Args:
-        run: The night.
-        conditions: Stop conditions of the night.
-        first: Number of generations before the night.
-    """
+    """Return the panel in its current state; `first` is the number of generations before the night."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -196,9 +190,7 @@ def _lines(run: OpenRun) -> Iterator[None]:
 def machine_lines(machines: Sequence[MachineState], room: int) -> list[str]:
     """Return lines about machines: all together, those that are set aside, and the rate of each if there is room.
 
-    Args:
-        machines: The machines that are there.
-        room: Number of lines that fit; the first one, and one about what is set aside, are there in any case.
+    The first line, and one about what is set aside, are there however few lines there is room for.
     """
     if not machines:
         return ["none: waiting for one to join"]

@@ -75,12 +75,7 @@ COMMANDS = tuple(name for commands in _COMMANDS.values() for name in commands)
 
 
 def _app(*, lists_commands: bool) -> App:
-    """Return the application.
-
-    Args:
-        lists_commands: Whether each command has its line of help in place of its docstring, for which its module would
-            be imported.
-    """
+    """Return the application; its list of commands has a line of help for each, for which no module is imported."""
     made = App(
         name="overnight",
         help="Search for programs while you sleep. A star marks the eight commands that a night and its morning take.",

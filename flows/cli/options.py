@@ -7,22 +7,27 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Group, Parameter
 
 from overnight.flows.cli.printing import say, say_notes
+from overnight.flows.night.deadlines import local_now, parse_until
+from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.sandboxes import require_agents
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import UsageError, in_words
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from overnight.flows.night.notifications import Notifier
-    from overnight.flows.night.stop_conditions import StopConditions
-    from overnight.schemas.problem import Problem
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import require_address
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.bounded_parsing import parse_json
+from overnight.tasks.program.config_layers import set_by_path
+from overnight.tasks.sample.provider import require_prices
 
 _stop = partial(Parameter, group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
 _models = partial(Parameter, group=Group("Models", sort_key=2))
@@ -153,11 +158,7 @@ class StopOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def conditions(self, until: str | None = None) -> StopConditions:
-        """Return the stop conditions of one night.
-
-        Raises:
-            UsageError: If a value is invalid.
-        """
+        """Return the stop conditions of one night."""
         return stop_conditions(until, **self.given())
 
 
@@ -176,17 +177,12 @@ class NotificationOptions:
     ] = None
 
     def notifier(self) -> Notifier:
-        """Return the notifier of these addresses.
-
-        Raises:
-            UsageError: If an address belongs to no known service, or the rise is no finite number.
-        """
+        """Return the notifier of these addresses; raise a UsageError if one, or the rise, is wrong."""
         if self.notify_gain is not None and not math.isfinite(self.notify_gain):
             raise UsageError(
                 f"--notify-gain: expected a finite number, got {self.notify_gain}",
                 remedy="A rise of the score, for example: --notify-gain 0.5",
             )
-        from overnight.flows.night.notifications import Notifier, notification_addresses
 
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
 
@@ -223,10 +219,7 @@ class RunOptions:
     def load(self, path: Path, stop: StopConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
         """Load a problem that can be run with these settings, and accept what it proposes.
 
-        Args:
-            path: Path of the problem.
-            stop: Stop conditions of its nights: a budget in USD requires prices of all models.
-            trust: Whether proposals are accepted without a question.
+        A budget in USD requires prices of all models.
 
         Returns:
             The problem, and the settings that the flags override.
@@ -234,11 +227,7 @@ class RunOptions:
         Raises:
             OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
-        from overnight.flows.start.sandboxes import require_agents
-        from overnight.flows.start.trust import accept
-        from overnight.tasks.problems.loading.load import load_problem
         from overnight.tasks.sample.batch_api import require_batches
-        from overnight.tasks.sample.provider import require_prices
 
         settings = overrides(
             self.model,
@@ -264,19 +253,12 @@ class RunOptions:
 
 
 def stop_conditions(until: str | None, **values: float | str | None) -> StopConditions:
-    """Return the stop conditions that the flags describe.
-
-    Args:
-        until: The value of `--until`.
-        values: The other stop conditions, by their names in `StopConditions`.
+    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`.
 
     Raises:
         UsageError: If a value is invalid.
     """
     from pydantic import ValidationError
-
-    from overnight.flows.night.deadlines import local_now, parse_until
-    from overnight.flows.night.stop_conditions import StopConditions
 
     deadline = None if until is None else parse_until(until, local_now())
     if deadline is not None:
@@ -303,8 +285,6 @@ def overrides(
     Raises:
         UsageError: If flags contradict each other or a value cannot be read.
     """
-    from overnight.tasks.program.config_layers import set_by_path
-
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
         set_by_path(overrides, assignment)
@@ -326,11 +306,7 @@ def overrides(
 
 
 def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
-    """Return a part of the settings, to which a flag adds.
-
-    Raises:
-        UsageError: If `--set` gave it a value that is no table.
-    """
+    """Return a part of the settings, to which a flag adds."""
     part = overrides.setdefault(name, {})
     if not isinstance(part, dict):
         raise UsageError(
@@ -341,8 +317,6 @@ def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
 
 
 def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]:
-    from overnight.schemas.sampling_settings import require_address
-
     name, separator, weight = text.rpartition("=")
     if not separator:
         name, weight = text, "1"
@@ -357,11 +331,7 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
 
 
 def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the entries of agents in the list of models: each works with the first model, whatever that has beside.
-
-    Raises:
-        UsageError: If no model is named, which would be an agent's.
-    """
+    """Return the entries of agents in the list of models: each works with the first model, whatever that has beside."""
     if not models or not isinstance(models[0], dict):
         raise UsageError("--agent names no model for the agent to work with", remedy="Add --model openai/gpt-5-mini.")
     first = models[0]
@@ -373,8 +343,6 @@ def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]
 
 
 def _json(text: str) -> Any:
-    from overnight.tasks.program.bounded_parsing import parse_json
-
     try:
         return parse_json(text)
     except ValueError as error:

@@ -64,11 +64,7 @@ def _rows(result: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _values(name: str, column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column as Python objects.
-
-    Raises:
-        QueryError: If Python has no such value, as for a date after the year 9999.
-    """
+    """Return the values of a column as Python objects, which lack some, such as a date after the year 9999."""
     try:
         return column.to_pylist(maps_as_pydicts="strict")
     except (LookupError, OverflowError, TypeError, ValueError) as error:
@@ -80,11 +76,7 @@ def _values(name: str, column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def _require_dates(result: pa.Table) -> None:
-    """Check that Arrow can write the dates and times of a result as text; it writes a remark in place of others.
-
-    Raises:
-        QueryError: If it cannot.
-    """
+    """Refuse dates and times that Arrow cannot write as text; it writes a remark in their place."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as kinds
@@ -101,11 +93,7 @@ def _require_dates(result: pa.Table) -> None:
 
 
 def _require_json(result: pa.Table) -> None:
-    """Convert the columns that may hold values without a JSON form, before the first row is written.
-
-    Raises:
-        QueryError: If one does.
-    """
+    """Convert the columns that may hold values without a JSON form, before the first row is written."""
     import pyarrow.types as kinds
 
     may_fail = [field.name for field in result.schema if kinds.is_nested(field.type) or kinds.is_temporal(field.type)]

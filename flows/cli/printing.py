@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 
 def history_to_write(_: type, tokens: Sequence[Token]) -> HistoryBackend:
-    """Return a history that a new run is written to, without updating it.
-
-    Raises:
-        UsageError: If the URL is invalid.
-        EnvironmentFault: If it cannot be written to.
-    """
+    """Return a history that a new run is written to, without updating it, after a check that it can be written to."""
     from overnight.tasks.history.backends import open_history
 
     history = open_history(tokens[0].value)
@@ -47,12 +42,7 @@ def history_to_write(_: type, tokens: Sequence[Token]) -> HistoryBackend:
 
 
 def history_to_read(_: type, tokens: Sequence[Token]) -> HistoryBackend:
-    """Return a history after it has been brought up to date.
-
-    Raises:
-        UsageError: If the URL is invalid.
-        EnvironmentFault: If the object store does not answer or refuses access.
-    """
+    """Return a history after it has been brought up to date."""
     from overnight.tasks.history.backends import open_history
 
     history = open_history(tokens[0].value)
@@ -116,11 +106,7 @@ def say(text: str) -> None:
 def working(text: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done, and for how long, while the context is open; only on a terminal.
 
-    Args:
-        text: What is being done.
-
-    Yields:
-        A function that shows another text in its place.
+    It yields a function that shows another text in its place.
     """
     if not err().is_terminal:
         yield lambda _: None
@@ -134,12 +120,7 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def write_text(text: str, style: str = "") -> None:
-    """Write a line of data, such as code, to stdout: escaped on a terminal, unchanged elsewhere.
-
-    Args:
-        text: Text from an untrusted source.
-        style: Colour of the text on a terminal.
-    """
+    """Write a line of untrusted data, such as code, to stdout: escaped and styled on a terminal, else unchanged."""
     if out().is_terminal:
         out().print(printable(text), markup=False, soft_wrap=True, style=style)
     else:
@@ -205,11 +186,7 @@ def print_error(message: str, remedy: str) -> None:
 
 
 def require_new(path: Path) -> None:
-    """Check that a file can be written as a new one, before something that takes long.
-
-    Raises:
-        UsageError: If something is at the path already.
-    """
+    """Raise a UsageError if something is at a path already, before something that takes long."""
     if path.is_symlink() or path.exists():
         raise _exists(path)
 
@@ -219,11 +196,7 @@ def _exists(path: Path) -> UsageError:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a new file; create its folder if needed.
-
-    Raises:
-        UsageError: If the file exists already or cannot be written.
-    """
+    """Write a new file, and its folder if needed; raise a UsageError if it exists already or cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as handle:
@@ -244,13 +217,8 @@ def table(
 ) -> Table:
     """Return a plain table in which no word is broken, so that ids can be copied.
 
-    Args:
-        columns: Column names.
-        rows: Rows with one cell per column.
-        right: Names of the columns that are aligned to the right.
-        title: Line above the table.
-        spare: Names of columns that may be left out on a narrow terminal, in the order in which they are dropped. If
-            the remaining columns are still too wide, each row is printed as one line per column.
+    Columns of the names in `right` are aligned to the right. Those in `spare` are left out on a narrow terminal, the
+    first ones first. If the remaining columns are still too wide, each row is printed as one line per column.
     """
     cells = [columns, *rows]
     if out().is_terminal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -23,19 +23,22 @@ from overnight.flows.cli.printing import (
     write_new,
     write_text,
 )
+from overnight.flows.cli.show import find_program
+from overnight.schemas import plugins
+from overnight.schemas.algorithm_settings import algorithm_kinds
 from overnight.schemas.errors import UsageError
-
-if TYPE_CHECKING:
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.problem import Problem
-    from overnight.schemas.sampling_settings import Model
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import Model
+from overnight.tasks.problems import TEMPLATE, find, find_builtin, names
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.loading.notebook import specifications_in
+from overnight.tasks.sample.provider import own_provider
 
 
 def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -> None:  # noqa: A002
     """List the built-in problems with their best known scores, and your own best from the history."""
     from overnight.tasks.history.database import Database
-    from overnight.tasks.problems import find, names
-    from overnight.tasks.problems.loading.load import load_problem
 
     own = {
         row["problem"]: row["best"]
@@ -70,9 +73,6 @@ def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTOR
 
 def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002
     """List the search algorithms, what each does, and the paper or system that it is from."""
-    from overnight.schemas import plugins
-    from overnight.schemas.algorithm_settings import algorithm_kinds
-
     default, *_ = kinds = algorithm_kinds()
     found = [(kind.algorithm_name(), kind is default, kind.summary(), kind.source) for kind in kinds]
     ours = {kind.algorithm_name() for kind in kinds}
@@ -102,8 +102,6 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook."""
-    from overnight.tasks.problems import TEMPLATE, find_builtin
-
     if from_ is not None and from_.endswith(".ipynb"):
         _write_notebook(file, Path(from_))
         return
@@ -117,8 +115,6 @@ def init(
 
 def _write_notebook(file: Path, notebook: Path) -> None:
     """Write the specifications in a notebook: the first under the given or the notebook's name, others numbered."""
-    from overnight.tasks.problems.loading.notebook import specifications_in
-
     first = file if file.suffix == ".py" else file / f"{notebook.stem}.py"
     texts = specifications_in(notebook)
     targets = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(2, len(texts) + 1))]
@@ -157,8 +153,6 @@ def prompt(
         _print_prompt_of(history, of, format)
         return
     assert problem is not None
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.load import load_problem
     from overnight.tasks.sample.probe import build_probe_prompts
 
     loaded = load_problem(find(problem), overrides(model, api_base, style, inputs, set))
@@ -178,12 +172,7 @@ def prompt(
 
 
 def _print_prompt_of(history: HistoryBackend, program: str, style: OutputFormat) -> None:
-    """Print the prompt that a program answers.
-
-    Raises:
-        UsageError: If there is no such program, or no model was asked for it.
-    """
-    from overnight.flows.cli.show import find_program
+    """Print the prompt that a program answers."""
     from overnight.tasks.history.database import Database
 
     row = find_program(Database(history.root), program)
@@ -198,8 +187,6 @@ def _print_prompt_of(history: HistoryBackend, program: str, style: OutputFormat)
 
 def _model(problem: Problem) -> Model:
     """Return the first model; in place of the built-in one, some chat model."""
-    from overnight.tasks.sample.provider import own_provider
-
     first = problem.settings.sampling.models[0]
     return first.model_copy(update={"name": "a chat model", "style": "chat"}) if own_provider(first.name) else first
 

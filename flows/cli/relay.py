@@ -7,18 +7,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json, write_text
 from overnight.schemas.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from overnight.tasks.sample.providers.relay import Request
+from overnight.tasks.sample.providers.relay import GUIDE, Request, answers_to_nothing, requests_in, write_answer
 
 _SHOWN = 60
 """Characters of a prompt's first line in the table."""
@@ -34,8 +31,6 @@ def relay(
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """List the requests that wait for an answer, oldest first; show one, or answer it."""
-    from overnight.tasks.sample.providers.relay import GUIDE, answers_to_nothing, requests_in, write_answer
-
     if not (folder / GUIDE).is_file():
         raise UsageError(
             f"{folder} is no folder of requests: there is no {GUIDE} in it",
@@ -65,11 +60,7 @@ def relay(
 
 
 def _named(requests: Sequence[Request], name: str) -> Request:
-    """Return the request with an id, or a unique prefix of one.
-
-    Raises:
-        UsageError: If there is none, or several.
-    """
+    """Return the request with an id, or a unique prefix of one."""
     found = [request for request in requests if request.id.startswith(name)]
     if len(found) == 1:
         return found[0]

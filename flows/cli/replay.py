@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from overnight.flows.cli.live_view import live_view
 from overnight.flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides, require_int64
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
@@ -23,18 +25,22 @@ from overnight.flows.cli.printing import (
     table,
     write_text,
 )
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.origin import problem_path
+from overnight.flows.start.sandboxes import image_of
+from overnight.flows.start.trust import accept, accept_sandbox, trusted_run
 from overnight.schemas.errors import ExitCode, UsageError
+from overnight.schemas.generation import RunRecord
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.problem import Problem
 from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.stored_problem import reload_problem, with_overrides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from overnight.flows.night.open_run import OpenRun
     from overnight.flows.night.replay import RecordedRun
     from overnight.flows.night.rescore import Rescored
-    from overnight.schemas.generation import RunRecord
-    from overnight.schemas.problem import Problem
     from overnight.tasks.history.differences import Comparison, Difference
 
 _VALUE_WIDTH = 60
@@ -68,7 +74,6 @@ def replay(
     files = find_run(history, run)
     stored_run.require_present_format(files)
     from overnight.flows.night.replay import read_recorded_run
-    from overnight.flows.start.trust import accept_sandbox, trusted_run
 
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)
@@ -88,9 +93,7 @@ def replay(
 
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
     """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
-    from overnight.flows.cli.live_view import live_view
     from overnight.flows.night.replay import open_replay, replay
-    from overnight.flows.night.stop_conditions import StopConditions
 
     generations = len(recorded.past.steps)
     with open_replay(recorded, target) as run:
@@ -164,8 +167,6 @@ def rescore(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
-    from overnight.flows.start.sandboxes import image_of
-    from overnight.flows.start.trust import accept, trusted_run
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
@@ -185,10 +186,6 @@ def rescore(
 
 def _changed_problem(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:
     """Return the changed problem and the path of its specification."""
-    from overnight.flows.start.origin import problem_path
-    from overnight.tasks.problems import find
-    from overnight.tasks.problems.loading.stored_problem import reload_problem, with_overrides
-
     if name is None:
         path = problem_path(run)
         return with_overrides(run.problem, path, given), path

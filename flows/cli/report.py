@@ -10,13 +10,13 @@ from cyclopts import Parameter
 
 from overnight.flows.cli.options import TrustSettings
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, say
+from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import UsageError
-from overnight.schemas.report_data import NO_DRAWINGS
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings, ReportData
 from overnight.tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.report_data import Drawings, ReportData
     from overnight.tasks.history.database import Database
 
 
@@ -72,7 +72,6 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
     if not data.run.problem.draws:
         return NO_DRAWINGS
     from overnight.flows.report.build import draw_report
-    from overnight.flows.start.trust import accept_sandbox
 
     if trust:
         accept_sandbox(data.run.problem, trust=True)
@@ -85,11 +84,8 @@ def _drawings(database: Database, data: ReportData, *, trust: bool) -> Drawings:
 def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
     """Write a page to a file and print its path, or write it to stdout for `-`.
 
-    Args:
-        path: File to write.
-        html: The page.
-        is_named: Whether the user named the file, which may then be a link. A link with the predictable default name is
-            not followed: another user of the folder could have placed it.
+    A file that the user named may be a link. One of the predictable default name is not followed: another user of the
+    folder could have placed it.
 
     Raises:
         UsageError: If the file cannot be written.

@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from cyclopts import Parameter
 
+from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.cli.options import (
     Budget,
     ClusterName,
@@ -30,12 +31,17 @@ from overnight.flows.cli.options import (
     stop_conditions,
 )
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
+from overnight.flows.cluster.choice import choose_cluster
+from overnight.flows.start.sandboxes import image_of
+from overnight.flows.start.trust import accept
 from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
+from overnight.schemas.generation import RunHistory
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.sampling_settings import Sampling
+from overnight.tasks.problems import find
+from overnight.tasks.sample.provider import load_providers, require_keys
 
 if TYPE_CHECKING:
-    from overnight.schemas.generation import RunHistory
-    from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.sampling_settings import Sampling
     from overnight.tasks.history.files import RunFiles
 
 
@@ -58,11 +64,6 @@ def run(
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
-    from overnight.flows.cluster.choice import choose_cluster
-    from overnight.flows.start.sandboxes import image_of
-    from overnight.tasks.problems import find
-    from overnight.tasks.sample.provider import require_keys
-
     choose_cluster(cluster)
     conditions = stop.conditions(until)
     path = find(problem)
@@ -106,9 +107,6 @@ def resume(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
-    from overnight.flows.cluster.choice import choose_cluster
-    from overnight.flows.start.sandboxes import image_of
-    from overnight.flows.start.trust import accept
     from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
@@ -116,8 +114,6 @@ def resume(
     files = _continued(run, history)
     say(f"continuing: {files.run_id}")
     if pin:
-        from overnight.flows.cli.interventions import pin_until_withdrawn
-
         pin_until_withdrawn(files, pin, history)
     from overnight.flows.prefect_server.embedded import PrefectServer
 
@@ -155,8 +151,6 @@ def retry(
     Completions already paid for are reused; programs join the current population. An outage gives up no generation: the
     night waits for its end, and `overnight resume` goes on after any other end of a night.
     """
-    from overnight.flows.cluster.choice import choose_cluster
-    from overnight.flows.start.trust import accept
     from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
@@ -214,8 +208,6 @@ def _connection_fault(address: str | None) -> str:
 
 def _load_early(sampling: Sampling) -> None:
     """Load the libraries of the models' providers in a thread, which takes seconds."""
-    from overnight.tasks.sample.provider import load_providers
-
     threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
 
 
@@ -230,13 +222,7 @@ def _continued(run: str, history: HistoryBackend) -> RunFiles:
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
-    """Return the given-up generations to run again, in order.
-
-    Args:
-        past: History of the run.
-        run_id: Id of the run, for messages.
-        wanted: Generations that the user named; None for all that were given up.
-        flag: `--history` flag for the commands that are named.
+    """Return the given-up generations to run again, in order: those that the user named, or all.
 
     Raises:
         UsageError: If a generation that the user named was not given up.

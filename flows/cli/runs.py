@@ -20,10 +20,10 @@ from overnight.flows.cli.printing import (
     write_text,
 )
 from overnight.flows.formatting import cost
+from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import RUN_ID
 
 if TYPE_CHECKING:
-    from overnight.schemas.history_backend import HistoryBackend
     from overnight.tasks.history.files import RunFiles
 
 _LONG = ("settings", "specification", "files")

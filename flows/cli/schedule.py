@@ -23,7 +23,14 @@ from overnight.flows.cli.options import (
     flag_of,
 )
 from overnight.flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, say, table, write_json
+from overnight.flows.night.deadlines import is_every_night, local_zone, parse_until
+from overnight.flows.night.stop_conditions import limits_text
+from overnight.flows.start.sandboxes import require_sandbox
+from overnight.flows.start.trust import proposals_of
 from overnight.schemas.errors import UsageError
+from overnight.schemas.ids import new_run_id
+from overnight.schemas.settings import Sandbox
+from overnight.tasks.problems import find, names
 
 if TYPE_CHECKING:
     from overnight.flows.schedules.deployments import Schedule
@@ -62,12 +69,6 @@ def add(
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
     """Schedule a run: the first night starts it, and each later night continues it."""
-    from overnight.flows.start.sandboxes import require_sandbox
-    from overnight.flows.start.trust import proposals_of
-    from overnight.schemas.ids import new_run_id
-    from overnight.schemas.settings import Sandbox
-    from overnight.tasks.problems import find, names
-
     zone = time_zone or _local_zone()
     deadline = deadline_of(until, zone)
     path = find(problem)
@@ -116,13 +117,7 @@ def _print_schedule(schedule: Schedule) -> None:
 
 
 def _local_zone() -> str:
-    """Return the name of this machine's time zone.
-
-    Raises:
-        UsageError: If it has no name.
-    """
-    from overnight.flows.night.deadlines import local_zone
-
+    """Return the name of this machine's time zone."""
     if zone := local_zone():
         return zone
     raise UsageError("this machine's time zone has no name", remedy="Name one: --time-zone Europe/Stockholm, or UTC")
@@ -134,8 +129,6 @@ def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
     Raises:
         UsageError: If it is neither a time of day nor a duration, or the time zone is unknown.
     """
-    from overnight.flows.night.deadlines import is_every_night, parse_until
-
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -206,8 +199,6 @@ def _next_night(schedule: Schedule, now: datetime) -> str:
 
 def stop_conditions_text(parameters: dict[str, Any]) -> str:
     """Return the stop conditions of a schedule as text, such as `until 07:00, budget 5`."""
-    from overnight.flows.night.stop_conditions import limits_text
-
     deadline = parameters.get("deadline") or {}
     parts = [f"until {deadline['until']}"] if deadline else []
     return ", ".join(parts + limits_text(parameters.get("rules", {}))) or "never"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from overnight.flows.cli.printing import say
+from overnight.flows.prefect_server.access import password_file
 from overnight.schemas.errors import EnvironmentFault, ExitCode
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ def serve(
         address = url.removesuffix("/api")
         say(f"running scheduled nights; Prefect's UI: {address}; Ctrl-C stops after the running nights' generations")
         if server is not None:
-            from overnight.flows.prefect_server.access import password_file
-
             say(f"the UI asks for a password, which is the line in {password_file()}")
         worker = NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS, report=say)
         asyncio.run(_work(worker, server.has_ended if server else None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +22,11 @@ from overnight.flows.cli.printing import (
     write_text,
 )
 from overnight.schemas.errors import UsageError
+from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.report.code_view import unified_diff
+from overnight.tasks.report.conversation import as_text, read_conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from overnight.schemas.history_backend import HistoryBackend
     from overnight.tasks.history.database import Database
 
 _FACTS = (
@@ -104,16 +105,12 @@ def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool,
             out().rule(part)
             write_text(row[part])
         if row["transcript"]:
-            from overnight.tasks.report.conversation import as_text, read_conversation
-
             out().rule("what the agent did")
             write_text(as_text(read_conversation(row["transcript"])))
 
 
 def _show_diff(history: HistoryBackend, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Show the changes from one program to another, in the format of `diff -u`."""
-    from overnight.tasks.report.code_view import unified_diff
-
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
     lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
     if as_json:
@@ -143,7 +140,6 @@ def _show_lineage(
     from overnight.flows.report.lineage import line_to
     from overnight.flows.report.run_data import read_run_data
     from overnight.tasks.history.files import find_run
-    from overnight.tasks.report.code_view import unified_diff
 
     steps = line_to(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if as_json:
@@ -175,11 +171,7 @@ def _show_why(database: Database, row: dict[str, Any], *, as_json: bool) -> None
 
 
 def find_program(database: Database, program: str) -> dict[str, Any]:
-    """Return the row of a program, given its id or a unique prefix.
-
-    Raises:
-        UsageError: If no program or more than one matches.
-    """
+    """Return the row of a program, given its id or a unique prefix; raise a UsageError if there is none, or several."""
     found = database.rows("FROM programs WHERE starts_with(program_id, ?) LIMIT 5", [program])
     exact = [row for row in found if row["program_id"] == program]
     if len(exact or found) == 1:

@@ -17,10 +17,10 @@ from overnight.flows.cli.output_formats import Format, write_result
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, out, print_error, say, table
 from overnight.flows.cli.terminal import is_terminal
 from overnight.schemas.errors import OvernightError, UsageError
+from overnight.schemas.history_backend import HistoryBackend
 from overnight.tasks.history.private_files import make_private_folder, open_private
 
 if TYPE_CHECKING:
-    from overnight.schemas.history_backend import HistoryBackend
     from overnight.tasks.history.query_process import QueryProcess
 
 _TIMEOUT_S = 300.0
@@ -108,11 +108,7 @@ def _answer(
 
 
 def _piped_query() -> str | None:
-    """Return the piped input; None if stdin is a terminal, closed or empty, as for services and cron.
-
-    Raises:
-        UsageError: If stdin stays open and nothing arrives.
-    """
+    """Return the piped input; None if stdin is a terminal, closed or empty, as for services and cron."""
     if sys.stdin is None or is_terminal(sys.stdin):
         return None
     if not select.select([sys.stdin], [], [], _STDIN_TIMEOUT_S)[0]:
@@ -144,11 +140,7 @@ def run_query(database: QueryProcess, query: str, style: Format, timeout_s: floa
 
 
 def describe_views(database: QueryProcess, view: str | None, style: Format) -> None:
-    """Write the columns of one view with their meanings, or those of all views and the macros.
-
-    Raises:
-        UsageError: If there is no such view.
-    """
+    """Write the columns of one view with their meanings, or those of all views and the macros."""
     from overnight.schemas.views import MACROS, VIEWS
 
     if view is not None and view not in VIEWS:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from overnight.flows.cli.printing import out, say, score, table, working, write_text
 from overnight.flows.formatting import round_up
+from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import SpecificationError
-from overnight.schemas.outcome import Outcome
+from overnight.schemas.limits_settings import Limits
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.problem import Problem, Split
+from overnight.schemas.program import reduced, reduced_metrics
+from overnight.tasks.evaluate.confirmation import confirmation, disagreement
+from overnight.tasks.problems.loading.formats import NamedProblem
 from overnight.tasks.program import python_source
+from overnight.tasks.program.config_layers import script_block
 from overnight.tasks.program.specification import Specification
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from overnight.schemas.limits_settings import Limits
-    from overnight.schemas.outcome import Verdict
-    from overnight.schemas.problem import Problem, Split
 
 _SEED, _OTHER_SEED = 0, 1
 
@@ -95,11 +96,7 @@ def fails_before_call(problem: Problem) -> str:
 
 
 def require_start_body(problem: Problem, path: Path) -> None:
-    """Refuse a file that its start body would change: the start program would score, and no candidate be right.
-
-    Raises:
-        SpecificationError: If the start body in its place is not the code of the file.
-    """
+    """Raise a SpecificationError if a file is changed by its own start body: no candidate would be right then."""
     specification = problem.specification
     if isinstance(specification, Specification) and not specification.keeps_start_program:
         raise SpecificationError(
@@ -110,11 +107,7 @@ def require_start_body(problem: Problem, path: Path) -> None:
 
 
 def require_returned_score(problem: Problem, path: Path) -> None:
-    """Refuse a run function that never returns a value: every program would be without a score.
-
-    Raises:
-        SpecificationError: If it has no `return` with a value.
-    """
+    """Raise a SpecificationError if the run function never returns a value: no program would have a score."""
     run = problem.specification.run
     if run and run in _without_value(problem.specification):
         raise SpecificationError(
@@ -184,13 +177,8 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
 
 
 def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
-    """Evaluate the start program, or one with another body.
-
-    Raises:
-        EnvironmentFault: If the sandbox failed.
-    """
+    """Evaluate the start program, or one with another body."""
     from overnight.flows.start.create_run import sandbox_fault
-    from overnight.flows.start.sandboxes import open_sandboxes
 
     name = split.replace("_", "-")
     with (
@@ -207,7 +195,6 @@ def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> 
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
     """Print the scores and the use of resources of the first run, and whether the others agree; return warnings."""
     from overnight.flows.start.create_run import printed_error
-    from overnight.schemas.program import reduced, reduced_metrics
 
     name, verdict, limits = split.replace("_", "-"), runs.first, problem.settings.limits
     rows = [
@@ -268,8 +255,6 @@ class Agreement(NamedTuple):
 
 def agreement(runs: StartRuns, problem: Problem) -> Agreement:
     """Return whether the runs of the start program agree, and what to do if they do not."""
-    from overnight.schemas.program import reduced
-
     settings = problem.settings
     more = "" if problem.inputs["validation"] else ", and with validation inputs, which choose among the best"
     if runs.depends_on_seed and runs.other_seed.is_scored:
@@ -299,8 +284,6 @@ def agreement(runs: StartRuns, problem: Problem) -> Agreement:
 
 def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     """Return the results of the runs as plain data."""
-    from overnight.schemas.program import reduced
-
     verdict, other = runs.first, runs.other_seed
     return {
         "score": reduced(verdict.scores, problem.settings.reducer),
@@ -317,18 +300,11 @@ def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
 
 
 def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) -> tuple[Verdict, bool]:
-    """Run the start program as a new best program would be confirmed.
+    """Run the start program as a new best program would be confirmed, and warn if the score differs where that counts.
 
-    Args:
-        problem: The problem.
-        verdict: The verdict that is to be confirmed.
-        warnings: Gets a warning if the score differs and confirmations are wanted.
-
-    Returns:
-        The verdict of the confirmation, and whether the score is the same.
+    Return the verdict of the confirmation, and whether the score is the same.
     """
     from overnight.flows.start.create_run import confirmation_remedy, score_isolated
-    from overnight.tasks.evaluate.confirmation import confirmation, disagreement
 
     with working("confirming the start program"):
         isolated = score_isolated(problem, seed=_SEED, run_id="check")
@@ -358,12 +334,7 @@ def _near_limit(isolated: Verdict, limit_s: float) -> list[str]:
 
 
 def propose(verdicts: Sequence[Verdict], limits: Limits) -> Limits:
-    """Return limits with a margin above the start program's use of time and memory.
-
-    Args:
-        verdicts: Verdicts on the start program; all are scored.
-        limits: Current limits; those that the verdicts say nothing about are kept.
-    """
+    """Return limits with a margin above the start program's use of time and memory; others are kept."""
     wall_s = round_up(_SECONDS_FACTOR * max(seconds for verdict in verdicts for seconds in verdict.input_wall_s))
     cpu_s = round_up(_SECONDS_FACTOR * max(verdict.cpu_s for verdict in verdicts))
     peak_mib = _MEMORY_FACTOR * max(verdict.peak_mib for verdict in verdicts)
@@ -374,12 +345,9 @@ def propose(verdicts: Sequence[Verdict], limits: Limits) -> Limits:
 
 
 def print_limits(proposed: Limits, existing: Mapping[str, Any], *, as_comment: bool) -> None:
-    """Print limits as settings for a specification's script block or for `overnight.toml`.
+    """Print limits as settings for a specification's script block (`as_comment`) or for `overnight.toml`.
 
-    Args:
-        proposed: The limits.
-        existing: Limits that the file has already, which the printed ones replace; those not proposed are repeated.
-        as_comment: Whether they are for a script block.
+    They replace the existing ones of the file, of which those not proposed are repeated.
     """
     section = "[tool.overnight.limits]" if as_comment else "[limits]"
     values = {"wall_s": proposed.wall_s, "cpu_s": proposed.cpu_s, "memory_mib": proposed.memory_mib}
@@ -395,13 +363,7 @@ def print_limits(proposed: Limits, existing: Mapping[str, Any], *, as_comment: b
 
 
 def long_limit(limits: Limits, proposed: Limits, verdicts: Sequence[Verdict]) -> str:
-    """Return a message if the time limit is much longer than the start program needs; else empty.
-
-    Args:
-        limits: Current limits.
-        proposed: Proposed limits.
-        verdicts: Verdicts on the start program.
-    """
+    """Return a message if the time limit is much longer than the start program needs; else empty."""
     if limits.wall_s < max(_LONG_S, _LONG_FACTOR * proposed.wall_s):
         return ""
     slowest = max(seconds for verdict in verdicts for seconds in verdict.input_wall_s)
@@ -417,9 +379,6 @@ def _toml(value: float | bool) -> str:
 
 def existing_limits(problem: Problem, path: Path) -> Mapping[str, Any]:
     """Return the limits in the problem's own file: the script block of a specification, or `overnight.toml`."""
-    from overnight.tasks.problems.loading.formats import NamedProblem
-    from overnight.tasks.program.config_layers import script_block
-
     if problem.specification.run:
         limits = script_block(problem.specification.text, path.name).get("tool", {}).get("overnight", {})
     else:

@@ -24,6 +24,8 @@ from overnight.flows.cli.printing import (
 )
 from overnight.flows.formatting import cost, spark
 from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.report_data import ReportData
+from overnight.tasks.report.population_charts import shown_niches
 
 if TYPE_CHECKING:
     import socket
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from overnight.flows.report.live_report import LiveReport
-    from overnight.schemas.report_data import ReportData
 
 _REFRESH_S = 2.0
 _WIDTH = 60
@@ -188,7 +189,6 @@ def _state(data: ReportData) -> str:
 
 
 def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)
-    from overnight.tasks.report.population_charts import shown_niches
 
     rows = [
         (

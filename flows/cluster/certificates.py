@@ -97,11 +97,7 @@ def member_files(folder: Path) -> Certificates:
 
 
 def expires(folder: Path) -> datetime:
-    """Return the time at which the certificate of the members expires.
-
-    Raises:
-        EnvironmentFault: If it is missing or damaged.
-    """
+    """Return the time at which the certificate of the members expires; raise an EnvironmentFault if it is damaged."""
     from cryptography import x509
 
     file = folder / _MEMBER

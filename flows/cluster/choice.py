@@ -1,4 +1,4 @@
-"""Which cluster a night uses, and how many samples it keeps in flight for it."""
+"""Choice of the cluster that a night uses, and its address."""
 
 from __future__ import annotations
 
@@ -53,11 +53,7 @@ def choose_cluster(text: str | None) -> None:
 
 
 def require_named_cluster(address: str | None, command: str) -> str:
-    """Return an address, by default that of the cluster which the environment or the configuration file names.
-
-    Args:
-        address: The address, if one was given.
-        command: The command that needs it, for the remedy.
+    """Return the address that a command was given, by default that of the environment or the configuration file.
 
     Raises:
         UsageError: If none was given and none is named.

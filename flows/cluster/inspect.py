@@ -31,7 +31,6 @@ class InspectedMachine:
     """A machine, and whether a night of this machine could use it.
 
     Attributes:
-        name: Its name.
         slots: Programs that it evaluates at the same time.
         versions: Its versions by name, as far as it tells them.
         engine: Description of its engine; empty if it has none, or has not been asked.
@@ -78,15 +77,7 @@ def _image_id(sandbox: Sandbox) -> str:
 def inspect_machine(
     connection: Connection, machine: Machine, *, where: str, backend: str, image: str
 ) -> InspectedMachine:
-    """Return what a machine tells of itself.
-
-    Args:
-        connection: The cluster.
-        machine: The machine.
-        where: Address of the cluster, for remedies.
-        backend: Name of the sandbox backend.
-        image: Id of the sandbox image; empty if it is not known.
-    """
+    """Return what a machine tells of itself; `where` is the address of the cluster, for remedies."""
 
     def ask(task: Callable[..., bytes], *args: object) -> Answer:
         return read_answer(connection.submit(machine.address, task, *args).answer(_TIMEOUT_S))

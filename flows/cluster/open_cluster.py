@@ -46,7 +46,6 @@ class Cluster:
     """A cluster that is connected.
 
     Attributes:
-        connection: The connection to it.
         slots: Its slots, shared by the pools of a run.
         note: Shows messages about its machines to the user.
     """
@@ -61,10 +60,7 @@ class Cluster:
         return sum(machine.slots for machine in self.connection.machines.values())
 
     def pool(self, problem: Problem, split: Split, *, seed: int, run_id: str, inputs: int | None = None) -> ClusterPool:
-        """Return a pool that evaluates programs on a split of a problem's inputs, on all machines.
-
-        Args: as for `open_sandboxes`.
-        """
+        """Return a pool that evaluates programs on a split of inputs on all machines, as `open_sandboxes` does here."""
         job = problem.job(split, seed).on_first(inputs)
         return self._pool(problem, job, run_id, is_fresh=False)
 
@@ -100,10 +96,7 @@ def request_for(problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> R
 
 @contextlib.contextmanager
 def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
-    """Connect to the cluster that is named; yield `None` if none is.
-
-    Args:
-        note: Shows messages about its machines to the user.
+    """Connect to the cluster that is named; yield `None` if none is. `note` shows messages about its machines.
 
     Raises:
         UsageError: If what is named is no address.
@@ -127,11 +120,7 @@ def open_cluster(note: Callable[[str], None]) -> Iterator[Cluster | None]:
 
 @contextlib.contextmanager
 def local_cluster(machines: int, slots: int) -> Iterator[tuple[str, Certificates]]:
-    """Start a cluster on loopback; yield its address and its certificates. Both end with the context.
-
-    Args:
-        machines: Number of its machines.
-        slots: Slots of each.
+    """Start a cluster of machines with so many slots each on loopback; yield its address and its certificates.
 
     Raises:
         EnvironmentFault: If it does not start.

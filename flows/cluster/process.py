@@ -35,12 +35,6 @@ def schedule(address: str, ready: Callable[[str], None]) -> None:
 def work(address: str, *, name: str, slots: int, say: Callable[[str], None]) -> None:
     """Be a machine of a cluster until the process is stopped; join again whenever the cluster is lost.
 
-    Args:
-        address: The cluster.
-        name: Name of this machine.
-        slots: Programs that it evaluates at the same time.
-        say: Shows messages to the user.
-
     Raises:
         UsageError: If it is no address.
         EnvironmentFault: If there are no certificates, or no engine answers at the start.

@@ -29,15 +29,7 @@ _TABLES = ("programs", "population", "generations", "scores", "program_metrics")
 
 
 class Agents:
-    """The agents of an open run; without any, nothing is opened.
-
-    Args:
-        run: The run.
-        files: Its files.
-        gateway: Asks models.
-        evaluator: Scores programs.
-        note: Takes a message about a step that takes long.
-    """
+    """The agents of an open run; without any, nothing is opened."""
 
     def __init__(
         self, run: RunRecord, files: RunFiles, gateway: Gateway, evaluator: Evaluator, note: Callable[[str], None]

@@ -25,7 +25,6 @@ class Attempt:
         failed: Number of attempts before it that failed.
         error: Error of its work or its flow run.
         record: Record to be committed, until it is.
-        is_committing: Whether its commit is under way.
         is_over: Whether nothing more is done for it but a commit.
         is_withdrawn: Whether it is ended since another failed; nobody waits for it.
         confirming: Ids of claims that are being run again.
@@ -100,7 +99,7 @@ class Attempts:
 
     @property
     def open(self) -> list[Attempt]:
-        """Those that are not over, by generation."""
+        """Attempts that are not over, by generation."""
         return sorted((one for one in self._by_key.values() if not one.is_over), key=lambda one: one.number)
 
     def at(self, number: int) -> Attempt | None:

@@ -15,7 +15,7 @@ from overnight.tasks.history.journal import Journal, Key
 
 @dataclass
 class RequestLimits:
-    """What allows a request, beside the budget. Read from any thread, changed by the night's loop.
+    """Limits on requests, beside the budget. Read from any thread, changed by the night's loop.
 
     Attributes:
         until: Deadline of the night.

@@ -54,17 +54,7 @@ _BEGINS_AGAIN = "it was begun before its turn, and begins again after the genera
 
 
 class NightCore:
-    """The decisions of one night.
-
-    Args:
-        state: State of the search.
-        plan: What is fixed for the night.
-        clock: Its start.
-
-    Attributes:
-        state: State of the search.
-        limits: Counts and limits of the night.
-    """
+    """The decisions of one night, which begins at the time of a clock."""
 
     def __init__(self, state: SearchState, plan: NightPlan, clock: Clock) -> None:
         self.state = state

@@ -17,9 +17,7 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d
 def parse_until(text: str, now: datetime) -> datetime:
     """Return the time that a text names: the next `07:00`, `7h30m` from now, or an ISO date and time.
 
-    Args:
-        text: Text of the user.
-        now: Current time with a time zone, which also holds for times without one.
+    The time zone of `now` also holds for times without one.
 
     Raises:
         UsageError: If the text is none of these, or the time is past or too far off.

@@ -1,4 +1,4 @@
-"""What the core of a night is told, and what it asks for. Plain data, without services or threads."""
+"""Events that the core of a night is told, and actions that it asks for. Plain data, without services or threads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from overnight.schemas.program import Judged, Prompt
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What the world looks like at an event.
+    """State of the world at an event.
 
     Attributes:
-        now: Current time.
         seconds: Seconds of the monotonic clock.
-        tokens: Tokens of this night.
-        night_usd: USD of this night.
         total_usd: USD of all nights of the run.
         is_exhausted: Whether the rest of the budget does not cover the next request.
         interrupted: Whether the night is to end after the generation under way.

@@ -18,10 +18,8 @@ from overnight.tasks.evaluate.sandbox import evaluate_with_retry
 def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
-    Returns:
-        Finalists, best first: by validation score if there are validation inputs, else by training score. Of equal
-        programs the earlier one comes first, so that the start program stays the best until another is better. None
-        if no program has a score.
+    Return the finalists, best first: by validation score if there are validation inputs, else by training score. Of
+    equal programs the earlier one comes first, so that the start program stays the best until another is better.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
@@ -73,13 +71,8 @@ def _confirms(run: OpenRun) -> bool:
 def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[str, float]) -> list[Program]:
     """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
 
-    Confirmation repeats the evaluation, isolated. The lower of both scores counts; without a second score the program
-    has none. The start program needs no confirmation.
-
-    Args:
-        run: open run.
-        order: Programs, best first.
-        validation: Validation scores by program id, which are corrected in place.
+    Confirmation repeats the evaluation, isolated. The lower of both scores counts, and is set in `validation`; without
+    a second score the program has none. The start program needs no confirmation.
     """
     rerun = {run.state.start.id}
     while (first := order[0]).id in validation and first.id not in rerun:
@@ -95,17 +88,7 @@ def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[
 def scores_on(
     run: RunRecord, split: Split, programs: Sequence[Program], *, isolation: bool | None = None
 ) -> dict[str, float]:
-    """Evaluate programs on one split in a new sandbox.
-
-    Args:
-        run: Run of the programs.
-        split: Split whose inputs are used.
-        programs: Programs to evaluate.
-        isolation: As for `open_sandboxes`.
-
-    Returns:
-        Scores by program id; programs without a score are left out, and without inputs all are.
-    """
+    """Evaluate programs on one split in a new sandbox; return scores by program id, without those that have none."""
     problem = run.problem
     if not problem.inputs[split]:
         return {}

@@ -79,12 +79,7 @@ def create_run_from(
 
 
 def lasting_name(text: str, problem: Problem, history: HistoryBackend) -> str:
-    """Return what a `--start` names as it will still be called later: an absolute path, or the id of a run.
-
-    Raises:
-        UsageError: If it names nothing.
-        SpecificationError: If it is of another problem.
-    """
+    """Return what a `--start` names as it will still be called later: an absolute path, or the id of a run."""
     _read(text, problem, history)
     if Path(text).exists():
         return str(Path(text).resolve())

@@ -1,4 +1,4 @@
-"""What people ask for while a search runs: which prompts carry a hint, and the history without a dropped program.
+"""Requests of people while a search runs: prompts that carry a hint, and the history without a dropped program.
 
 Each request takes effect at a place of the run's own order that is recorded before it does: a hint or a pin from a
 prompt on that is not planned yet, a drop after a generation. So resume and replay repeat it.
@@ -19,11 +19,7 @@ from overnight.schemas.outcome import Outcome
 
 
 class Hints:
-    """Which prompts ask for what people said: one of `PROMPTS_PER_HINT`, while a hint or a pin is in force.
-
-    Args:
-        given: What people asked for, in order.
-    """
+    """The prompts that ask for what people said: one of `PROMPTS_PER_HINT`, while a hint or a pin is in force."""
 
     def __init__(self, given: Iterable[Intervention] = ()) -> None:
         self._given = [one for one in given if one.kind is not Kind.DROP]
@@ -53,15 +49,9 @@ class Hints:
 
 
 def without(history: RunHistory, dropped: set[str], place: int, windows: int) -> RunHistory:
-    """Return a history until a generation as if some of its programs had failed when they were told.
+    """Return the first steps and windows of a history as if some of its programs had failed when they were told.
 
     Children of a program that is left out count as its base's.
-
-    Args:
-        history: The history.
-        dropped: Ids of the programs.
-        place: Number of generations that had ended.
-        windows: Number of nights that had begun.
     """
     steps, bases = history.steps[:place], bases_of(history, dropped)
     return replace(

@@ -60,7 +60,7 @@ _LOOK_AGAIN_S = 10.0
 
 @dataclass(frozen=True)
 class Observer:
-    """What is told of a night while it runs, from the loop's thread.
+    """Callbacks that tell of a night while it runs, from the loop's thread.
 
     Attributes:
         committed: Called after each commit.
@@ -76,14 +76,7 @@ class Observer:
 
 
 class NightLoop:
-    """Performs the actions of one night's core. One thread runs it; others only put events into its queue.
-
-    Args:
-        run: The open run.
-        core: The core of the night.
-        conditions: Stop conditions of the night.
-        clock: Returns the clock for the core.
-    """
+    """Performs the actions of one night's core. One thread runs it; others only put events into its queue."""
 
     def __init__(self, run: OpenRun, core: NightCore, conditions: StopConditions) -> None:
         self._run = run

@@ -52,11 +52,10 @@ class Night:
         run: The open run.
         conditions: Stop conditions of the night.
         retried: Numbers of failed generations that are tried again in place of new ones.
-        notifier: Sender of notifications; by default, that of the run or of the environment.
+        notifier: Sender of notifications; by default, that of the environment.
 
     Attributes:
         in_flight: Number of samples in flight, and why, in words.
-        notifier: Sender of notifications.
     """
 
     def __init__(
@@ -126,13 +125,7 @@ class Night:
         context: contextvars.Context,
         generation: Callable[[str, int, str], Any],
     ) -> dict[str, Any]:
-        """Run the night.
-
-        Args:
-            artifacts: Where it is shown.
-            flow_run_id: Id of its flow run.
-            context: Context with Prefect's settings for the flow runs of generations.
-            generation: Their flow.
+        """Run the night with the flow of its generations, in a context with Prefect's settings; show it in artifacts.
 
         Returns:
             `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and

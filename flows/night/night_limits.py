@@ -24,13 +24,9 @@ _RECENT = 5
 
 @dataclass(frozen=True)
 class NightPlan:
-    """What is fixed when a night begins.
+    """Parameters that are fixed when a night begins.
 
     Attributes:
-        number: Number of the night.
-        conditions: Its stop conditions.
-        samples_in_flight: Number of samples in flight.
-        most_confirmations: Number of confirmations at a time.
         retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
         after_empty_night: Whether the night before ended at its deadline without a generation.
         history_flag: `--history` flag of commands that are named.
@@ -53,13 +49,7 @@ def unknown_metrics(target: float | str | None, programs: Iterable[Program]) -> 
 
 
 class NightLimits:
-    """Counts what a night has done, and compares it with its stop conditions.
-
-    Args:
-        state: State of the search.
-        conditions: Stop conditions of the night.
-        since: Start of the night.
-    """
+    """Counts what a night has done since its start, and compares it with its stop conditions."""
 
     def __init__(self, state: SearchState, conditions: StopConditions, since: datetime) -> None:
         self._state = state

@@ -41,8 +41,6 @@ class Notification:
     """One message about a night.
 
     Attributes:
-        level: How good or bad it is.
-        title: One line of text.
         text: Lines of text; may name commands to continue with.
     """
 
@@ -57,7 +55,7 @@ class Notifier:
     Args:
         addresses: Addresses of services. They may hold secrets, so no message of ours repeats them.
         gain: Minimum rise of the best score for a notification; `None` to notify of the end of the night only.
-        warn: Function that shows a warning about a notification that could not be sent.
+        warn: Shows a warning about a notification that could not be sent.
 
     Raises:
         UsageError: If no service is known for an address.
@@ -79,13 +77,7 @@ class Notifier:
         self._sender: threading.Thread | None = None
 
     def report_best(self, run_id: str, best: float, flag: str = "") -> None:
-        """Notify of the best score if it has risen enough since the last notification, or the night's first call.
-
-        Args:
-            run_id: Id of the run.
-            best: Current best score.
-            flag: `--history` flag for the commands that the text names.
-        """
+        """Notify of the best score if it has risen enough since the last notification, or the night's first call."""
         if self._reported_best is None:
             self._reported_best = best
         rise = best - self._reported_best
@@ -124,11 +116,7 @@ class Notifier:
 
     @contextlib.contextmanager
     def reporting_failure(self, name: str) -> Iterator[Notifier]:
-        """Notify of an error in the block unless the end was reported, for example of a night that cannot begin.
-
-        Args:
-            name: Name for the title: the run's id, or the problem's name while there is no run.
-        """
+        """Notify of an error in the block unless the end was reported, for example of a night that cannot begin."""
         try:
             yield self
         except Exception as error:
@@ -214,11 +202,9 @@ def notification_addresses(given: Sequence[str] | None) -> list[str]:
 
 
 def service_of(address: str, number: int) -> NotifyBase:
-    """Return the service at an address: one of Apprise, or of a plug-in.
+    """Return the service at an address such as `ntfy://TOPIC`: one of Apprise, or of a plug-in.
 
-    Args:
-        address: Address such as `ntfy://TOPIC`; it may hold secrets, so errors do not repeat it.
-        number: Its position among the user's addresses, from 1, for errors.
+    An address may hold secrets, so errors name its number among the user's addresses in its place.
 
     Raises:
         UsageError: If neither knows it.

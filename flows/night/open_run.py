@@ -98,21 +98,10 @@ class OpenRun:
     """A run that is open in this process. Only the process that holds the run's lock has one.
 
     Attributes:
-        files: Its files.
-        run: The run.
-        state: State of its search.
-        progress: What the night shows.
-        limits: What allows a request.
         stores: Its completions.
-        sampler: Samples its prompts.
-        batch_jobs: Its batch jobs.
         sandbox: Slots for evaluations.
-        evaluator: Evaluates candidates in them.
         confirmations: Fresh containers for confirmations.
         confirmer: Runs claims again in them.
-        trials: Evaluates what the tuner tries.
-        agents: Agents at work.
-        compaction: Merges files of old generations.
         cluster: Cluster that evaluates; `None` for this machine.
         notifier: Sender of notifications; `None` leaves it to the environment.
         samples_before: Number of samples of models in committed generations.
@@ -222,10 +211,7 @@ def _use_of(stored: Completion) -> tuple[int, int | str, str]:
 def open_run(files: RunFiles, *, notifier: Notifier | None = None, source: SourceOf | None = None) -> Iterator[OpenRun]:
     """Open a run from its files, with its sandboxes and models.
 
-    Args:
-        files: Files of the run.
-        notifier: As for `OpenRun`.
-        source: Returns the completion source of a generation; by default, the models of the settings.
+    `source` returns the completion source of a generation; by default, it is the models of the settings.
 
     Raises:
         RunIsBusy: If another process has the run open.
@@ -246,11 +232,7 @@ def open_run(files: RunFiles, *, notifier: Notifier | None = None, source: Sourc
 
 
 def read_state(files: RunFiles, run: RunRecord) -> SearchState:
-    """Read the state of a run's search.
-
-    Raises:
-        HistoryError: If a generation is missing or a file is damaged.
-    """
+    """Read the state of a run's search; raise a HistoryError if a generation is missing or a file is damaged."""
     past = stored_run.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
     stored_run.require_no_gap(files, past)
     return SearchState(run, past)
@@ -332,14 +314,10 @@ def _sandboxes(run: RunRecord, cluster: Cluster | None, stack: contextlib.ExitSt
 
 
 class Compaction:
-    """Compaction of one run in a thread of its own.
+    """Compaction of one run, whose lock is held, in a thread of its own.
 
     A failure only makes queries slower, so it is noted. After an outage the next compaction is attempted as usual;
     after any other failure none is.
-
-    Args:
-        files: Files of the run, whose lock is held.
-        note: Function that takes an error message.
     """
 
     def __init__(self, files: RunFiles, note: Callable[[str], None]) -> None:

@@ -48,15 +48,10 @@ def turn_of(serial: int, run: RunRecord) -> Turn:
 
 
 def results_needed(serial: int, run: RunRecord, window: int) -> int:
-    """Return the number of prompts whose results the algorithm is told of before a prompt is planned.
+    """Return the number of prompts whose results the algorithm is told of before the one of a serial number is planned.
 
     With a window of W prompts, that is all but the last W before it. With batch jobs of G generations, it is all
     before the group of G.
-
-    Args:
-        serial: Serial number of the prompt.
-        run: The run.
-        window: Number of prompts in flight.
     """
     sampling = run.problem.settings.sampling
     if sampling.batch_api:
@@ -103,10 +98,7 @@ class _Told:
     ) -> _Told:
         """Return what would have been told, had the final scores of some programs been known.
 
-        Args:
-            programs: Programs by id with their final scores; `None` for those that have none.
-            answers: Final feedback on the same.
-            bases: Base of each program that has no score; it takes the place of such a program.
+        A program without a score is `None`; its base takes its place.
         """
         own = {name: programs.get(name, program) for name, program in self.programs.items()}
         left = {name: program for name, program in own.items() if program is not None}
@@ -127,7 +119,6 @@ class Planner:
         given: What people asked for so far, in order.
 
     Attributes:
-        algorithm: The algorithm after all results that it was told of.
         plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
         wary: Number of claims that must stand before one is believed again until it is confirmed.
         bases: For each program that was dropped, the program that takes its place as a base.
@@ -219,9 +210,6 @@ class Planner:
 
         The algorithm is as it would be, had their final scores been told, except for programs that it dropped
         meanwhile and for children of a program that fell, which count as its base's.
-
-        Args:
-            corrected: By id, the program with its final scores, or `None`, and its feedback.
         """
         programs = {name: program for name, (program, _) in corrected.items()}
         answers = {name: feedback for name, (_, feedback) in corrected.items()}

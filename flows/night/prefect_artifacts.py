@@ -48,10 +48,6 @@ class PrefectArtifacts:
     """Artifacts of one night in Prefect, created once and then updated in place. Errors of the server are only noted.
 
     The artifacts of all nights of a run have the same keys, so that Prefect shows them as versions.
-
-    Args:
-        flow_run_id: Id of the night's flow run.
-        note: Function that takes an error message.
     """
 
     def __init__(self, flow_run_id: str, note: Callable[[str], None]) -> None:
@@ -71,13 +67,7 @@ class PrefectArtifacts:
         self._report_path: Path | None = None
 
     def begin(self, run_id: str, problem: str, number: int) -> None:
-        """Name and tag the flow run of a night, and mark flow runs of earlier nights that died as crashed.
-
-        Args:
-            run_id: Id of the run.
-            problem: Name of the problem.
-            number: Number of the night, from 1.
-        """
+        """Name and tag the flow run of a night, and mark flow runs of earlier nights that died as crashed."""
         self._context.copy().run(self._begin, run_id, problem, number)
 
     def _begin(self, run_id: str, problem: str, number: int) -> None:
@@ -90,12 +80,7 @@ class PrefectArtifacts:
             watch_for_crashes(self._client)
 
     def update(self, view: Callable[[], NightView], *, now: bool = False) -> None:
-        """Show the current state, at most every 20 s.
-
-        Args:
-            view: Function that returns the current state.
-            now: Whether to update regardless of the last time.
-        """
+        """Show the current state now, or at most every 20 s."""
         if now or time.monotonic() - self._shown_at >= _INTERVAL_S:
             self._shown_at = time.monotonic()
             self._context.copy().run(self._show, view())

@@ -21,15 +21,11 @@ class Progress:
     """Counters of this night. Methods may be called from any thread.
 
     Attributes:
-        phase: Current activity, in a word or two.
         samples: Completions received from models, those of later generations included.
         candidates: Candidates of models in committed generations.
         generations: Number of committed generations.
         latest: Number of the generation that was committed last; 0 before any.
-        best_id: Id of the best program.
         last_outcomes: Outcomes of the generation that was committed last.
-        budget: Spending and its limits.
-        requests: Requests that models have not answered yet.
         best_at: Generation in which the best program was found.
         best_since: `time.monotonic()` at which it was found.
     """

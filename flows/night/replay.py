@@ -70,11 +70,7 @@ class RecordedRun:
 
 
 def read_recorded_run(files: RunFiles) -> RecordedRun:
-    """Read the record of a run that is to be replayed.
-
-    Raises:
-        HistoryError: If a file is missing or damaged.
-    """
+    """Read the record of a run that is to be replayed."""
     past = stored_run.read_run_history(files)
     numbers = [0, *(step.generation for step in past.steps if step.is_committed)]
     committed = {number: read_rows(files, "generation", number)[0] for number in numbers}
@@ -130,11 +126,7 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
 
 
 def replay(then: RecordedRun, run: OpenRun) -> Comparison:
-    """Repeat every night, generation by generation, and compare the two histories.
-
-    Args:
-        then: The record.
-        run: The open run that repeats it, which has nothing but the start program.
+    """Repeat every night, generation by generation, in an open run with nothing but the start program; compare the two.
 
     Raises:
         SandboxUnavailable: If the engine is at fault.
@@ -248,13 +240,7 @@ def _as_recorded(judged: Judged, cut: Mapping[int, Row]) -> Judged:
 
 
 def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[str]:
-    """Return likely causes of a difference, the likeliest first.
-
-    Args:
-        then: The record.
-        run: OpenRun of the replay.
-        first: The first difference.
-    """
+    """Return likely causes of the first difference, the likeliest first."""
     outcomes = {first.recorded.get("outcome"), first.repeated.get("outcome")}
     causes = []
     if Outcome.SANDBOX_ERROR in outcomes:

@@ -43,11 +43,7 @@ def ask(files: RunFiles, request: Intervention) -> list[Intervention] | None:
 
 
 def ask_before_a_night(files: RunFiles, request: Intervention) -> None:
-    """Ask for a pin that ends with its withdrawal alone; the night that begins next takes it.
-
-    Raises:
-        RunIsBusy: If a night is under way.
-    """
+    """Ask for a pin that ends with its withdrawal alone; the night that begins next takes it."""
     with run_lock(files):
         known = [*read_interventions(files), *pending_requests(files)]
         ends = [place for place, one in enumerate(known) if one.kind is Kind.WITHDRAWAL]
@@ -60,10 +56,6 @@ def take_all(files: RunFiles, run: RunRecord) -> list[Intervention]:
     """Take all requests while no night is under way; the caller holds the run's lock. Return what was taken.
 
     Hints and pins begin with the first prompt that no night has paid for.
-
-    Raises:
-        HistoryError: If a file of the run is missing or damaged.
-        EnvironmentFault: If they cannot be written.
     """
     requests = pending_requests(files)
     if not requests:

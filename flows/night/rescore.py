@@ -33,8 +33,6 @@ class Rescored:
     """The result of rescoring.
 
     Attributes:
-        files: Files of the new run.
-        start: Its start program.
         pairs: Each surviving program as it was and as it is now, the formerly best first.
         kept: Number of programs that survived in the old run, rescored or not.
     """
@@ -83,11 +81,7 @@ def rescore(
 
 
 def require_the_same_function(old: Skeleton, new: Skeleton) -> None:
-    """Check that bodies of one skeleton can be put into the other.
-
-    Raises:
-        SpecificationError: If they cannot.
-    """
+    """Raise a SpecificationError unless bodies of one skeleton can be put into the other."""
     if old.shape != new.shape:
         raise SpecificationError(
             f"there it is {old.shape} that evolves, and here it is {new.shape}",
@@ -116,11 +110,7 @@ def score_kept(
     kept: Sequence[Survivor],
     report: Callable[[Verdict], None] = lambda _: None,
 ) -> GenerationRecord:
-    """Score each program and confirm those that would be the best of a niche; return the new run's generation 1.
-
-    Raises:
-        SandboxUnavailable: If the engine is at fault.
-    """
+    """Score each program and confirm those that would be the best of a niche; return the new run's generation 1."""
     problem, now = run.problem, datetime.now(UTC)
     niches = problem.settings.search.algorithm.founded_niches
     candidates = [_candidate(problem, index, one, niches, now) for index, one in enumerate(kept)]

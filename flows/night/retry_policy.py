@@ -26,9 +26,7 @@ class RetryPolicy:
         retries: Number of further attempts at a generation.
         failures: Number of generations that are given up in a row, after which the night ends.
         attempts: Failed attempts at the current generation, without those that an outage failed.
-        failed: Number of generations given up.
         given_up: Number of the generation that was given up just now.
-        waits: Number of pauses.
         full_since: Seconds of the monotonic clock at which the disk was first found full.
     """
 
@@ -41,13 +39,7 @@ class RetryPolicy:
     full_since: float | None = None
 
     def count(self, number: int, error: Exception, seconds: float) -> None:
-        """Count a failure of a generation; `given_up` is then its number if it has used up its attempts.
-
-        Args:
-            number: Number of the generation.
-            error: Its error.
-            seconds: Current seconds of the monotonic clock.
-        """
+        """Count a failure of a generation; `given_up` is then its number if it has used up its attempts."""
         self.waits += 1
         self.given_up = None
         if isinstance(error, DiskFault):
@@ -69,14 +61,7 @@ class RetryPolicy:
         return min(FIRST_WAIT_S * 2 ** min(self.waits - 1, MOST_DOUBLINGS), LONGEST_WAIT_S)
 
     def message(self, said: str, error: Exception, now: datetime, seconds: float) -> str:
-        """Return in words why the night pauses, for how long, and what follows.
-
-        Args:
-            said: Text of the error.
-            error: The error.
-            now: Current time.
-            seconds: Current seconds of the monotonic clock.
-        """
+        """Return in words why the night pauses, for how long, and what follows."""
         if self.given_up is not None:
             return (
                 f"generation {self.given_up} is given up: {said}; the night goes on without it in {self.wait_s:.0f} s"

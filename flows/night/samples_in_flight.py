@@ -1,4 +1,4 @@
-"""How many samples are in flight in a night: as the user says, or by what is known of the search."""
+"""Number of samples in flight in a night: as the user says, or by what is known of the search."""
 
 from __future__ import annotations
 

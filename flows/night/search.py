@@ -43,9 +43,6 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
         history: Directory of the history, or its URL.
         rules: Stop conditions.
         again: Numbers of failed generations to be retried in this night in place of new ones.
-
-    Returns:
-        What `Night.search` returns.
     """
     with contextlib.ExitStack() as stack:
         night = NIGHT.get()
@@ -68,28 +65,16 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
     task_runner=ThreadPoolTaskRunner(max_workers=_TASKS_AT_A_TIME),  # pyright: ignore[reportArgumentType, reportCallIssue]
 )
 def generation(run_id: str, number: int, history: str) -> State[float]:
-    """Do the work of one generation, as the night's core asks for it, and commit it.
+    """Do the work of one generation, as the night's core asks for it, and commit it; return the best score of the run.
 
     A flow run that Prefect retries has no night: it runs one of its own for this generation.
-
-    Args:
-        run_id: Id of the run.
-        number: Number of the generation.
-        history: Directory of the history, or its URL.
-
-    Returns:
-        The best score of the run after it.
     """
     attempt = ATTEMPT.get()
     return attempt.work() if attempt else _run_alone(run_id, number, history)
 
 
 def _run_alone(run_id: str, number: int, history: str) -> State[float]:
-    """Run a night for one generation, which failed or is the next.
-
-    Raises:
-        UsageError: If it is neither.
-    """
+    """Run a night for one generation, which failed or is the next."""
     backend = open_history(history)
     past = stored_run.read_run_history(files_of(backend, run_id))
     best = max(program.score for program in past.programs.values())

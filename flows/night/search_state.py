@@ -22,18 +22,12 @@ _BARRED = f"{DROPPED}: its base, with all that is built on it"
 class SearchState:
     """The state of a run's search. One thread changes it.
 
-    Args:
-        run: The run.
-        history: Its history so far.
-
     Attributes:
         planner: The algorithm with its open plans.
-        start: The start program.
         best: The best program of the run so far, alive or not.
         generations: Number of the last generation that ended, settled or given up.
         failed: Numbers of generations that were given up and not committed since.
         place: Position in the order of endings that the next generation to end will have.
-        programs: All scored programs by id.
         hashes: Code hashes of all bodies evaluated so far.
         beaten: Whether each of the latest claims was beaten before its verdict. It decides when confirmations start,
             and nothing that the history says.

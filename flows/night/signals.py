@@ -31,11 +31,6 @@ class _Watchdog:
     and if that takes too long, the process is ended. Containers and the embedded server end with it. A generation is
     committed as a whole or not at all.
 
-    Args:
-        progress: Progress of the night, which tells whether it was interrupted.
-        answers: Function that returns whether the Prefect server answers.
-        abandon: Function that is called before the process is ended by force.
-
     Attributes:
         end_at: `time.monotonic()` at which the process is ended by force; `None` while the night need not stop at once.
     """
@@ -79,13 +74,8 @@ def handle_interrupts(
 
     The first Ctrl-C, or closing the terminal, ends the night after the generation under way is committed. The second
     stops it at once, and so does the first if the Prefect server does not answer. The process then ends within ten
-    seconds, even if the night waits for something. Outside of the main thread, which alone receives signals, nothing
-    changes.
-
-    Args:
-        progress: Progress of the night.
-        answers: Function that returns whether the Prefect server answers.
-        abandon: Function that is called before the process is ended by force.
+    seconds, even if the night waits for something; `abandon` is called before it is ended by force. Outside of the main
+    thread, which alone receives signals, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -114,9 +104,6 @@ def exit_promptly(code: int) -> None:
 
     Otherwise Prefect would send its remaining data when the interpreter ends, which takes minutes if its server does
     not answer.
-
-    Args:
-        code: Exit code of the process.
     """
     if threading.current_thread() is not threading.main_thread():
         return

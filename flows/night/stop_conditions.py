@@ -84,11 +84,7 @@ class StopConditions(BaseModel):
 
 
 def limits_text(limits: Mapping[str, Any]) -> list[str]:
-    """Return the limits of a night that are set, other than its deadline, in words such as `budget 5`.
-
-    Args:
-        limits: Their values by the names of `StopConditions`.
-    """
+    """Return the limits of a night that are set, other than its deadline, in words such as `budget 5`."""
     given = {name: value for name, value in limits.items() if value is not None and name != "until"}
     values = {name: value if isinstance(value, str) else f"{value:,.10g}" for name, value in given.items()}
     return [f"{name.removesuffix('_usd').replace('_', ' ')} {value}" for name, value in values.items()]
@@ -99,8 +95,6 @@ class Tally:
     """Counts of a night so far, compared with the stop conditions between two generations.
 
     Attributes:
-        since: Start of the night.
-        now: Current time.
         usual_generation_s: Seconds that the latest generations took, without pauses.
         is_exhausted: Whether the rest of the budget does not cover the next request.
         meets_target: Whether a program meets the conditions of the target; `None` where it is a score.
@@ -160,10 +154,9 @@ class StopRule:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is known of a night before it begins.
+    """Facts about a night before it begins.
 
     Attributes:
-        now: Current time.
         settings: Models with their prices and weights, and the size of a generation.
         in_flight: Number of samples in flight at most.
         latency_s: Seconds from a request to its answer.

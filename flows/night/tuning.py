@@ -29,11 +29,6 @@ class RunTrials:
     Containers with other inputs than those of the candidates are started when they are first needed, and stay for the
     run. Whatever the container, an evaluation takes a slot. On a cluster, the machines evaluate on training inputs; the
     few evaluations on validation inputs stay on this machine, as those inputs do.
-
-    Args:
-        run: The run.
-        evaluator: Evaluates the candidates of the run.
-        cluster: Cluster that evaluates; `None` for this machine.
     """
 
     def __init__(self, run: RunRecord, evaluator: Evaluator, cluster: Cluster | None = None) -> None:
@@ -85,13 +80,7 @@ class RunTrials:
 
 
 def tuner_source(run: RunRecord, trials: RunTrials, may_ask: Callable[[], bool]) -> TunerSource:
-    """Return what answers the samples of the tuner of a run.
-
-    Args:
-        run: The run.
-        trials: Its evaluations.
-        may_ask: Returns false once the night ends.
-    """
+    """Return what answers the samples of the tuner of a run, as long as it `may_ask`."""
     return TunerSource(tuned_problem(run.problem), trials, run.problem.settings.tuner, may_ask)
 
 

@@ -33,26 +33,18 @@ class NightView:
     """State of a night at one moment. Texts come from models and programs, and are not escaped.
 
     Attributes:
-        title: Title of the problem.
-        score_name: Name of the score.
         share: Share of the night that is over by the stop condition nearest to its limit, 0 to 1.
-        generation: Number of the current generation.
-        phase: Current activity, in a word or two.
         candidates: Number of candidates in generations that this night has committed.
         scored: Number of those that have a score.
         cost_usd: Cost of the night, as far as prices are known.
         has_unknown_costs: Whether some are not.
-        message: Last message to the person who watches; empty if there is none.
-        start: Start program.
         start_text: Its evolved part.
-        best: Best program of the run.
         best_text: Its evolved part.
         best_programs: Programs with the highest scores, best first.
         flag: `--history` flag of commands that are shown; empty for the default history.
         pictures: Sanitised SVG pictures of programs, by program id, once the night is over.
         curve: Best score at moments evenly spaced from the night's start to now.
         known_best: Best published score; `None` if the problem has none.
-        known_label: Its holder.
         stop_reason: Why the night ended; empty while it is under way.
         finalists: Programs of the final evaluation, the best one first; none before it.
         log: Lines of the night's log, in the order of time; the last ones of a long night.
@@ -121,20 +113,7 @@ def night_view(
     night: NightRecord | None = None,
     log: Sequence[LogLine] = (),
 ) -> NightView:
-    """Return the current state of a night.
-
-    Args:
-        run: Record of the run.
-        progress: Counters of the night.
-        programs: All scored programs by id.
-        start: Start program.
-        best: Best program of the run.
-        share: Share of the night that is over, 0 to 1.
-        flag: `--history` flag of commands that are shown.
-        drawings: Pictures of programs.
-        night: Row of the night, as far as it is known.
-        log: Lines of its log.
-    """
+    """Return the current state of a night."""
     problem, scored = run.problem, [program for program in programs.values() if program.is_scored]
     function_text = problem.specification.function_text
     return NightView(

@@ -91,12 +91,9 @@ def served_port() -> int | None:
 
 
 def require_own_listener(port: int) -> None:
-    """Require that no process of another user listens at a port on loopback, since it would receive the password.
+    """Raise an EnvironmentFault if a process of another user listens at a port on loopback: it would get the password.
 
     Without /proc (macOS) the owner is not known, and the port is accepted.
-
-    Raises:
-        EnvironmentFault: If one does.
     """
     owners = _owners_of_listeners(port)
     if owners - {os.getuid()}:

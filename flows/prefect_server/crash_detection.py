@@ -67,15 +67,9 @@ def watch_for_crashes(client: SyncPrefectClient) -> None:
 
 
 def mark_crashed(client: SyncPrefectClient, run_id: str, own_id: UUID) -> int:
-    """Mark flow runs of a run as crashed that no process executes any more. Only the holder of the run's lock may.
+    """Mark flow runs of a run as crashed that no process executes any more, but not the caller's own.
 
-    Args:
-        client: Client of the server.
-        run_id: Id of the locked run.
-        own_id: Id of the caller's own flow run, which is alive.
-
-    Returns:
-        Number of flow runs that were marked.
+    Only the holder of the run's lock may. Return how many were marked.
     """
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort

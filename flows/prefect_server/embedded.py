@@ -56,7 +56,6 @@ class EmbeddedServer:
         with_services: Whether it also runs the scheduler, crash detection and Prefect's UI.
 
     Attributes:
-        password: Password that its clients send.
         has_ended: Event that is set when it has ended unexpectedly and is not restarted any more.
 
     Raises:
@@ -112,12 +111,7 @@ class EmbeddedServer:
         )
 
     def keep_running(self, report: Callable[[str], None], max_restarts: int | None = None) -> None:
-        """Restart the server, after growing waits, whenever it ends unexpectedly.
-
-        Args:
-            report: Function that shows a message to the user.
-            max_restarts: Limit on restarts in a row; none by default.
-        """
+        """Restart the server, after growing waits, whenever it ends unexpectedly, but so often in a row at most."""
         if self._restarter is None:
             self._restarter = threading.Thread(target=self._restart, args=(report, max_restarts), daemon=True)
             self._restarter.start()
@@ -212,13 +206,10 @@ def _wait_before(in_a_row: int) -> float:
 
 
 class PrefectServer:
-    """Server of a night: the one that Prefect's settings name, else an embedded one.
+    """Server of some nights, one after another: the one that Prefect's settings name, else an embedded one.
 
     Entering the context starts an embedded server, so enter it as soon as a night is likely. Call `connected` when the
     night begins.
-
-    Args:
-        nights: Number of nights that it serves one after another; it ends with the last one.
     """
 
     def __init__(self, nights: int = 1) -> None:
@@ -244,10 +235,7 @@ class PrefectServer:
 
     @contextlib.contextmanager
     def connected(self, report: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-        """Wait for the server and yield its address; Prefect uses it while the block lasts.
-
-        Args:
-            report: Function that shows messages about restarts of the server to the user.
+        """Wait for the server and yield its address; Prefect uses it while the block lasts. `report` tells of restarts.
 
         Raises:
             EnvironmentFault: If it does not answer.

@@ -27,9 +27,7 @@ _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 class LockRetries:
     """ASGI application that repeats a writing request whose answer is 503, for a few seconds.
 
-    Args:
-        application: Application that answers; what it has begun to write is rolled back when it answers 503.
-        within_s: Seconds after which a request is not repeated any more.
+    What the application has begun to write is rolled back when it answers 503.
     """
 
     def __init__(self, application: Application, within_s: float = _WITHIN_S) -> None:

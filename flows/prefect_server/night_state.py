@@ -32,10 +32,10 @@ _GRACE_S = 10.0
 
 
 class NightState:
-    """Monitor of a night's flow run, which reads and corrects its state every few seconds.
+    """Monitor of a night's flow run, in the main thread, which reads and corrects its state every few seconds.
 
     Args:
-        flow_run_id: Id of the night's flow run, which runs in the main thread.
+        flow_run_id: Id of the flow run.
         on_cancel: Called before the main thread gets its KeyboardInterrupt.
         has_worker: Whether a worker runs the night and so cancels it itself.
         interval_s: Seconds between two reads of the state.

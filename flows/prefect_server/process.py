@@ -47,11 +47,7 @@ def environment_of_server(port: int) -> dict[str, str]:
 
 
 def listen(port: int | None) -> socket.socket:
-    """Return a socket that listens on loopback, at a free port by default.
-
-    Raises:
-        OSError: If the port is taken.
-    """
+    """Return a socket that listens on loopback, at a free port by default."""
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -77,16 +77,7 @@ def _prune_hourly(is_over: threading.Event) -> None:
 
 
 def prune(client: SyncPrefectClient, before: datetime, is_over: threading.Event | None = None) -> int:
-    """Delete the flow runs of nights and generations that ended before a moment, with their artifacts.
-
-    Args:
-        client: Client of the server.
-        before: The moment.
-        is_over: Event that stops the deletion when it is set.
-
-    Returns:
-        Number of flow runs that were deleted.
-    """
+    """Delete flow runs of nights and generations that ended before a moment, with their artifacts; return how many."""
     is_over = is_over or threading.Event()
     deleted, offset = 0, 0
     while not is_over.is_set() and (found := _ended_before(client, before, offset)):

@@ -30,12 +30,7 @@ def own_origins(port: int) -> tuple[str, ...]:
 
 
 class LocalGuard:
-    """ASGI application that forwards requests for its own host that come from its own pages or from no page.
-
-    Args:
-        application: Application that answers the forwarded requests.
-        port: Port at which the server listens.
-    """
+    """ASGI application that forwards requests for its own host that come from its own pages or from no page."""
 
     def __init__(self, application: Application, port: int) -> None:
         self._application = application

@@ -91,12 +91,7 @@ _NIGHT_COLUMNS = (
 
 
 def build_report(database: Database, files: RunFiles, night: int | None = None) -> ReportData:
-    """Return the report's data of a run, as its files are now.
-
-    Args:
-        database: The history.
-        files: Files of the run.
-        night: The only night that the report covers; `None` for all nights.
+    """Return the report's data of a run, or of one night of it, as its files are now.
 
     Raises:
         UsageError: If the run has no such night.
@@ -291,13 +286,7 @@ def _covered_s(spans: Sequence[tuple[datetime, datetime]]) -> float:
 
 
 def draw_report(database: Database, report: ReportData, *, note: Callable[[str], None] = lambda _: None) -> Drawings:
-    """Draw the start program, the best one, and some that led from one to the other.
-
-    Args:
-        database: The history.
-        report: Data of the report.
-        note: Function that takes a message about a step that takes long.
-    """
+    """Draw the start program, the best one, and some that led from one to the other."""
     if not report.run.problem.draws:
         return NO_DRAWINGS
     line = [ancestor.program_id for ancestor in line_of_descent(report.lineage)]
@@ -317,11 +306,7 @@ def spread(items: Sequence[str], most: int) -> list[str]:
 
 
 def write_report(files: RunFiles, report: ReportData, drawings: Drawings = NO_DRAWINGS) -> Path:
-    """Write the report of a run into its folder; return its absolute path.
-
-    Raises:
-        OSError: If the report cannot be written.
-    """
+    """Write the report of a run into its folder; return its absolute path."""
     path = files.directory / "report.html"
     with open_private(path, "wb") as file:
         file.write(render(report, drawings).encode())

@@ -40,14 +40,9 @@ def draw_programs(
     run_id: str,
     note: Callable[[str], None] = lambda _: None,
 ) -> Drawings:
-    """Draw what programs do with the last training input; what fails is a remark, never an error.
+    """Draw what programs do with the last training input, by program id; what fails is a remark, never an error.
 
-    Args:
-        problem: The problem, which may not draw at all.
-        bodies: Bodies of the programs, by program id.
-        seed: Seed of the run.
-        run_id: Id of the run.
-        note: Function that takes a message about a step that takes long.
+    `note` takes a message about a step that takes long.
     """
     if not problem.draws or not bodies:
         return NO_DRAWINGS
@@ -77,11 +72,7 @@ def draw_programs(
 def _run(
     problem: Problem, run_id: str, job: Job, image: str, programs: Mapping[str, ProgramBundle]
 ) -> tuple[dict[str, Verdict], dict[str, str]]:
-    """Run programs until the total time is over; return their verdicts, and why others have none, by program id.
-
-    Raises:
-        SandboxUnavailable: If there is no sandbox.
-    """
+    """Run programs until the total time is over; return their verdicts, and why others have none, by program id."""
     sandbox = problem.settings.sandbox
     slots = min(slots_of(problem), len(programs))
     with (
@@ -109,11 +100,7 @@ def _cancel(futures: Iterable[Future[Verdict]]) -> None:
 
 
 def _picture(verdict: Verdict) -> str:
-    """Return the sanitised drawing of a program.
-
-    Raises:
-        DrawingRefused: If it drew none, or it cannot be shown.
-    """
+    """Return the sanitised drawing of a program."""
     if not verdict.is_scored:
         raise DrawingRefused(verdict.error)
     return sanitise(verdict.drawing)
@@ -134,11 +121,7 @@ def _key(job: Job, image: str, program: ProgramBundle) -> str:
 
 
 def _kept_pictures() -> Path:
-    """Return the folder of kept pictures.
-
-    Raises:
-        EnvironmentFault: If there is no state folder.
-    """
+    """Return the folder of kept pictures, in the state folder."""
     folder = state_folder() / "drawings"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -48,12 +48,7 @@ FROM nights WHERE run_id = $1 ORDER BY night
 
 
 def explain(database: Database, row: Row) -> list[str]:
-    """Return sentences on a program's origin, its outcome, its niches, its children and its final evaluations.
-
-    Args:
-        database: The history.
-        row: The program's row of `programs`.
-    """
+    """Return sentences on a program's origin, its outcome, its niches, its children and its final evaluations."""
     sentences = [_origin(database, row), *_outcome(database, row)]
     if row["outcome"] == "scored":
         sentences += [*_memberships(database, row), _children(database, row), *_finals(database, row)]

@@ -20,10 +20,6 @@ def hypervolumes(database: Database, objectives: Mapping[str, Objectives]) -> di
 
     Every objective is in units of its range over the fronts of all runs, so that hypervolumes of one comparison compare
     with each other, and with no others. Runs without objectives, or with others than the first run, have none.
-
-    Args:
-        database: The history.
-        objectives: Objectives of each run, by its id.
     """
     first = next((one for one in objectives.values() if one.metrics), None)
     alike = [run_id for run_id, one in objectives.items() if first and one.metrics == first.metrics]

@@ -24,12 +24,7 @@ _REFRESH_INTERVAL_S = 2.0
 
 
 class LiveReport:
-    """Report of a run that is built again only when the run's files have changed.
-
-    Args:
-        files: Files of the run.
-        draws: Whether programs are drawn, in a thread, where the problem can draw.
-    """
+    """Report of a run that is built again only when the run's files have changed; programs are drawn in a thread."""
 
     def __init__(self, files: RunFiles, *, draws: bool = False) -> None:
         self._files = files

@@ -73,16 +73,10 @@ class Schedules:
         self._client = client
 
     def add(self, name: str, cron: CronSchedule, parameters: dict[str, Any], *, pool: str = POOL) -> None:
-        """Create a deployment that starts a night at each time of the cron line.
+        """Create a deployment that starts a night at each time of the cron line, in a work pool that is made if needed.
 
         The run's lock prevents two nights at a time. Prefect's concurrency limit is not used, because it would end a
         night whose server was down for some minutes.
-
-        Args:
-            name: Name of the schedule.
-            cron: Times at which nights start.
-            parameters: Parameters of `overnight.flows.schedules.scheduled_night:night`.
-            pool: Work pool whose workers run the nights; created if it does not exist.
 
         Raises:
             UsageError: If a schedule has this name already.
@@ -120,13 +114,7 @@ class Schedules:
     ) -> dict[str, str | float | None]:
         """Store the notification addresses of a run encrypted on the server.
 
-        Args:
-            run_id: Id of the run.
-            addresses: Addresses in Apprise's format.
-            gain: Rise of the best score that is worth a notification.
-
-        Returns:
-            Value of the nights' parameter `notices`, which names the secret block in place of the addresses.
+        Return the nights' parameter `notices`, which names the secret block in place of the addresses.
         """
         notices: dict[str, str | float | None] = {}
         if addresses:
@@ -165,11 +153,7 @@ class Schedules:
                 self._client.update_deployment_schedule(deployment.id, schedule.id, schedule=cron)
 
     def find(self, name: str) -> Schedule:
-        """Return the schedule of a name.
-
-        Raises:
-            UsageError: If there is none.
-        """
+        """Return the schedule of a name; raise a UsageError if there is none."""
         return self._schedule_of(self._named(name))
 
     def _deployments(self) -> list[DeploymentResponse]:
@@ -250,11 +234,7 @@ def _state_text(flow_run: FlowRun) -> str:
 
 
 def require_name(flag: str, name: str) -> str:
-    """Return a name if Prefect takes it, as that of a deployment or a work pool.
-
-    Raises:
-        UsageError: If it does not.
-    """
+    """Return the name of a deployment or a work pool; raise a UsageError if Prefect does not take it."""
     from prefect.types.names import BANNED_CHARACTERS
 
     is_reserved = flag == "--pool" and name.lower().startswith("prefect")
@@ -305,11 +285,7 @@ def cron_schedule(cron: str, time_zone: str) -> CronSchedule:
 
 @contextlib.contextmanager
 def open_schedules() -> Iterator[Schedules]:
-    """Yield the schedules of the standing Prefect server.
-
-    Raises:
-        EnvironmentFault: If no server answers, or it refuses the password.
-    """
+    """Yield the schedules of the standing Prefect server, which has to answer."""
     from prefect.client.orchestration import get_client
 
     from overnight.flows.prefect_server.embedded import standing_server

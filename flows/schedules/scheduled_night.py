@@ -180,13 +180,7 @@ def _logging_why_not(files: RunFiles) -> Iterator[None]:
 
 
 def what_is_left(rules: StopConditions, files: RunFiles, due: datetime) -> StopConditions:
-    """Return what is left of a night's limits after nights of the run that began since it was due, but died.
-
-    Args:
-        rules: The limits.
-        files: Files of the run.
-        due: Time at which the night was due.
-    """
+    """Return what is left of a night's limits after nights of the run that began since it was due, but died."""
     database = Database(files.backend.root)
     (spent,) = database.rows(_SINCE, [files.run_id, due.isoformat()])
     if not spent["first"]:

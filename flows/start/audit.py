@@ -39,8 +39,6 @@ class Finding:
     """One thing that was tried.
 
     Attributes:
-        tried: What was tried, in words.
-        came: What came of it.
         result: `ok`; `note`, a fact to know; `look` if it is suspicious; `wrong` if a program wins that should not.
         remark: What it means, where it is not `ok`.
     """
@@ -57,8 +55,6 @@ class Base:
 
     Attributes:
         name: What it is: `the start program`, or `the best program` with its id.
-        body: Its body.
-        verdict: Verdict on it.
         start: Score of the start program.
     """
 
@@ -74,12 +70,8 @@ class Base:
 def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation_s: float = 0.0) -> list[Finding]:
     """Try programs that do no work on the first input; nothing for a problem that has no evolved functions.
 
-    Args:
-        problem: The problem.
-        start: Verdict on the start program. Where it takes long, programs that return an argument would, too, and are
-            left out.
-        seed: Any seed.
-        confirmation_s: Seconds that a confirmation takes. Where they are many, what these programs score is believed.
+    Where the start program takes long, programs that return an argument would, too, and are left out. Where a
+    confirmation takes many seconds, what these programs score is believed.
     """
     if not isinstance(problem.specification, Specification):
         return []
@@ -91,14 +83,7 @@ def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation
 
 
 def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
-    """Try the scoring of a problem, and one program of it.
-
-    Args:
-        problem: The problem.
-        body: Body of the program: a winner, or the start program.
-        name: What it is, in words.
-        seed: Seed of the run, or any.
-        note: Takes a message before each part.
+    """Try the scoring of a problem, and one program of it, a winner or the start program, named in words.
 
     Raises:
         SandboxUnavailable: If the sandbox failed.

@@ -168,12 +168,6 @@ def _plugins_in_use(settings: Settings) -> list[Plugin]:
 def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
     """Evaluate the specification as it stands.
 
-    Args:
-        problem: What is to be solved.
-        path: Where it was read.
-        seed: Of the run.
-        run_id: Of the run.
-
     Raises:
         SpecificationError: If it is not scored, although it is a program.
         EnvironmentFault: If the sandbox failed.
@@ -206,13 +200,7 @@ _MISSING = "not found|no such file|not installed|not available|resolve host|conn
 
 
 def start_remedy(verdict: Verdict, problem: Problem, path: Path) -> str:
-    """Return a remedy for a start program without a score; empty if none is known.
-
-    Args:
-        verdict: Verdict on the start program.
-        problem: Its problem.
-        path: Where the problem was read.
-    """
+    """Return a remedy for a start program without a score; empty if none is known."""
     known = _module_remedy(verdict.error, problem, path) or higher_limit(verdict, problem.settings.limits)
     return known or (_INSIDE if problem.settings.command.evaluate else "")
 
@@ -236,13 +224,7 @@ def higher_limit(verdict: Verdict, limits: Limits) -> str:
 
 
 def printed_error(verdict: Verdict, problem: Problem, path: Path) -> str:
-    """Return a warning about a scored start program whose evaluator printed an error; empty if it printed none.
-
-    Args:
-        verdict: Verdict on the start program.
-        problem: Its problem.
-        path: Where the problem was read.
-    """
+    """Return a warning about a scored start program whose evaluator printed an error; empty if it printed none."""
     found = re.findall(r"^(?:[\w.]*(?:Error|Exception)|error): (?!None$)\S.*$", verdict.output, re.MULTILINE)
     if not found:
         return ""
@@ -274,11 +256,7 @@ def _module_remedy(error: str, problem: Problem, path: Path) -> str:
 
 
 def require_same_isolated_score(problem: Problem, verdict: Verdict, isolated: Verdict) -> None:
-    """Check with the start program that programs can be confirmed.
-
-    Raises:
-        SpecificationError: If it gets another score when it is isolated.
-    """
+    """Raise a SpecificationError if the start program scores otherwise when isolated: no best could be confirmed."""
     if said := disagreement(verdict, isolated, problem.settings.noise):
         raise SpecificationError(
             f"no best could be confirmed: the start program, {said}", remedy=confirmation_remedy(problem)
@@ -286,11 +264,7 @@ def require_same_isolated_score(problem: Problem, verdict: Verdict, isolated: Ve
 
 
 def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
-    """Evaluate the specification as it stands in the way that a best program is confirmed.
-
-    Raises:
-        EnvironmentFault: If the sandbox failed.
-    """
+    """Evaluate the specification as it stands in the way that a best program is confirmed."""
     with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
         verdict = sandbox.evaluate(problem.specification.start_program)
     if verdict.outcome is Outcome.SANDBOX_ERROR:

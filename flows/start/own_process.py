@@ -26,13 +26,8 @@ def settle_process(
 ) -> tuple[Problem, Verdict | None]:
     """Return a problem that says where its programs run, where its settings leave it open (`command.process`).
 
-    Beside it is the verdict on its start program as it runs then, if that was evaluated and has a score.
-
-    Args:
-        problem: The problem.
-        seed: Seed of the run.
-        run_id: Id of the run.
-        tell: Takes the choice, and the reason.
+    Beside it is the verdict on its start program as it runs then, if that was evaluated and has a score. `tell` takes
+    the choice, and the reason.
 
     Raises:
         SandboxUnavailable: If the sandbox failed.

@@ -73,32 +73,19 @@ def slots_of(problem: Problem) -> int:
 
 
 def require_sandbox(sandbox: Sandbox) -> None:
-    """Require that the backend of the settings exists and has their image and runtime.
-
-    Raises:
-        UsageError: If there is no such backend.
-        EnvironmentFault: If the backend does not answer, or lacks one of them.
-    """
+    """Raise an error unless the backend of the settings exists, answers, and has their image and runtime."""
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         backend.require(sandbox.image, sandbox.runtime)
 
 
 def image_id(sandbox: Sandbox) -> str:
-    """Return the id of the settings' image, which a run records.
-
-    Raises:
-        SandboxUnavailable: If the backend has no such image.
-    """
+    """Return the id of the settings' image, which a run records; raise SandboxUnavailable if there is none."""
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         return backend.image_id(sandbox.image)
 
 
 def require_agents(settings: Settings) -> None:
-    """Require that all agents of the settings are defined, and that the sandbox can confine them.
-
-    Raises:
-        UsageError: If one is not, or the backend gives candidates no users of their own.
-    """
+    """Raise a UsageError unless all agents of the settings are defined, and the sandbox can confine them."""
     for model in settings.sampling.models:
         if model.agent:
             user_agent(model.agent)
@@ -127,9 +114,7 @@ def agent_image(agent: AgentSettings, sandbox: Sandbox, backend: SandboxBackend,
 def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:
     """Return the name of a problem's image, the sandbox image with the problem's additions; build it if necessary.
 
-    Args:
-        problem: Problem with the packages and files to add.
-        note: Function that takes a message about a step that takes long.
+    `note` takes a message about a step that takes long.
 
     Raises:
         UntrustedSettings: If the backend, the image, the runtime or a download is not accepted.

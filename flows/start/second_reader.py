@@ -31,11 +31,7 @@ Answer in at most 200 words. Begin with one line: `honest`, `doubtful` or `explo
 
 
 def read_winner(files: RunFiles, problem: Problem, body: str, model: str, api_base: str | None) -> str:
-    """Return what a model says of a winner, and keep it with the run.
-
-    Raises:
-        ProviderError: If the model does not answer.
-    """
+    """Return what a model says of a winner, and keep it with the run."""
     settings = Sampling(models=(Model(name=model, api_base=api_base),), temperature=None, top_p=None)
     require_keys(settings)
     prompt = Prompt(0, "", (), model, "chat", _text(files, problem, body), (0,), system=_ASKED)

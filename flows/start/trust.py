@@ -45,14 +45,14 @@ def accept(
 ) -> Problem:
     """Store the proposals of a problem that the user named in flags, then require that all of them are accepted.
 
-    Returns:
-        The problem; the settings of an algorithm of a plug-in are validated in it.
-
     Args:
         problem: Problem with its final settings.
         given: Settings from flags, nested as in TOML.
         trust: Whether `--trust-settings` was given.
         versions: Versions that the run recorded whose problem it is, for the error if a plug-in is missing.
+
+    Returns:
+        The problem; the settings of an algorithm of a plug-in are validated in it.
 
     Raises:
         UntrustedSettings: If a proposal is neither named nor accepted.
@@ -67,17 +67,7 @@ def accept(
 
 
 def _with_algorithm(problem: Problem, versions: Mapping[str, str] | None = None) -> Problem:
-    """Return a problem with the loaded settings of its algorithm, if that is of a plug-in and accepted.
-
-    Args:
-        problem: Problem, or that of a stored run.
-        versions: Versions that the run recorded, for the error if the plug-in is missing.
-
-    Raises:
-        UntrustedSettings: If the algorithm is not accepted.
-        UsageError: If a setting of the algorithm is wrong.
-        EnvironmentFault: If the plug-in is missing or cannot be loaded.
-    """
+    """Return a problem with the loaded settings of its algorithm, if that is of a plug-in and accepted."""
     algorithm = problem.settings.search.algorithm
     if not isinstance(algorithm, UnloadedSettings):
         return problem
@@ -88,10 +78,6 @@ def _with_algorithm(problem: Problem, versions: Mapping[str, str] | None = None)
 
 def trusted_run(run: RunRecord, *, trust: bool = False) -> RunRecord:
     """Return a stored run whose search can be continued or repeated, with the loaded settings of its algorithm.
-
-    Args:
-        run: The run.
-        trust: Whether `--trust-settings` was given.
 
     Raises:
         UntrustedSettings: If its algorithm is of a plug-in and not accepted.
@@ -118,24 +104,12 @@ def proposals_of(problem: Problem) -> list[Proposal]:
 
 
 def require_trusted_sandbox(problem: Problem) -> None:
-    """Require that a problem's backend, image, runtime and downloads are accepted; called before a sandbox is opened.
-
-    Raises:
-        UntrustedSettings: If one is not accepted.
-    """
+    """Refuse a backend, image, runtime or download that is not accepted, before a sandbox is opened."""
     _require(_sandbox_proposals(problem), problem.name, _named(user_settings(), problem))
 
 
 def require_trusted_models(problem: Problem, name: str) -> None:
-    """Require that models and their addresses are accepted; called before completions are requested.
-
-    Args:
-        problem: The problem, with the models.
-        name: Name of the problem or run, for the error message.
-
-    Raises:
-        UntrustedSettings: If one is not accepted.
-    """
+    """Refuse models and addresses of a problem or run that are not accepted, before completions are requested."""
     _require(_bound(model_proposals(problem.settings.sampling), problem), name, _named(user_settings(), problem))
 
 
@@ -171,11 +145,7 @@ def _sandbox_proposals(problem: Problem) -> list[Proposal]:
 
 
 def _named(given: Mapping[str, Any], problem: Problem) -> set[Proposal]:
-    """Return what the user accepts by naming it in flags or in the configuration file, nested as in TOML.
-
-    Raises:
-        UsageError: If a setting is wrong.
-    """
+    """Return what the user accepts by naming it in flags or in the configuration file, nested as in TOML."""
     return set(_bound(given_proposals(given), problem))
 
 
@@ -195,16 +165,7 @@ def _hash_of(problem: Problem) -> str:
 
 
 def _require(proposals: Sequence[Proposal], name: str, configured: Set[Proposal]) -> None:
-    """Require that proposals are accepted: in the user's configuration file, or earlier.
-
-    Args:
-        proposals: Proposals of a problem or run.
-        name: Its name, for the error message.
-        configured: Proposals that the configuration file names.
-
-    Raises:
-        UntrustedSettings: If one is not accepted.
-    """
+    """Refuse proposals that were accepted neither in the user's configuration file nor earlier."""
     accepted = _accepted() if proposals else set()
     open_proposals = [
         proposal
