@@ -80,11 +80,7 @@ class Manifest(BaseModel):
 
 
 def pack(files: RunFiles, target: Path) -> Manifest:
-    """Write the archive of a run atomically, with all its nights and uncommitted completions.
-
-    Args:
-        files: Files of the run; the caller holds its lock.
-        target: File to write; replaced if it exists.
+    """Write the archive of a run, whose lock the caller holds, with all its nights and uncommitted completions.
 
     Raises:
         UsageError: If the target is a folder.
@@ -101,11 +97,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
 
 
 def require_no_folder(target: Path, name: str) -> None:
-    """Require that a file can be at a path.
-
-    Args:
-        target: The path.
-        name: Name of a file, for the remedy.
+    """Require that a file can be at a path; `name` is that of a file, for the remedy.
 
     Raises:
         UsageError: If there is a folder.
@@ -170,17 +162,10 @@ def _write(manifest: Manifest, files: RunFiles, packed: IO[bytes]) -> None:
 
 
 def unpack(source: Path, history: HistoryBackend) -> tuple[RunFiles, bool]:
-    """Import the run of an archive into a history atomically.
+    """Import the run of an archive into a history; return its files, and whether it is new to the history.
 
     The files are written to a hidden folder, each is checked against its hash, and the run is read once. Then it
-    becomes visible by one rename.
-
-    Args:
-        source: The archive.
-        history: The history; its folder is created if missing.
-
-    Returns:
-        The run's files, and whether the run is new: importing an archive again changes nothing.
+    becomes visible by one rename. Importing an archive again changes nothing.
 
     Raises:
         HistoryError: If the archive is damaged, or from a later version.
@@ -231,11 +216,7 @@ class _LimitedStream:
         self._stream, self._left = stream, max_bytes
 
     def read(self, size: int) -> bytes:
-        """Read some bytes.
-
-        Raises:
-            ReadError: If the stream exceeds its limit.
-        """
+        """Read some bytes."""
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
@@ -248,11 +229,7 @@ class _LimitedHeader(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read a header.
-
-        Raises:
-            ReadError: If it is too large, or that of a sparse file.
-        """
+        """Read a header."""
         header = super().frombuf(buf, encoding, errors)
         if (not header.isreg() and header.size > _MAX_HEADER_BYTES) or header.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError(f"{header.name!r} is no plain file")
@@ -374,11 +351,7 @@ def _copy(content: IO[bytes], target: Path) -> str:
 
 
 def _check_run(staged: RunFiles, source: Path) -> None:
-    """Check that an imported run can be read and resumed.
-
-    Raises:
-        HistoryError: If not.
-    """
+    """Check that an imported run can be read and resumed."""
     try:
         has_own_id = stored_run.read_run(staged).run_id == staged.run_id
         stored_run.read_run_history(staged)

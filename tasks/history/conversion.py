@@ -38,12 +38,7 @@ _DROPPED = {"mode", "lookahead", "window", "expected_samples"}
 
 
 def current_table(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a table with the present columns and types; columns that its file lacks are null.
-
-    Args:
-        table: Content of a file of the history.
-        columns: Names of the columns that are wanted; by default all.
-    """
+    """Return these columns, by default all, with their present types; those that its file lacks are null."""
     name = (table.schema.metadata or {}).get(b"overnight.table", b"").decode()
     schema = _TABLES.get(name)
     if schema is None:

@@ -132,11 +132,7 @@ class Database:
         return self._connection.execute(limit).fetchall()[0][0]
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
-        """Run one query.
-
-        Args:
-            sql: One SELECT, or an EXPLAIN of one.
-            parameters: Values of its question marks.
+        """Run one query: one SELECT, or an EXPLAIN of one, with the values of its question marks.
 
         Raises:
             QueryError: If the SQL is wrong, is not a single query, or takes too much memory.
@@ -224,11 +220,7 @@ class Database:
                 self._defined[source] = known
 
     def _refuse_later_formats(self, runs: tuple[str, ...]) -> None:
-        """Check that this version reads the formats of all runs, of which it would show other columns as null.
-
-        Raises:
-            HistoryError: If not.
-        """
+        """Check that this version reads the formats of all runs, of which it would show other columns as null."""
         parameters = [list(runs), tables.FORMAT_KEY.decode(), tables.FORMAT]
         if runs and (later := self._connection.execute(_LATER, parameters).fetchone()):
             raise later_format(*later)

@@ -26,9 +26,7 @@ _BATCH = TypeAdapter(PendingBatch)
 class Journal:
     """Journal of the completions of one generation, which survives failed attempts and killed processes.
 
-    Args:
-        path: Its file, with one line of JSON per completion.
-        history: The history that it belongs to.
+    Its file has one line of JSON per completion.
     """
 
     def __init__(self, path: Path, history: HistoryBackend) -> None:
@@ -90,12 +88,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class PendingBatches:
-    """Pending batch jobs of a run.
-
-    Args:
-        folder: Folder with one file per batch job; the last complete line of a file is its current state.
-        history: The history that they belong to.
-    """
+    """Pending batch jobs of a run: one file each, whose last complete line is the current state."""
 
     folder: Path
     history: HistoryBackend

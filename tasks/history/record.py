@@ -40,12 +40,8 @@ _MAX_ORIGIN_BYTES = 8192
 def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
     """Write a new run: first its initial generations, then its own row, which makes it visible.
 
-    After a crash before the row was written, a second call starts again.
-
-    Args:
-        files: Files of the run.
-        run: Record of the run.
-        initial: Generation 0, the start program, and any others that exist before the search begins.
+    The first of them is generation 0, the start program. After a crash before the row was written, a second call starts
+    again.
     """
     files.remove_incomplete_creation()
     for generation in initial:
@@ -93,13 +89,7 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
 
 
 def give_up(files: RunFiles, generation: int, place: int) -> None:
-    """Mark the last failed attempt at a generation as final.
-
-    Args:
-        files: Files of the run.
-        generation: Number of the generation.
-        place: Position at which it ended, among all generations.
-    """
+    """Mark the last failed attempt at a generation as final; it ended at this place among all generations."""
     path = files.attempt(generation, files.failed_attempts(generation))
     row = read_file(path).to_pylist()[0]
     write_file(files.backend, path, _table(tables.GENERATIONS, [{**row, "place": place}]))

@@ -212,12 +212,7 @@ def night_row(run_id: str, night: NightRecord) -> Row:
 
 
 def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
-    """Return the record of a night.
-
-    Args:
-        row: A row of `tables.NIGHTS`.
-        programs: Scored programs by id, for the finalists.
-    """
+    """Return the record of a row of `tables.NIGHTS`, whose finalists are among these programs."""
     finalists = tuple(
         Finalist(programs[entry["program_id"]], *(entry[split] for split in _SPLITS))
         for entry in row["finalists"] or ()
@@ -267,12 +262,7 @@ def read_pace(files: RunFiles) -> tuple[int, float | None]:
 
 
 def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
-    """Return the completions of a generation, as they were before evaluation.
-
-    Args:
-        programs: Rows of its candidates.
-        samples: Number of samples per prompt.
-    """
+    """Return the completions of a generation, as they were before evaluation, from its rows of `tables.PROGRAMS`."""
     return [
         Completion(
             prompt=row["index"] // samples,
@@ -296,11 +286,7 @@ def _has_no_answer(row: Row) -> bool:
 
 
 def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
-    """Return how a prompt was asked and answered.
-
-    Args:
-        programs: Rows of its candidates, at least one, in order.
-    """
+    """Return how a prompt was asked and answered, from the rows of its candidates: at least one, in order."""
     first = programs[0]
     operator = first["operator"] or ""
     return PromptRecord(

@@ -120,11 +120,7 @@ def _read_origin(files: RunFiles) -> str:
 
 
 def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
-    """Parse the settings of a run.
-
-    Raises:
-        HistoryError: If they are not a JSON object of plain values.
-    """
+    """Parse the settings of a run."""
     try:
         settings = parse_json(text)
     except ValueError as error:
@@ -137,15 +133,7 @@ def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
 
 
 def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
-    """Read the problem's own files.
-
-    Args:
-        files: Files of the run.
-        hashes: Hashes of the problem's files by path, from the run's row.
-
-    Raises:
-        HistoryError: If they differ from the files with which the run was started.
-    """
+    """Read the problem's own files, whose hashes by path are in the run's row: both must agree."""
     if not hashes:
         return []
     try:
@@ -166,9 +154,7 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
 def read_run_history(files: RunFiles, *, samples: int = 0) -> RunHistory:
     """Read how all generations ended, up to the first gap.
 
-    Args:
-        files: Files of the run.
-        samples: Samples per prompt, to read how each prompt was asked and answered, too; 0 reads none.
+    With the number of samples per prompt, read how each prompt was asked and answered, too.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
@@ -273,11 +259,7 @@ def _windows(files: RunFiles) -> tuple[Window, ...]:
 
 
 def _require_declared_size(block: Block) -> None:
-    """Check that a block has as many generations as its name says, since the numbers come from its name alone.
-
-    Raises:
-        HistoryError: If not.
-    """
+    """Check that a block has as many generations as its name says, since the numbers come from its name alone."""
     if block.size > 1 and declared_size(block.folder / "generation.parquet")[0] != block.size:
         raise HistoryError(
             f"{block.folder} does not hold {block.size} generations, as its name says", remedy="Restore it from a copy."
@@ -306,13 +288,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
-    """Read one night.
-
-    Args:
-        files: Files of the run.
-        number: Number of the night, from 1.
-        programs: Scored programs by id, for the finalists.
-    """
+    """Read one night, from 1, whose finalists are among these programs."""
     return night_of_row(read_file(files.night(number)).to_pylist()[0], programs)
 
 

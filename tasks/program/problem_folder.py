@@ -26,10 +26,7 @@ _REMEDY = "All files of a problem must be in its folder; copy the file there."
 
 
 def locate(folder: Path, name: str) -> Path | None:
-    """Find a regular file of a problem; links to other files inside the folder are allowed.
-
-    Returns:
-        The path of the file, with links resolved; `None` if there is no file, or a folder.
+    """Return the path of a regular file of a problem, with links resolved; `None` if there is no file, or a folder.
 
     Raises:
         SpecificationError: If the path is hidden, leads outside of the folder, or is a pipe, a device or the like.

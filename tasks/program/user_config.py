@@ -129,11 +129,7 @@ def user_agent(name: str) -> AgentSettings:
 
 
 def _preset(kind: str, name: str, presets: Mapping[str, Any], own: list[str], settings: type[S]) -> S:
-    """Return the settings of a preset.
-
-    Raises:
-        UsageError: If there is none of this name.
-    """
+    """Return the settings of a preset."""
     if name in presets:
         return settings.model_validate({"preset": name})
     known = ", ".join([*own, *(each for each in presets if each not in own)])

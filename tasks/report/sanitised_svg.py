@@ -203,11 +203,7 @@ def _is_safe(name: str, value: str) -> bool:
 
 
 def _check_references(root: ElementTree.Element) -> None:
-    """Refuse drawings that grow when they are shown: a used element may not use others, nor may clip paths be clipped.
-
-    Raises:
-        DrawingRefused: If one does, if a reference may mean several elements, or if too much is drawn.
-    """
+    """Refuse drawings that grow when shown: a used element may not use others, nor may clip paths be clipped."""
     sizes = {element: _size(element) for element in root.iter()}
     if sum(sizes.values()) > MAX_ELEMENTS:
         raise DrawingRefused(f"the drawing has more than {MAX_ELEMENTS:,} elements")

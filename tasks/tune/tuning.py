@@ -68,11 +68,7 @@ class _Tuning:
     best: Tuned | None = None
 
     def run(self, seed: int) -> None:
-        """Search for better numbers, and write them with few digits.
-
-        Raises:
-            OutOfTime: If the time ends first; `best` counts all the same.
-        """
+        """Search for better numbers, and write them with few digits."""
         (start,) = self.trials.score([self.body.text]) if self.body.literals else (None,)
         numbers = [] if start is None else sensitive_numbers(self.body, self.trials, start)
         if start is None or not numbers:

@@ -260,12 +260,7 @@ def _this_python(*, with_packages: bool) -> Interpreter:
 
 
 def _kept_files(files: Sequence[File]) -> Path:
-    """Write a problem's files into a folder of their own, read-only, unless they are there; return the folder.
-
-    Raises:
-        SpecificationError: If the files cannot be in one directory.
-        EnvironmentFault: If they cannot be written.
-    """
+    """Write a problem's files into a folder of their own, read-only, unless they are there; return the folder."""
     require_distinct(files)
     content = json.dumps([f"{file.hash} {file.path}" for file in files])
     folder = _cache_folder() / hashlib.sha256(content.encode()).hexdigest()
@@ -293,11 +288,7 @@ def _kept_files(files: Sequence[File]) -> Path:
 
 
 def _files_of(image: str) -> Path | None:
-    """Return the folder of a problem's files, by the name or id of their image; `None` if it is this Python alone.
-
-    Raises:
-        SandboxUnavailable: If there is no such folder here.
-    """
+    """Return the folder of a problem's files, by the name or id of their image; `None` if it is this Python alone."""
     _, mark, name = image.rpartition(_FILES_MARK)
     if not mark:
         return None

@@ -45,11 +45,8 @@ class Hold:
 class MirroredBackend(HistoryBackend):
     """Backend of a history on object storage.
 
-    Args:
-        mirror: This machine's copy.
-
     Attributes:
-        mirror: The same.
+        mirror: This machine's copy.
     """
 
     def __init__(self, mirror: Mirror) -> None:

@@ -129,11 +129,7 @@ class TaskDirectory(ProblemFormat):
         return ""
 
     def _task(self, directory: Path, program: str) -> Task:
-        """Build the task.
-
-        Raises:
-            SpecificationError: If the tool's settings are wrong.
-        """
+        """Build the task."""
         translation = self.translate(directory)
         settings = translation.settings
         listed, unused_lines = _requirements(directory, _beside(self.evaluator, "requirements.txt"))

@@ -131,11 +131,7 @@ def _modules(folder: Path) -> list[str]:
 
 
 def _read_task(text: str, module: str) -> _Task:
-    """Read the module of a task, which is parsed but never run.
-
-    Raises:
-        SpecificationError: If it is not Python, or does not have one registered class with all methods.
-    """
+    """Read the module of a task, which is parsed but never run."""
     try:
         tree = python_source.parse(text)
     except python_source.SourceError as error:
