@@ -57,9 +57,6 @@ class Bench:
     """Parts of a run that all its sessions work with.
 
     Attributes:
-        problem: The problem.
-        gateway: Asks models.
-        evaluator: Scores programs, as it does candidates.
         history: Answers queries: views of the run alone, as `flows/night/agents.py` lists them.
     """
 
@@ -76,14 +73,7 @@ class Bench:
 class Desk:
     """Answers the requests of one session, one after the other.
 
-    Args:
-        bench: What sessions of the run work with.
-        prompt: The prompt.
-        generation: Number of the generation.
-        samples: Most completions of the session: programs that were scored, and that which is handed back.
-        records: Its records.
-        transcript: What happened in it.
-        given: Files that the agent was given, by path.
+    A session has so many samples at most: programs that were scored, and that which is handed back.
 
     Attributes:
         scored: What was told of each program that was scored, by the answer that holds it.

@@ -13,12 +13,7 @@ COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
 
 
 class RequestRefused(Exception):
-    """A request that is not passed on.
-
-    Args:
-        reason: Why, for the agent.
-        status: Status of HTTP.
-    """
+    """A request that is not passed on, with the reason for the agent, and the status of HTTP."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)

@@ -38,14 +38,7 @@ class ContainerDied(Exception):
 class Session:
     """The work of one agent on one prompt.
 
-    Args:
-        bench: What it works with.
-        name: Name of the agent.
-        agent: Its settings.
-        prompt: The prompt.
-        generation: Number of the generation.
-        samples: Most completions that it may hand back: programs that were scored, and its own.
-        records: Its records.
+    It hands back so many samples at most: programs that were scored, and its own.
     """
 
     bench: Bench
@@ -182,11 +175,7 @@ class Session:
     def ended(self, text: str, error: str, how: str, output: str = "") -> list[Completion]:
         """Return the completions of a session that is over.
 
-        Args:
-            text: What the agent hands back; empty if it hands nothing back.
-            error: Why it does not.
-            how: How it ended, in words.
-            output: The last of its output.
+        The agent hands back a text, or none because of an error; `how` says in words how it ended.
         """
         spent = self.records.usage()
         handed = new_completion(self.prompt, 0, to_valid_text(text), self._reason or "stop")

@@ -36,8 +36,6 @@ class Records:
     """The records of one sample, of this session and of one that was cut short.
 
     Attributes:
-        prompt: The prompt.
-        keep: Stores completions.
         used: Records of this session, in order.
     """
 

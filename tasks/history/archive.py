@@ -61,9 +61,7 @@ class Manifest(BaseModel):
     """Table of contents of an archive; its first file.
 
     Attributes:
-        format: Version of the archive format.
         schema_version: Highest format number of its files.
-        run_id: Id of the run.
         files: Hash and size by path in the run's directory.
     """
 

@@ -97,7 +97,6 @@ class Database:
     `QueryProcess`, which also limits its time and memory, and ends it at any moment.
 
     Args:
-        history: Directory of the history; it need not exist yet.
         run_id: The only run that the views show; None for all runs.
         only: The only views that queries may read; by default all.
 

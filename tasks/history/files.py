@@ -72,10 +72,6 @@ class RunFiles:
                lock
                origin                             path of the problem on this machine
     ```
-
-    Attributes:
-        directory: The directory.
-        backend: Backend of the history that the run belongs to.
     """
 
     directory: Path

@@ -18,11 +18,7 @@ MARKER = ".remote"
 
 @dataclass(frozen=True)
 class LocalBackend(HistoryBackend):
-    """Backend of an ordinary directory. A copy of a history on object storage is never written as one.
-
-    Attributes:
-        root: The directory.
-    """
+    """Backend of an ordinary directory. A copy of a history on object storage is never written as one."""
 
     root: Path
 

@@ -42,7 +42,6 @@ class Probe:
 
     Attributes:
         name: What it does, in words.
-        body: Its body.
         uses_arguments: Whether it returns what it was given, which may take a scoring as long as real work.
     """
 

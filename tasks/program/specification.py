@@ -34,8 +34,6 @@ class Specification:
     a body is the text of all of them, in the order of the file, each with its header and without its docstring.
 
     Attributes:
-        text: The file, verbatim.
-        functions: Functions that evolve, in the order of the file.
         run: Name of the function that scores one input.
         run_arity: Minimum and maximum number of positional arguments of the run function; -1 for no maximum.
         draw: Name of the function that draws what a program does with an input; empty if there is none.

@@ -32,8 +32,6 @@ class Group:
     """Runs that differ by seed.
 
     Attributes:
-        best: Best scores on the training inputs.
-        held_out: Scores on the held-out inputs; `None` if not every run has one.
         tuner_gain: Median gain of a run that is the tuner's.
         samples: Median number of samples of a run.
         seconds: Median running time of a run, in seconds.
@@ -85,12 +83,7 @@ def shared_seeds(runs: Sequence[RunCurve]) -> list[str]:
 
 
 def render_index(runs: Sequence[RunCurve], pages: Sequence[str]) -> str:
-    """Return the HTML page of all runs, the newest first.
-
-    Args:
-        runs: All runs of the history.
-        pages: Ids of the runs whose report is in the same directory, as `report-RUN.html`.
-    """
+    """Return the HTML page of all runs, the newest first, with links to the reports of the pages' runs beside it."""
     newest_first = sorted(runs, key=lambda run: run.started_at, reverse=True)
     return render_template("index.html.jinja", runs=[(run, sparkline(run)) for run in newest_first], pages=set(pages))
 

@@ -57,11 +57,6 @@ class PoolAlgorithm(ABC, Generic[Settings]):
     """A search algorithm whose niches keep every program; what remains is what it plans.
 
     It learns from results in the same way whether it is told of them or they are replayed.
-
-    Args:
-        settings: Settings of the algorithm.
-        start: The specification's own program; the first of every niche.
-        seed: Seed of the run.
     """
 
     records_expansions: ClassVar[bool] = False
@@ -114,11 +109,8 @@ class PoolAlgorithm(ABC, Generic[Settings]):
 def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[Program, ...]:
     """Return the programs that a prompt shows: a base, and before it others in ascending order of score.
 
-    Args:
-        base: The program that is to be improved.
-        others: What else may be shown, in order of preference. Only programs with a signature of their own are, and
-            none that is better than the base, since the base of a prompt is the best program that it shows.
-        parents: Number of programs to show.
+    The others come in order of preference. Only programs with a signature of their own are shown, and none that is
+    better than the base, since the base of a prompt is the best program that it shows.
     """
     chosen: list[Program] = []
     signatures = {base.scores}

@@ -86,10 +86,7 @@ class Losses:
 
 
 class Rule(ABC):
-    """A rule by which states are selected.
-
-    Args:
-        states: All states, the start program first.
+    """A rule by which states are selected, of which the first is the start program.
 
     Attributes:
         exploration: Weight of states that were rarely expanded.

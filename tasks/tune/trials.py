@@ -40,8 +40,6 @@ class Trials:
     """The evaluations of one tuning.
 
     Attributes:
-        evaluations: What evaluates.
-        limit: Largest number of evaluations.
         is_late: Returns whether no new search may begin, since what is found has yet to be written.
         used: Number of evaluations so far; a body counts once, on whatever inputs.
     """

@@ -30,8 +30,6 @@ class Tuned:
     """A program with better numbers.
 
     Attributes:
-        body: Its body.
-        score: Its score on the training inputs.
         changes: The numbers that changed: text before and after.
     """
 

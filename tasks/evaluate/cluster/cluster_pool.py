@@ -54,12 +54,8 @@ _LOOK_S = 0.2
 class ClusterPool:
     """A `Sandbox` on the machines of a cluster.
 
-    Args:
-        job: The job that programs are evaluated on.
-        request: What a machine needs to open it; the number of slots is each machine's own.
-        connection: The cluster.
-        slots: Slots of the cluster, shared by the pools of a run.
-        note: Called with messages about machines that are not used.
+    Of the request, the number of slots is each machine's own. The slots are shared by the pools of a run. Messages
+    about machines that are not used go to `note`.
     """
 
     def __init__(

@@ -29,11 +29,9 @@ class Hold:
     """Lock of this process on a run, on this machine and on the store.
 
     Attributes:
-        lease: Lease on the run.
         is_unsure: Whether a request to the store failed, and may or may not have had its effect; at first, another
             machine may have written the run since this one did.
         sent: Bytes of each growing file that are on the store.
-        sending: Lock for sending growing files.
     """
 
     lease: Lease
@@ -43,11 +41,7 @@ class Hold:
 
 
 class MirroredBackend(HistoryBackend):
-    """Backend of a history on object storage.
-
-    Attributes:
-        mirror: This machine's copy.
-    """
+    """Backend of a history on object storage."""
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror

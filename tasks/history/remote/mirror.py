@@ -35,8 +35,6 @@ class Mirror:
     """Copy of a history on object storage.
 
     Attributes:
-        root: Directory of the copy.
-        url: URL of the history.
         name: Random name that no other copy has.
     """
 

@@ -42,7 +42,6 @@ class ObjectInfo:
     """Entry of an object in a listing.
 
     Attributes:
-        size: Bytes.
         changed_at: Time of the last write by the store's own clock; `None` if the store does not report it.
     """
 

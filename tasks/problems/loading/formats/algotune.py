@@ -118,7 +118,6 @@ class _Task:
     Attributes:
         specification: The module with the scoring and the evolved function.
         check: Text of the method that checks solutions.
-        packages: Packages that it imports.
     """
 
     specification: str
