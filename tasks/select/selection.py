@@ -28,8 +28,8 @@ def judge(
 
     Of equal programs the first in order keeps the verdict, whichever ran first. Where the sandbox failed, all of them
     have its error. Bodies whose code hash is known were evaluated in earlier generations; without these hashes,
-    duplicates are evaluated again. Verdicts of the generation's earlier candidates are in `seen`, by code hash, to which
-    those of `pairs` are added.
+    duplicates are evaluated again. Verdicts of the generation's earlier candidates are in `seen`, by code hash, to
+    which those of `pairs` are added.
     """
     seen = {} if seen is None else seen
     judged = []

@@ -55,8 +55,8 @@ _HASH = re.compile("[0-9a-f]{64}")
 class ProcessBackend:
     """A `SandboxBackend`: processes of this machine.
 
-    Their only image is this Python, with what is installed beside Overnight. The name of an image with a problem's files
-    ends with their hash, as its id does; other names are not looked at.
+    Their only image is this Python, with what is installed beside Overnight. The name of an image with a problem's
+    files ends with their hash, as its id does; other names are not looked at.
     """
 
     own_users = False

@@ -153,9 +153,9 @@ class ClusterSlots:
     ) -> Machine | None:
         """Wait for a free slot and take it; return its machine, or `None` if there is no machine for a while.
 
-        The machine with the largest share of free slots comes first, of those that may be taken. A program that is confirmed
-        goes to another machine than the one that evaluated it, where there are several. Once `is_closed` returns true,
-        which is asked again after `notify`, it waits no longer.
+        The machine with the largest share of free slots comes first, of those that may be taken. A program that is
+        confirmed goes to another machine than the one that evaluated it, where there are several. Once `is_closed`
+        returns true, which is asked again after `notify`, it waits no longer.
         """
         waiter, until = _Waiter(may_take, _digest(confirmed)), time.monotonic() + self._no_machine_s
         while True:
