@@ -24,7 +24,7 @@ from overnight.schemas.ids import RUN_ID
 from overnight.schemas.tables import FORMAT
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.atomic_files import (
-    declared_size,
+    declared_rows,
     disk_errors,
     later_format,
     read_groups,
@@ -86,7 +86,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
         EnvironmentFault: If it cannot be written.
     """
     for path in itertools.chain(*files.tables().values()):
-        declared_size(path)
+        declared_rows(path)
     stored_run.require_no_gap(files, stored_run.read_run_history(files))
     manifest = describe(files)
     with replacing(target) as part, pa.output_stream(str(part), compression="zstd") as packed:
@@ -132,17 +132,16 @@ def replacing(target: Path) -> Iterator[Path]:
 def describe(files: RunFiles) -> Manifest:
     """Return the manifest of a run."""
     found = sorted(path for path in files.directory.rglob("*") if FILE.fullmatch(_name(files, path)))
-    entries = {_name(files, path): _entry(path) for path in found}
+    entries = {}
+    for path in found:
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        entries[_name(files, path)] = Entry(sha256=digest, bytes=path.stat().st_size)
     return Manifest(format=_FORMAT, schema_version=FORMAT, run_id=files.run_id, files=entries)
 
 
 def _name(files: RunFiles, path: Path) -> str:
     return path.relative_to(files.directory).as_posix()
-
-
-def _entry(path: Path) -> Entry:
-    with path.open("rb") as handle:
-        return Entry(sha256=hashlib.file_digest(handle, "sha256").hexdigest(), bytes=path.stat().st_size)
 
 
 def _write(manifest: Manifest, files: RunFiles, packed: IO[bytes]) -> None:
@@ -175,7 +174,11 @@ def unpack(source: Path, history: HistoryBackend) -> tuple[RunFiles, bool]:
         manifest = _manifest(members, source)
         files = files_of(history, manifest.run_id)
         if files.run.exists():
-            _require_same_content(manifest, files)
+            if describe(files).files != manifest.files:
+                raise UsageError(
+                    f"run {files.run_id} is in the history already, with other content: {files.directory}",
+                    remedy="Import it into another history: --history DIR",
+                )
             return files, False
         _require_room(manifest, history.root)
         staged = files_of(LocalBackend(staging), manifest.run_id)
@@ -197,14 +200,10 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
         ) from error
     with handle, _reading(source):
         stream = pa.CompressedInputStream(pa.PythonFile(handle, "r"), "zstd")
-        limited = _LimitedStream(cast("IO[bytes]", stream), _max_bytes(source))
+        max_bytes = source.stat().st_size * _MAX_RATIO + _BASE_BYTES
+        limited = _LimitedStream(cast("IO[bytes]", stream), max_bytes)
         with stream, tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|", tarinfo=_LimitedHeader) as archive:
             yield archive
-
-
-def _max_bytes(packed: Path) -> int:
-    """Return the limit on the decompressed size of a file."""
-    return packed.stat().st_size * _MAX_RATIO + _BASE_BYTES
 
 
 class _LimitedStream:
@@ -301,14 +300,6 @@ def _manifest(members: Iterator[Member], source: Path) -> Manifest:
     return manifest
 
 
-def _require_same_content(manifest: Manifest, files: RunFiles) -> None:
-    if describe(files).files != manifest.files:
-        raise UsageError(
-            f"run {files.run_id} is in the history already, with other content: {files.directory}",
-            remedy="Import it into another history: --history DIR",
-        )
-
-
 def _require_room(manifest: Manifest, history: Path) -> None:
     free = shutil.disk_usage(history).free
     if manifest.bytes > free:
@@ -353,10 +344,9 @@ def _check_run(staged: RunFiles, source: Path) -> None:
     try:
         has_own_id = stored_run.read_run(staged).run_id == staged.run_id
         stored_run.read_run_history(staged)
-        for paths in staged.tables().values():
-            for path in paths:
-                for _ in read_groups(path):
-                    pass  # reading checks the file and its size in memory
+        for path in itertools.chain(*staged.tables().values()):
+            for _ in read_groups(path):
+                pass  # reading checks the file and its size in memory
     except OvernightError as error:
         raise HistoryError(f"{source}: {error.message}", remedy=error.remedy) from error
     except (KeyError, TypeError, ValueError) as error:

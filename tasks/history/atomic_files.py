@@ -126,15 +126,14 @@ def format_of(path: Path) -> int:
         return _format(file)
 
 
-def declared_size(path: Path) -> tuple[int, int]:
-    """Return the number of rows and the uncompressed bytes that a file's metadata declares, without reading the rows.
+def declared_rows(path: Path) -> int:
+    """Return the number of rows that a file's metadata declares, without reading them.
 
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
     """
     with _opened(path) as file:
-        groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
-        return file.metadata.num_rows, sum(group.total_byte_size for group in groups)
+        return file.metadata.num_rows
 
 
 def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]:

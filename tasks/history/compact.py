@@ -65,7 +65,8 @@ def compact(files: RunFiles, min_generations: int) -> int:
     built = hidden_path(visible)
     with disk_errors(visible):
         try:
-            block = Block(built / _name(merged), merged[0].first, merged[-1].last)
+            first, last = merged[0].first, merged[-1].last
+            block = Block(built / f"{first:06d}-{last:06d}", first, last)
             _write_block(merged, block.folder)
             names = [f"{name}.parquet" for name in _TABLES]
             files.backend.put_folder(visible / block.folder.name, block.folder, names)
@@ -99,10 +100,6 @@ def _blocks_to_merge(blocks: Sequence[Block], min_generations: int) -> Sequence[
         start -= 1
         merged += blocks[start].size
     return blocks[start:]
-
-
-def _name(blocks: Sequence[Block]) -> str:
-    return f"{blocks[0].first:06d}-{blocks[-1].last:06d}"
 
 
 def _write_block(blocks: Sequence[Block], folder: Path) -> None:

@@ -126,7 +126,9 @@ class Database:
                 package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
             )
         self._add_comments()
-        self._restrict_access()
+        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         return self._connection.execute(limit).fetchall()[0][0]
 
@@ -169,24 +171,15 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
-        if pivot := self._pivot(sql):
-            sql = self._with_columns(pivot)
+        if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
+            sql = query_guard.list_pivot_values(sql, self._values)
         self._require_single_query(sql)
         return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
 
-    def _pivot(self, sql: str) -> query_guard.Pivot | None:
-        """Return a PIVOT whose columns are those of the data, which DuckDB runs as several statements."""
-        kinds = [_kind(statement) for statement in self._connection.extract_statements(sql)]
-        return query_guard.parse_pivot(sql) if kinds == ["MULTI"] else None
-
-    def _with_columns(self, pivot: query_guard.Pivot) -> str:
-        """Return a PIVOT as one SELECT, with the values that its columns have now."""
-        found: list[list[str]] = []
-        for query in pivot.queries:
-            self._require_single_query(query)
-            rows = self._read_consistently(lambda query=query: self._connection.sql(query).fetchall())
-            found.append([row[0] for row in rows])
-        return pivot.with_values(found)
+    def _values(self, sql: str) -> list[str]:
+        """Return the first column of a query."""
+        self._require_single_query(sql)
+        return [row[0] for row in self._read_consistently(lambda: self._connection.sql(sql).fetchall())]
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
         """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""
@@ -245,11 +238,6 @@ class Database:
             self._connection.execute(
                 f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.description}')}"
             )
-
-    def _restrict_access(self) -> None:
-        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
 
 
 @contextmanager

@@ -252,11 +252,6 @@ class RunFiles:
                 sync(handle)
             path.unlink()
 
-    def remove_incomplete_creation(self) -> None:
-        """Remove the generations of a run without a row, left by a crash while the run was created."""
-        if not self.run.exists():
-            shutil.rmtree(self.generations, ignore_errors=True)
-
     def remove_leftovers(self) -> None:
         """Remove unfinished files and committed journals that a killed process left. The caller holds the lock."""
         shutil.rmtree(self.directory / HIDDEN, ignore_errors=True)

@@ -50,8 +50,7 @@ class Journal:
         Raises:
             StoreUnavailable: If the history's place does not answer; the completions are on disk even then.
         """
-        with self._writing:
-            append_lines(self._path, [orjson.dumps(completion) for completion in completions])
+        self.add_lines([orjson.dumps(completion) for completion in completions])
         self._history.put_lines(self._path)
 
     def lines(self) -> list[bytes]:

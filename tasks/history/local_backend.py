@@ -48,7 +48,6 @@ class LocalBackend(HistoryBackend):
         Raises:
             EnvironmentFault: If it cannot be made.
         """
-        self._refuse_copy()
         self.refresh()
         place = self._place()
         try:

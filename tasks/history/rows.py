@@ -138,37 +138,39 @@ def _cluster(scores: Sequence[float]) -> str:
     return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
 
 
+_GENERATION_COLUMNS = (
+    "attempt", "night", "place", "started_at", "ended_at", "sample_s", "evaluate_s", "select_s", "flow_run_id",
+    "unused_usd",
+)  # fmt: skip
+"""Columns of `tables.GENERATIONS` that are attributes of a generation's record."""
+
+_TOKEN_COLUMNS = ("tokens_in", "tokens_out", "tokens_cached")
+"""Columns that are sums over its completions."""
+
+
 def generation_row(run_id: str, record: GenerationRecord) -> Row:
     """Return a row of `tables.GENERATIONS`, for a committed generation or a failed attempt."""
     completions = [judged.candidate.completion for judged in record.judged]
     scores = [judged.score for judged in record.judged if judged.score is not None]
     resets = [change.niche for change in flat(record.changes) if isinstance(change, Reset) and record.number]
-    return {
-        "run_id": run_id,
-        "generation": record.number,
-        "attempt": record.attempt,
-        "night": record.night,
-        "state": "failed" if record.error else "committed",
-        "place": record.place,
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-        "sample_s": record.sample_s,
-        "evaluate_s": record.evaluate_s,
-        "select_s": record.select_s,
-        "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
-        "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
-        "best_score": _known(record.best.score),
-        "best_program_id": record.best.id,
-        "generation_best": max(scores, default=None),
-        "tokens_in": sum(completion.tokens_in for completion in completions),
-        "tokens_out": sum(completion.tokens_out for completion in completions),
-        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
-        "flow_run_id": record.flow_run_id,
-        "error": without_machine_paths(record.error),
-        "reset_niches": resets,
-        "tokens_cached": sum(completion.tokens_cached for completion in completions),
-        "unused_usd": record.unused_usd,
-    }
+    tokens = {name: sum(getattr(one, name) for one in completions) for name in _TOKEN_COLUMNS}
+    return (
+        {name: getattr(record, name) for name in _GENERATION_COLUMNS}
+        | tokens
+        | {
+            "run_id": run_id,
+            "generation": record.number,
+            "state": "failed" if record.error else "committed",
+            "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
+            "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
+            "best_score": _known(record.best.score),
+            "best_program_id": record.best.id,
+            "generation_best": max(scores, default=None),
+            "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
+            "error": without_machine_paths(record.error),
+            "reset_niches": resets,
+        }
+    )
 
 
 def without_machine_paths(text: str) -> str:

@@ -13,35 +13,17 @@ from overnight.schemas import tables
 from overnight.schemas.algorithm import Change
 from overnight.schemas.errors import HistoryError, SpecificationError, UsageError
 from overnight.schemas.files import File, require_distinct
-from overnight.schemas.generation import (
-    NightRecord,
-    RunHistory,
-    RunRecord,
-    Step,
-    StopReason,
-    Window,
-)
+from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Kind
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_SCORE, Program
-from overnight.tasks.history.atomic_files import (
-    declared_size,
-    format_of,
-    read_file,
-)
+from overnight.tasks.history.atomic_files import declared_rows, format_of, read_file
 from overnight.tasks.history.conversion import current_settings
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.journal import Journal
-from overnight.tasks.history.rows import (
-    Row,
-    change_of,
-    metrics_of,
-    night_of_row,
-    notes_of,
-    record_of_rows,
-)
+from overnight.tasks.history.rows import Row, change_of, metrics_of, night_of_row, notes_of, record_of_rows
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.program.make_problem import restore_problem
@@ -185,7 +167,7 @@ def require_no_gap(files: RunFiles, past: RunHistory) -> None:
 
 def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) -> RunHistory:
     for block in blocks:
-        _require_declared_size(block)
+        _require_declared_rows(block)
     ends = _ends(files, blocks)
     if not ends:
         raise without_start_program(files)
@@ -224,10 +206,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
 
 
 def _committed_step(
-    number: int,
-    changes: Mapping[int, tuple[Change, ...]],
-    asked: Mapping[int, Sequence[Row]],
-    claimed: Collection[str],
+    number: int, changes: Mapping[int, tuple[Change, ...]], asked: Mapping[int, Sequence[Row]], claimed: Collection[str]
 ) -> Step:
     records = {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
     corrected = {
@@ -258,9 +237,9 @@ def _windows(files: RunFiles) -> tuple[Window, ...]:
     )
 
 
-def _require_declared_size(block: Block) -> None:
+def _require_declared_rows(block: Block) -> None:
     """Check that a block has as many generations as its name says, since the numbers come from its name alone."""
-    if block.size > 1 and declared_size(block.folder / "generation.parquet")[0] != block.size:
+    if block.size > 1 and declared_rows(block.folder / "generation.parquet") != block.size:
         raise HistoryError(
             f"{block.folder} does not hold {block.size} generations, as its name says", remedy="Restore it from a copy."
         )

@@ -59,12 +59,7 @@ class ClusterPool:
     """
 
     def __init__(
-        self,
-        job: Job,
-        request: Request,
-        connection: Connection,
-        slots: ClusterSlots,
-        note: Callable[[str], None],
+        self, job: Job, request: Request, connection: Connection, slots: ClusterSlots, note: Callable[[str], None]
     ) -> None:
         self.job = job
         self._request = request

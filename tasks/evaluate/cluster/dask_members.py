@@ -121,12 +121,7 @@ def serve_scheduler(address: str, certificates: Certificates, ready: Callable[[s
 
 
 def serve_worker(
-    address: str,
-    certificates: Certificates,
-    *,
-    name: str,
-    slots: int,
-    joined: Callable[[], None],
+    address: str, certificates: Certificates, *, name: str, slots: int, joined: Callable[[], None]
 ) -> None:
     """Be a machine of a cluster until the cluster ends, or the process is stopped.
 

@@ -103,10 +103,7 @@ class Ledger:
         of_base = [f"{idea} ({latest[idea]})" for idea in _distinct(one.idea for one in near) if idea not in listed]
         ideas = [
             ("Tried already on this version or the one before it; do not repeat these:", of_base[:_OF_BASE]),
-            (
-                "Ideas that raised the best score of this search most:",
-                _distinct(one.idea for one in self._best),
-            ),
+            ("Ideas that raised the best score of this search most:", _distinct(one.idea for one in self._best)),
             ("Tried already many times in this search:", self._frequent()),
         ]
         room = self._chars - len(known) - 2 * bool(known)

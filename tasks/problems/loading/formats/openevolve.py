@@ -50,11 +50,7 @@ def translate(directory: Path, **options: Any) -> Translation:
     values = flat_settings(config)
     cascade = values.get("evaluator.cascade_evaluation", True)
     thresholds = _numbers(values.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
-    options = {
-        "thresholds": thresholds,
-        "features": values.get("database.feature_dimensions", _FEATURES),
-        **options,
-    }
+    options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES), **options}
     return Translation(
         _settings(values, stages=3 if cascade else 1),
         _notes(path.name, note, config, values),
