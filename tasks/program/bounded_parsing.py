@@ -81,7 +81,8 @@ def parse_yaml(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _require_few_nodes(node)
+        if _expanded_size(node, {}) > MAX_YAML_NODES:
+            raise ValueError(f"with its aliases expanded, it has more than {MAX_YAML_NODES} nodes")
         value = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
@@ -149,12 +150,6 @@ class _BoundedLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
-
-
-def _require_few_nodes(root: yaml.Node) -> None:
-    """Refuse a graph of nodes that is too large once its aliases are expanded, or that contains itself."""
-    if _expanded_size(root, {}) > MAX_YAML_NODES:
-        raise ValueError(f"with its aliases expanded, it has more than {MAX_YAML_NODES} nodes")
 
 
 def _expanded_size(node: yaml.Node, sizes: dict[int, int | None], depth: int = 0) -> int:

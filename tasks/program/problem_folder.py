@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePath
 
 from overnight.schemas.errors import SpecificationError, UsageError
@@ -116,7 +117,7 @@ def matching(folder: Path, pattern: str) -> list[Path]:
     Raises:
         SpecificationError: If a link on the way leads outside, or there are too many files and folders to visit.
     """
-    parts = [part for part, next_part in _pairs(PurePath(pattern).parts) if (part, next_part) != ("**", "**")]
+    parts = [part for part, following in pairwise([*PurePath(pattern).parts, ""]) if (part, following) != ("**", "**")]
     found: list[Path] = []
     for number, (path, is_match) in enumerate(_matching(folder, folder.resolve(), parts)):
         if number > MAX_ENTRIES:
@@ -126,10 +127,6 @@ def matching(folder: Path, pattern: str) -> list[Path]:
         if is_match:
             found.append(path)
     return list(dict.fromkeys(found))
-
-
-def _pairs(parts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return zip(parts, [*parts[1:], ""], strict=True)
 
 
 def _matching(folder: Path, root: Path, parts: Sequence[str]) -> Iterator[tuple[Path, bool]]:

@@ -89,7 +89,10 @@ class AlgoTune(ProblemFormat):
         layers = [_settings(folder, module, task), named.settings_file, user_settings(), named.flags]
         settings = parse_settings(merge(layers), f"{folder.resolve().name}/overnight.toml")
         if not settings.inputs:
-            raise _no_size(folder)
+            raise SpecificationError(
+                f"{folder}: no size of problems: {_SIZES_IN_CLONE} of the clone names none",
+                remedy="Name a size and a seed for each input: --inputs '[[100, 1], [100, 2]]'",
+            )
         settings = with_input_files(settings, folder)
         base = File(BASE, b"from overnight_algotune import Task, register_task\n")
         files = [*read_files(folder, settings.files), bridge_file(BRIDGE), base]
@@ -210,13 +213,6 @@ def _size(folder: Path) -> int | None:
     own = sizes.get(real.name) if isinstance(sizes, dict) else None
     size = own.get("n") if isinstance(own, dict) else None
     return size if isinstance(size, int) and size > 0 else None
-
-
-def _no_size(folder: Path) -> SpecificationError:
-    return SpecificationError(
-        f"{folder}: no size of problems: {_SIZES_IN_CLONE} of the clone names none",
-        remedy="Name a size and a seed for each input: --inputs '[[100, 1], [100, 2]]'",
-    )
 
 
 def _refusal(module: str, found: str) -> SpecificationError:
