@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from overnight.schemas.agent_settings import MODEL_IN_CONTAINER
@@ -99,10 +99,6 @@ def as_stream(answer: Mapping[str, Any]) -> str:
         {**shared, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]},
         {**shared, "choices": [], "usage": answer["usage"]},
     ]
-    return _events(chunks)
-
-
-def _events(chunks: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
 
 

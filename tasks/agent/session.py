@@ -22,6 +22,7 @@ from overnight.tasks.evaluate.runner.program import PACKAGES
 from overnight.tasks.evaluate.sandbox import Channel
 from overnight.tasks.sample.providers import to_valid_text
 
+_INSIDE = "overnight.tasks.agent.inside"
 _START_S = 60.0
 _LAST_S = 30.0
 """Seconds that an agent has to end, once it may ask its model no more."""
@@ -93,7 +94,7 @@ class Session:
 
     def _job(self) -> dict[str, Any]:
         task = task_text(self.prompt, list(self._given), self.bench.limits, self.bench.problem.specification.kind)
-        tool = _inside("tool")
+        tool = _module(_INSIDE, "tool")
         programs = {f"{FOLDER}/{path}": text for path, text in self._given.items()}
         return {
             "command": self.agent.command,
@@ -214,13 +215,12 @@ def _why_unchanged(now: Mapping[str, Any], code: Any) -> str:
 @cache
 def modules_frame() -> bytes:
     """Return the frame with the modules of a container's first process, of which the last is its entry point."""
-    modules = [("frames", _runner("frames")), ("supervisor", _inside("supervisor"))]
+    modules = [
+        ("frames", _module("overnight.tasks.evaluate.runner", "frames")),
+        ("supervisor", _module(_INSIDE, "supervisor")),
+    ]
     return frames.frame(json.dumps(modules).encode())
 
 
-def _runner(name: str) -> str:
-    return resources.files("overnight.tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")
-
-
-def _inside(name: str) -> str:
-    return resources.files("overnight.tasks.agent.inside").joinpath(f"{name}.py").read_text(encoding="utf-8")
+def _module(package: str, name: str) -> str:
+    return resources.files(package).joinpath(f"{name}.py").read_text(encoding="utf-8")

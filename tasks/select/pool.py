@@ -68,12 +68,10 @@ class PoolAlgorithm(ABC, Generic[Settings]):
 
     @property
     def niches(self) -> Mapping[str, Pool]:
-        """All niches by name."""
         return self._pools
 
     @property
     def best(self) -> Program:
-        """The best program; the first of equals."""
         return max((pool.best for pool in self._pools.values()), key=lambda program: program.score)
 
     @abstractmethod
@@ -81,13 +79,11 @@ class PoolAlgorithm(ABC, Generic[Settings]):
         """Plan one prompt."""
 
     def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:  # noqa: ARG002
-        """Register the children of prompts."""
         for result in results:
             self._learn(result)
         return changes_of(results, expansions=self.records_expansions)
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
-        """Apply recorded changes."""
         for result in results_in(changes, programs):
             self._learn(result)
 

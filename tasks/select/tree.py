@@ -133,11 +133,6 @@ class PUCT(Rule):
         """Return the states by value."""
         return sorted(self._states, key=self._key(losses), reverse=True)
 
-    def values(self, losses: Losses) -> list[float]:
-        """Return the value of each state."""
-        key = self._key(losses)
-        return [key(state)[0] for state in self._states]
-
     def _key(self, losses: Losses) -> Callable[[State], tuple[float, float]]:
         root = self._states[0]
         total = math.sqrt(1 + losses.expansions(root))

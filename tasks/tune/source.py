@@ -19,7 +19,7 @@ from overnight.schemas.settings import Reducer, Tuner
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.tune.bodies import NumberedBody, completion_text
 from overnight.tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
-from overnight.tasks.tune.tuning import Tuned, tune
+from overnight.tasks.tune.tuning import tune
 
 Inputs = Literal["train", "first", "validation"]
 """Inputs that a body is evaluated on: all training inputs, the first of them, the validation inputs."""
@@ -144,7 +144,8 @@ class TunerSource:
         tuned = tune(body, trials, seed=sample.prompt.seeds[sample.number], noise=problem.noise)
         if tuned is None:
             return ""
-        text = completion_text(problem.skeleton, base, tuned.body, _idea(tuned))
+        idea = "tuned numbers: " + ", ".join(f"{before} -> {after}" for before, after in tuned.changes)
+        text = completion_text(problem.skeleton, base, tuned.body, idea)
         return text if problem.parse(text, base) == tuned.body else ""
 
 
@@ -228,7 +229,3 @@ def _are_done(futures: Sequence[Future[Verdict]], timeout_s: float | None) -> bo
             ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         return True
     return False
-
-
-def _idea(tuned: Tuned) -> str:
-    return "tuned numbers: " + ", ".join(f"{before} -> {after}" for before, after in tuned.changes)

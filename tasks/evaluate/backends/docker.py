@@ -94,10 +94,8 @@ class DockerBackend:
 
     def require(self, image: str, runtime: str | None) -> None:
         self.image_id(image)
-        if runtime is not None:
-            self._require_runtime(runtime)
-
-    def _require_runtime(self, runtime: str) -> None:
+        if runtime is None:
+            return
         with translated_errors():
             info, is_podman = self._client.info(), self._is_podman
         known = sorted(info.get("Runtimes") or ())

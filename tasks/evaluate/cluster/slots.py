@@ -215,12 +215,13 @@ class ClusterSlots:
         the one that claims.
         """
         first = self._judged_by.get(waiter.confirmed)
-        others = [one for one in self._machines.values() if one.name != first and self._is_soon_there(one)]
+        others = [
+            one
+            for one in self._machines.values()
+            if one.name != first and (one.address not in self._aside or self._figures[one.name].losses <= 1)
+        ]
         there = others or self._machines.values()
         return [machine for machine in there if machine.address not in self._aside and waiter.may_take(machine)]
-
-    def _is_soon_there(self, machine: Machine) -> bool:
-        return machine.address not in self._aside or self._figures[machine.name].losses <= 1
 
     def notify(self) -> None:
         """Wake those that wait, since a machine can be used or a pool was closed."""
