@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
@@ -57,9 +58,6 @@ class Bench:
     """Parts of a run that all its sessions work with.
 
     Attributes:
-        problem: The problem.
-        gateway: Asks models.
-        evaluator: Scores programs, as it does candidates.
         history: Answers queries: views of the run alone, as `flows/night/agents.py` lists them.
     """
 
@@ -76,14 +74,7 @@ class Bench:
 class Desk:
     """Answers the requests of one session, one after the other.
 
-    Args:
-        bench: What sessions of the run work with.
-        prompt: The prompt.
-        generation: Number of the generation.
-        samples: Most completions of the session: programs that were scored, and that which is handed back.
-        records: Its records.
-        transcript: What happened in it.
-        given: Files that the agent was given, by path.
+    A session has so many samples at most: programs that were scored, and that which is handed back.
 
     Attributes:
         scored: What was told of each program that was scored, by the answer that holds it.
@@ -172,7 +163,7 @@ class Desk:
 
         def keep(turn: Turn) -> None:
             if not turn.refusal:
-                self._records.add_turn(key, turn_answer(turn, number), turn, time.monotonic() - begin)
+                self._records.add(key, turn_answer(turn, number), turn, time.monotonic() - begin)
 
         turn = self._wait(self._bench.gateway.converse(self._prompt.model, request, keep))
         if turn is None:
@@ -183,12 +174,15 @@ class Desk:
             raise RequestRefused(f"the model's provider refuses the request: {turn.refusal}")
         return turn_answer(turn, number)
 
-    def _wait(self, future: Future[T]) -> T:
-        """Wait for a result, or until the session is stopped."""
-        both: list[Future[Any]] = [future, self.stopped]
-        wait(both, return_when=FIRST_COMPLETED)
+    def _wait(self, future: Future[T], *, is_shared: bool = False) -> T:
+        """Wait for a result, or until the session is stopped; then cancel what nobody else waits for."""
+        ended = SimpleQueue[Future[Any]]()
+        for one in (future, self.stopped):
+            one.add_done_callback(ended.put)
+        ended.get()
         if self.stopped.done():
-            future.cancel()
+            if not is_shared:
+                future.cancel()
             raise Stopped
         try:
             return future.result()
@@ -224,7 +218,7 @@ class Desk:
 
     def _verdict(self, candidate: Candidate) -> Verdict:
         begun = self._bench.evaluator.begin(candidate, self._generation)
-        verdict = begun if isinstance(begun, Verdict) else self._wait(_copy_of(begun))
+        verdict = begun if isinstance(begun, Verdict) else self._wait(begun, is_shared=True)
         if verdict == STOPPED_BY_DEADLINE:
             raise Stopped
         return verdict
@@ -290,21 +284,3 @@ def _as_text(answer: Mapping[str, Any]) -> str:
     """Return an answer as JSON with a line for each of its values."""
     lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in answer.items())
     return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _copy_of(shared: Future[T]) -> Future[T]:
-    """Return a future with the same result, which can be cancelled without the other."""
-    own: Future[T] = Future()
-
-    def end(_: Future[T]) -> None:
-        if not own.set_running_or_notify_cancel():
-            return
-        if shared.cancelled():
-            own.set_exception(CancelledError())
-        elif error := shared.exception():
-            own.set_exception(error)
-        else:
-            own.set_result(shared.result())
-
-    shared.add_done_callback(end)
-    return own

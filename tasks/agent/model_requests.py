@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from overnight.schemas.agent_settings import MODEL_IN_CONTAINER
@@ -13,12 +13,7 @@ COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
 
 
 class RequestRefused(Exception):
-    """A request that is not passed on.
-
-    Args:
-        reason: Why, for the agent.
-        status: Status of HTTP.
-    """
+    """A request that is not passed on, with the reason for the agent, and the status of HTTP."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -104,10 +99,6 @@ def as_stream(answer: Mapping[str, Any]) -> str:
         {**shared, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]},
         {**shared, "choices": [], "usage": answer["usage"]},
     ]
-    return _events(chunks)
-
-
-def _events(chunks: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
 
 

@@ -22,6 +22,7 @@ from overnight.tasks.evaluate.runner.program import PACKAGES
 from overnight.tasks.evaluate.sandbox import Channel
 from overnight.tasks.sample.providers import to_valid_text
 
+_INSIDE = "overnight.tasks.agent.inside"
 _START_S = 60.0
 _LAST_S = 30.0
 """Seconds that an agent has to end, once it may ask its model no more."""
@@ -38,14 +39,7 @@ class ContainerDied(Exception):
 class Session:
     """The work of one agent on one prompt.
 
-    Args:
-        bench: What it works with.
-        name: Name of the agent.
-        agent: Its settings.
-        prompt: The prompt.
-        generation: Number of the generation.
-        samples: Most completions that it may hand back: programs that were scored, and its own.
-        records: Its records.
+    It hands back so many samples at most: programs that were scored, and its own.
     """
 
     bench: Bench
@@ -100,7 +94,7 @@ class Session:
 
     def _job(self) -> dict[str, Any]:
         task = task_text(self.prompt, list(self._given), self.bench.limits, self.bench.problem.specification.kind)
-        tool = _inside("tool")
+        tool = _module(_INSIDE, "tool")
         programs = {f"{FOLDER}/{path}": text for path, text in self._given.items()}
         return {
             "command": self.agent.command,
@@ -182,11 +176,7 @@ class Session:
     def ended(self, text: str, error: str, how: str, output: str = "") -> list[Completion]:
         """Return the completions of a session that is over.
 
-        Args:
-            text: What the agent hands back; empty if it hands nothing back.
-            error: Why it does not.
-            how: How it ended, in words.
-            output: The last of its output.
+        The agent hands back a text, or none because of an error; `how` says in words how it ended.
         """
         spent = self.records.usage()
         handed = new_completion(self.prompt, 0, to_valid_text(text), self._reason or "stop")
@@ -225,13 +215,12 @@ def _why_unchanged(now: Mapping[str, Any], code: Any) -> str:
 @cache
 def modules_frame() -> bytes:
     """Return the frame with the modules of a container's first process, of which the last is its entry point."""
-    modules = [("frames", _runner("frames")), ("supervisor", _inside("supervisor"))]
+    modules = [
+        ("frames", _module("overnight.tasks.evaluate.runner", "frames")),
+        ("supervisor", _module(_INSIDE, "supervisor")),
+    ]
     return frames.frame(json.dumps(modules).encode())
 
 
-def _runner(name: str) -> str:
-    return resources.files("overnight.tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")
-
-
-def _inside(name: str) -> str:
-    return resources.files("overnight.tasks.agent.inside").joinpath(f"{name}.py").read_text(encoding="utf-8")
+def _module(package: str, name: str) -> str:
+    return resources.files(package).joinpath(f"{name}.py").read_text(encoding="utf-8")

@@ -29,9 +29,6 @@ class Workplace:
     """Place of a run's sessions of one agent.
 
     Attributes:
-        name: Name of the agent.
-        agent: Its settings.
-        start: Starts a container.
         slots: One for each agent that may work at the same time.
     """
 
@@ -75,15 +72,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class AgentSource:
-    """`CompletionSource` of the prompts of one generation that are for agents.
-
-    Attributes:
-        workplaces: Where each agent works, by its name.
-        bench: What the sessions work with.
-        generation: Number of the generation.
-        store: The generation's completions.
-        sessions: The sessions of the run that are under way.
-    """
+    """`CompletionSource` of the prompts of one generation that are for agents, each of which has a workplace."""
 
     workplaces: Mapping[str, Workplace]
     bench: Bench

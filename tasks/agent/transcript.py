@@ -36,8 +36,6 @@ class Records:
     """The records of one sample, of this session and of one that was cut short.
 
     Attributes:
-        prompt: The prompt.
-        keep: Stores completions.
         used: Records of this session, in order.
     """
 
@@ -49,13 +47,11 @@ class Records:
 
     def add_earlier(self, stored: Sequence[Completion]) -> None:
         """Take the records that an earlier session left."""
-        mine = [one for one in stored if one.finish_reason == TURN and self._is_mine(one)]
+        own = self.prompt.index, self.prompt.hash
+        mine = [one for one in stored if one.finish_reason == TURN and (one.prompt, one.prompt_hash) == own]
         for record in sorted(mine, key=lambda one: one.sample):
             self._earlier[json.loads(record.text)["request"]].append(record)
             self._number = max(self._number, record.sample + 1)
-
-    def _is_mine(self, stored: Completion) -> bool:
-        return (stored.prompt, stored.prompt_hash) == (self.prompt.index, self.prompt.hash)
 
     def take(self, key: str) -> Any:
         """Return the recorded answer to a request, which is not given again; `None` if there is none."""
@@ -64,21 +60,15 @@ class Records:
         self.used.append(self._earlier[key].popleft())
         return json.loads(self.used[-1].text)["answer"]
 
-    def add_turn(self, key: str, answer: Any, turn: Turn, latency_s: float) -> None:
-        """Keep a turn; return when it is safe."""
-        self._add(key, answer, turn.model, turn.usage, latency_s)
-
-    def add(self, key: str, answer: Any) -> None:
-        """Keep an answer that cost nothing."""
-        self._add(key, answer, self.prompt.model, Usage(0, 0, 0.0), 0.0)
-
-    def _add(self, key: str, answer: Any, model: str, usage: Usage, latency_s: float) -> None:
+    def add(self, key: str, answer: Any, turn: Turn | None = None, latency_s: float = 0.0) -> None:
+        """Keep a turn, or an answer that cost nothing; return when it is safe."""
+        usage = turn.usage if turn else Usage(0, 0, 0.0)
         record = Completion(
             prompt=self.prompt.index,
             sample=self._number,
             prompt_hash=self.prompt.hash,
             text=to_valid_text(json.dumps({"request": key, "answer": answer})),
-            model=model,
+            model=turn.model if turn else self.prompt.model,
             tokens_in=usage.tokens_in,
             tokens_out=usage.tokens_out,
             cost_usd=usage.cost_usd,

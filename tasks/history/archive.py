@@ -24,7 +24,7 @@ from overnight.schemas.ids import RUN_ID
 from overnight.schemas.tables import FORMAT
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.atomic_files import (
-    declared_size,
+    declared_rows,
     disk_errors,
     later_format,
     read_groups,
@@ -61,9 +61,7 @@ class Manifest(BaseModel):
     """Table of contents of an archive; its first file.
 
     Attributes:
-        format: Version of the archive format.
         schema_version: Highest format number of its files.
-        run_id: Id of the run.
         files: Hash and size by path in the run's directory.
     """
 
@@ -80,11 +78,7 @@ class Manifest(BaseModel):
 
 
 def pack(files: RunFiles, target: Path) -> Manifest:
-    """Write the archive of a run atomically, with all its nights and uncommitted completions.
-
-    Args:
-        files: Files of the run; the caller holds its lock.
-        target: File to write; replaced if it exists.
+    """Write the archive of a run, whose lock the caller holds, with all its nights and uncommitted completions.
 
     Raises:
         UsageError: If the target is a folder.
@@ -92,7 +86,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
         EnvironmentFault: If it cannot be written.
     """
     for path in itertools.chain(*files.tables().values()):
-        declared_size(path)
+        declared_rows(path)
     stored_run.require_no_gap(files, stored_run.read_run_history(files))
     manifest = describe(files)
     with replacing(target) as part, pa.output_stream(str(part), compression="zstd") as packed:
@@ -101,11 +95,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
 
 
 def require_no_folder(target: Path, name: str) -> None:
-    """Require that a file can be at a path.
-
-    Args:
-        target: The path.
-        name: Name of a file, for the remedy.
+    """Require that a file can be at a path; `name` is that of a file, for the remedy.
 
     Raises:
         UsageError: If there is a folder.
@@ -142,17 +132,16 @@ def replacing(target: Path) -> Iterator[Path]:
 def describe(files: RunFiles) -> Manifest:
     """Return the manifest of a run."""
     found = sorted(path for path in files.directory.rglob("*") if FILE.fullmatch(_name(files, path)))
-    entries = {_name(files, path): _entry(path) for path in found}
+    entries = {}
+    for path in found:
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        entries[_name(files, path)] = Entry(sha256=digest, bytes=path.stat().st_size)
     return Manifest(format=_FORMAT, schema_version=FORMAT, run_id=files.run_id, files=entries)
 
 
 def _name(files: RunFiles, path: Path) -> str:
     return path.relative_to(files.directory).as_posix()
-
-
-def _entry(path: Path) -> Entry:
-    with path.open("rb") as handle:
-        return Entry(sha256=hashlib.file_digest(handle, "sha256").hexdigest(), bytes=path.stat().st_size)
 
 
 def _write(manifest: Manifest, files: RunFiles, packed: IO[bytes]) -> None:
@@ -170,17 +159,10 @@ def _write(manifest: Manifest, files: RunFiles, packed: IO[bytes]) -> None:
 
 
 def unpack(source: Path, history: HistoryBackend) -> tuple[RunFiles, bool]:
-    """Import the run of an archive into a history atomically.
+    """Import the run of an archive into a history; return its files, and whether it is new to the history.
 
     The files are written to a hidden folder, each is checked against its hash, and the run is read once. Then it
-    becomes visible by one rename.
-
-    Args:
-        source: The archive.
-        history: The history; its folder is created if missing.
-
-    Returns:
-        The run's files, and whether the run is new: importing an archive again changes nothing.
+    becomes visible by one rename. Importing an archive again changes nothing.
 
     Raises:
         HistoryError: If the archive is damaged, or from a later version.
@@ -192,7 +174,11 @@ def unpack(source: Path, history: HistoryBackend) -> tuple[RunFiles, bool]:
         manifest = _manifest(members, source)
         files = files_of(history, manifest.run_id)
         if files.run.exists():
-            _require_same_content(manifest, files)
+            if describe(files).files != manifest.files:
+                raise UsageError(
+                    f"run {files.run_id} is in the history already, with other content: {files.directory}",
+                    remedy="Import it into another history: --history DIR",
+                )
             return files, False
         _require_room(manifest, history.root)
         staged = files_of(LocalBackend(staging), manifest.run_id)
@@ -214,14 +200,10 @@ def _opened(source: Path) -> Iterator[tarfile.TarFile]:
         ) from error
     with handle, _reading(source):
         stream = pa.CompressedInputStream(pa.PythonFile(handle, "r"), "zstd")
-        limited = _LimitedStream(cast("IO[bytes]", stream), _max_bytes(source))
+        max_bytes = source.stat().st_size * _MAX_RATIO + _BASE_BYTES
+        limited = _LimitedStream(cast("IO[bytes]", stream), max_bytes)
         with stream, tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|", tarinfo=_LimitedHeader) as archive:
             yield archive
-
-
-def _max_bytes(packed: Path) -> int:
-    """Return the limit on the decompressed size of a file."""
-    return packed.stat().st_size * _MAX_RATIO + _BASE_BYTES
 
 
 class _LimitedStream:
@@ -231,11 +213,7 @@ class _LimitedStream:
         self._stream, self._left = stream, max_bytes
 
     def read(self, size: int) -> bytes:
-        """Read some bytes.
-
-        Raises:
-            ReadError: If the stream exceeds its limit.
-        """
+        """Read some bytes."""
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
@@ -248,11 +226,7 @@ class _LimitedHeader(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read a header.
-
-        Raises:
-            ReadError: If it is too large, or that of a sparse file.
-        """
+        """Read a header."""
         header = super().frombuf(buf, encoding, errors)
         if (not header.isreg() and header.size > _MAX_HEADER_BYTES) or header.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError(f"{header.name!r} is no plain file")
@@ -326,14 +300,6 @@ def _manifest(members: Iterator[Member], source: Path) -> Manifest:
     return manifest
 
 
-def _require_same_content(manifest: Manifest, files: RunFiles) -> None:
-    if describe(files).files != manifest.files:
-        raise UsageError(
-            f"run {files.run_id} is in the history already, with other content: {files.directory}",
-            remedy="Import it into another history: --history DIR",
-        )
-
-
 def _require_room(manifest: Manifest, history: Path) -> None:
     free = shutil.disk_usage(history).free
     if manifest.bytes > free:
@@ -374,18 +340,13 @@ def _copy(content: IO[bytes], target: Path) -> str:
 
 
 def _check_run(staged: RunFiles, source: Path) -> None:
-    """Check that an imported run can be read and resumed.
-
-    Raises:
-        HistoryError: If not.
-    """
+    """Check that an imported run can be read and resumed."""
     try:
         has_own_id = stored_run.read_run(staged).run_id == staged.run_id
         stored_run.read_run_history(staged)
-        for paths in staged.tables().values():
-            for path in paths:
-                for _ in read_groups(path):
-                    pass  # reading checks the file and its size in memory
+        for path in itertools.chain(*staged.tables().values()):
+            for _ in read_groups(path):
+                pass  # reading checks the file and its size in memory
     except OvernightError as error:
         raise HistoryError(f"{source}: {error.message}", remedy=error.remedy) from error
     except (KeyError, TypeError, ValueError) as error:

@@ -41,11 +41,6 @@ _NUMBER_BYTES = 8
 def write_file(history: HistoryBackend, path: Path, table: pa.Table) -> None:
     """Write one Parquet file atomically, replacing an older one.
 
-    Args:
-        history: The history that it belongs to.
-        path: The file.
-        table: Its content.
-
     Raises:
         StoreUnavailable: If the history's place does not answer; the file is then not visible on this machine either.
     """
@@ -62,12 +57,9 @@ def write_file(history: HistoryBackend, path: Path, table: pa.Table) -> None:
 
 
 def write_folder(history: HistoryBackend, path: Path, tables: Mapping[str, pa.Table]) -> None:
-    """Write a folder of Parquet files that becomes visible by one rename; on object storage, with its last file.
+    """Write a folder of tables that becomes visible by one rename; on object storage, with its last file.
 
-    Args:
-        history: The history that it belongs to.
-        path: The folder.
-        tables: Its tables by file name, without the suffix.
+    The names of the tables are those of the files, without the suffix.
 
     Raises:
         HistoryError: If the folder exists: a generation is committed once.
@@ -104,11 +96,7 @@ def _show(hidden: Path, path: Path) -> None:
 
 @contextmanager
 def commit_lock(run: Path) -> Iterator[None]:
-    """Prevent other threads and processes from committing or exchanging generations of a run within the context.
-
-    Args:
-        run: Directory of the run.
-    """
+    """Prevent other threads and processes from committing or exchanging generations of a run within the context."""
     descriptor = os.open(run, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -138,23 +126,18 @@ def format_of(path: Path) -> int:
         return _format(file)
 
 
-def declared_size(path: Path) -> tuple[int, int]:
-    """Return the number of rows and the uncompressed bytes that a file's metadata declares, without reading the rows.
+def declared_rows(path: Path) -> int:
+    """Return the number of rows that a file's metadata declares, without reading them.
 
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
     """
     with _opened(path) as file:
-        groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
-        return file.metadata.num_rows, sum(group.total_byte_size for group in groups)
+        return file.metadata.num_rows
 
 
 def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]:
-    """Read one file of the history by row groups, so that it need not fit into memory.
-
-    Args:
-        path: The file.
-        generation: Skip row groups without rows of this generation; by default, none are skipped.
+    """Read one file by row groups, so that it need not fit into memory; skip those without rows of the generation.
 
     Raises:
         HistoryError: If it is missing, damaged, or was written by a later version.
@@ -188,12 +171,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    """Open a file so that its texts are read dictionary-encoded.
-
-    Raises:
-        HistoryError: If its metadata declares too large a table.
-        pyarrow.ArrowException, OSError: If it is damaged or missing.
-    """
+    """Open a file so that its texts are read dictionary-encoded."""
     metadata = pq.read_metadata(path)
     _require_consistent_columns(path, metadata)
     _require_size(path, _declared_bytes(metadata))
@@ -203,11 +181,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _decoded(table: pa.Table, path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Return a table with its texts decoded and the present columns.
-
-    Raises:
-        HistoryError: If it becomes too large.
-    """
+    """Return a table with its texts decoded and the present columns."""
     _require_size(path, sum(_bytes(chunk) for column in table.columns for chunk in column.chunks))
     return current_table(table, columns)
 
@@ -227,9 +201,6 @@ def _require_consistent_columns(path: Path, metadata: pq.FileMetaData) -> None:
     """Check the metadata of all columns, since `RowGroupMetaData.column` aborts the process where they are damaged.
 
     Pre-buffering constructs the same objects, with errors that can be caught, before it reads the first byte.
-
-    Raises:
-        pyarrow.ArrowException, OSError: If they are damaged.
     """
     with _UnreadableFile(path) as unreadable, contextlib.suppress(_ReadError):
         file = pq.ParquetFile(pa.PythonFile(unreadable, "r"), metadata=metadata, pre_buffer=True)

@@ -29,10 +29,11 @@ def open_history(location: str) -> HistoryBackend:
         scheme, rest = "file", location
     if scheme == "file" and not os.path.lexists(Path(rest) / MARKER):
         return LocalBackend(Path(rest))
-    from overnight.tasks.history.remote.backend import open_backend, open_copy
+    from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
+    from overnight.tasks.history.remote.mirror import mirror_at
     from overnight.tasks.history.remote.object_store import NATIVE
 
     if scheme == "file":
-        return open_copy(Path(rest))
+        return MirroredBackend(mirror_at(Path(rest)))
     plugin = None if scheme in NATIVE else plugins.find("histories", scheme)
     return (plugin.load("open_backend") if plugin else open_backend)(location)

@@ -45,7 +45,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def compact(files: RunFiles, min_generations: int) -> int:
-    """Merge the last generations into one block.
+    """Merge the last generations into one block; return the number of folders that were merged.
 
     The new block is written to a hidden folder, with hard links to the blocks that stay. Then that folder and the
     visible one are exchanged in one system call, so that a kill at any moment leaves one of the two whole.
@@ -53,9 +53,6 @@ def compact(files: RunFiles, min_generations: int) -> int:
     Args:
         files: Files of the run; the caller holds its lock.
         min_generations: Minimum number of single generations that are worth merging; 1 merges the whole run.
-
-    Returns:
-        Number of folders that were merged.
 
     Raises:
         HistoryError: If a file is damaged.
@@ -68,7 +65,8 @@ def compact(files: RunFiles, min_generations: int) -> int:
     built = hidden_path(visible)
     with disk_errors(visible):
         try:
-            block = Block(built / _name(merged), merged[0].first, merged[-1].last)
+            first, last = merged[0].first, merged[-1].last
+            block = Block(built / f"{first:06d}-{last:06d}", first, last)
             _write_block(merged, block.folder)
             names = [f"{name}.parquet" for name in _TABLES]
             files.backend.put_folder(visible / block.folder.name, block.folder, names)
@@ -102,10 +100,6 @@ def _blocks_to_merge(blocks: Sequence[Block], min_generations: int) -> Sequence[
         start -= 1
         merged += blocks[start].size
     return blocks[start:]
-
-
-def _name(blocks: Sequence[Block]) -> str:
-    return f"{blocks[0].first:06d}-{blocks[-1].last:06d}"
 
 
 def _write_block(blocks: Sequence[Block], folder: Path) -> None:
@@ -160,11 +154,7 @@ def _link(blocks: Iterable[Block], folder: Path) -> None:
 
 
 def _exchange(built: Path, visible: Path) -> None:
-    """Exchange two folders in one system call, which Python does not offer.
-
-    Raises:
-        EnvironmentFault: If the system cannot do that.
-    """
+    """Exchange two folders in one system call, which Python does not offer."""
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
         raise _unsupported(visible, "not on this system")

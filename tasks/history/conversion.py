@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -38,12 +38,7 @@ _DROPPED = {"mode", "lookahead", "window", "expected_samples"}
 
 
 def current_table(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a table with the present columns and types; columns that its file lacks are null.
-
-    Args:
-        table: Content of a file of the history.
-        columns: Names of the columns that are wanted; by default all.
-    """
+    """Return these columns, by default all, with their present types; those that its file lacks are null."""
     name = (table.schema.metadata or {}).get(b"overnight.table", b"").decode()
     schema = _TABLES.get(name)
     if schema is None:
@@ -60,21 +55,18 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def current_settings(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run under their present names, with those that version 0.1 did not have."""
-    stored = {
-        table: {name: one for name, one in value.items() if name not in _GONE[table]}
-        if table in _GONE and isinstance(value, dict)
-        else value
-        for table, value in stored.items()
-    }
+    stored = {table: _without(value, _GONE.get(table, ())) for table, value in stored.items()}
     search = stored.get("search")
     if not isinstance(search, dict):
         return stored
-    search = _without_gone(search)
-    stored = {**stored, "search": search}
+    algorithm = search.get("algorithm")
+    if isinstance(algorithm, dict) and algorithm.get("name") in {kind.algorithm_name() for kind in algorithm_kinds()}:
+        search = {**search, "algorithm": _without(algorithm, _GONE_OF_ALGORITHMS)}
+        stored = {**stored, "search": search}
     former = {*IslandsSettings.model_fields, *_GONE_OF_ALGORITHMS} - {"name"}
     if not search.keys() & (former | _DROPPED):
         return merge([_ABSENT, stored])
-    kept = {name: value for name, value in search.items() if name not in former | _DROPPED}
+    kept = _without(search, former | _DROPPED)
     if "mode" in search:
         name = "funsearch" if search["mode"] == "paper" else "islands"
         given = {one: search[one] for one in former & search.keys()}
@@ -86,10 +78,6 @@ def current_settings(stored: dict[str, Any]) -> dict[str, Any]:
     return merge([_ABSENT, {**stored, "search": kept, "sampling": sampling}])
 
 
-def _without_gone(search: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a search without those of its algorithm that are gone."""
-    algorithm = search.get("algorithm")
-    ours = {kind.algorithm_name() for kind in algorithm_kinds()}
-    if not isinstance(algorithm, dict) or algorithm.get("name") not in ours:
-        return search
-    return {**search, "algorithm": {name: one for name, one in algorithm.items() if name not in _GONE_OF_ALGORITHMS}}
+def _without(table: Any, gone: Collection[str]) -> Any:
+    """Return a table without some of its settings; what is no table stays."""
+    return {name: one for name, one in table.items() if name not in gone} if isinstance(table, dict) else table

@@ -97,7 +97,6 @@ class Database:
     `QueryProcess`, which also limits its time and memory, and ends it at any moment.
 
     Args:
-        history: Directory of the history; it need not exist yet.
         run_id: The only run that the views show; None for all runs.
         only: The only views that queries may read; by default all.
 
@@ -127,16 +126,14 @@ class Database:
                 package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
             )
         self._add_comments()
-        self._restrict_access()
+        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         return self._connection.execute(limit).fetchall()[0][0]
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
-        """Run one query.
-
-        Args:
-            sql: One SELECT, or an EXPLAIN of one.
-            parameters: Values of its question marks.
+        """Run one query: one SELECT, or an EXPLAIN of one, with the values of its question marks.
 
         Raises:
             QueryError: If the SQL is wrong, is not a single query, or takes too much memory.
@@ -174,24 +171,15 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
-        if pivot := self._pivot(sql):
-            sql = self._with_columns(pivot)
+        if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
+            sql = query_guard.list_pivot_values(sql, self._values)
         self._require_single_query(sql)
         return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
 
-    def _pivot(self, sql: str) -> query_guard.Pivot | None:
-        """Return a PIVOT whose columns are those of the data, which DuckDB runs as several statements."""
-        kinds = [_kind(statement) for statement in self._connection.extract_statements(sql)]
-        return query_guard.parse_pivot(sql) if kinds == ["MULTI"] else None
-
-    def _with_columns(self, pivot: query_guard.Pivot) -> str:
-        """Return a PIVOT as one SELECT, with the values that its columns have now."""
-        found: list[list[str]] = []
-        for query in pivot.queries:
-            self._require_single_query(query)
-            rows = self._read_consistently(lambda query=query: self._connection.sql(query).fetchall())
-            found.append([row[0] for row in rows])
-        return pivot.with_values(found)
+    def _values(self, sql: str) -> list[str]:
+        """Return the first column of a query."""
+        self._require_single_query(sql)
+        return [row[0] for row in self._read_consistently(lambda: self._connection.sql(sql).fetchall())]
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
         """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""
@@ -224,11 +212,7 @@ class Database:
                 self._defined[source] = known
 
     def _refuse_later_formats(self, runs: tuple[str, ...]) -> None:
-        """Check that this version reads the formats of all runs, of which it would show other columns as null.
-
-        Raises:
-            HistoryError: If not.
-        """
+        """Check that this version reads the formats of all runs, of which it would show other columns as null."""
         parameters = [list(runs), tables.FORMAT_KEY.decode(), tables.FORMAT]
         if runs and (later := self._connection.execute(_LATER, parameters).fetchone()):
             raise later_format(*later)
@@ -254,11 +238,6 @@ class Database:
             self._connection.execute(
                 f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.description}')}"
             )
-
-    def _restrict_access(self) -> None:
-        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
 
 
 @contextmanager

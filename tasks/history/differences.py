@@ -27,7 +27,6 @@ class Difference:
     """Row that differs between the two records.
 
     Attributes:
-        table: Name of the table.
         generation: Number of the generation; for the table `nights`, of the night.
         recorded: Columns that differ, as in the first record; empty if it lacks the row.
         repeated: The same columns as in the second record; empty if it lacks the row.

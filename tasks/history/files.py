@@ -72,10 +72,6 @@ class RunFiles:
                lock
                origin                             path of the problem on this machine
     ```
-
-    Attributes:
-        directory: The directory.
-        backend: Backend of the history that the run belongs to.
     """
 
     directory: Path
@@ -160,9 +156,6 @@ class RunFiles:
     def read_consistently(self, read: Callable[[list[Block]], T]) -> T:
         """Read from the committed blocks; retry if a compaction removed some of them meanwhile.
 
-        Args:
-            read: Function of the blocks that reads their files.
-
         Raises:
             HistoryError: If a file is missing or damaged.
         """
@@ -176,10 +169,6 @@ class RunFiles:
 
     def rows_of(self, table: str, columns: list[str]) -> list[dict[str, Any]]:
         """Return columns of a table of all committed generations, as rows.
-
-        Args:
-            table: Name of the table's files, without the suffix.
-            columns: Names of the columns.
 
         Raises:
             HistoryError: If a file is missing or damaged.
@@ -263,11 +252,6 @@ class RunFiles:
                 sync(handle)
             path.unlink()
 
-    def remove_incomplete_creation(self) -> None:
-        """Remove the generations of a run without a row, left by a crash while the run was created."""
-        if not self.run.exists():
-            shutil.rmtree(self.generations, ignore_errors=True)
-
     def remove_leftovers(self) -> None:
         """Remove unfinished files and committed journals that a killed process left. The caller holds the lock."""
         shutil.rmtree(self.directory / HIDDEN, ignore_errors=True)
@@ -283,10 +267,6 @@ def blocks_named(folder: Path, names: Sequence[str]) -> list[Block]:
     """Return the blocks with these folder names, in order, without those that another one contains.
 
     Blocks that no run can have are left out, too: with too high a number, or overlapping another one in part.
-
-    Args:
-        folder: Folder of the blocks.
-        names: Names in it, of blocks and of anything else.
     """
     found = [(name, _BLOCK.fullmatch(name)) for name in names]
     blocks = [Block(folder / name, int(match[1]), int(match[2] or match[1])) for name, match in found if match]
@@ -313,12 +293,7 @@ def files_of(history: HistoryBackend, run_id: str) -> RunFiles:
 
 
 def tables_in(folder: Path, run_id: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Return the files in the folder of a history that are committed at this moment, by table.
-
-    Args:
-        folder: Folder of the history.
-        run_id: The only run whose files are returned; None for all runs.
-    """
+    """Return the files in the folder of a history that are committed now, by table; of one run, or of all."""
     found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
     for run in runs_in(LocalBackend(folder)):  # files are read from the folder, whatever keeps them
         if run_id not in (None, run.run_id):
@@ -330,11 +305,7 @@ def tables_in(folder: Path, run_id: str | None = None) -> dict[str, tuple[str, .
 
 
 def _require_plain(paths: Sequence[Path]) -> None:
-    """Check that all are regular files: reading a pipe would block, and a link may lead out of the history.
-
-    Raises:
-        HistoryError: If one is not.
-    """
+    """Check that all are regular files: reading a pipe would block, and a link may lead out of the history."""
     for path in paths:
         if not is_plain_file(path) and os.path.lexists(path):
             raise HistoryError(f"{path} is no regular file", remedy="Inspect it, and remove it.")

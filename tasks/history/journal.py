@@ -26,9 +26,7 @@ _BATCH = TypeAdapter(PendingBatch)
 class Journal:
     """Journal of the completions of one generation, which survives failed attempts and killed processes.
 
-    Args:
-        path: Its file, with one line of JSON per completion.
-        history: The history that it belongs to.
+    Its file has one line of JSON per completion.
     """
 
     def __init__(self, path: Path, history: HistoryBackend) -> None:
@@ -52,8 +50,7 @@ class Journal:
         Raises:
             StoreUnavailable: If the history's place does not answer; the completions are on disk even then.
         """
-        with self._writing:
-            append_lines(self._path, [orjson.dumps(completion) for completion in completions])
+        self.add_lines([orjson.dumps(completion) for completion in completions])
         self._history.put_lines(self._path)
 
     def lines(self) -> list[bytes]:
@@ -90,12 +87,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class PendingBatches:
-    """Pending batch jobs of a run.
-
-    Args:
-        folder: Folder with one file per batch job; the last complete line of a file is its current state.
-        history: The history that they belong to.
-    """
+    """Pending batch jobs of a run: one file each, whose last complete line is the current state."""
 
     folder: Path
     history: HistoryBackend

@@ -18,11 +18,7 @@ MARKER = ".remote"
 
 @dataclass(frozen=True)
 class LocalBackend(HistoryBackend):
-    """Backend of an ordinary directory. A copy of a history on object storage is never written as one.
-
-    Attributes:
-        root: The directory.
-    """
+    """Backend of an ordinary directory. A copy of a history on object storage is never written as one."""
 
     root: Path
 
@@ -52,7 +48,6 @@ class LocalBackend(HistoryBackend):
         Raises:
             EnvironmentFault: If it cannot be made.
         """
-        self._refuse_copy()
         self.refresh()
         place = self._place()
         try:

@@ -16,15 +16,11 @@ _LOG = logging.getLogger("overnight.night")
 
 
 def log_line(files: RunFiles, night: int, text: str) -> None:
-    """Append a line to the log of a night, and write it to Python's log, too.
+    """Append a line, escaped, to the log of a night, and write it to Python's log, too.
 
     It is on disk when the function returns, and on object storage with the night's next row. Where the disk is full, it
-    is in Python's log alone.
-
-    Args:
-        files: Files of the run, which need not exist yet.
-        night: Number of the night; for one that cannot start, the number that it would have had.
-        text: The line, which is escaped.
+    is in Python's log alone. The run need not exist yet; a night that cannot start has the number that it would have
+    had.
     """
     line = escape_invisible(text.replace("\n", " "))
     _LOG.info("%s, night %d: %s", files.run_id, night, line)

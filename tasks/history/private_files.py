@@ -44,12 +44,7 @@ def make_folder_like(folder: Path, other: Path) -> None:
 
 
 def open_private(path: Path, mode: Literal["wb", "ab", "xb"], *, follows_link: bool = False) -> IO[Any]:
-    """Open a file for writing; an existing one keeps its permissions.
-
-    Args:
-        path: The file.
-        mode: Mode as for `open`.
-        follows_link: Whether the file may be a symbolic link, as a file that the user names may.
+    """Open a file for writing; an existing one keeps its permissions. A file that the user names may be a link.
 
     Raises:
         OSError: If that cannot be done.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from overnight.schemas import tables
@@ -92,15 +91,12 @@ def refuse_file_access(parsed: str, only: Collection[str] = ()) -> None:
     known = (views or _TABLES) | {("", name) for name in given if name.isidentifier()}
     for node in nodes:
         if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":
-            _require_known(node, known)
-
-
-def _require_known(node: dict[str, Any], known: frozenset[tuple[str, str]]) -> None:
-    """Check the name of a table."""
-    catalog, schema, table = ((node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table"))
-    if catalog not in _CATALOGS or (schema, table) not in known:
-        name = ".".join(filter(None, (catalog, schema, table)))
-        raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
+            catalog, schema, table = (
+                (node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table")
+            )
+            if catalog not in _CATALOGS or (schema, table) not in known:
+                name = ".".join(filter(None, (catalog, schema, table)))
+                raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -128,61 +124,34 @@ _MAX_VALUES = 1000
 """Limit on the values of one expression, each of which is a column."""
 
 
-@dataclass(frozen=True)
-class Pivot:
-    """A PIVOT, cut at its expressions.
+def list_pivot_values(sql: str, values_of: Callable[[str], Sequence[str]]) -> str:
+    """Return a PIVOT over the values of the data as one over lists of them; any other statement as it is.
 
-    Attributes:
-        beginning: Text before PIVOT, such as a WITH clause.
-        source: What is pivoted.
-        columns: Expressions after ON, in order; one that lists its values is left as it is.
-        rest: Text after the expressions.
+    `values_of` returns the values that a query finds. An expression that lists its values stays.
+
+    Raises:
+        QueryError: If there are too many values.
     """
-
-    beginning: str
-    source: str
-    columns: tuple[str, ...]
-    rest: str
-
-    @property
-    def queries(self) -> list[str]:
-        """Queries for the values of each expression that lists none, in order."""
-        beginning = strip_explain(self.beginning)
-        return [
-            f"{beginning} SELECT DISTINCT ({column})::VARCHAR AS value FROM {self.source} "
-            f"WHERE value IS NOT NULL ORDER BY value LIMIT {_MAX_VALUES + 1}"
-            for column in self.columns
-            if not _lists_values(column)
-        ]
-
-    def with_values(self, found: Sequence[Sequence[str]]) -> str:
-        """Return the PIVOT over the values that `queries` returned.
-
-        Raises:
-            QueryError: If there are too many.
-        """
-        remaining = iter(found)
-        columns = [column if _lists_values(column) else _listed(column, next(remaining)) for column in self.columns]
-        return f"{self.beginning} PIVOT {self.source} ON {', '.join(columns)} {self.rest}"
-
-
-def parse_pivot(sql: str) -> Pivot | None:
-    """Return the PIVOT that a statement is; `None` if it is none."""
-    sql = "".join(" " if token["comment"] else token.group() for token in _TOKEN.finditer(sql))
-    marks = list(_outer_words(sql))
+    plain = "".join(" " if token["comment"] else token.group() for token in _TOKEN.finditer(sql))
+    marks = list(_outer_words(plain))
     start = next((span for word, span in marks if word == "PIVOT"), None)
     on = next((span for word, span in marks if word == "ON" and start and span[0] > start[1]), None)
     if start is None or on is None:
-        return None
+        return sql
     later = [(word, span) for word, span in marks if span[0] >= on[1]]
-    end = next((span[0] for word, span in later if word in _END), len(sql))
+    end = next((span[0] for word, span in later if word in _END), len(plain))
     cuts = [on[1], *(edge for word, span in later if word == "," and span[1] <= end for edge in span), end]
-    columns = tuple(sql[first:last].strip() for first, last in zip(cuts[::2], cuts[1::2], strict=True))
-    return Pivot(sql[: start[0]], sql[start[1] : on[0]], columns, sql[end:])
-
-
-def _lists_values(column: str) -> bool:
-    return any(word == "IN" for word, _ in _outer_words(column))
+    beginning, source, columns = plain[: start[0]], plain[start[1] : on[0]], list[str]()
+    for first, last in zip(cuts[::2], cuts[1::2], strict=True):
+        column = plain[first:last].strip()
+        if not any(word == "IN" for word, _ in _outer_words(column)):
+            query = (
+                f"{strip_explain(beginning)} SELECT DISTINCT ({column})::VARCHAR AS value FROM {source} "
+                f"WHERE value IS NOT NULL ORDER BY value LIMIT {_MAX_VALUES + 1}"
+            )
+            column = _listed(column, values_of(query))
+        columns.append(column)
+    return f"{beginning} PIVOT {source} ON {', '.join(columns)} {plain[end:]}"
 
 
 def _listed(column: str, values: Sequence[str]) -> str:

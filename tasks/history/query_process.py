@@ -38,12 +38,10 @@ _ERRORS: dict[str, type[OvernightError]] = {"QueryError": QueryError, "Environme
 class QueryProcess:
     """Process that answers queries one after another; after a kill, the next query starts a new one.
 
-    Args:
-        history: Directory of the history; it need not exist yet.
-        run_id, only: As for `Database`.
+    It has the arguments of `Database`.
 
     Attributes:
-        history: The same, as an absolute path.
+        history: Directory of the history, as an absolute path.
     """
 
     def __init__(self, history: Path, run_id: str | None = None, only: Sequence[str] = ()) -> None:

@@ -20,14 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(history: str, answers: int, run_id: str | None, only: Sequence[str]) -> None:
-    """Answer requests from stdin, one per line; write replies to stdout and result tables to a file.
-
-    Args:
-        history: Directory of the history.
-        answers: Descriptor of the file.
-        run_id: As for `Database`.
-        only: As for `Database`.
-    """
+    """Answer requests from stdin, one per line; write replies to stdout, result tables to the file of a descriptor."""
     with suppress(OSError):
         # Where memory runs out, the kernel kills this process first.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

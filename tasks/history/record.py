@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 
 from overnight.schemas import tables
 from overnight.schemas.errors import HistoryError
-from overnight.schemas.generation import (
-    GenerationRecord,
-    NightRecord,
-    RunRecord,
-    StopReason,
-)
-from overnight.tasks.history.atomic_files import (
-    disk_errors,
-    read_file,
-    write_file,
-    write_folder,
-)
+from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord, StopReason
+from overnight.tasks.history.atomic_files import disk_errors, read_file, write_file, write_folder
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.private_files import open_private
-from overnight.tasks.history.rows import (
-    generation_row,
-    night_row,
-    population_rows,
-    program_row,
-    run_row,
-)
-
-_MAX_ORIGIN_BYTES = 8192
-"""Limit on the length of the problem's path."""
+from overnight.tasks.history.rows import Row, generation_row, night_row, population_rows, program_row, run_row
 
 
 def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
     """Write a new run: first its initial generations, then its own row, which makes it visible.
 
-    After a crash before the row was written, a second call starts again.
-
-    Args:
-        files: Files of the run.
-        run: Record of the run.
-        initial: Generation 0, the start program, and any others that exist before the search begins.
+    The first of them is generation 0, the start program. After a crash before the row was written, a second call starts
+    again.
     """
-    files.remove_incomplete_creation()
+    if not files.run.exists():
+        shutil.rmtree(files.generations, ignore_errors=True)
     for generation in initial:
         commit(files, generation)
     if run.problem.files:
         contents = [{"path": file.path, "content": file.content} for file in run.problem.files]
-        write_file(files.backend, files.problem_files, _table(tables.FILES, contents))
+        _write(files, files.problem_files, tables.FILES, contents)
     if run.origin:
         with disk_errors(files.origin), open_private(files.origin, "wb") as handle:
             handle.write(f"{run.origin}\n".encode("utf-8", "surrogateescape"))
-    write_file(files.backend, files.run, _table(tables.RUNS, [run_row(run)]))
+    _write(files, files.run, tables.RUNS, [run_row(run)])
 
 
 def commit(files: RunFiles, record: GenerationRecord) -> None:
@@ -69,45 +47,32 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         raise HistoryError(
             f"{files.generation(record.number)} is committed already", remedy="`overnight resume` goes on after it."
         )
-    write_folder(
-        files.backend,
-        files.generation(record.number),
-        {
-            "programs": _table(
-                tables.PROGRAMS, [program_row(files.run_id, record, judged) for judged in record.judged]
-            ),
-            "population": _table(tables.POPULATION, population_rows(files.run_id, record)),
-            "generation": _table(tables.GENERATIONS, [generation_row(files.run_id, record)]),
-        },
-    )
+    programs = [program_row(files.run_id, record, judged) for judged in record.judged]
+    content = {
+        "programs": pa.Table.from_pylist(programs, tables.PROGRAMS),
+        "population": pa.Table.from_pylist(population_rows(files.run_id, record), tables.POPULATION),
+        "generation": pa.Table.from_pylist([generation_row(files.run_id, record)], tables.GENERATIONS),
+    }
+    write_folder(files.backend, files.generation(record.number), content)
     Journal(files.journal(record.number), files.backend).discard()
 
 
 def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     """Write the record of a failed attempt, which is kept apart from the committed generations."""
-    write_file(
-        files.backend,
-        files.attempt(record.number, record.attempt),
-        _table(tables.GENERATIONS, [generation_row(files.run_id, record)]),
-    )
+    path = files.attempt(record.number, record.attempt)
+    _write(files, path, tables.GENERATIONS, [generation_row(files.run_id, record)])
 
 
 def give_up(files: RunFiles, generation: int, place: int) -> None:
-    """Mark the last failed attempt at a generation as final.
-
-    Args:
-        files: Files of the run.
-        generation: Number of the generation.
-        place: Position at which it ended, among all generations.
-    """
+    """Mark the last failed attempt at a generation as final; it ended at this place among all generations."""
     path = files.attempt(generation, files.failed_attempts(generation))
     row = read_file(path).to_pylist()[0]
-    write_file(files.backend, path, _table(tables.GENERATIONS, [{**row, "place": place}]))
+    _write(files, path, tables.GENERATIONS, [{**row, "place": place}])
 
 
 def write_night(files: RunFiles, night: NightRecord) -> None:
     """Write a night's row, and its log wherever the history keeps it; called at its start and again at its end."""
-    write_file(files.backend, files.night(night.number), _table(tables.NIGHTS, [night_row(files.run_id, night)]))
+    _write(files, files.night(night.number), tables.NIGHTS, [night_row(files.run_id, night)])
     if files.night_log(night.number).exists():
         files.backend.put_lines(files.night_log(night.number))
 
@@ -119,8 +84,8 @@ def mark_night_interrupted(files: RunFiles) -> None:
     row = read_file(nights[-1]).to_pylist()[0]
     if row["ended_at"] is None:
         row |= {"ended_at": datetime.now(UTC), "stop_reason": StopReason.INTERRUPTED.value}
-        write_file(files.backend, nights[-1], _table(tables.NIGHTS, [row]))
+        _write(files, nights[-1], tables.NIGHTS, [row])
 
 
-def _table(schema: pa.Schema, content: Sequence[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(list(content), schema=schema)
+def _write(files: RunFiles, path: Path, schema: pa.Schema, rows: list[Row]) -> None:
+    write_file(files.backend, path, pa.Table.from_pylist(rows, schema))

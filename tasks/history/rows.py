@@ -138,37 +138,39 @@ def _cluster(scores: Sequence[float]) -> str:
     return hashlib.sha256(repr(tuple(score + 0.0 for score in scores)).encode()).hexdigest()[:12]
 
 
+_GENERATION_COLUMNS = (
+    "attempt", "night", "place", "started_at", "ended_at", "sample_s", "evaluate_s", "select_s", "flow_run_id",
+    "unused_usd",
+)  # fmt: skip
+"""Columns of `tables.GENERATIONS` that are attributes of a generation's record."""
+
+_TOKEN_COLUMNS = ("tokens_in", "tokens_out", "tokens_cached")
+"""Columns that are sums over its completions."""
+
+
 def generation_row(run_id: str, record: GenerationRecord) -> Row:
     """Return a row of `tables.GENERATIONS`, for a committed generation or a failed attempt."""
     completions = [judged.candidate.completion for judged in record.judged]
     scores = [judged.score for judged in record.judged if judged.score is not None]
     resets = [change.niche for change in flat(record.changes) if isinstance(change, Reset) and record.number]
-    return {
-        "run_id": run_id,
-        "generation": record.number,
-        "attempt": record.attempt,
-        "night": record.night,
-        "state": "failed" if record.error else "committed",
-        "place": record.place,
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-        "sample_s": record.sample_s,
-        "evaluate_s": record.evaluate_s,
-        "select_s": record.select_s,
-        "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
-        "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
-        "best_score": _known(record.best.score),
-        "best_program_id": record.best.id,
-        "generation_best": max(scores, default=None),
-        "tokens_in": sum(completion.tokens_in for completion in completions),
-        "tokens_out": sum(completion.tokens_out for completion in completions),
-        "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
-        "flow_run_id": record.flow_run_id,
-        "error": without_machine_paths(record.error),
-        "reset_niches": resets,
-        "tokens_cached": sum(completion.tokens_cached for completion in completions),
-        "unused_usd": record.unused_usd,
-    }
+    tokens = {name: sum(getattr(one, name) for one in completions) for name in _TOKEN_COLUMNS}
+    return (
+        {name: getattr(record, name) for name in _GENERATION_COLUMNS}
+        | tokens
+        | {
+            "run_id": run_id,
+            "generation": record.number,
+            "state": "failed" if record.error else "committed",
+            "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
+            "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
+            "best_score": _known(record.best.score),
+            "best_program_id": record.best.id,
+            "generation_best": max(scores, default=None),
+            "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
+            "error": without_machine_paths(record.error),
+            "reset_niches": resets,
+        }
+    )
 
 
 def without_machine_paths(text: str) -> str:
@@ -212,12 +214,7 @@ def night_row(run_id: str, night: NightRecord) -> Row:
 
 
 def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
-    """Return the record of a night.
-
-    Args:
-        row: A row of `tables.NIGHTS`.
-        programs: Scored programs by id, for the finalists.
-    """
+    """Return the record of a row of `tables.NIGHTS`, whose finalists are among these programs."""
     finalists = tuple(
         Finalist(programs[entry["program_id"]], *(entry[split] for split in _SPLITS))
         for entry in row["finalists"] or ()
@@ -267,12 +264,7 @@ def read_pace(files: RunFiles) -> tuple[int, float | None]:
 
 
 def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
-    """Return the completions of a generation, as they were before evaluation.
-
-    Args:
-        programs: Rows of its candidates.
-        samples: Number of samples per prompt.
-    """
+    """Return the completions of a generation, as they were before evaluation, from its rows of `tables.PROGRAMS`."""
     return [
         Completion(
             prompt=row["index"] // samples,
@@ -296,11 +288,7 @@ def _has_no_answer(row: Row) -> bool:
 
 
 def record_of_rows(programs: Sequence[Row]) -> PromptRecord:
-    """Return how a prompt was asked and answered.
-
-    Args:
-        programs: Rows of its candidates, at least one, in order.
-    """
+    """Return how a prompt was asked and answered, from the rows of its candidates: at least one, in order."""
     first = programs[0]
     operator = first["operator"] or ""
     return PromptRecord(

@@ -13,35 +13,17 @@ from overnight.schemas import tables
 from overnight.schemas.algorithm import Change
 from overnight.schemas.errors import HistoryError, SpecificationError, UsageError
 from overnight.schemas.files import File, require_distinct
-from overnight.schemas.generation import (
-    NightRecord,
-    RunHistory,
-    RunRecord,
-    Step,
-    StopReason,
-    Window,
-)
+from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Kind
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_SCORE, Program
-from overnight.tasks.history.atomic_files import (
-    declared_size,
-    format_of,
-    read_file,
-)
+from overnight.tasks.history.atomic_files import declared_rows, format_of, read_file
 from overnight.tasks.history.conversion import current_settings
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.journal import Journal
-from overnight.tasks.history.rows import (
-    Row,
-    change_of,
-    metrics_of,
-    night_of_row,
-    notes_of,
-    record_of_rows,
-)
+from overnight.tasks.history.rows import Row, change_of, metrics_of, night_of_row, notes_of, record_of_rows
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.program.make_problem import restore_problem
@@ -120,11 +102,7 @@ def _read_origin(files: RunFiles) -> str:
 
 
 def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
-    """Parse the settings of a run.
-
-    Raises:
-        HistoryError: If they are not a JSON object of plain values.
-    """
+    """Parse the settings of a run."""
     try:
         settings = parse_json(text)
     except ValueError as error:
@@ -137,15 +115,7 @@ def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
 
 
 def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
-    """Read the problem's own files.
-
-    Args:
-        files: Files of the run.
-        hashes: Hashes of the problem's files by path, from the run's row.
-
-    Raises:
-        HistoryError: If they differ from the files with which the run was started.
-    """
+    """Read the problem's own files, whose hashes by path are in the run's row: both must agree."""
     if not hashes:
         return []
     try:
@@ -166,9 +136,7 @@ def _read_files(files: RunFiles, hashes: Mapping[str, str]) -> list[File]:
 def read_run_history(files: RunFiles, *, samples: int = 0) -> RunHistory:
     """Read how all generations ended, up to the first gap.
 
-    Args:
-        files: Files of the run.
-        samples: Samples per prompt, to read how each prompt was asked and answered, too; 0 reads none.
+    With the number of samples per prompt, read how each prompt was asked and answered, too.
 
     Raises:
         HistoryError: If generation 0, the start program, is missing or a file is damaged.
@@ -199,7 +167,7 @@ def require_no_gap(files: RunFiles, past: RunHistory) -> None:
 
 def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) -> RunHistory:
     for block in blocks:
-        _require_declared_size(block)
+        _require_declared_rows(block)
     ends = _ends(files, blocks)
     if not ends:
         raise without_start_program(files)
@@ -238,10 +206,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
 
 
 def _committed_step(
-    number: int,
-    changes: Mapping[int, tuple[Change, ...]],
-    asked: Mapping[int, Sequence[Row]],
-    claimed: Collection[str],
+    number: int, changes: Mapping[int, tuple[Change, ...]], asked: Mapping[int, Sequence[Row]], claimed: Collection[str]
 ) -> Step:
     records = {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
     corrected = {
@@ -272,13 +237,9 @@ def _windows(files: RunFiles) -> tuple[Window, ...]:
     )
 
 
-def _require_declared_size(block: Block) -> None:
-    """Check that a block has as many generations as its name says, since the numbers come from its name alone.
-
-    Raises:
-        HistoryError: If not.
-    """
-    if block.size > 1 and declared_size(block.folder / "generation.parquet")[0] != block.size:
+def _require_declared_rows(block: Block) -> None:
+    """Check that a block has as many generations as its name says, since the numbers come from its name alone."""
+    if block.size > 1 and declared_rows(block.folder / "generation.parquet") != block.size:
         raise HistoryError(
             f"{block.folder} does not hold {block.size} generations, as its name says", remedy="Restore it from a copy."
         )
@@ -306,13 +267,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
-    """Read one night.
-
-    Args:
-        files: Files of the run.
-        number: Number of the night, from 1.
-        programs: Scored programs by id, for the finalists.
-    """
+    """Read one night, from 1, whose finalists are among these programs."""
     return night_of_row(read_file(files.night(number)).to_pylist()[0], programs)
 
 

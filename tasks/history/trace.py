@@ -39,12 +39,7 @@ _ROWS = 1000
 
 
 def write_trace(database: Database, run_id: str, target: Path) -> int:
-    """Write the steps of a run to a file, one line each; return their number.
-
-    Args:
-        database: History that has the run.
-        run_id: Id of the run.
-        target: File to write; an existing one is replaced in one step.
+    """Write the steps of a run to a file, one line each, replacing it in one step; return their number.
 
     Raises:
         EnvironmentFault: If it cannot be written.

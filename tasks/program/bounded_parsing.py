@@ -81,7 +81,8 @@ def parse_yaml(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _require_few_nodes(node)
+        if _expanded_size(node, {}) > MAX_YAML_NODES:
+            raise ValueError(f"with its aliases expanded, it has more than {MAX_YAML_NODES} nodes")
         value = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
@@ -107,11 +108,7 @@ _TOML_TOKEN = re.compile(
 
 
 def _require_short_keys(text: str) -> None:
-    """Refuse dotted keys of many parts; dots within strings and comments do not count.
-
-    Raises:
-        ValueError: If a key has too many parts.
-    """
+    """Refuse dotted keys of many parts; dots within strings and comments do not count."""
     parts, follows_dot = 0, False
     for match in _TOML_TOKEN.finditer(text):
         token = match[0]
@@ -137,11 +134,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth = self._aliases = self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node.
-
-        Raises:
-            ValueError: If the text exceeds the limits.
-        """
+        """Compose one node."""
         event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             self._aliases += 1
@@ -159,21 +152,10 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
 
-def _require_few_nodes(root: yaml.Node) -> None:
-    """Refuse a graph of nodes that is too large once its aliases are expanded, or that contains itself.
-
-    Raises:
-        ValueError: If it is.
-    """
-    if _expanded_size(root, {}) > MAX_YAML_NODES:
-        raise ValueError(f"with its aliases expanded, it has more than {MAX_YAML_NODES} nodes")
-
-
 def _expanded_size(node: yaml.Node, sizes: dict[int, int | None], depth: int = 0) -> int:
     """Return the number of nodes below a node, including itself, with aliases expanded.
 
-    Raises:
-        ValueError: If a node contains itself, is nested too deeply, or is a number with too many digits.
+    Refuses a node that contains itself, is nested too deeply, or is a number with too many digits.
     """
     if id(node) in sizes:
         known_size = sizes[id(node)]

@@ -60,11 +60,7 @@ def _blocks(lines: list[str]) -> list[list[str]]:
 
 
 def _refuse_incomplete_block(text: str, name: str) -> None:
-    """Refuse a block without an end. PEP 723 ignores it, so that all its settings would silently be lost.
-
-    Raises:
-        SpecificationError: If there is such a block.
-    """
+    """Refuse a block without an end. PEP 723 ignores it, so that all its settings would silently be lost."""
     lines = split_lines(text)
     if _OPENING not in lines:
         return

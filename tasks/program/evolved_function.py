@@ -14,8 +14,6 @@ class EvolvedFunction:
     """An evolved function of a specification.
 
     Attributes:
-        name: Name of the function.
-        parameters: Names of its parameters, in order.
         header: Its `def …:`, verbatim and without decorators.
         docstring: Its docstring, cleaned; empty if there is none.
         start_body: Its body in the file, dedented and without docstring.

@@ -51,11 +51,7 @@ def require_name(program: str, where: str) -> None:
 def make_problem(name: str, specification: Skeleton, settings: Settings, files: Sequence[File]) -> Problem:
     """Make a problem of its parts.
 
-    Args:
-        name: Name of the problem.
-        specification: Skeleton of its programs.
-        settings: Completed settings, with the content of input files in place of their names.
-        files: Files in the working directory of programs, beside those that evolve.
+    In the settings, the content of input files stands in place of their names. The files lie beside those that evolve.
 
     Raises:
         SpecificationError: If the parts do not fit together.
@@ -86,11 +82,7 @@ def make_problem(name: str, specification: Skeleton, settings: Settings, files: 
 
 
 def _require_functions(settings: Settings, specification: Skeleton, name: str) -> None:
-    """Check that the functions that settings name are in the file.
-
-    Raises:
-        SpecificationError: If one is not.
-    """
+    """Check that the functions that settings name are in the file."""
     for setting, function, remedy in (
         (
             "known.baseline",

@@ -34,10 +34,7 @@ class MarkedFile(ScoredByCommand):
     A body is the text between the marks. Several blocks are joined by the two mark lines between them in the file.
 
     Attributes:
-        name: Name of the file.
-        text: The file, verbatim.
         fixed: Fixed parts, including the mark lines: before the first block, between two blocks, after the last.
-        start_body: Body of the start program.
     """
 
     kind: ClassVar[str] = "file"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from overnight.tasks.program import python_source
 from overnight.tasks.program.evolved_function import EvolvedFunction
@@ -42,7 +43,6 @@ class Probe:
 
     Attributes:
         name: What it does, in words.
-        body: Its body.
         uses_arguments: Whether it returns what it was given, which may take a scoring as long as real work.
     """
 
@@ -54,11 +54,11 @@ class Probe:
 def empty_answers(specification: Specification) -> list[Probe]:
     """Return programs that do no work: they return something that is the same for all problems, or an argument."""
     functions = specification.functions
-    made = [Probe(f"returns {what}", _join(specification, [body] * len(functions))) for what, body in _RETURNED.items()]
+    made = [Probe(f"returns {what}", specification.join([body] * len(functions))) for what, body in _RETURNED.items()]
     names = dict.fromkeys(name for function in functions for name in function.parameters)
     for name in names:
         bodies = [f"return {name if name in function.parameters else 'None'}" for function in functions]
-        made.append(Probe(f"returns its argument {name}", _join(specification, bodies), uses_arguments=True))
+        made.append(Probe(f"returns its argument {name}", specification.join(bodies), uses_arguments=True))
     return made
 
 
@@ -88,16 +88,13 @@ def _wrapped(specification: Specification, body: str, before: str, after: str) -
 
 def endless(specification: Specification) -> Probe:
     """Return a program that does not end."""
-    return Probe("does not end", _join(specification, ["while True: pass"] * len(specification.functions)))
+    return Probe("does not end", specification.join(["while True: pass"] * len(specification.functions)))
 
 
 def nonsense(specification: Specification, body: str, seed: int, count: int) -> list[Probe]:
     """Return variants of a program with a part of it turned around: a condition, a sign, an order, a number."""
-    found = [
-        Probe(name, text)
-        for name, text in _turned(specification, body)
-        if text != body and _parses(specification, text)
-    ]
+    turned = _turned(specification, body)
+    found = [Probe(name, text) for name, text in turned if text != body and _parses(specification, text)]
     return Random(seed).sample(found, min(count, len(found)))
 
 
@@ -110,18 +107,15 @@ def _turned(specification: Specification, body: str) -> Iterator[tuple[str, str]
         except python_source.SourceError:
             continue
         for number, node in enumerate(ast.walk(tree)):
-            if (turn := _turn_of(node)) is None:
+            if type(node) not in _TURNS:
                 continue
+            name, turn = _TURNS[type(node)]
             copy = python_source.parse(_as_function(function, part))
             target = next(one for at, one in enumerate(ast.walk(copy)) if at == number)
             turn(target)
             new = ast.unparse(ast.Module(copy.body[0].body, []))  # type: ignore[attr-defined]
             line = getattr(node, "lineno", 1) - 1
-            yield f"{_NAMES[type(node)]} in line {line}", specification.join([*parts[:place], new, *parts[place + 1 :]])
-
-
-def _turn_of(node: ast.AST):  # noqa: ANN202  (one of the functions below)
-    return _TURNS.get(type(node))
+            yield f"{name} in line {line}", specification.join([*parts[:place], new, *parts[place + 1 :]])
 
 
 def _negate_test(node: ast.If | ast.While | ast.IfExp) -> None:
@@ -141,19 +135,12 @@ def _change(node: ast.Constant) -> None:
         node.value = node.value * 3 + 1
 
 
-_TURNS = {
-    ast.If: _negate_test,
-    ast.IfExp: _negate_test,
-    ast.Return: _negate_value,
-    ast.BinOp: _swap,
-    ast.Constant: _change,
-}
-_NAMES = {
-    ast.If: "a condition turned around",
-    ast.IfExp: "a condition turned around",
-    ast.Return: "a result negated",
-    ast.BinOp: "two operands swapped",
-    ast.Constant: "another number",
+_TURNS: dict[type[ast.AST], tuple[str, Callable[[Any], None]]] = {
+    ast.If: ("a condition turned around", _negate_test),
+    ast.IfExp: ("a condition turned around", _negate_test),
+    ast.Return: ("a result negated", _negate_value),
+    ast.BinOp: ("two operands swapped", _swap),
+    ast.Constant: ("another number", _change),
 }
 
 
@@ -167,7 +154,3 @@ def _parses(specification: Specification, body: str) -> bool:
     except python_source.SourceError:
         return False
     return True
-
-
-def _join(specification: Specification, bodies: list[str]) -> str:
-    return specification.join(bodies)

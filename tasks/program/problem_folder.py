@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePath
 
 from overnight.schemas.errors import SpecificationError, UsageError
@@ -26,10 +27,7 @@ _REMEDY = "All files of a problem must be in its folder; copy the file there."
 
 
 def locate(folder: Path, name: str) -> Path | None:
-    """Find a regular file of a problem; links to other files inside the folder are allowed.
-
-    Returns:
-        The path of the file, with links resolved; `None` if there is no file, or a folder.
+    """Return the path of a regular file of a problem, with links resolved; `None` if there is no file, or a folder.
 
     Raises:
         SpecificationError: If the path is hidden, leads outside of the folder, or is a pipe, a device or the like.
@@ -119,7 +117,7 @@ def matching(folder: Path, pattern: str) -> list[Path]:
     Raises:
         SpecificationError: If a link on the way leads outside, or there are too many files and folders to visit.
     """
-    parts = [part for part, next_part in _pairs(PurePath(pattern).parts) if (part, next_part) != ("**", "**")]
+    parts = [part for part, following in pairwise([*PurePath(pattern).parts, ""]) if (part, following) != ("**", "**")]
     found: list[Path] = []
     for number, (path, is_match) in enumerate(_matching(folder, folder.resolve(), parts)):
         if number > MAX_ENTRIES:
@@ -129,10 +127,6 @@ def matching(folder: Path, pattern: str) -> list[Path]:
         if is_match:
             found.append(path)
     return list(dict.fromkeys(found))
-
-
-def _pairs(parts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return zip(parts, [*parts[1:], ""], strict=True)
 
 
 def _matching(folder: Path, root: Path, parts: Sequence[str]) -> Iterator[tuple[Path, bool]]:

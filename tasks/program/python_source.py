@@ -89,13 +89,8 @@ def body_of(text: str, function: ast.FunctionDef, indentation: str = "    ", *, 
     """Return a function's body without its docstring, dedented, with comments; empty if it is only a docstring.
 
     It computes what the function computes when it is indented again: strings that a change of indentation would change
-    are written with escapes, and what cannot be dedented as text is written from the syntax tree.
-
-    Args:
-        text: Text that has the function.
-        function: Node of the function in the text's syntax tree.
-        indentation: Indentation that the body will get.
-        is_first: Whether the body will begin its function, without a docstring or another statement above it.
+    are written with escapes, and what cannot be dedented as text is written from the syntax tree. `is_first` says
+    whether the body will begin its function, without a docstring or another statement above it.
     """
     body = dedented_body(text, function)
     statements = _statements(function)
@@ -138,13 +133,7 @@ def _shifted(lines: Sequence[str]) -> str:
 
 
 def indentable(text: str, indentation: str, *, expands_tabs: bool = False) -> str:
-    """Return statements, written so that indenting them does not change their strings.
-
-    Args:
-        text: The statements.
-        indentation: Indentation that they will get.
-        expands_tabs: Whether they will be dedented in between, which expands tabs.
-    """
+    """Return statements, written so that indenting them, and dedenting with tabs expanded, keeps their strings."""
     statements = parse(text).body
     for written in (text, escape_strings(text)):
         if has_same_code(dedent(written) if expands_tabs else written, statements, indentation):

@@ -47,11 +47,7 @@ def tokens_of(lines: Sequence[str]) -> Iterator[tokenize.TokenInfo]:
 def escape_strings(text: str, is_needed: Callable[[str], bool] = bool) -> str:
     """Write line ends and tabs in string literals as escapes, so that no change of indentation changes the strings.
 
-    Strings that are statements, such as docstrings, stay.
-
-    Args:
-        text: Python source; what follows the first place that is no Python stays.
-        is_needed: Whether a literal is to be written so; by default, all of them.
+    Strings that are statements, such as docstrings, stay, and so does what follows the first place that is no Python.
     """
     text = re.sub(r"\r\n?", "\n", text)
     parts, place = list[str](), 0

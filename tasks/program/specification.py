@@ -34,8 +34,6 @@ class Specification:
     a body is the text of all of them, in the order of the file, each with its header and without its docstring.
 
     Attributes:
-        text: The file, verbatim.
-        functions: Functions that evolve, in the order of the file.
         run: Name of the function that scores one input.
         run_arity: Minimum and maximum number of positional arguments of the run function; -1 for no maximum.
         draw: Name of the function that draws what a program does with an input; empty if there is none.
@@ -249,11 +247,7 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
 
 
 def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list[ast.FunctionDef]:
-    """Return the functions with a mark, in the order of the file.
-
-    Raises:
-        SpecificationError: If no function has the mark.
-    """
+    """Return the functions with a mark, in the order of the file."""
     if found := _find(tree, text, mark):
         return found
     needed = {
@@ -270,12 +264,7 @@ def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list
 
 
 def _optional_draw(tree: ast.Module, text: str, others: list[ast.FunctionDef], name: str) -> ast.FunctionDef | None:
-    """Return the function that draws; None if there is none.
-
-    Raises:
-        SpecificationError: If there are several, it has another mark, too, or takes other arguments than the run
-            function, the last of `others`.
-    """
+    """Return the function that draws, if any. It takes the arguments of the run function, the last of `others`."""
     found = _find(tree, text, "draw")
     if not found:
         return None
@@ -318,11 +307,7 @@ def _require_single_run(found: list[ast.FunctionDef], name: str) -> ast.Function
 
 
 def _refuse_misspelt_marks(tree: ast.Module, name: str) -> None:
-    """Refuse `@funsearch.evolved` and the like, which would only be said to be missing.
-
-    Raises:
-        SpecificationError: If there is a mark of `funsearch` that does not exist.
-    """
+    """Refuse `@funsearch.evolved` and the like, which would only be said to be missing."""
     marks = ("evolve", "run", "draw")
     for function in python_source.functions(tree):
         for module, _, mark in (_dotted(decorator).rpartition(".") for decorator in function.decorator_list):
@@ -336,11 +321,7 @@ def _refuse_misspelt_marks(tree: ast.Module, name: str) -> None:
 
 
 def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
-    """Refuse `@run` without `funsearch.` in a file that does not import it: a program could not be loaded.
-
-    Raises:
-        SpecificationError: If there is such a mark.
-    """
+    """Refuse `@run` without `funsearch.` in a file that does not import it: a program could not be loaded."""
     bound = python_source.bound_names(tree)
     imports = (alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names)
     if "*" in imports:
@@ -354,11 +335,7 @@ def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
 
 
 def _refuse_duplicates(evolved: list[ast.FunctionDef], name: str) -> None:
-    """Refuse two functions of one name, since the later would hide the earlier.
-
-    Raises:
-        SpecificationError: If there are two.
-    """
+    """Refuse two functions of one name, since the later would hide the earlier."""
     seen: set[str] = set()
     for function in evolved:
         if function.name in seen:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, RootModel, ValidationError
 
 from overnight.schemas.agent_settings import PRESETS as AGENT_PRESETS
 from overnight.schemas.agent_settings import Agents, AgentSettings
@@ -114,8 +114,7 @@ def user_command(name: str) -> CommandSettings:
     Raises:
         UsageError: If there is neither, or as for `user_settings`.
     """
-    commands = Commands.model_validate(_read(config_path()).get("commands", {})).root
-    return commands[name] if name in commands else _preset("command", name, PRESETS, list(commands), CommandSettings)
+    return _named("command", name, Commands, PRESETS, CommandSettings)
 
 
 def user_agent(name: str) -> AgentSettings:
@@ -124,18 +123,15 @@ def user_agent(name: str) -> AgentSettings:
     Raises:
         UsageError: If there is neither, or as for `user_settings`.
     """
-    agents = Agents.model_validate(_read(config_path()).get("agents", {})).root
-    return agents[name] if name in agents else _preset("agent", name, AGENT_PRESETS, list(agents), AgentSettings)
+    return _named("agent", name, Agents, AGENT_PRESETS, AgentSettings)
 
 
-def _preset(kind: str, name: str, presets: Mapping[str, Any], own: list[str], settings: type[S]) -> S:
-    """Return the settings of a preset.
-
-    Raises:
-        UsageError: If there is none of this name.
-    """
+def _named(kind: str, name: str, table: type[RootModel[dict[str, S]]], presets: Mapping[str, Any], one: type[S]) -> S:
+    own = table.model_validate(_read(config_path()).get(f"{kind}s", {})).root
+    if name in own:
+        return own[name]
     if name in presets:
-        return settings.model_validate({"preset": name})
+        return one.model_validate({"preset": name})
     known = ", ".join([*own, *(each for each in presets if each not in own)])
     raise UsageError(
         f"there is no {kind} {name!r}; expected one of {known}",

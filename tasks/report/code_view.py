@@ -47,7 +47,6 @@ class Code:
     """Code and its HTML.
 
     Attributes:
-        text: The code.
         html: The code with everything escaped and classes for kinds of tokens; invisible characters are shown as
             Python escape sequences.
         warning: Why the code does not read as it runs; empty if it does.

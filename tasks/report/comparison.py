@@ -32,8 +32,6 @@ class Group:
     """Runs that differ by seed.
 
     Attributes:
-        best: Best scores on the training inputs.
-        held_out: Scores on the held-out inputs; `None` if not every run has one.
         tuner_gain: Median gain of a run that is the tuner's.
         samples: Median number of samples of a run.
         seconds: Median running time of a run, in seconds.
@@ -85,12 +83,7 @@ def shared_seeds(runs: Sequence[RunCurve]) -> list[str]:
 
 
 def render_index(runs: Sequence[RunCurve], pages: Sequence[str]) -> str:
-    """Return the HTML page of all runs, the newest first.
-
-    Args:
-        runs: All runs of the history.
-        pages: Ids of the runs whose report is in the same directory, as `report-RUN.html`.
-    """
+    """Return the HTML page of all runs, the newest first, with links to the reports of the pages' runs beside it."""
     newest_first = sorted(runs, key=lambda run: run.started_at, reverse=True)
     return render_template("index.html.jinja", runs=[(run, sparkline(run)) for run in newest_first], pages=set(pages))
 
@@ -151,12 +144,13 @@ def _draw(groups: Sequence[Group], layout: Layout) -> Spec:
     x = number("sample", [0, max(1, *(run.samples for run in runs))], title="samples")
     y = number("score", padded([score for run in runs for _, score in run.steps]))
     max_chars = 80 if layout.is_wide else 34
-    names = [_shortened(group.name, max_chars) for group in groups]
+    names = [one.name if len(one.name) <= max_chars else f"{one.name[: max_chars - 1]}…" for one in groups]
     colour = category("group", series_colours(names))
     colour["legend"] |= {"columns": 1, "labelLimit": layout.width - 40, "symbolType": "stroke", "symbolStrokeWidth": 3}
     curves = [_median_rows(group, name) for group, name in zip(groups, names, strict=True)]
     medians = [row for rows in curves for row in rows]
-    bands = [row for group, rows in zip(groups, curves, strict=True) for row in rows if _has_quartiles(group)]
+    banded = [rows for one, rows in zip(groups, curves, strict=True) if len(one.runs) >= _MIN_FOR_QUARTILES]
+    bands = [row for rows in banded for row in rows]
     lines = [
         row for group, name in zip(groups, names, strict=True) for run in group.runs for row in _run_rows(run, name)
     ]
@@ -169,14 +163,6 @@ def _draw(groups: Sequence[Group], layout: Layout) -> Spec:
             mark("circle", [rows[-1] for rows in curves], x=x, y=y, color=colour, size=40, opacity=1),
         ]
     }
-
-
-def _shortened(name: str, max_chars: int) -> str:
-    return name if len(name) <= max_chars else f"{name[: max_chars - 1]}…"
-
-
-def _has_quartiles(group: Group) -> bool:
-    return len(group.runs) >= _MIN_FOR_QUARTILES
 
 
 def _run_rows(run: RunCurve, name: str) -> list[Spec]:

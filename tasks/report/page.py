@@ -55,9 +55,7 @@ class Picture:
     """A picture of a program.
 
     Attributes:
-        label: Which program it is.
         text: What is to be seen, as the picture's title says.
-        uri: The picture as the address of an image.
     """
 
     label: str
@@ -85,13 +83,7 @@ class Pictures:
 
 
 def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool = False) -> str:
-    """Return the HTML page of a run's report.
-
-    Args:
-        report: Data of the report.
-        drawings: Pictures of its programs.
-        live: Whether `overnight watch` serves the page, which then asks for its own changes.
-    """
+    """Return the HTML page of a run's report; one that `overnight watch` serves asks for its own changes."""
     steps = list(pairwise(line_of_descent(report.lineage)))[-_MAX_STEPS:]
     return render_template(
         "report.html.jinja",

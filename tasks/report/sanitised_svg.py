@@ -76,6 +76,7 @@ _STYLE = (
 )
 """Our own style of every drawing, for `currentColor` and text."""
 
+_SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 
 
@@ -98,7 +99,9 @@ def sanitise(drawing: str) -> str:
     _keep_values(root)
     _check_references(root)
     _set_size(root)
-    root.insert(0, _element("style", _STYLE))
+    style = ElementTree.Element(f"{_SVG}style")
+    style.text = _STYLE
+    root.insert(0, style)
     text = ElementTree.tostring(root, encoding="unicode")
     if len(text) > MAX_CHARS:
         raise DrawingRefused(f"the sanitised drawing has {len(text):,} characters, expected at most {MAX_CHARS:,}")
@@ -203,11 +206,7 @@ def _is_safe(name: str, value: str) -> bool:
 
 
 def _check_references(root: ElementTree.Element) -> None:
-    """Refuse drawings that grow when they are shown: a used element may not use others, nor may clip paths be clipped.
-
-    Raises:
-        DrawingRefused: If one does, if a reference may mean several elements, or if too much is drawn.
-    """
+    """Refuse drawings that grow when shown: a used element may not use others, nor may clip paths be clipped."""
     sizes = {element: _size(element) for element in root.iter()}
     if sum(sizes.values()) > MAX_ELEMENTS:
         raise DrawingRefused(f"the drawing has more than {MAX_ELEMENTS:,} elements")
@@ -270,13 +269,7 @@ def _set_size(root: ElementTree.Element) -> None:
 
 
 def _is(element: ElementTree.Element, tag: str) -> bool:
-    return element.tag in (tag, f"{{http://www.w3.org/2000/svg}}{tag}")
+    return element.tag in (tag, f"{_SVG}{tag}")
 
 
-def _element(tag: str, text: str) -> ElementTree.Element:
-    element = ElementTree.Element(f"{{http://www.w3.org/2000/svg}}{tag}")
-    element.text = text
-    return element
-
-
-ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+ElementTree.register_namespace("", _SVG[1:-1])

@@ -83,10 +83,8 @@ class Chart:
 
     Attributes:
         name: Name that is unique on the page, of letters, digits and dashes.
-        title: Short title.
         text: Description of the chart in a sentence or two, for screen readers.
         note: What is not shown, if anything.
-        drawings: The SVG of each layout.
     """
 
     name: str
@@ -99,16 +97,7 @@ class Chart:
 def draw_chart(
     name: str, title: str, text: str, layouts: Sequence[Layout], draw: Callable[[Layout], Spec], *, note: str = ""
 ) -> Chart:
-    """Return a chart, drawn once for each layout.
-
-    Args:
-        name: Name of the chart.
-        title: Title of the chart.
-        text: Description of the chart, for screen readers.
-        layouts: Layouts that are drawn.
-        draw: Returns the specification of a layout.
-        note: What is not shown, if anything.
-    """
+    """Return a chart, drawn once for each layout by the specification that `draw` returns."""
     label = escape_invisible(f"{title}. {text}")
     drawings = tuple(_render(draw(layout), layout, label) for layout in layouts)
     return Chart(name, title, text, drawings, note)
@@ -123,11 +112,8 @@ def layouts(height: int, narrow_height: int | None = None, *, is_half: bool = Fa
 def mark(kind: str, rows: Rows | None = None, *, only: str = "", **properties: Any) -> Spec:
     """Return a layer; a dictionary is what a channel encodes, and all other properties are the mark's.
 
-    Args:
-        kind: Kind of mark, as `line`.
-        rows: Data of the layer; `None` for those of the whole chart. A row's `label` is made by `reading`.
-        only: Value of the field `kind` of the rows that are drawn, if not all are.
-        **properties: Channels and properties.
+    Without rows, its data are those of the whole chart; of these, `only` those whose field `kind` has that value. A
+    row's `label` is made by `reading`.
     """
     encoding = {name: properties.pop(name) for name in _CHANNELS if isinstance(properties.get(name), dict)}
     if rows is None or any("label" in row for row in rows):
@@ -156,12 +142,9 @@ def rows_of(
 
 
 def reading(text: str, program_id: str = "", *, is_stop: bool = False) -> str:
-    """Return the label of a mark.
+    """Return the label of a mark, with the program whose code is shown there, if any.
 
-    Args:
-        text: What is read there.
-        program_id: The program whose code is shown, if any.
-        is_stop: Whether the arrow keys stop there; in a chart without such marks, they stop at every label.
+    The arrow keys stop at marks with `is_stop`; in a chart without such marks, they stop at every label.
     """
     return f"{' '.join(text.split())}\t{program_id}\t{'stop' if is_stop else ''}"
 

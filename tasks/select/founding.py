@@ -30,10 +30,8 @@ WAYS = (
 class Founding:
     """An algorithm that is made once the first program has a score; until then, prompts ask for whole functions.
 
-    Args:
-        found: Makes the algorithm with a program in place of the start program.
-        stub: What stands for the start program.
-        niches: Names of the niches that are founded; answers to the first prompts belong to them in turn.
+    Answers to the first prompts belong in turn to the niches that are founded. `found` makes the algorithm with a
+    program in place of the start program, for which the stub stands.
     """
 
     def __init__(self, found: Callable[[Program], Algorithm], stub: Program, niches: Sequence[str]) -> None:

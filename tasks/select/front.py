@@ -53,12 +53,6 @@ def best_by_weights(goals: Sequence[Goals], weights: Sequence[float]) -> int:
 class FrontSearch:
     """An algorithm, a share of whose prompts builds on a program of the front in place of its own choice.
 
-    Args:
-        algorithm: What chooses the other prompts, and registers all programs.
-        objectives: What counts beside the score.
-        start: The start program.
-        seed: Seed of the run.
-
     Attributes:
         front: The programs that no other dominates, in the order in which they came.
     """
@@ -69,12 +63,10 @@ class FrontSearch:
 
     @property
     def niches(self) -> Mapping[str, Niche]:
-        """See `Algorithm.niches`."""
         return self._algorithm.niches
 
     @property
     def best(self) -> Program:
-        """See `Algorithm.best`."""
         return self._algorithm.best
 
     def ask(self, turn: Turn) -> Plan:
@@ -96,13 +88,11 @@ class FrontSearch:
         return self.front[best_by_weights(goals, drawn)]
 
     def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
-        """See `Algorithm.tell`."""
         changes = self._algorithm.tell(generation, results, reset=reset)
         self._add(changes, {child.id: child for result in results for child in result.children})
         return changes
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
-        """See `Algorithm.replay`."""
         self._algorithm.replay(changes, programs)
         self._add(changes, programs)
 

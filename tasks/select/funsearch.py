@@ -53,7 +53,6 @@ class FunSearch(PoolAlgorithm[IslandsSettings]):
         return changes + self._reset(random.Random(f"{self._seed}/{generation}/reset")) if reset else changes
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
-        """Apply recorded changes."""
         for change in changes:
             match change:
                 case Join(niche, program_id):

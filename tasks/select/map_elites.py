@@ -128,9 +128,7 @@ class Centroids(Cells):
     and 1. Until then, each point is a cell of its own.
 
     Args:
-        cells: Largest number of cells.
         first: Number of points from which the centroids are made.
-        rng: Source of the first centroids.
     """
 
     def __init__(self, cells: int, first: int, rng: Random) -> None:

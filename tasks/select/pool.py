@@ -57,11 +57,6 @@ class PoolAlgorithm(ABC, Generic[Settings]):
     """A search algorithm whose niches keep every program; what remains is what it plans.
 
     It learns from results in the same way whether it is told of them or they are replayed.
-
-    Args:
-        settings: Settings of the algorithm.
-        start: The specification's own program; the first of every niche.
-        seed: Seed of the run.
     """
 
     records_expansions: ClassVar[bool] = False
@@ -73,12 +68,10 @@ class PoolAlgorithm(ABC, Generic[Settings]):
 
     @property
     def niches(self) -> Mapping[str, Pool]:
-        """All niches by name."""
         return self._pools
 
     @property
     def best(self) -> Program:
-        """The best program; the first of equals."""
         return max((pool.best for pool in self._pools.values()), key=lambda program: program.score)
 
     @abstractmethod
@@ -86,13 +79,11 @@ class PoolAlgorithm(ABC, Generic[Settings]):
         """Plan one prompt."""
 
     def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:  # noqa: ARG002
-        """Register the children of prompts."""
         for result in results:
             self._learn(result)
         return changes_of(results, expansions=self.records_expansions)
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
-        """Apply recorded changes."""
         for result in results_in(changes, programs):
             self._learn(result)
 
@@ -114,11 +105,8 @@ class PoolAlgorithm(ABC, Generic[Settings]):
 def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[Program, ...]:
     """Return the programs that a prompt shows: a base, and before it others in ascending order of score.
 
-    Args:
-        base: The program that is to be improved.
-        others: What else may be shown, in order of preference. Only programs with a signature of their own are, and
-            none that is better than the base, since the base of a prompt is the best program that it shows.
-        parents: Number of programs to show.
+    The others come in order of preference. Only programs with a signature of their own are shown, and none that is
+    better than the base, since the base of a prompt is the best program that it shows.
     """
     chosen: list[Program] = []
     signatures = {base.scores}

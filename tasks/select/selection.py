@@ -27,16 +27,9 @@ def judge(
     """Give candidates their ids and scores, in order.
 
     Of equal programs the first in order keeps the verdict, whichever ran first. Where the sandbox failed, all of them
-    have its error.
-
-    Args:
-        run_id: Id of the run; goes into the ids of programs.
-        generation: Number of the generation.
-        pairs: Candidates with their verdicts.
-        reducer: How the scores of the inputs become one.
-        known: Code hashes of bodies evaluated in earlier generations; `None` where duplicates are evaluated again.
-        seen: Verdicts of the generation's earlier candidates by code hash; those of `pairs` are added.
-        objectives: Metrics that a program needs, and their limits.
+    have its error. Bodies whose code hash is known were evaluated in earlier generations; without these hashes,
+    duplicates are evaluated again. Verdicts of the generation's earlier candidates are in `seen`, by code hash, to
+    which those of `pairs` are added.
     """
     seen = {} if seen is None else seen
     judged = []

@@ -86,10 +86,7 @@ class Losses:
 
 
 class Rule(ABC):
-    """A rule by which states are selected.
-
-    Args:
-        states: All states, the start program first.
+    """A rule by which states are selected, of which the first is the start program.
 
     Attributes:
         exploration: Weight of states that were rarely expanded.
@@ -135,11 +132,6 @@ class PUCT(Rule):
     def ranked(self, losses: Losses) -> list[State]:
         """Return the states by value."""
         return sorted(self._states, key=self._key(losses), reverse=True)
-
-    def values(self, losses: Losses) -> list[float]:
-        """Return the value of each state."""
-        key = self._key(losses)
-        return [key(state)[0] for state in self._states]
 
     def _key(self, losses: Losses) -> Callable[[State], tuple[float, float]]:
         root = self._states[0]

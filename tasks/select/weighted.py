@@ -55,12 +55,9 @@ create = Weighted
 
 
 def weights(scores: Sequence[float], children: Sequence[int], sharpness: float) -> list[float]:
-    """Return sigmoid(λ (f − a) / s) / (1 + n) for each program.
+    """Return sigmoid(λ (f − a) / s) / (1 + n) for each program, λ being the sharpness.
 
-    Args:
-        scores: Score f of each; a is their median, and s their median absolute deviation, at least 1e-6.
-        children: Number n of children of each, failed ones too.
-        sharpness: λ.
+    Of the scores f, a is the median, and s the median absolute deviation, at least 1e-6; n counts failed children, too.
     """
     scale = max(1.0, *map(abs, scores))  # differences of the largest floats overflow
     scaled = [score / scale for score in scores]

@@ -28,8 +28,6 @@ class NumberedBody:
     """A body with the numbers that may be tuned.
 
     Attributes:
-        skeleton: The fixed part of every program.
-        text: The body.
         sizes: Numbers of the problem's inputs.
     """
 

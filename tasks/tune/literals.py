@@ -50,11 +50,9 @@ _DRAWS = frozenset(("random", "rand", "uniform", "random_sample"))
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number in a text; without its sign, which Python reads as an operator.
+    """A number in a text, by its offsets; without its sign, which Python reads as an operator.
 
     Attributes:
-        start: Offset of its first character.
-        end: Offset after its last character.
         value: Its value, above 0.
         is_probability: Whether it looks like a probability or a rate.
     """

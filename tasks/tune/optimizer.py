@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overnight.tasks.tune.literals import Literal
+from overnight.tasks.tune.trials import rank
 
 RADIUS = 1.0
 """Largest distance of a coordinate from its start, in both directions: a factor of 10, of the number or of its odds."""
@@ -149,7 +150,7 @@ def _search_interval(rate: Rate, start: Found, bounds: tuple[float, float], eval
     found = start.better_of(points, scores)
     for _ in range(evaluations - len(points)):
         (below,), (above,) = points
-        if _rank(left) >= _rank(right):
+        if rank(left) >= rank(right):
             high, right = above, left
             points = [(high - _GOLDEN * (high - low),), (below,)]
             (left,) = new = rate(points[:1])
@@ -204,9 +205,5 @@ def _new_strategy(start: Point, bounds: Sequence[tuple[float, float]], seed: int
 
 def _costs(scores: Sequence[float | None]) -> list[float]:
     """Return numbers of which lower is better, for a search that compares them only."""
-    order = sorted({_rank(score) for score in scores}, reverse=True)
-    return [float(order.index(_rank(score))) for score in scores]
-
-
-def _rank(score: float | None) -> float:
-    return -math.inf if score is None else score
+    order = sorted({rank(score) for score in scores}, reverse=True)
+    return [float(order.index(rank(score))) for score in scores]

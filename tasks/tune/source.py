@@ -19,7 +19,7 @@ from overnight.schemas.settings import Reducer, Tuner
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.tune.bodies import NumberedBody, completion_text
 from overnight.tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
-from overnight.tasks.tune.tuning import Tuned, tune
+from overnight.tasks.tune.tuning import tune
 
 Inputs = Literal["train", "first", "validation"]
 """Inputs that a body is evaluated on: all training inputs, the first of them, the validation inputs."""
@@ -42,8 +42,7 @@ class TrialSandbox(Protocol):
     def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
         """Begin to evaluate a body. Cancelling the future of one that waits leaves it out.
 
-        Returns:
-            A future of its verdict, which is `STOPPED_BY_DEADLINE` if the night's deadline came before.
+        The verdict is `STOPPED_BY_DEADLINE` if the night's deadline came before.
         """
         ...
 
@@ -53,11 +52,9 @@ class TunedProblem:
     """Parts of a problem that a tuner needs.
 
     Attributes:
-        skeleton: The fixed part of every program.
         parse: Returns the body in the text of a completion, given the base.
         reducer: How the scores of all inputs become one.
         noise: Largest difference between two scores that means nothing.
-        sizes: Numbers of the training inputs.
     """
 
     skeleton: Skeleton
@@ -72,9 +69,6 @@ class TunerSource:
     """A `CompletionSource` that asks no model.
 
     Attributes:
-        problem: The problem.
-        sandbox: Evaluates variants.
-        settings: Limits of one tuning.
         may_ask: Returns false once the night ends; tunings in progress are then left without an answer.
         max_s: Limit on the time of one tuning, seconds.
     """
@@ -150,7 +144,8 @@ class TunerSource:
         tuned = tune(body, trials, seed=sample.prompt.seeds[sample.number], noise=problem.noise)
         if tuned is None:
             return ""
-        text = completion_text(problem.skeleton, base, tuned.body, _idea(tuned))
+        idea = "tuned numbers: " + ", ".join(f"{before} -> {after}" for before, after in tuned.changes)
+        text = completion_text(problem.skeleton, base, tuned.body, idea)
         return text if problem.parse(text, base) == tuned.body else ""
 
 
@@ -161,11 +156,8 @@ class _Run:
     Its time begins with the first verdict, since the wait for the first slot may be long while candidates come in.
 
     Attributes:
-        sandbox: Evaluates bodies.
-        reducer: How the scores of all inputs become one.
         max_s: Limit on its time, seconds.
         may_ask: Returns false once the night ends.
-        answer: Future of the answer, which may be cancelled.
         begun_at: Time of the first verdict, seconds of the monotonic clock; `None` before.
     """
 
@@ -237,7 +229,3 @@ def _are_done(futures: Sequence[Future[Verdict]], timeout_s: float | None) -> bo
             ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         return True
     return False
-
-
-def _idea(tuned: Tuned) -> str:
-    return "tuned numbers: " + ", ".join(f"{before} -> {after}" for before, after in tuned.changes)

@@ -40,8 +40,6 @@ class Trials:
     """The evaluations of one tuning.
 
     Attributes:
-        evaluations: What evaluates.
-        limit: Largest number of evaluations.
         is_late: Returns whether no new search may begin, since what is found has yet to be written.
         used: Number of evaluations so far; a body counts once, on whatever inputs.
     """
@@ -72,7 +70,7 @@ class Trials:
         if first is None or len(new) < _RACED_FROM:
             return self.score(bodies)
         claims = dict(zip(new, first(new), strict=True))
-        ahead = sorted(new, key=lambda body: _rank(claims[body]), reverse=True)[: (len(new) + 1) // 2]
+        ahead = sorted(new, key=lambda body: rank(claims[body]), reverse=True)[: (len(new) + 1) // 2]
         # A failure on the first input is one on all.
         stopped = [body for body in new if body not in ahead and claims[body] is not None]
         self._known |= {body: None for body in new if claims[body] is None}
@@ -86,7 +84,7 @@ class Trials:
         scores = [self._known.get(body) for body in bodies]
         bar = min([best, *(score for score in scores if score is not None)])
         step = max(abs(bar), 1.0) * 1e-9
-        order = sorted(stopped, key=lambda body: _rank(claims[body]), reverse=True)
+        order = sorted(stopped, key=lambda body: rank(claims[body]), reverse=True)
         estimates = {body: bar - step * place for place, body in enumerate(order, start=1)}
         return [estimates.get(body, score) for body, score in zip(bodies, scores, strict=True)]
 
@@ -106,5 +104,6 @@ class Trials:
             self.used += len(bodies)
 
 
-def _rank(score: float | None) -> float:
+def rank(score: float | None) -> float:
+    """Return a number that orders scores, failures behind all others."""
     return float("-inf") if score is None else score

@@ -30,8 +30,6 @@ class Tuned:
     """A program with better numbers.
 
     Attributes:
-        body: Its body.
-        score: Its score on the training inputs.
         changes: The numbers that changed: text before and after.
     """
 
@@ -68,11 +66,7 @@ class _Tuning:
     best: Tuned | None = None
 
     def run(self, seed: int) -> None:
-        """Search for better numbers, and write them with few digits.
-
-        Raises:
-            OutOfTime: If the time ends first; `best` counts all the same.
-        """
+        """Search for better numbers, and write them with few digits."""
         (start,) = self.trials.score([self.body.text]) if self.body.literals else (None,)
         numbers = [] if start is None else sensitive_numbers(self.body, self.trials, start)
         if start is None or not numbers:

@@ -61,7 +61,7 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[tuple[ClusterPoo
         pool = ClusterPool(job, request, connection, ClusterSlots(), lambda _: None)
         stack.enter_context(contextlib.closing(pool))
         begin = time.monotonic()
-        while len(pool.open_machines) < machines:
+        while len(pool._open) < machines:
             time.sleep(0.05)
         print(f"    {machines} machines opened the job after {time.monotonic() - begin:.1f} s", flush=True)
         yield pool, cluster

@@ -260,7 +260,7 @@ def test_a_night_whose_claim_expired_overwrites_nothing_of_another(
     files, other = create(here), files_of(elsewhere, "20260101-2200-toy-aaaa")
     monkeypatch.setattr(lease, "SECONDS", 1.0)
     with run_lock(files):
-        hold = here.current_hold(files.directory)
+        hold = here._holds.get(files.directory)
         assert hold is not None
         hold.lease._released.set()  # a sleeping machine does not renew its claim
         monkeypatch.setattr(lease, "SECONDS", 60.0)

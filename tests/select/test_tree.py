@@ -30,7 +30,8 @@ def other(name: str, score: float) -> Program:
 
 
 def values(made: Tree) -> dict[str, float]:
-    return dict(zip(ids([state.program for state in made._states]), PUCT(made._states).values(Losses()), strict=True))
+    key = PUCT(made._states)._key(Losses())
+    return dict(zip(ids([one.program for one in made._states]), [key(one)[0] for one in made._states], strict=True))
 
 
 # PUCT

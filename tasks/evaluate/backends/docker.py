@@ -53,11 +53,9 @@ _IMAGE_REMEDY = (
 
 
 class DockerBackend:
-    """Containers of the first engine that answers. Its methods raise `SandboxUnavailable` if the engine does not.
+    """A `SandboxBackend`: containers of the first engine that answers, each time within `timeout_s`.
 
-    Args:
-        runners: Number of runners at the same time.
-        timeout_s: Time to wait for one answer of the engine, seconds.
+    Its methods raise `SandboxUnavailable` if the engine does not.
     """
 
     own_users = True
@@ -82,7 +80,6 @@ class DockerBackend:
             return self._connected
 
     def describe(self) -> str:
-        """See `SandboxBackend.describe`."""
         with translated_errors():
             info, version = self._client.info(), self._client.version()
         name = (version.get("Platform") or {}).get("Name") or "Docker"
@@ -90,18 +87,15 @@ class DockerBackend:
         return f"{name} {version.get('Version', '?')}, {info.get('NCPU', '?')} cores, {memory_gib:.0f} GiB"
 
     def image_id(self, image: str) -> str:
-        """See `SandboxBackend.image_id`; no image is ever pulled."""
+        """Return the id of an image; none is ever pulled."""
         if (found := find_image(self._client, image)) is None:
             raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY)
         return str(found.id)
 
     def require(self, image: str, runtime: str | None) -> None:
-        """See `SandboxBackend.require`."""
         self.image_id(image)
-        if runtime is not None:
-            self._require_runtime(runtime)
-
-    def _require_runtime(self, runtime: str) -> None:
+        if runtime is None:
+            return
         with translated_errors():
             info, is_podman = self._client.info(), self._is_podman
         known = sorted(info.get("Runtimes") or ())
@@ -120,7 +114,6 @@ class DockerBackend:
     def prepare(
         self, image: str, dependencies: Dependencies, files: Sequence[File], note: Callable[[str], None]
     ) -> str:
-        """See `SandboxBackend.prepare`."""
         # Set-up has checked its own image.
         needs_no_check = image == Sandbox().image and not dependencies.packages and not dependencies.python
         if not needs_no_check:
@@ -130,12 +123,10 @@ class DockerBackend:
         return images.with_files(self, image, files) if files else image
 
     def save_image(self, image: str) -> Iterator[bytes]:
-        """See `ImageStore.save_image`."""
         with translated_errors():
             yield from self._client.images.get(image).save(chunk_size=_PIECE)
 
     def load_image(self, archive: IO[bytes]) -> None:
-        """See `ImageStore.load_image`."""
         with translated_errors():
             self._client.images.load(archive)
 
@@ -151,11 +142,6 @@ class DockerBackend:
 
     def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
         """Build an image; commands of the build have no network.
-
-        Args:
-            context: Archive with a Dockerfile.
-            name: Name of the image, with a tag.
-            labels: Labels of the image.
 
         Raises:
             SandboxUnavailable: If the image cannot be built.
@@ -182,13 +168,7 @@ class DockerBackend:
         return pull(self._client, image)
 
     def import_files(self, archive: Path, name: str, changes: Sequence[str]) -> None:
-        """Make an image of one archive of files.
-
-        Args:
-            archive: Archive of all files.
-            name: Name of the image, with a tag.
-            changes: Lines of a Dockerfile that complete it.
-        """
+        """Make an image of one archive of files, which lines of a Dockerfile complete."""
         repository, _, tag = name.rpartition(":")
         with translated_errors():
             self._client.api.import_image(src=str(archive), repository=repository, tag=tag, changes=list(changes))
@@ -207,11 +187,9 @@ class DockerBackend:
         return run_python(self._client, image, code, {RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()})
 
     def remove_leftovers(self) -> int:
-        """See `SandboxBackend.remove_leftovers`."""
         return _remove_matching(self._client, RUN_LABEL, lambda labels: is_dead(labels.get(OWNER_LABEL, "")))
 
     def start(self, config: RunnerConfig) -> Container:
-        """See `SandboxBackend.start`."""
         self._has_started = True
         config = replace(config, labels={**config.labels, STARTER_LABEL: self._name})
         with translated_errors():
@@ -219,7 +197,7 @@ class DockerBackend:
             return start_attached(self._client, config.image, list(delivery.arguments()), confined)
 
     def close(self) -> None:
-        """See `SandboxBackend.close`: leftovers are removed, too, as when the engine died and came back."""
+        """Close the backend; leftovers are removed, too, as when the engine died and came back."""
         with self._lock:
             self._is_closed = True
             connected, self._connected = self._connected, None

@@ -53,12 +53,10 @@ _HASH = re.compile("[0-9a-f]{64}")
 
 
 class ProcessBackend:
-    """Processes of this machine. Their only image is this Python, with what is installed beside Overnight.
+    """A `SandboxBackend`: processes of this machine.
 
-    The name of an image with a problem's files ends with their hash, as its id does; other names are not looked at.
-
-    Args:
-        runners: Number of runners at the same time.
+    Their only image is this Python, with what is installed beside Overnight. The name of an image with a problem's
+    files ends with their hash, as its id does; other names are not looked at.
     """
 
     own_users = False
@@ -69,12 +67,11 @@ class ProcessBackend:
         self._lock = threading.Lock()
 
     def describe(self) -> str:
-        """See `SandboxBackend.describe`."""
         _require_linux()
         return f"plain processes ({_how()}), Python {platform.python_version()}, {os.cpu_count()} cores"
 
     def image_id(self, image: str) -> str:
-        """See `SandboxBackend.image_id`; it begins with how candidates are confined, for those who read the run."""
+        """Return the id, which begins with how candidates are confined, for those who read the run."""
         own = f"{_how()}, Python {platform.python_version()}"
         if image.partition(",")[0] in SANDBOX_WARNINGS and not f"{image},".startswith(f"{own},"):
             raise SandboxUnavailable(
@@ -84,7 +81,6 @@ class ProcessBackend:
         return f"{own}, {_FILES_MARK}{files.name}" if files else own
 
     def require(self, image: str, runtime: str | None) -> None:
-        """See `SandboxBackend.require`."""
         _require_linux()
         _files_of(image)
         if runtime is not None:
@@ -93,7 +89,7 @@ class ProcessBackend:
     def prepare(
         self, image: str, dependencies: Dependencies, files: Sequence[File], note: Callable[[str], None]
     ) -> str:
-        """See `SandboxBackend.prepare`; it tells how little candidates are confined, before any is run."""
+        """Check packages and keep files; it tells how little candidates are confined, before any is run."""
         note(f"warning: {SANDBOX_WARNINGS[_how()]}")
         here = _this_python(with_packages=bool(dependencies.packages))
         here.require(dependencies.python)
@@ -107,11 +103,10 @@ class ProcessBackend:
         return f"{_FILES_MARK}{_kept_files(files).name}" if files else image
 
     def remove_leftovers(self) -> int:
-        """See `SandboxBackend.remove_leftovers`: runners end with the process that started them."""
+        """Return 0: runners end with the process that started them."""
         return 0
 
     def start(self, config: RunnerConfig) -> ProcessRunner:
-        """See `SandboxBackend.start`."""
         _require_linux()
         with self._lock:
             if self._is_closed:
@@ -124,7 +119,6 @@ class ProcessBackend:
         return runner
 
     def close(self) -> None:
-        """See `SandboxBackend.close`."""
         with self._lock:
             self._is_closed = True
             started = list(self._started)
@@ -134,9 +128,6 @@ class ProcessBackend:
 
 class ProcessRunner:
     """`Channel` to a runner that is a process.
-
-    Args:
-        config: Settings of the runner.
 
     Raises:
         OSError: If it cannot be started.
@@ -166,17 +157,14 @@ class ProcessRunner:
         return {**delivery.ENVIRONMENT, "PATH": path, **places}
 
     def send(self, data: bytes, *, timeout_s: float) -> None:
-        """See `Channel.send`."""
         self._socket.settimeout(timeout_s)
         self._socket.sendall(data)
 
     def receive(self, *, timeout_s: float) -> bytes:
-        """See `Channel.receive`."""
         self._socket.settimeout(max(0.01, timeout_s))
         return self._socket.recv(65536)
 
     def death(self, *, since_s: float) -> Death:  # noqa: ARG002  (the reason is that of the process)
-        """See `Channel.death`."""
         assert self.process.stderr is not None
         code, said = self.process.returncode, b""
         try:
@@ -189,7 +177,6 @@ class ProcessRunner:
         return Death(f"the runner ended with exit code {code}: {said.decode(errors='replace').strip()}".rstrip(": "))
 
     def close(self) -> None:
-        """See `Channel.close`."""
         self.end()
         self._socket.close()
         assert self.process.stderr is not None
@@ -260,12 +247,7 @@ def _this_python(*, with_packages: bool) -> Interpreter:
 
 
 def _kept_files(files: Sequence[File]) -> Path:
-    """Write a problem's files into a folder of their own, read-only, unless they are there; return the folder.
-
-    Raises:
-        SpecificationError: If the files cannot be in one directory.
-        EnvironmentFault: If they cannot be written.
-    """
+    """Write a problem's files into a folder of their own, read-only, unless they are there; return the folder."""
     require_distinct(files)
     content = json.dumps([f"{file.hash} {file.path}" for file in files])
     folder = _cache_folder() / hashlib.sha256(content.encode()).hexdigest()
@@ -293,11 +275,7 @@ def _kept_files(files: Sequence[File]) -> Path:
 
 
 def _files_of(image: str) -> Path | None:
-    """Return the folder of a problem's files, by the name or id of their image; `None` if it is this Python alone.
-
-    Raises:
-        SandboxUnavailable: If there is no such folder here.
-    """
+    """Return the folder of a problem's files, by the name or id of their image; `None` if it is this Python alone."""
     _, mark, name = image.rpartition(_FILES_MARK)
     if not mark:
         return None

@@ -54,21 +54,12 @@ _LOOK_S = 0.2
 class ClusterPool:
     """A `Sandbox` on the machines of a cluster.
 
-    Args:
-        job: The job that programs are evaluated on.
-        request: What a machine needs to open it; the number of slots is each machine's own.
-        connection: The cluster.
-        slots: Slots of the cluster, shared by the pools of a run.
-        note: Called with messages about machines that are not used.
+    Of the request, the number of slots is each machine's own. The slots are shared by the pools of a run. Messages
+    about machines that are not used go to `note`.
     """
 
     def __init__(
-        self,
-        job: Job,
-        request: Request,
-        connection: Connection,
-        slots: ClusterSlots,
-        note: Callable[[str], None],
+        self, job: Job, request: Request, connection: Connection, slots: ClusterSlots, note: Callable[[str], None]
     ) -> None:
         self.job = job
         self._request = request
@@ -119,12 +110,6 @@ class ClusterPool:
     def programs(self) -> Counter[str]:
         """Number of verdicts of each machine, by name."""
         return Counter(self._programs)
-
-    @property
-    def open_machines(self) -> set[str]:
-        """Addresses of the machines that have the job open."""
-        with self._lock:
-            return set(self._open)
 
     def _may_take(self, machine: Machine) -> bool:
         return machine.address in self._open and not self._closing.is_set()
@@ -195,7 +180,8 @@ class ClusterPool:
     def _open_on(self, machine: Machine) -> None:
         key = uuid.uuid4().hex  # another each time, so that the end of an earlier lease does not end this job
         try:
-            fault = self._difference(machine) or self._fault_of_opening(machine, key)
+            facts = self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts
+            fault = tasks.difference(facts) or self._fault_of_opening(machine, key)
         except (MachineLost, MessageFault, OvernightError, OSError) as error:
             fault = str(error)
         if self._closing.is_set():
@@ -207,10 +193,6 @@ class ClusterPool:
                 if self._leases.get(machine.address) is not None:  # it has not left meanwhile
                     self._open[machine.address] = key
             self._slots.notify()
-
-    def _difference(self, machine: Machine) -> str:
-        """Return what a machine has in another version than the head; empty if there is nothing."""
-        return tasks.difference(self._call(machine, tasks.examine, timeout_s=_OPENING_S).facts)
 
     def _fault_of_opening(self, machine: Machine, key: str) -> str:
         """Open the job on a machine; return why it does not, if so."""

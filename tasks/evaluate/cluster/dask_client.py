@@ -44,7 +44,6 @@ class Machine:
 
     Attributes:
         address: Address of its worker, which is another after each start.
-        name: Its name, for people.
         slots: Programs that it evaluates at the same time.
     """
 
@@ -61,10 +60,6 @@ class Connection:
     """The head's connection to a cluster. Thread-safe.
 
     It is made anew when it breaks. Machines that leave, and all when it breaks, are told to those who wait for them.
-
-    Args:
-        address: The cluster.
-        certificates: Its certificates.
 
     Raises:
         EnvironmentFault: If the cluster does not answer, or refuses the certificate.
@@ -89,12 +84,9 @@ class Connection:
             return dict(self._machines)
 
     def submit(self, machine: str, task: Callable[..., object], *args: object) -> Pending:
-        """Give a machine a task.
+        """Give a machine a task: its arguments are plain data, or tasks of the same machine that come before it.
 
-        Args:
-            machine: Address of the machine.
-            task: The task. Its answer is plain data, unless nobody asks for it.
-            args: Its arguments: plain data, or tasks of the same machine that come before it.
+        Its answer is plain data, unless nobody asks for it.
 
         Raises:
             MachineLost: If the machine is not there.

@@ -56,7 +56,6 @@ class Certificates:
 
     Attributes:
         certificate: Certificate of the members, which they show and by which they check each other's.
-        key: Its private key.
     """
 
     certificate: Path
@@ -100,13 +99,7 @@ def configured() -> Iterator[None]:
 
 
 def serve_scheduler(address: str, certificates: Certificates, ready: Callable[[str], None]) -> None:
-    """Run a scheduler until the process is stopped.
-
-    Args:
-        address: Where it listens.
-        certificates: Its certificates.
-        ready: Called with its address once it listens.
-    """
+    """Run a scheduler until the process is stopped; `ready` is called with its address once it listens."""
     require_distributed()
     security = security_of(certificates)
 
@@ -128,21 +121,9 @@ def serve_scheduler(address: str, certificates: Certificates, ready: Callable[[s
 
 
 def serve_worker(
-    address: str,
-    certificates: Certificates,
-    *,
-    name: str,
-    slots: int,
-    joined: Callable[[], None],
+    address: str, certificates: Certificates, *, name: str, slots: int, joined: Callable[[], None]
 ) -> None:
     """Be a machine of a cluster until the cluster ends, or the process is stopped.
-
-    Args:
-        address: The cluster.
-        certificates: Its certificates.
-        name: Name of this machine.
-        slots: Programs that it evaluates at the same time.
-        joined: Called once it has joined.
 
     Raises:
         SandboxUnavailable: If the cluster does not answer.

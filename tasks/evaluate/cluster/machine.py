@@ -40,12 +40,7 @@ _MAX_PARTS = 10_000
 
 @dataclass(frozen=True)
 class _OpenJob:
-    """A job that is open on this machine.
-
-    Attributes:
-        pool: Its containers.
-        honest: A program that can be run.
-    """
+    """A job that is open on this machine: its containers, and a program that can be run."""
 
     pool: SandboxPool | FreshContainerPool
     honest: Source
@@ -53,12 +48,7 @@ class _OpenJob:
 
 @dataclass
 class _Transfer:
-    """An image that is arriving.
-
-    Attributes:
-        file: Its parts so far.
-        parts: Their number.
-    """
+    """An image that is arriving: its parts so far, and their number."""
 
     file: IO[bytes]
     parts: int = 0
@@ -106,11 +96,7 @@ def facts() -> dict[str, str]:
 
 
 def difference(theirs: Mapping[str, str]) -> str:
-    """Return what a machine has in another version than this one; empty if there is nothing.
-
-    Args:
-        theirs: What `facts` returns there.
-    """
+    """Return what a machine with these facts has in another version than this one; empty if there is nothing."""
     ours = facts()
     differ = [name for name in ours if theirs.get(name) != ours[name]]
     return "; ".join(f"it has {name} {theirs.get(name, 'unknown')}, the head {ours[name]}" for name in differ)
@@ -124,12 +110,7 @@ def examine() -> Answer:
 
 @_answers
 def describe_engine(backend: str, image: str = "") -> Answer:
-    """Tell which engine runs programs here, and whether it has an image.
-
-    Args:
-        backend: Name of the sandbox backend.
-        image: Id of the image; empty to leave that out.
-    """
+    """Tell which engine runs programs here, and whether it has an image, if one is named."""
     with contextlib.closing(create_backend(backend)) as opened:
         found = {"engine": opened.describe()}
         if image:
@@ -149,9 +130,6 @@ class Lease:
     """The result of a task, which the machine keeps for as long as a head holds it: the job is ended with it.
 
     Dask drops it when the head lets go of it, and when a head was killed or is cut off.
-
-    Args:
-        key: Key of the job.
     """
 
     def __init__(self, key: str) -> None:
@@ -167,11 +145,9 @@ def _end(key: str) -> None:
 
 @_answers
 def open_job(lease: Lease, text: str) -> Answer:
-    """Open a job: start its containers, and evaluate a program in one, so that a machine without an engine is found.
+    """Open the job of a request, for as long as the lease lasts.
 
-    Args:
-        lease: What keeps it open.
-        text: The request, as JSON.
+    Start its containers, and evaluate a program in one, so that a machine without an engine is found.
     """
     request = Request.model_validate_json(text)
     with contextlib.closing(create_backend(request.backend)) as backend:
@@ -212,12 +188,7 @@ def _fault_of(opened: _OpenJob) -> str:
 
 @_answers
 def evaluate(key: str, program: str) -> Answer:
-    """Evaluate a program. A machine that cannot run the honest program either hands it back, and ends the job.
-
-    Args:
-        key: Key of the job.
-        program: The program, as `source_text` writes it.
-    """
+    """Evaluate a program. A machine that cannot run the honest program either hands it back, and ends the job."""
     with _LOCK:
         opened = _JOBS.get(key)
     if opened is None:
@@ -244,15 +215,7 @@ def close_all() -> None:
 
 @_answers
 def take_image_part(backend: str, image: str, part: int, content: bytes, is_last: bool) -> Answer:
-    """Take a part of an image; load the image after the last.
-
-    Args:
-        backend: Name of the sandbox backend.
-        image: Id of the image.
-        part: Number of the part, from 0; the first one begins anew.
-        content: The part.
-        is_last: Whether it is the last one.
-    """
+    """Take a part of an image, of which number 0 begins anew; load the image after the last."""
     with _LOCK:
         if part == 0:
             if image in _IMAGES:

@@ -53,12 +53,8 @@ class Request(BaseModel):
 
     Attributes:
         job: The job, as `job_text` writes it.
-        image: Id of the image.
-        backend: Name of the sandbox backend.
         runtime: Container runtime; `None` for the default.
-        labels: Labels of the containers.
         honest: A program that can be run, as `source_text` writes it.
-        slots: Number of containers.
         is_fresh: Whether each program gets a fresh container.
     """
 
@@ -81,7 +77,6 @@ class Answer(BaseModel):
         fault: Reason why the machine cannot do what was asked, through no fault of a program.
         lacks_image: Whether the reason is that the machine does not have the image.
         verdict: Fields of the verdict on a program.
-        facts: Names and versions that the machine tells of itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -173,11 +168,6 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
 
 def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
     """Return the verdict of an answer.
-
-    Args:
-        fields: The fields of the answer.
-        job: The job of the program.
-        machine: Name of the machine that answered.
 
     Raises:
         MessageFault: If no program of this job can have this verdict.

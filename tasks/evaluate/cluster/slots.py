@@ -39,13 +39,10 @@ class MachineState:
     """A machine that is there, for people who watch a night.
 
     Attributes:
-        name: Its name.
         slots: Programs that it evaluates at the same time.
-        programs: Number of its verdicts.
         per_minute: Verdicts in the last minute.
         faults: How often it lost a program or could not open a job.
         aside_s: Seconds for which it is set aside from now on; `None` if it is not.
-        reason: Reason why it is set aside; else empty.
     """
 
     name: str
@@ -62,7 +59,6 @@ class _Figures:
     """What the machines of one name did.
 
     Attributes:
-        programs: Number of verdicts.
         faults: How often a program was lost or a job could not be opened.
         losses: Times that it was set aside since its last verdict.
         times: When its last verdicts came.
@@ -79,9 +75,7 @@ class _Waiter:
     """A thread that waits for a slot.
 
     Attributes:
-        may_take: Returns whether a machine may be used.
         confirmed: Digest of the program that is confirmed; empty if none is.
-        machine: The machine of the slot that it was given.
         is_woken: Whether it is to look again, or was given a slot.
     """
 
@@ -94,9 +88,7 @@ class _Waiter:
 class ClusterSlots:
     """Free slots of the machines, shared by all pools of a run.
 
-    Args:
-        no_machine_s: Seconds to wait for a machine while there is none.
-        aside_s: Seconds for which a machine is set aside after a loss.
+    It waits for a machine for `no_machine_s` while there is none, and sets one aside for `aside_s` after a loss.
     """
 
     def __init__(self, no_machine_s: float = _NO_MACHINE_S, aside_s: float = _ASIDE_S) -> None:
@@ -145,13 +137,7 @@ class ClusterSlots:
             return figures.losses == 1
 
     def note_answer(self, machine: Machine, wall_s: float, program: str = "") -> None:
-        """Note that a machine gave a verdict.
-
-        Args:
-            machine: The machine.
-            wall_s: Seconds of the program.
-            program: The program, if another machine is to confirm it.
-        """
+        """Note that a machine gave a verdict, and of which program, if another machine is to confirm it."""
         with self._lock:
             self._typical_s += _WEIGHT * (wall_s - self._typical_s)
             figures = self._figures[machine.name]
@@ -167,13 +153,9 @@ class ClusterSlots:
     ) -> Machine | None:
         """Wait for a free slot and take it; return its machine, or `None` if there is no machine for a while.
 
-        The machine with the largest share of free slots comes first.
-
-        Args:
-            may_take: Returns whether a machine may be used.
-            is_closed: Returns whether to wait no longer; after `notify`, it is asked again.
-            confirmed: A program that is confirmed, which another machine than the one that evaluated it runs, where
-                there are several.
+        The machine with the largest share of free slots comes first, of those that may be taken. A program that is
+        confirmed goes to another machine than the one that evaluated it, where there are several. Once `is_closed`
+        returns true, which is asked again after `notify`, it waits no longer.
         """
         waiter, until = _Waiter(may_take, _digest(confirmed)), time.monotonic() + self._no_machine_s
         while True:
@@ -233,12 +215,13 @@ class ClusterSlots:
         the one that claims.
         """
         first = self._judged_by.get(waiter.confirmed)
-        others = [one for one in self._machines.values() if one.name != first and self._is_soon_there(one)]
+        others = [
+            one
+            for one in self._machines.values()
+            if one.name != first and (one.address not in self._aside or self._figures[one.name].losses <= 1)
+        ]
         there = others or self._machines.values()
         return [machine for machine in there if machine.address not in self._aside and waiter.may_take(machine)]
-
-    def _is_soon_there(self, machine: Machine) -> bool:
-        return machine.address not in self._aside or self._figures[machine.name].losses <= 1
 
     def notify(self) -> None:
         """Wake those that wait, since a machine can be used or a pool was closed."""

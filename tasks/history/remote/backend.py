@@ -19,7 +19,7 @@ from overnight.tasks.history.atomic_files import RUNS
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.remote import sync
 from overnight.tasks.history.remote.lease import Lease
-from overnight.tasks.history.remote.mirror import Mirror, mirror_at, mirror_of_url
+from overnight.tasks.history.remote.mirror import Mirror, mirror_of_url
 
 _ROW = "run.parquet"
 
@@ -29,11 +29,9 @@ class Hold:
     """Lock of this process on a run, on this machine and on the store.
 
     Attributes:
-        lease: Lease on the run.
         is_unsure: Whether a request to the store failed, and may or may not have had its effect; at first, another
             machine may have written the run since this one did.
         sent: Bytes of each growing file that are on the store.
-        sending: Lock for sending growing files.
     """
 
     lease: Lease
@@ -43,14 +41,7 @@ class Hold:
 
 
 class MirroredBackend(HistoryBackend):
-    """Backend of a history on object storage.
-
-    Args:
-        mirror: This machine's copy.
-
-    Attributes:
-        mirror: The same.
-    """
+    """Backend of a history on object storage."""
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
@@ -93,18 +84,14 @@ class MirroredBackend(HistoryBackend):
             del self._holds[run]
             hold.lease.release()
 
-    def current_hold(self, run: Path) -> Hold | None:
-        """Return the hold on a run, if there is one."""
-        return self._holds.get(run)
-
     def is_unsure(self, run: Path) -> bool:
         """Return whether a request for a held run failed, and may or may not have had its effect."""
-        hold = self.current_hold(run)
+        hold = self._holds.get(run)
         return hold is not None and hold.is_unsure
 
     def catch_up(self, run: Path) -> None:
         """Synchronise a held run in both directions after a failed write."""
-        hold = self.current_hold(run)
+        hold = self._holds.get(run)
         if hold is None or not hold.is_unsure:
             return
         if not hold.lease.is_held():
@@ -178,7 +165,7 @@ class MirroredBackend(HistoryBackend):
     def _hold_of(self, path: Path) -> Hold | None:
         """Return the hold on the run that contains a path, if there is one."""
         run = next((folder for folder in (path, *path.parents) if folder.parent.name == RUNS), None)
-        return None if run is None else self.current_hold(run)
+        return None if run is None else self._holds.get(run)
 
 
 def open_backend(location: str) -> MirroredBackend:
@@ -189,12 +176,3 @@ def open_backend(location: str) -> MirroredBackend:
         EnvironmentFault: If the copy cannot be written, or the package for this kind of store is missing.
     """
     return MirroredBackend(mirror_of_url(location))
-
-
-def open_copy(root: Path) -> MirroredBackend:
-    """Return the backend of the history whose copy is in a directory of this machine's cache.
-
-    Raises:
-        UsageError: If this machine does not keep a copy there.
-    """
-    return MirroredBackend(mirror_at(root))

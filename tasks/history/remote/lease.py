@@ -27,8 +27,6 @@ class Claim(BaseModel):
     """Content of a claim.
 
     Attributes:
-        host: Name of the machine.
-        process: Id of the process.
         seconds: Seconds without renewal after which it expires.
     """
 
@@ -47,8 +45,6 @@ class Lease:
     store's clock alone.
 
     Args:
-        store: Object storage of the run.
-        folder: Folder of the claims on the run.
         name: Name of this contender, unique to a copy of the history. The kernel lets one process at a time lock a run
             in a copy, so a process may take over the claim of a killed one.
     """

@@ -35,8 +35,6 @@ class Mirror:
     """Copy of a history on object storage.
 
     Attributes:
-        root: Directory of the copy.
-        url: URL of the history.
         name: Random name that no other copy has.
     """
 
@@ -81,8 +79,7 @@ def mirror_of_url(location: str) -> Mirror:
     if not (root / MARKER).exists():
         ObjectStore(url)  # a URL that names no store must leave no copy behind
         _write_marker(root, url)
-    marker = _read_marker(root)
-    return Mirror(root, marker.url, marker.name)
+    return _read(root)
 
 
 def mirror_at(root: Path) -> Mirror:
@@ -94,15 +91,15 @@ def mirror_at(root: Path) -> Mirror:
     # Elsewhere, the marker may come from a stranger, and would send keys and programs to a store of their choice.
     if root.resolve().parent != _cache():
         raise foreign_copy(root)
-    marker = _read_marker(root)
-    return Mirror(root, marker.url, marker.name)
+    return _read(root)
 
 
-def _read_marker(root: Path) -> _Marker:
+def _read(root: Path) -> Mirror:
     try:
-        return _Marker.model_validate_json((root / MARKER).read_bytes())
+        marker = _Marker.model_validate_json((root / MARKER).read_bytes())
     except (OSError, ValidationError) as error:
         raise foreign_copy(root) from error
+    return Mirror(root, marker.url, marker.name)
 
 
 def _cache() -> Path:

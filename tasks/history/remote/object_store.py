@@ -42,7 +42,6 @@ class ObjectInfo:
     """Entry of an object in a listing.
 
     Attributes:
-        size: Bytes.
         changed_at: Time of the last write by the store's own clock; `None` if the store does not report it.
     """
 
@@ -51,17 +50,11 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """Objects below one URL. Every call returns once the store has confirmed it.
+    """Objects below one URL, like `s3://bucket/prefix`. Every call returns once the store has confirmed it.
 
     Every method may raise, besides the errors that it lists:
         StoreUnavailable: If the store does not answer, or answers with an error that may pass.
         EnvironmentFault: If the store refuses: a wrong key, a missing bucket.
-
-    Args:
-        url: URL of the objects' folder, like `s3://bucket/prefix`.
-
-    Attributes:
-        url: The same.
 
     Raises:
         UsageError: If the URL is invalid.

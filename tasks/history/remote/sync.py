@@ -32,12 +32,7 @@ _BATCH = re.compile(r"[\w-]+\.slip", re.ASCII)
 
 
 def pull(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
-    """Update a copy from the store. Readers meanwhile see each generation whole, and none twice.
-
-    Args:
-        mirror: The copy.
-        history: Its backend.
-        run_id: Id of the only run to update; empty for all runs.
+    """Update a copy of one run, or of all, from the store. Readers meanwhile see each generation whole, and none twice.
 
     Raises:
         StoreUnavailable: If the store does not answer.
@@ -95,13 +90,9 @@ def _remove_deleted_runs(mirror: Mirror, history: HistoryBackend, listed: Collec
 
 
 class _RunUpdate:
-    """Files of one run that a copy lacks, downloaded to a hidden folder and then made visible.
+    """Files of one run that a copy lacks, downloaded to a scratch folder and then made visible.
 
-    Args:
-        mirror: The copy.
-        files: Files of the run.
-        entries: Entries of the run on the store, by name in its directory.
-        scratch: Folder for the downloads.
+    The entries are those of the run on the store, by name in its directory.
     """
 
     def __init__(self, mirror: Mirror, files: RunFiles, entries: dict[str, ObjectInfo], scratch: Path) -> None:
@@ -193,9 +184,7 @@ def _is_outdated(name: str, version: tuple[int, int], entry: ObjectInfo) -> bool
 def merge_uncommitted(mirror: Mirror, files: RunFiles) -> None:
     """Merge journals and pending batch jobs of both sides: an outage may leave lines on one side only.
 
-    Args:
-        mirror: The copy.
-        files: Files of a run that this process holds.
+    This process holds the run.
     """
     folder, store, committed = files.directory / "paid", mirror.store, set(files.committed())
     make_folder(folder)

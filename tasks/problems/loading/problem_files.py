@@ -27,11 +27,7 @@ MAX_INPUTS = 10_000
 
 
 def read_files(folder: Path, patterns: Sequence[str]) -> tuple[File, ...]:
-    """Read the files that patterns name, sorted by path.
-
-    Args:
-        folder: Folder of the specification.
-        patterns: Names of files and folders, or patterns of both; a folder stands for all its visible files.
+    """Read the files that patterns name, sorted by path; a folder stands for all its visible files.
 
     Raises:
         SpecificationError: If a pattern names nothing, or something outside of the folder, or the files are too large.

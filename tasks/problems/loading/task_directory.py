@@ -60,8 +60,6 @@ class Translation:
 
     Attributes:
         settings: Settings of Overnight; missing ones get defaults.
-        notes: Notes on what is not used.
-        metric: Name of the metric that is the score.
         arguments: Arguments of the bridge, after the program's path.
     """
 
@@ -76,12 +74,9 @@ class TaskDirectory(ProblemFormat):
     """Format of another tool's task directories: a start program beside an evaluator, called by a bridge.
 
     Attributes:
-        name: Name of the tool.
         evaluator: Path of the script that scores programs; its modules and `requirements.txt` are beside it.
         mark: Text that such a script contains.
         programs: Names of start programs in the tool's examples, without suffix.
-        bridge: Name of the bridge.
-        translate: Function that reads the tool's settings in a directory.
     """
 
     name: str
@@ -117,8 +112,7 @@ class TaskDirectory(ProblemFormat):
     def _program(self, named: NamedProblem) -> str:
         """Return the name of the file that evolves: the given name, else the only file with the first stem that occurs.
 
-        Returns:
-            The name; empty if there is no such file, or more than one.
+        It is empty if there is no such file, or more than one.
         """
         if named.program:
             return named.program
@@ -129,11 +123,6 @@ class TaskDirectory(ProblemFormat):
         return ""
 
     def _task(self, directory: Path, program: str) -> Task:
-        """Build the task.
-
-        Raises:
-            SpecificationError: If the tool's settings are wrong.
-        """
         translation = self.translate(directory)
         settings = translation.settings
         listed, unused_lines = _requirements(directory, _beside(self.evaluator, "requirements.txt"))
@@ -168,8 +157,7 @@ class TaskDirectory(ProblemFormat):
 def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
     """Find the YAML file of settings: the first of the names that exists, else the first that matches the pattern.
 
-    Returns:
-        Its path, even if there is no file, and a note if it is one of several.
+    Return its path, even if there is no file, and a note if it is one of several.
     """
     for name in names:
         if problem_folder.locate(directory, name) is not None:
@@ -182,12 +170,9 @@ def find_yaml(directory: Path, pattern: str, *names: str) -> tuple[Path, str]:
 
 
 def run_flag(setting: str, flag: str, value: Any, *, least: float = 1, whole: bool = True) -> list[str]:
-    """Return the note that proposes a flag of `overnight run` for a tool's setting.
+    """Return the note, if any, that proposes a flag of `overnight run` for a tool's setting.
 
     It takes values from `least` on, and only whole numbers if `whole`.
-
-    Returns:
-        One note, or none where the flag would refuse the value.
     """
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < math.inf:

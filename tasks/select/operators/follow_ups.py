@@ -85,11 +85,9 @@ _BEST_SHAPES = 20
 
 
 class TuningTargets:
-    """Chooses programs to tune, within a share of all evaluations.
+    """Chooses programs to tune, within a share of all evaluations, which falls where tunings bring nothing.
 
-    Args:
-        share: Largest share of the evaluations of a run that tuning takes; it falls where tunings bring nothing. A
-            tuning that is begun below it is finished.
+    A tuning that is begun below it is finished.
     """
 
     def __init__(self, share: float) -> None:

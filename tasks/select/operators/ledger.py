@@ -101,20 +101,15 @@ class Ledger:
         latest = {_plain(one.idea): one.outcome for one in reversed(near)}
         listed = _distinct(repeated)
         of_base = [f"{idea} ({latest[idea]})" for idea in _distinct(one.idea for one in near) if idea not in listed]
+        counts = Counter(_plain(one.idea) for one in self._latest)
+        frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
         ideas = [
             ("Tried already on this version or the one before it; do not repeat these:", of_base[:_OF_BASE]),
-            (
-                "Ideas that raised the best score of this search most:",
-                _distinct(one.idea for one in self._best),
-            ),
-            ("Tried already many times in this search:", self._frequent()),
+            ("Ideas that raised the best score of this search most:", _distinct(one.idea for one in self._best)),
+            ("Tried already many times in this search:", frequent),
         ]
         room = self._chars - len(known) - 2 * bool(known)
         return "\n\n".join(filter(None, (known, _within_limit(ideas, room, listed=listed))))
-
-    def _frequent(self) -> list[str]:
-        counts = Counter(_plain(one.idea) for one in self._latest)
-        return [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
 
 
 def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int, listed: Iterable[str] = ()) -> str:

@@ -26,12 +26,7 @@ _REMEMBERED = 200
 
 @dataclass(frozen=True)
 class Price:
-    """Price of an answer, or of all answers to a prompt.
-
-    Attributes:
-        tokens: Prompt and completion tokens.
-        usd: Price in USD; `None` if it is unknown.
-    """
+    """Price of an answer, or of all answers to a prompt: in tokens of both kinds, and in USD if that is known."""
 
     tokens: float
     usd: float | None = None
@@ -53,8 +48,7 @@ class _Arm:
 class ModelChoice:
     """Chooses models by what they gained and cost.
 
-    Args:
-        weights: Weight of each model by name: the shares with which it begins, and later those of the others.
+    The weights are the shares with which it begins, and later those of the others.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -97,13 +91,10 @@ class ModelChoice:
         }
 
     def tell(self, name: str, gains: Sequence[float], price: Price) -> None:
-        """Count the answers to one prompt.
+        """Count the answers to one prompt: the gain of each, 0 for those that failed, and the price of all.
 
-        Args:
-            name: The model that was asked. Where one of its fallbacks answered, the answers count for it all the same:
-                they are what asking it brings. One that is not in the list is not counted.
-            gains: Gain of each answer, 0 for those that failed.
-            price: Price of all.
+        Where a fallback of the model answered, the answers count for it all the same: they are what asking it brings.
+        One that is not in the list is not counted.
         """
         arm = self._arms.get(name)
         if arm is None or not gains:

@@ -260,4 +260,4 @@ def wait_for_jobs(*machines: FakeMachine, jobs: int = 1) -> None:
 
 
 def open_names(pool: ClusterPool) -> set[str]:
-    return {address.removeprefix("tcp://") for address in pool.open_machines}
+    return {address.removeprefix("tcp://") for address in pool._open}

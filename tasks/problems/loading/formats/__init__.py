@@ -88,11 +88,7 @@ class ProblemFormat(ABC):
 
 
 def _read_toml(settings: Path) -> dict[str, Any]:
-    """Read a problem's settings file, `overnight.toml`; return no tables if there is no file.
-
-    Raises:
-        UsageError: If the file is not TOML, or is a link out of its folder.
-    """
+    """Read a problem's settings file, `overnight.toml`; return no tables if there is no file."""
     if problem_folder.locate(settings.parent, settings.name) is None:
         return {}
     text = problem_folder.read_text(settings.parent, settings.name)

@@ -89,7 +89,10 @@ class AlgoTune(ProblemFormat):
         layers = [_settings(folder, module, task), named.settings_file, user_settings(), named.flags]
         settings = parse_settings(merge(layers), f"{folder.resolve().name}/overnight.toml")
         if not settings.inputs:
-            raise _no_size(folder)
+            raise SpecificationError(
+                f"{folder}: no size of problems: {_SIZES_IN_CLONE} of the clone names none",
+                remedy="Name a size and a seed for each input: --inputs '[[100, 1], [100, 2]]'",
+            )
         settings = with_input_files(settings, folder)
         base = File(BASE, b"from overnight_algotune import Task, register_task\n")
         files = [*read_files(folder, settings.files), bridge_file(BRIDGE), base]
@@ -118,7 +121,6 @@ class _Task:
     Attributes:
         specification: The module with the scoring and the evolved function.
         check: Text of the method that checks solutions.
-        packages: Packages that it imports.
     """
 
     specification: str
@@ -131,11 +133,7 @@ def _modules(folder: Path) -> list[str]:
 
 
 def _read_task(text: str, module: str) -> _Task:
-    """Read the module of a task, which is parsed but never run.
-
-    Raises:
-        SpecificationError: If it is not Python, or does not have one registered class with all methods.
-    """
+    """Read the module of a task, which is parsed but never run."""
     try:
         tree = python_source.parse(text)
     except python_source.SourceError as error:
@@ -215,13 +213,6 @@ def _size(folder: Path) -> int | None:
     own = sizes.get(real.name) if isinstance(sizes, dict) else None
     size = own.get("n") if isinstance(own, dict) else None
     return size if isinstance(size, int) and size > 0 else None
-
-
-def _no_size(folder: Path) -> SpecificationError:
-    return SpecificationError(
-        f"{folder}: no size of problems: {_SIZES_IN_CLONE} of the clone names none",
-        remedy="Name a size and a seed for each input: --inputs '[[100, 1], [100, 2]]'",
-    )
 
 
 def _refusal(module: str, found: str) -> SpecificationError:

@@ -105,11 +105,7 @@ def no_command(directory: Path, remedy: str = "") -> SpecificationError:
 
 
 def _read_program(directory: Path, settings: Settings, added: Mapping[str, File]) -> tuple[Skeleton, Settings]:
-    """Read the evolving files; return them, and the settings with their names and the command's files.
-
-    Raises:
-        SpecificationError: If there is no command, or a file is missing or wrong.
-    """
+    """Read the evolving files; return them, and the settings with their names and the command's files."""
     command = settings.command
     if not command.evaluate:
         raise no_command(directory)
@@ -145,11 +141,7 @@ def _read_skeleton(
 
 
 def _matching_names(directory: Path, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths of the files that patterns name, in the order of the patterns, each once.
-
-    Raises:
-        SpecificationError: If a pattern names nothing, or something outside of the directory.
-    """
+    """Return the paths of the files that patterns name, in the order of the patterns, each once."""
     found: dict[str, None] = {}
     for pattern in patterns:
         names = [pattern] if "\0" in pattern or not re.search(r"[*?[]", pattern) else _glob(directory, pattern)

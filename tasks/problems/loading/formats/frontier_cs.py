@@ -68,11 +68,7 @@ FORMAT = FrontierCS()
 
 
 def _task(named: NamedProblem) -> Task:
-    """Translate the settings of a problem.
-
-    Raises:
-        SpecificationError: If they are wrong, ask for what is not supported, or a file is missing.
-    """
+    """Translate the settings of a problem."""
     folder = named.path
     config = read_yaml(folder / CONFIG)
     kind, judge = _judge(config)
@@ -103,11 +99,7 @@ def _task(named: NamedProblem) -> Task:
 
 
 def _judge(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the kind of judge and the name of its source.
-
-    Raises:
-        SpecificationError: If the problem is of another type.
-    """
+    """Return the kind of judge and the name of its source."""
     kinds = {"default": ("checker", "chk.cc"), "interactive": ("interactor", "interactor.cc")}
     found = kinds.get(str(config.get("type") or "default"))
     if found is None:

@@ -24,22 +24,14 @@ _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexi
 """Defaults of OpenEvolve."""
 
 _USED = {
-    "evaluator.timeout",
-    "evaluator.memory_limit_mb",
-    "evaluator.cascade_evaluation",
-    "evaluator.cascade_thresholds",
-    "database.feature_dimensions",
-    "database.num_islands",
-    "prompt.include_artifacts",
-    "prompt.max_artifact_bytes",
-    "prompt.system_message",
-    "llm.system_message",
-    "llm.temperature",
-    "llm.top_p",
-    "llm.max_tokens",
-    "llm.timeout",
-    "file_suffix",
-    "language",
+    *("evaluator.timeout", "evaluator.memory_limit_mb", "evaluator.cascade_evaluation", "evaluator.cascade_thresholds"),
+    *("database.feature_dimensions", "database.num_islands", "prompt.include_artifacts", "prompt.max_artifact_bytes"),
+    *("prompt.system_message", "llm.system_message", "llm.temperature", "llm.top_p", "llm.max_tokens", "llm.timeout"),
+    *("file_suffix", "language"),
+}
+_NOTED = {
+    *("max_iterations", "random_seed", "llm.api_base", "llm.models", "llm.provider", "llm.primary_model"),
+    *("llm.primary_model_weight", "llm.secondary_model", "llm.secondary_model_weight"),
 }
 
 
@@ -50,11 +42,7 @@ def translate(directory: Path, **options: Any) -> Translation:
     values = flat_settings(config)
     cascade = values.get("evaluator.cascade_evaluation", True)
     thresholds = _numbers(values.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
-    options = {
-        "thresholds": thresholds,
-        "features": values.get("database.feature_dimensions", _FEATURES),
-        **options,
-    }
+    options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES), **options}
     return Translation(
         _settings(values, stages=3 if cascade else 1),
         _notes(path.name, note, config, values),
@@ -125,15 +113,9 @@ def _notes(file: str, note: str, config: dict[str, Any], values: dict[str, Any])
         notes.append(f"to use its models: {flags}")
     notes += run_flag("max_iterations", "--max-samples", values.get("max_iterations"))
     notes += run_flag("random_seed", "--seed", values.get("random_seed"), least=0)
-    if unused := sorted(_unused(values)):
+    if unused := sorted(set(values) - _USED - _NOTED):
         notes.append(f"{file}: not used: {', '.join(unused)}")
     return notes
-
-
-def _unused(values: dict[str, Any]) -> set[str]:
-    noted = {"max_iterations", "random_seed", "llm.api_base", "llm.models", "llm.provider"}
-    noted |= {f"llm.{rank}_model{suffix}" for rank in ("primary", "secondary") for suffix in ("", "_weight")}
-    return set(values) - _USED - noted
 
 
 def _model_flags(llm: dict[str, Any]) -> str:
@@ -143,18 +125,16 @@ def _model_flags(llm: dict[str, Any]) -> str:
     for rank, default_weight in (("primary", 1.0), ("secondary", 0.2)):
         if name := llm.get(f"{rank}_model"):
             weights[str(name)] = llm.get(f"{rank}_model_weight", default_weight)
-    usable = {name: weight for name, weight in weights.items() if _is_model(name) and _is_weight(weight)}
-    flags = [word for name, weight in usable.items() for word in ("--model", f"openai/{name}={weight}")]
+    flags: list[str] = []
+    for name, weight in weights.items():
+        if _is_model(name) and isinstance(weight, int | float) and 0 < weight < math.inf:
+            flags += ["--model", f"openai/{name}={weight}"]
     base = llm.get("api_base")
     return shlex.join([*flags, "--api-base", str(base)] if flags and _is_address(base) else flags)
 
 
 def _is_model(name: str) -> bool:
     return bool(name) and name.isprintable() and " " not in name
-
-
-def _is_weight(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def _is_address(value: Any) -> bool:

@@ -61,10 +61,9 @@ FORMAT = TaskDirectory(
 
 
 def _read_settings(directory: Path) -> tuple[dict[str, Any], str, str]:
-    """Read the YAML file and `run_evo.py`, whose settings override those of the file.
+    """Return the settings by the last part of their names, the message to the model, and a note on the YAML file.
 
-    Returns:
-        Settings by the last part of their names; the message to the model; a note on the choice of the YAML file.
+    Settings of `run_evo.py` override those of the YAML file.
     """
     has_script = problem_folder.locate(directory, _SCRIPT) is not None
     script = problem_folder.read_text(directory, _SCRIPT, errors="replace") if has_script else ""
@@ -79,11 +78,7 @@ def _read_settings(directory: Path) -> tuple[dict[str, Any], str, str]:
 
 
 def _constants(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the literals of a script, which is parsed but never run.
-
-    Returns:
-        Keyword arguments of its `…Config` calls, and texts that are assigned to a name.
-    """
+    """Return keywords of `…Config` calls, and texts that are assigned to a name, in a script that is never run."""
     try:
         tree = python_source.parse(text)
     except python_source.SourceError:

@@ -43,7 +43,11 @@ class SpecificationFile(ProblemFormat):
         layers = [_without_outdated_known(own, later), *later]
         settings = parse_settings(merge(layers), _sources(layers, path))
         if not settings.inputs:
-            raise _no_inputs(path.name)
+            raise SpecificationError(
+                f"{path.name}: no inputs: the run function needs at least one",
+                remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs "
+                "'[8]'.",
+            )
         settings = with_input_files(settings, path.parent)
         files = read_files(path.parent, settings.files)
         return make_problem(path.stem.replace("_", "-"), specification, settings, files)
@@ -57,13 +61,6 @@ class SpecificationFile(ProblemFormat):
 
 
 FORMAT = SpecificationFile()
-
-
-def _no_inputs(name: str) -> SpecificationError:
-    return SpecificationError(
-        f"{name}: no inputs: the run function needs at least one",
-        remedy="Add `inputs = [8]` under `[tool.overnight]` in its `# /// script` block, or pass --inputs '[8]'.",
-    )
 
 
 def _without_outdated_known(own: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
