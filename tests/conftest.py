@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from overnight.flows.environment import SERVER_VARIABLES, prepare
 from tests.command_server import FOLDER, OWNER, WITHOUT_PREFECT
-from tests.prefect_database import MigratedDatabase
+from tests.prefect_database import MigratedDatabase, shared_server
 
 if TYPE_CHECKING:
     from tests.objects import ObjectServer
@@ -80,22 +81,18 @@ def migrated_database(pytestconfig: pytest.Config) -> MigratedDatabase:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated_database: MigratedDatabase) -> Path:
-    return migrated_database.home(tmp_path_factory.mktemp("prefect"))
+def prefect_home(shared_folder: Path, migrated_database: MigratedDatabase) -> Path:
+    """The PREFECT_HOME of the server that all processes of a test run share."""
+    home = shared_folder / "prefect"
+    with FileLock(f"{home}.lock"):
+        return home if home.exists() else migrated_database.home(home)
 
 
 @pytest.fixture(scope="session")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """The address of a Prefect server with an empty database, which runs until the tests end."""
+def prefect_api(prefect_home: Path) -> str:
+    """The address of a Prefect server with a database that is empty at first, which runs until the tests end."""
     os.environ["PREFECT_HOME"] = str(prefect_home)
-    from overnight.flows.prefect_server.embedded import EmbeddedServer
-
-    server = EmbeddedServer()
-    try:
-        server.wait()
-        yield server.url
-    finally:
-        server.stop()
+    return shared_server(prefect_home)
 
 
 @pytest.fixture

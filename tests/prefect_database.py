@@ -1,13 +1,23 @@
-"""A Prefect database that is migrated once and copied, since migrations take a server longer than all else."""
+"""A Prefect database that is migrated once and copied, since migrations take a server longer than all else.
+
+    python -m tests.prefect_database FILE PID
+
+runs the server that all processes of a test run share until the process with this id ends; its address is in the file.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from filelock import FileLock
+
+from tests.command_server import FOLDER, OWNER, ROOT
 
 
 class MigratedDatabase:
@@ -51,3 +61,46 @@ def _migrate(file: Path) -> None:
         source.close()
         copy.close()
         partial.rename(file)
+
+
+def shared_server(home: Path) -> str:
+    """Return the address of the server with the database of a folder; the first process that needs it starts it."""
+    address = home / "address"
+    with FileLock(home / "address.lock"):
+        if not address.exists():
+            owner = Path(os.environ[FOLDER], OWNER).read_text()
+            command = [sys.executable, "-m", "tests.prefect_database", str(address), owner]
+            with (home / "server.log").open("wb") as log:
+                server = subprocess.Popen(
+                    command, cwd=ROOT, env={**os.environ, "PREFECT_HOME": str(home)}, stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=log, start_new_session=True,
+                )  # fmt: skip
+            while not address.exists():
+                assert server.poll() is None, (home / "server.log").read_text()
+                time.sleep(0.05)
+    return address.read_text()
+
+
+def _serve(address: Path, owner: int) -> None:
+    from overnight.flows.prefect_server.embedded import EmbeddedServer
+
+    server = EmbeddedServer()
+    server.wait()
+    partial = address.with_suffix(".partial")
+    partial.write_text(server.url)
+    partial.rename(address)
+    while _runs(owner):
+        time.sleep(1.0)
+    server.stop()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), int(sys.argv[2]))

@@ -81,7 +81,7 @@ def night(
 
 @pytest.fixture
 def prefect_night(toy: Path, tmp_path: Path, prefect: str, in_process: InProcess, sandbox_image: str) -> Night:
-    """The same with Prefect's flows on the tests' server."""
+    """The same with Prefect's flows on the tests' server, of which each test needs a run id of its own."""
     return partial(_run_night, search, toy, tmp_path, sandbox_image)
 
 

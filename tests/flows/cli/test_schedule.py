@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.prefect
 @pytest.fixture
 def scheduled(toy: Path, tmp_path: Path, prefect: str, capsys: pytest.CaptureFixture[str]) -> Any:
     """A name and a function that schedules the toy problem under it; the schedule is removed after the test."""
-    name = tmp_path.name.replace("_", "-")
+    name = f"toy-{secrets.token_hex(4)}"
 
     def schedule(*more: str) -> tuple[int, str]:
         line = ["schedule", "add", str(toy), "--name", name, "--history", str(tmp_path), *more]

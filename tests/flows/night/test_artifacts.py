@@ -190,7 +190,7 @@ def test_a_night_waits_for_a_server_that_does_not_answer(
 
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(overnight.flows.night.search, "generation", fails_first)
-    prefect_night(2, settings={"search": {"retries": 0, "failures": 1}})
+    prefect_night(2, settings={"search": {"retries": 0, "failures": 1}}, run_id="waiting")
     (row,) = Database(tmp_path).rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("generations", 2)
     assert row["paused_by"] == "the Prefect server does not answer: [Errno 111] Connection refused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,9 @@ from overnight.testing.fake_provider import Provider
 from tests.in_process import InProcess
 
 NewRun = Callable[..., RunFiles]
+RUN = f"early-{os.getpid()}"
+"""Id of the run: other processes of the test run have others on the same server."""
+
 SAMPLES = 6
 """Samples of a generation of the toy problem."""
 
@@ -37,7 +41,7 @@ def new_run(toy: Path, tmp_path: Path, asks: dict[str, Any], in_process: InProce
         given = {"sandbox": {"slots": 1}, **asks, **settings}
         problem = load_problem(toy, given)
         accept(problem, given)
-        return create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id="early")
+        return create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id=RUN)
 
     return create
 
@@ -69,7 +73,7 @@ def test_the_night_takes_the_answers_over_and_buys_nothing_twice(new_run: NewRun
         night = ask_early(run, rules)
         assert asked(provider) == run.progress.samples == IN_FLIGHT
         NIGHT.set(night)
-        search("early", str(tmp_path), rules)
+        search(RUN, str(tmp_path), rules)
         NIGHT.set(None)
         assert run.state.generations == 1
         assert run.progress.samples == SAMPLES
@@ -82,7 +86,7 @@ def test_answers_for_a_night_that_never_began_are_used_by_the_next(new_run: NewR
     files = new_run()
     with open_run(files) as run:
         ask_early(run, StopConditions(generations=1))
-    search("early", str(tmp_path), StopConditions(generations=1))
+    search(RUN, str(tmp_path), StopConditions(generations=1))
     assert asked(provider) == SAMPLES
 
 

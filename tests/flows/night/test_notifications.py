@@ -161,7 +161,7 @@ def test_a_night_in_the_foreground_notifies_and_stores_no_address(
     assert "warning" not in said
     assert [message["type"] for message in mailbox.messages][-1] == "success"
     assert "Night 1: 2 generations, 12 samples" in mailbox.messages[-1]["message"]
-    files = [path for folder in (history, prefect_home) for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in (*history.rglob("*"), *prefect_home.glob("prefect.db*")) if path.is_file()]
     assert files
     assert not any(b"path-secret-9" in path.read_bytes() for path in files)
 

@@ -120,11 +120,11 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
 def test_one_that_is_committed_or_has_no_turn_is_not_run(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
 ):
-    prefect_night(1, settings=few)
+    prefect_night(1, settings=few, run_id="turns")
     asked = len(provider.requests)
-    generation("toy", 1, str(tmp_path))
+    generation("turns", 1, str(tmp_path))
     with pytest.raises(UsageError, match="2 is the next"):
-        generation("toy", 3, str(tmp_path))
+        generation("turns", 3, str(tmp_path))
     assert len(provider.requests) == asked
     assert ends(tmp_path) == [(0, 0), (1, 1)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,11 +29,14 @@ from tests.in_process import InProcess
 
 pytestmark = pytest.mark.prefect
 
+NIGHTLY = f"nightly-{os.getpid()}"
+"""Id of the run: other processes of the test run have others on the same server."""
+
 
 @pytest.fixture
 def parameters(toy: Path, tmp_path: Path, prefect: str, in_process: InProcess) -> dict[str, Any]:
     return {
-        "run_id": "nightly",
+        "run_id": NIGHTLY,
         "history": str(tmp_path),
         "start": Start(problem=str(toy), settings={"sandbox": {"slots": 2}}, seed=1),
         "rules": StopConditions(generations=1),
@@ -47,21 +51,21 @@ def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: d
     assert "generations" in first.message
     nights = Database(tmp_path).rows("SELECT run_id, night, generations FROM nights ORDER BY night")
     assert [(row["run_id"], row["night"], row["generations"]) for row in nights] == [
-        ("nightly", 1, 1),
-        ("nightly", 2, 1),
+        (NIGHTLY, 1, 1),
+        (NIGHTLY, 2, 1),
     ]
     (started, line, ended) = [
-        line for number, line in read_log(files_of(LocalBackend(tmp_path), "nightly")) if number == 1
+        line for number, line in read_log(files_of(LocalBackend(tmp_path), NIGHTLY)) if number == 1
     ]
     assert "started, generations 1; best " in started
     assert "generation 1: best " in line
     assert "ended, stopped by: generations; best " in ended
-    report = files_of(LocalBackend(tmp_path), "nightly").directory / "report.html"
+    report = files_of(LocalBackend(tmp_path), NIGHTLY).directory / "report.html"
     assert "Guess a number" in report.read_text()
     with get_client(sync_client=True) as client:
-        reports = ArtifactFilter(key=ArtifactFilterKey(any_=["nightly-report"]))
+        reports = ArtifactFilter(key=ArtifactFilterKey(any_=[f"{NIGHTLY}-report"]))
         artifacts = client.read_artifacts(artifact_filter=reports)
-    assert any("overnight watch nightly" in str(artifact.data) for artifact in artifacts)
+    assert any(f"overnight watch {NIGHTLY}" in str(artifact.data) for artifact in artifacts)
 
 
 def test_the_first_night_begins_with_the_programs_that_the_schedule_names(
@@ -70,22 +74,22 @@ def test_the_first_night_begins_with_the_programs_that_the_schedule_names(
     better = tmp_path / "better.py"
     better.write_text(toy.read_text().replace("return offset + 1.0", "return offset + 9.0"))
     start = parameters["start"].model_copy(update={"starts": [str(better)]})
-    create_if_missing("nightly", LocalBackend(tmp_path), start)
-    files = create_if_missing("nightly", LocalBackend(tmp_path), start)
+    create_if_missing(NIGHTLY, LocalBackend(tmp_path), start)
+    files = create_if_missing(NIGHTLY, LocalBackend(tmp_path), start)
     assert max(program.score for program in stored_run.read_run_history(files).programs.values()) == -1.0
 
 
 def test_a_night_is_cancelled_at_once_if_another_is_under_way(parameters: dict[str, Any], tmp_path: Path):
-    with run_lock(files_of(LocalBackend(tmp_path), "nightly")):
+    with run_lock(files_of(LocalBackend(tmp_path), NIGHTLY)):
         started = time.monotonic()
         state = night(**parameters, return_state=True)
     assert state.is_cancelled()
     assert "under way in another process" in str(state.message)
     assert time.monotonic() - started < 30
     assert Database(tmp_path).rows("FROM nights") == []
-    ((number, line),) = read_log(files_of(LocalBackend(tmp_path), "nightly"))
+    ((number, line),) = read_log(files_of(LocalBackend(tmp_path), NIGHTLY))
     assert number == 1
-    assert "not started: run nightly is under way in another process" in line
+    assert f"not started: run {NIGHTLY} is under way in another process" in line
 
 
 def test_a_night_that_cannot_start_says_why_though_there_is_no_run(
@@ -94,8 +98,8 @@ def test_a_night_that_cannot_start_says_why_though_there_is_no_run(
     parameters["start"] = Start(problem=str(tmp_path / "gone.py"), seed=1)
     assert night(**parameters, return_state=True).is_failed()
     assert run(["runs", "--history", str(tmp_path)]) == 0
-    assert "nightly: " in capsys.readouterr().err
-    assert run(["runs", "nightly", "--history", str(tmp_path)]) == 0
+    assert f"{NIGHTLY}: " in capsys.readouterr().err
+    assert run(["runs", NIGHTLY, "--history", str(tmp_path)]) == 0
     assert f"not started: no file {tmp_path / 'gone.py'}" in capsys.readouterr().out
 
 
@@ -120,8 +124,8 @@ def test_prefects_serve_can_pickle_a_night_with_its_parameter_types():
 
 
 def test_a_run_whose_creation_was_interrupted_is_created_anew(parameters: dict[str, Any], tmp_path: Path):
-    create_if_missing("nightly", LocalBackend(tmp_path), parameters["start"]).run.unlink()
-    assert create_if_missing("nightly", LocalBackend(tmp_path), parameters["start"]).run.exists()
+    create_if_missing(NIGHTLY, LocalBackend(tmp_path), parameters["start"]).run.unlink()
+    assert create_if_missing(NIGHTLY, LocalBackend(tmp_path), parameters["start"]).run.exists()
 
 
 def test_a_night_that_begins_after_its_deadline_runs_no_generation(parameters: dict[str, Any], tmp_path: Path):
