@@ -10,8 +10,8 @@ Both ask the same model for the same task. One model seldom improves anything; e
 far. The rate counts candidates from the first request to the last evaluation; `process` is the time of the whole
 process, start-up, final evaluation and end included.
 
-`--short` is a night as a newcomer starts it: Overnight at its defaults, and with the samples in flight and the answers of
-a prompt that a user would name, beside OpenEvolve with 4 and with 20 workers.
+`--short` is a night as a newcomer starts it: Overnight at its defaults, and with the samples in flight or the
+answers of a prompt that a user would name, beside OpenEvolve with 4 and with 20 workers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.bench_night import GENERATION, INPUTS, RATE, SEARCH, SPECIFICATIONS
+from tests.bench.bench_night import INPUTS, RATE, SEARCH, SPECIFICATIONS
 from tests.bench.loopback import MODELS
 
 _WORKERS = {0.0: 4, 1.0: 32}
@@ -164,7 +164,8 @@ def main() -> None:
             f"{kind}, latency {latency_s:g} s, {workers} workers, {settings or 'defaults'}: "
             f"Overnight {found.rate:.1f}/s ({found.candidates} candidates), "
             f"OpenEvolve {reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; "
-            f"process {found.process_s:.1f} s and {reference.process_s:.1f} s, {found.process_s / reference.process_s:.2f}",
+            f"process {found.process_s:.1f} s and {reference.process_s:.1f} s, "
+            f"{found.process_s / reference.process_s:.2f} times",
             flush=True,
         )
 
