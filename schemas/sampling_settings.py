@@ -132,7 +132,7 @@ class Sampling(Section):
         le=10_000,
         description="number of samples in flight, asked for or being evaluated: a prompt is built from the results of "
         "all samples but the last so many, in order; a larger number keeps more models and slots busy, a smaller one "
-        "learns sooner; default: 4 where up to 250 samples are expected, 8 up to 5,000, else 16",
+        "learns sooner; default: 8 where up to 5,000 samples are expected, else 16",
     )
     timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
     attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ _WORKERS = {0.0: 4, 1.0: 32}
 _IN_FLIGHT = {**{f"search.{name}": value for name, value in SEARCH.items()}, "sampling.concurrency": 64}
 
 # Latency, OpenEvolve's workers, Overnight's settings.
-_SHORT: tuple[tuple[float, int, dict[str, object]], ...] = (
+_SHORT: tuple[tuple[float, int, Mapping[str, float]], ...] = (
     (0.0, 4, {}),
     (1.0, 4, {}),
     (1.0, 20, {"sampling.concurrency": 20}),
@@ -123,11 +124,11 @@ def openevolve(command: list[str], kind: str, latency_s: float, workers: int, ca
     return Result(len(found), max(found) - asked, process_s)
 
 
-def overnight(kind: str, latency_s: float, settings: dict[str, object], candidates: int, folder: Path) -> Result:
+def overnight(kind: str, latency_s: float, settings: Mapping[str, float], candidates: int, folder: Path) -> Result:
     """Run a night of whole generations that have at least that many candidates."""
     model = Model(kind, latency_s)
     flags = [flag for name, value in settings.items() for flag in ("--set", f"{name}={value}")]
-    one = int(settings.get("search.prompts", 12)) * int(settings.get("search.samples", 4))  # type: ignore[call-overload]
+    one = int(settings.get("search.prompts", 12)) * int(settings.get("search.samples", 4))
     generations = -(-candidates // one)
     command = ["overnight", "run", str(SPECIFICATIONS[kind]), "--model", "openai/test", "--api-base", model.base]
     more = ["--generations", str(generations), "--history", str(folder / "history")]

@@ -59,4 +59,4 @@ def test_answers_that_take_longer_leave_time_for_fewer() -> None:
 
 
 def test_a_small_search_keeps_few_samples_in_flight() -> None:
-    assert [samples_in_flight(expected) for expected in (150, 3_000, 10**5, None)] == [4, 8, 16, 16]
+    assert [samples_in_flight(expected) for expected in (150, 5_000, 10**5, None)] == [8, 8, 16, 16]

@@ -25,7 +25,7 @@ def in_flight(conditions: dict[str, Any], *, slots: int = 0, before: int = 0, **
 @pytest.mark.parametrize(
     ("given", "number", "said"),
     [
-        ({"conditions": {"max_samples": 240}}, 4, "4 samples in flight, as about 240 are expected in all"),
+        ({"conditions": {"max_samples": 240}}, 8, "8 samples in flight, as about 240 are expected in all"),
         ({"conditions": {"max_samples": 240}, "before": 300}, 8, "8 samples in flight, as about 540 are expected"),
         ({"conditions": {}}, 16, "16 samples in flight, as nothing says how many are expected"),
         ({"conditions": {"max_samples": 9}, "concurrency": 64}, 64, "64 samples in flight, as sampling.concurrency"),
