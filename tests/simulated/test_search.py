@@ -17,7 +17,7 @@ from tests.bench.simulated.systems import Setup, merged
 from tests.bench.simulated.tables import by_tokens, main_table
 from tests.bench.simulated.trace import Trace, area, load_trace
 
-WINDOWS = ("greedy+sampling.concurrency=4", "greedy+sampling.concurrency=16")
+WINDOWS = ("greedy+sampling.concurrency=8", "greedy+sampling.concurrency=16")
 SMALL = ["--answers", "8", "--seeds", "1", "--personas", "1", "--problems", "F3-a,F1-k1"]
 
 
