@@ -155,22 +155,10 @@ def _call(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-_RUN_SETTINGS_FLAGS = frozenset(
-    f"--{name}"
-    for name in (
-        "model",
-        "api-base",
-        "style",
-        "batch",
-        "confirm",
-        "seed",
-        "image",
-        "runtime",
-        "sandbox",
-        "inputs",
-        "set",
-    )
-)
+_RUN_SETTINGS_FLAGS = {
+    "--model", "--api-base", "--style", "--batch", "--confirm", "--seed", "--image", "--runtime", "--sandbox",
+    "--inputs", "--set",
+}  # fmt: skip
 """Flags whose values are fixed when a run is created."""
 
 

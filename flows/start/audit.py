@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from overnight.flows.start.sandboxes import image_of, open_sandboxes, slots_of
-from overnight.schemas.errors import SandboxUnavailable
+from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, require_ran, slots_of
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, reduced
-from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification
 
@@ -66,7 +65,7 @@ class Base:
         return reduced(self.verdict.scores, problem.settings.reducer) or self.start
 
 
-def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation_s: float = 0.0) -> list[Finding]:
+def quick_audit(problem: Problem, start: Verdict, *, confirmation_s: float = 0.0) -> list[Finding]:
     """Try programs that do no work on the first input; nothing for a problem that has no evolved functions.
 
     Where the start program takes long, programs that return an argument would, too, and are left out. Where a
@@ -76,9 +75,9 @@ def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation
         return []
     first = replace(start, scores=start.scores[:1], input_wall_s=start.input_wall_s[:1])
     base = Base("the start program", problem.specification.start_body, first, _score(first, problem))
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, inputs=1) as pool:
+    with open_sandboxes(problem, "train", seed=0, run_id=_RUN, inputs=1) as pool:
         confirms = confirmation_s < _QUICK_CONFIRMATION_S
-        return list(_without_work(problem, pool, base, seed, is_quick=True, confirms=confirms))
+        return list(_without_work(problem, pool, base, 0, is_quick=True, confirms=confirms))
 
 
 def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
@@ -90,8 +89,8 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
     image_of(problem, note)
     specification = problem.specification
     with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
-        start = _score(_require(pool.evaluate(specification.start_program)), problem)
-        verdict = _require(pool.evaluate(specification.program(body)))
+        start = _score(require_ran(pool.evaluate(specification.start_program)), problem)
+        verdict = require_ran(pool.evaluate(specification.program(body)))
         if not verdict.is_scored:
             came = f"{verdict.outcome.value}: {verdict.error}"
             return [Finding(f"{name} once more", came, "wrong", "it has no score")]
@@ -106,14 +105,6 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
                 note("trying the winner with parts turned around")
                 found += _turned(problem, specification, pool, base, seed)
     return found
-
-
-def _require(verdict: Verdict) -> Verdict:
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise SandboxUnavailable(
-            f"the sandbox failed: {verdict.error}", remedy="`overnight doctor` says what is wrong."
-        )
-    return verdict
 
 
 def _score(verdict: Verdict, problem: Problem) -> float:
@@ -201,16 +192,8 @@ def _endless(problem: Problem, specification: Specification, seed: int) -> Findi
 
 def _on(problem: Problem, job: Job, body: str) -> Verdict:
     """Evaluate a body on a job of its own."""
-    sandbox = problem.settings.sandbox
-    with open_pool(
-        job,
-        image=image_of(problem),
-        backend=sandbox.backend,
-        slots=1,
-        labels={"overnight.run": _RUN},
-        runtime=sandbox.runtime,
-    ) as pool:
-        return _require(pool.evaluate(problem.specification.program(body)))
+    with open_job(problem, job, _RUN, slots=1) as pool:
+        return require_ran(pool.evaluate(problem.specification.program(body)))
 
 
 def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
