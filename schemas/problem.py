@@ -124,7 +124,6 @@ class Problem:
         return self.specification.code_hash(body)
 
     def _command(self) -> Command | None:
-        """Return the command that scores programs; `None` if a function does."""
         command = self.settings.command
         if self.specification.run:
             return None

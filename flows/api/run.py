@@ -370,7 +370,6 @@ def run_night(name: str, argument: str, history: History, options: Mapping[str, 
 
 
 def _generation(event: Event) -> Generation:
-    """Return the generation of an event."""
     facts = {name: event[name] for name in Generation.__dataclass_fields__ if name != "number"}
     return Generation(number=event["generation"], **facts)
 

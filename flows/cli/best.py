@@ -154,7 +154,6 @@ def _is_picture(path: Path, run: RunRecord) -> bool:
 
 
 def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
-    """Draw a program in the sandbox, and write the picture to a file."""
     from overnight.flows.report.drawings import draw_programs
 
     if not run.problem.draws:
@@ -180,7 +179,6 @@ def best_note(best: Program, programs: Iterable[Program], objectives: Objectives
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:
-    """Return the scores of a program on each split, as text."""
     parts = [f"score {score(program.score)} on the training inputs"]
     if finalist := _finalist(program, night):
         by_split = (("validation", finalist.validation), ("held-out", finalist.held_out))

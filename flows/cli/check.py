@@ -193,7 +193,6 @@ def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnin
 
 
 def _facts(problem: Problem, runs: Mapping[Split, StartRuns]) -> dict[str, Any]:
-    """Return the problem and the results of its start program as plain data."""
     return {
         "problem": problem.name,
         "evolves": problem.specification.evolved_parts,
@@ -237,7 +236,6 @@ def _exactly(value: float) -> str:
 
 
 def _describe(problem: Problem) -> str:
-    """Return the evolved part of a problem and its scoring, as text."""
     skeleton, command = problem.specification, problem.settings.command
     evolved = f"evolves {skeleton.evolved_parts}, scored by"
     if skeleton.run:

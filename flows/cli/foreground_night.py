@@ -123,7 +123,6 @@ class CancelledInPrefect(KeyboardInterrupt):
 
 
 def _search(night: Night, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
-    """Run the search flow and return its result."""
     from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
 
     from overnight.flows.night.search import NIGHT, search

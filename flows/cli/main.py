@@ -145,7 +145,6 @@ def run(arguments: Sequence[str], report: Callable[[OvernightError], None] = _pr
 
 
 def _call(arguments: Sequence[str]) -> int:
-    """Call the function of a command, and return the command's exit code."""
     is_list = not arguments or arguments[0].startswith("-")
     chosen = _app(lists_commands=True) if is_list else app
     try:
@@ -163,7 +162,6 @@ _RUN_SETTINGS_FLAGS = {
 
 
 def _usage_remedy(arguments: Sequence[str]) -> str:
-    """Return the advice to print below a usage error."""
     command = arguments[0] if arguments else ""
     if command in ("resume", "retry") and _RUN_SETTINGS_FLAGS & {argument.partition("=")[0] for argument in arguments}:
         return "A run keeps its models and settings; `overnight run` starts a new run with different ones."

@@ -92,7 +92,6 @@ def replay(
 
 
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
-    """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
     from overnight.flows.night.replay import open_replay, replay
 
     generations = len(recorded.past.steps)
@@ -126,7 +125,6 @@ def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Compariso
 
 
 def _location(difference: Difference) -> str:
-    """Return the night, generation, program or table of a difference, as text."""
     if difference.table == "nights":
         return f"night {difference.generation}"
     generation = f"generation {difference.generation}"
@@ -146,7 +144,6 @@ def _changes(difference: Difference) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """Return a value as text of limited length."""
     text = score(value) if isinstance(value, float) and score(value) == repr(value) else repr(value)
     return text if len(text) <= _VALUE_WIDTH else f"{text[:_VALUE_WIDTH]}…"
 

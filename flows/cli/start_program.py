@@ -177,7 +177,6 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
 
 
 def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
-    """Evaluate the start program, or one with another body."""
     name = split.replace("_", "-")
     with (
         working(f"{name}: running the start program"),
@@ -225,7 +224,6 @@ _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
 
 
 def _print_output(output: str) -> None:
-    """Print the first and last lines of the start program's output."""
     _print_lines("the start program printed:", output)
 
 

@@ -177,7 +177,6 @@ def _settled(
     best: Mapping[str, float],
     verdicts: Mapping[str, Verdict],
 ) -> tuple[list[Judged], dict[str, Judged]]:
-    """Return candidates after their confirmations in each of their niches, and those whose confirmation is missing."""
     now, missing, before = {one.id: one for one in judged}, dict[str, Judged](), None
     while now != before:  # one that is not confirmed makes another the best
         before = dict(now)

@@ -87,7 +87,6 @@ def _run(
 
 
 def _picture(verdict: Verdict) -> str:
-    """Return the sanitised drawing of a program."""
     if not verdict.is_scored:
         raise DrawingRefused(verdict.error)
     return sanitise(verdict.drawing)
@@ -108,7 +107,6 @@ def _key(job: Job, image: str, program: ProgramBundle) -> str:
 
 
 def _kept_pictures() -> Path:
-    """Return the folder of kept pictures, in the state folder."""
     folder = state_folder() / "drawings"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)

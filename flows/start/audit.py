@@ -113,7 +113,6 @@ def _score(verdict: Verdict, problem: Problem) -> float:
 
 
 def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> list[tuple[Probe, Verdict]]:
-    """Evaluate probes, as many at a time as there are slots."""
     with ThreadPoolExecutor(slots_of(problem), "overnight-audit") as threads:
         programs = [problem.specification.program(probe.body) for probe in probes]
         return list(zip(probes, threads.map(pool.evaluate, programs), strict=True))
@@ -164,7 +163,6 @@ def _isolated(problem: Problem, body: str, seed: int, *, inputs: int | None = No
 
 
 def _with_memory(problem: Problem, specification: Specification, pool: SandboxPool, base: Base) -> Iterator[Finding]:
-    """Try what a program may remember, and whether remembering pays."""
     fails, alike = with_memory(specification, base.body)
     (_, failed), (_, same) = _evaluated(problem, pool, [fails, alike])
     if "was called before" in failed.error:
@@ -180,7 +178,6 @@ def _with_memory(problem: Problem, specification: Specification, pool: SandboxPo
 
 
 def _endless(problem: Problem, specification: Specification, seed: int) -> Finding:
-    """Try a program that does not end, within a limit of its own."""
     job = problem.job("train", seed).on_first(1)
     limits = job.limits.model_copy(update={"wall_s": min(_ENDLESS_S, job.limits.wall_s), "cpu_s": None})
     verdict = _on(problem, replace(job, limits=limits), endless(specification).body)
@@ -191,7 +188,6 @@ def _endless(problem: Problem, specification: Specification, seed: int) -> Findi
 
 
 def _on(problem: Problem, job: Job, body: str) -> Verdict:
-    """Evaluate a body on a job of its own."""
     with open_job(problem, job, _RUN, slots=1) as pool:
         return require_ran(pool.evaluate(problem.specification.program(body)))
 
@@ -209,7 +205,6 @@ def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
 
 
 def _same(problem: Problem, base: Base, how: str, verdict: Verdict) -> Finding:
-    """Return whether a program has the same scores under other circumstances."""
     tried, noise = f"{base.name} with {how}", problem.settings.noise
     if not verdict.is_scored:
         return Finding(
