@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.files import File
@@ -14,6 +14,7 @@ from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
 
 Split = Literal["train", "validation", "held_out"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,6 @@ class Problem:
         return self.specification.code_hash(body)
 
     def _command(self) -> Command | None:
-        """Return the command that scores programs; `None` if a function does."""
         command = self.settings.command
         if self.specification.run:
             return None

@@ -13,7 +13,6 @@ from overnight.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from overnight.schemas.outcome import Verdict
-    from overnight.schemas.problem import Split
 
 
 class SearchOptions(NightOptions, total=False):
@@ -126,6 +125,7 @@ def evaluate(
     from overnight.flows.start.own_process import settle_process
     from overnight.flows.start.sandboxes import open_sandboxes
     from overnight.flows.start.trust import accept
+    from overnight.schemas.problem import SPLITS
     from overnight.tasks.problems import find
     from overnight.tasks.problems.loading.load import load_problem
 
@@ -134,8 +134,7 @@ def evaluate(
     loaded = accept(load_problem(find(str(problem)), given), given, trust=trust_settings)
     loaded, _ = settle_process(loaded, seed=0, run_id="evaluate")
     verdicts: dict[str, Verdict] = {}
-    splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    for split in splits:
+    for split in SPLITS:
         if loaded.inputs[split]:
             with open_sandboxes(loaded, split, seed=0, run_id="evaluate", programs=1) as slots:
                 verdicts[split] = slots.evaluate(loaded.specification.start_program)

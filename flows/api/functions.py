@@ -263,7 +263,6 @@ def _is_constant(value: Any) -> bool:
 
 
 def _docstring(text: str) -> str:
-    """Return a text as the docstring of a module."""
     quoted = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'"""{quoted}\n"""' if "\n" in quoted or quoted.endswith('"') else f'"""{quoted}"""'
 

@@ -161,7 +161,6 @@ def _exception(event: Event) -> OvernightError:
 
 
 def _report(error: OvernightError) -> None:
-    """Write an error as a line of JSON."""
     from overnight.flows.cli.printing import write_json
 
     write_json({"event": _ERROR, "type": type(error).__name__, "message": error.message, "remedy": error.remedy})

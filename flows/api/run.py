@@ -142,10 +142,7 @@ class Run:
     best: Program
 
     def sql(self, query: str) -> Relation:
-        """Answer SQL over this run alone, with the views of `overnight sql`.
-
-        Args:
-            query: One SELECT, such as `SELECT operator, avg(gain) FROM programs GROUP BY ALL`.
+        """Answer one SELECT over this run alone, with the views of `overnight sql`.
 
         Returns:
             The rows as a DuckDB relation, which has `df()`, `pl()`, `arrow()` and `fetchall()`.
@@ -217,8 +214,7 @@ class Run:
     def report(self, path: Place | None = None) -> Path:
         """Write the morning report, one self-contained HTML file, and return its path.
 
-        Args:
-            path: File to write, which is replaced; by default `report-RUN.html` in the working directory.
+        A file that is there is replaced; by default it is `report-RUN.html` in the working directory.
         """
         written = Path(path or f"report-{self.id}.html")
         call(command("report", self.id, flags={"write": written, "history": self.history.place}))
@@ -242,14 +238,7 @@ class Run:
         """Return the run for a notebook: a sentence, its curve, and the best program."""
         from overnight.flows.api.notebook import run_as_html
 
-        gain = self.best.score - self.start.score
-        result = (
-            f"{self.best.score:.6g} from {self.start.score:.6g}" if gain else f"no better than {self.start.score:.6g}"
-        )
-        held_out = "" if self.best.held_out is None else f", held out {self.best.held_out:.6g}"
-        spent = f"{self.samples} samples in {self.generations} generations"
-        steps = [(samples or 0, best) for samples, best in self.sql(_STEPS).fetchall()]
-        return run_as_html(self.id, f"{self.problem}: {result}{held_out}, after {spent}", steps, self.best.code)
+        return run_as_html(self)
 
 
 @dataclass(frozen=True)
@@ -284,11 +273,7 @@ class History:
             return _read(self, database, [run_id])[0]
 
     def sql(self, query: str, *, run_id: str | None = None) -> Relation:
-        """Answer SQL over the history, with the views of `overnight sql`.
-
-        Args:
-            query: One SELECT.
-            run_id: The only run that the views show.
+        """Answer one SELECT over the history, or one run of it, with the views of `overnight sql`.
 
         Raises:
             QueryError: If the SQL is wrong.
@@ -321,27 +306,12 @@ def open_history(place: Place | None = None) -> History:
 
 
 def load(run: str = "last", *, history: Place | None = None) -> Run:
-    """Return a run of a history.
-
-    Args:
-        run: Its id, a unique prefix of one, `last`, or the name of a problem for its last run.
-        history: Where it is; by default OVERNIGHT_HISTORY, or the folder `history`.
-
-    Raises:
-        UsageError: If there is no such run.
-    """
+    """Return a run of a history, as `History.load` does; by default of OVERNIGHT_HISTORY, or the folder `history`."""
     return open_history(history).load(run)
 
 
 def run_night(name: str, argument: str, history: History, options: Mapping[str, Any]) -> Run:
-    """Run a command that runs a night; return the run as it is then.
-
-    Args:
-        name: The command: `run`, `resume` or `retry`.
-        argument: Its problem or run.
-        history: The run's history.
-        options: `NightOptions`, and further flags.
-    """
+    """Run a command that runs a night, with `NightOptions` and further flags; return the run as it is then."""
     from overnight.flows.api.notebook import progress_view
 
     flags = dict(options)
@@ -358,7 +328,8 @@ def run_night(name: str, argument: str, history: History, options: Mapping[str, 
         if event["event"] != "generation":
             return
         if on_generation:
-            on_generation(_generation(event))
+            facts = {name: event[name] for name in Generation.__dataclass_fields__ if name != "number"}
+            on_generation(Generation(number=event["generation"], **facts))
         if on_best and event["best_program_id"] != best_id:
             with _opened(history, run_id) as database:
                 on_best(_program(history, database, run_id, event["best_program_id"]))
@@ -367,12 +338,6 @@ def run_night(name: str, argument: str, history: History, options: Mapping[str, 
     words = command(name, argument, flags={**flags, "format": "json", "history": history.place})
     call(words, on_event, shows_messages=shows_progress and view is None)
     return history.load(run_id)
-
-
-def _generation(event: Event) -> Generation:
-    """Return the generation of an event."""
-    facts = {name: event[name] for name in Generation.__dataclass_fields__ if name != "number"}
-    return Generation(number=event["generation"], **facts)
 
 
 _RUN = """
@@ -387,31 +352,24 @@ FROM runs WHERE run_id = ?
 """
 
 
-_STEPS = """
-SELECT sum(candidates * (generation > 0)::INT) OVER (ORDER BY place) AS samples, best_score
-FROM generations WHERE state = 'committed' QUALIFY best_score IS NOT NULL ORDER BY place
-"""
-
-
 def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
     """Return runs as their files are now."""
     from overnight.flows.report.comparison_data import best_programs
 
     best = best_programs(database)
-    return [_read_one(history, database, run_id, best[run_id]) for run_id in run_ids]
-
-
-def _read_one(history: History, database: Database, run_id: str, best: SplitScores) -> Run:
-    row = database.rows(_RUN, [run_id])[0]
-    return Run(
-        id=run_id,
-        history=history,
-        problem=row["title"] or row["problem"],
-        start=_program(history, database, run_id, row["start_id"]),
-        best=_program(history, database, run_id, best.program_id, best),
-        stop_reason=row["stop_reason"] or "",
-        **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
-    )
+    rows = [database.rows(_RUN, [run_id])[0] for run_id in run_ids]
+    return [
+        Run(
+            id=run_id,
+            history=history,
+            problem=row["title"] or row["problem"],
+            start=_program(history, database, run_id, row["start_id"]),
+            best=_program(history, database, run_id, best[run_id].program_id, best[run_id]),
+            stop_reason=row["stop_reason"] or "",
+            **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
+        )
+        for run_id, row in zip(run_ids, rows, strict=True)
+    ]
 
 
 def _program(

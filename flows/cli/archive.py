@@ -57,31 +57,20 @@ def export(
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Export a run to one file, which `overnight import` reads on another machine, or as data to learn from."""
-    from overnight.tasks.history.archive import require_no_folder
+    from overnight.tasks.history.archive import pack, require_no_folder
+    from overnight.tasks.history.database import Database
     from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.run_lock import run_lock
+    from overnight.tasks.history.trace import write_trace
 
     files = find_run(history, run)
     name = f"{files.run_id}.{'jsonl' if as_ == 'jsonl' else 'tar.zst'}"
     target = write or Path(name)
     require_no_folder(target, name)
     if as_ == "jsonl":
-        _export_trace(files, target)
-    else:
-        _export_archive(files, target, history)
-
-
-def _export_trace(files: RunFiles, target: Path) -> None:
-    from overnight.tasks.history.database import Database
-    from overnight.tasks.history.trace import write_trace
-
-    steps = write_trace(Database(files.backend.root), files.run_id, target)
-    say(f"wrote {target}: {count(steps, 'step')} from a parent to a child, one a line")
-
-
-def _export_archive(files: RunFiles, target: Path, history: History) -> None:
-    from overnight.tasks.history.archive import pack
-    from overnight.tasks.history.run_lock import run_lock
-
+        steps = write_trace(Database(files.backend.root), files.run_id, target)
+        say(f"wrote {target}: {count(steps, 'step')} from a parent to a child, one a line")
+        return
     with run_lock(files):
         manifest = pack(files, target)
         warning = _pending_batches_warning(files, history)

@@ -74,7 +74,12 @@ def audit(
         body, name, seed, found = _winner(files)
     with working("trying the scoring") as show:
         found += try_scoring(problem, body, name, seed=seed, note=show)
-    words = _reading(files, problem, body, model, api_base) if files and model else ""
+    words = ""
+    if files and model:
+        from overnight.flows.start.second_reader import read_winner
+
+        with working(f"{model} reads the winner"):
+            words = read_winner(files, problem, body, model, api_base)
     open_points = [one for one in found if one.result in ("look", "wrong")]
     if format == "json":
         write_json({"audited": name, "findings": [asdict(one) for one in found], "reading": words})
@@ -124,14 +129,6 @@ def _on_held_out(finalists: dict[str, Any], best: str, start: str) -> list[Findi
     if own.held_out > first.held_out:
         return [Finding("held-out inputs", came)]
     return [Finding("held-out inputs", came, "look", "it is better on the training inputs alone")]
-
-
-def _reading(files: RunFiles, problem: Problem, body: str, model: str, api_base: str | None) -> str:
-    """Ask a model of the user's choice about a winner, and keep its words."""
-    from overnight.flows.start.second_reader import read_winner
-
-    with working(f"{model} reads the winner"):
-        return read_winner(files, problem, body, model, api_base)
 
 
 def _print(problem: Problem, found: list[Finding], words: str, model: str | None) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from overnight.flows.cli.printing import out, say, score, table
-from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.flows.start.sandboxes import open_sandboxes, require_ran
 from overnight.schemas.errors import SpecificationError, UsageError
-from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.problem import Problem, Split
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.problem import SPLITS, Problem, Split
 from overnight.schemas.program import reduced
 
 
@@ -31,8 +31,7 @@ def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]
             + ("" if known.honesty is None else f"; {recorded}"),
             remedy="Write a function that computes it for one input; name it in known.baseline of [tool.overnight].",
         )
-    splits: tuple[Split, ...] = ("train", "validation", "held_out")
-    facts = [each for split in splits if problem.inputs[split] for each in _scored(problem, split)]
+    facts = [each for split in SPLITS if problem.inputs[split] for each in _scored(problem, split)]
     if show_table:
         rows = [
             (
@@ -86,7 +85,7 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
     Raises:
         SpecificationError: If the function has no score.
     """
-    from overnight.flows.start.create_run import higher_limit, sandbox_fault
+    from overnight.flows.start.create_run import higher_limit
 
     limits = problem.settings.limits
     # Unlike a candidate, a baseline may search for a while, also on a busy machine.
@@ -97,9 +96,7 @@ def score_function(problem: Problem, split: Split, function: str) -> Verdict:
         settings=problem.settings.model_copy(update={"thresholds": (), "limits": longer_limits}),
     )
     with open_sandboxes(baseline_problem, split, seed=0, run_id="baseline", isolation=False, programs=1) as sandbox:
-        verdict = sandbox.evaluate(problem.specification.start_program)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise sandbox_fault(verdict)
+        verdict = require_ran(sandbox.evaluate(problem.specification.start_program))
     if not verdict.is_scored:
         raise SpecificationError(
             f"`{function}` has no score: {verdict.outcome.value}: {verdict.error}",

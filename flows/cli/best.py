@@ -67,7 +67,7 @@ def best(
     run_record, past = stored_run.read_run(files), stored_run.read_run_history(files)
     specification = run_record.problem.specification
     if write is not None:
-        _require_free(write, run_record)
+        require_new(write) if _is_picture(write, run_record) else require_new_program(write, run_record.problem)
     program, deciding_night = stored_run.best_program(files, past.programs, run_record.problem.settings.objectives)
     objectives = run_record.problem.settings.objectives
     if prefer is not None:
@@ -147,14 +147,6 @@ def preferred(text: str, programs: Iterable[Program], objectives: Objectives, fl
     return objectives.first_in_order(met)
 
 
-def _require_free(path: Path, run: RunRecord) -> None:
-    """Check that nothing is where a picture or a program is to be written, before it is drawn or evaluated."""
-    if _is_picture(path, run):
-        require_new(path)
-    else:
-        require_new_program(path, run.problem)
-
-
 def _is_picture(path: Path, run: RunRecord) -> bool:
     """Return whether a file to write is a picture, not a program, which may be an SVG file itself."""
     programs = run.problem.specification.start_program.paths
@@ -162,7 +154,6 @@ def _is_picture(path: Path, run: RunRecord) -> bool:
 
 
 def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
-    """Draw a program in the sandbox, and write the picture to a file."""
     from overnight.flows.report.drawings import draw_programs
 
     if not run.problem.draws:
@@ -188,13 +179,11 @@ def best_note(best: Program, programs: Iterable[Program], objectives: Objectives
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:
-    """Return the scores of a program on each split, as text."""
     parts = [f"score {score(program.score)} on the training inputs"]
+    if finalist := _finalist(program, night):
+        by_split = (("validation", finalist.validation), ("held-out", finalist.held_out))
+        parts += [f"{score(value)} on the {name} inputs" for name, value in by_split if value is not None]
     if night is not None:
-        for finalist in night.finalists:
-            if finalist.program.id == program.id:
-                by_split = (("validation", finalist.validation), ("held-out", finalist.held_out))
-                parts += [f"{score(value)} on the {name} inputs" for name, value in by_split if value is not None]
         parts += [f"none on the {name} inputs, where it fails" for name in night.winner_fails_on]
     return ", ".join(parts)
 
@@ -221,11 +210,14 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
 
     Without held-out inputs, the validation inputs are used; without those, the training inputs.
     """
+    from overnight.flows.night.final_evaluation import scores_on
+
     inputs = run.problem.inputs
+    isolation = None if run.problem.settings.sandbox.confirm == "never" else True
     split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
     name = {"held_out": "held-out", "train": "training"}.get(split, split)
     for number, program in enumerate(programs):
-        value = _score_now(run, split, program)
+        value = scores_on(run, split, [program], isolation=isolation).get(program.id)
         if value is not None:
             result = f"{score(value)} on the {name} inputs"
             if number == 0:
@@ -238,14 +230,6 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
         f"none of the {len(programs)} best programs gets a score on the {name} inputs now; nothing was written",
         remedy="`overnight doctor` checks the sandbox; --unchecked writes the best program without a score.",
     )
-
-
-def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
-    """Evaluate a program on a split and return its score; None if it gets none."""
-    from overnight.flows.night.final_evaluation import scores_on
-
-    isolation = None if run.problem.settings.sandbox.confirm == "never" else True
-    return scores_on(run, split, [program], isolation=isolation).get(program.id)
 
 
 def write_program(path: Path, problem: Problem, body: str) -> None:
@@ -271,12 +255,7 @@ def require_new_program(path: Path, problem: Problem) -> None:
     """Raise a UsageError if something is at the path to which a program is to be written."""
     if isinstance(problem.settings.command.program, str):
         require_new(path)
-    else:
-        _require_new_folder(path)
-
-
-def _require_new_folder(path: Path) -> None:
-    """Raise a UsageError unless a path is free or an empty folder: a tree would be mixed with what is there."""
+        return
     is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if path.is_symlink() or not is_free:
         raise UsageError(f"{path} exists already", remedy="Name a new folder, or remove this one first.")

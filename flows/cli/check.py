@@ -49,7 +49,7 @@ from overnight.flows.start.trust import accept
 from overnight.schemas.errors import ExitCode
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Verdict
-from overnight.schemas.problem import Problem, Split
+from overnight.schemas.problem import SPLITS, Problem, Split
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import is_of_another_tool, load_problem
 
@@ -110,7 +110,8 @@ def check(
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     with working("preparing the image"):
         image_of(loaded, say)
-    loaded = _with_process(loaded)
+    with working("running the start program in a process of its own"):
+        loaded, _ = settle_process(loaded, seed=0, run_id="check", tell=say)
     as_text, next_line = format == "text", next_command(problem, repeated)
     if begins_without_program(loaded):
         return _check_without_start(loaded, path, next_line, as_text=as_text)
@@ -141,12 +142,6 @@ def check(
     return ExitCode.USAGE if warnings else ExitCode.DONE
 
 
-def _with_process(problem: Problem) -> Problem:
-    """Return a problem that says where its programs run, after the start program was tried both ways."""
-    with working("running the start program in a process of its own"):
-        return settle_process(problem, seed=0, run_id="check", tell=say)[0]
-
-
 def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_text: bool) -> int:
     """Say that there is no start program, and check what can be without one: that the scoring gets as far as that."""
     require_start_body(problem, path)
@@ -174,9 +169,8 @@ def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables
     """Evaluate the start program on each split that has inputs, print the results, and add warnings about them."""
     require_start_body(problem, path)
     require_returned_score(problem, path)
-    splits: tuple[Split, ...] = ("train", "validation", "held_out")
     found: dict[Split, StartRuns] = {}
-    for split in splits:
+    for split in SPLITS:
         if problem.inputs[split]:
             found[split] = run_start(problem, path, split)
             warnings += print_runs(problem, path, split, found[split], show_table=show_tables)
@@ -199,7 +193,6 @@ def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnin
 
 
 def _facts(problem: Problem, runs: Mapping[Split, StartRuns]) -> dict[str, Any]:
-    """Return the problem and the results of its start program as plain data."""
     return {
         "problem": problem.name,
         "evolves": problem.specification.evolved_parts,
@@ -243,7 +236,6 @@ def _exactly(value: float) -> str:
 
 
 def _describe(problem: Problem) -> str:
-    """Return the evolved part of a problem and its scoring, as text."""
     skeleton, command = problem.specification, problem.settings.command
     evolved = f"evolves {skeleton.evolved_parts}, scored by"
     if skeleton.run:
@@ -272,13 +264,14 @@ def _draw(problem: Problem) -> dict[str, Any]:
 
 def _print_omissions(problem: Problem, warnings: Sequence[str]) -> list[str]:
     """Print and return which optional parts of a problem are missing."""
-    takes_inputs = _takes_inputs(problem)
+    command = problem.settings.command.evaluate
+    takes_inputs = not command or any("{input}" in part for part in command)
     missing = []
     if takes_inputs and not problem.inputs["validation"]:
         missing.append("validation inputs, which select the best program")
     if takes_inputs and not problem.inputs["held_out"]:
         missing.append("held-out inputs, without which overfitting to the other inputs goes unnoticed")
-    if not _has_statement(problem):
+    if not (problem.settings.statement or problem.specification.docstring):
         missing.append("a statement or docstring that describes the task")
     if missing:
         say(f"missing, but not required: {'; '.join(missing)}")
@@ -287,13 +280,3 @@ def _print_omissions(problem: Problem, warnings: Sequence[str]) -> list[str]:
     elif not warnings:
         say("nothing is missing: there is a description of the task")
     return missing
-
-
-def _takes_inputs(problem: Problem) -> bool:
-    """Return whether programs are scored on inputs; a command may take none."""
-    command = problem.settings.command.evaluate
-    return not command or any("{input}" in part for part in command)
-
-
-def _has_statement(problem: Problem) -> bool:
-    return bool(problem.settings.statement or problem.specification.docstring)

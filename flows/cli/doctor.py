@@ -55,7 +55,7 @@ def doctor(
     night could not start.
     """
     if fix:
-        _build_image()
+        say(f"the sandbox image {ensure_image(say)} is ready")
     checks: dict[str, Callable[[], Finding]] = {
         "engine": _engine,
         "image": _image,
@@ -89,10 +89,6 @@ def _image() -> Finding:
     sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
         return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]})")
-
-
-def _build_image() -> None:
-    say(f"the sandbox image {ensure_image(say)} is ready")
 
 
 def _prefect() -> Finding:

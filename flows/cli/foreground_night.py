@@ -84,12 +84,11 @@ def run_with_view(
         leaves_stdout: Whether the messages of the summary alone are printed.
     """
     files = get_run()
-    with open_run(files, notifier=notifier) as run, _resume_hint(files.run_id, history):
+    with open_run(files) as run, _resume_hint(files.run_id, history):
         loose = run.run.loose_sandbox
         say(f"run {files.run_id}, seed {run.run.seed}{f', sandbox: {loose}' if loose else ''}")
         say_score_warning(run.run.problem)
-        _warn_of_changed_image(run)
-        _warn_of_changed_files(run)
+        _warn_of_changes(run)
         night = Night(run, conditions, failed_generations, notifier)
         say(night.in_flight)
         if as_json:
@@ -124,7 +123,6 @@ class CancelledInPrefect(KeyboardInterrupt):
 
 
 def _search(night: Night, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
-    """Run the search flow and return its result."""
     from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
 
     from overnight.flows.night.search import NIGHT, search
@@ -165,13 +163,12 @@ def _print_failed_generations(run_id: str, failed: list[int], history: HistoryBa
         say(f"retry     {command}    (given up: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
-def _warn_of_changed_image(run: OpenRun) -> None:
+def _warn_of_changes(run: OpenRun) -> None:
+    """Say whether the image or the problem's files are others than those that the run was started with."""
     sandbox = run.run.problem.settings.sandbox
     if image_id(sandbox) != run.run.image_id:
         say(f"warning: {sandbox.image} is not the image that the run was started with; scores may not be comparable")
 
-
-def _warn_of_changed_files(run: OpenRun) -> None:
     if changed := changed_since(run.run.problem, problem_path(run.run)):
         say(
             f"warning: {', '.join(changed)} changed since the run was started; the run continues with the old content; "

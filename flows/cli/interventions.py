@@ -9,6 +9,7 @@ from cyclopts.validators import Number
 
 from overnight.flows.cli.options import RunId
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
+from overnight.flows.cli.runs import continuable
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.history_backend import HistoryBackend
@@ -40,6 +41,7 @@ def hint(
 
     A night under way takes it at once, else the next night does. It is part of the history, and replayed like answers.
     """
+    from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import new_request
 
     if sum(map(bool, (text, pin, withdraw))) != 1 or (withdraw and prompts):
@@ -47,14 +49,20 @@ def hint(
             "expected a text, --pin PROGRAM, or --withdraw alone",
             remedy=f'For example: overnight hint {run} "try a two-pass scheme"',
         )
-    files = _open(run, history)
+    files = continuable(run, history)
     if withdraw:
         _tell(files, new_request(Kind.WITHDRAWAL), history)
     elif pin:
         program = scored_program(files, pin, history)
         _tell(files, new_request(Kind.PIN, program_id=program, prompts=prompts or _PROMPTS), history)
     else:
-        _require_listeners(files, history)
+        models = stored_run.read_run(files).problem.settings.sampling.models
+        if all(model.style == "completion" for model in models):
+            pin_it = f"overnight hint {files.run_id} --pin PROGRAM{history_flag(history)}"
+            raise UsageError(
+                f"the models of {files.run_id} continue text, and are told nothing",
+                remedy=f"Pin a program in its place: {pin_it}",
+            )
         _tell(files, new_request(Kind.HINT, _plain(text, "the hint"), prompts=prompts or _PROMPTS), history)
 
 
@@ -76,7 +84,7 @@ def drop(
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import new_request
 
-    files = _open(run, history)
+    files = continuable(run, history)
     name, past = scored_program(files, program, history), stored_run.read_run_history(files)
     if name == past.start.id:
         raise UsageError(
@@ -97,16 +105,6 @@ def pin_until_withdrawn(files: RunFiles, program: str, history: HistoryBackend) 
     ask_before_a_night(files, request)
 
 
-def _open(run: str, history: HistoryBackend) -> RunFiles:
-    """Return the files of a run that this version can continue."""
-    from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
-
-    files = find_run(history, run)
-    stored_run.require_present_format(files)
-    return files
-
-
 def _plain(text: str, what: str) -> str:
     """Return a text that may be told to a model; refuse one that is empty, too long, or has control characters."""
     text = text.strip()
@@ -120,18 +118,6 @@ def _plain(text: str, what: str) -> str:
     if not all(character.isprintable() or character in "\n\t" for character in text):
         raise UsageError(f"{what} is no plain text: it has control characters", remedy="Write it in UTF-8.")
     return text
-
-
-def _require_listeners(files: RunFiles, history: HistoryBackend) -> None:
-    """Check that a model of the run is told more than code."""
-    from overnight.tasks.history import stored_run
-
-    models = stored_run.read_run(files).problem.settings.sampling.models
-    if all(model.style == "completion" for model in models):
-        raise UsageError(
-            f"the models of {files.run_id} continue text, and are told nothing",
-            remedy=f"Pin a program in its place: overnight hint {files.run_id} --pin PROGRAM{history_flag(history)}",
-        )
 
 
 def scored_program(files: RunFiles, program: str, history: HistoryBackend) -> str:

@@ -97,7 +97,6 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
 
 
 def _found_at(run: OpenRun, first: int) -> str:
-    """Return when the best program was found, as text."""
     progress = run.progress
     if progress.best_at > first:
         return f"generation {progress.best_at}, {duration(time.monotonic() - progress.best_since)} ago"

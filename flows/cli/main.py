@@ -145,7 +145,6 @@ def run(arguments: Sequence[str], report: Callable[[OvernightError], None] = _pr
 
 
 def _call(arguments: Sequence[str]) -> int:
-    """Call the function of a command, and return the command's exit code."""
     is_list = not arguments or arguments[0].startswith("-")
     chosen = _app(lists_commands=True) if is_list else app
     try:
@@ -155,27 +154,14 @@ def _call(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-_RUN_SETTINGS_FLAGS = frozenset(
-    f"--{name}"
-    for name in (
-        "model",
-        "api-base",
-        "style",
-        "batch",
-        "confirm",
-        "seed",
-        "image",
-        "runtime",
-        "sandbox",
-        "inputs",
-        "set",
-    )
-)
+_RUN_SETTINGS_FLAGS = {
+    "--model", "--api-base", "--style", "--batch", "--confirm", "--seed", "--image", "--runtime", "--sandbox",
+    "--inputs", "--set",
+}  # fmt: skip
 """Flags whose values are fixed when a run is created."""
 
 
 def _usage_remedy(arguments: Sequence[str]) -> str:
-    """Return the advice to print below a usage error."""
     command = arguments[0] if arguments else ""
     if command in ("resume", "retry") and _RUN_SETTINGS_FLAGS & {argument.partition("=")[0] for argument in arguments}:
         return "A run keeps its models and settings; `overnight run` starts a new run with different ones."

@@ -149,7 +149,6 @@ def _write_parquet(result: pa.Table) -> None:
 
 
 def _as_text(result: pa.Table, converts: Callable[[pa.DataType], bool], text: Callable[[Any], str]) -> pa.Table:
-    """Return the result with the columns whose type `converts` selects as text."""
     import pyarrow as pa
 
     for index, field in enumerate(result.schema):

@@ -60,7 +60,6 @@ def relay(
 
 
 def _named(requests: Sequence[Request], name: str) -> Request:
-    """Return the request with an id, or a unique prefix of one."""
     found = [request for request in requests if request.id.startswith(name)]
     if len(found) == 1:
         return found[0]

@@ -25,6 +25,7 @@ from overnight.flows.cli.printing import (
     table,
     write_text,
 )
+from overnight.flows.cli.runs import continuable
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_of
@@ -68,11 +69,7 @@ def replay(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
-    from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
-
-    files = find_run(history, run)
-    stored_run.require_present_format(files)
+    files = continuable(run, history)
     from overnight.flows.night.replay import read_recorded_run
 
     recorded = read_recorded_run(files)
@@ -92,7 +89,6 @@ def replay(
 
 
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
-    """Repeat a run into a history, print the comparison, and return whether the histories are the same."""
     from overnight.flows.night.replay import open_replay, replay
 
     generations = len(recorded.past.steps)
@@ -126,7 +122,6 @@ def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Compariso
 
 
 def _location(difference: Difference) -> str:
-    """Return the night, generation, program or table of a difference, as text."""
     if difference.table == "nights":
         return f"night {difference.generation}"
     generation = f"generation {difference.generation}"
@@ -146,7 +141,6 @@ def _changes(difference: Difference) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """Return a value as text of limited length."""
     text = score(value) if isinstance(value, float) and score(value) == repr(value) else repr(value)
     return text if len(text) <= _VALUE_WIDTH else f"{text[:_VALUE_WIDTH]}…"
 

@@ -31,18 +31,18 @@ from overnight.flows.cli.options import (
     stop_conditions,
 )
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
+from overnight.flows.cli.runs import continuable
 from overnight.flows.cluster.choice import choose_cluster
 from overnight.flows.start.sandboxes import image_of
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
 from overnight.schemas.generation import RunHistory
-from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.problems import find
 from overnight.tasks.sample.provider import load_providers, require_keys
 
 if TYPE_CHECKING:
-    from overnight.tasks.history.files import RunFiles
+    pass
 
 
 def run(
@@ -111,7 +111,7 @@ def resume(
 
     choose_cluster(cluster)
     conditions = stop.conditions(until)
-    files = _continued(run, history)
+    files = continuable(run, history)
     say(f"continuing: {files.run_id}")
     if pin:
         pin_until_withdrawn(files, pin, history)
@@ -155,7 +155,7 @@ def retry(
 
     choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
-    files = _continued(run, history)
+    files = continuable(run, history)
     failed = failed_generations(stored_run.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"
@@ -209,16 +209,6 @@ def _connection_fault(address: str | None) -> str:
 def _load_early(sampling: Sampling) -> None:
     """Load the libraries of the models' providers in a thread, which takes seconds."""
     threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
-
-
-def _continued(run: str, history: HistoryBackend) -> RunFiles:
-    """Return the files of a run that this version can continue."""
-    from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
-
-    files = find_run(history, run)
-    stored_run.require_present_format(files)
-    return files
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:

@@ -67,6 +67,16 @@ def runs(
         say("no log: these nights are of an earlier version, or were imported")
 
 
+def continuable(run: str, history: HistoryBackend) -> RunFiles:
+    """Return the files of a run that this version can continue."""
+    from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
+
+    files = find_run(history, run)
+    stored_run.require_present_format(files)
+    return files
+
+
 def _files(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run, which may have no more than a log: none of its nights could start."""
     from overnight.tasks.history.files import files_of, find_run

@@ -109,7 +109,6 @@ def add(
 
 
 def _print_schedule(schedule: Schedule) -> None:
-    """Print one line about a schedule that was created or changed."""
     moment = schedule.next_night(datetime.now(UTC))
     unplanned = "paused" if schedule.is_paused else "next night unknown"
     at = f"next night {moment:%Y-%m-%d %H:%M %Z}" if moment else unplanned
@@ -117,7 +116,6 @@ def _print_schedule(schedule: Schedule) -> None:
 
 
 def _local_zone() -> str:
-    """Return the name of this machine's time zone."""
     if zone := local_zone():
         return zone
     raise UsageError("this machine's time zone has no name", remedy="Name one: --time-zone Europe/Stockholm, or UTC")
@@ -176,7 +174,6 @@ def list_schedules(*, format: OutputFormat = "text") -> None:  # noqa: A002
 
 
 def _facts(schedule: Schedule, now: datetime) -> dict[str, Any]:
-    """Return what there is to know about a schedule, as plain data."""
     return {
         "schedule": schedule.name,
         "run_id": schedule.run_id,

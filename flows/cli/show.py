@@ -110,7 +110,6 @@ def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool,
 
 
 def _show_diff(history: HistoryBackend, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Show the changes from one program to another, in the format of `diff -u`."""
     old, new = (f"{row['program_id']} score {score(row['score'])}" for row in rows)
     lines = unified_diff(_function(history, rows[0]), _function(history, rows[1]), old, new)
     if as_json:
@@ -136,7 +135,6 @@ def _better_parent(database: Database, row: dict[str, Any]) -> dict[str, Any]:
 def _show_lineage(
     history: HistoryBackend, database: Database, row: dict[str, Any], *, diffs: bool, as_json: bool
 ) -> None:
-    """Show the ancestors of a program, or what each step changed."""
     from overnight.flows.report.lineage import line_to
     from overnight.flows.report.run_data import read_run_data
     from overnight.tasks.history.files import find_run
@@ -159,7 +157,6 @@ def _show_lineage(
 
 
 def _show_why(database: Database, row: dict[str, Any], *, as_json: bool) -> None:
-    """Explain why a program was kept or dropped."""
     from overnight.flows.report import explanation
 
     sentences = list(explanation.explain(database, row))

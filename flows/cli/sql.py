@@ -94,7 +94,6 @@ def _answer(
     timeout_s: float,
     describe: bool,
 ) -> None:
-    """Answer one query, describe the views, or open the shell."""
     if query == "-":
         query = _read_stdin()
     elif query is None and not describe:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from overnight.flows.cli.printing import out, say, score, table, working, write_text
 from overnight.flows.formatting import round_up
-from overnight.flows.start.sandboxes import open_sandboxes
+from overnight.flows.start.sandboxes import open_sandboxes, require_ran
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
@@ -177,19 +177,13 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
 
 
 def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
-    """Evaluate the start program, or one with another body."""
-    from overnight.flows.start.create_run import sandbox_fault
-
     name = split.replace("_", "-")
     with (
         working(f"{name}: running the start program"),
         open_sandboxes(problem, split, seed=seed, run_id="check", programs=1) as sandbox,
     ):
         skeleton = problem.specification
-        verdict = sandbox.evaluate(skeleton.start_program if body is None else skeleton.program(body))
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise sandbox_fault(verdict)
-    return verdict
+        return require_ran(sandbox.evaluate(skeleton.start_program if body is None else skeleton.program(body)))
 
 
 def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, show_table: bool) -> list[str]:
@@ -230,7 +224,6 @@ _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
 
 
 def _print_output(output: str) -> None:
-    """Print the first and last lines of the start program's output."""
     _print_lines("the start program printed:", output)
 
 

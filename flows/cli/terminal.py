@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 
 class _EscapingBuffer:
-    """Binary buffer of an `_EscapingStream`."""
-
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode

@@ -154,7 +154,6 @@ def _how_to_renew(folder: Path) -> str:
 
 
 def _write_files(folder: Path) -> None:
-    """Write the certificate and the key of a new cluster."""
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 

@@ -64,7 +64,7 @@ class NightCore:
         self._window = prompts_in_flight(state.run, plan.samples_in_flight)
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
-        self._retries = self._new_retries()
+        self._retries = RetryPolicy(self._search.retries, self._search.failures)
         self._attempts = Attempts()
         self._turn: int | None = None
         self._turn_begin = clock.seconds
@@ -127,7 +127,7 @@ class NightCore:
                 self._end_pause()
                 self._attempts.note_committed()
                 self._commit_next()
-                self._retries = self._new_retries()
+                self._retries = RetryPolicy(self._search.retries, self._search.failures)
                 self._do(Say(""))
             case Ended():
                 self._attempts.end(attempt)
@@ -207,9 +207,6 @@ class NightCore:
             self._failure = (number, error)
             self._is_reloading = self._gave_up = True
 
-    def _new_retries(self) -> RetryPolicy:
-        return RetryPolicy(self._search.retries, self._search.failures)
-
     # Decisions
 
     def _proceed(self) -> None:
@@ -255,7 +252,8 @@ class NightCore:
         if attempt.block is None or attempt.is_over or self._failure or self._end:
             return False
         self._do(Phase("sample and evaluate", attempt.number))
-        attempt.block.resets = self._is_reset_due(attempt.number)
+        is_in_order = self.state.is_in_order(attempt.number)
+        attempt.block.resets = is_in_order and self._search.algorithm.is_reset_due(attempt.number)
         attempt.block.advance()
         self._confirm(attempt, attempt.block)
         self._ask()  # what was told may have made further prompts due
@@ -275,9 +273,6 @@ class NightCore:
         return Block(
             self.state, number, window=self._window, stored=stored, most_samples=self.limits.samples_left(number)
         )
-
-    def _is_reset_due(self, number: int) -> bool:
-        return self.state.is_in_order(number) and self._search.algorithm.is_reset_due(number)
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
@@ -326,7 +321,9 @@ class NightCore:
         if is_unused or not block.is_worth_committing(is_cut=self._is_cut):
             return self._leave(attempt)
         record = block.record(self._base_record(attempt))
-        self._count(record)
+        self.limits.count(record, self._clock.seconds - max(self._turn_begin, self._clock.answered_at))
+        if self._retried is not None:
+            self._retried.popleft()
         self.state.settle(record)
         self._attempts.settle(attempt, record)
         self._turn = None
@@ -348,11 +345,6 @@ class NightCore:
         error = Outage(f"no completion arrived for generation {attempt.number}", remedy="It is asked for again.")
         self._failure = (attempt.number, error)
         return False
-
-    def _count(self, record: GenerationRecord) -> None:
-        self.limits.count(record, self._clock.seconds - max(self._turn_begin, self._clock.answered_at))
-        if self._retried is not None:
-            self._retried.popleft()
 
     def _base_record(self, attempt: Attempt, error: str = "") -> GenerationRecord:
         return attempt.base_record(self.plan.number, self.state.best, self._clock, error)

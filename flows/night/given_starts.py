@@ -88,7 +88,6 @@ def lasting_name(text: str, problem: Problem, history: HistoryBackend) -> str:
 
 
 def _read_one(text: str, problem: Problem, history: HistoryBackend) -> Survivor:
-    """Return the program that `--pin` names."""
     found = _read(text, problem, history)
     if len(found) != 1:
         raise UsageError(
@@ -98,7 +97,6 @@ def _read_one(text: str, problem: Problem, history: HistoryBackend) -> Survivor:
 
 
 def _id_of(kept: Survivor, problem: Problem, *generations: GenerationRecord) -> str:
-    """Return the id that a program has in a new run."""
     digest = problem.code_hash(kept.program.body)
     for generation in generations:
         for one in generation.judged:
@@ -108,7 +106,6 @@ def _id_of(kept: Survivor, problem: Problem, *generations: GenerationRecord) -> 
 
 
 def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor]:
-    """Return the programs that one `--start` names."""
     if Path(text).exists():
         return [_of_file(Path(text), problem)]
     name, _, program = text.partition(":")

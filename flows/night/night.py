@@ -20,11 +20,7 @@ from overnight.flows.night.night_limits import NightPlan, unknown_metrics
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.retry_policy import RetryPolicy
-from overnight.flows.night.samples_in_flight import samples_of_night
-from overnight.flows.night.stop_conditions import (
-    StopConditions,
-    share_done,
-)
+from overnight.flows.night.stop_conditions import StopConditions, samples_of_night, share_done
 from overnight.flows.night.view import LogLine, generation_line, night_view, without_any_score
 from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
@@ -75,7 +71,7 @@ class Night:
             run.progress.note(f"the target asks for {', '.join(unknown)}, which no program has; is the name right?")
         self._conditions = conditions
         self._flag = history_flag(run.files.backend)  # for the commands that are named
-        self.notifier = notifier or run.notifier or Notifier(notification_addresses(None), warn=run.progress.note)
+        self.notifier = notifier or Notifier(notification_addresses(None), warn=run.progress.note)
         self._drawings = NO_DRAWINGS
         self._warned = ""
         self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
@@ -255,26 +251,14 @@ class Night:
     def _show(self, *, now: bool = False) -> None:
         if self._artifacts is None:
             return
-        run, state = self.run, self.run.state
+        run = self.run
         share = share_done(self._conditions, self._core.limits.tally(self._loop.clock()))
         # Once the finalists are scored on other inputs, the best of them is chosen, as `overnight best` does.
-        best = self._record.finalists[0].program if self._record.finalists else state.best
+        best = self._record.finalists[0].program if self._record.finalists else run.state.best
         if self._record.ended_at is not None:
             share = 1.0
         self._artifacts.update(
-            lambda: night_view(
-                run.run,
-                run.progress,
-                state.programs,
-                state.start,
-                best,
-                share,
-                self._flag,
-                self._drawings,
-                self._record,
-                self._log,
-            ),
-            now=now,
+            lambda: night_view(run, best, share, self._flag, self._drawings, self._record, self._log), now=now
         )
 
     def _tell(self) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from overnight.flows.cluster.open_cluster import Cluster, open_cluster
 from overnight.flows.night.agents import Agents
 from overnight.flows.night.completions import CompletionStores, RequestLimits
-from overnight.flows.night.notifications import Notifier
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.requests import take_all
 from overnight.flows.night.search_state import SearchState
@@ -103,7 +102,6 @@ class OpenRun:
         confirmations: Fresh containers for confirmations.
         confirmer: Runs claims again in them.
         cluster: Cluster that evaluates; `None` for this machine.
-        notifier: Sender of notifications; `None` leaves it to the environment.
         samples_before: Number of samples of models in committed generations.
         latency_s: Mean seconds of their answers lately; `None` without any.
     """
@@ -124,7 +122,6 @@ class OpenRun:
     agents: Agents
     compaction: Compaction
     cluster: Cluster | None = None
-    notifier: Notifier | None = None
     samples_before: int = 0
     latency_s: float | None = None
 
@@ -208,7 +205,7 @@ def _use_of(stored: Completion) -> tuple[int, int | str, str]:
 
 
 @contextlib.contextmanager
-def open_run(files: RunFiles, *, notifier: Notifier | None = None, source: SourceOf | None = None) -> Iterator[OpenRun]:
+def open_run(files: RunFiles, *, source: SourceOf | None = None) -> Iterator[OpenRun]:
     """Open a run from its files, with its sandboxes and models.
 
     `source` returns the completion source of a generation; by default, it is the models of the settings.
@@ -219,7 +216,7 @@ def open_run(files: RunFiles, *, notifier: Notifier | None = None, source: Sourc
         SandboxUnavailable: If no sandbox can be started.
     """
     with run_lock(files), contextlib.ExitStack() as stack:
-        run = _open(files, stack, notifier, source)
+        run = _open(files, stack, source)
         try:
             yield run
         except stops_at_once():
@@ -238,7 +235,7 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
     return SearchState(run, past)
 
 
-def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | None, source: SourceOf | None) -> OpenRun:
+def _open(files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None) -> OpenRun:
     stored_run.require_present_format(files)
     run = trusted_run(stored_run.read_run(files))
     problem, sampling = run.problem, run.problem.settings.sampling
@@ -296,7 +293,6 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, notifier: Notifier | Non
         agents=agents,
         compaction=compaction,
         cluster=cluster,
-        notifier=notifier,
         samples_before=samples_before,
         latency_s=latency_s,
     )

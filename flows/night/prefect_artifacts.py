@@ -203,7 +203,6 @@ def report_markdown(run_id: str, view: NightView, path: Path | None = None) -> s
 
 
 def _scores_table(view: NightView) -> str:
-    """Return the scores of the start program, the best program and the best known one."""
     by_id = {finalist.program.id: finalist for finalist in view.finalists}
     rows: list[dict[str, Any]] = []
     for label, program in (("start program", view.start), ("best program", view.best)):

@@ -112,8 +112,7 @@ class Progress:
             self.latest = number
         if best.score != self.best:  # less where objectives count in their order
             now = time.monotonic()
-            with self._lock:
-                self._bests.append((now, self.best))
+            self._bests.append((now, self.best))
             self.best, self.best_at, self.best_since = best.score, number, now
         self.best_id = best.id
         for watcher in self._watchers:
@@ -123,8 +122,7 @@ class Progress:
         """Note the best program after a person took programs out."""
         if best.score < self.best:
             now = time.monotonic()
-            with self._lock:
-                self._bests.append((now, self.best))
+            self._bests.append((now, self.best))
             self.best, self.best_since = best.score, now
         self.best_id = best.id
 
@@ -134,8 +132,7 @@ class Progress:
 
     def bests(self, points: int) -> list[float]:
         """Return the best score at so many moments, evenly spaced from the night's start to now, once there is one."""
-        with self._lock:
-            until = [*self._bests, (float("inf"), self.best)]
+        until = [*self._bests, (float("inf"), self.best)]
         span = time.monotonic() - self.begin
         moments = [self.begin + span * place / max(1, points - 1) for place in range(points)]
         bests = [next(best for end, best in until if moment < end) for moment in moments]

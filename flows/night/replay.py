@@ -191,7 +191,6 @@ def _failure(row: Row, run: OpenRun) -> GenerationRecord:
 
 
 def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: int) -> None:
-    """Repeat a generation with completions from the record."""
     started_at = datetime.now(UTC)
     rows = {row["index"]: row for row in read_rows(then.files, "programs", number)}
     cut = {index: row for index, row in rows.items() if is_stopped_by_deadline(row["outcome"], row["error"])}
@@ -226,7 +225,6 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
 
 
 def _evaluate(run: OpenRun, number: int, prompts: Sequence[Prompt]) -> tuple[Sequence[Prompt], Pairs]:
-    """Evaluate the recorded completions of some prompts."""
     return prompts, run.evaluator.judge(run.sampler.sample(number, prompts), number)
 
 

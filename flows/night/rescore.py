@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.flows.night.rebuild import rebuild
-from overnight.flows.start.create_run import prepare_run
+from overnight.flows.start.create_run import prepare_run, unasked_candidate
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from overnight.flows.start.trust import trusted_run
 from overnight.schemas.algorithm import Join
@@ -19,7 +19,7 @@ from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import RESCORED, Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.program import RESCORED, Judged, Program
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
@@ -113,7 +113,14 @@ def score_kept(
     """Score each program and confirm those that would be the best of a niche; return the new run's generation 1."""
     problem, now = run.problem, datetime.now(UTC)
     niches = problem.settings.search.algorithm.founded_niches
-    candidates = [_candidate(problem, index, one, niches, now) for index, one in enumerate(kept)]
+    candidates = [
+        unasked_candidate(
+            *(problem, index, one.program.body, _niche_here(one.niches[0], niches), now),
+            parents=(one.program.id,) if one.program.id else (),  # it descends from its program in the old run
+            why=RESCORED,
+        )
+        for index, one in enumerate(kept)
+    ]
     known = {problem.code_hash(problem.specification.start_body)}
     with (
         open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
@@ -143,21 +150,6 @@ def score_kept(
     )
 
 
-def _candidate(problem: Problem, index: int, kept: Survivor, niches: Sequence[str], now: datetime) -> Candidate:
-    """Return a candidate that descends from its program in the old run."""
-    prompt = Prompt(
-        index,
-        _niche_here(kept.niches[0], niches),
-        parent_ids=(kept.program.id,) if kept.program.id else (),
-        model="",
-        style="",
-        text="",
-        seeds=(0,),
-    )
-    answer = Completion(index, 0, "", "", "", 0, 0, 0.0, 0.0, finish_reason=RESCORED, asked_at=now)
-    return Candidate(index, prompt, answer, kept.program.body, problem.code_hash(kept.program.body))
-
-
 def _confirmed(
     run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[str]], best: Mapping[str, float]
 ) -> list[Judged]:
@@ -185,7 +177,6 @@ def _settled(
     best: Mapping[str, float],
     verdicts: Mapping[str, Verdict],
 ) -> tuple[list[Judged], dict[str, Judged]]:
-    """Return candidates after their confirmations in each of their niches, and those whose confirmation is missing."""
     now, missing, before = {one.id: one for one in judged}, dict[str, Judged](), None
     while now != before:  # one that is not confirmed makes another the best
         before = dict(now)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from overnight.flows.formatting import cost, outcomes_text, printable, score
+from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.progress import Progress
-from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord
+from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
-from overnight.schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.schemas.report_data import Drawings
 
 _BEST_PROGRAMS = 10
 _CURVE_POINTS = 60
@@ -102,19 +103,17 @@ def without_any_score(generation: GenerationRecord) -> str:
 
 
 def night_view(
-    run: RunRecord,
-    progress: Progress,
-    programs: Mapping[str, Program],
-    start: Program,
+    run: OpenRun,
     best: Program,
     share: float,
     flag: str,
-    drawings: Drawings = NO_DRAWINGS,
-    night: NightRecord | None = None,
-    log: Sequence[LogLine] = (),
+    drawings: Drawings,
+    night: NightRecord,
+    log: Iterable[LogLine],
 ) -> NightView:
     """Return the current state of a night."""
-    problem, scored = run.problem, [program for program in programs.values() if program.is_scored]
+    problem, progress, start = run.run.problem, run.progress, run.state.start
+    scored = [program for program in run.state.programs.values() if program.is_scored]
     function_text = problem.specification.function_text
     return NightView(
         title=problem.settings.title or problem.name,
@@ -137,7 +136,7 @@ def night_view(
         curve=tuple(progress.bests(_CURVE_POINTS)),
         known_best=problem.settings.known.best,
         known_label=problem.settings.known.label,
-        stop_reason=night.stop_reason.value if night and night.stop_reason else "",
-        finalists=night.finalists if night else (),
+        stop_reason=night.stop_reason.value if night.stop_reason else "",
+        finalists=night.finalists,
         log=tuple(log),
     )

@@ -48,14 +48,14 @@ def wait_for_server(timeout_s: float) -> bool:
 
 
 @contextlib.contextmanager
-def quick_client(timeout_s: float = _TIMEOUT_S) -> Iterator[SyncPrefectClient]:
+def quick_client() -> Iterator[SyncPrefectClient]:
     """Yield a client that fails at once when the server is down, instead of retrying for minutes."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True, httpx_settings={"timeout": timeout_s}) as client,
+        get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S}) as client,
     ):
         yield client
 

@@ -143,16 +143,9 @@ class EmbeddedServer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self._listener.fileno()
+        command = [sys.executable, "-P", "-m", "overnight.flows.prefect_server.process", str(self._port)]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "overnight.flows.prefect_server.process",
-                str(self._port),
-                "--socket",
-                str(descriptor),
-            ],
+            [*command, "--socket", str(descriptor)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
-from overnight.flows.start.sandboxes import image_of, slots_of
+from overnight.flows.start.sandboxes import image_of, open_job, slots_of
 from overnight.flows.state_folder import state_folder
 from overnight.schemas.bundle import ProgramBundle
 from overnight.schemas.errors import OvernightError
@@ -22,7 +22,6 @@ from overnight.schemas.job import Job
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
-from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.report.sanitised_svg import DrawingRefused, sanitise
 
 TOTAL_S = 60.0
@@ -56,7 +55,7 @@ def draw_programs(
     pictures = {name: kept for name in programs if (kept := _read(folder / keys[name]))}
     missing = {name: program for name, program in programs.items() if name not in pictures}
     try:
-        verdicts, reasons = _run(problem, run_id, job, image, missing) if missing else ({}, {})
+        verdicts, reasons = _run(problem, run_id, job, missing) if missing else ({}, {})
     except OvernightError as error:
         return Drawings(pictures, f"not drawn: {error.message}")
     for name, verdict in verdicts.items():
@@ -70,37 +69,24 @@ def draw_programs(
 
 
 def _run(
-    problem: Problem, run_id: str, job: Job, image: str, programs: Mapping[str, ProgramBundle]
+    problem: Problem, run_id: str, job: Job, programs: Mapping[str, ProgramBundle]
 ) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Run programs until the total time is over; return their verdicts, and why others have none, by program id."""
-    sandbox = problem.settings.sandbox
     slots = min(slots_of(problem), len(programs))
     with (
         ThreadPoolExecutor(slots, "overnight-drawing") as threads,
-        open_pool(
-            job,
-            image=image,
-            backend=sandbox.backend,
-            slots=slots,
-            labels={"overnight.run": run_id},
-            runtime=sandbox.runtime,
-        ) as pool,
+        open_job(problem, job, run_id, slots=slots) as pool,
     ):
         futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
         finished, _ = wait(futures.values(), timeout=TOTAL_S)
-        _cancel(futures.values())
+        for future in futures.values():
+            future.cancel()
     verdicts = {name: future.result() for name, future in futures.items() if future in finished}
     late = {name: f"drawing all took more than {TOTAL_S:g} s" for name in futures if name not in verdicts}
     return verdicts, late
 
 
-def _cancel(futures: Iterable[Future[Verdict]]) -> None:
-    for future in futures:
-        future.cancel()
-
-
 def _picture(verdict: Verdict) -> str:
-    """Return the sanitised drawing of a program."""
     if not verdict.is_scored:
         raise DrawingRefused(verdict.error)
     return sanitise(verdict.drawing)
@@ -121,7 +107,6 @@ def _key(job: Job, image: str, program: ProgramBundle) -> str:
 
 
 def _kept_pictures() -> Path:
-    """Return the folder of kept pictures, in the state folder."""
     folder = state_folder() / "drawings"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)

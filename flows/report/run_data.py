@@ -137,7 +137,6 @@ class RunData:
 
     @cached_property
     def _samples(self) -> dict[int, tuple[int, int]]:
-        """Samples before each generation, and its own."""
         return {
             after.generation: (before.samples, after.samples - before.samples)
             for before, after in pairwise(self.all_summaries)

@@ -220,7 +220,6 @@ def _secret_name(run_id: str) -> str:
 
 
 def _delete_secret(parameters: dict[str, Any]) -> None:
-    """Delete the block with a schedule's notification addresses, if there is one."""
     if secret := (parameters.get("notices") or {}).get("secret"):
         with contextlib.suppress(ValueError):  # it was removed by other means
             Secret.delete(secret)

@@ -191,7 +191,6 @@ def what_is_left(rules: StopConditions, files: RunFiles, due: datetime) -> StopC
 
 
 def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:
-    """Run a night of an open session while its state is monitored, and write its report."""
     state = NightState(str(flow_run.id), run.progress.interrupt, has_worker=True)
     try:
         with (

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Literal
 
 from overnight.flows.start.create_run import may_lack_start
-from overnight.flows.start.sandboxes import image_of, open_sandboxes, slots_of
-from overnight.schemas.errors import SandboxUnavailable
+from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, require_ran, slots_of
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, reduced
-from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification
 
@@ -67,7 +66,7 @@ class Base:
         return reduced(self.verdict.scores, problem.settings.reducer) or self.start
 
 
-def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation_s: float = 0.0) -> list[Finding]:
+def quick_audit(problem: Problem, start: Verdict, *, confirmation_s: float = 0.0) -> list[Finding]:
     """Try programs that do no work on the first input; nothing for a problem that has no evolved functions.
 
     Where the start program takes long, programs that return an argument would, too, and are left out. Where a
@@ -77,9 +76,9 @@ def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation
         return []
     first = replace(start, scores=start.scores[:1], input_wall_s=start.input_wall_s[:1])
     base = Base("the start program", problem.specification.start_body, first, _score(first, problem))
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, inputs=1) as pool:
+    with open_sandboxes(problem, "train", seed=0, run_id=_RUN, inputs=1) as pool:
         confirms = confirmation_s < _QUICK_CONFIRMATION_S
-        return list(_without_work(problem, pool, base, seed, is_quick=True, confirms=confirms))
+        return list(_without_work(problem, pool, base, 0, is_quick=True, confirms=confirms))
 
 
 def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
@@ -91,8 +90,8 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
     image_of(problem, note)
     specification = problem.specification
     with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
-        start = _score(_require(pool.evaluate(specification.start_program)), problem)
-        verdict = _require(pool.evaluate(specification.program(body)))
+        start = _score(require_ran(pool.evaluate(specification.start_program)), problem)
+        verdict = require_ran(pool.evaluate(specification.program(body)))
         base = Base(name, body, verdict, start)
         if verdict.is_scored:
             found = [*_elsewhere(problem, base, seed)]
@@ -113,21 +112,12 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
     return found
 
 
-def _require(verdict: Verdict) -> Verdict:
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise SandboxUnavailable(
-            f"the sandbox failed: {verdict.error}", remedy="`overnight doctor` says what is wrong."
-        )
-    return verdict
-
-
 def _score(verdict: Verdict, problem: Problem) -> float:
     score = reduced(verdict.scores, problem.settings.reducer) if verdict.is_scored else None
     return NO_SCORE if score is None else score
 
 
 def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> list[tuple[Probe, Verdict]]:
-    """Evaluate probes, as many at a time as there are slots."""
     with ThreadPoolExecutor(slots_of(problem), "overnight-audit") as threads:
         programs = [problem.specification.program(probe.body) for probe in probes]
         return list(zip(probes, threads.map(pool.evaluate, programs), strict=True))
@@ -178,7 +168,6 @@ def _isolated(problem: Problem, body: str, seed: int, *, inputs: int | None = No
 
 
 def _with_memory(problem: Problem, specification: Specification, pool: SandboxPool, base: Base) -> Iterator[Finding]:
-    """Try what a program may remember, and whether remembering pays."""
     fails, alike = with_memory(specification, base.body)
     (_, failed), (_, same) = _evaluated(problem, pool, [fails, alike])
     if "was called before" in failed.error:
@@ -194,7 +183,6 @@ def _with_memory(problem: Problem, specification: Specification, pool: SandboxPo
 
 
 def _endless(problem: Problem, specification: Specification, seed: int) -> Finding:
-    """Try a program that does not end, within a limit of its own."""
     job = problem.job("train", seed).on_first(1)
     limits = job.limits.model_copy(update={"wall_s": min(_ENDLESS_S, job.limits.wall_s), "cpu_s": None})
     verdict = _on(problem, replace(job, limits=limits), endless(specification).body)
@@ -205,17 +193,8 @@ def _endless(problem: Problem, specification: Specification, seed: int) -> Findi
 
 
 def _on(problem: Problem, job: Job, body: str) -> Verdict:
-    """Evaluate a body on a job of its own."""
-    sandbox = problem.settings.sandbox
-    with open_pool(
-        job,
-        image=image_of(problem),
-        backend=sandbox.backend,
-        slots=1,
-        labels={"overnight.run": _RUN},
-        runtime=sandbox.runtime,
-    ) as pool:
-        return _require(pool.evaluate(problem.specification.program(body)))
+    with open_job(problem, job, _RUN, slots=1) as pool:
+        return require_ran(pool.evaluate(problem.specification.program(body)))
 
 
 def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
@@ -231,7 +210,6 @@ def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
 
 
 def _same(problem: Problem, base: Base, how: str, verdict: Verdict) -> Finding:
-    """Return whether a program has the same scores under other circumstances."""
     tried, noise = f"{base.name} with {how}", problem.settings.noise
     if not verdict.is_scored:
         return Finding(

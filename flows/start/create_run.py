@@ -15,10 +15,10 @@ from pathlib import Path
 from overnight.flows.formatting import round_up
 from overnight.flows.start.origin import origin_of, problem_label
 from overnight.flows.start.own_process import settle_process
-from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes
+from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes, require_ran
 from overnight.schemas.algorithm import Join
 from overnight.schemas.algorithm_settings import plugin_of
-from overnight.schemas.errors import EnvironmentFault, SpecificationError
+from overnight.schemas.errors import SpecificationError
 from overnight.schemas.generation import GenerationRecord, RunRecord
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import new_run_id, program_id
@@ -173,9 +173,7 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
         EnvironmentFault: If the sandbox failed.
     """
     with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
-        verdict = sandbox.evaluate(problem.specification.start_program)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise sandbox_fault(verdict)
+        verdict = require_ran(sandbox.evaluate(problem.specification.start_program))
     if not verdict.is_scored and not may_lack_start(problem):
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
@@ -266,10 +264,7 @@ def require_same_isolated_score(problem: Problem, verdict: Verdict, isolated: Ve
 def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
     """Evaluate the specification as it stands in the way that a best program is confirmed."""
     with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
-        verdict = sandbox.evaluate(problem.specification.start_program)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
-        raise sandbox_fault(verdict)
-    return verdict
+        return require_ran(sandbox.evaluate(problem.specification.start_program))
 
 
 def confirmation_remedy(problem: Problem) -> str:
@@ -289,11 +284,20 @@ ISOLATION_REMEDY = (
 )
 
 
-def sandbox_fault(verdict: Verdict) -> EnvironmentFault:
-    """Return the error for a start program that the sandbox could not run."""
-    return EnvironmentFault(
-        f"the sandbox could not run the start program: {verdict.error}", remedy="Look with: overnight doctor"
-    )
+def unasked_candidate(
+    problem: Problem,
+    index: int,
+    body: str,
+    niche: str,
+    now: datetime,
+    *,
+    parents: tuple[str, ...] = (),
+    why: str = "",
+) -> Candidate:
+    """Return a candidate for which no model was asked, with the finish reason that says so."""
+    prompt = Prompt(index, niche, parents, model="", style="", text="", seeds=(0,))
+    completion = Completion(index, 0, "", "", "", 0, 0, 0.0, 0.0, finish_reason=why, asked_at=now)
+    return Candidate(index, prompt, completion, body, problem.code_hash(body))
 
 
 def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
@@ -301,29 +305,7 @@ def start_generation(run: RunRecord, verdict: Verdict) -> GenerationRecord:
     problem, now = run.problem, run.started_at
     body = problem.specification.start_body
     niches = problem.settings.search.algorithm.founded_niches
-    prompt = Prompt(
-        0,
-        niche=niches[0],
-        parent_ids=(),
-        model="",
-        style="",
-        text="",
-        seeds=(0,),
-    )
-    completion = Completion(
-        0,
-        0,
-        "",
-        text="",
-        model="",
-        tokens_in=0,
-        tokens_out=0,
-        cost_usd=0.0,
-        latency_s=0.0,
-        finish_reason="",
-        asked_at=now,
-    )
-    candidate = Candidate(0, prompt, completion, body, problem.code_hash(body))
+    candidate = unasked_candidate(problem, 0, body, niches[0], now)
     record = GenerationRecord(
         number=0,
         attempt=1,

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
-from overnight.flows.start.sandboxes import open_sandboxes
-from overnight.schemas.errors import SandboxUnavailable
+from overnight.flows.start.sandboxes import open_sandboxes, require_ran
 from overnight.schemas.objectives import SCORE, Objectives
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 
 _REASON_CHARS = 400
@@ -58,11 +57,7 @@ def _try_both(problem: Problem, seed: int, run_id: str) -> tuple[str, Verdict | 
     def score(process: Literal["own", "shared"], seed: int = seed) -> Verdict:
         chosen = _with(problem, process)
         with open_sandboxes(chosen, "train", seed=seed, run_id=run_id, programs=1) as pool:
-            verdict = pool.evaluate(problem.specification.start_program)
-        if verdict.outcome is Outcome.SANDBOX_ERROR:
-            remedy = "`overnight doctor` says what is wrong."
-            raise SandboxUnavailable(f"the sandbox failed: {verdict.error}", remedy=remedy)
-        return verdict
+            return require_ran(pool.evaluate(problem.specification.start_program))
 
     with ThreadPoolExecutor(2, "overnight-process") as threads:
         apart, together = threads.submit(score, "own"), threads.submit(score, "shared")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from typing import Any
 
 from overnight.flows.start.trust import require_trusted_sandbox
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.dependencies import Dependencies
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import SandboxUnavailable, UsageError
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.settings import Sandbox, Settings
 from overnight.tasks.evaluate.confirmation import confirmation
@@ -41,30 +44,37 @@ def open_sandboxes(
         programs: Number of programs to evaluate, if known; no more slots are started than that.
         inputs: Number of inputs that are used, from the first one on; by default all.
     """
-    sandbox = problem.settings.sandbox
     slots = slots_of(problem)
     job = problem.job(split, seed, isolation=isolation).on_first(inputs)
-    return open_pool(
-        confirmation(job, problem.settings.noise) if isolation else job,
-        image=image_of(problem),
-        backend=sandbox.backend,
-        slots=slots if programs is None else max(1, min(slots, programs)),
-        labels={"overnight.run": run_id},
-        runtime=sandbox.runtime,
-    )
+    job = confirmation(job, problem.settings.noise) if isolation else job
+    return open_job(problem, job, run_id, slots=slots if programs is None else max(1, min(slots, programs)))
+
+
+def open_job(problem: Problem, job: Job, run_id: str, *, slots: int) -> SandboxPool:
+    """Start slots for a job of a problem; they are removed when the context is left."""
+    return open_pool(job, slots=slots, **_containers(problem, run_id))
+
+
+def _containers(problem: Problem, run_id: str) -> dict[str, Any]:
+    """Return the image of a problem, and how its containers are run and found."""
+    sandbox = problem.settings.sandbox
+    labels = {"overnight.run": run_id}
+    return {"image": image_of(problem), "backend": sandbox.backend, "labels": labels, "runtime": sandbox.runtime}
+
+
+def require_ran(verdict: Verdict) -> Verdict:
+    """Return a verdict; raise SandboxUnavailable if the sandbox could not run the program."""
+    if verdict.outcome is Outcome.SANDBOX_ERROR:
+        raise SandboxUnavailable(
+            f"the sandbox could not run the program: {verdict.error}", remedy="`overnight doctor` says what is wrong."
+        )
+    return verdict
 
 
 def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshContainerPool:
     """Return a pool that confirms programs on the training inputs; it starts no container before the first program."""
-    sandbox = problem.settings.sandbox
-    return open_fresh_pool(
-        confirmation(problem.job("train", seed, isolation=True), problem.settings.noise),
-        image=image_of(problem),
-        backend=sandbox.backend,
-        slots=slots_of(problem),
-        labels={"overnight.run": run_id},
-        runtime=sandbox.runtime,
-    )
+    job = confirmation(problem.job("train", seed, isolation=True), problem.settings.noise)
+    return open_fresh_pool(job, slots=slots_of(problem), **_containers(problem, run_id))
 
 
 def slots_of(problem: Problem) -> int:

@@ -39,7 +39,6 @@ Load = Callable[[str], Problem]
 def load(tmp_path: Path, in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> Load:
     from overnight.flows.start import audit as module
 
-    monkeypatch.setattr(module, "open_pool", lambda job, **_: in_process.open(job))
     monkeypatch.setattr(module, "_endless", lambda *_: Finding("a program that does not end", "timed_out"))
 
     def load(text: str) -> Problem:
