@@ -77,7 +77,7 @@ class Desk:
     A session has so many samples at most: programs that were scored, and that which is handed back.
 
     Attributes:
-        scored: What was told of each program that was scored, by the answer that holds it.
+        scored: Answers about the programs that were scored, by the text that holds each.
         limit: Limit that was reached, in words; empty before.
         stopped: Done once the session is stopped.
     """
@@ -142,7 +142,6 @@ class Desk:
         return as_stream(answer) if request.get("stream") else json.dumps(answer)
 
     def _require_room(self) -> None:
-        """Check that the agent may ask its model once more."""
         limits, spent = self._bench.limits, self._records.usage()
         reached = (
             (self._turns >= limits.turns, f"{limits.turns} answers (agent.turns)"),
@@ -263,7 +262,6 @@ def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Compl
 
 
 def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, Any]:
-    """Return what an agent is told of a verdict."""
     settings = problem.settings
     verdict, score, _ = with_score(verdict, settings.reducer, settings.objectives)
     answer: dict[str, Any] = {"outcome": verdict.outcome.value}

@@ -54,7 +54,6 @@ class Journal:
         self._history.put_lines(self._path)
 
     def lines(self) -> list[bytes]:
-        """Return the complete lines of the file."""
         return read_lines(self._path)
 
     def add_lines(self, lines: list[bytes]) -> None:

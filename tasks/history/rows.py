@@ -32,7 +32,6 @@ _ORDER = {"generation": "generation", "programs": "index", "population": "step"}
 
 
 def run_row(run: RunRecord) -> Row:
-    """Return a row of `tables.RUNS`."""
     problem = run.problem
     return {
         "run_id": run.run_id,
@@ -59,7 +58,6 @@ _COMPLETION_COLUMNS = (
 
 
 def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
-    """Return a row of `tables.PROGRAMS`."""
     candidate, verdict = judged.candidate, judged.verdict
     prompt, completion = candidate.prompt, candidate.completion
     return {name: getattr(completion, name) for name in _COMPLETION_COLUMNS} | {
@@ -195,7 +193,6 @@ def _known(score: float) -> float | None:
 
 
 def night_row(run_id: str, night: NightRecord) -> Row:
-    """Return a row of `tables.NIGHTS`."""
     return {name: getattr(night, name) for name in _NIGHT_COLUMNS} | {
         "best_before": _known(night.best_before),
         "best_after": _known(night.best_after),

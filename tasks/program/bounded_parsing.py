@@ -134,7 +134,6 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth = self._aliases = self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node."""
         event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             self._aliases += 1

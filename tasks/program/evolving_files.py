@@ -89,12 +89,10 @@ class EvolvingFiles(ScoredByCommand):
         return ProgramBundle.decode(body).shown.rstrip("\n") if body else ""
 
     def code_hash(self, body: str) -> str:
-        """Return a hash of the hashes of all files."""
         bodies = self.split(body)
         return _joint_hash({file.name: file.code_hash(bodies[file.name]) for file in self.files})
 
     def meaning_hash(self, body: str) -> str:
-        """Return a hash of the hashes of what all files mean."""
         bodies = self.split(body)
         return _joint_hash({file.name: file.meaning_hash(bodies[file.name]) for file in self.files})
 

@@ -114,7 +114,6 @@ class MarkedFile(ScoredByCommand):
         return tuple(_marks_only(fixed) for fixed in self.fixed[1:-1])
 
     def join(self, blocks: list[str]) -> str:
-        """Return the body that consists of these blocks."""
         parts = [_with_line_end(blocks[0])]
         for separator, block in zip(self.separators, blocks[1:], strict=True):
             parts += [separator, _with_line_end(block)]
@@ -122,7 +121,6 @@ class MarkedFile(ScoredByCommand):
 
 
 def split_blocks(body: str) -> list[str]:
-    """Return the blocks of a body."""
     blocks, inside = [""], True
     for line in body.splitlines(keepends=True):
         if END in line:

@@ -65,7 +65,6 @@ class _Writer:
         self._parts: list[str] = []
 
     def written(self, tree: ast.Module) -> str:
-        """Return the text of a tree."""
         self._write(tree, None)
         return "".join(self._parts)
 

@@ -118,7 +118,6 @@ class _Reader:
         self._names = names
 
     def visit(self, node: ast.AST, scope: Scope | None, level: int) -> None:
-        """Read a node."""
         if level > _MAX_LEVELS:
             raise python_source.SourceError(f"nested more than {_MAX_LEVELS} levels deep")
         read = _READERS.get(type(node), _Reader._children)

@@ -55,7 +55,7 @@ class Picture:
     """A picture of a program.
 
     Attributes:
-        text: What is to be seen, as the picture's title says.
+        text: The picture's title, which says what is to be seen.
     """
 
     label: str
@@ -122,7 +122,6 @@ def population_charts(report: ReportData) -> list[Chart]:
 
 
 def pictures_of(report: ReportData, drawings: Drawings) -> Pictures:
-    """Return the pictures that the report shows."""
     start_label = "Best of the nights before" if report.night else "Start"
     start, best = report.start, report.best
     labels = {start.program_id: start_label, best.program_id: "Best"}

@@ -39,12 +39,10 @@ class Coordinate:
 
     @property
     def start(self) -> float:
-        """Coordinate of the number in the program."""
         return math.log10(self.origin / (1 - self.origin) if self.is_probability else self.origin)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest coordinate."""
         return self.start - RADIUS, self.start + RADIUS
 
     def value(self, coordinate: float) -> int | float:
@@ -72,7 +70,6 @@ class Coordinate:
 
 
 def coordinate_of(literal: Literal) -> Coordinate:
-    """Return the coordinate of a number of a text."""
     return Coordinate(literal.value, literal.is_probability)
 
 

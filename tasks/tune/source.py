@@ -53,7 +53,7 @@ class TunedProblem:
 
     Attributes:
         parse: Returns the body in the text of a completion, given the base.
-        reducer: How the scores of all inputs become one.
+        reducer: Way in which the scores of all inputs become one.
         noise: Largest difference between two scores that means nothing.
     """
 
@@ -169,7 +169,6 @@ class _Run:
     begun_at: float | None = None
 
     def evaluations(self) -> Evaluations:
-        """Return the ways to evaluate."""
         first, validation = (
             self._on(inputs) if self.sandbox.has(inputs) else None for inputs in ("first", "validation")
         )

@@ -52,7 +52,6 @@ class Trials:
 
     @property
     def left(self) -> int:
-        """Number of evaluations that are left."""
         return max(0, self.limit - self.used)
 
     def score(self, bodies: Sequence[str]) -> list[float | None]:

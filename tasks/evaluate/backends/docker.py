@@ -131,11 +131,9 @@ class DockerBackend:
             self._client.images.load(archive)
 
     def has_image(self, image: str) -> bool:
-        """Return whether there is a local image of this name."""
         return find_image(self._client, image) is not None
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image an additional name."""
         repository, _, tag = name.rpartition(":")
         with translated_errors():
             self._client.images.get(image).tag(repository, tag)
@@ -175,7 +173,6 @@ class DockerBackend:
         self.image_id(name)  # the engine reports a failure in its output only
 
     def remove_image(self, image: str) -> None:
-        """Remove an image by its name."""
         with translated_errors():
             self._client.images.remove(image, force=True)
 

@@ -88,7 +88,6 @@ class Answer(BaseModel):
 
 
 def answer_bytes(answer: Answer) -> bytes:
-    """Return an answer as it is sent."""
     return answer.model_dump_json(exclude_defaults=True).encode("utf-8", "replace")
 
 
