@@ -95,11 +95,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
 
 
 def require_no_folder(target: Path, name: str) -> None:
-    """Require that a file can be at a path; `name` is that of a file, for the remedy.
-
-    Raises:
-        UsageError: If there is a folder.
-    """
+    """Require that a file can be at a path; `name` is that of a file, for the remedy."""
     if target.is_dir():
         raise UsageError(
             f"--write: expected a file, got the folder {target}",

@@ -156,11 +156,7 @@ class Database:
         return self.query(sql, parameters).to_pylist()
 
     def relation(self, sql: str) -> Relation:
-        """Return the rows of a query, read once, as a relation of a connection of its own.
-
-        Raises:
-            QueryError: As for `query`.
-        """
+        """Return the rows of a query, read once, as a relation of a connection of its own."""
         import duckdb
 
         return duckdb.connect().from_arrow(self.query(sql))

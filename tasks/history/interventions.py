@@ -66,11 +66,7 @@ def _shortened(one: Intervention) -> Intervention:
 
 
 def read_interventions(files: RunFiles) -> tuple[Intervention, ...]:
-    """Return what people asked for and the run has taken, in order.
-
-    Raises:
-        HistoryError: If the file is damaged.
-    """
+    """Return what people asked for and the run has taken, in order."""
     if not files.interventions.exists():
         return ()
     try:

@@ -225,11 +225,7 @@ def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
 
 
 def read_rows(files: RunFiles, table: Table, generation: int) -> list[Row]:
-    """Return the rows of one committed generation, in order.
-
-    Raises:
-        HistoryError: If it is missing or damaged.
-    """
+    """Return the rows of one committed generation, in order."""
     return files.read_consistently(lambda blocks: _rows(files, blocks, table, generation))
 
 
@@ -249,11 +245,7 @@ def read_attempts(files: RunFiles) -> list[Row]:
 
 
 def read_pace(files: RunFiles) -> tuple[int, float | None]:
-    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers.
-
-    Raises:
-        HistoryError: If a file is damaged.
-    """
+    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers."""
     rows = files.rows_of("programs", ["model", "latency_s"])
     latencies = [row["latency_s"] for row in rows if row["model"] not in ("", TUNER)]
     latest = latencies[-_LATEST:]

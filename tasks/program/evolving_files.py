@@ -67,11 +67,7 @@ class EvolvingFiles(ScoredByCommand):
         return ProgramBundle(tuple((file.name, bodies.get(file.name, file.start_body)) for file in self.files)).encode()
 
     def split(self, body: str) -> dict[str, str]:
-        """Return the body of each file by path, the inverse of `join`.
-
-        Raises:
-            SpecificationError: If it is not a body of exactly these files.
-        """
+        """Return the body of each file by path, the inverse of `join`; it must be a body of exactly these files."""
         bundle = ProgramBundle.decode(body)
         if bundle.paths != self.paths:
             raise SpecificationError(
@@ -103,20 +99,12 @@ def _joint_hash(hashes: Mapping[str, str]) -> str:
 
 
 def read_evolving_files(bundle: ProgramBundle) -> EvolvingFiles:
-    """Read the files of a start program.
-
-    Raises:
-        SpecificationError: If a mark is missing in one of them.
-    """
+    """Read the files of a start program."""
     return EvolvingFiles(tuple(read_marked(text, path) for path, text in bundle.files))
 
 
 def restore_evolving_files(text: str, paths: Sequence[str]) -> EvolvingFiles:
-    """Restore the files from the text that a run stores.
-
-    Raises:
-        SpecificationError: If the text is damaged, or has other files.
-    """
+    """Restore the files from the text that a run stores, which must have these paths."""
     bundle = ProgramBundle.decode(text)
     if bundle.paths != tuple(paths):
         raise SpecificationError(

@@ -134,11 +134,7 @@ def split_blocks(body: str) -> list[str]:
 
 
 def read_marked(text: str, name: str) -> MarkedFile:
-    """Read a file with marks.
-
-    Raises:
-        SpecificationError: If a mark is missing.
-    """
+    """Read a file; where it has marks, each needs its counterpart."""
     text = text if text.endswith("\n") else text + "\n"
     fixed, blocks = split_at_marks(text, name)
     if not blocks:
@@ -148,11 +144,7 @@ def read_marked(text: str, name: str) -> MarkedFile:
 
 
 def split_at_marks(text: str, name: str) -> tuple[list[str], list[str]]:
-    """Return the fixed parts of a text, including its mark lines, and the blocks between them.
-
-    Raises:
-        SpecificationError: If the marks do not alternate.
-    """
+    """Return the fixed parts of a text, with its mark lines, and the blocks between them; marks must alternate."""
     fixed, blocks, start_line = [""], [], 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         mark = START if START in line else END if END in line else None

@@ -139,11 +139,7 @@ class DockerBackend:
             self._client.images.get(image).tag(repository, tag)
 
     def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
-        """Build an image; commands of the build have no network.
-
-        Raises:
-            SandboxUnavailable: If the image cannot be built.
-        """
+        """Build an image; commands of the build have no network."""
         with translated_errors():
             lines = self._client.api.build(
                 fileobj=context,

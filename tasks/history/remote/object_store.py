@@ -124,11 +124,7 @@ class ObjectStore:
             future.result()
 
     def require_bucket(self) -> None:
-        """Check that the bucket exists, since listing an empty place does not show it.
-
-        Raises:
-            EnvironmentFault: If it does not.
-        """
+        """Check that the bucket exists, since listing an empty place does not show it."""
         from pyarrow.fs import FileType
 
         bucket = self._base.lstrip("/").split("/")[0]

@@ -32,12 +32,7 @@ _BATCH = re.compile(r"[\w-]+\.slip", re.ASCII)
 
 
 def pull(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
-    """Update a copy of one run, or of all, from the store. Readers meanwhile see each generation whole, and none twice.
-
-    Raises:
-        StoreUnavailable: If the store does not answer.
-        EnvironmentFault: If it refuses.
-    """
+    """Update a copy of one run, or of all, from the store. Readers see each generation whole, and none twice."""
     with mirror.exclusive_update():
         for _ in range(_TRIES):
             try:
