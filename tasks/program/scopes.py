@@ -286,7 +286,6 @@ class _Reader:
 _READERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.AnnAssign: _Reader._annotated,
     ast.Assign: _Reader._assign,
-    ast.AsyncFor: _Reader._children,
     ast.AsyncFunctionDef: _Reader._function,
     ast.Attribute: _Reader._attribute,
     ast.AugAssign: _Reader._augmented,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from overnight.tasks.tune.literals import Literal
-from overnight.tasks.tune.trials import rank
 
 RADIUS = 1.0
 """Largest distance of a coordinate from its start, in both directions: a factor of 10, of the number or of its odds."""
@@ -204,3 +203,8 @@ def _costs(scores: Sequence[float | None]) -> list[float]:
     """Return numbers of which lower is better, for a search that compares them only."""
     order = sorted({rank(score) for score in scores}, reverse=True)
     return [float(order.index(rank(score))) for score in scores]
+
+
+def rank(score: float | None) -> float:
+    """Return a number that orders scores, failures behind all others."""
+    return float("-inf") if score is None else score

@@ -18,8 +18,7 @@ from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
 from overnight.schemas.settings import Reducer, Tuner
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.tune.bodies import NumberedBody, completion_text
-from overnight.tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
-from overnight.tasks.tune.tuning import tune
+from overnight.tasks.tune.tuning import Evaluate, Evaluations, NotJudged, OutOfTime, Trials, tune
 
 Inputs = Literal["train", "first", "validation"]
 """Inputs that a body is evaluated on: all training inputs, the first of them, the validation inputs."""
