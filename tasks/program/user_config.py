@@ -119,8 +119,13 @@ def _named(kind: str, name: str, table: type[RootModel[dict[str, S]]], presets: 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read and check the file, if it exists."""
-    settings = _parse(path)
+    """Read and check the file, if it exists; it may be a link, as dotfiles often are."""
+    if not path.exists():
+        return {}
+    try:
+        settings = parse_toml(read_given_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}", remedy="Correct the file.") from error
     if unknown := sorted(settings.keys() - {*SECTIONS, *OF_THE_USER}):
         raise UsageError(
             f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox], [cluster], "
@@ -145,13 +150,3 @@ def _check(name: str, table: Any, path: Path) -> None:
             f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}",
             remedy=f"[{name}] has {' and '.join(fields)}: schemas/README.md, `Your configuration file`.",
         ) from error
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """Parse the file, if it exists; it may be a link, as dotfiles often are."""
-    if not path.exists():
-        return {}
-    try:
-        return parse_toml(read_given_text(path))
-    except ValueError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}", remedy="Correct the file.") from error
