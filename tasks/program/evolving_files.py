@@ -60,10 +60,7 @@ class EvolvingFiles(ScoredByCommand):
         return ", ".join(parts)
 
     def join(self, bodies: Mapping[str, str]) -> str:
-        """Return the body of all files.
-
-        A file that is missing gets its body from the start program.
-        """
+        """Return the body of all files. A file that is missing gets its body from the start program."""
         return ProgramBundle(tuple((file.name, bodies.get(file.name, file.start_body)) for file in self.files)).encode()
 
     def split(self, body: str) -> dict[str, str]:

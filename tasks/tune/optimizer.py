@@ -112,20 +112,14 @@ def evaluations_for(coordinates: int) -> int:
 
 
 def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *, evaluations: int, seed: int) -> Found:
-    """Return the best point found.
-
-    At most so many points are rated.
-    """
+    """Return the best point found. At most so many points are rated."""
     if len(bounds) == 1:
         return _search_interval(rate, start, bounds[0], evaluations)
     return _evolve(rate, start, bounds, evaluations, seed)
 
 
 def climb(rate: Rate, start: Found, neighbours: Callable[[Point], Sequence[Point]], *, evaluations: int) -> Found:
-    """Move to the best neighbour, as long as it is better; return the last point.
-
-    At most so many points are rated.
-    """
+    """Move to the best neighbour, as long as it is better; return the last point. At most so many points are rated."""
     found = start
     while points := neighbours(found.point)[: max(0, evaluations)]:
         evaluations -= len(points)

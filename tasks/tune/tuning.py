@@ -144,10 +144,7 @@ class Tuned:
 
 
 def tune(body: NumberedBody, trials: Trials, *, seed: int, noise: float = 0.0) -> Tuned | None:
-    """Return a program with better numbers; `None` if none is found.
-
-    A gain within the noise means nothing.
-    """
+    """Return a program with better numbers; `None` if none is found. A gain within the noise means nothing."""
     tuning = _Tuning(body, trials, noise)
     with contextlib.suppress(OutOfTime):
         tuning.run(seed)
