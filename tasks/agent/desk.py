@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -71,34 +71,29 @@ class Bench:
         return self.problem.settings.agent
 
 
+@dataclass
 class Desk:
     """Answers the requests of one session, one after the other.
 
     A session has so many samples at most: programs that were scored, and that which is handed back.
 
     Attributes:
-        scored: What was told of each program that was scored, by the answer that holds it.
+        scored: Answers about the programs that were scored, by the text that holds each.
         limit: Limit that was reached, in words; empty before.
         stopped: Done once the session is stopped.
     """
 
-    def __init__(
-        self,
-        bench: Bench,
-        prompt: Prompt,
-        generation: int,
-        samples: int,
-        records: Records,
-        transcript: Transcript,
-        given: Mapping[str, str],
-    ) -> None:
-        self._bench, self._prompt, self._generation = bench, prompt, generation
-        self._samples, self._records, self._given = samples, records, given
-        self._transcript = transcript
-        self.scored: dict[str, dict[str, Any]] = {}
-        self.limit = ""
-        self.stopped: Future[None] = Future()
-        self._turns = 0
+    bench: Bench
+    prompt: Prompt
+    generation: int
+    samples: int
+    records: Records
+    transcript: Transcript
+    given: Mapping[str, str]
+    scored: dict[str, dict[str, Any]] = field(default_factory=dict)
+    limit: str = ""
+    stopped: Future[None] = field(default_factory=Future)
+    _turns: int = 0
 
     def answer(self, path: str, body: str) -> tuple[int, str, str]:
         """Return the answer to a request: status, type and text.
@@ -113,7 +108,7 @@ class Desk:
         try:
             text = self._text_for(path, body)
         except RequestRefused as refused:
-            self._transcript.refusal(path, refused.reason)
+            self.transcript.refusal(path, refused.reason)
             reason = refused.reason if is_tool else json.dumps(error_answer(refused.reason))
             return refused.status, kind, reason
         return 200, "text/event-stream" if text.startswith("data: ") else kind, text
@@ -131,19 +126,18 @@ class Desk:
 
     def _turn(self, request: dict[str, Any]) -> str:
         key = request_hash(COMPLETIONS, {**request, "stream": None, "stream_options": None})
-        answer = self._records.take(key)
+        answer = self.records.take(key)
         if answer is None:
             self._require_room()
             answer = self._ask(key, request)
         self._turns += 1
-        choice, usage = answer["choices"][0], self._records.used[-1]
+        choice, usage = answer["choices"][0], self.records.used[-1]
         spent = Usage(usage.tokens_in, usage.tokens_out, usage.cost_usd)
-        self._transcript.turn(request["messages"], choice["message"], spent)
+        self.transcript.turn(request["messages"], choice["message"], spent)
         return as_stream(answer) if request.get("stream") else json.dumps(answer)
 
     def _require_room(self) -> None:
-        """Check that the agent may ask its model once more."""
-        limits, spent = self._bench.limits, self._records.usage()
+        limits, spent = self.bench.limits, self.records.usage()
         reached = (
             (self._turns >= limits.turns, f"{limits.turns} answers (agent.turns)"),
             (spent.tokens_in + spent.tokens_out >= limits.tokens, f"{limits.tokens} tokens (agent.tokens)"),
@@ -163,11 +157,11 @@ class Desk:
 
         def keep(turn: Turn) -> None:
             if not turn.refusal:
-                self._records.add(key, turn_answer(turn, number), turn, time.monotonic() - begin)
+                self.records.add(key, turn_answer(turn, number), turn, time.monotonic() - begin)
 
-        turn = self._wait(self._bench.gateway.converse(self._prompt.model, request, keep))
+        turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
         if turn is None:
-            if not self._bench.gateway.may_ask():
+            if not self.bench.gateway.may_ask():
                 raise Stopped
             raise self._over("no further answers: the night's budget is spent")
         if turn.refusal:
@@ -191,33 +185,31 @@ class Desk:
 
     def _evaluation(self, asked: Mapping[str, Any]) -> str:
         files = asked.get("files")
-        changed = changed_files(self._given, files if isinstance(files, dict) else {})
+        changed = changed_files(self.given, files if isinstance(files, dict) else {})
         key = request_hash(_EVALUATE, changed)
         if not changed:
-            raise RequestRefused(f"nothing has changed in {', '.join(self._given)}: it is the program you were given")
-        text = answer_text(self._bench.problem.specification, changed)
+            raise RequestRefused(f"nothing has changed in {', '.join(self.given)}: it is the program you were given")
+        text = answer_text(self.bench.problem.specification, changed)
         if text in self.scored:
             return _as_text(self.scored[text])
-        if len(self.scored) + 1 >= self._samples:
-            raise RequestRefused(
-                f"all {self._samples - 1} evaluations of this sample are used (agent.evaluations)", 403
-            )
-        number, answer = len(self.scored) + 1, self._records.take(key)
+        if len(self.scored) + 1 >= self.samples:
+            raise RequestRefused(f"all {self.samples - 1} evaluations of this sample are used (agent.evaluations)", 403)
+        number, answer = len(self.scored) + 1, self.records.take(key)
         if answer is None:
             answer = self._judge(number, text)
-            self._records.add(key, answer)
+            self.records.add(key, answer)
         self.scored[text] = answer
-        self._transcript.evaluation(number, answer)
+        self.transcript.evaluation(number, answer)
         return _as_text(answer)
 
     def _judge(self, number: int, text: str) -> dict[str, Any]:
-        completion = new_completion(self._prompt, number, text, EVALUATED)
-        candidate = to_candidates([self._prompt], [completion], self._bench.problem)[0]
-        left = self._samples - 1 - number
-        return _verdict_answer(self._verdict(candidate), self._bench.problem, left)
+        completion = new_completion(self.prompt, number, text, EVALUATED)
+        candidate = to_candidates([self.prompt], [completion], self.bench.problem)[0]
+        left = self.samples - 1 - number
+        return _verdict_answer(self._verdict(candidate), self.bench.problem, left)
 
     def _verdict(self, candidate: Candidate) -> Verdict:
-        begun = self._bench.evaluator.begin(candidate, self._generation)
+        begun = self.bench.evaluator.begin(candidate, self.generation)
         verdict = begun if isinstance(begun, Verdict) else self._wait(begun, is_shared=True)
         if verdict == STOPPED_BY_DEADLINE:
             raise Stopped
@@ -225,16 +217,16 @@ class Desk:
 
     def _query(self, sql: str) -> str:
         key = request_hash(_QUERY, {"query": sql})
-        answer = self._records.take(key)
+        answer = self.records.take(key)
         if answer is None:
             answer = self._rows(sql)
-            self._records.add(key, answer)
-        self._transcript.query(sql, answer)
+            self.records.add(key, answer)
+        self.transcript.query(sql, answer)
         return answer
 
     def _rows(self, sql: str) -> str:
         try:
-            table = self._bench.history.query(sql, timeout_s=_QUERY_S)
+            table = self.bench.history.query(sql, timeout_s=_QUERY_S)
         except QueryError as error:
             raise RequestRefused(error.message) from error
         except OvernightError as error:
@@ -263,7 +255,6 @@ def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Compl
 
 
 def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, Any]:
-    """Return what an agent is told of a verdict."""
     settings = problem.settings
     verdict, score, _ = with_score(verdict, settings.reducer, settings.objectives)
     answer: dict[str, Any] = {"outcome": verdict.outcome.value}

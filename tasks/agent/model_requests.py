@@ -43,11 +43,7 @@ def read_request(body: str) -> dict[str, Any]:
 
 
 def parse_object(body: str) -> dict[str, Any]:
-    """Return a body of JSON.
-
-    Raises:
-        RequestRefused: If it is no object.
-    """
+    """Return a body of JSON."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):

@@ -134,7 +134,6 @@ class Session:
         return message
 
     def _end(self) -> None:
-        """Tell the container to end the agent."""
         self._reason, self._until = "over", time.monotonic() + _END_S
         self._send({"stop": True})
 
@@ -203,7 +202,6 @@ class Session:
 
 
 def _why_unchanged(now: Mapping[str, Any], code: Any) -> str:
-    """Return why an agent hands back nothing."""
     for path, text in now.items():
         if isinstance(text, list):
             return f"the agent's {path} cannot be read: {str(text[0])[:100]}"

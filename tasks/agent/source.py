@@ -42,31 +42,21 @@ class Sessions:
     """The sessions of a run that are under way, by the answer that they work for; used from any thread."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Answer, Session | None] = {}
-        self._lock = threading.Lock()
+        self._under_way: dict[Answer, Session] = {}
 
     @contextmanager
-    def under_way(self, answer: Answer) -> Iterator[None]:
-        """Count an answer's sessions while the block lasts."""
-        with self._lock:
-            self._under_way[answer] = None
+    def under_way(self, answer: Answer, session: Session) -> Iterator[None]:
+        """Let a session be stopped while the block lasts."""
+        self._under_way[answer] = session
         try:
             yield
         finally:
-            with self._lock:
-                del self._under_way[answer]
-
-    def set(self, answer: Answer, session: Session) -> None:
-        """Name the session that works for an answer now."""
-        with self._lock:
-            self._under_way[answer] = session
+            del self._under_way[answer]
 
     def stop(self, answer: Answer | None = None) -> None:
         """End the session of an answer; by default all."""
-        with self._lock:
-            found = [session for one, session in self._under_way.items() if answer in (None, one)]
-        for session in found:
-            if session is not None:
+        for one, session in list(self._under_way.items()):
+            if answer in (None, one):
                 session.stop()
 
 
@@ -116,7 +106,7 @@ class AgentSource:
     def _completions(self, samples: Sequence[Sample], record: Record, answer: Answer) -> list[Completion]:
         prompt, numbers = samples[0].prompt, {sample.number for sample in samples}
         place = self.workplaces[split_agent(prompt.model)[0]]
-        with place.slots, self.sessions.under_way(answer):
+        with place.slots:
             completions = self._session(place, samples, record, answer)
         if 0 not in numbers:  # its first was stored, and a crash lost others
             completions = [replace(one, text="", finish_reason=UNUSED, transcript="") for one in completions]
@@ -126,14 +116,14 @@ class AgentSource:
         """Let the agent work; if its container dies, once more, from its records."""
         for is_last in (False, True):
             session = self._new_session(place, samples, record)
-            self.sessions.set(answer, session)
-            if answer.cancelled() or not self.bench.gateway.may_ask():
-                raise Stopped
-            try:
-                return session.run(place.start())
-            except ContainerDied as died:
-                if is_last:
-                    return session.ended("", f"the agent's container ended: {died}", str(died))
+            with self.sessions.under_way(answer, session):
+                if answer.cancelled() or not self.bench.gateway.may_ask():
+                    raise Stopped
+                try:
+                    return session.run(place.start())
+                except ContainerDied as died:
+                    if is_last:
+                        return session.ended("", f"the agent's container ended: {died}", str(died))
         raise AssertionError("the last attempt returns")
 
     def _new_session(self, place: Workplace, samples: Sequence[Sample], record: Record) -> Session:

@@ -120,7 +120,6 @@ class Transcript:
         self.events.append({"event": "query", "sql": sql, "answer": answer})
 
     def refusal(self, path: str, reason: str) -> None:
-        """Add a request that was refused."""
         self.events.append({"event": "refusal", "path": path[:200], "reason": reason})
 
     def text(self, *, ended: str, output: str) -> str:

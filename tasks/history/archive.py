@@ -95,11 +95,7 @@ def pack(files: RunFiles, target: Path) -> Manifest:
 
 
 def require_no_folder(target: Path, name: str) -> None:
-    """Require that a file can be at a path; `name` is that of a file, for the remedy.
-
-    Raises:
-        UsageError: If there is a folder.
-    """
+    """Require that a file can be at a path; `name` is that of a file, for the remedy."""
     if target.is_dir():
         raise UsageError(
             f"--write: expected a file, got the folder {target}",
@@ -213,7 +209,6 @@ class _LimitedStream:
         self._stream, self._left = stream, max_bytes
 
     def read(self, size: int) -> bytes:
-        """Read some bytes."""
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
@@ -226,7 +221,6 @@ class _LimitedHeader(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read a header."""
         header = super().frombuf(buf, encoding, errors)
         if (not header.isreg() and header.size > _MAX_HEADER_BYTES) or header.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError(f"{header.name!r} is no plain file")

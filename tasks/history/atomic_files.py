@@ -1,7 +1,8 @@
 """Write files and folders of the history atomically, and read them back in bounded memory.
 
 A small Parquet file may repeat one text or number a million times. So texts are read dictionary-encoded, and decoded
-only if the result does not become too large.
+only if the result does not become too large. Readers raise `HistoryError` if a file is missing or damaged, or a later
+version wrote it.
 """
 
 from __future__ import annotations
@@ -106,42 +107,26 @@ def commit_lock(run: Path) -> Iterator[None]:
 
 
 def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
-    """Read one file of the history; columns that it lacks are null.
-
-    Raises:
-        HistoryError: If it is missing, damaged, too large in memory, or was written by a later version.
-    """
+    """Read one file of the history; columns that it lacks are null."""
     with _opened(path) as file:
         stored = columns and [*columns, *FORMER_COLUMNS.values()]
         return _decoded(file.read(columns=stored), path, columns)
 
 
 def format_of(path: Path) -> int:
-    """Return the format number of a file.
-
-    Raises:
-        HistoryError: If it is missing, damaged, or was written by a later version.
-    """
+    """Return the format number of a file."""
     with _opened(path) as file:
         return _format(file)
 
 
 def declared_rows(path: Path) -> int:
-    """Return the number of rows that a file's metadata declares, without reading them.
-
-    Raises:
-        HistoryError: If it is missing, damaged, or was written by a later version.
-    """
+    """Return the number of rows that a file's metadata declares, without reading them."""
     with _opened(path) as file:
         return file.metadata.num_rows
 
 
 def read_groups(path: Path, generation: int | None = None) -> Iterator[pa.Table]:
-    """Read one file by row groups, so that it need not fit into memory; skip those without rows of the generation.
-
-    Raises:
-        HistoryError: If it is missing, damaged, or was written by a later version.
-    """
+    """Read one file by row groups, so that it need not fit into memory; skip those without rows of the generation."""
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             if generation is None or _may_hold(file, number, generation):

@@ -21,7 +21,7 @@ _ABSENT = {
     "search": {"facts": False, "operators": [], "bandit": False, "novelty": "layout"},
     "tuner": {"enabled": False},
 }
-"""What version 0.1 did, as settings that it did not have."""
+"""Settings for what version 0.1 did before they existed."""
 
 
 _GONE = {"limits": {"scale_by_speed"}, "sandbox": {"straggler_factor"}, "tuner": {"max_s"}}

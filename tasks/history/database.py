@@ -153,15 +153,10 @@ class Database:
             raise QueryError(str(error).strip(), remedy=remedy) from error
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
-        """Return the rows of a query as dictionaries."""
         return self.query(sql, parameters).to_pylist()
 
     def relation(self, sql: str) -> Relation:
-        """Return the rows of a query, read once, as a relation of a connection of its own.
-
-        Raises:
-            QueryError: As for `query`.
-        """
+        """Return the rows of a query, read once, as a relation of a connection of its own."""
         import duckdb
 
         return duckdb.connect().from_arrow(self.query(sql))
@@ -177,7 +172,6 @@ class Database:
         return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
 
     def _values(self, sql: str) -> list[str]:
-        """Return the first column of a query."""
         self._require_single_query(sql)
         return [row[0] for row in self._read_consistently(lambda: self._connection.sql(sql).fetchall())]
 
@@ -199,7 +193,6 @@ class Database:
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
     def _define_tables(self, committed: Mapping[str, tuple[str, ...]]) -> None:
-        """Define the tables over these files."""
         for source, schema in query_guard.SOURCES.items():
             known = (committed[source], committed["interventions"])  # which may drop programs of the others
             if known != self._defined.get(source):

@@ -60,11 +60,7 @@ class Comparison:
 
 
 def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) -> Comparison:
-    """Compare generations in the given order, then the nights.
-
-    Raises:
-        HistoryError: If a file is missing or damaged.
-    """
+    """Compare generations in the given order, then the nights."""
     first: Difference | None = None
     programs = differing_generations = differing_programs = 0
     for number in generations:

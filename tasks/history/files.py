@@ -154,11 +154,7 @@ class RunFiles:
                 os.close(descriptor)
 
     def read_consistently(self, read: Callable[[list[Block]], T]) -> T:
-        """Read from the committed blocks; retry if a compaction removed some of them meanwhile.
-
-        Raises:
-            HistoryError: If a file is missing or damaged.
-        """
+        """Read from the committed blocks; retry if a compaction removed some of them meanwhile."""
         while True:
             blocks = self.blocks()
             try:
@@ -168,11 +164,7 @@ class RunFiles:
                     raise
 
     def rows_of(self, table: str, columns: list[str]) -> list[dict[str, Any]]:
-        """Return columns of a table of all committed generations, as rows.
-
-        Raises:
-            HistoryError: If a file is missing or damaged.
-        """
+        """Return columns of a table of all committed generations, as rows."""
         tables = self.read_consistently(
             lambda blocks: [read_file(block.folder / f"{table}.parquet", columns=columns) for block in blocks]
         )

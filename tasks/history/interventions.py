@@ -1,4 +1,4 @@
-"""What people ask of a run while it goes on: requests beside the run, and the table of those that it has taken.
+"""Requests of people to a run while it goes on, and the table of those that it has taken.
 
 A request is a line of `requests.jsonl`, which any process may append. Whoever holds the run's lock takes it: it is
 written to `interventions.parquet` with the place at which it takes effect, before it does.
@@ -66,11 +66,7 @@ def _shortened(one: Intervention) -> Intervention:
 
 
 def read_interventions(files: RunFiles) -> tuple[Intervention, ...]:
-    """Return what people asked for and the run has taken, in order.
-
-    Raises:
-        HistoryError: If the file is damaged.
-    """
+    """Return what people asked for and the run has taken, in order."""
     if not files.interventions.exists():
         return ()
     try:

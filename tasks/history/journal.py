@@ -36,11 +36,7 @@ class Journal:
         self._drop_torn_line()
 
     def known(self) -> dict[Key, Completion]:
-        """Return the recorded completions.
-
-        Raises:
-            HistoryError: If a line is damaged.
-        """
+        """Return the recorded completions."""
         completions = [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
         return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
 
@@ -54,7 +50,6 @@ class Journal:
         self._history.put_lines(self._path)
 
     def lines(self) -> list[bytes]:
-        """Return the complete lines of the file."""
         return read_lines(self._path)
 
     def add_lines(self, lines: list[bytes]) -> None:
@@ -103,11 +98,7 @@ class PendingBatches:
         self._path(pending_batch).unlink(missing_ok=True)
 
     def all(self) -> list[PendingBatch]:
-        """Return all pending batch jobs, ordered by key.
-
-        Raises:
-            HistoryError: If a file is damaged.
-        """
+        """Return all pending batch jobs, ordered by key."""
         found = [self._read(path) for path in sorted(self.folder.glob("*.slip"))]
         return [pending_batch for pending_batch in found if pending_batch is not None]
 

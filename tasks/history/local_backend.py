@@ -24,12 +24,10 @@ class LocalBackend(HistoryBackend):
 
     @property
     def location(self) -> str:
-        """The directory as it was named."""
         return str(self.root)
 
     @property
     def absolute_location(self) -> str:
-        """Its absolute path."""
         return str(self.root.resolve())
 
     def refresh(self, run_id: str = "") -> None:  # noqa: ARG002

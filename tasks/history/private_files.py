@@ -1,6 +1,7 @@
 """Create files and folders that only their owner may read, whatever the umask is.
 
-In an existing history, they get the permissions of its folder, so that a history shared with a group stays shared.
+In an existing history, they get the permissions of its folder, so that a history shared with a group stays shared. What
+cannot be done raises `OSError`.
 """
 
 from __future__ import annotations
@@ -17,38 +18,22 @@ _FILE, _FOLDER, _OTHERS, _EXECUTE = 0o600, 0o700, 0o077, 0o111
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder of a run and its missing parents.
-
-    Raises:
-        OSError: If that cannot be done.
-    """
+    """Create a folder of a run and its missing parents."""
     _make(folder, _FOLDER | _shared_permissions(folder))
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder and its missing parents, for their owner only.
-
-    Raises:
-        OSError: If that cannot be done.
-    """
+    """Create a folder and its missing parents, for their owner only."""
     _make(folder, _FOLDER)
 
 
 def make_folder_like(folder: Path, other: Path) -> None:
-    """Create a folder with the permissions of another one.
-
-    Raises:
-        OSError: If that cannot be done, or it exists.
-    """
+    """Create a folder with the permissions of another one."""
     os.mkdir(folder, _FOLDER | stat.S_IMODE(other.stat().st_mode) & _OTHERS)
 
 
 def open_private(path: Path, mode: Literal["wb", "ab", "xb"], *, follows_link: bool = False) -> IO[Any]:
-    """Open a file for writing; an existing one keeps its permissions. A file that the user names may be a link.
-
-    Raises:
-        OSError: If that cannot be done.
-    """
+    """Open a file for writing; an existing one keeps its permissions. A file that the user names may be a link."""
     permissions = _FILE | _shared_permissions(path) & ~_EXECUTE
     link_flag = 0 if follows_link else os.O_NOFOLLOW
     return open(path, mode, opener=lambda name, flags: os.open(name, flags | link_flag, permissions))

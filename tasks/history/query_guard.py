@@ -38,11 +38,7 @@ def strip_explain(sql: str) -> str:
 
 
 def require_unicode(sql: str) -> None:
-    """Check that a query is valid Unicode; bytes of an argument that are not UTF-8 become lone surrogates.
-
-    Raises:
-        QueryError: If it contains surrogates, which DuckDB does not accept.
-    """
+    """Check that a query is valid Unicode; bytes of an argument that are not UTF-8 become lone surrogates."""
     try:
         sql.encode()
     except UnicodeEncodeError as error:
@@ -50,11 +46,7 @@ def require_unicode(sql: str) -> None:
 
 
 def require_single_select(kinds: list[str]) -> None:
-    """Check the types of the statements.
-
-    Raises:
-        QueryError: Unless there is one statement, a SELECT.
-    """
+    """Check the types of the statements."""
     if kinds != ["SELECT"]:
         raise QueryError(
             f"expected one query, got {', '.join(kinds) or 'nothing'}",

@@ -76,7 +76,6 @@ class QueryProcess:
         return child.answer()
 
     def close(self) -> None:
-        """End the process."""
         if self._child is not None:
             self._child.kill()
             self._child = None
@@ -156,14 +155,12 @@ class _Child:
         return json.loads(line)
 
     def answer(self) -> pa.Table:
-        """Return the answer to the last request."""
         import pyarrow as pa
 
         self._answer.seek(0)
         return pa.ipc.open_file(pa.py_buffer(self._answer.read())).read_all()
 
     def kill(self) -> None:
-        """Kill the process and close its pipes and files."""
         self._process.kill()
         self._process.wait()
         self._answer.close()

@@ -32,7 +32,6 @@ _ORDER = {"generation": "generation", "programs": "index", "population": "step"}
 
 
 def run_row(run: RunRecord) -> Row:
-    """Return a row of `tables.RUNS`."""
     problem = run.problem
     return {
         "run_id": run.run_id,
@@ -59,7 +58,6 @@ _COMPLETION_COLUMNS = (
 
 
 def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
-    """Return a row of `tables.PROGRAMS`."""
     candidate, verdict = judged.candidate, judged.verdict
     prompt, completion = candidate.prompt, candidate.completion
     return {name: getattr(completion, name) for name in _COMPLETION_COLUMNS} | {
@@ -195,7 +193,6 @@ def _known(score: float) -> float | None:
 
 
 def night_row(run_id: str, night: NightRecord) -> Row:
-    """Return a row of `tables.NIGHTS`."""
     return {name: getattr(night, name) for name in _NIGHT_COLUMNS} | {
         "best_before": _known(night.best_before),
         "best_after": _known(night.best_after),
@@ -228,11 +225,7 @@ def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
 
 
 def read_rows(files: RunFiles, table: Table, generation: int) -> list[Row]:
-    """Return the rows of one committed generation, in order.
-
-    Raises:
-        HistoryError: If it is missing or damaged.
-    """
+    """Return the rows of one committed generation, in order."""
     return files.read_consistently(lambda blocks: _rows(files, blocks, table, generation))
 
 
@@ -252,11 +245,7 @@ def read_attempts(files: RunFiles) -> list[Row]:
 
 
 def read_pace(files: RunFiles) -> tuple[int, float | None]:
-    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers.
-
-    Raises:
-        HistoryError: If a file is damaged.
-    """
+    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers."""
     rows = files.rows_of("programs", ["model", "latency_s"])
     latencies = [row["latency_s"] for row in rows if row["model"] not in ("", TUNER)]
     latest = latencies[-_LATEST:]

@@ -72,7 +72,6 @@ def require_present_format(files: RunFiles) -> None:
 
 
 def read_run(files: RunFiles) -> RunRecord:
-    """Read the run's own row."""
     row = read_file(files.run).to_pylist()[0]
     return RunRecord(
         run_id=row["run_id"],
@@ -102,7 +101,6 @@ def _read_origin(files: RunFiles) -> str:
 
 
 def _read_settings(files: RunFiles, text: str) -> dict[str, Any]:
-    """Parse the settings of a run."""
     try:
         settings = parse_json(text)
     except ValueError as error:
@@ -230,7 +228,6 @@ def _confirmations(rows: Sequence[Row]) -> tuple[tuple[str, bool], ...]:
 
 
 def _windows(files: RunFiles) -> tuple[Window, ...]:
-    """Return the samples in flight of each night, in order."""
     rows = [read_file(path).to_pylist()[0] for path in files.nights()]
     return tuple(
         Window(row["first_generation"], row["samples_in_flight"]) for row in rows if row.get("samples_in_flight")
@@ -262,7 +259,6 @@ def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Read the number, state and place of generations."""
     return read_file(path, columns=["generation", "state", "place"]).to_pylist()
 
 

@@ -6,7 +6,6 @@ are never null, so that readers which infer a schema from the first lines take t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +45,10 @@ def write_trace(database: Database, run_id: str, target: Path) -> int:
     """
     steps = 0
     with replacing(target) as part, part.open("wb") as file:
-        for step in _steps(database, run_id):
-            file.write(orjson.dumps(step) + b"\n")
-            steps += 1
+        for batch in database.query(_STEPS, [run_id]).to_batches(max_chunksize=_ROWS):
+            file.writelines(orjson.dumps(_step(row)) + b"\n" for row in batch.to_pylist())
+            steps += batch.num_rows
     return steps
-
-
-def _steps(database: Database, run_id: str) -> Iterator[dict[str, Any]]:
-    for batch in database.query(_STEPS, [run_id]).to_batches(max_chunksize=_ROWS):
-        yield from map(_step, batch.to_pylist())
 
 
 def _step(row: dict[str, Any]) -> dict[str, Any]:

@@ -32,11 +32,7 @@ _YAML_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON.
-
-    Raises:
-        ValueError: If the text is not JSON, or exceeds the limits of this module.
-    """
+    """Parse JSON."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -50,11 +46,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML.
-
-    Raises:
-        ValueError: If the text is not TOML, or exceeds the limits of this module.
-    """
+    """Parse TOML."""
     _require_size(text)
     _require_short_keys(text)
     try:
@@ -70,11 +62,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse YAML without tags; return `None` for an empty text.
-
-    Raises:
-        ValueError: If the text is not YAML, or exceeds the limits of this module.
-    """
+    """Parse YAML without tags; return `None` for an empty text."""
     _require_size(text)
     loader = _BoundedLoader(text)
     try:
@@ -134,7 +122,6 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth = self._aliases = self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node."""
         event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             self._aliases += 1

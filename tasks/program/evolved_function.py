@@ -37,7 +37,6 @@ class EvolvedFunction:
 
     @property
     def signature(self) -> str:
-        """Name and parameters."""
         return f"{self.name}({', '.join(self.parameters)})"
 
     @property
@@ -79,7 +78,6 @@ def _is_to_be_written(statement: ast.stmt) -> bool:
 
 
 def read_evolved_function(text: str, function: ast.FunctionDef) -> EvolvedFunction:
-    """Read an evolved function."""
     end, _ = python_source.header_end(text, function)
     is_block = function.body[0].lineno > end
     docstring_end = _docstring_end(function)

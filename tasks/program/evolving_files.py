@@ -60,18 +60,11 @@ class EvolvingFiles(ScoredByCommand):
         return ", ".join(parts)
 
     def join(self, bodies: Mapping[str, str]) -> str:
-        """Return the body of all files.
-
-        A file that is missing gets its body from the start program.
-        """
+        """Return the body of all files. A file that is missing gets its body from the start program."""
         return ProgramBundle(tuple((file.name, bodies.get(file.name, file.start_body)) for file in self.files)).encode()
 
     def split(self, body: str) -> dict[str, str]:
-        """Return the body of each file by path, the inverse of `join`.
-
-        Raises:
-            SpecificationError: If it is not a body of exactly these files.
-        """
+        """Return the body of each file by path, the inverse of `join`; it must be a body of exactly these files."""
         bundle = ProgramBundle.decode(body)
         if bundle.paths != self.paths:
             raise SpecificationError(
@@ -89,12 +82,10 @@ class EvolvingFiles(ScoredByCommand):
         return ProgramBundle.decode(body).shown.rstrip("\n") if body else ""
 
     def code_hash(self, body: str) -> str:
-        """Return a hash of the hashes of all files."""
         bodies = self.split(body)
         return _joint_hash({file.name: file.code_hash(bodies[file.name]) for file in self.files})
 
     def meaning_hash(self, body: str) -> str:
-        """Return a hash of the hashes of what all files mean."""
         bodies = self.split(body)
         return _joint_hash({file.name: file.meaning_hash(bodies[file.name]) for file in self.files})
 
@@ -105,20 +96,12 @@ def _joint_hash(hashes: Mapping[str, str]) -> str:
 
 
 def read_evolving_files(bundle: ProgramBundle) -> EvolvingFiles:
-    """Read the files of a start program.
-
-    Raises:
-        SpecificationError: If a mark is missing in one of them.
-    """
+    """Read the files of a start program."""
     return EvolvingFiles(tuple(read_marked(text, path) for path, text in bundle.files))
 
 
 def restore_evolving_files(text: str, paths: Sequence[str]) -> EvolvingFiles:
-    """Restore the files from the text that a run stores.
-
-    Raises:
-        SpecificationError: If the text is damaged, or has other files.
-    """
+    """Restore the files from the text that a run stores, which must have these paths."""
     bundle = ProgramBundle.decode(text)
     if bundle.paths != tuple(paths):
         raise SpecificationError(

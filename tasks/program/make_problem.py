@@ -36,11 +36,7 @@ def _restore_skeleton(name: str, text: str, settings: Settings) -> Skeleton:
 
 
 def require_name(program: str, where: str) -> None:
-    """Check that the name of the only file that evolves is that of a file in the problem's folder itself.
-
-    Raises:
-        SpecificationError: If it is not.
-    """
+    """Check that the only file that evolves is named as a file in the problem's folder itself."""
     if PurePath(program).name != program or not program.isprintable():
         raise SpecificationError(
             f"{where}: command.program is {program!r}, expected one file in the directory itself",
@@ -49,12 +45,9 @@ def require_name(program: str, where: str) -> None:
 
 
 def make_problem(name: str, specification: Skeleton, settings: Settings, files: Sequence[File]) -> Problem:
-    """Make a problem of its parts.
+    """Make a problem of its parts, which must fit together.
 
     In the settings, the content of input files stands in place of their names. The files lie beside those that evolve.
-
-    Raises:
-        SpecificationError: If the parts do not fit together.
     """
     splits: dict[Split, tuple[Any, ...]] = {
         "train": settings.inputs,

@@ -114,7 +114,6 @@ class MarkedFile(ScoredByCommand):
         return tuple(_marks_only(fixed) for fixed in self.fixed[1:-1])
 
     def join(self, blocks: list[str]) -> str:
-        """Return the body that consists of these blocks."""
         parts = [_with_line_end(blocks[0])]
         for separator, block in zip(self.separators, blocks[1:], strict=True):
             parts += [separator, _with_line_end(block)]
@@ -122,7 +121,6 @@ class MarkedFile(ScoredByCommand):
 
 
 def split_blocks(body: str) -> list[str]:
-    """Return the blocks of a body."""
     blocks, inside = [""], True
     for line in body.splitlines(keepends=True):
         if END in line:
@@ -136,11 +134,7 @@ def split_blocks(body: str) -> list[str]:
 
 
 def read_marked(text: str, name: str) -> MarkedFile:
-    """Read a file with marks.
-
-    Raises:
-        SpecificationError: If a mark is missing.
-    """
+    """Read a file; where it has marks, each needs its counterpart."""
     text = text if text.endswith("\n") else text + "\n"
     fixed, blocks = split_at_marks(text, name)
     if not blocks:
@@ -150,11 +144,7 @@ def read_marked(text: str, name: str) -> MarkedFile:
 
 
 def split_at_marks(text: str, name: str) -> tuple[list[str], list[str]]:
-    """Return the fixed parts of a text, including its mark lines, and the blocks between them.
-
-    Raises:
-        SpecificationError: If the marks do not alternate.
-    """
+    """Return the fixed parts of a text, with its mark lines, and the blocks between them; marks must alternate."""
     fixed, blocks, start_line = [""], [], 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         mark = START if START in line else END if END in line else None

@@ -65,7 +65,6 @@ class _Writer:
         self._parts: list[str] = []
 
     def written(self, tree: ast.Module) -> str:
-        """Return the text of a tree."""
         self._write(tree, None)
         return "".join(self._parts)
 
@@ -165,22 +164,13 @@ class _Writer:
             self._optional_symbol(name, scope)
         self._parts.append("]")
 
-    def _handler(self, node: ast.ExceptHandler, scope: Scope | None) -> None:
-        self._field(node.type, scope)
-        self._optional_symbol(node.name, scope)
-        self._field(node.body, scope)
-
-    def _capture(self, node: ast.MatchAs, scope: Scope | None) -> None:
-        self._field(node.pattern, scope)
-        self._optional_symbol(node.name, scope)
-
-    def _star(self, node: ast.MatchStar, scope: Scope | None) -> None:
-        self._optional_symbol(node.name, scope)
-
-    def _mapping(self, node: ast.MatchMapping, scope: Scope | None) -> None:
-        self._field(node.keys, scope)
-        self._field(node.patterns, scope)
-        self._optional_symbol(node.rest, scope)
+    def _named(self, node: ast.AST, scope: Scope | None) -> None:
+        """Write an exception handler or a pattern, which may bind a name."""
+        for name in fields_of(type(node)):
+            if name in ("name", "rest"):
+                self._optional_symbol(getattr(node, name), scope)
+            else:
+                self._field(getattr(node, name), scope)
 
     def _operation(self, node: ast.BinOp, scope: Scope | None) -> None:
         self._parts.append(type(node.op).__name__)
@@ -205,16 +195,16 @@ _WRITERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.BinOp: _Writer._operation,
     ast.ClassDef: _Writer._class,
     ast.DictComp: _Writer._comprehension,
-    ast.ExceptHandler: _Writer._handler,
+    ast.ExceptHandler: _Writer._named,
     ast.FunctionDef: _Writer._function,
     ast.GeneratorExp: _Writer._comprehension,
     ast.Import: _Writer._import,
     ast.ImportFrom: _Writer._import,
     ast.Lambda: _Writer._lambda,
     ast.ListComp: _Writer._comprehension,
-    ast.MatchAs: _Writer._capture,
-    ast.MatchMapping: _Writer._mapping,
-    ast.MatchStar: _Writer._star,
+    ast.MatchAs: _Writer._named,
+    ast.MatchMapping: _Writer._named,
+    ast.MatchStar: _Writer._named,
     ast.SetComp: _Writer._comprehension,
 }
 """Functions that write the nodes with names, scopes or an order of their own."""

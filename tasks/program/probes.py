@@ -42,7 +42,7 @@ class Probe:
     """A program that should not win.
 
     Attributes:
-        name: What it does, in words.
+        name: Its behaviour, in words.
         uses_arguments: Whether it returns what it was given, which may take a scoring as long as real work.
     """
 
@@ -87,7 +87,6 @@ def _wrapped(specification: Specification, body: str, before: str, after: str) -
 
 
 def endless(specification: Specification) -> Probe:
-    """Return a program that does not end."""
     return Probe("does not end", specification.join(["while True: pass"] * len(specification.functions)))
 
 

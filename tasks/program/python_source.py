@@ -216,7 +216,6 @@ def header_end(text: str, function: ast.FunctionDef) -> tuple[int, int]:
 
 
 def dedent(body: str) -> str:
-    """Dedent a body, with its tabs expanded."""
     return textwrap.dedent(body.expandtabs(4))
 
 

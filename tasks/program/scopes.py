@@ -118,7 +118,6 @@ class _Reader:
         self._names = names
 
     def visit(self, node: ast.AST, scope: Scope | None, level: int) -> None:
-        """Read a node."""
         if level > _MAX_LEVELS:
             raise python_source.SourceError(f"nested more than {_MAX_LEVELS} levels deep")
         read = _READERS.get(type(node), _Reader._children)
@@ -287,7 +286,6 @@ class _Reader:
 _READERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.AnnAssign: _Reader._annotated,
     ast.Assign: _Reader._assign,
-    ast.AsyncFor: _Reader._children,
     ast.AsyncFunctionDef: _Reader._function,
     ast.Attribute: _Reader._attribute,
     ast.AugAssign: _Reader._augmented,

@@ -16,7 +16,7 @@ _STRING = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>\"\"\"|'''|\"|')(?P<conten
 _ESCAPED = re.compile(r"\\\n|\\.|[\n\t\f]", re.DOTALL)
 
 _ESCAPES = {"\\\n": "", "\\\t": r"\\\t", "\\\f": r"\\\f", "\n": r"\n", "\t": r"\t", "\f": r"\f"}
-"""What the parts of a literal that `_ESCAPED` finds are written as; others stay."""
+"""Escapes for the parts of a literal that `_ESCAPED` finds; others stay."""
 
 _BEGINS = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START")} - {-1}
 _ENDS = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END")} - {-1}
@@ -39,7 +39,6 @@ def indent(text: str, indentation: str) -> str:
 
 
 def tokens_of(lines: Sequence[str]) -> Iterator[tokenize.TokenInfo]:
-    """Yield the tokens of lines."""
     ends = iter([re.sub(r"[\r\n]+$", "\n", line) for line in lines])
     return tokenize.generate_tokens(lambda: next(ends, ""))
 

@@ -49,7 +49,6 @@ class Specification:
 
     @property
     def evolved(self) -> tuple[str, ...]:
-        """Names of the evolved functions."""
         return tuple(function.name for function in self.functions)
 
     @property
@@ -101,7 +100,6 @@ class Specification:
         return call_of_function(item, self.run, self.run_arity, where)
 
     def join(self, bodies: Sequence[str]) -> str:
-        """Join the bodies of all functions into one body."""
         if len(self.functions) == 1:
             return bodies[0]
         return _SEPARATOR.join(f.bare(body) for f, body in zip(self.functions, bodies, strict=True))
@@ -131,7 +129,6 @@ class Specification:
         return _SEPARATOR.join(f.text(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def bare_text(self, body: str) -> str:
-        """Return the evolved functions with another body, without their docstrings."""
         return _SEPARATOR.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
     def code_hash(self, body: str) -> str:

@@ -1,4 +1,7 @@
-"""Read the user's configuration file: settings of models and sandboxes for all problems, the cluster, plug-ins."""
+"""Read the user's configuration file: settings of models and sandboxes for all problems, the cluster, plug-ins.
+
+All functions raise `UsageError` if the file is not TOML, has another section, or a setting in it is wrong.
+"""
 
 from __future__ import annotations
 
@@ -67,30 +70,18 @@ def config_path() -> Path:
 
 
 def user_settings() -> dict[str, Any]:
-    """Read the settings that hold for all problems, nested as in TOML; empty if there is no file.
-
-    Raises:
-        UsageError: If the file is not TOML, has another section, or a setting in it is wrong.
-    """
+    """Read the settings that hold for all problems, nested as in TOML; empty if there is no file."""
     settings = _read(config_path())
     return {name: table for name, table in settings.items() if name in SECTIONS}
 
 
 def user_sandbox() -> Sandbox:
-    """Read the user's settings of sandboxes, which hold for problems without their own.
-
-    Raises:
-        UsageError: As for `user_settings`.
-    """
+    """Read the user's settings of sandboxes, which hold for problems without their own."""
     return parse_settings({"sandbox": user_settings().get("sandbox", {})}, str(config_path())).sandbox
 
 
 def user_cluster() -> ClusterSettings:
-    """Read the cluster that the file names; its address is empty if there is none.
-
-    Raises:
-        UsageError: As for `user_settings`.
-    """
+    """Read the cluster that the file names; its address is empty if there is none."""
     path = config_path()
     cluster = ClusterSettings.model_validate(_read(path).get("cluster", {}))
     if not cluster.certificates:
@@ -100,29 +91,17 @@ def user_cluster() -> ClusterSettings:
 
 
 def user_problem_formats() -> tuple[str, ...]:
-    """Read the names of the problem formats of plug-ins that the user has switched on.
-
-    Raises:
-        UsageError: As for `user_settings`.
-    """
+    """Read the names of the problem formats of plug-ins that the user has switched on."""
     return PluginSettings.model_validate(_read(config_path()).get("plugins", {})).problem_formats
 
 
 def user_command(name: str) -> CommandSettings:
-    """Read the command of a name, or return the preset that has it.
-
-    Raises:
-        UsageError: If there is neither, or as for `user_settings`.
-    """
+    """Read the command of a name, or return the preset that has it; there must be either."""
     return _named("command", name, Commands, PRESETS, CommandSettings)
 
 
 def user_agent(name: str) -> AgentSettings:
-    """Read the agent of a name, or return the preset that has it.
-
-    Raises:
-        UsageError: If there is neither, or as for `user_settings`.
-    """
+    """Read the agent of a name, or return the preset that has it; there must be either."""
     return _named("agent", name, Agents, AGENT_PRESETS, AgentSettings)
 
 
@@ -140,8 +119,13 @@ def _named(kind: str, name: str, table: type[RootModel[dict[str, S]]], presets: 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read and check the file, if it exists."""
-    settings = _parse(path)
+    """Read and check the file, if it exists; it may be a link, as dotfiles often are."""
+    if not path.exists():
+        return {}
+    try:
+        settings = parse_toml(read_given_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}", remedy="Correct the file.") from error
     if unknown := sorted(settings.keys() - {*SECTIONS, *OF_THE_USER}):
         raise UsageError(
             f"{path}: `{unknown[0]}` cannot be set for all problems; expected [sampling], [sandbox], [cluster], "
@@ -166,13 +150,3 @@ def _check(name: str, table: Any, path: Path) -> None:
             f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}",
             remedy=f"[{name}] has {' and '.join(fields)}: schemas/README.md, `Your configuration file`.",
         ) from error
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """Parse the file, if it exists; it may be a link, as dotfiles often are."""
-    if not path.exists():
-        return {}
-    try:
-        return parse_toml(read_given_text(path))
-    except ValueError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}", remedy="Correct the file.") from error

@@ -62,7 +62,6 @@ def groups_of(runs: Sequence[RunCurve]) -> list[Group]:
 
 
 def render_comparison(runs: Sequence[RunCurve]) -> str:
-    """Return the HTML page of a comparison."""
     groups = groups_of(runs)
     return render_template(
         "compare.html.jinja", runs=runs, groups=groups, notes=shared_seeds(runs), chart=comparison_chart(groups)
@@ -114,7 +113,6 @@ def comparison_chart(groups: Sequence[Group]) -> Chart:
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:
-    """Return the quartiles of some values."""
     if len(values) < _MIN_FOR_QUARTILES:
         middle = median(values)
         return Quartiles(middle, middle, middle)

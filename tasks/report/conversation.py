@@ -21,7 +21,6 @@ def read_conversation(transcript: str) -> Conversation:
 
 
 def as_text(conversation: Conversation) -> str:
-    """Return a conversation as plain text."""
     parts = [f"[{step.who}] {step.text}" for step in conversation.steps]
     return "\n\n".join([*parts, f"[ended] {conversation.ended}"])
 

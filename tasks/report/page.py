@@ -19,7 +19,6 @@ from overnight.schemas.escaping import escape_invisible
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
 from overnight.tasks.report.code_view import DiffLine, diff_lines, highlighted
-from overnight.tasks.report.front_charts import front_charts
 from overnight.tasks.report.lineage_graph import line_of_descent, lineage_chart
 from overnight.tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text
 from overnight.tasks.report.population_charts import (
@@ -30,7 +29,15 @@ from overnight.tasks.report.population_charts import (
     shown_niches,
 )
 from overnight.tasks.report.sanitised_svg import data_uri, size_of, title_of
-from overnight.tasks.report.score_charts import new_bests, over_cost, over_samples, over_time, split_rows, splits_chart
+from overnight.tasks.report.score_charts import (
+    front_charts,
+    new_bests,
+    over_cost,
+    over_samples,
+    over_time,
+    split_rows,
+    splits_chart,
+)
 from overnight.tasks.report.vega import Chart
 
 _MAX_STEPS = 200
@@ -55,7 +62,7 @@ class Picture:
     """A picture of a program.
 
     Attributes:
-        text: What is to be seen, as the picture's title says.
+        text: The picture's title, which says what is to be seen.
     """
 
     label: str
@@ -122,7 +129,6 @@ def population_charts(report: ReportData) -> list[Chart]:
 
 
 def pictures_of(report: ReportData, drawings: Drawings) -> Pictures:
-    """Return the pictures that the report shows."""
     start_label = "Best of the nights before" if report.night else "Start"
     start, best = report.start, report.best
     labels = {start.program_id: start_label, best.program_id: "Best"}

@@ -1,12 +1,12 @@
-"""Draws the score over samples, over time and over cost, and that of the start and the best program on each split."""
+"""Draws the score: over samples, time and cost, of start and best on each split, and beside other objectives."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import combinations, islice, pairwise
 
-from overnight.schemas.report_data import GenerationSummary, ReportData, ScorePoint
+from overnight.schemas.report_data import GenerationSummary, ObjectivePoint, ReportData, ScorePoint
 from overnight.tasks.report.number_format import gain_of, grouped, padded, score_text
 from overnight.tasks.report.vega import (
     ACCENT,
@@ -16,6 +16,7 @@ from overnight.tasks.report.vega import (
     OTHERS,
     PAPER,
     SERIES,
+    WARM,
     Chart,
     Layout,
     Rows,
@@ -35,6 +36,7 @@ _MIN_SHOWN = 0.7
 """Least share of the scored candidates that is shown, even if they are far worse than the start program."""
 
 _SPLIT_HEIGHT = 36
+_MAX_FRONT_CHARTS = 6
 
 
 def over_samples(report: ReportData) -> Chart:
@@ -294,3 +296,60 @@ def _split_level_marks(
             ),
         ]  # fmt: skip
     return marks
+
+
+def front_charts(report: ReportData) -> list[Chart]:
+    """Draw what programs reach in each pair of objectives; none where the score alone counts."""
+    if not report.objective_points:
+        return []
+    names = list(report.objective_points[0].values)
+    return [_front_of_pair(report, one, other) for one, other in islice(combinations(names, 2), _MAX_FRONT_CHARTS)]
+
+
+def _front_of_pair(report: ReportData, one: str, other: str) -> Chart:
+    points = report.objective_points
+    front = [point for point in points if point.is_on_front]
+    less = {name for name, how in report.run.problem.settings.objectives.metrics.items() if how == "minimize"}
+    best = {name: (min if name in less else max)(point.values[name] for point in front) for name in (one, other)}
+    names = list(points[0].values)
+    return draw_chart(
+        f"front-{names.index(one)}-{names.index(other)}",
+        f"{one} and {other}",
+        f"{grouped(len(front))} programs are on the front; "
+        + " and ".join(f"the best {name} is {score_text(value)}" for name, value in best.items()),
+        layouts(320),
+        lambda _: _front(report, one, other),
+        note="wanted is " + " and ".join(f"{'less' if name in less else 'more'} {name}" for name in best),
+    )
+
+
+def _front(report: ReportData, one: str, other: str) -> Spec:
+    points, start = report.objective_points, report.start.program_id
+    rows = [
+        {
+            "x": point.values[one],
+            "y": point.values[other],
+            "label": _objectives_label(point, is_start=point.program_id == start),
+        }
+        for point in points
+    ]
+    x = number("x", padded([row["x"] for row in rows]), title=one)
+    y = number("y", padded([row["y"] for row in rows]), title=other)
+
+    pairs = list(zip(points, rows, strict=True))
+    others = [row for point, row in pairs if not point.is_on_front]
+    front = [row for point, row in pairs if point.is_on_front]
+    first = [row for point, row in pairs if point.program_id == start]
+    return {
+        "layer": [
+            mark("circle", others, x=x, y=y, color=OTHERS, size=16, opacity=0.6),
+            mark("circle", front, x=x, y=y, color=ACCENT, size=70, opacity=1, stroke=PAPER),
+            mark("point", first, x=x, y=y, color=WARM, fill=PAPER, filled=False, size=90, opacity=1),
+        ]
+    }
+
+
+def _objectives_label(point: ObjectivePoint, *, is_start: bool) -> str:
+    values = ", ".join(f"{name} {score_text(value)}" for name, value in point.values.items())
+    what = "start program" if is_start else "on the front" if point.is_on_front else "candidate"
+    return reading(f"{what} {point.program_id}: {values}", point.program_id, is_stop=point.is_on_front)

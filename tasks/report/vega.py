@@ -84,7 +84,7 @@ class Chart:
     Attributes:
         name: Name that is unique on the page, of letters, digits and dashes.
         text: Description of the chart in a sentence or two, for screen readers.
-        note: What is not shown, if anything.
+        note: Remark on what is not shown, if anything.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What algorithms share: niches that keep every program, and how they learn from results, told or replayed."""
+"""Parts that algorithms share: niches that keep every program, and how they learn from results, told or replayed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class Pool:
         self.add(first)
 
     def add(self, program: Program) -> None:
-        """Register a program."""
         self.programs.append(program)
         self.by_signature.setdefault(program.scores, []).append(program)
         if program.score > self.best.score:
@@ -88,13 +87,11 @@ class PoolAlgorithm(ABC, Generic[Settings]):
             self._learn(result)
 
     def _learn(self, result: PromptResult) -> None:
-        """Register the children of one prompt."""
         for child in result.children:
             self._pools[result.niche].add(child)
 
     @property
     def _pool(self) -> Pool:
-        """The only niche."""
         return self._pools[NICHE]
 
     def _random(self, turn: Turn) -> Random:

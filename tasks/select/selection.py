@@ -128,7 +128,7 @@ def surviving_programs(
         start: The start program.
         best: The best programs of the run and the niches they were born in, alive or not; kept first.
         code_hash: Agrees for bodies that are the same.
-        most: How many; the niches take turns, each with its best.
+        most: Limit on their number; the niches take turns, each with its best.
     """
     alive: dict[str, list[str]] = {}
     for name, niche in algorithm.niches.items():

@@ -60,7 +60,6 @@ class State:
         return any(one is other for one in self.lineage()) or any(one is self for one in other.lineage())
 
     def count_expansion(self, children: Sequence[Program]) -> None:
-        """Count a prompt that expanded it."""
         for state in self.lineage():
             state.expansions += 1
         scores = [child.score for child in children]
@@ -76,7 +75,6 @@ class Losses:
         self._by_state: Counter[State] = Counter()
 
     def add(self, state: State) -> None:
-        """Count the expansion of a state."""
         self.total += 1
         self._by_state.update(state.lineage())
 
@@ -130,7 +128,6 @@ class PUCT(Rule):
         return max(self._states, key=self._key(losses))
 
     def ranked(self, losses: Losses) -> list[State]:
-        """Return the states by value."""
         return sorted(self._states, key=self._key(losses), reverse=True)
 
     def _key(self, losses: Losses) -> Callable[[State], tuple[float, float]]:
@@ -164,7 +161,6 @@ class UCT(Rule):
         self._lowest, self._highest = min(self._quality.values()), max(self._quality.values())
 
     def select(self, losses: Losses) -> State:
-        """Go down from the start program."""
         state = self._states[0]
         for _ in range(_MAX_DEPTH):
             children, visits = self._children[state], 1 + losses.expansions(state)
@@ -180,7 +176,6 @@ class UCT(Rule):
         return [selected, *(state for state in others if state is not selected)]
 
     def value(self, child: State, visits: int, losses: Losses) -> float:
-        """Return the value of a child."""
         spread = self._highest / 2 - self._lowest / 2  # halves, since a difference of the largest floats overflows
         quality = (self._quality[child] / 2 - self._lowest / 2) / spread if spread else 0.0
         own = 1 + losses.expansions(child)

@@ -149,7 +149,8 @@ def _fixed(tree: ast.AST) -> set[ast.AST]:
         if here is _Kept.ALL or (here and _is_whole(node)):
             found.add(node)
         found.update(_fixed_beside(node))
-        kept |= dict.fromkeys(_annotations(node), _Kept.ALL) | dict.fromkeys(_sizes(node), _Kept.WHOLE)
+        annotations = filter(None, (getattr(node, "annotation", None), getattr(node, "returns", None)))
+        kept |= dict.fromkeys(annotations, _Kept.ALL) | dict.fromkeys(_sizes(node), _Kept.WHOLE)
         waiting += [(child, here) for child in ast.iter_child_nodes(node)]
     return found
 
@@ -171,11 +172,6 @@ def _kept_in(node: ast.AST) -> _Kept:
             return _Kept.MASKS
         case _:
             return _Kept.NOTHING
-
-
-def _annotations(node: ast.AST) -> list[ast.AST]:
-    found = (getattr(node, "annotation", None), getattr(node, "returns", None))
-    return [one for one in found if one is not None]
 
 
 def _sizes(node: ast.AST) -> list[ast.expr]:

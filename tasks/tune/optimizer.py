@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from overnight.tasks.tune.literals import Literal
-from overnight.tasks.tune.trials import rank
 
 RADIUS = 1.0
 """Largest distance of a coordinate from its start, in both directions: a factor of 10, of the number or of its odds."""
@@ -39,12 +38,10 @@ class Coordinate:
 
     @property
     def start(self) -> float:
-        """Coordinate of the number in the program."""
         return math.log10(self.origin / (1 - self.origin) if self.is_probability else self.origin)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest coordinate."""
         return self.start - RADIUS, self.start + RADIUS
 
     def value(self, coordinate: float) -> int | float:
@@ -72,7 +69,6 @@ class Coordinate:
 
 
 def coordinate_of(literal: Literal) -> Coordinate:
-    """Return the coordinate of a number of a text."""
     return Coordinate(literal.value, literal.is_probability)
 
 
@@ -116,20 +112,14 @@ def evaluations_for(coordinates: int) -> int:
 
 
 def maximise(rate: Rate, start: Found, bounds: Sequence[tuple[float, float]], *, evaluations: int, seed: int) -> Found:
-    """Return the best point found.
-
-    At most so many points are rated.
-    """
+    """Return the best point found. At most so many points are rated."""
     if len(bounds) == 1:
         return _search_interval(rate, start, bounds[0], evaluations)
     return _evolve(rate, start, bounds, evaluations, seed)
 
 
 def climb(rate: Rate, start: Found, neighbours: Callable[[Point], Sequence[Point]], *, evaluations: int) -> Found:
-    """Move to the best neighbour, as long as it is better; return the last point.
-
-    At most so many points are rated.
-    """
+    """Move to the best neighbour, as long as it is better; return the last point. At most so many points are rated."""
     found = start
     while points := neighbours(found.point)[: max(0, evaluations)]:
         evaluations -= len(points)
@@ -207,3 +197,8 @@ def _costs(scores: Sequence[float | None]) -> list[float]:
     """Return numbers of which lower is better, for a search that compares them only."""
     order = sorted({rank(score) for score in scores}, reverse=True)
     return [float(order.index(rank(score))) for score in scores]
+
+
+def rank(score: float | None) -> float:
+    """Return a number that orders scores, failures behind all others."""
+    return float("-inf") if score is None else score

@@ -18,8 +18,7 @@ from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
 from overnight.schemas.settings import Reducer, Tuner
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.tune.bodies import NumberedBody, completion_text
-from overnight.tasks.tune.trials import Evaluate, Evaluations, NotJudged, OutOfTime, Trials
-from overnight.tasks.tune.tuning import tune
+from overnight.tasks.tune.tuning import Evaluate, Evaluations, NotJudged, OutOfTime, Trials, tune
 
 Inputs = Literal["train", "first", "validation"]
 """Inputs that a body is evaluated on: all training inputs, the first of them, the validation inputs."""
@@ -53,7 +52,7 @@ class TunedProblem:
 
     Attributes:
         parse: Returns the body in the text of a completion, given the base.
-        reducer: How the scores of all inputs become one.
+        reducer: Way in which the scores of all inputs become one.
         noise: Largest difference between two scores that means nothing.
     """
 
@@ -169,7 +168,6 @@ class _Run:
     begun_at: float | None = None
 
     def evaluations(self) -> Evaluations:
-        """Return the ways to evaluate."""
         first, validation = (
             self._on(inputs) if self.sandbox.has(inputs) else None for inputs in ("first", "validation")
         )

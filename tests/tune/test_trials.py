@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from overnight.tasks.tune.trials import Evaluations, Trials
+from overnight.tasks.tune.tuning import Evaluations, Trials
 
 
 class Table:

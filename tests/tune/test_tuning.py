@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 
 from overnight.tasks.program.specification import read_specification
 from overnight.tasks.tune.bodies import NumberedBody
-from overnight.tasks.tune.trials import Evaluate, Evaluations, OutOfTime, Trials
-from overnight.tasks.tune.tuning import Tuned, fewest_digits, sensitive_numbers, tune
+from overnight.tasks.tune.tuning import (
+    Evaluate,
+    Evaluations,
+    OutOfTime,
+    Trials,
+    Tuned,
+    fewest_digits,
+    sensitive_numbers,
+    tune,
+)
 
 SPECIFICATION = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f()\n@funsearch.evolve\ndef f():\n    return 0\n", "made"

@@ -131,21 +131,15 @@ class DockerBackend:
             self._client.images.load(archive)
 
     def has_image(self, image: str) -> bool:
-        """Return whether there is a local image of this name."""
         return find_image(self._client, image) is not None
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image an additional name."""
         repository, _, tag = name.rpartition(":")
         with translated_errors():
             self._client.images.get(image).tag(repository, tag)
 
     def build(self, context: IO[bytes], name: str, labels: dict[str, str]) -> None:
-        """Build an image; commands of the build have no network.
-
-        Raises:
-            SandboxUnavailable: If the image cannot be built.
-        """
+        """Build an image; commands of the build have no network."""
         with translated_errors():
             lines = self._client.api.build(
                 fileobj=context,
@@ -175,7 +169,6 @@ class DockerBackend:
         self.image_id(name)  # the engine reports a failure in its output only
 
     def remove_image(self, image: str) -> None:
-        """Remove an image by its name."""
         with translated_errors():
             self._client.images.remove(image, force=True)
 

@@ -44,7 +44,7 @@ _END_S = 10.0
 _PROBE_S = 20.0
 
 _SYSTEM_PLACES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/ld.so.conf")
-"""What programs and shared libraries need; the rest of `/etc` is not seen."""
+"""Places that programs and shared libraries need; the rest of `/etc` is not seen."""
 
 _CONFINED_SCRATCH = "/scratch"
 

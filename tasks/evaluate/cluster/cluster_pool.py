@@ -139,7 +139,6 @@ class ClusterPool:
             self._note(f"machine {machine.name} is set aside: {fault}")
 
     def _end(self, address: str) -> None:
-        """End the job on a machine."""
         with self._lock:
             self._open.pop(address, None)
             lease = self._leases.pop(address, None)

@@ -214,7 +214,6 @@ class Pending:
         self._future: Future | None = None
         self._done = threading.Event()
         self._lost = ""
-        self._lock = threading.Lock()
 
     def follow(self, future: Future) -> None:
         """Be done when Dask's future is."""
@@ -223,10 +222,9 @@ class Pending:
 
     def lose(self, reason: str) -> None:
         """Be done without an answer."""
-        with self._lock:
-            if self._done.is_set():
-                return
-            self._lost = reason
+        if self._done.is_set():
+            return
+        self._lost = reason
         if self._future is not None:
             with contextlib.suppress(*_connection_faults()):
                 self._future.cancel(force=True)

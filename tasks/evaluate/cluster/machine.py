@@ -61,7 +61,7 @@ _IMAGES: dict[str, _Transfer] = {}
 """The images that are arriving, by id."""
 
 _LOCK = threading.Lock()
-"""Guards both."""
+"""Guards the images: several heads may send the same one."""
 
 _FAULTS = (OvernightError, OSError, ValueError, TypeError, KeyError)
 """Errors that are told to the head."""
@@ -104,7 +104,6 @@ def difference(theirs: Mapping[str, str]) -> str:
 
 @_answers
 def examine() -> Answer:
-    """Tell what this machine is."""
     return Answer(facts=facts())
 
 
@@ -163,8 +162,7 @@ def open_job(lease: Lease, text: str) -> Answer:
         if not request.is_fresh and (fault := _fault_of(opened)):
             return Answer(fault=fault)
         unless_opened.pop_all()
-    with _LOCK:
-        _JOBS[lease.key] = opened
+    _JOBS[lease.key] = opened
     return Answer()
 
 
@@ -189,8 +187,7 @@ def _fault_of(opened: _OpenJob) -> str:
 @_answers
 def evaluate(key: str, program: str) -> Answer:
     """Evaluate a program. A machine that cannot run the honest program either hands it back, and ends the job."""
-    with _LOCK:
-        opened = _JOBS.get(key)
+    opened = _JOBS.get(key)
     if opened is None:
         return Answer(fault="the job is not open here")
     verdict = opened.pool.evaluate(read_source(program))
@@ -201,14 +198,11 @@ def evaluate(key: str, program: str) -> Answer:
 
 
 def _close(key: str) -> None:
-    with _LOCK:
-        opened = _JOBS.pop(key, None)
-    if opened is not None:
+    if (opened := _JOBS.pop(key, None)) is not None:
         opened.pool.close()
 
 
 def close_all() -> None:
-    """End all containers."""
     for key in list(_JOBS):
         _close(key)
 

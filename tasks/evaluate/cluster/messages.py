@@ -88,16 +88,11 @@ class Answer(BaseModel):
 
 
 def answer_bytes(answer: Answer) -> bytes:
-    """Return an answer as it is sent."""
     return answer.model_dump_json(exclude_defaults=True).encode("utf-8", "replace")
 
 
 def read_answer(data: object) -> Answer:
-    """Parse an answer.
-
-    Raises:
-        MessageFault: If it is none.
-    """
+    """Parse an answer."""
     if not isinstance(data, bytes) or len(data) > MAX_ANSWER:
         found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
         raise MessageFault(f"expected an answer of at most {MAX_ANSWER} bytes, got {found}")

@@ -41,7 +41,7 @@ class MachineState:
     Attributes:
         slots: Programs that it evaluates at the same time.
         per_minute: Verdicts in the last minute.
-        faults: How often it lost a program or could not open a job.
+        faults: Programs that it lost and jobs that it could not open.
         aside_s: Seconds for which it is set aside from now on; `None` if it is not.
     """
 
@@ -56,12 +56,12 @@ class MachineState:
 
 @dataclass
 class _Figures:
-    """What the machines of one name did.
+    """Figures of the machines of one name.
 
     Attributes:
-        faults: How often a program was lost or a job could not be opened.
+        faults: Programs that were lost and jobs that could not be opened.
         losses: Times that it was set aside since its last verdict.
-        times: When its last verdicts came.
+        times: Times of its last verdicts.
     """
 
     programs: int = 0
@@ -113,7 +113,6 @@ class ClusterSlots:
             self._serve()
 
     def is_usable(self, machine: Machine) -> bool:
-        """Return whether a machine is there and not set aside."""
         with self._lock:
             return machine.address in self._machines and machine.address not in self._aside
 
@@ -187,7 +186,6 @@ class ClusterSlots:
                 waiter.is_woken.set()
 
     def release(self, machine: Machine) -> None:
-        """Give a slot back."""
         with self._lock:
             self._used[machine.address] -= 1
             self._serve()

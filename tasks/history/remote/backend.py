@@ -50,7 +50,6 @@ class MirroredBackend(HistoryBackend):
 
     @property
     def location(self) -> str:
-        """URL of the history."""
         return self.mirror.url
 
     def refresh(self, run_id: str = "") -> None:
@@ -102,7 +101,6 @@ class MirroredBackend(HistoryBackend):
         hold.is_unsure = False
 
     def put_file(self, path: Path, content: Path) -> None:
-        """Write a file to the store."""
         with self._writing(path):
             self.mirror.store.put(self.mirror.key(path), content)
 
@@ -141,7 +139,6 @@ class MirroredBackend(HistoryBackend):
                 hold.sent[path] = len(lines)
 
     def remove_file(self, path: Path) -> None:
-        """Remove a file from the store."""
         with self._writing(path):
             self.mirror.store.delete([self.mirror.key(path)])
 
@@ -163,7 +160,6 @@ class MirroredBackend(HistoryBackend):
             raise
 
     def _hold_of(self, path: Path) -> Hold | None:
-        """Return the hold on the run that contains a path, if there is one."""
         run = next((folder for folder in (path, *path.parents) if folder.parent.name == RUNS), None)
         return None if run is None else self._holds.get(run)
 

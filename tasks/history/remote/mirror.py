@@ -48,7 +48,6 @@ class Mirror:
         return ObjectStore(self.url)
 
     def key(self, path: Path) -> str:
-        """Return the key of a file's object."""
         return path.relative_to(self.root).as_posix()
 
     @contextmanager

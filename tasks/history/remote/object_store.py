@@ -93,7 +93,6 @@ class ObjectStore:
             os.fsync(handle.fileno())
 
     def has(self, key: str) -> bool:
-        """Return whether an object exists."""
         from pyarrow.fs import FileType
 
         with self._errors():
@@ -111,11 +110,11 @@ class ObjectStore:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; missing ones are ignored."""
-        self.each(self._delete, keys)
+        self.each(lambda key: self._remove(self._files.delete_file, key), keys)
 
     def delete_folders(self, folders: Iterable[str]) -> None:
         """Remove all objects below folders, with few requests per folder."""
-        self.each(self._delete_folder, folders)
+        self.each(lambda folder: self._remove(self._files.delete_dir, folder), folders)
 
     def each(self, call: Callable[[T], None], items: Iterable[T]) -> None:
         """Call a function for each item, several at a time; raise the first error once all calls have ended."""
@@ -125,11 +124,7 @@ class ObjectStore:
             future.result()
 
     def require_bucket(self) -> None:
-        """Check that the bucket exists, since listing an empty place does not show it.
-
-        Raises:
-            EnvironmentFault: If it does not.
-        """
+        """Check that the bucket exists, since listing an empty place does not show it."""
         from pyarrow.fs import FileType
 
         bucket = self._base.lstrip("/").split("/")[0]
@@ -149,13 +144,9 @@ class ObjectStore:
             with content.open("rb") as handle:
                 shutil.copyfileobj(handle, cast("IO[bytes]", stream), _CHUNK)
 
-    def _delete(self, key: str) -> None:
+    def _remove(self, remove: Callable[[str], None], key: str) -> None:
         with self._errors(), suppress(FileNotFoundError):
-            self._files.delete_file(self._path(key))
-
-    def _delete_folder(self, folder: str) -> None:
-        with self._errors(), suppress(FileNotFoundError):
-            self._files.delete_dir(self._path(folder))
+            remove(self._path(key))
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         """Yield an object's content in large chunks, so that it takes few requests."""

@@ -32,12 +32,7 @@ _BATCH = re.compile(r"[\w-]+\.slip", re.ASCII)
 
 
 def pull(mirror: Mirror, history: HistoryBackend, run_id: str) -> None:
-    """Update a copy of one run, or of all, from the store. Readers meanwhile see each generation whole, and none twice.
-
-    Raises:
-        StoreUnavailable: If the store does not answer.
-        EnvironmentFault: If it refuses.
-    """
+    """Update a copy of one run, or of all, from the store. Readers see each generation whole, and none twice."""
     with mirror.exclusive_update():
         for _ in range(_TRIES):
             try:
@@ -68,13 +63,10 @@ def _by_run(entries: dict[str, ObjectInfo]) -> dict[str, dict[str, ObjectInfo]]:
     for key, entry in entries.items():
         _, _, rest = key.partition("/")
         run_id, _, name = rest.partition("/")
-        if RUN_ID.fullmatch(run_id) and _is_downloaded(name):
+        is_downloaded = LOG.fullmatch(name) or (FILE.fullmatch(name) and not name.startswith("paid/"))
+        if RUN_ID.fullmatch(run_id) and is_downloaded:
             found[run_id][name] = entry
     return {run_id: names for run_id, names in found.items() if "run.parquet" in names}
-
-
-def _is_downloaded(name: str) -> bool:
-    return bool(LOG.fullmatch(name) or (FILE.fullmatch(name) and not name.startswith("paid/")))
 
 
 def _remove_deleted_runs(mirror: Mirror, history: HistoryBackend, listed: Collection[str]) -> None:

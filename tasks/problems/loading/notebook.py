@@ -56,7 +56,6 @@ def _with_block(text: str, name: str) -> str:
 
 
 def _code_cells(path: Path) -> list[str]:
-    """Return the texts of a notebook's code cells."""
     text = problem_folder.read_given_text(path)
     try:
         notebook: Any = parse_json(text)

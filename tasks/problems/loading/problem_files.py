@@ -95,7 +95,6 @@ def _readable(name: str, folder: Path) -> Iterator[str]:
 
 
 def names_file(item: Any) -> bool:
-    """Return whether an input is the name of a JSON file."""
     return isinstance(item, str) and item.endswith(".json")
 
 

@@ -100,12 +100,7 @@ def _additional_settings(problem: Problem, base: Settings) -> dict[str, Any]:
 
 
 def reload_problem(path: Path, problem: Problem, overrides: Mapping[str, Any]) -> Problem:
-    """Load a changed specification, with the search, sampling and sandbox settings that a run added to it.
-
-    Raises:
-        SpecificationError: As in `load_problem`.
-        UsageError: As in `load_problem`.
-    """
+    """Load a changed specification, with the search, sampling and sandbox settings that a run added to it."""
     return load_problem(path, merge([_added_by_run(problem), overrides]))
 
 

@@ -100,7 +100,6 @@ class TaskDirectory(ProblemFormat):
         return load_directory(named, self._task(named.path, self._program(named)))
 
     def explain_missing(self, named: NamedProblem) -> str:
-        """Return the remedy for an evaluator without a start program."""
         if not problem_folder.contains(named.path, self.evaluator, self.mark):
             return ""
         expected = " or ".join(f"{stem}.*" for stem in self.programs)

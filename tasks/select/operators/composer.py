@@ -67,7 +67,6 @@ class Composer:
         return self._gains.gain(answer.score, base.score)
 
     def tell(self, record: PromptRecord) -> None:
-        """Learn from the answers to a prompt."""
         answers = [one for one in record.answers if one.outcome is not Outcome.SANDBOX_ERROR]
         if record.operator == Operator.TUNE:
             self._tell_tuned(record, answers)
@@ -179,7 +178,6 @@ class Composer:
         return replace(plan, niche=niche, shown=(*others[: len(plan.shown) - 1], base))
 
     def _near(self, base: Program) -> set[str]:
-        """Return the ids of a program and of the one that it came from."""
         return {base.id, self._origins.get(base.id, base.id)}
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:

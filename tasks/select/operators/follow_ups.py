@@ -98,11 +98,9 @@ class TuningTargets:
         self._answers = 0
 
     def tell(self, answers: int) -> None:
-        """Count evaluated answers of models."""
         self._answers += answers
 
     def note(self, program: Program) -> None:
-        """Take notice of a program of the run."""
         shape = shape_of(program.body)
         if shape not in self._best or program.score > self._best[shape].score:
             self._best[shape] = program

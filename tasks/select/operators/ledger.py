@@ -38,7 +38,7 @@ class TriedIdea:
         gain: Its gain; 0 if there was none.
         error: Error with which it failed; empty if it has a score.
         change: Its score minus that of the program that it changed; `None` if it has none.
-        raised: What it raised the best score of the run by; 0 if it did not.
+        raised: Rise of the best score of the run by it; 0 if there was none.
     """
 
     idea: str
@@ -50,7 +50,7 @@ class TriedIdea:
 
     @property
     def outcome(self) -> str:
-        """What came of it, in words."""
+        """Result, in words."""
         if self.error:
             return f"failed: {_last_line(self.error)}"
         if self.change is None:
@@ -70,7 +70,6 @@ class Ledger:
         self._errors: dict[str, None] = {}
 
     def add(self, tried: TriedIdea) -> None:
-        """Remember an idea and its error."""
         if error := _last_line(tried.error):
             self._errors.pop(error, None)
             self._errors[error] = None

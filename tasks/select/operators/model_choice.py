@@ -32,7 +32,6 @@ class Price:
     usd: float | None = None
 
     def over(self, answers: int) -> Price:
-        """Return the price of each of so many answers."""
         return Price(self.tokens / answers, None if self.usd is None else self.usd / answers)
 
 
@@ -57,7 +56,6 @@ class ModelChoice:
         self._highest = 0.0
 
     def choose(self, rng: Random) -> str:
-        """Return the name of a model."""
         unseen = [name for name, arm in self._arms.items() if not arm.answers]
         if unseen:
             return self._drawn(unseen, rng)
@@ -77,7 +75,6 @@ class ModelChoice:
         return max(means, key=lambda name: (-self._arms[name].since_best, means[name]))
 
     def note_best(self) -> None:
-        """Note that a new best program was found."""
         for arm in self._arms.values():
             arm.since_best = 0
 

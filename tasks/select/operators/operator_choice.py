@@ -40,7 +40,6 @@ class Gains:
         self._unit: float | None = None
 
     def note(self, score: float) -> None:
-        """Count the score of a child."""
         place = bisect_left(self._scores, score)
         if place == len(self._scores) or self._scores[place] != score:
             insort(self._scores, score)

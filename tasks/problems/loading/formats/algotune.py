@@ -30,7 +30,7 @@ DESCRIPTION, MARK = "description.txt", "@register_task("
 BRIDGE, BASE = "overnight_algotune.py", "AlgoTuneTasks/base.py"
 
 _SIZES_IN_CLONE = "reports/generation.json"
-"""Where a clone has the sizes at which a reference takes 0.1 s, relative to the folder above the tasks."""
+"""File of a clone with the sizes at which a reference takes 0.1 s, relative to the folder above the tasks."""
 
 _SEEDS, _HELD_OUT_SEEDS = (1, 2), (101,)
 
@@ -57,7 +57,7 @@ def speed_up(n, seed=1):
 def solve({parameters}):
 {body}
 """
-"""What is added to a task's module: the scoring, in a process of its own, and the reference as the start program."""
+"""Addition to a task's module: the scoring, in a process of its own, and the reference as the start program."""
 
 _RULES = """
 
@@ -69,7 +69,6 @@ evaluation, so that nothing is gained by knowing answers. A solution counts if t
 ```"""
 
 
-@dataclass(frozen=True)
 class AlgoTune(ProblemFormat):
     """Format of these tasks: a function `solve` is timed beside the task's method, and its solutions are checked."""
 
@@ -100,7 +99,6 @@ class AlgoTune(ProblemFormat):
         return replace(problem, notes=(_NOTE,))
 
     def explain_missing(self, named: NamedProblem) -> str:
-        """Return the remedy for a task without its description, or of several modules."""
         found = _modules(named.path)
         if not found:
             return ""
@@ -116,7 +114,7 @@ _NOTE = "a task of AlgoTune; as times differ, new best programs are not confirme
 
 @dataclass(frozen=True)
 class _Task:
-    """What the module of a task has.
+    """Content of a task's module.
 
     Attributes:
         specification: The module with the scoring and the evolved function.

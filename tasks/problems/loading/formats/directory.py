@@ -35,7 +35,7 @@ class Task:
         settings: Settings of the task, a layer below `overnight.toml` and the flags.
         added_files: Files that are added to those of the directory; one that is the only file that evolves, and that
             the directory lacks, is the start program.
-        notes: What is not used, and other differences from the tool, for the user.
+        notes: Unused settings, and other differences from the tool, for the user.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)

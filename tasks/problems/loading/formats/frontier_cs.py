@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ CONFIG, STATEMENT, TESTLIB, PROGRAM = "config.yaml", "statement.txt", "testlib.h
 BRIDGE = "overnight_frontier_cs.py"
 
 _TESTLIB_IN_CLONE = f"judge/include/{TESTLIB}"
-"""Where a clone has the header that checkers include, relative to the folder of its `problems/`."""
+"""Header that checkers include in a clone, relative to the folder of its `problems/`."""
 
 _START = "#include <bits/stdc++.h>\nusing namespace std;\n\nint main() {\n    return 0;\n}\n"
 """Start program where the problem's folder has none: it compiles, and answers nothing."""
@@ -39,7 +38,6 @@ _COMPILE_S, _CHECK_S, _COMPILE_MIB = 120.0, 20.0, 1280
 _MAX_CASES = 10_000
 
 
-@dataclass(frozen=True)
 class FrontierCS(ProblemFormat):
     """Format of the algorithmic track; a C++ program is judged on each case by the problem's own checker."""
 
@@ -57,7 +55,6 @@ class FrontierCS(ProblemFormat):
         return load_directory(named, _task(named))
 
     def explain_missing(self, named: NamedProblem) -> str:
-        """Return the remedy for cases without settings or a statement."""
         names = [name for name in (CONFIG, STATEMENT) if not problem_folder.has_file(named.path, name)]
         if len(names) == 2 or not (named.path / "testdata").is_dir():
             return ""

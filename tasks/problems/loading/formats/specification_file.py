@@ -53,7 +53,6 @@ class SpecificationFile(ProblemFormat):
         return make_problem(path.stem.replace("_", "-"), specification, settings, files)
 
     def explain_missing(self, named: NamedProblem) -> str:
-        """Return the remedy for a folder of specifications."""
         folder = named.path
         names = problem_folder.file_names(folder, "*.py")
         found = [folder / name for name in names if problem_folder.contains(folder, name, "@funsearch.evolve")]
