@@ -368,6 +368,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
         in_process.run_commands_without_prefect()
     if IN_PROCESS in os.environ:
         in_process.use_this_process()
+        in_process.draw_no_charts()
         fork_for_queries()
     try:
         if request["file"] is not None:

@@ -143,12 +143,13 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluate programs in the processes of all commands, this one among them, whose nights do without Prefect."""
-    from tests.in_process import run_commands_without_prefect, use_this_process
+    from tests.in_process import draw_no_charts, run_commands_without_prefect, use_this_process
 
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
     run_commands_without_prefect(monkeypatch.setattr)
     use_this_process(monkeypatch.setattr)
+    draw_no_charts(monkeypatch.setattr)
 
 
 @pytest.fixture
