@@ -3,7 +3,7 @@
 Importing Prefect and LiteLLM takes most of a command's processor time. A forked process runs
 `overnight.flows.cli.main.main` and ends as the interpreter ends, like `python -m overnight.flows.cli.main`, which is
 also what runs where nothing can be forked. Commands of the Python API are forked after `fork_for_api`, and in a script
-that `start_script` starts.
+that `start_script` starts; processes that answer queries are after `fork_for_queries`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ from typing import IO, Any, NoReturn
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+_QUERIES, _WORKER = "overnight.tasks.history.query_process", "overnight.tasks.history.query_worker"
+"""The module that starts a process for queries, and the one that it runs."""
+
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
     "overnight.flows.night.search", "overnight.flows.night.signals", "overnight.flows.start.create_run",
-    "overnight.flows.prefect_server.embedded", "tests.in_process",
+    "overnight.flows.prefect_server.embedded", _WORKER, "tests.in_process",
     *(f"overnight.flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
 _API = "overnight.flows.api.process"
@@ -45,12 +48,16 @@ _API = "overnight.flows.api.process"
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Prefixes of environment variables that the interpreter and libraries read once, when they start."""
 
-Streams = tuple[int, int, int]
-_MAX_REQUEST_BYTES = 2**18
+Streams = tuple[int, ...]
+"""Descriptors of the standard streams, and possibly of a file that has the same number in the forked process."""
+_MAX_REQUEST_BYTES, _KEPT = 2**18, 256
 _AT_START = dict(os.environ)
 
 WITHOUT_PREFECT = "OVERNIGHT_TESTS_WITHOUT_PREFECT"
 """Environment variable with which the nights of a forked command do without Prefect."""
+
+IN_PROCESS = "OVERNIGHT_TESTS_IN_PROCESS"
+"""Environment variable with which a forked command evaluates programs, which do no harm, in its own process."""
 
 FOLDER = "OVERNIGHT_TESTS_COMMANDS"
 """Environment variable with the folder that all processes of one test run share for the server's address and log."""
@@ -209,6 +216,26 @@ def fork_for_api(patch: Callable[[object, str, object], None] = setattr) -> None
         patch(importlib.import_module(_API), "subprocess", forking)
 
 
+class _QueryProcess(CommandProcess):
+    """A process that answers queries, in place of the `subprocess.Popen` that `query_process` makes."""
+
+    def __init__(self, words: Sequence[str], *, stderr: IO[bytes], pass_fds: Sequence[int], **_: object) -> None:
+        with contextlib.ExitStack() as opened:
+            given, writing = os.pipe()
+            opened.callback(os.close, given)
+            self.stdin = open(writing, "wb")  # noqa: SIM115  (open as long as the process is used)
+            out, answers = _pipe(opened)
+            super().__init__(words[-1:], os.environ, (given, answers, stderr.fileno(), *pass_fds))
+        self.stdout = out.detach()  # type: ignore[assignment]
+
+
+def fork_for_queries(patch: Callable[[object, str, object], None] = setattr) -> None:
+    """Fork the processes that answer queries of this process from now on, where that can be done."""
+    if can_fork(os.environ):
+        forking = types.SimpleNamespace(Popen=_QueryProcess, PIPE=subprocess.PIPE)
+        patch(importlib.import_module(_QUERIES), "subprocess", forking)
+
+
 def start_script(script: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a script that calls the Python API, in a folder; its output is in a pipe."""
     command = [sys.executable, "-P", __file__, str(script), *arguments]
@@ -231,7 +258,10 @@ def _fork(
 ) -> tuple[socket.socket, int]:
     """Fork a command with these streams; return the connection for its exit code, and its process id."""
     server = _connect()
-    request = {"arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(), "for_api": for_api}
+    request = {
+        **{"arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(), "for_api": for_api},
+        "file": streams[3] if len(streams) > 3 else None,
+    }
     socket.send_fds(server, [json.dumps(request).encode()], list(streams))
     return server, int(server.recv(32))
 
@@ -280,7 +310,7 @@ def _serve(address: str, owner: int) -> dict[str, Any]:
                     _report_exit(key, waiting.pop(key.fd), ready)
                     continue
                 connection = listener.accept()[0]
-                request, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
+                request, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 4)
                 if not request:  # the client has ended
                     connection.close()
                     continue
@@ -306,9 +336,9 @@ def _report_exit(key: selectors.SelectorKey, connection: socket.socket, ready: s
 def _become(request: dict[str, Any], streams: Sequence[int]) -> dict[str, Any]:
     """Give this forked process the session, streams, folder and environment of a new one; return its request."""
     os.setsid()
-    for place, stream in enumerate(streams):
+    for place, stream in zip((0, 1, 2, _KEPT), streams, strict=False):
         os.dup2(stream, place)
-    os.closerange(3, 256)
+    os.closerange(3, _KEPT)
     for place, name in enumerate(("stdin", "stdout", "stderr")):
         _reopen(name, place)
     os.chdir(request["cwd"])
@@ -333,9 +363,17 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
     """Run the command and end as the interpreter does, but without freeing the imported libraries, which takes long."""
     code = 0
     report = {"report": importlib.import_module(_API)._report} if request["for_api"] else {}
+    in_process = importlib.import_module("tests.in_process")
     if WITHOUT_PREFECT in os.environ:
-        importlib.import_module("tests.in_process").run_commands_without_prefect()
+        in_process.run_commands_without_prefect()
+    if IN_PROCESS in os.environ:
+        in_process.use_this_process()
+        in_process.draw_no_charts()
+        fork_for_queries()
     try:
+        if request["file"] is not None:
+            os.dup2(_KEPT, request["file"])
+            importlib.import_module(_WORKER).main(**json.loads(request["arguments"][0]))
         importlib.import_module("overnight.flows.cli.main").main(request["arguments"], **report)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -359,5 +397,8 @@ if __name__ == "__main__":
     for library in _LIBRARIES:
         importlib.import_module(library)
     importlib.import_module("overnight.tasks.sample.providers.litellm").litellm_module()
+    templates = importlib.import_module("overnight.tasks.report.page")._environment()
+    for name in templates.list_templates(["jinja"]):
+        templates.get_template(name)  # which is compiled once
     gc.freeze()
     _run(_serve(sys.argv[1], int(sys.argv[2])))

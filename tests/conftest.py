@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from overnight.flows.environment import SERVER_VARIABLES, prepare
-from tests.command_server import FOLDER, OWNER, WITHOUT_PREFECT
+from tests.command_server import FOLDER, IN_PROCESS, OWNER, WITHOUT_PREFECT
 from tests.prefect_database import MigratedDatabase, shared_server
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ ON_PROCESSES = {"OVERNIGHT_CONFIG": os.path.join(_state.name, "processes.toml")}
 """Environment of commands whose harmless programs run in plain processes, which start sooner than containers."""
 PLAIN = {**ON_PROCESSES, WITHOUT_PREFECT: "1"}
 """The same for commands of whose nights no Prefect server need know, where they are forked."""
+QUICK = {**PLAIN, IN_PROCESS: "1"}
+"""The same where, besides, the commands evaluate programs in their own processes."""
 Path(ON_PROCESSES["OVERNIGHT_CONFIG"]).write_text('sandbox.slots = 1\nsandbox.backend = "process"\n')
 # All servers and clients of the tests share one password, as if the user had set it.
 os.environ["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"] = "tests:of-no-consequence"
@@ -140,12 +142,14 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, and the nights of all these commands, which also may run in this process, do without Prefect."""
-    from tests.in_process import run_commands_without_prefect
+    """Evaluate programs in the processes of all commands, this one among them, whose nights do without Prefect."""
+    from tests.in_process import draw_no_charts, run_commands_without_prefect, use_this_process
 
-    for name, value in PLAIN.items():
+    for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
     run_commands_without_prefect(monkeypatch.setattr)
+    use_this_process(monkeypatch.setattr)
+    draw_no_charts(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -213,6 +217,7 @@ _HEAVY = (
     "tests/flows/report/test_front.py",
     "tests/flows/report/test_old_histories.py",
     "tests/flows/start/test_audit.py",
+    "tests/flows/start/test_own_process.py",
     "tests/flows/start/test_environment.py::test_litellm_sends_keys_nowhere",
     "tests/flows/start/test_environment.py::test_settings_of_prefect_are_found_in_every_notation",
     "tests/flows/start/test_history_attacks.py::test_a_small_file_that_expands",
@@ -223,6 +228,7 @@ _HEAVY = (
     "tests/history/test_compact.py",
     "tests/history/test_files.py::test_a_damaged_footer",
     "tests/history/test_files.py::test_a_file_with_flipped_bits",
+    "tests/history/test_interventions.py::test_after_a_drop_of_the_winner",
     "tests/history/test_lease.py",
     "tests/history/test_object_store.py",
     "tests/history/test_private_files.py",
@@ -247,6 +253,9 @@ _HEAVY = (
     "tests/sample/test_cached_tokens.py",
     "tests/simulated/",
     "tests/test_command_server.py",
+    "tests/test_hygiene.py::test_no_flag",
+    "tests/test_hygiene.py::test_quick_commands",
+    "tests/test_hygiene.py::test_what_is_typed",
     "tests/test_guides.py",
 )
 """Tests that need neither Docker nor Prefect and still take seconds: marked `heavy`, left out of `make check`."""

@@ -10,15 +10,15 @@ import concurrent.futures
 import contextlib
 import contextvars
 import math
-import sys
 import threading
 import time
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import pytest
+import funsearch
+from markupsafe import Markup
 
 from overnight.flows.cli import foreground_night
 from overnight.flows.night import attempt
@@ -34,6 +34,7 @@ from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
+from overnight.tasks.report import vega
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class InProcessSandbox:
         if (verdict := self.fault(self.job, text)) is not None:
             return verdict
         begin, spent = time.perf_counter(), list[float]()
-        namespace = {"__name__": "candidate"}
+        namespace: dict[str, Any] = {"__name__": "candidate", "funsearch": funsearch}
         scores, metrics, notes = list[float](), list[dict[str, float]](), list[str]()
         try:
             exec(compile(text, "candidate", "exec"), namespace)
@@ -124,16 +125,22 @@ class InProcess:
         return InProcessSandbox(job, lambda job, text: self.fault(job, text))
 
 
-def use_this_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    """Evaluate the programs of all nights in this process; return where faults are caused."""
-    opened, funsearch = InProcess(), types.ModuleType("funsearch")
-    for name in ("run", "evolve", "draw"):
-        setattr(funsearch, name, lambda function: function)
-    monkeypatch.setitem(sys.modules, "funsearch", funsearch)
-    monkeypatch.setattr(sandboxes, "create_backend", lambda name: InProcessBackend())
-    monkeypatch.setattr(sandboxes, "open_pool", opened.open)
-    monkeypatch.setattr(sandboxes, "open_fresh_pool", opened.open)
+def use_this_process(patch: Callable[[object, str, object], None] = setattr) -> InProcess:
+    """Evaluate the programs of all nights in this process from now on; return where faults are caused.
+
+    Programs that a command scores, or that use files, still run in a plain process where that is the backend.
+    """
+    opened = InProcess()
+    for name in ("open_pool", "open_fresh_pool"):
+        patch(sandboxes, name, partial(_open, opened, getattr(sandboxes, name)))
+    backend_of = sandboxes.create_backend
+    patch(sandboxes, "create_backend", lambda name: backend_of(name) if name == "process" else InProcessBackend())
     return opened
+
+
+def _open(opened: InProcess, pool: Callable[..., Any], job: Job, **more: Any) -> Any:
+    needs_process = job.command is not None or "problem-files:" in more["image"]
+    return pool(job, **more) if needs_process and more["backend"] == "process" else opened.open(job)
 
 
 class Submitted(concurrent.futures.Future[Any]):
@@ -218,6 +225,11 @@ class NoServer(contextlib.AbstractContextManager["NoServer"]):
         return contextlib.nullcontext()
 
     def kill(self) -> None: ...
+
+
+def draw_no_charts(patch: Callable[[object, str, object], None] = setattr) -> None:
+    """Leave the charts of reports empty: two fifths of a report's processor time. `tests/report` draws them."""
+    patch(vega, "_render", lambda spec, layout, label: Markup(f'<svg class="{layout.name}" role="img"></svg>'))
 
 
 def run_commands_without_prefect(patch: Callable[[object, str, object], None] = setattr) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.heavy
 
 @pytest.mark.parametrize(
     "arguments",
-    [["rnu"], ["runs"], ["sql", "SELECT 1 AS one", "--format", "csv"]],
+    [["rnu"], ["sql", "SELECT 1 AS one", "--format", "csv"]],
     ids=" ".join,
 )
 def test_it_ends_and_prints_like_one_in_an_interpreter_of_its_own(arguments: list[str], tmp_path: Path):

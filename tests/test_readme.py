@@ -22,7 +22,7 @@ from overnight.testing.fake_provider import Provider
 from overnight.testing.made import create, grow
 from tests import docs
 from tests.command_server import start_script
-from tests.conftest import PLAIN
+from tests.conftest import QUICK
 from tests.page_commands import blocks, commands, name_of, programs_in, run_blocks, with_few_samples
 
 ROOT = docs.ROOT
@@ -61,7 +61,7 @@ def test_the_commands_of_the_main_readme_run_in_the_order_of_reading_and_its_scr
     assert (folder / "better.py").is_file()
     _, script = blocks(README, "python")
     (tmp_path / "script.py").write_text(with_few_samples(script))
-    for name, value in PLAIN.items():
+    for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
     with start_script(tmp_path / "script.py", folder) as process:
         process.communicate()

@@ -185,10 +185,9 @@ def test_the_head_connects_again_after_dask_has_given_up(several: Machines):
         assert connection.submit(machine, answer).answer(30)
 
 
-def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: pytest.MonkeyPatch):
+def test_tasks_are_lost_once_dask_has_given_up(cluster: Machines, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dask_client, "_POLL_S", 3600)  # it does not look, and so does not connect again
-    several.join("first")
-    with contextlib.closing(several.connect()) as connection:
+    with contextlib.closing(cluster.connect()) as connection:
         (machine,) = connection.machines
         before = connection.submit(machine, answer)
         wait_until(before._done.is_set)
@@ -199,15 +198,14 @@ def test_tasks_are_lost_once_dask_has_given_up(several: Machines, monkeypatch: p
             connection.submit(machine, answer).answer(30)
 
 
-def test_containers_of_a_head_that_is_killed_do_not_outlive_it(several: Machines, sandbox_image: str):
-    several.join("first")
-    with head_of(several, sandbox_image) as head:
+def test_containers_of_a_head_that_is_killed_do_not_outlive_it(cluster: Machines, sandbox_image: str):
+    with head_of(cluster, sandbox_image) as head:
         containers = containers_of(CHAOS)
         assert containers
-        with contextlib.closing(several.connect()):
+        with contextlib.closing(cluster.connect()):
             head.kill()
             wait_until(lambda: not containers_of(CHAOS), timeout_s=30)
-    assert several.names() == {"first"}, "it has not left the cluster, which would end them, too"
+    assert cluster.names() == {"one"}, "it has not left the cluster, which would end them, too"
 
 
 def not_there() -> bytes:
@@ -215,9 +213,8 @@ def not_there() -> bytes:
     return b""
 
 
-def test_a_task_that_a_machine_does_not_have_is_lost_at_once(several: Machines):
-    several.join("first")
-    with contextlib.closing(several.connect()) as connection:
+def test_a_task_that_a_machine_does_not_have_is_lost_at_once(cluster: Machines):
+    with contextlib.closing(cluster.connect()) as connection:
         (machine,) = connection.machines
         with pytest.raises(MachineLost, match="the task is error"):
             connection.submit(machine, not_there).answer(60)

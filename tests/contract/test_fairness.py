@@ -79,6 +79,8 @@ def program(lines: str) -> str:
 
 JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=0.5, cpu_s=4, memory_mib=128))
 KINDS = {"inline": JOB, "isolated": replace(JOB, isolation=Isolation(("f",), program("return n")))}
+ONE_SLOW = [pytest.param(kind, marks=pytest.mark.slow if kind == "isolated" else ()) for kind in KINDS]
+"""One supervisor measures both kinds."""
 
 
 class OneProcessor(ProcessBackend):
@@ -123,14 +125,14 @@ def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
         return pool.evaluate(source), time.monotonic() - began
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_SLOW)
 def test_a_program_that_computes_little_is_scored_on_a_crowded_processor(crowded: OneProcessor, kind: str):
     verdict, seconds = judged(crowded, KINDS[kind], program(COMPUTES))
     assert verdict.scores == (3.0, 4.0), verdict
     assert seconds > 1.0, "it took more than both inputs' limits, or the test would show nothing"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_SLOW)
 def test_a_program_that_sleeps_times_out_at_its_limit(crowded: OneProcessor, kind: str):
     verdict, _ = judged(crowded, KINDS[kind], program(SLEEPS))
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
@@ -211,7 +213,7 @@ def freeze(container: Container) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_SLOW)
 def test_a_pause_of_the_container_does_not_count(sandbox_image: str, kind: str):
     run, job = uuid.uuid4().hex, replace(KINDS[kind], limits=JOB.limits.model_copy(update={"wall_s": 2}))
     with open_pool(job, image=sandbox_image, slots=1, labels={RUN_LABEL: run}) as pool:

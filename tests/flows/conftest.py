@@ -22,6 +22,7 @@ from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider
+from tests.command_server import fork_for_queries
 from tests.engine import PrivateEngine, private_engine
 from tests.in_process import InProcess, search_without_prefect, use_plain_tasks, use_this_process
 
@@ -43,6 +44,7 @@ def call(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], mon
     """
     if "prefect" in request.fixturenames:
         monkeypatch.setenv("PREFECT_API_URL", request.getfixturevalue("prefect"))
+    fork_for_queries(monkeypatch.setattr)
 
     def call(*arguments: object) -> tuple[int, str]:
         code = run([str(argument) for argument in arguments])
@@ -64,7 +66,7 @@ def client(prefect: str) -> Iterator[SyncPrefectClient]:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     """Programs are evaluated in this process; a test may cause faults of the sandbox."""
-    return use_this_process(monkeypatch)
+    return use_this_process(monkeypatch.setattr)
 
 
 @pytest.fixture

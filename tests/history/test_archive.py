@@ -26,7 +26,7 @@ from overnight.tasks.history.archive import describe, pack, unpack
 from overnight.tasks.history.atomic_files import append_lines
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, runs_in
+from overnight.tasks.history.files import RunFiles, files_of, runs_in
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.made import create, grow
 from tests.history.test_compact import all_rows
@@ -35,21 +35,29 @@ from tests.history.writer import ROOT
 Member = tuple[tarfile.TarInfo, bytes]
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> RunFiles:
-    """Provide a run with compacted generations, single ones, and an uncommitted completion."""
-    files = create(tmp_path / "here", islands=3, prompts=4)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """A run with compacted generations, single ones, and an uncommitted completion, and its archive beside it."""
+    folder = tmp_path_factory.mktemp("made")
+    files = create(folder / "here", islands=3, prompts=4)
     grow(files, 6)
     compact(files, 1)
     grow(files, 2)
     append_lines(files.journal(9), [b'{"half": "known"}'])
+    pack(files, folder / "run.tar.zst")
     return files
 
 
 @pytest.fixture
-def archive(files: RunFiles, tmp_path: Path) -> Path:
-    pack(files, tmp_path / "run.tar.zst")
-    return tmp_path / "run.tar.zst"
+def files(made: RunFiles, tmp_path: Path) -> RunFiles:
+    """A copy of that run."""
+    shutil.copytree(made.backend.root, tmp_path / "here")
+    return files_of(LocalBackend(tmp_path / "here"), made.run_id)
+
+
+@pytest.fixture
+def archive(files: RunFiles, made: RunFiles, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made.backend.root.with_name("run.tar.zst"), tmp_path))
 
 
 def test_an_imported_run_equals_the_exported_one(files: RunFiles, archive: Path, tmp_path: Path):

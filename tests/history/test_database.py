@@ -178,13 +178,11 @@ def test_totals_of_a_run_match_its_generations(grown: RunFiles, database: Databa
     assert row["cost_usd"] == pytest.approx(total["usd"])
 
 
-@pytest.fixture(scope="module", params=range(2))
-def populations(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Database, list[Population]]:
+@pytest.fixture(scope="module")
+def populations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Database, list[Population]]:
     """Provide a run, and its population after each generation, as it was in memory."""
     files = create(tmp_path_factory.mktemp("history"), islands=5, prompts=6)
-    found = [grow(files, 1, seed=request.param) for _ in range(7)]
+    found = [grow(files, 1) for _ in range(7)]
     return Database(files.directory.parents[1]), found
 
 
@@ -333,13 +331,15 @@ def test_a_time_of_day_is_asked_for_without_a_zone(database: Database):
 # Retried generations, which are committed after later ones
 
 
-@pytest.fixture(params=["as committed", "compacted"])
-def retried(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[RunFiles, dict[int, list[Program]], Database]:
-    files = create(tmp_path, islands=2)
+@pytest.fixture(scope="module", params=["as committed", "compacted"])
+def retried(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[RunFiles, dict[int, list[Program]], Database]:
+    files = create(tmp_path_factory.mktemp("retried"), islands=2)
     programs = grow_with_a_retry(files)
     if request.param == "compacted":
         compact(files, 1)
-    return files, programs, Database(tmp_path)
+    return files, programs, Database(files.directory.parents[1])
 
 
 Retried = tuple[RunFiles, dict[int, list[Program]], Database]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import PLAIN
+from tests.conftest import QUICK
 from tests.page_commands import programs_in, shortened
 
 SKILL = Path(__file__).parents[2] / "infra" / "agent" / "SKILL.md"
@@ -24,7 +24,7 @@ def run_all(folder: Path) -> dict[str, Any]:
     """Run each command in a folder, nights cut short; return what it printed, where JSON is parsed."""
     places = [programs_in(folder.parent), Path(sys.executable).parent, os.environ["PATH"]]
     path = os.pathsep.join(map(str, places))
-    environment = {**os.environ, **PLAIN, "PATH": path}
+    environment = {**os.environ, **QUICK, "PATH": path}
     found: dict[str, Any] = {}
     for line in "".join(blocks()).splitlines():
         done = subprocess.run(

@@ -19,7 +19,7 @@ from tests.report.conftest import page as page
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

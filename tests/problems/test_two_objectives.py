@@ -32,9 +32,6 @@ def fewest_split(length: int, states: int, ahead: int) -> int:
     return ahead + fewest_steps(length - ahead, states - 1) + fewest_steps(ahead, states)
 
 
-FRONT = [(states, fewest_steps(STEPS, states)) for states in range(STEPS - 1)]
-
-
 def best_split(length: int, states: int) -> int:
     if length <= 1 or not states:
         return 0
@@ -50,12 +47,13 @@ def evaluate(split: Callable[[int, int], int], n: int = STEPS) -> tuple[int, int
 
 
 def test_the_front_of_checkpoints_is_the_published_one_and_rules_reach_all_of_it():
-    assert [steps for _, steps in FRONT] == [steps_of_revolve(STEPS, states) for states, _ in FRONT]
-    assert all(nondominated([(-states, -steps) for states, steps in FRONT]))
+    front = [(states, fewest_steps(STEPS, states)) for states in range(STEPS - 1)]
+    assert [steps for _, steps in front] == [steps_of_revolve(STEPS, states) for states, _ in front]
+    assert all(nondominated([(-states, -steps) for states, steps in front]))
     best = load("checkpointing").settings.known.best
     assert best is not None
-    assert FRONT[-1] == (STEPS - 2, -best)
-    for most, steps in (*FRONT[:12], FRONT[40], FRONT[-1]):
+    assert front[-1] == (STEPS - 2, -best)
+    for most, steps in (*front[:12], front[40], front[-1]):
         assert evaluate(lambda length, held, most=most: best_split(length, most - held)) == (most, steps)
 
 

@@ -363,11 +363,15 @@ def test_a_very_long_line_is_compared_as_a_whole_and_quickly():
     assert time.process_time() - start < 1
 
 
-def test_the_readme_s_pictures_are_drawn_by_a_command_and_small(tmp_path: Path):
+@pytest.mark.slow
+def test_the_command_that_draws_the_readme_s_pictures_draws_small_ones(tmp_path: Path):
     files = two_nights(tmp_path / "history")
     for picture in draw(files.run_id, tmp_path / "history", tmp_path / "pictures"):
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size < 400 * 1024
+
+
+def test_the_readme_s_pictures_are_small():
     readme = Path(__file__).parents[2] / "README.md"
     for name in ("report-light.png", "report-dark.png"):
         assert f"tests/report/pictures/{name}" in readme.read_text()

@@ -81,7 +81,7 @@ synced, sync = [], os.fsync
 def sync_and_die(descriptor):
     sync(descriptor)
     synced.append(descriptor)
-    if len(synced) == {moment}:
+    if len(synced) == 9:
         os.kill(os.getpid(), signal.SIGKILL)
 (files,) = runs_in(history)
 with run_lock(files):
@@ -92,7 +92,7 @@ WRITING = """
 (files,) = runs_in(history)
 with run_lock(files):
     print("locked", flush=True)
-    for _ in range(4):
+    for _ in range(2):
         grow(files, 2)
         compact(files, 2)
 """
@@ -160,10 +160,9 @@ class HistoryBackendContract:
         assert same_run(place.elsewhere, files).committed() == [0, 1, 2]
         assert rows(place.elsewhere) == rows(place.here)
 
-    @pytest.mark.parametrize("moment", [1, 9])
-    def test_a_kill_leaves_a_whole_generation_or_none_and_the_run_continues(self, place: Place, moment: int):
+    def test_a_kill_leaves_a_whole_generation_or_none_and_the_run_continues(self, place: Place):
         files = create(place.here, islands=2, prompts=3)
-        killed = place.start(KILLED_WHILE_WRITING.format(moment=moment))
+        killed = place.start(KILLED_WHILE_WRITING)
         killed.communicate()
         assert killed.returncode == -signal.SIGKILL
         committed = same_run(place.elsewhere, files).committed()
@@ -251,7 +250,7 @@ class HistoryBackendContract:
             process.kill()
             process.communicate()
         assert process.returncode == 0
-        assert same_run(place.here, files).committed() == list(range(9))
+        assert same_run(place.here, files).committed() == list(range(5))
         assert rows(place.elsewhere) == rows(place.here)
 
     def test_a_compacted_run_has_the_same_rows(self, place: Place):

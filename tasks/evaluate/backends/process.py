@@ -240,10 +240,16 @@ def bubblewrap() -> tuple[str, ...]:
 
 
 def _this_python(*, with_packages: bool) -> Interpreter:
-    """Return this Python; to read the metadata of its packages takes a quarter of a second."""
-    named = [(one.metadata["Name"], one.version) for one in distributions()] if with_packages else []
-    found = {str(canonicalize_name(name)): version for name, version in named if name}
-    return Interpreter(sys.executable, platform.python_version(), platform.machine(), "", found)
+    """Return this Python, and the packages that it imports, if they are asked for."""
+    packages = dict(_packages()) if with_packages else {}
+    return Interpreter(sys.executable, platform.python_version(), platform.machine(), "", packages)
+
+
+@cache
+def _packages() -> tuple[tuple[str, str], ...]:
+    """Return names and versions of this Python's packages; to read their metadata takes a quarter of a second."""
+    found = (one.metadata for one in distributions())
+    return tuple({str(canonicalize_name(one["Name"])): one["Version"] for one in found if one["Name"]}.items())
 
 
 def _kept_files(files: Sequence[File]) -> Path:

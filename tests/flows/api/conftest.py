@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.command_server import fork_for_api
-from tests.conftest import PLAIN
+from tests.conftest import QUICK
 from tests.flows.cli.conftest import finished_history as finished_history
 
 
@@ -13,5 +13,5 @@ from tests.flows.cli.conftest import finished_history as finished_history
 def on_processes(monkeypatch: pytest.MonkeyPatch):
     """Commands of the API are forked, and their nights need neither containers nor Prefect."""
     fork_for_api(monkeypatch.setattr)
-    for name, value in PLAIN.items():
+    for name, value in QUICK.items():
         monkeypatch.setenv(name, value)

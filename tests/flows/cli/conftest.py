@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from overnight.flows.cli.main import run
-from tests.command_server import run_command
+from tests.command_server import fork_for_queries, run_command
 from tests.conftest import PLAIN
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,6 +43,7 @@ def _run_night(history: Path) -> Path:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """A function that runs a command in this process, with a history, as `call` does in one of its own."""
+    fork_for_queries(monkeypatch.setattr)
 
     def run_here(arguments: list[str], history: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         for name, value in {"OVERNIGHT_HISTORY": str(history), **environment}.items():

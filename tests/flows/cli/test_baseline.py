@@ -79,11 +79,9 @@ def test_a_full_random_search_finds_the_recorded_baseline(name: str):
     assert computed(name) == pytest.approx(known.honesty, rel=0.003)
 
 
-@pytest.mark.usefixtures("processes")
-def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(
-    here: Command, tmp_path: Path, sandbox_image: str
-):
-    done = here(["check", "automl-zero", "--baseline", "--image", sandbox_image], tmp_path)
+@pytest.mark.usefixtures("plain")
+def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(here: Command, tmp_path: Path):
+    done = here(["check", "automl-zero", "--baseline"], tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
     shown = {

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.flows.cli.conftest import Command
-from tests.flows.cli.test_errors import NO_SERVER
 
 pytestmark = pytest.mark.usefixtures("plain")
 
@@ -93,35 +92,6 @@ def test_check_proposes_limits_and_prints_pace_and_omissions(overnight: Command,
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", found[0], slow.read_text())
     slow.write_text(pasted)
     assert f"limit {found[1]} s per input" in overnight("check", str(slow)).stderr
-
-
-IN_PLACE = """import funsearch
-
-@funsearch.run
-def evaluate(n):
-    values = []
-    fill(values, n)
-    return len(values)
-
-@funsearch.evolve
-def fill(values, n):
-    values.extend(range(n))
-"""
-
-
-def test_a_problem_that_cannot_be_confirmed_is_warned_of_and_refused_with_a_remedy(overnight: Command, tmp_path: Path):
-    path = tmp_path / "in_place.py"
-    path.write_text(IN_PLACE)
-    done = overnight("check", str(path), "--inputs", "[3]")
-    assert done.returncode == 2, done.stderr
-    assert "warning: no best program could be confirmed" in done.stderr
-    assert "sandbox.confirm=never" in done.stderr
-    refused = overnight("run", str(path), "--inputs", "[3]", "--generations", "1", PREFECT_API_URL=NO_SERVER)
-    assert refused.returncode == 2
-    assert "3.0 and 0.0 on input 1" in refused.stderr
-    assert "--confirm never" in refused.stderr
-    wrong = overnight("run", str(path), "--inputs", "[3]", "--confirm", "sometimes")
-    assert wrong.returncode == 2
 
 
 def test_doctor_prints_each_check_and_fails_if_one_fails(overnight: Command):

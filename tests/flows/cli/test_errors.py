@@ -181,3 +181,33 @@ def test_characters_that_a_pipe_s_encoding_lacks_are_escaped(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert r"Erd\u0151s" in done.stdout or r"\u" in done.stdout or r"\x" in done.stdout
+
+
+IN_PLACE = """import funsearch
+
+@funsearch.run
+def evaluate(n):
+    values = []
+    fill(values, n)
+    return len(values)
+
+@funsearch.evolve
+def fill(values, n):
+    values.extend(range(n))
+"""
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_problem_that_cannot_be_confirmed_is_warned_of_and_refused_with_a_remedy(overnight: Command, tmp_path: Path):
+    path = tmp_path / "in_place.py"
+    path.write_text(IN_PLACE)
+    done = overnight("check", str(path), "--inputs", "[3]")
+    assert done.returncode == 2, done.stderr
+    assert "warning: no best program could be confirmed" in done.stderr
+    assert "sandbox.confirm=never" in done.stderr
+    refused = overnight("run", str(path), "--inputs", "[3]", "--generations", "1", PREFECT_API_URL=NO_SERVER)
+    assert refused.returncode == 2
+    assert "3.0 and 0.0 on input 1" in refused.stderr
+    assert "--confirm never" in refused.stderr
+    wrong = overnight("run", str(path), "--inputs", "[3]", "--confirm", "sometimes")
+    assert wrong.returncode == 2

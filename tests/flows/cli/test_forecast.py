@@ -176,7 +176,7 @@ def check(toy: Path, provider: Provider, tmp_path: Path, here: Command) -> Check
     return lambda *more: here([*line, *more], tmp_path / "history", OPENAI_API_KEY="test")
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.usefixtures("plain")
 def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(check: Check, provider: Provider, tmp_path: Path):
     def cut_one_short(number: int, request: dict) -> Answer:
         answer = default_response(request, number)
@@ -199,7 +199,7 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(check: Check
     assert not (tmp_path / "history").exists()
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.usefixtures("plain")
 def test_as_json_the_models_and_the_night_are_beside_the_start_program(
     check: Check, provider: Provider, tmp_path: Path
 ):
@@ -215,7 +215,7 @@ def test_as_json_the_models_and_the_night_are_beside_the_start_program(
     assert found["night"]["usd"] == pytest.approx(found["night"]["samples"] * model["usd_per_sample"])
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.usefixtures("plain")
 def test_a_wrong_key_is_an_error_and_no_request_is_repeated(check: Check, provider: Provider, tmp_path: Path):
     provider.script = lambda number, request: Answer({"error": {"message": "bad key"}}, status=401)
     done = check()

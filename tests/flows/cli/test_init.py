@@ -14,7 +14,7 @@ from tests.flows.cli.conftest import Command
 from tests.notebooks import EVOLVE, RUN, write_notebook
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.usefixtures("plain")
 def test_the_specification_runs_and_is_complete(here: Command, tmp_path: Path):
     done = here(["init", str(tmp_path / "tours")], tmp_path / "history")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A whole night with a hint, a pin and a drop, killed after each of them: it goes on and is replayed the same.
+"""A whole night with a hint, a pin and a drop, and one killed in between: it goes on and is replayed the same.
 
 Kills at any moment are tried by `test_interventions.py`, without sandbox and files.
 """
@@ -50,7 +50,8 @@ def drop(files: RunFiles) -> None:
 ASKED: dict[int, Callable[[RunFiles], None]] = {7: hint, 16: pin, 22: drop}
 """What a person asks for, by the number of the request to the provider during which it is."""
 
-KILLS = (9, 18, 25)
+KILLED_AT = 18
+"""The request during which the files are kept that a killed night would leave, after the hint and the pin."""
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def asked_night(night: Night, provider: Provider, asks: dict[str, Any], tmp_path
     files = files_of(LocalBackend(tmp_path), "toy")
 
     def answer(number: int, request: Request) -> Answer:
-        if number in KILLS:
-            shutil.copytree(tmp_path / "runs", tmp_path / f"killed-{number}/runs", ignore=lambda *_: [".writing"])
+        if number == KILLED_AT:
+            shutil.copytree(tmp_path / "runs", tmp_path / "killed/runs", ignore=lambda *_: [".writing"])
         if number in ASKED:
             ASKED[number](files)
         return by_prompt(number, request)
@@ -95,8 +96,7 @@ def test_what_people_ask_for_in_a_night_counts_and_is_replayed(asked_night: RunF
 
 
 def test_a_night_that_is_killed_goes_on_with_what_people_asked_for(asked_night: RunFiles, night: Night, tmp_path: Path):
-    for number in KILLS:
-        killed = files_of(LocalBackend(tmp_path / f"killed-{number}"), asked_night.run_id)
-        done = stored_run.read_run_history(killed).generations
-        night(GENERATIONS - done, history=tmp_path / f"killed-{number}")
-        require_replay(killed, tmp_path / f"replayed-{number}")
+    killed = files_of(LocalBackend(tmp_path / "killed"), asked_night.run_id)
+    done = stored_run.read_run_history(killed).generations
+    night(GENERATIONS - done, history=tmp_path / "killed")
+    require_replay(killed, tmp_path / "replayed")

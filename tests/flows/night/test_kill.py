@@ -71,18 +71,6 @@ def test_a_killed_night_loses_at_most_the_generation_under_way(overnight: Overni
     assert containers(run_id) == []
 
 
-@pytest.mark.usefixtures("processes")
-def test_ctrl_c_once_finishes_the_generation_and_says_so(overnight: Overnight, slow_toy: Path, tmp_path: Path):
-    process = overnight("run", str(slow_toy), "--generations", "100000", "--seed", "1")
-    wait_for_run(process)
-    wait_until(lambda: len(committed(tmp_path)) > 1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped by: interrupted" in said
-    assert Database(tmp_path).rows("FROM nights")[0]["stop_reason"] == "interrupted"
-
-
 @pytest.mark.slow
 def test_the_embedded_server_ends_with_a_killed_night(tmp_path: Path, migrated_database: MigratedDatabase):
     migrated_database.home(tmp_path)

@@ -114,7 +114,7 @@ def test_nights_with_two_evolving_files(
     (crashed,) = [row for row in rows if row["outcome"] == "crashed"]
     assert "ZeroDivisionError" in crashed["error"]
 
-    code, said = call("resume", "last", "--generations", "3", *history)
+    code, said = call("resume", "last", "--generations", "2", *history)
     assert code == 0, said
     later = [request["messages"][-1]["content"] for request in provider.requests[len(ANSWERS) :]]
     assert any("What made an earlier version better" in prompt for prompt in later)
