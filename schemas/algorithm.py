@@ -133,10 +133,12 @@ class Niche(Protocol):
     @property
     def best(self) -> Program:
         """The best program; the first of equals."""
+        ...
 
     @property
     def programs(self) -> Sequence[Program]:
         """All living programs."""
+        ...
 
 
 class Algorithm(Protocol):
@@ -145,13 +147,16 @@ class Algorithm(Protocol):
     @property
     def niches(self) -> Mapping[str, Niche]:
         """All niches by name, in a fixed order. None is empty."""
+        ...
 
     @property
     def best(self) -> Program:
         """The best living program; the first of equals."""
+        ...
 
     def ask(self, turn: Turn) -> Plan:
         """Plan one prompt. Changes nothing that a later answer depends on."""
+        ...
 
     def tell(self, generation: int, results: Sequence[PromptResult], *, reset: bool) -> list[Change]:
         """Register the scored children of prompts.
@@ -164,6 +169,7 @@ class Algorithm(Protocol):
         Returns:
             What changed, in order. `replay` of it on the state before gives the state after.
         """
+        ...
 
     def replay(self, changes: Sequence[Change], programs: Mapping[str, Program]) -> None:
         """Apply recorded changes.
@@ -172,3 +178,4 @@ class Algorithm(Protocol):
             changes: In order; those of one prompt come together.
             programs: Every program that the changes name, by id.
         """
+        ...

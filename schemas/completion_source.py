@@ -65,3 +65,4 @@ class CompletionSource(Protocol):
             are left out. It raises TerminalProviderError if no retry can help and TransientProviderError if one may;
             completions that arrived are recorded all the same. Cancelling it sends no further request.
         """
+        ...

@@ -39,11 +39,9 @@ _IN_ONE_LINE = 4
 """Most machines whose rates are in the first line; those of more fill further lines, as many in each."""
 
 
-@contextlib.contextmanager
-def live_view(run: OpenRun, conditions: StopConditions) -> Iterator[None]:
+def live_view(run: OpenRun, conditions: StopConditions) -> contextlib.AbstractContextManager[None]:
     """Show `run.progress` until the block ends."""
-    with _panel(run, conditions) if err().is_terminal else _lines(run):
-        yield
+    return _panel(run, conditions) if err().is_terminal else _lines(run)
 
 
 @contextlib.contextmanager

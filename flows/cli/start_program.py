@@ -166,7 +166,7 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
     first = _run(problem, split, _SEED)
     if not first.is_scored:
         if first.outcome is not Outcome.CRASHED:  # the error of a crash contains the last output
-            _print_output(first.output)
+            _print_lines("the start program printed:", first.output)
         raise SpecificationError(
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
             remedy=f"The start program must run unchanged. {start_remedy(first, problem, path) or 'Correct the file.'}",
@@ -209,7 +209,7 @@ def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, s
         f"{verdict.wall_s:.2f} s, {verdict.cpu_s:.2f} s of processor time, "
         f"{verdict.peak_mib:.0f} MiB of {limits.memory_mib} MiB; limit {limits.wall_s:g} s per input"
     )
-    _print_output(verdict.output)
+    _print_lines("the start program printed:", verdict.output)
     found = agreement(runs, problem)
     if not found.is_warning:
         say(found.text)
@@ -221,10 +221,6 @@ def print_runs(problem: Problem, path: Path, split: Split, runs: StartRuns, *, s
 
 _PRINTED_FIRST, _PRINTED_LAST, _PRINTED_CHARS = 2, 6, 160
 """Numbers of first and last lines of the start program's output that are shown, and of characters per line."""
-
-
-def _print_output(output: str) -> None:
-    _print_lines("the start program printed:", output)
 
 
 def _print_lines(title: str, text: str) -> None:

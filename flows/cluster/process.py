@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from overnight.flows.cluster.choice import address_and_certificates
 from overnight.schemas.errors import SandboxUnavailable
-from overnight.tasks.evaluate.cluster.dask_members import Certificates, serve_scheduler, serve_worker
+from overnight.tasks.evaluate.cluster.dask_members import serve_scheduler, serve_worker
 from overnight.tasks.evaluate.cluster.machine import close_all
 from overnight.tasks.evaluate.registry import create_backend
 
@@ -50,26 +50,16 @@ def work(address: str, *, name: str, slots: int, say: Callable[[str], None]) -> 
         say(f"joined {where[0]}")
 
     with _ended_by_signal():
-        try:
-            while True:
-                _serve(where, name, slots, joined, say)
-                time.sleep(_WAITS_S[min(attempt, len(_WAITS_S) - 1)])
-                attempt += 1
-        finally:
-            close_all()
-
-
-def _serve(
-    where: tuple[str, Certificates], name: str, slots: int, joined: Callable[[], None], say: Callable[[str], None]
-) -> None:
-    """Be a machine of the cluster until it is lost."""
-    try:
-        serve_worker(*where, name=name, slots=slots, joined=joined)
-        say("the cluster has ended, or was lost; joining again")
-    except SandboxUnavailable as error:
-        say(f"{error.message}; trying again")
-    finally:
-        close_all()
+        while True:
+            try:
+                serve_worker(*where, name=name, slots=slots, joined=joined)
+                say("the cluster has ended, or was lost; joining again")
+            except SandboxUnavailable as error:
+                say(f"{error.message}; trying again")
+            finally:
+                close_all()
+            time.sleep(_WAITS_S[min(attempt, len(_WAITS_S) - 1)])
+            attempt += 1
 
 
 @contextlib.contextmanager

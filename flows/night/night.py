@@ -17,7 +17,7 @@ from overnight.flows.night.events import Clock
 from overnight.flows.night.final_evaluation import judge_finalists
 from overnight.flows.night.loop import NightLoop, Observer
 from overnight.flows.night.night_limits import NightPlan, unknown_metrics
-from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.notifications import Notifier, night_summary, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.stop_conditions import StopConditions, samples_of_night, share_done
@@ -267,7 +267,8 @@ class Night:
         self._show(now=True)
         start, failed = run.state.start.score, sorted(run.state.failed)
         unknown = run.progress.budget.has_unknown_costs
-        self.notifier.report_end(run.run.run_id, self._record, start, failed, self._flag, has_unknown_costs=unknown)
+        summary = night_summary(run.run.run_id, self._record, start, failed, self._flag, has_unknown_costs=unknown)
+        self.notifier.report_end(run.run.run_id, self._record.stop_reason, summary)
 
     # The final evaluation
 
@@ -305,8 +306,3 @@ class Night:
 
     def _is_past_the_deadline(self) -> bool:
         return self._conditions.until is not None and datetime.now(UTC) >= self._conditions.until
-
-
-def completed_message(result: dict[str, Any]) -> str:
-    """Return what the final state of a night's flow run says."""
-    return f"stopped by: {result['stop_reason']}; best {score(result['best'])}"

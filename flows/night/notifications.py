@@ -36,6 +36,11 @@ FLUSH_TIMEOUT_S = 20.0
 """Seconds that the end of a night waits for notifications being sent."""
 
 
+Level = Literal["info", "success", "warning", "failure"]
+
+_LEVELS: dict[StopReason, Level] = {StopReason.FAILED: "failure", StopReason.INTERRUPTED: "warning"}
+
+
 @dataclass(frozen=True)
 class Notification:
     """One message about a night.
@@ -44,7 +49,7 @@ class Notification:
         text: Lines of text; may name commands to continue with.
     """
 
-    level: Literal["info", "success", "warning", "failure"]
+    level: Level
     title: str
     text: str
 
@@ -88,31 +93,12 @@ class Notifier:
             self._send(Notification("info", f"Overnight: {run_id} has a new best", text))
             self._reported_best, self._reported_at = best, time.monotonic()
 
-    def report_end(
-        self,
-        run_id: str,
-        night: NightRecord,
-        start: float,
-        failed: Sequence[int],
-        flag: str = "",
-        *,
-        has_unknown_costs: bool = False,
-    ) -> None:
-        """Notify of the end of a night.
-
-        Args:
-            run_id: Id of the run.
-            night: Record of the night.
-            start: Score of the start program.
-            failed: Numbers of the run's generations that are given up.
-            flag: `--history` flag for the commands that the text names.
-            has_unknown_costs: Whether some of its prices are unknown.
-        """
+    def report_end(self, run_id: str, reason: StopReason | None, summary: str) -> None:
+        """Notify of the end of a night, with its summary."""
         self._has_ended = True
-        reason = (night.stop_reason or StopReason.FAILED).value
-        level = "failure" if reason == "failed" else "warning" if reason == "interrupted" else "success"
-        text = night_summary(run_id, night, start, failed, flag, has_unknown_costs=has_unknown_costs)
-        self._send(Notification(level, f"Overnight: {run_id}, stopped by: {reason}", text))
+        reason = reason or StopReason.FAILED
+        level = _LEVELS.get(reason, "success")
+        self._send(Notification(level, f"Overnight: {run_id}, stopped by: {reason}", summary))
 
     @contextlib.contextmanager
     def reporting_failure(self, name: str) -> Iterator[Notifier]:

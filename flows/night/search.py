@@ -16,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from overnight.flows.formatting import history_flag, score
 from overnight.flows.night.attempt import ATTEMPT
-from overnight.flows.night.night import Night, completed_message
+from overnight.flows.night.night import Night
 from overnight.flows.night.open_run import open_run
 from overnight.flows.night.prefect_artifacts import PrefectArtifacts
 from overnight.flows.night.stop_conditions import StopConditions
@@ -99,7 +99,8 @@ def run_night(night: Night) -> tuple[State[dict[str, Any]], Any]:
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: _CLIENT_RETRIES}):
         context = contextvars.copy_context()
     result = night.search(artifacts, str(flow_run.id or ""), context, generation)
-    return Completed(message=completed_message(result), data=result), artifacts
+    message = f"stopped by: {result['stop_reason']}; best {score(result['best'])}"
+    return Completed(message=message, data=result), artifacts
 
 
 def stopped_at_once(run_id: str, history: HistoryBackend) -> State[Any]:

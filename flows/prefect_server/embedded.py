@@ -70,7 +70,7 @@ class EmbeddedServer:
                 f"expected port {port} to be free for Prefect's server, got: {error.strerror}",
                 remedy="Name another port, or set PREFECT_API_URL to the server at this port.",
             ) from error
-        self._port: int = self._listener.getsockname()[1]
+        self.port: int = self._listener.getsockname()[1]
         self._with_services = with_services
         self.password = server_password()
         self.has_ended = threading.Event()
@@ -83,11 +83,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/api"
-
-    @property
-    def port(self) -> int:
-        return self._port
+        return f"http://127.0.0.1:{self.port}/api"
 
     @property
     def pid(self) -> int:
@@ -143,7 +139,7 @@ class EmbeddedServer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self._listener.fileno()
-        command = [sys.executable, "-P", "-m", "overnight.flows.prefect_server.process", str(self._port)]
+        command = [sys.executable, "-P", "-m", "overnight.flows.prefect_server.process", str(self.port)]
         process = subprocess.Popen(
             [*command, "--socket", str(descriptor)],
             stdin=subprocess.PIPE,
@@ -161,7 +157,7 @@ class EmbeddedServer:
         services = _environment_of_ui() if self._with_services else {"PREFECT__SERVER_EPHEMERAL": "1"}
         # Unlike a command line, only its owner can read a process's environment.
         password = {"PREFECT_SERVER_API_AUTH_STRING": self.password}
-        return {**environment_of_server(self._port), **services, **password}
+        return {**environment_of_server(self.port), **services, **password}
 
     def _restart(self, report: Callable[[str], None], max_restarts: int | None) -> None:
         in_a_row = 0
@@ -176,7 +172,7 @@ class EmbeddedServer:
                 self.has_ended.set()
                 return
             report("Prefect's server has ended unexpectedly and is restarted")
-            if self._is_stopping.wait(_wait_before(in_a_row)):
+            if self._is_stopping.wait(min(2.0**in_a_row, _MAX_WAIT_S) if in_a_row else 0.0):
                 return
             in_a_row += 1
             with self._start_lock, contextlib.suppress(OSError):  # without memory or processes: retried by the loop
@@ -192,10 +188,6 @@ class EmbeddedServer:
         for line in pipe or ():
             self._output.append(line)
             del self._output[:-100]
-
-
-def _wait_before(in_a_row: int) -> float:
-    return 0.0 if in_a_row == 0 else min(2.0**in_a_row, _MAX_WAIT_S)
 
 
 class PrefectServer:

@@ -46,18 +46,7 @@ def failures(run_data: RunData) -> tuple[Failure, ...]:
     of_last_night = (run_data.place_of(summary) for summary in covered if summary.night == covered[-1].night)
     last_night_starts = next(of_last_night, last + 1)
     rows = run_data.database.rows(_FAILURES, [run_data.run.run_id, first, last, last_night_starts, _MAX_KINDS])
-    return tuple(
-        Failure(
-            row["outcome"],
-            row["kind"],
-            row["candidates"],
-            row["last_night"],
-            row["program_id"],
-            row["error"],
-            run_data.function_text(row["body"]),
-        )
-        for row in rows
-    )
+    return tuple(Failure(function=run_data.function_text(row.pop("body")), **row) for row in rows)
 
 
 def repeats(run_data: RunData) -> tuple[RepeatedProposal, ...]:
@@ -66,9 +55,5 @@ def repeats(run_data: RunData) -> tuple[RepeatedProposal, ...]:
     parameters = [run_id, run_data.first_place, run_data.last_place, run_id, _MAX_REPEATS]
     rows = run_data.database.rows(_REPEATED, parameters)
     return tuple(
-        RepeatedProposal(
-            row["program_id"], row["times"], row["score"], row["outcome"], run_data.function_text(row["body"])
-        )
-        for row in rows
-        if row["times"] > 1
+        RepeatedProposal(function=run_data.function_text(row.pop("body")), **row) for row in rows if row["times"] > 1
     )

@@ -12,7 +12,7 @@ import pytest
 
 import overnight.flows.night.notifications
 from overnight.flows.formatting import few_scored
-from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.notifications import Notifier, night_summary, notification_addresses
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.schedules.scheduled_night import NotificationSettings, Start, night
 from overnight.schemas.errors import TerminalProviderError, UsageError
@@ -39,14 +39,9 @@ def over(reason: StopReason, **more: Any) -> NightRecord:
 
 
 def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox: NotificationReceiver):
+    night = over(StopReason.DEADLINE, paused_s=60, paused_by="no answer", warning="96 of 96 are duplicate")
     with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
-        notifier.report_end(
-            "r1",
-            over(StopReason.DEADLINE, paused_s=60, paused_by="no answer", warning="96 of 96 are duplicate"),
-            1.0,
-            [7],
-            " --history there",
-        )
+        notifier.report_end("r1", night.stop_reason, night_summary("r1", night, 1.0, [7], " --history there"))
     (message,) = mailbox.messages
     assert message["title"] == "Overnight: r1, stopped by: deadline"
     assert message["type"] == "success"
@@ -118,7 +113,7 @@ def test_a_failing_service_causes_a_warning_without_secrets_and_the_others_are_n
         warnings: list[str] = []
         addresses = [nobody, failing.address, mailbox.address]
         with Notifier(addresses, warn=warnings.append).reporting_failure("r1") as notifier:
-            notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
+            notifier.report_end("r1", StopReason.TARGET, "It is over.")
     assert len(mailbox.messages) == 1
     assert len(warnings) == 2
     assert "notification 1 (JSON) was not sent: A Connection error" in warnings[0]
@@ -132,7 +127,7 @@ def test_a_service_that_never_answers_delays_the_end_only_briefly(monkeypatch: p
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"json://127.0.0.1:{silent.getsockname()[1]}"
         with Notifier([address], warn=warnings.append).reporting_failure("r1") as notifier:
-            notifier.report_end("r1", over(StopReason.TARGET), start=1.0, failed=[])
+            notifier.report_end("r1", StopReason.TARGET, "It is over.")
         # Before the socket closes, which is an answer of a kind.
         assert warnings == ["a notification may not have been sent: no answer in 0 s"]
 
