@@ -81,7 +81,7 @@ def prune(client: SyncPrefectClient, before: datetime, is_over: threading.Event 
     is_over = is_over or threading.Event()
     deleted, offset = 0, 0
     while not is_over.is_set() and (found := _ended_before(client, before, offset)):
-        ours = [flow_run for flow_run in found if _is_ours(flow_run)]
+        ours = [flow_run for flow_run in found if flow_run.parameters.keys() >= {"run_id", "history"}]
         offset += len(found) - len(ours)
         for flow_run in ours:
             if is_over.wait(_DELAY_S):
@@ -102,10 +102,6 @@ def _ended_before(client: SyncPrefectClient, before: datetime, offset: int) -> l
         limit=_PAGE_SIZE,
         offset=offset,
     )
-
-
-def _is_ours(flow_run: FlowRun) -> bool:
-    return {"run_id", "history"} <= flow_run.parameters.keys()
 
 
 def _delete(client: SyncPrefectClient, flow_run: FlowRun) -> None:
