@@ -171,12 +171,7 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
 
 
 def ask_models(
-    problem: Problem,
-    samples: int | None,
-    conditions: StopConditions,
-    evaluated_per_second: float,
-    *,
-    show_table: bool,
+    problem: Problem, samples: int | None, conditions: StopConditions, evaluated_per_second: float, *, show_table: bool
 ) -> dict[str, Any]:
     """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 

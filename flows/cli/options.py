@@ -134,8 +134,7 @@ class StopOptions:
 
     generations: Annotated[int | None, _stop(help="stop after this many generations in this night")] = None
     max_samples: Annotated[
-        int | None,
-        _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night"),
+        int | None, _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
     ] = None
     max_tokens: MaxTokens = None
     budget_usd: Budget = None
@@ -172,8 +171,7 @@ class NotificationOptions:
         _notifications(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
     ] = None
     notify_gain: Annotated[
-        float | None,
-        _notifications(help="also notify of a new best, whenever the best score has risen by this much"),
+        float | None, _notifications(help="also notify of a new best, whenever the best score has risen by this much")
     ] = None
 
     def notifier(self) -> Notifier:

@@ -48,8 +48,7 @@ def watch(
         bool, Parameter(show_default=False, help="show the run in the terminal, instead of on a page")
     ] = False,
     port: Annotated[
-        int,
-        Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535)),
+        int, Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535))
     ] = 0,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,

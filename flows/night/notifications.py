@@ -67,10 +67,7 @@ class Notifier:
     """
 
     def __init__(
-        self,
-        addresses: Sequence[str] = (),
-        gain: float | None = None,
-        warn: Callable[[str], None] = lambda _: None,
+        self, addresses: Sequence[str] = (), gain: float | None = None, warn: Callable[[str], None] = lambda _: None
     ) -> None:
         self._services = [service_of(address, number) for number, address in enumerate(addresses, start=1)]
         self._gain = gain

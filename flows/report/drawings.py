@@ -32,12 +32,7 @@ _MAX_KEPT = 300
 
 
 def draw_programs(
-    problem: Problem,
-    bodies: Mapping[str, str],
-    *,
-    seed: int,
-    run_id: str,
-    note: Callable[[str], None] = lambda _: None,
+    problem: Problem, bodies: Mapping[str, str], *, seed: int, run_id: str, note: Callable[[str], None] = lambda _: None
 ) -> Drawings:
     """Draw what programs do with the last training input, by program id; what fails is a remark, never an error.
 
@@ -73,10 +68,7 @@ def _run(
 ) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Run programs until the total time is over; return their verdicts, and why others have none, by program id."""
     slots = min(slots_of(problem), len(programs))
-    with (
-        ThreadPoolExecutor(slots, "overnight-drawing") as threads,
-        open_job(problem, job, run_id, slots=slots) as pool,
-    ):
+    with ThreadPoolExecutor(slots, "overnight-drawing") as threads, open_job(problem, job, run_id, slots=slots) as pool:
         futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
         finished, _ = wait(futures.values(), timeout=TOTAL_S)
         for future in futures.values():
