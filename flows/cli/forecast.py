@@ -151,10 +151,6 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     """Check keys and prices of the models before anything is run, and return whether there are models to ask.
 
     Models that the user did not name on the command line are not asked.
-
-    Raises:
-        UsageError: If a value is invalid or a price is unknown.
-        EnvironmentFault: If a key is missing.
     """
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
@@ -176,9 +172,6 @@ def ask_models(
     """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 
     Without a number of `samples`, as many are sent as tell enough. The built-in model, which is free, is asked, too.
-
-    Raises:
-        ProviderError: If a model does not answer.
     """
     from overnight.tasks.sample.probe import mean_usd_per_sample, samples_per_second
 

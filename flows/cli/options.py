@@ -215,15 +215,9 @@ class RunOptions:
     set: Sets = None
 
     def load(self, path: Path, stop: StopConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
-        """Load a problem that can be run with these settings, and accept what it proposes.
+        """Load a problem that can be run with these settings, and accept what it proposes; return it and the overrides.
 
         A budget in USD requires prices of all models.
-
-        Returns:
-            The problem, and the settings that the flags override.
-
-        Raises:
-            OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
         from overnight.tasks.sample.batch_api import require_batches
 
@@ -251,11 +245,7 @@ class RunOptions:
 
 
 def stop_conditions(until: str | None, **values: float | str | None) -> StopConditions:
-    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`.
-
-    Raises:
-        UsageError: If a value is invalid.
-    """
+    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`."""
     from pydantic import ValidationError
 
     deadline = None if until is None else parse_until(until, local_now())
@@ -278,11 +268,7 @@ def overrides(
     agents: Sequence[str] | None = None,
     **sandbox: str | None,
 ) -> dict[str, Any]:
-    """Return the settings that a command's flags override; `sandbox` are sandbox settings by name.
-
-    Raises:
-        UsageError: If flags contradict each other or a value cannot be read.
-    """
+    """Return the settings that a command's flags override; `sandbox` are sandbox settings by name."""
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
         set_by_path(overrides, assignment)

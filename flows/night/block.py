@@ -33,8 +33,6 @@ class Block:
     """A generation under way.
 
     Args:
-        state: The state of the search.
-        number: Number of the generation.
         window: Number of prompts in flight.
         stored: Completions that earlier attempts have paid for.
         most_samples: Largest number of samples that it may ask for beside them; `None` without a limit.

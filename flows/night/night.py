@@ -45,8 +45,6 @@ class Night:
     """One night of an open run.
 
     Args:
-        run: The open run.
-        conditions: Stop conditions of the night.
         retried: Numbers of failed generations that are tried again in place of new ones.
         notifier: Sender of notifications; by default, that of the environment.
 

@@ -112,7 +112,6 @@ class Planner:
     """Tells an algorithm of results in order, and asks it for each plan when it is due.
 
     Args:
-        run: The run.
         algorithm: The algorithm, with nothing in it but the programs that the search began with.
         composer: Completes the algorithm's plans; it is told of the same results.
         is_wanted: Returns whether the plans of a generation are wanted.

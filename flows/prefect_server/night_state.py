@@ -33,7 +33,6 @@ class NightState:
     """Monitor of a night's flow run, in the main thread, which reads and corrects its state every few seconds.
 
     Args:
-        flow_run_id: Id of the flow run.
         on_cancel: Called before the main thread gets its KeyboardInterrupt.
         has_worker: Whether a worker runs the night and so cancels it itself.
 

@@ -38,11 +38,7 @@ _FLOWS = ("search", "night", "generation")
 
 
 def kept_for() -> timedelta:
-    """Return the time for which flow runs and events are kept, from OVERNIGHT_PREFECT_KEEP.
-
-    Raises:
-        UsageError: If its value is no duration.
-    """
+    """Return the time for which flow runs and events are kept, from OVERNIGHT_PREFECT_KEEP."""
     text = os.environ.get(VARIABLE) or DEFAULT
     match = re.fullmatch(r"(\d+)([hdw])", text.strip())
     if match is None or not int(match[1]):

@@ -111,12 +111,7 @@ def require_agents(settings: Settings) -> None:
 
 
 def agent_image(agent: AgentSettings, sandbox: Sandbox, backend: SandboxBackend, note: Callable[[str], None]) -> str:
-    """Return the name of an agent's image; build it if necessary.
-
-    Raises:
-        SpecificationError: If one of its packages does not exist.
-        EnvironmentFault: If the image cannot be obtained.
-    """
+    """Return the name of an agent's image; build it if necessary."""
     packages = Dependencies(tuple(sorted(agent.packages)), npm=tuple(sorted(agent.npm)))
     return backend.prepare(agent.image or sandbox.image, packages, (), note)
 

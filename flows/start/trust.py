@@ -114,11 +114,7 @@ def require_trusted_models(problem: Problem, name: str) -> None:
 
 
 def remember(proposals: Iterable[Proposal]) -> None:
-    """Store proposals as accepted, for this and all later commands of this user.
-
-    Raises:
-        EnvironmentFault: If they cannot be written.
-    """
+    """Store proposals as accepted, for this and all later commands of this user."""
     accepted = _accepted()
     new = [proposal for proposal in proposals if (proposal.setting, proposal.value) not in accepted]
     if not new:
