@@ -118,10 +118,9 @@ def _brief(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NightEstimate:
-    """Estimate of a night.
+    """Estimate of a night; its cost is None if a price is unknown.
 
     Attributes:
-        usd: Cost; None if a price is unknown.
         ends_by: Stop condition that ends the night, or `an hour` if there is none.
     """
 

@@ -15,12 +15,9 @@ from overnight.tasks.history.journal import Journal, Key
 
 @dataclass
 class RequestLimits:
-    """Limits on requests, beside the budget. Read from any thread, changed by the night's loop.
+    """Limits on requests, beside the budget: the deadline, whether answers can be kept, whether the night closes.
 
-    Attributes:
-        until: Deadline of the night.
-        can_keep: Whether completions can be written to disk.
-        is_closing: Whether nothing further is requested.
+    They are read from any thread, and changed by the night's loop.
     """
 
     until: datetime | None = None

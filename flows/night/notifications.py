@@ -43,11 +43,7 @@ _LEVELS: dict[StopReason, Level] = {StopReason.FAILED: "failure", StopReason.INT
 
 @dataclass(frozen=True)
 class Notification:
-    """One message about a night.
-
-    Attributes:
-        text: Lines of text; may name commands to continue with.
-    """
+    """One message about a night, whose text may name commands to continue with."""
 
     level: Level
     title: str
