@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
-from overnight.flows.start.sandboxes import image_of, open_job, slots_of
+from overnight.flows.start.sandboxes import containers_of, image_of, slots_of
 from overnight.flows.state_folder import state_folder
 from overnight.schemas.bundle import ProgramBundle
 from overnight.schemas.errors import OvernightError
@@ -22,6 +22,7 @@ from overnight.schemas.job import Job
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.report.sanitised_svg import DrawingRefused, sanitise
 
 TOTAL_S = 60.0
@@ -68,7 +69,10 @@ def _run(
 ) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Run programs until the total time is over; return their verdicts, and why others have none, by program id."""
     slots = min(slots_of(problem), len(programs))
-    with ThreadPoolExecutor(slots, "overnight-drawing") as threads, open_job(problem, job, run_id, slots=slots) as pool:
+    with (
+        ThreadPoolExecutor(slots, "overnight-drawing") as threads,
+        open_pool(job, slots=slots, **containers_of(problem, run_id)) as pool,
+    ):
         futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
         finished, _ = wait(futures.values(), timeout=TOTAL_S)
         for future in futures.values():
