@@ -86,7 +86,6 @@ def find(kind: Kind, name: str) -> Plugin | None:
 
 
 def names(kind: Kind) -> list[str]:
-    """Return the names of all plug-ins of a kind."""
     return list(dict.fromkeys(plugin.name for plugin in installed() if plugin.kind == kind))
 
 

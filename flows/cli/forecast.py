@@ -70,7 +70,6 @@ class Pace:
         return min(_MOST_PER_SECOND, self.slots / (evaluation_s + confirmation_s))
 
     def as_data(self) -> dict[str, Any]:
-        """Return it as plain data."""
         return asdict(self) | {"candidates_per_hour": 3600 * self.per_second}
 
 

@@ -221,7 +221,6 @@ def _generation(run: OpenRun, number: int) -> dict[str, Any]:
 
 
 def print_end(run: OpenRun, result: dict[str, Any], best_program_id: str) -> None:
-    """Print how a night ended."""
     write_json(
         {
             "event": "night",

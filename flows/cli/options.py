@@ -157,7 +157,6 @@ class StopOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def conditions(self, until: str | None = None) -> StopConditions:
-        """Return the stop conditions of one night."""
         return stop_conditions(until, **self.given())
 
 

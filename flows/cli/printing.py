@@ -151,7 +151,6 @@ def warn_if_misleading(code: str) -> None:
 
 
 def say_notes(problem: Problem) -> None:
-    """Print the notes that were made while a problem was loaded."""
     for note in problem.notes:
         say(f"note: {note}")
 

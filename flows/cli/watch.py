@@ -116,7 +116,6 @@ def _screen(data: ReportData) -> Group:
 
 
 def state(data: ReportData) -> dict[str, Any]:
-    """Return the current state of a run as plain data."""
     last, night = data.generations[-1], data.nights[-1] if data.nights else None
     return {
         "run_id": data.run.run_id,

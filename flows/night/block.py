@@ -153,7 +153,6 @@ class Block:
             self._pairs[prompt.index] = [pair for pair in pairs if pair[0].prompt.index == prompt.index]
 
     def confirm(self, program_id: str, verdict: Verdict) -> None:
-        """Take the verdict of a confirmation."""
         self._verdicts[program_id] = verdict
 
     @property

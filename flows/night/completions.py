@@ -61,13 +61,11 @@ class CompletionStores:
         self._stores: dict[int, CountingStore] = {}
 
     def open(self, generation: int) -> None:
-        """Open the store of a generation."""
         if generation not in self._stores:
             journal = Journal(self._files.journal(generation), self._files.backend)
             self._stores[generation] = CountingStore(journal, self._progress, self._limits)
 
     def of(self, generation: int) -> CountingStore:
-        """Return the store of a generation."""
         return self._stores[generation]
 
     def known(self, generation: int) -> Mapping[Key, Completion]:

@@ -105,7 +105,6 @@ class Night:
 
     @property
     def number(self) -> int:
-        """Number of the night."""
         return self._record.number
 
     def ask_early(self) -> None:

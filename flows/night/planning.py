@@ -286,7 +286,6 @@ class Planner:
             self._learn(step.records[index])
 
     def forget(self, generation: int) -> None:
-        """Drop the plans of a generation that has ended."""
         self.plans = {turn: plan for turn, plan in self.plans.items() if turn.generation != generation}
 
     def _copy(self) -> tuple[Algorithm, Composer]:

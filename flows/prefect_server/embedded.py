@@ -129,7 +129,6 @@ class EmbeddedServer:
         self._listener.close()
 
     def kill(self) -> None:
-        """End the server by force."""
         self._is_stopping.set()
         self._process.kill()
 

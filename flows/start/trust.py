@@ -97,7 +97,6 @@ def accept_sandbox(problem: Problem, *, trust: bool) -> None:
 
 
 def proposals_of(problem: Problem) -> list[Proposal]:
-    """Return all proposals of a problem."""
     settings = problem.settings
     algorithm = algorithm_proposals(settings.search.algorithm)
     return [*_bound(model_proposals(settings.sampling), problem), *algorithm, *_sandbox_proposals(problem)]
