@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from overnight.schemas.errors import UsageError
@@ -74,9 +75,14 @@ def require_neutral_folder(folder: Path) -> None:
     The folder may hold files of strangers. Such a file can name a server, or a logging configuration that runs
     commands.
     """
-    checks = {"prefect.toml": _is_not_empty, ".env": _sets_prefect, "pyproject.toml": _has_prefect_table}
+    checks: dict[str, Callable[[bytes], bool]] = {
+        "prefect.toml": lambda content: bool(content.strip()),
+        ".env": lambda content: b"prefect_" in content.lower(),
+        "pyproject.toml": _has_prefect_table,
+    }
     for name, configures_prefect in checks.items():
-        if configures_prefect(folder / name):
+        content = _content(folder / name)
+        if content is None or configures_prefect(content):
             raise UsageError(
                 f"{folder / name} configures Prefect, which reads it from the working directory, whoever wrote it",
                 remedy="Run the command from another folder, or remove these settings from the file. Set your own in "
@@ -84,20 +90,7 @@ def require_neutral_folder(folder: Path) -> None:
             )
 
 
-def _is_not_empty(file: Path) -> bool:
-    content = _content(file)
-    return content is None or bool(content.strip())
-
-
-def _sets_prefect(file: Path) -> bool:
-    content = _content(file)
-    return content is None or b"prefect_" in content.lower()
-
-
-def _has_prefect_table(file: Path) -> bool:
-    content = _content(file)
-    if content is None:
-        return True
+def _has_prefect_table(content: bytes) -> bool:
     if b"prefect" not in content and b"\\" not in content:  # a key may be written with escapes
         return False
     from overnight.tasks.program.bounded_parsing import parse_toml

@@ -9,14 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import ConfigDict, Field, SerializeAsAny, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from overnight.schemas import plugins
 from overnight.schemas.errors import EnvironmentFault

@@ -55,7 +55,6 @@ class ProgramBundle:
 
     @property
     def main(self) -> str:
-        """Text of the first file."""
         return self.files[0][1]
 
     @property

@@ -16,11 +16,7 @@ Record = Callable[[Sequence[Completion]], None]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One completion to request.
-
-    Attributes:
-        number: Position of the sample among those of the prompt, from 0.
-    """
+    """One completion to request: the sample of a prompt with a number, from 0."""
 
     prompt: Prompt
     number: int

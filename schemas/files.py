@@ -48,7 +48,6 @@ class File:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the content."""
         return hashlib.sha256(self.content).hexdigest()
 
 
@@ -74,7 +73,6 @@ def require_distinct(files: Sequence[File]) -> None:
 
 
 def require_few(count: int) -> None:
-    """Raise a SpecificationError if there are too many files."""
     if count > MAX_FILES:
         raise SpecificationError(f"files: got {count} files, expected at most {MAX_FILES}", remedy=FILES_REMEDY)
 

@@ -213,7 +213,6 @@ class Step:
 
     @property
     def all_changes(self) -> tuple[Change, ...]:
-        """All changes, in order."""
         return flat(self.changes)
 
     @property

@@ -36,7 +36,6 @@ class Comparison:
         return f"{self.sign} {self.number:g}"
 
     def holds(self, value: float) -> bool:
-        """Return whether a value meets it."""
         return _SIGNS[self.sign](value, self.number)
 
 

@@ -134,7 +134,6 @@ class Verdict:
 
     @property
     def is_scored(self) -> bool:
-        """Whether the candidate has a score."""
         return self.outcome is Outcome.SCORED
 
 

@@ -15,7 +15,7 @@ TOO_LARGE = "an integer has more than 64 bits"
 def require_plain(value: Any) -> None:
     """Raise a ValueError unless a parsed value is safe to merge, traverse and serialise.
 
-    It may be nested too deeply, have an integer of more than 64 bits, or text that is not valid Unicode.
+    It must not be nested too deeply, and have no integer of more than 64 bits, and no text that is not valid Unicode.
     """
     level, depth = [value], 0
     while level:

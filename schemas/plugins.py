@@ -52,11 +52,7 @@ class Plugin:
         return f"{self.package} {self.version}"
 
     def load(self, attribute: str) -> Any:
-        """Import the plug-in and return an attribute of it.
-
-        Raises:
-            EnvironmentFault: If its code cannot be imported, or has no such attribute.
-        """
+        """Import the plug-in and return an attribute of it; raise an EnvironmentFault if either fails."""
         module, _, names = self.target.partition(":")
         try:
             found = import_module(module)
@@ -78,11 +74,7 @@ def installed() -> tuple[Plugin, ...]:
 
 
 def find(kind: Kind, name: str) -> Plugin | None:
-    """Return the plug-in of a kind and a name; `None` if no package has it.
-
-    Raises:
-        EnvironmentFault: If several packages have it.
-    """
+    """Return the plug-in of a kind and a name, `None` if no package has it; raise an EnvironmentFault if several do."""
     found = [plugin for plugin in installed() if (plugin.kind, plugin.name) == (kind, name)]
     if len(found) > 1:
         releases = " and ".join(plugin.release for plugin in found)
@@ -94,7 +86,6 @@ def find(kind: Kind, name: str) -> Plugin | None:
 
 
 def names(kind: Kind) -> list[str]:
-    """Return the names of all plug-ins of a kind."""
     return list(dict.fromkeys(plugin.name for plugin in installed() if plugin.kind == kind))
 
 

@@ -17,7 +17,6 @@ class GenerationSummary:
     Attributes:
         samples: Samples of the run so far.
         seconds: Running time of all nights so far, in seconds; the time between nights does not count.
-        has_unknown_costs: Whether some prices of the run so far are unknown.
         own_best: Best score among the generation's own candidates; `None` if none is scored.
     """
 
@@ -45,11 +44,7 @@ class SplitScores:
 
 @dataclass(frozen=True, slots=True)
 class NightSummary:
-    """A night; `ended_at` and `stop_reason` are empty while it is running or if it was killed.
-
-    Attributes:
-        seen_at: Its end, or its last commit.
-    """
+    """A night; `ended_at` and `stop_reason` are empty unless it has ended; `seen_at` is its end or its last commit."""
 
     night: int
     started_at: datetime
@@ -70,12 +65,7 @@ class NightSummary:
 
 @dataclass(frozen=True, slots=True)
 class ScorePoint:
-    """A scored candidate.
-
-    Attributes:
-        sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
-        operator: What its prompt asked for; empty if it left that to the model.
-    """
+    """A scored candidate, at its 1-based position among all samples of the run; 0 is the start program's."""
 
     sample: int
     score: float
@@ -87,11 +77,7 @@ class ScorePoint:
 
 @dataclass(frozen=True, slots=True)
 class DiversityPoint:
-    """State of the population at the end of a generation, over all niches.
-
-    Attributes:
-        behaviours: Number of groups of programs with the same score on every input.
-    """
+    """State of the population at the end of a generation; programs of one behaviour score the same on every input."""
 
     sample: int
     programs: int
@@ -118,12 +104,7 @@ class NicheHistory:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A model's words on a program, for which the user asked it (`overnight audit --model`).
-
-    Attributes:
-        at: Time in ISO 8601.
-        cost_usd: Price in USD; `None` if it is unknown.
-    """
+    """A model's words on a program, for which the user asked it (`overnight audit --model`); `at` is in ISO 8601."""
 
     program_id: str
     model: str
@@ -164,11 +145,7 @@ class ConversationStep:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Work of an agent in one session.
-
-    Attributes:
-        turns: Number of its model's answers.
-    """
+    """Work of an agent in one session, with the number of its model's answers, how it ended, and its last output."""
 
     agent: str
     steps: tuple[ConversationStep, ...]
@@ -179,12 +156,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """An ancestor of the best program, or the best program itself.
-
-    Attributes:
-        sample: 1-based position of the candidate among all samples of the run; 0 for the start program.
-        nearest_parent_id: The parent whose function is most similar to its own; empty for the start program.
-    """
+    """An ancestor of the best program, or itself; its nearest parent is the one with the most similar function."""
 
     program_id: str
     generation: int
@@ -202,9 +174,7 @@ class InputResult:
     """Result of a program on one training input.
 
     Attributes:
-        arguments: What the run function was called with, shortened.
         metrics: Further numbers of the scoring by name; `None` where it gave none.
-        note: What the scoring says of the input; empty if nothing.
     """
 
     number: int
@@ -216,12 +186,7 @@ class InputResult:
 
 @dataclass(frozen=True, slots=True)
 class ObjectivePoint:
-    """A scored program of a run with several objectives.
-
-    Attributes:
-        values: Its score and its objectives by name, in the order of the settings.
-        is_on_front: Whether no other program dominates it.
-    """
+    """A scored program of a run with several objectives: its score and these by name, in the order of the settings."""
 
     program_id: str
     values: Mapping[str, float]
@@ -234,7 +199,6 @@ class ModelSummary:
 
     Attributes:
         cost_usd: Cost in USD; `None` where no price is known.
-        has_unknown_costs: Whether some prices are unknown, which `cost_usd` leaves out.
         improvements: Number of the model's candidates that became the best of the run.
         latency_s: Median time from a request to its completion, in seconds.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
@@ -260,7 +224,6 @@ class MachineSummary:
     Attributes:
         name: Its name; empty for the machine of the night.
         faults: How often it lost a program or could not be used, and candidates that it could not evaluate.
-        mean_s: Mean wall-clock time of a candidate, in seconds; `None` without any.
         per_minute: Candidates per minute, in the nights in which it evaluated some.
     """
 
@@ -274,11 +237,10 @@ class MachineSummary:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Candidates that failed in the same way, with one of them as an example.
+    """Candidates that failed in the same way, with one as an example; `kind` is the error without numbers and inputs.
 
     Attributes:
-        kind: The error without its line, input and numbers.
-        last_night: Number of such candidates in the last of these nights.
+        last_night: Number of such candidates in the last of the nights that the report covers.
     """
 
     outcome: str
@@ -329,14 +291,12 @@ class ReportData:
         start: The start program's scores, or those of the first program with a score if there is none; in a report of
             one night, the scores of the best program before it.
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
-        best_specification: The specification with the best program in it.
         objective_points: The programs of the front and an even choice of the others; empty if the score alone counts.
         best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
         generations: The committed generations in order, including the one before the first that is covered.
         points: The scored candidates, or an even choice of them with all new bests.
         points_left_out: Number of scored candidates that are not among `points`.
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
-        diversity: The population at the end of each of `generations`.
         readings: What models said of its best programs, in order.
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
@@ -408,7 +368,6 @@ class RunCurve:
         group: The settings in which it differs from the other runs, as text; runs of one group differ by seed.
         steps: Pairs of a sample number and the best score from there on.
         tuner_gain: Sum of the steps of the best score that the tuner's programs made.
-        has_unknown_costs: Whether some prices are unknown, which count as 0 in `cost_usd`.
         hypervolume: That of its front among the fronts of all runs compared; `None` where the score alone counts.
     """
 
@@ -431,12 +390,7 @@ class RunCurve:
 
 @dataclass(frozen=True)
 class Drawings:
-    """Pictures of programs, as far as they could be drawn.
-
-    Attributes:
-        pictures: Sanitised SVG files by program id.
-        remark: Why some or all pictures are missing; empty if none is, or the problem does not draw.
-    """
+    """Sanitised SVG pictures of programs by id, as far as they could be drawn, and why some or all are missing."""
 
     pictures: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""

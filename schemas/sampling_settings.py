@@ -159,7 +159,6 @@ class Sampling(Section):
 
     @property
     def has_agents(self) -> bool:
-        """Whether agents answer prompts."""
         return any(model.agent for model in self.models)
 
     @property

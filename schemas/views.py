@@ -11,11 +11,7 @@ from overnight.schemas import tables
 
 @dataclass(frozen=True)
 class View:
-    """Description of one view.
-
-    Attributes:
-        columns: Meaning of each column by name, in order.
-    """
+    """Description of a view: of its rows, and of each column by its name, in order."""
 
     description: str
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -23,12 +19,7 @@ class View:
 
 @dataclass(frozen=True)
 class Macro:
-    """Description of one table macro.
-
-    Attributes:
-        call: Its name and parameters.
-        description: The rows that it returns.
-    """
+    """Description of a table macro: its name and parameters, and the rows that it returns."""
 
     call: str
     description: str

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from overnight.tasks.history.files import RunFiles
 
 
-def compact(
-    run: AnyRun = None,
-    /,
-    *,
-    history: History = DEFAULT_HISTORY,
-) -> None:
+def compact(run: AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
     """Merge the files of a run's generations, so that queries are faster. No data is lost."""
     from overnight.tasks.history.compact import compact as compact_run
     from overnight.tasks.history.files import find_run, runs_in

@@ -16,13 +16,7 @@ from overnight.schemas.program import reduced
 
 
 def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:
-    """Compute the score without a model on each split, beside the start program's; print and return both.
-
-    Raises:
-        UsageError: If the problem has no function that computes it.
-        SpecificationError: If the function has no score.
-        EnvironmentFault: If the sandbox failed.
-    """
+    """Compute the score without a model on each split, beside the start program's; print and return both."""
     known = problem.settings.known
     recorded = f"recorded in the specification: {score(known.honesty)}, {known.honesty_label}"
     if not known.baseline:
@@ -80,11 +74,7 @@ _TIME_FACTOR = 10
 
 
 def score_function(problem: Problem, split: Split, function: str) -> Verdict:
-    """Evaluate a function of the specification in place of its run function, on one split of the inputs.
-
-    Raises:
-        SpecificationError: If the function has no score.
-    """
+    """Evaluate a function of the specification, which has to score, in place of its run function on one split."""
     from overnight.flows.start.create_run import higher_limit
 
     limits = problem.settings.limits

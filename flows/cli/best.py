@@ -124,9 +124,6 @@ def preferred(text: str, programs: Iterable[Program], objectives: Objectives, fl
     """Return the program with the best score among those that meet the conditions in a text.
 
     Of equal scores, or those within a tolerance, it is the one that is better in the objectives, in their order.
-
-    Raises:
-        UsageError: If the conditions cannot be read, no program has such a metric, or none meets them.
     """
     programs = list(programs)
     try:
@@ -233,11 +230,7 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
 
 
 def write_program(path: Path, problem: Problem, body: str) -> None:
-    """Write a program: its only file, or a new folder with all evolving files and those that the problem delivers.
-
-    Raises:
-        UsageError: If something is at the path already, or it cannot be written.
-    """
+    """Write a program: its only file, or a new folder with all evolving files and those that the problem delivers."""
     require_new_program(path, problem)
     if isinstance(problem.settings.command.program, str):
         write_new(path, problem.specification.program(body).main)

@@ -34,10 +34,7 @@ def init() -> None:
 
 
 @cluster.command
-def start(
-    *,
-    listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786",
-) -> None:
+def start(*, listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786") -> None:
     """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it."""
 
     def ready(address: str) -> None:
@@ -49,8 +46,7 @@ def start(
 @cluster.command
 def show(
     address: Annotated[
-        str | None,
-        Parameter(help="address of the cluster; default: OVERNIGHT_CLUSTER, or your configuration file's"),
+        str | None, Parameter(help="address of the cluster; default: OVERNIGHT_CLUSTER, or your configuration file's")
     ] = None,
     /,
     *,

@@ -45,8 +45,7 @@ def doctor(
         ),
     ] = None,
     fix: Annotated[
-        bool,
-        Parameter(help="first build the sandbox image, if it is missing: from a registry, or of Debian packages"),
+        bool, Parameter(help="first build the sandbox image, if it is missing: from a registry, or of Debian packages")
     ] = False,
     format: OutputFormat = "text",  # noqa: A002
     history: HistoryPlace = DEFAULT_HISTORY.location,

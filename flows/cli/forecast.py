@@ -70,7 +70,6 @@ class Pace:
         return min(_MOST_PER_SECOND, self.slots / (evaluation_s + confirmation_s))
 
     def as_data(self) -> dict[str, Any]:
-        """Return it as plain data."""
         return asdict(self) | {"candidates_per_hour": 3600 * self.per_second}
 
 
@@ -118,10 +117,9 @@ def _brief(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NightEstimate:
-    """Estimate of a night.
+    """Estimate of a night; its cost is None if a price is unknown.
 
     Attributes:
-        usd: Cost; None if a price is unknown.
         ends_by: Stop condition that ends the night, or `an hour` if there is none.
     """
 
@@ -151,10 +149,6 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     """Check keys and prices of the models before anything is run, and return whether there are models to ask.
 
     Models that the user did not name on the command line are not asked.
-
-    Raises:
-        UsageError: If a value is invalid or a price is unknown.
-        EnvironmentFault: If a key is missing.
     """
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
@@ -171,19 +165,11 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
 
 
 def ask_models(
-    problem: Problem,
-    samples: int | None,
-    conditions: StopConditions,
-    evaluated_per_second: float,
-    *,
-    show_table: bool,
+    problem: Problem, samples: int | None, conditions: StopConditions, evaluated_per_second: float, *, show_table: bool
 ) -> dict[str, Any]:
     """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 
     Without a number of `samples`, as many are sent as tell enough. The built-in model, which is free, is asked, too.
-
-    Raises:
-        ProviderError: If a model does not answer.
     """
     from overnight.tasks.sample.probe import mean_usd_per_sample, samples_per_second
 

@@ -221,7 +221,6 @@ def _generation(run: OpenRun, number: int) -> dict[str, Any]:
 
 
 def print_end(run: OpenRun, result: dict[str, Any], best_program_id: str) -> None:
-    """Print how a night ended."""
     write_json(
         {
             "event": "night",
@@ -241,11 +240,7 @@ def print_end(run: OpenRun, result: dict[str, Any], best_program_id: str) -> Non
 def _cost(run: OpenRun) -> dict[str, Any]:
     """Return what the night has used so far, and whether some prices are unknown, which count as 0."""
     budget = run.progress.budget
-    return {
-        "tokens": budget.tokens,
-        "cost_usd": budget.night_usd,
-        "has_unknown_costs": budget.has_unknown_costs,
-    }
+    return {"tokens": budget.tokens, "cost_usd": budget.night_usd, "has_unknown_costs": budget.has_unknown_costs}
 
 
 def print_summary(

@@ -134,8 +134,7 @@ class StopOptions:
 
     generations: Annotated[int | None, _stop(help="stop after this many generations in this night")] = None
     max_samples: Annotated[
-        int | None,
-        _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night"),
+        int | None, _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
     ] = None
     max_tokens: MaxTokens = None
     budget_usd: Budget = None
@@ -158,7 +157,6 @@ class StopOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def conditions(self, until: str | None = None) -> StopConditions:
-        """Return the stop conditions of one night."""
         return stop_conditions(until, **self.given())
 
 
@@ -172,8 +170,7 @@ class NotificationOptions:
         _notifications(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
     ] = None
     notify_gain: Annotated[
-        float | None,
-        _notifications(help="also notify of a new best, whenever the best score has risen by this much"),
+        float | None, _notifications(help="also notify of a new best, whenever the best score has risen by this much")
     ] = None
 
     def notifier(self) -> Notifier:
@@ -217,15 +214,9 @@ class RunOptions:
     set: Sets = None
 
     def load(self, path: Path, stop: StopConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
-        """Load a problem that can be run with these settings, and accept what it proposes.
+        """Load a problem that can be run with these settings, and accept what it proposes; return it and the overrides.
 
         A budget in USD requires prices of all models.
-
-        Returns:
-            The problem, and the settings that the flags override.
-
-        Raises:
-            OvernightError: If the problem or a setting is wrong, or a proposal is not accepted.
         """
         from overnight.tasks.sample.batch_api import require_batches
 
@@ -253,11 +244,7 @@ class RunOptions:
 
 
 def stop_conditions(until: str | None, **values: float | str | None) -> StopConditions:
-    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`.
-
-    Raises:
-        UsageError: If a value is invalid.
-    """
+    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`."""
     from pydantic import ValidationError
 
     deadline = None if until is None else parse_until(until, local_now())
@@ -280,11 +267,7 @@ def overrides(
     agents: Sequence[str] | None = None,
     **sandbox: str | None,
 ) -> dict[str, Any]:
-    """Return the settings that a command's flags override; `sandbox` are sandbox settings by name.
-
-    Raises:
-        UsageError: If flags contradict each other or a value cannot be read.
-    """
+    """Return the settings that a command's flags override; `sandbox` are sandbox settings by name."""
     overrides: dict[str, Any] = {}
     for assignment in sets or ():
         set_by_path(overrides, assignment)

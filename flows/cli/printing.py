@@ -151,7 +151,6 @@ def warn_if_misleading(code: str) -> None:
 
 
 def say_notes(problem: Problem) -> None:
-    """Print the notes that were made while a problem was loaded."""
     for note in problem.notes:
         say(f"note: {note}")
 
@@ -284,11 +283,7 @@ def _grid(title: str) -> Table:
     if head.cell_len <= out().width:  # otherwise it would be wrapped to the width of its table
         head.no_wrap, head.overflow = True, "ignore"
     return Table(
-        box=box.SIMPLE_HEAD,
-        title=head if title else None,
-        title_justify="left",
-        caption_justify="left",
-        pad_edge=False,
+        box=box.SIMPLE_HEAD, title=head if title else None, title_justify="left", caption_justify="left", pad_edge=False
     )
 
 

@@ -86,9 +86,6 @@ def write_page(path: Path, html: str, *, is_named: bool = True) -> None:
 
     A file that the user named may be a link. One of the predictable default name is not followed: another user of the
     folder could have placed it.
-
-    Raises:
-        UsageError: If the file cannot be written.
     """
     if str(path) == "-":
         sys.stdout.buffer.write(html.encode())

@@ -176,13 +176,10 @@ _CONNECT_S = 5.0
 
 
 def require_listening(sampling: Sampling) -> None:
-    """Check that something listens at the addresses that the user named for models, before a night waits for it.
+    """Raise an EnvironmentFault unless something listens at the addresses that the user named for models.
 
     A provider that does not answer during a night is an outage, which the night waits for; before a night, it is most
     likely a wrong port. A model whose fallback listens is not missed. Addresses behind a proxy are not tried.
-
-    Raises:
-        EnvironmentFault: If nothing listens at the address of a model and its fallbacks.
     """
     for model in sampling.models:
         faults = [_connection_fault(each.api_base) for each in (model, *model.fallbacks)]
@@ -212,11 +209,7 @@ def _load_early(sampling: Sampling) -> None:
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
-    """Return the given-up generations to run again, in order: those that the user named, or all.
-
-    Raises:
-        UsageError: If a generation that the user named was not given up.
-    """
+    """Return the given-up generations to run again, in order: those that the user named, or all."""
     for number in wanted or ():
         if number > past.generations:
             raise UsageError(

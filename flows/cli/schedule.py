@@ -122,11 +122,7 @@ def _local_zone() -> str:
 
 
 def deadline_of(until: str | None, time_zone: str) -> dict[str, str] | None:
-    """Return `--until` as a parameter of every night.
-
-    Raises:
-        UsageError: If it is neither a time of day nor a duration, or the time zone is unknown.
-    """
+    """Return `--until`, a time of day or a duration, as a parameter of every night."""
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError) as error:

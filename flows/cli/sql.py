@@ -87,12 +87,7 @@ def sql(
 
 
 def _answer(
-    history: HistoryBackend,
-    database: QueryProcess,
-    query: str | None,
-    style: Format,
-    timeout_s: float,
-    describe: bool,
+    history: HistoryBackend, database: QueryProcess, query: str | None, style: Format, timeout_s: float, describe: bool
 ) -> None:
     if query == "-":
         query = _read_stdin()

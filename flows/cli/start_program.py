@@ -155,12 +155,7 @@ def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
-    """Evaluate the start program with two seeds, and once more with the first if the scores differ.
-
-    Raises:
-        SpecificationError: If the start program gets no score.
-        OvernightError: If the sandbox failed.
-    """
+    """Evaluate the start program, which has to score, with two seeds, and again with the first if scores differ."""
     from overnight.flows.start.create_run import start_remedy
 
     first = _run(problem, split, _SEED)

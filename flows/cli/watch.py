@@ -48,8 +48,7 @@ def watch(
         bool, Parameter(show_default=False, help="show the run in the terminal, instead of on a page")
     ] = False,
     port: Annotated[
-        int,
-        Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535)),
+        int, Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535))
     ] = 0,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
@@ -117,7 +116,6 @@ def _screen(data: ReportData) -> Group:
 
 
 def state(data: ReportData) -> dict[str, Any]:
-    """Return the current state of a run as plain data."""
     last, night = data.generations[-1], data.nights[-1] if data.nights else None
     return {
         "run_id": data.run.run_id,

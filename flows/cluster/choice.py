@@ -42,11 +42,7 @@ def named_cluster() -> str:
 
 
 def choose_cluster(text: str | None) -> None:
-    """Use a cluster in this process, in place of the one that is named elsewhere; `None` changes nothing.
-
-    Raises:
-        UsageError: If it is neither an address nor `local:N` nor `none`.
-    """
+    """Use a cluster in this process, in place of the one that is named elsewhere; `None` changes nothing."""
     _require_cluster(named_cluster() if text is None else text)
     if text is not None:
         os.environ[VARIABLE] = text or NONE
@@ -95,11 +91,7 @@ def parse_address(text: str) -> str:
 
 
 def local_machines(text: str) -> int | None:
-    """Return the number of machines of `local:N`; `None` for an address.
-
-    Raises:
-        UsageError: If it is not from 1 to 64.
-    """
+    """Return the number of machines of `local:N`, from 1 to 64; `None` for an address."""
     if not text.startswith(_LOCAL):
         return None
     number = text.removeprefix(_LOCAL)
@@ -117,12 +109,7 @@ def slots_of_local(machines: int) -> int:
 
 
 def address_and_certificates(text: str) -> tuple[str, Certificates]:
-    """Return the address of a cluster, and this machine's certificates.
-
-    Raises:
-        UsageError: If it is no address.
-        EnvironmentFault: If there are no certificates.
-    """
+    """Return the address of a cluster, and this machine's certificates, both of which have to be there."""
     from overnight.flows.cluster.certificates import cluster_folder, member_files
 
     return parse_address(text), member_files(cluster_folder())

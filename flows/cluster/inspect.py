@@ -49,11 +49,7 @@ class InspectedMachine:
 
 
 def inspect_machines(address: str) -> list[InspectedMachine]:
-    """Return what each machine of a cluster tells of itself, by name.
-
-    Raises:
-        EnvironmentFault: If the cluster does not answer.
-    """
+    """Return what each machine of a cluster tells of itself, by name."""
     sandbox = user_sandbox()
     image = _image_id(sandbox)
     with (

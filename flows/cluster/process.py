@@ -96,7 +96,6 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run one of the processes of a local cluster."""
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     match sys.argv[1:]:
         case ["scheduler", address]:

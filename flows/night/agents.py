@@ -42,12 +42,7 @@ class Agents:
         self._opened = contextlib.ExitStack()
 
     def open(self) -> None:
-        """Make ready what the agents of the run need; an image is built if it is not there.
-
-        Raises:
-            UsageError: If an agent is not defined, or the sandbox cannot confine one.
-            EnvironmentFault: If an image cannot be had.
-        """
+        """Make ready what the agents of the run need, if they are defined and can be confined; build missing images."""
         problem = self._run.problem
         require_agents(problem.settings)
         backend = create_backend(problem.settings.sandbox.backend)

@@ -84,7 +84,6 @@ class Attempts:
         self._by_key: dict[int, Attempt] = {}
 
     def begin(self, number: int, clock: Clock) -> Attempt:
-        """Return a new attempt at a generation."""
         attempt = Attempt(next(self._keys), number, clock.now, clock.seconds)
         self._by_key[attempt.key] = attempt
         return attempt
@@ -94,7 +93,6 @@ class Attempts:
         del self._by_key[attempt.key]
 
     def find(self, key: int) -> Attempt | None:
-        """Return an attempt by its key."""
         return self._by_key.get(key)
 
     @property
@@ -103,12 +101,10 @@ class Attempts:
         return sorted((one for one in self._by_key.values() if not one.is_over), key=lambda one: one.number)
 
     def at(self, number: int) -> Attempt | None:
-        """Return the open attempt at a generation."""
         return next((one for one in self.open if one.number == number), None)
 
     @property
     def have_ended(self) -> bool:
-        """Whether all flow runs have ended."""
         return not self._by_key
 
     @property

@@ -33,8 +33,6 @@ class Block:
     """A generation under way.
 
     Args:
-        state: The state of the search.
-        number: Number of the generation.
         window: Number of prompts in flight.
         stored: Completions that earlier attempts have paid for.
         most_samples: Largest number of samples that it may ask for beside them; `None` without a limit.
@@ -155,7 +153,6 @@ class Block:
             self._pairs[prompt.index] = [pair for pair in pairs if pair[0].prompt.index == prompt.index]
 
     def confirm(self, program_id: str, verdict: Verdict) -> None:
-        """Take the verdict of a confirmation."""
         self._verdicts[program_id] = verdict
 
     @property
@@ -236,7 +233,11 @@ class Block:
         judged = self._state.with_gains(judged)
         self.judged |= {one.id: one for one in judged}
         reset = self.resets and self._next == turns_of(self._run) - 1
-        confirmed = [one.score is not None for one in judged if one.confirmed_score is not None or _fell(one)]
+        confirmed = [
+            one.score is not None
+            for one in judged
+            if one.confirmed_score is not None or one.verdict.outcome is Outcome.UNCONFIRMED
+        ]
         turn = Turn(self.number, self._next)
         # Settled claims come first where the history repeats this, so their changes are there already.
         before = {program.id for program in self._state.niche_bests.values()}
@@ -330,7 +331,3 @@ class Block:
         if objectives.preference != "lexicographic":
             return objectives.best([self._state.best, *new])
         return objectives.best([*self._state.programs.values(), *new])  # a tolerance compares with all
-
-
-def _fell(one: Judged) -> bool:
-    return one.verdict.outcome is Outcome.UNCONFIRMED

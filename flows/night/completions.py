@@ -15,12 +15,9 @@ from overnight.tasks.history.journal import Journal, Key
 
 @dataclass
 class RequestLimits:
-    """Limits on requests, beside the budget. Read from any thread, changed by the night's loop.
+    """Limits on requests, beside the budget: the deadline, whether answers can be kept, whether the night closes.
 
-    Attributes:
-        until: Deadline of the night.
-        can_keep: Whether completions can be written to disk.
-        is_closing: Whether nothing further is requested.
+    They are read from any thread, and changed by the night's loop.
     """
 
     until: datetime | None = None
@@ -64,13 +61,11 @@ class CompletionStores:
         self._stores: dict[int, CountingStore] = {}
 
     def open(self, generation: int) -> None:
-        """Open the store of a generation."""
         if generation not in self._stores:
             journal = Journal(self._files.journal(generation), self._files.backend)
             self._stores[generation] = CountingStore(journal, self._progress, self._limits)
 
     def of(self, generation: int) -> CountingStore:
-        """Return the store of a generation."""
         return self._stores[generation]
 
     def known(self, generation: int) -> Mapping[Key, Completion]:

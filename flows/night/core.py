@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from overnight.flows.formatting import error_text
 from overnight.flows.night.attempts import Attempt, Attempts
-from overnight.flows.night.block import Block, Stored
+from overnight.flows.night.block import Block
 from overnight.flows.night.events import (
     Abandon,
     Action,
@@ -110,7 +110,8 @@ class NightCore:
         match event:
             case Opened(_, stored, failed):
                 attempt.failed = failed
-                attempt.block = self._new_block(attempt.number, stored)
+                left = self.limits.samples_left(attempt.number)
+                attempt.block = Block(self.state, attempt.number, window=self._window, stored=stored, most_samples=left)
             case Evaluated() if attempt.block:
                 self._end_pause()
                 attempt.note_evaluated(event, attempt.block, self._clock)
@@ -268,11 +269,6 @@ class NightCore:
         attempt = self._attempts.begin(number, self._clock)
         self._do(Begin(attempt.key, number))
         return attempt
-
-    def _new_block(self, number: int, stored: Stored) -> Block:
-        return Block(
-            self.state, number, window=self._window, stored=stored, most_samples=self.limits.samples_left(number)
-        )
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""

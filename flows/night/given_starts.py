@@ -38,15 +38,8 @@ def create_run_from(
 ) -> RunFiles:
     """Score a problem's start program and those that the user names, if any; write a run that begins with them.
 
-    Args:
-        problem: The problem.
-        path: Where it was read.
-        history: The history that gets the run, and has the earlier ones.
-        starts: What the user names: a file, RUN for the survivors of a run, or RUN:PROGRAM.
-        pin: A file or RUN:PROGRAM with a further program, which is pinned.
-        seed: Seed of the run.
-        run_id: Its id; by default, one is made.
-        tell: Takes a message about what was scored.
+    The history gets the run, and has the earlier ones. `starts` are files, RUN for the survivors of a run, or
+    RUN:PROGRAM; `pin` is a file or RUN:PROGRAM with a further program, which is pinned.
 
     Raises:
         UsageError: If one names nothing.

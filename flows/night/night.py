@@ -45,8 +45,6 @@ class Night:
     """One night of an open run.
 
     Args:
-        run: The open run.
-        conditions: Stop conditions of the night.
         retried: Numbers of failed generations that are tried again in place of new ones.
         notifier: Sender of notifications; by default, that of the environment.
 
@@ -107,7 +105,6 @@ class Night:
 
     @property
     def number(self) -> int:
-        """Number of the night."""
         return self._record.number
 
     def ask_early(self) -> None:

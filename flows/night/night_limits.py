@@ -86,7 +86,6 @@ class NightLimits:
         self._last_best = min(self._last_best, self._state.generations)
 
     def tally(self, clock: Clock) -> Tally:
-        """Return the counts of the night so far."""
         return Tally(
             since=self._since,
             now=clock.now,
@@ -117,7 +116,6 @@ class NightLimits:
         return self._looked_at[1]
 
     def reason(self, clock: Clock) -> StopReason | None:
-        """Return the first stop condition that is met, if any."""
         return reason_to_stop(self._conditions, self.tally(clock))
 
     def impossible_score(self, flag: str) -> ImpossibleScore | None:

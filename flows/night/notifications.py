@@ -43,11 +43,7 @@ _LEVELS: dict[StopReason, Level] = {StopReason.FAILED: "failure", StopReason.INT
 
 @dataclass(frozen=True)
 class Notification:
-    """One message about a night.
-
-    Attributes:
-        text: Lines of text; may name commands to continue with.
-    """
+    """One message about a night, whose text may name commands to continue with."""
 
     level: Level
     title: str
@@ -67,10 +63,7 @@ class Notifier:
     """
 
     def __init__(
-        self,
-        addresses: Sequence[str] = (),
-        gain: float | None = None,
-        warn: Callable[[str], None] = lambda _: None,
+        self, addresses: Sequence[str] = (), gain: float | None = None, warn: Callable[[str], None] = lambda _: None
     ) -> None:
         self._services = [service_of(address, number) for number, address in enumerate(addresses, start=1)]
         self._gain = gain

@@ -132,7 +132,6 @@ class OpenRun:
 
     @property
     def most_confirmations(self) -> int:
-        """Number of confirmations at a time."""
         return max(1, self.slots // _CONFIRMING_SHARE)
 
     def unused_usd(self, generation: int, judged: Sequence[Judged]) -> float:
@@ -181,7 +180,6 @@ class OpenRun:
         self.trials.close()
 
     def cut_confirmations(self) -> None:
-        """End confirmations at once."""
         self.confirmer.cut()
         self.confirmations.close()
 

@@ -112,7 +112,6 @@ class Planner:
     """Tells an algorithm of results in order, and asks it for each plan when it is due.
 
     Args:
-        run: The run.
         algorithm: The algorithm, with nothing in it but the programs that the search began with.
         composer: Completes the algorithm's plans; it is told of the same results.
         is_wanted: Returns whether the plans of a generation are wanted.
@@ -287,7 +286,6 @@ class Planner:
             self._learn(step.records[index])
 
     def forget(self, generation: int) -> None:
-        """Drop the plans of a generation that has ended."""
         self.plans = {turn: plan for turn, plan in self.plans.items() if turn.generation != generation}
 
     def _copy(self) -> tuple[Algorithm, Composer]:

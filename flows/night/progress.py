@@ -102,7 +102,6 @@ class Progress:
             self._under_way = {key: outcome for key, outcome in self._under_way.items() if key[0] != number}
 
     def committed(self, number: int, outcomes: Sequence[Outcome], best: Program) -> None:
-        """Count a committed generation."""
         self.forget(number)
         with self._lock:
             self.last_outcomes = Counter(outcomes)

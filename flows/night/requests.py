@@ -14,12 +14,7 @@ from overnight.schemas.generation import RunHistory, RunRecord
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.files import RunFiles
-from overnight.tasks.history.interventions import (
-    add_request,
-    pending_requests,
-    read_interventions,
-    write_interventions,
-)
+from overnight.tasks.history.interventions import add_request, pending_requests, read_interventions, write_interventions
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.run_lock import locked_here, run_lock
 

@@ -30,7 +30,7 @@ from overnight.tasks.select.selection import Survivor, judge, surviving_programs
 
 @dataclass(frozen=True)
 class Rescored:
-    """The result of rescoring.
+    """The files and start program of a run that was begun with the rescored programs of another.
 
     Attributes:
         pairs: Each surviving program as it was and as it is now, the formerly best first.

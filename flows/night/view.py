@@ -103,15 +103,8 @@ def without_any_score(generation: GenerationRecord) -> str:
 
 
 def night_view(
-    run: OpenRun,
-    best: Program,
-    share: float,
-    flag: str,
-    drawings: Drawings,
-    night: NightRecord,
-    log: Iterable[LogLine],
+    run: OpenRun, best: Program, share: float, flag: str, drawings: Drawings, night: NightRecord, log: Iterable[LogLine]
 ) -> NightView:
-    """Return the current state of a night."""
     problem, progress, start = run.run.problem, run.progress, run.state.start
     scored = [program for program in run.state.programs.values() if program.is_scored]
     function_text = problem.specification.function_text

@@ -62,11 +62,7 @@ def quick_client() -> Iterator[SyncPrefectClient]:
 
 @contextlib.contextmanager
 def outages() -> Iterator[None]:
-    """Raise errors of an unreachable Prefect server as an outage, which a night waits for.
-
-    Raises:
-        PrefectUnavailable: In place of connection errors and of HTTP status codes from 500 on.
-    """
+    """Raise PrefectUnavailable, an outage that a night waits for, in place of errors of an unreachable server."""
     try:
         yield
     except (httpx.TransportError, httpx.HTTPStatusError) as error:

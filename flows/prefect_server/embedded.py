@@ -90,11 +90,7 @@ class EmbeddedServer:
         return self._process.pid
 
     def wait(self) -> None:
-        """Wait until the server answers.
-
-        Raises:
-            EnvironmentFault: If it ends, or does not answer within 120 s.
-        """
+        """Wait until the server answers; raise an EnvironmentFault if it ends, or does not answer within 120 s."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             if answers(self.url):
@@ -133,7 +129,6 @@ class EmbeddedServer:
         self._listener.close()
 
     def kill(self) -> None:
-        """End the server by force."""
         self._is_stopping.set()
         self._process.kill()
 
@@ -220,11 +215,7 @@ class PrefectServer:
 
     @contextlib.contextmanager
     def connected(self, report: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-        """Wait for the server and yield its address; Prefect uses it while the block lasts. `report` tells of restarts.
-
-        Raises:
-            EnvironmentFault: If it does not answer.
-        """
+        """Wait for the server and yield its address; Prefect uses it meanwhile. `report` tells of restarts."""
         from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
         if self._embedded is None:
@@ -265,11 +256,7 @@ def using_server(server: EmbeddedServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def serve_forever(port: int | None, report: Callable[[str], None]) -> Iterator[EmbeddedServer]:
-    """Run the server of `overnight schedule serve` while the block lasts; other commands of this user find and use it.
-
-    Raises:
-        EnvironmentFault: If it does not start.
-    """
+    """Run the server of `overnight schedule serve` while the block lasts; this user's other commands use it."""
     server = EmbeddedServer(port or DEFAULT_PORT, with_services=True)
     try:
         server.wait()

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -23,10 +23,8 @@ from prefect.states import Running
 
 from overnight.flows.prefect_server.connection import quick_client
 
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
 CORRECTION = "the night is under way; the server had lost sight of it"
+_INTERVAL_S = 3.0
 _GRACE_S = 10.0
 """Seconds that a worker has to cancel its night before the night interrupts itself."""
 
@@ -35,22 +33,17 @@ class NightState:
     """Monitor of a night's flow run, in the main thread, which reads and corrects its state every few seconds.
 
     Args:
-        flow_run_id: Id of the flow run.
         on_cancel: Called before the main thread gets its KeyboardInterrupt.
         has_worker: Whether a worker runs the night and so cancels it itself.
-        interval_s: Seconds between two reads of the state.
 
     Attributes:
         was_cancelled: Whether the night was interrupted because it was cancelled in Prefect.
     """
 
-    def __init__(
-        self, flow_run_id: str, on_cancel: Callable[[], None], *, has_worker: bool = False, interval_s: float = 3.0
-    ) -> None:
+    def __init__(self, flow_run_id: str, on_cancel: Callable[[], None], *, has_worker: bool = False) -> None:
         self._flow_run_id = UUID(flow_run_id)
         self._on_cancel = on_cancel
         self._grace_s = _GRACE_S if has_worker else 0.0
-        self._interval_s = interval_s
         self._is_over = threading.Event()
         self.was_cancelled = False
 
@@ -74,7 +67,7 @@ class NightState:
     def _monitor(self) -> None:
         cancelled_at: float | None = None
         with quick_client() as client:
-            while not self._is_over.wait(self._interval_s):
+            while not self._is_over.wait(_INTERVAL_S):
                 if not self._correct(client):
                     cancelled_at = None
                     continue
@@ -89,7 +82,7 @@ class NightState:
             state = client.read_flow_run(self._flow_run_id).state
             if state is not None and (state.is_cancelling() or state.is_cancelled()):
                 return True
-            if _is_wrong(state):
+            if state is not None and not state.is_running() and not state.is_paused():
                 client.set_flow_run_state(self._flow_run_id, Running(message=CORRECTION), force=True)
         return False
 
@@ -98,11 +91,6 @@ class NightState:
         self._on_cancel()
         # A thread that waits for a lock wakes up only for a signal that is sent to it directly.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-
-def _is_wrong(state: State | None) -> bool:
-    """Return whether a night that is under way cannot have this state."""
-    return state is not None and not state.is_running() and not state.is_paused()
 
 
 def outlive_leases() -> None:

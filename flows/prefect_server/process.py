@@ -108,7 +108,6 @@ def _prepare_alone(port: int) -> None:
 
 
 def main() -> None:
-    """Run the server until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m overnight.flows.prefect_server.process")
     parser.add_argument("port", type=int)
     parser.add_argument("--socket", type=int, help="descriptor of a socket that listens; ends with standard input")

@@ -38,11 +38,7 @@ _FLOWS = ("search", "night", "generation")
 
 
 def kept_for() -> timedelta:
-    """Return the time for which flow runs and events are kept, from OVERNIGHT_PREFECT_KEEP.
-
-    Raises:
-        UsageError: If its value is no duration.
-    """
+    """Return the time for which flow runs and events are kept, from OVERNIGHT_PREFECT_KEEP."""
     text = os.environ.get(VARIABLE) or DEFAULT
     match = re.fullmatch(r"(\d+)([hdw])", text.strip())
     if match is None or not int(match[1]):
@@ -81,7 +77,7 @@ def prune(client: SyncPrefectClient, before: datetime, is_over: threading.Event 
     is_over = is_over or threading.Event()
     deleted, offset = 0, 0
     while not is_over.is_set() and (found := _ended_before(client, before, offset)):
-        ours = [flow_run for flow_run in found if _is_ours(flow_run)]
+        ours = [flow_run for flow_run in found if flow_run.parameters.keys() >= {"run_id", "history"}]
         offset += len(found) - len(ours)
         for flow_run in ours:
             if is_over.wait(_DELAY_S):
@@ -102,10 +98,6 @@ def _ended_before(client: SyncPrefectClient, before: datetime, offset: int) -> l
         limit=_PAGE_SIZE,
         offset=offset,
     )
-
-
-def _is_ours(flow_run: FlowRun) -> bool:
-    return {"run_id", "history"} <= flow_run.parameters.keys()
 
 
 def _delete(client: SyncPrefectClient, flow_run: FlowRun) -> None:

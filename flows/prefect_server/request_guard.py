@@ -25,7 +25,6 @@ def own_hosts(port: int) -> tuple[str, ...]:
 
 
 def own_origins(port: int) -> tuple[str, ...]:
-    """Return the origins of the server's own pages."""
     return tuple(f"http://{host}" for host in own_hosts(port))
 
 

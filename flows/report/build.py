@@ -91,11 +91,7 @@ _NIGHT_COLUMNS = (
 
 
 def build_report(database: Database, files: RunFiles, night: int | None = None) -> ReportData:
-    """Return the report's data of a run, or of one night of it, as its files are now.
-
-    Raises:
-        UsageError: If the run has no such night.
-    """
+    """Return the report's data of a run, or of one night of it, as its files are now."""
     run_data = read_run_data(database, files, night)
     problem = run_data.run.problem
     nights = tuple(_night_summary(row, run_data) for row in run_data.nights if night in (None, row["night"]))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
-from overnight.flows.start.sandboxes import image_of, open_job, slots_of
+from overnight.flows.start.sandboxes import containers_of, image_of, slots_of
 from overnight.flows.state_folder import state_folder
 from overnight.schemas.bundle import ProgramBundle
 from overnight.schemas.errors import OvernightError
@@ -22,6 +22,7 @@ from overnight.schemas.job import Job
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.report.sanitised_svg import DrawingRefused, sanitise
 
 TOTAL_S = 60.0
@@ -32,12 +33,7 @@ _MAX_KEPT = 300
 
 
 def draw_programs(
-    problem: Problem,
-    bodies: Mapping[str, str],
-    *,
-    seed: int,
-    run_id: str,
-    note: Callable[[str], None] = lambda _: None,
+    problem: Problem, bodies: Mapping[str, str], *, seed: int, run_id: str, note: Callable[[str], None] = lambda _: None
 ) -> Drawings:
     """Draw what programs do with the last training input, by program id; what fails is a remark, never an error.
 
@@ -75,7 +71,7 @@ def _run(
     slots = min(slots_of(problem), len(programs))
     with (
         ThreadPoolExecutor(slots, "overnight-drawing") as threads,
-        open_job(problem, job, run_id, slots=slots) as pool,
+        open_pool(job, slots=slots, **containers_of(problem, run_id)) as pool,
     ):
         futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
         finished, _ = wait(futures.values(), timeout=TOTAL_S)

@@ -55,7 +55,6 @@ class LiveReport:
                 self._refreshed_at = time.monotonic()
 
     def data(self) -> ReportData:
-        """Return the report's current data."""
         with self._lock:
             version = self.version()
             if self._data is None or self._data[0] != version:

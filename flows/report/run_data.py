@@ -170,10 +170,5 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
     begin = {name: first[name] for name in ("best_score", "best_program_id")}  # stands for a start program
     generations = [row if row["best_score"] is not None else row | begin for row in generations]
     return RunData(
-        database,
-        stored_run.read_run(files),
-        generations,
-        nights,
-        database.rows(_CANDIDATES, [files.run_id]),
-        night,
+        database, stored_run.read_run(files), generations, nights, database.rows(_CANDIDATES, [files.run_id]), night
     )

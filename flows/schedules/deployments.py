@@ -259,11 +259,7 @@ def next_time(cron: str, time_zone: str, now: datetime) -> datetime:
 
 
 def cron_schedule(cron: str, time_zone: str) -> CronSchedule:
-    """Return the schedule of a cron line in a time zone.
-
-    Raises:
-        UsageError: If either is invalid, or the line names no time.
-    """
+    """Return the schedule of a cron line in a time zone; raise a UsageError if it is wrong, or names no time."""
     from prefect.client.schemas.schedules import CronSchedule
 
     remedy = "Minute, hour, day, month, weekday: --cron '0 22 * * 1-5' --time-zone Europe/Stockholm"

@@ -111,13 +111,11 @@ class NotificationSettings(BaseModel):
         """
         warn = get_run_logger().warning
         try:
-            return Notifier(self._addresses(), self.gain, warn)
+            given = None if self.secret is None else cast("Any", Secret.load(self.secret)).get()
+            return Notifier(notification_addresses(given), self.gain, warn)
         except (ValueError, OvernightError) as error:
             warn(f"no notifications are sent for this night: {error}")
             return Notifier()
-
-    def _addresses(self) -> list[str]:
-        return notification_addresses(None if self.secret is None else cast("Any", Secret.load(self.secret)).get())
 
 
 @flow(name="night", flow_run_name="{run_id}")

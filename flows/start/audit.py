@@ -50,12 +50,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Base:
-    """The program that others are compared with.
-
-    Attributes:
-        name: What it is: `the start program`, or `the best program` with its id.
-        start: Score of the start program.
-    """
+    """The program that others are compared with, named in words, and the score of the start program."""
 
     name: str
     body: str

@@ -26,16 +26,7 @@ from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import (
-    NO_SCORE,
-    Candidate,
-    Completion,
-    Judged,
-    Program,
-    Prompt,
-    reduced,
-    reduced_metrics,
-)
+from overnight.schemas.program import NO_SCORE, Candidate, Completion, Judged, Program, Prompt, reduced, reduced_metrics
 from overnight.schemas.sampling_settings import Sampling
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
@@ -285,14 +276,7 @@ ISOLATION_REMEDY = (
 
 
 def unasked_candidate(
-    problem: Problem,
-    index: int,
-    body: str,
-    niche: str,
-    now: datetime,
-    *,
-    parents: tuple[str, ...] = (),
-    why: str = "",
+    problem: Problem, index: int, body: str, niche: str, now: datetime, *, parents: tuple[str, ...] = (), why: str = ""
 ) -> Candidate:
     """Return a candidate for which no model was asked, with the finish reason that says so."""
     prompt = Prompt(index, niche, parents, model="", style="", text="", seeds=(0,))

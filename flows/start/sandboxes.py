@@ -52,10 +52,10 @@ def open_sandboxes(
 
 def open_job(problem: Problem, job: Job, run_id: str, *, slots: int) -> SandboxPool:
     """Start slots for a job of a problem; they are removed when the context is left."""
-    return open_pool(job, slots=slots, **_containers(problem, run_id))
+    return open_pool(job, slots=slots, **containers_of(problem, run_id))
 
 
-def _containers(problem: Problem, run_id: str) -> dict[str, Any]:
+def containers_of(problem: Problem, run_id: str) -> dict[str, Any]:
     """Return the image of a problem, and how its containers are run and found."""
     sandbox = problem.settings.sandbox
     labels = {"overnight.run": run_id}
@@ -74,7 +74,7 @@ def require_ran(verdict: Verdict) -> Verdict:
 def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshContainerPool:
     """Return a pool that confirms programs on the training inputs; it starts no container before the first program."""
     job = confirmation(problem.job("train", seed, isolation=True), problem.settings.noise)
-    return open_fresh_pool(job, slots=slots_of(problem), **_containers(problem, run_id))
+    return open_fresh_pool(job, slots=slots_of(problem), **containers_of(problem, run_id))
 
 
 def slots_of(problem: Problem) -> int:
@@ -111,12 +111,7 @@ def require_agents(settings: Settings) -> None:
 
 
 def agent_image(agent: AgentSettings, sandbox: Sandbox, backend: SandboxBackend, note: Callable[[str], None]) -> str:
-    """Return the name of an agent's image; build it if necessary.
-
-    Raises:
-        SpecificationError: If one of its packages does not exist.
-        EnvironmentFault: If the image cannot be obtained.
-    """
+    """Return the name of an agent's image; build it if necessary."""
     packages = Dependencies(tuple(sorted(agent.packages)), npm=tuple(sorted(agent.npm)))
     return backend.prepare(agent.image or sandbox.image, packages, (), note)
 

@@ -97,7 +97,6 @@ def accept_sandbox(problem: Problem, *, trust: bool) -> None:
 
 
 def proposals_of(problem: Problem) -> list[Proposal]:
-    """Return all proposals of a problem."""
     settings = problem.settings
     algorithm = algorithm_proposals(settings.search.algorithm)
     return [*_bound(model_proposals(settings.sampling), problem), *algorithm, *_sandbox_proposals(problem)]
@@ -114,11 +113,7 @@ def require_trusted_models(problem: Problem, name: str) -> None:
 
 
 def remember(proposals: Iterable[Proposal]) -> None:
-    """Store proposals as accepted, for this and all later commands of this user.
-
-    Raises:
-        EnvironmentFault: If they cannot be written.
-    """
+    """Store proposals as accepted, for this and all later commands of this user."""
     accepted = _accepted()
     new = [proposal for proposal in proposals if (proposal.setting, proposal.value) not in accepted]
     if not new:

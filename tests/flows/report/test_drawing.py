@@ -84,7 +84,7 @@ def test_a_picture_is_drawn_once_and_then_kept_in_the_state_folder(drawn: RunFil
     first = draw_report(database, report)
     assert set(first.pictures) == {report.start.program_id, report.best.program_id}
     with monkeypatch.context() as without_sandbox:
-        without_sandbox.setattr(drawings, "open_job", None)
+        without_sandbox.setattr(drawings, "open_pool", None)
         assert draw_report(database, report) == first
     for kept in (state_folder() / "drawings").glob("*.svg"):
         kept.write_text("<svg onload='alert(1)'")
