@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from overnight.schemas.program import Completion, Prompt
+
+Answer = Future[list[Completion]]
 
 Record = Callable[[Sequence[Completion]], None]
 """Stores completions; returns when they are safe."""
@@ -62,3 +66,28 @@ class CompletionSource(Protocol):
             completions that arrived are recorded all the same. Cancelling it sends no further request.
         """
         ...
+
+
+def answer_in_thread(
+    work: Callable[[Answer], list[Completion]], name: str, on_cancel: Callable[[Answer], None] = lambda _: None
+) -> Answer:
+    """Return the completions that a thread makes, or its error; `on_cancel` is called where the answer is cancelled."""
+    answer: Answer = Future()
+
+    def note_cancelled(_: Answer) -> None:
+        if answer.cancelled():
+            answer.set_running_or_notify_cancel()  # whoever waits for a cancelled future is told so by this call only
+            on_cancel(answer)
+
+    def run() -> None:
+        # The caller may cancel the future at any time, after which it takes neither a result nor an error.
+        with suppress(InvalidStateError):
+            try:
+                answer.set_result(work(answer))
+            except BaseException as error:  # noqa: BLE001  (raised where the completions are waited for)
+                answer.set_exception(error)
+
+    answer.add_done_callback(note_cancelled)
+    # A daemon, so that a sandbox or a container that does not answer cannot keep the process alive.
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return answer

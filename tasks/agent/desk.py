@@ -75,9 +75,9 @@ class Bench:
 class Desk:
     """Answers the requests of one session, one after the other.
 
-    A session has so many samples at most: programs that were scored, and that which is handed back.
-
     Attributes:
+        samples: Most completions of the session: programs that were scored, and that which is handed back.
+        given: Files that the agent was given, by path.
         scored: Answers about the programs that were scored, by the text that holds each.
         limit: Limit that was reached, in words; empty before.
         stopped: Done once the session is stopped.

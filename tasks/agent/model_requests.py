@@ -43,7 +43,7 @@ def read_request(body: str) -> dict[str, Any]:
 
 
 def parse_object(body: str) -> dict[str, Any]:
-    """Return a body of JSON."""
+    """Return the object that a body of JSON is."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):

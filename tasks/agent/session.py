@@ -39,7 +39,8 @@ class ContainerDied(Exception):
 class Session:
     """The work of one agent on one prompt.
 
-    It hands back so many samples at most: programs that were scored, and its own.
+    Attributes:
+        samples: Most completions that it may hand back: programs that were scored, and its own.
     """
 
     bench: Bench

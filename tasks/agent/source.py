@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from overnight.schemas.agent_settings import AgentSettings, split_agent
-from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.completion_source import Answer, Record, Sample, answer_in_thread
 from overnight.schemas.program import UNUSED, Completion
 from overnight.tasks.agent.desk import Bench, Stopped
 from overnight.tasks.agent.session import ContainerDied, Session
 from overnight.tasks.agent.transcript import Records
 from overnight.tasks.evaluate.sandbox import Channel
-from overnight.tasks.sample.completion_sources import Answer, CompletionStore, merge_answers
+from overnight.tasks.sample.completion_sources import CompletionStore, merge_answers
 
 
 @dataclass(frozen=True)
@@ -78,30 +77,15 @@ class AgentSource:
         return merge_answers([self._begin(group, record) for group in groups.values()])
 
     def _begin(self, samples: Sequence[Sample], record: Record) -> Answer:
-        answer: Answer = Future()
-        # Who waits for a cancelled future is told so by this call only.
-        answer.add_done_callback(self._note_cancelled)
-        # A daemon, so that a container that does not answer cannot keep the process alive.
-        work = threading.Thread(target=self._work, args=(samples, record, answer), name="overnight-agent", daemon=True)
-        work.start()
-        return answer
-
-    def _note_cancelled(self, answer: Answer) -> None:
-        if answer.cancelled():
-            answer.set_running_or_notify_cancel()
-            self.sessions.stop(answer)
-
-    def _work(self, samples: Sequence[Sample], record: Record, answer: Answer) -> None:
-        # The caller may cancel the future at any time, after which it takes neither a result nor an error.
-        with suppress(InvalidStateError):
+        def work(answer: Answer) -> list[Completion]:
             try:
                 completions = self._completions(samples, record, answer)
-                record(completions)
-                answer.set_result(completions)
             except Stopped:
-                answer.set_result([])
-            except BaseException as error:  # noqa: BLE001  (raised where the completions are waited for)
-                answer.set_exception(error)
+                return []
+            record(completions)
+            return completions
+
+        return answer_in_thread(work, "overnight-agent", self.sessions.stop)
 
     def _completions(self, samples: Sequence[Sample], record: Record, answer: Answer) -> list[Completion]:
         prompt, numbers = samples[0].prompt, {sample.number for sample in samples}

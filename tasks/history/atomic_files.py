@@ -114,7 +114,6 @@ def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
 
 
 def format_of(path: Path) -> int:
-    """Return the format number of a file."""
     with _opened(path) as file:
         return _format(file)
 

@@ -33,7 +33,7 @@ def make_folder_like(folder: Path, other: Path) -> None:
 
 
 def open_private(path: Path, mode: Literal["wb", "ab", "xb"], *, follows_link: bool = False) -> IO[Any]:
-    """Open a file for writing; an existing one keeps its permissions. A file that the user names may be a link."""
+    """Open a file for writing; an existing one keeps its permissions. Only a file that the user names may be a link."""
     permissions = _FILE | _shared_permissions(path) & ~_EXECUTE
     link_flag = 0 if follows_link else os.O_NOFOLLOW
     return open(path, mode, opener=lambda name, flags: os.open(name, flags | link_flag, permissions))

@@ -211,7 +211,7 @@ def night_row(run_id: str, night: NightRecord) -> Row:
 
 
 def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
-    """Return the record of a row of `tables.NIGHTS`, whose finalists are among these programs."""
+    """Return the record of a row of `tables.NIGHTS`; the scored programs by id are for its finalists."""
     finalists = tuple(
         Finalist(programs[entry["program_id"]], *(entry[split] for split in _SPLITS))
         for entry in row["finalists"] or ()

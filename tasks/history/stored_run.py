@@ -263,7 +263,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:
-    """Read one night, from 1, whose finalists are among these programs."""
+    """Read the night of a number, from 1; the scored programs by id are for its finalists."""
     return night_of_row(read_file(files.night(number)).to_pylist()[0], programs)
 
 

@@ -32,7 +32,6 @@ _YAML_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -46,7 +45,6 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML."""
     _require_size(text)
     _require_short_keys(text)
     try:

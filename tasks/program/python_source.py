@@ -133,7 +133,10 @@ def _shifted(lines: Sequence[str]) -> str:
 
 
 def indentable(text: str, indentation: str, *, expands_tabs: bool = False) -> str:
-    """Return statements, written so that indenting them, and dedenting with tabs expanded, keeps their strings."""
+    """Return statements, written so that indenting them does not change their strings.
+
+    They may be dedented in between, which expands tabs: `expands_tabs`.
+    """
     statements = parse(text).body
     for written in (text, escape_strings(text)):
         if has_same_code(dedent(written) if expands_tabs else written, statements, indentation):

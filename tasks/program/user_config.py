@@ -96,12 +96,12 @@ def user_problem_formats() -> tuple[str, ...]:
 
 
 def user_command(name: str) -> CommandSettings:
-    """Read the command of a name, or return the preset that has it; there must be either."""
+    """Read the command of a name, or return the preset that has it; one of the two must be there."""
     return _named("command", name, Commands, PRESETS, CommandSettings)
 
 
 def user_agent(name: str) -> AgentSettings:
-    """Read the agent of a name, or return the preset that has it; there must be either."""
+    """Read the agent of a name, or return the preset that has it; one of the two must be there."""
     return _named("agent", name, Agents, AGENT_PRESETS, AgentSettings)
 
 

@@ -82,7 +82,7 @@ def shared_seeds(runs: Sequence[RunCurve]) -> list[str]:
 
 
 def render_index(runs: Sequence[RunCurve], pages: Sequence[str]) -> str:
-    """Return the HTML page of all runs, the newest first, with links to the reports of the pages' runs beside it."""
+    """Return the HTML page of all runs, newest first; `pages` are ids of runs whose `report-RUN.html` is beside it."""
     newest_first = sorted(runs, key=lambda run: run.started_at, reverse=True)
     return render_template("index.html.jinja", runs=[(run, sparkline(run)) for run in newest_first], pages=set(pages))
 

@@ -90,7 +90,7 @@ class Pictures:
 
 
 def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool = False) -> str:
-    """Return the HTML page of a run's report; one that `overnight watch` serves asks for its own changes."""
+    """Return the HTML page of a run's report; a live one is served by `overnight watch`, and asks for its changes."""
     steps = list(pairwise(line_of_descent(report.lineage)))[-_MAX_STEPS:]
     return render_template(
         "report.html.jinja",

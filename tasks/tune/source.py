@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
-from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.completion_source import Answer, Record, Sample, answer_in_thread
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
 from overnight.schemas.settings import Reducer, Tuner
@@ -78,42 +78,25 @@ class TunerSource:
     may_ask: Callable[[], bool] = lambda: True
     max_s: float = 60.0
 
-    def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Answer:
         """Begin to tune the bases of the samples, one after the other; see `CompletionSource.submit`."""
-        answer: Future[list[Completion]] = Future()
         ordered = sorted(wanted, key=lambda sample: (sample.prompt.index, sample.number))
-        if not ordered:
-            answer.set_result([])
-            return answer
-        # Who waits for a cancelled future is told so by this call only.
-        answer.add_done_callback(lambda _: answer.cancelled() and answer.set_running_or_notify_cancel())
-        # A daemon, so that a sandbox that does not answer cannot keep the process alive.
-        threading.Thread(
-            target=self._answer_all, args=(ordered, record, answer), name="overnight-tuner", daemon=True
-        ).start()
-        return answer
+        return answer_in_thread(partial(self._answer_all, ordered, record), "overnight-tuner")
 
-    def _answer_all(self, wanted: Sequence[Sample], record: Record, answer: Future[list[Completion]]) -> None:
+    def _answer_all(self, wanted: Sequence[Sample], record: Record, answer: Answer) -> list[Completion]:
         completions: list[Completion] = []
-        # The caller may cancel the future at any time, after which it takes neither a result nor an error.
-        with suppress(InvalidStateError):
-            try:
-                for sample in wanted:
-                    if answer.cancelled() or not self.may_ask():
-                        break
-                    completion = self._answer(sample, answer)
-                    if answer.cancelled():
-                        return
-                    record([completion])
-                    completions.append(completion)
-            except Stopped:
-                pass
-            except BaseException as error:  # noqa: BLE001  (raised where the completions are waited for)
-                answer.set_exception(error)
-                return
-            answer.set_result(completions)
+        with suppress(Stopped):
+            for sample in wanted:
+                if answer.cancelled() or not self.may_ask():
+                    break
+                completion = self._answer(sample, answer)
+                if answer.cancelled():
+                    break
+                record([completion])
+                completions.append(completion)
+        return completions
 
-    def _answer(self, sample: Sample, answer: Future[list[Completion]]) -> Completion:
+    def _answer(self, sample: Sample, answer: Answer) -> Completion:
         asked_at, begin = datetime.now(UTC), time.monotonic()
         run = _Run(self.sandbox, self.problem.reducer, self.max_s, self.may_ask, answer)
         trials = Trials(run.evaluations(), self.settings.evaluations, run.is_late)
@@ -164,7 +147,7 @@ class _Run:
     reducer: Reducer
     max_s: float
     may_ask: Callable[[], bool]
-    answer: Future[list[Completion]]
+    answer: Answer
     begun_at: float | None = None
 
     def evaluations(self) -> Evaluations:

@@ -53,7 +53,7 @@ _IMAGE_REMEDY = (
 
 
 class DockerBackend:
-    """A `SandboxBackend`: containers of the first engine that answers, each time within `timeout_s`.
+    """A `SandboxBackend`: containers of the first engine that answers, within `timeout_s` seconds each time.
 
     Its methods raise `SandboxUnavailable` if the engine does not.
     """

@@ -92,7 +92,6 @@ def answer_bytes(answer: Answer) -> bytes:
 
 
 def read_answer(data: object) -> Answer:
-    """Parse an answer."""
     if not isinstance(data, bytes) or len(data) > MAX_ANSWER:
         found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
         raise MessageFault(f"expected an answer of at most {MAX_ANSWER} bytes, got {found}")

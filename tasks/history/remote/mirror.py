@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,21 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.history.local_backend import MARKER, foreign_copy
 from overnight.tasks.history.private_files import make_private_folder, open_private
 from overnight.tasks.history.remote.object_store import ObjectStore
-
-
-class _Marker(BaseModel):
-    """Content of the file that marks a directory as a copy."""
-
-    model_config = ConfigDict(frozen=True)
-
-    url: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -95,10 +85,10 @@ def mirror_at(root: Path) -> Mirror:
 
 def _read(root: Path) -> Mirror:
     try:
-        marker = _Marker.model_validate_json((root / MARKER).read_bytes())
-    except (OSError, ValidationError) as error:
+        marker = json.loads((root / MARKER).read_bytes())
+        return Mirror(root, str(marker["url"]), str(marker["name"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise foreign_copy(root) from error
-    return Mirror(root, marker.url, marker.name)
 
 
 def _cache() -> Path:
@@ -113,7 +103,7 @@ def _write_marker(root: Path, url: str) -> None:
         make_private_folder(root)
         part = root / f"{MARKER}.{secrets.token_hex(4)}"
         with open_private(part, "xb") as handle:
-            handle.write(_Marker(url=url, name=secrets.token_hex(8)).model_dump_json().encode())
+            handle.write(json.dumps({"url": url, "name": secrets.token_hex(8)}).encode())
         try:
             os.link(part, path)
         except FileExistsError:
