@@ -34,6 +34,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "50%",
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
+_CATALOG = "duckdb_"
+"""Beginning of the functions that read DuckDB's catalog, which alone show comments."""
 _DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
@@ -114,6 +116,7 @@ class Database:
         self._only = only
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[tuple[str, ...], ...]] = {}
+        self._has_comments = False
         with _ctrl_c():
             self.max_bytes = self._open()
 
@@ -126,7 +129,6 @@ class Database:
             self._connection.execute(
                 package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
             )
-        self._add_comments()
         self._restrict_access()
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         return self._connection.execute(limit).fetchall()[0][0]
@@ -174,6 +176,8 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
+        if _CATALOG in sql.casefold() and not self._has_comments:
+            self._add_comments()
         if pivot := self._pivot(sql):
             sql = self._with_columns(pivot)
         self._require_single_query(sql)
@@ -245,7 +249,8 @@ class Database:
         query_guard.refuse_file_access(parsed[0][0], self._only)
 
     def _add_comments(self) -> None:
-        """Store the descriptions of views, columns and macros in DuckDB's catalog."""
+        """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
+        self._has_comments = True
         for name, view in VIEWS.items():
             self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
             for column, meaning in view.columns.items():
