@@ -35,7 +35,7 @@ demo: setup  ## a short night on a problem of combinatorics with the built-in mo
 
 check: environment  ## style, import rules, and the fast tests without Docker and Prefect: less than a minute
 	@$(STYLE) & style=$$!; failed=0; \
-		$(BIN)/pytest -n 2 --dist loadfile --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
+		$(BIN)/pytest -n 2 --dist worksteal --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$style || failed=$$?; exit $$failed
 
 test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only

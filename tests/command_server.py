@@ -268,7 +268,7 @@ def _fork(
 
 def _connect() -> socket.socket:
     """Connect to the server; the first process of a test run that needs it starts it."""
-    folder = Path(os.environ[FOLDER])
+    folder = Path(os.environ.get(FOLDER) or _AT_START[FOLDER])
     address = str(folder / "commands.socket")
     with FileLock(folder / "commands.lock"):
         if not Path(address).exists():
@@ -369,7 +369,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
     if IN_PROCESS in os.environ:
         in_process.use_this_process()
         in_process.draw_no_charts()
-        fork_for_queries()
+    fork_for_queries()
     try:
         if request["file"] is not None:
             os.dup2(_KEPT, request["file"])

@@ -7,6 +7,7 @@ import re
 import secrets
 import signal
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -179,7 +180,10 @@ _FIRST = (
     "tests/flows/night/",
     "tests/flows/",
 )
-"""Tests that wait for nights, the longest first: quick ones fill the processes up at the end."""
+"""Tests that wait for nights, the longest first."""
+
+_PROCESSES = 4
+"""Processes of `make test`."""
 
 _HEAVY = (
     "tests/contract/test_provider.py",
@@ -280,6 +284,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(_HEAVY):
             item.add_marker(pytest.mark.heavy)
-    items.sort(
-        key=lambda item: next((n for n, start in enumerate(_FIRST) if item.nodeid.startswith(start)), len(_FIRST))
-    )
+    files = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        files[item.nodeid.partition("::")[0]].append(item)
+    items[:] = [item for file in _mixed(list(files)) for item in files[file]]
+
+
+def _mixed(files: list[str]) -> list[str]:
+    """Return files in an order in which some process computes while others wait for nights.
+
+    Each process begins with its part of the list, and takes from the parts of others once it has nothing left.
+    """
+    places = {
+        file: next((n for n, start in enumerate(_FIRST) if file.startswith(start)), len(_FIRST)) for file in files
+    }
+    waiting = sorted((file for file in files if places[file] < len(_FIRST)), key=places.__getitem__)
+    computing = [file for file in files if places[file] == len(_FIRST)]
+    mixed: list[str] = []
+    for part in range(_PROCESSES):
+        kinds = (waiting[part::_PROCESSES], computing[part::_PROCESSES])
+        placed = [(number / len(kind), file) for kind in kinds for number, file in enumerate(kind)]
+        mixed += [file for _, file in sorted(placed, key=lambda one: one[0])]
+    return mixed

@@ -17,8 +17,6 @@ from tests.notebooks import EVOLVE, RUN, write_notebook
 
 ROOT = docs.ROOT
 BIN = ROOT / ".venv/bin"
-ABOUT_LIMITS = ("limits-and-noise.md",)
-"""Pages whose programs need processes, which can be ended."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -66,8 +64,8 @@ def run_blocks(
 ) -> None:
     """Run all blocks of a page in a folder, with the `overnight` of a folder of programs.
 
-    The first `in_containers` blocks use containers and Prefect; the others evaluate in their own processes, and their
-    nights have no server. A page with commands about schedules needs the address of one, too.
+    The first `in_containers` blocks use containers and Prefect. The others evaluate in their own processes, in others
+    where limits are set, and their nights have no server. A page about schedules needs the address of one.
     """
     environment = {
         **os.environ,
@@ -77,9 +75,8 @@ def run_blocks(
         "OPENAI_BASE_URL": provider.api_base,
     }
     environment.pop("OVERNIGHT_HISTORY", None)
-    quick = PLAIN if page.name in ABOUT_LIMITS else QUICK
     for number, block in enumerate(commands(page)):
-        sandbox = {} if number < in_containers else quick
+        sandbox = {} if number < in_containers else PLAIN if "--set limits." in block else QUICK
         lines = [shortened(line, provider.api_base) for line in block.splitlines()]
         script = "\n".join(["set -euxo pipefail", *lines])
         done = subprocess.run(

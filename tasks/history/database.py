@@ -34,6 +34,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "50%",
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
+_CATALOG = "duckdb_"
+"""Beginning of the functions that read DuckDB's catalog, which alone show comments."""
 _DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
@@ -113,6 +115,7 @@ class Database:
         self._only = only
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[tuple[str, ...], ...]] = {}
+        self._has_comments = False
         with _ctrl_c():
             self.max_bytes = self._open()
 
@@ -125,7 +128,6 @@ class Database:
             self._connection.execute(
                 package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
             )
-        self._add_comments()
         self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
@@ -166,6 +168,8 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
+        if _CATALOG in sql.casefold() and not self._has_comments:
+            self._add_comments()
         if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
             sql = query_guard.list_pivot_values(sql, self._values)
         self._require_single_query(sql)
@@ -222,7 +226,8 @@ class Database:
         query_guard.refuse_file_access(parsed[0][0], self._only)
 
     def _add_comments(self) -> None:
-        """Store the descriptions of views, columns and macros in DuckDB's catalog."""
+        """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
+        self._has_comments = True
         for name, view in VIEWS.items():
             self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
             for column, meaning in view.columns.items():

@@ -27,8 +27,8 @@ from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.testing.programs.candidates import body
 
-BURNERS = 9
-"""Number of processes that share a processor with a candidate, which gets a tenth of it."""
+BURNERS = 5
+"""Number of processes that share a processor with a candidate, which gets a sixth of it."""
 
 BURN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
@@ -42,7 +42,7 @@ def f(n):
     import os, time
 """
 
-COMPUTES = "begun = time.process_time()\nwhile time.process_time() - begun < 0.1: pass\nreturn n"
+COMPUTES = "begun = time.process_time()\nwhile time.process_time() - begun < 0.15: pass\nreturn n"
 SLEEPS = "time.sleep(60)"
 FIGHTS = """
 for _ in range(12):
@@ -172,7 +172,7 @@ def test_a_program_that_computes_for_ever_gets_no_more_processor_time_than_its_l
 COMMAND = """
 import subprocess, sys, time
 for _ in range(2):
-    code = "import time\\nbegun = time.process_time()\\nwhile time.process_time() - begun < 0.05: pass"
+    code = "import time\\nbegun = time.process_time()\\nwhile time.process_time() - begun < 0.1: pass"
     subprocess.run([sys.executable, "-c", code], check=True)
 print('{"score": 7}')
 """

@@ -147,6 +147,7 @@ def nights(installed: Installation) -> list[str | None]:
     return [row["stop_reason"] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_night_runs_beside_modules_of_the_names_of_our_folders(installed: Installation):

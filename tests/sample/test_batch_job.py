@@ -124,11 +124,12 @@ def test_what_a_batch_may_cost_at_most_is_set_aside_before_it_is_sent(provider: 
 
 @pytest.mark.parametrize("id_is_known", [True, False])
 def test_a_batch_outlives_its_job_and_is_collected_by_the_next(id_is_known: bool, provider: Provider):
-    provider.batches.seconds = 0.3
+    provider.batches.seconds = LONG_S
     jobs, has_time = Jobs(provider, 2), [True]
     provider.batches.created = has_time.clear
     with pytest.raises(Outage, match=r"a batch is collected later: batch_0"):
         jobs.begin(lambda: bool(has_time)).result(LONG_S)
+    provider.batches.seconds = 0
     assert jobs.store.completions == []
     (left,) = jobs.pending.values()
     if not id_is_known:  # the process was killed before it came

@@ -77,7 +77,7 @@ class BatchServer:
             "completion_window": "24h",
             "status": "in_progress",
             "created_at": int(time.time()),
-            "due": time.monotonic() + self.seconds,
+            "began": time.monotonic(),
             "metadata": request.get("metadata"),
             "output_file_id": None,
             "error_file_id": None,
@@ -87,7 +87,7 @@ class BatchServer:
 
     def _updated(self, batch: dict[str, Any]) -> dict[str, Any]:
         """End the batch if it is due, and return it."""
-        if batch["status"] == "in_progress" and time.monotonic() >= batch["due"]:
+        if batch["status"] == "in_progress" and time.monotonic() >= batch["began"] + self.seconds:
             number = int(batch["id"].removeprefix("batch_"))
             batch["status"] = self.end(number)
             if batch["status"] == "failed":
