@@ -71,6 +71,11 @@ class Skeleton(Protocol):
         """Data of an isolated evaluation; `None` if a command scores programs."""
         ...
 
+    @property
+    def is_stub(self) -> bool:
+        """Whether a function that evolves is a signature and a docstring: without a score, it is no start program."""
+        ...
+
     def defines(self, name: str) -> bool:
         """Return whether a function of this name could score programs."""
         ...

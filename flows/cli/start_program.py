@@ -78,9 +78,7 @@ class StartRuns:
 
 def begins_without_program(problem: Problem) -> bool:
     """Return whether a run would begin without a start program: with a signature and a docstring, and no score."""
-    from overnight.flows.start.create_run import may_lack_start
-
-    return may_lack_start(problem) and not _run(problem, "train", _SEED).is_scored
+    return problem.specification.is_stub and not _run(problem, "train", _SEED).is_scored
 
 
 _MARK = "what is to be written was called"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from overnight.flows.start.create_run import may_lack_start
 from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, require_ran, slots_of
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
@@ -90,7 +89,7 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
         base = Base(name, body, verdict, start)
         if verdict.is_scored:
             found = [*_elsewhere(problem, base, seed)]
-        elif body == specification.start_body and may_lack_start(problem):
+        elif body == specification.start_body and specification.is_stub:
             found = [Finding("a search that begins without a program", "nothing to try again, until there is a best")]
         else:
             came = f"{verdict.outcome.value}: {verdict.error}"

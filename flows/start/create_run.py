@@ -34,7 +34,6 @@ from overnight.tasks.evaluate.registry import backend_plugin
 from overnight.tasks.history import record
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.problems.loading.load import is_of_another_tool
-from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.batch_api import require_batches
 from overnight.tasks.sample.provider import every_model, provider_plugin, require_keys
 
@@ -165,18 +164,13 @@ def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verd
     """
     with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
         verdict = require_ran(sandbox.evaluate(problem.specification.start_program))
-    if not verdict.is_scored and not may_lack_start(problem):
+    if not verdict.is_scored and not problem.specification.is_stub:
         raise SpecificationError(
             f"the start program has no score: {verdict.outcome.value}: {verdict.error}",
             remedy=f"{start_remedy(verdict, problem, path) or 'It must run as it stands'}; look closer with: "
             "overnight check PROBLEM",
         )
     return verdict
-
-
-def may_lack_start(problem: Problem) -> bool:
-    """Return whether a start program without a score is none: the first programs with one begin the search."""
-    return isinstance(problem.specification, Specification) and problem.specification.is_stub
 
 
 _INSIDE = (

@@ -16,6 +16,7 @@ class ScoredByCommand:
     docstring = ""  # the task is described in the settings
     draw = ""  # a command draws, if anything does
     isolation = None  # a command decides itself how it runs a program
+    is_stub = False  # files say nothing of what is missing
 
     def defines(self, name: str) -> bool:  # noqa: ARG002
         return False

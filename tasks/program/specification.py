@@ -74,7 +74,6 @@ class Specification:
 
     @property
     def is_stub(self) -> bool:
-        """Whether a function that evolves is a signature and a docstring: without a score, it is no start program."""
         return any(function.is_stub for function in self.functions)
 
     @property
