@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from overnight.schemas.dependencies import Dependencies
@@ -14,6 +16,8 @@ from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
 
 Split = Literal["train", "validation", "held_out"]
+
+_ASKS = re.compile(r"\bfunsearch\s*\.\s*ask\b|\bfrom\s+funsearch\s+import\b[^#\n]*\bask\b")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class Problem:
             return digest
         parts = [digest, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether its scoring may ask a model: whether one of its Python files mentions `funsearch.ask`."""
+        texts = [file.content.decode("utf-8", "replace") for file in self.files if file.path.endswith(".py")]
+        return any(map(_ASKS.search, [self.specification.text, *texts]))
 
     @property
     def score_warning(self) -> str:
@@ -86,6 +96,7 @@ class Problem:
             seed=seed,
             isolation=self._isolation if isolation else None,
             command=self._command(),
+            asks=self.asks,
         )
 
     @property

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import types
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +30,16 @@ from overnight.flows.prefect_server import embedded
 from overnight.flows.start import sandboxes
 from overnight.schemas.bundle import Source
 from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import OvernightError, QuestionRefused
 from overnight.schemas.files import File
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.question import Ask, Question
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
+
+_asking = threading.local()
+"""What `funsearch.ask` is in each thread."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,12 @@ class InProcessSandbox:
     Attributes:
         job: What they are evaluated on.
         fault: Returns a verdict that takes the place of an evaluation, or `None`; it may also raise.
+        ask: Answers questions of the scoring.
     """
 
     job: Job
     fault: Callable[[Job, str], Verdict | None]
+    ask: Ask | None = None
 
     def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
@@ -58,13 +66,18 @@ class InProcessSandbox:
         scores, metrics, notes = list[float](), list[dict[str, float]](), list[str]()
         try:
             exec(compile(text, "candidate", "exec"), namespace)
-            for call in self.job.inputs:
+            for place, call in enumerate(self.job.inputs, start=1):
+                _asking.ask = self._asker(place, "" if isinstance(source, str) else source.name)
                 found = namespace[self.job.run_function](*call.args, **call.kwargs)  # type: ignore[operator]
                 beside = dict(found) if isinstance(found, dict) else {"score": found}
                 notes.append(str(beside.pop("notes", "")))
                 scores.append(float(beside.pop("score")))
                 metrics.append(beside)
                 spent.append(time.perf_counter() - begin)
+        except QuestionRefused as refused:
+            return Verdict(Outcome.SANDBOX_ERROR, error=refused.message)
+        except OvernightError:
+            raise
         except Exception as error:  # noqa: BLE001  (whatever a candidate raises is its verdict)
             return Verdict(Outcome.CRASHED, error=f"{type(error).__name__}: {error}")
         if not all(map(math.isfinite, scores)):
@@ -80,6 +93,16 @@ class InProcessSandbox:
             metrics=by_name,
             notes=told,
         )
+
+    def _asker(self, place: int, program: str) -> Callable[[str], str]:
+        asked = Counter[str]()
+
+        def ask(text: str) -> str:
+            assert self.ask is not None
+            asked[text] += 1
+            return self.ask(Question(text, place, asked[text] - 1, program)).result(timeout=60)
+
+        return ask
 
     def close(self) -> None:
         """See `Sandbox.close`."""
@@ -119,9 +142,9 @@ class InProcess:
     fault: Callable[[Job, str], Verdict | None] = lambda job, text: None
     jobs: list[Job] = field(default_factory=list)
 
-    def open(self, job: Job, **_: object) -> InProcessSandbox:
+    def open(self, job: Job, *, ask: Ask | None = None, **_: object) -> InProcessSandbox:
         self.jobs.append(job)
-        return InProcessSandbox(job, lambda job, text: self.fault(job, text))
+        return InProcessSandbox(job, lambda job, text: self.fault(job, text), ask)
 
 
 def use_this_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
@@ -129,6 +152,7 @@ def use_this_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     opened, funsearch = InProcess(), types.ModuleType("funsearch")
     for name in ("run", "evolve", "draw"):
         setattr(funsearch, name, lambda function: function)
+    funsearch.__dict__["ask"] = lambda text: _asking.ask(text)
     monkeypatch.setitem(sys.modules, "funsearch", funsearch)
     monkeypatch.setattr(sandboxes, "create_backend", lambda name: InProcessBackend())
     monkeypatch.setattr(sandboxes, "open_pool", opened.open)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from overnight.schemas.objectives import Objectives
     from overnight.schemas.problem import Problem, Split
     from overnight.schemas.program import Program
+    from overnight.schemas.question import Ask
 
 
 def best(
@@ -62,6 +63,7 @@ def best(
 
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
     """
+    from overnight.flows.start.judging import judge_of
     from overnight.flows.start.trust import accept_sandbox
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
@@ -117,7 +119,8 @@ def best(
         accept_sandbox(run_record.problem, trust=trust_settings)
         others = [] if prefer else _others(run_record, past, deciding_night, program)
         candidates = [program, *others]
-        program = _first_that_scores(run_record, candidates)
+        ask = judge_of(run_record.problem, stored_run.read_answers(files)).ask
+        program = _first_that_scores(run_record, candidates, ask)
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
@@ -241,7 +244,7 @@ def _others(run: RunRecord, past: RunHistory, night: NightRecord | None, program
     return [other for other in ranked if other.scores != program.scores][: run.problem.settings.finalists - 1]
 
 
-def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
+def _first_that_scores(run: RunRecord, programs: Sequence[Program], ask: Ask | None) -> Program:
     """Return the first program that gets a score on the held-out inputs now.
 
     Without held-out inputs, the validation inputs are used; without those, the training inputs.
@@ -253,7 +256,7 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
     split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
     name = {"held_out": "held-out", "train": "training"}.get(split, split)
     for number, program in enumerate(programs):
-        value = _score_now(run, split, program)
+        value = _score_now(run, split, program, ask)
         if value is not None:
             result = f"{score(value)} on the {name} inputs"
             if number == 0:
@@ -268,12 +271,12 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
     )
 
 
-def _score_now(run: RunRecord, split: Split, program: Program) -> float | None:
+def _score_now(run: RunRecord, split: Split, program: Program, ask: Ask | None) -> float | None:
     """Evaluate a program on a split and return its score; None if it gets none."""
     from overnight.flows.night.final_evaluation import scores_on
 
     isolation = None if run.problem.settings.sandbox.confirm == "never" else True
-    return scores_on(run, split, [program], isolation=isolation).get(program.id)
+    return scores_on(run, split, [program], isolation=isolation, ask=ask).get(program.id)
 
 
 def write_program(path: Path, problem: Problem, body: str) -> None:

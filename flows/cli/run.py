@@ -58,7 +58,8 @@ def run(
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
     """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
-    from overnight.flows.cluster.choice import choose_cluster
+    from overnight.flows.cluster.choice import choose_cluster, named_cluster
+    from overnight.flows.start.judging import require_judge
     from overnight.flows.start.sandboxes import image_of
     from overnight.tasks.problems import find
     from overnight.tasks.sample.provider import require_keys
@@ -67,6 +68,7 @@ def run(
     conditions = stop.conditions(until)
     path = find(problem)
     loaded, _ = options.load(path, conditions, trust=trust_settings)
+    require_judge(loaded, on_cluster=bool(named_cluster()))
     require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"starting: {loaded.settings.title or loaded.name}")

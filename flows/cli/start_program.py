@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from overnight.schemas.limits_settings import Limits
     from overnight.schemas.outcome import Verdict
     from overnight.schemas.problem import Problem, Split
+    from overnight.schemas.question import Ask
 
 _SEED, _OTHER_SEED = 0, 1
 
@@ -75,22 +76,22 @@ class StartRuns:
         return max((max(values) - min(values) for values in zip(*scored, strict=True)), default=0.0)
 
 
-def begins_without_program(problem: Problem) -> bool:
+def begins_without_program(problem: Problem, ask: Ask | None = None) -> bool:
     """Return whether a run would begin without a start program: with a signature and a docstring, and no score."""
     from overnight.flows.start.create_run import may_lack_start
 
-    return may_lack_start(problem) and not _run(problem, "train", _SEED).is_scored
+    return may_lack_start(problem) and not _run(problem, "train", _SEED, ask).is_scored
 
 
 _MARK = "what is to be written was called"
 
 
-def fails_before_call(problem: Problem) -> str:
+def fails_before_call(problem: Problem, ask: Ask | None = None) -> str:
     """Return the error of a scoring that fails although what is to be written was not called yet; else empty."""
     skeleton = problem.specification
     assert isinstance(skeleton, Specification)
     body = skeleton.join([f"raise NotImplementedError({_MARK!r})" for _ in skeleton.functions])
-    verdict = _run(problem, "train", _SEED, body)
+    verdict = _run(problem, "train", _SEED, ask, body)
     return "" if verdict.is_scored or _MARK in verdict.error else f"{verdict.outcome.value}: {verdict.error}"
 
 
@@ -161,7 +162,7 @@ def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
             yield from _own_nodes(node)
 
 
-def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
+def run_start(problem: Problem, path: Path, split: Split, ask: Ask | None = None) -> StartRuns:
     """Evaluate the start program with two seeds, and once more with the first if the scores differ.
 
     Raises:
@@ -170,7 +171,7 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
     """
     from overnight.flows.start.create_run import start_remedy
 
-    first = _run(problem, split, _SEED)
+    first = _run(problem, split, _SEED, ask)
     if not first.is_scored:
         if first.outcome is not Outcome.CRASHED:  # the error of a crash contains the last output
             _print_output(first.output)
@@ -178,12 +179,12 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
             remedy=f"The start program must run unchanged. {start_remedy(first, problem, path) or 'Correct the file.'}",
         )
-    other = _run(problem, split, _OTHER_SEED)
-    again = other if other.scores == first.scores else _run(problem, split, _SEED)
+    other = _run(problem, split, _OTHER_SEED, ask)
+    again = other if other.scores == first.scores else _run(problem, split, _SEED, ask)
     return StartRuns(first, again, other)
 
 
-def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
+def _run(problem: Problem, split: Split, seed: int, ask: Ask | None, body: str | None = None) -> Verdict:
     """Evaluate the start program, or one with another body.
 
     Raises:
@@ -195,7 +196,7 @@ def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> 
     name = split.replace("_", "-")
     with (
         working(f"{name}: running the start program"),
-        open_sandboxes(problem, split, seed=seed, run_id="check", programs=1) as sandbox,
+        open_sandboxes(problem, split, seed=seed, run_id="check", programs=1, ask=ask) as sandbox,
     ):
         skeleton = problem.specification
         verdict = sandbox.evaluate(skeleton.start_program if body is None else skeleton.program(body))
@@ -316,13 +317,16 @@ def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     }
 
 
-def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) -> tuple[Verdict, bool]:
+def try_confirmation(
+    problem: Problem, verdict: Verdict, warnings: list[str], ask: Ask | None = None
+) -> tuple[Verdict, bool]:
     """Run the start program as a new best program would be confirmed.
 
     Args:
         problem: The problem.
         verdict: The verdict that is to be confirmed.
         warnings: Gets a warning if the score differs and confirmations are wanted.
+        ask: As for `open_sandboxes`.
 
     Returns:
         The verdict of the confirmation, and whether the score is the same.
@@ -331,7 +335,7 @@ def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) ->
     from overnight.tasks.evaluate.confirmation import confirmation, disagreement
 
     with working("confirming the start program"):
-        isolated = score_isolated(problem, seed=_SEED, run_id="check")
+        isolated = score_isolated(problem, seed=_SEED, run_id="check", ask=ask)
     difference = disagreement(verdict, isolated, problem.settings.noise)
     if problem.settings.sandbox.confirm != "never" and isolated.is_scored:
         warnings += _near_limit(isolated, confirmation(problem.job("train"), 0.0).limits.wall_s)

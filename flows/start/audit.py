@@ -14,6 +14,7 @@ from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, reduced
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification
@@ -59,18 +60,22 @@ class Base:
         body: Its body.
         verdict: Verdict on it.
         start: Score of the start program.
+        ask: Answers questions of the scoring.
     """
 
     name: str
     body: str
     verdict: Verdict
     start: float
+    ask: Ask | None = None
 
     def score(self, problem: Problem) -> float:
         return reduced(self.verdict.scores, problem.settings.reducer) or self.start
 
 
-def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation_s: float = 0.0) -> list[Finding]:
+def quick_audit(
+    problem: Problem, start: Verdict, seed: int = 0, *, confirmation_s: float = 0.0, ask: Ask | None = None
+) -> list[Finding]:
     """Try programs that do no work on the first input; nothing for a problem that has no evolved functions.
 
     Args:
@@ -79,17 +84,20 @@ def quick_audit(problem: Problem, start: Verdict, seed: int = 0, *, confirmation
             left out.
         seed: Any seed.
         confirmation_s: Seconds that a confirmation takes. Where they are many, what these programs score is believed.
+        ask: As for `open_sandboxes`.
     """
     if not isinstance(problem.specification, Specification):
         return []
     first = replace(start, scores=start.scores[:1], input_wall_s=start.input_wall_s[:1])
-    base = Base("the start program", problem.specification.start_body, first, _score(first, problem))
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, inputs=1) as pool:
+    base = Base("the start program", problem.specification.start_body, first, _score(first, problem), ask)
+    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, inputs=1, ask=ask) as pool:
         confirms = confirmation_s < _QUICK_CONFIRMATION_S
         return list(_without_work(problem, pool, base, seed, is_quick=True, confirms=confirms))
 
 
-def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
+def audit(
+    problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None], ask: Ask | None = None
+) -> list[Finding]:
     """Try the scoring of a problem, and one program of it.
 
     Args:
@@ -98,25 +106,26 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
         name: What it is, in words.
         seed: Seed of the run, or any.
         note: Takes a message before each part.
+        ask: As for `open_sandboxes`.
 
     Raises:
         SandboxUnavailable: If the sandbox failed.
     """
     image_of(problem, note)
     specification = problem.specification
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
+    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, ask=ask) as pool:
         start = _score(_require(pool.evaluate(specification.start_program)), problem)
         verdict = _require(pool.evaluate(specification.program(body)))
         if not verdict.is_scored:
             came = f"{verdict.outcome.value}: {verdict.error}"
             return [Finding(f"{name} once more", came, "wrong", "it has no score")]
-        base = Base(name, body, verdict, start)
+        base = Base(name, body, verdict, start, ask)
         found = [*_elsewhere(problem, base, seed)]
         if isinstance(specification, Specification):
             note("trying programs that do no work")
             found += _without_work(problem, pool, base, seed)
             found += _with_memory(problem, specification, pool, base)
-            found.append(_endless(problem, specification, seed))
+            found.append(_endless(problem, specification, base, seed))
             if body != specification.start_body:
                 note("trying the winner with parts turned around")
                 found += _turned(problem, specification, pool, base, seed)
@@ -153,7 +162,7 @@ def _without_work(
         probes = [probe for probe in probes if not probe.uses_arguments]
     for probe, verdict in _evaluated(problem, pool, probes):
         tried = f"a program that {probe.name}"
-        again = partial(_isolated, problem, probe.body, seed, inputs=1 if is_quick else None)
+        again = partial(_isolated, problem, probe.body, base.ask, seed, inputs=1 if is_quick else None)
         yield _judged(problem, base, tried, verdict, again if confirms else None)
 
 
@@ -182,8 +191,10 @@ def _judged(
     return Finding(tried, f"scores {score:.6g}", "look", f"more than the start program's {base.start:.6g}")
 
 
-def _isolated(problem: Problem, body: str, seed: int, *, inputs: int | None = None) -> Verdict:
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, isolation=True, programs=1, inputs=inputs) as pool:
+def _isolated(problem: Problem, body: str, ask: Ask | None, seed: int, *, inputs: int | None = None) -> Verdict:
+    with open_sandboxes(
+        problem, "train", seed=seed, run_id=_RUN, isolation=True, programs=1, inputs=inputs, ask=ask
+    ) as pool:
         return pool.evaluate(problem.specification.program(body))
 
 
@@ -203,18 +214,18 @@ def _with_memory(problem: Problem, specification: Specification, pool: SandboxPo
         yield Finding(f"a program that {alike.name}", text, "look", "answering without looking pays")
 
 
-def _endless(problem: Problem, specification: Specification, seed: int) -> Finding:
+def _endless(problem: Problem, specification: Specification, base: Base, seed: int) -> Finding:
     """Try a program that does not end, within a limit of its own."""
     job = problem.job("train", seed).on_first(1)
     limits = job.limits.model_copy(update={"wall_s": min(_ENDLESS_S, job.limits.wall_s), "cpu_s": None})
-    verdict = _on(problem, replace(job, limits=limits), endless(specification).body)
+    verdict = _on(problem, replace(job, limits=limits), endless(specification).body, base.ask)
     came = f"{verdict.outcome.value}: {verdict.error}"[:120]
     if verdict.outcome is Outcome.TIMED_OUT:
         return Finding("a program that does not end", came)
     return Finding("a program that does not end", came, "look", "it is not ended by its limit of time")
 
 
-def _on(problem: Problem, job: Job, body: str) -> Verdict:
+def _on(problem: Problem, job: Job, body: str, ask: Ask | None) -> Verdict:
     """Evaluate a body on a job of its own."""
     sandbox = problem.settings.sandbox
     with open_pool(
@@ -224,6 +235,7 @@ def _on(problem: Problem, job: Job, body: str) -> Verdict:
         slots=1,
         labels={"overnight.run": _RUN},
         runtime=sandbox.runtime,
+        ask=ask,
     ) as pool:
         return _require(pool.evaluate(problem.specification.program(body)))
 
@@ -233,11 +245,11 @@ def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
     job = problem.job("train", seed)
     there = replace(job, inputs=job.inputs[::-1], thresholds=())
     if len(job.inputs) > 1:
-        verdict = _on(problem, there, base.body)
+        verdict = _on(problem, there, base.body, base.ask)
         yield _same(problem, base, "its inputs in another order", replace(verdict, scores=verdict.scores[::-1]))
-    yield _same(problem, base, "another seed", _on(problem, replace(job, seed=seed + 1), base.body))
+    yield _same(problem, base, "another seed", _on(problem, replace(job, seed=seed + 1), base.body, base.ask))
     if problem.specification.isolation:
-        yield _same(problem, base, "functions in a process of their own", _isolated(problem, base.body, seed))
+        yield _same(problem, base, "functions in a process of their own", _isolated(problem, base.body, base.ask, seed))
 
 
 def _same(problem: Problem, base: Base, how: str, verdict: Verdict) -> Finding:

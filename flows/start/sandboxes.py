@@ -11,6 +11,7 @@ from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import UsageError
 from overnight.schemas.problem import Problem, Split
+from overnight.schemas.question import Ask
 from overnight.schemas.settings import Sandbox, Settings
 from overnight.tasks.evaluate.confirmation import confirmation
 from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
@@ -28,6 +29,7 @@ def open_sandboxes(
     isolation: bool | None = None,
     programs: int | None = None,
     inputs: int | None = None,
+    ask: Ask | None = None,
 ) -> SandboxPool:
     """Start slots for one split of a problem's inputs; they are removed when the context is left.
 
@@ -40,6 +42,7 @@ def open_sandboxes(
             settings. `True` has the time limits of a confirmation.
         programs: Number of programs to evaluate, if known; no more slots are started than that.
         inputs: Number of inputs that are used, from the first one on; by default all.
+        ask: Answers questions of the scoring; `None` if no model is named.
     """
     sandbox = problem.settings.sandbox
     slots = slots_of(problem)
@@ -51,10 +54,11 @@ def open_sandboxes(
         slots=slots if programs is None else max(1, min(slots, programs)),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
+        ask=ask,
     )
 
 
-def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshContainerPool:
+def open_confirmations(problem: Problem, *, seed: int, run_id: str, ask: Ask | None = None) -> FreshContainerPool:
     """Return a pool that confirms programs on the training inputs; it starts no container before the first program."""
     sandbox = problem.settings.sandbox
     return open_fresh_pool(
@@ -64,6 +68,7 @@ def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshCont
         slots=slots_of(problem),
         labels={"overnight.run": run_id},
         runtime=sandbox.runtime,
+        ask=ask,
     )
 
 

@@ -30,6 +30,7 @@ from overnight.tasks.history.rows import (
     night_row,
     population_rows,
     program_row,
+    question_row,
     run_row,
 )
 
@@ -69,6 +70,9 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         raise HistoryError(
             f"{files.generation(record.number)} is committed already", remedy="`overnight resume` goes on after it."
         )
+    if record.questions:  # first: a committed generation never lacks them, and without it they are still in its journal
+        rows = [question_row(files.run_id, record.number, one) for one in record.questions]
+        write_file(files.backend, files.questions_of(record.number), _table(tables.QUESTIONS, rows))
     write_folder(
         files.backend,
         files.generation(record.number),
