@@ -70,4 +70,7 @@ def ask(prompt: str) -> str:
         raise RuntimeError("funsearch.ask: only the command's own process may ask, not one that it starts") from None
     with open(__file__, "rb") as own:  # opened anew, so that threads exclude each other, too
         fcntl.flock(own, fcntl.LOCK_EX)
-        return exchange(asked, told, prompt)
+        try:
+            return exchange(asked, told, prompt)
+        finally:
+            fcntl.flock(own, fcntl.LOCK_UN)  # a fork meanwhile has the file open, too
