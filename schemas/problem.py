@@ -71,9 +71,9 @@ class Problem:
 
     @property
     def tunes(self) -> bool:
-        """Whether numbers of its programs are tuned."""
+        """Whether numbers of its programs are tuned: not where each evaluation may buy answers of a model."""
         settings = self.settings
-        is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback
+        is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback and not self.asks
         return is_wanted and self.specification.language == "python"
 
     def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
-from overnight.schemas.errors import Outage
+from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
 from overnight.schemas.skeleton import Skeleton
@@ -97,6 +97,7 @@ class Evaluator:
 
         Raises:
             SandboxUnavailable: If the engine is at fault; verdicts so far are kept for a further attempt.
+            QuestionUnanswered, ProviderError: If a question of the scoring is not answered now; likewise.
         """
         known = self._known()
         begun = [self._begin(candidate, generation, known) for candidate in candidates]
@@ -162,7 +163,7 @@ class Evaluator:
         try:
             program = replace(skeleton.program(body), name=name)
             return evaluate_with_retry(sandbox, program, honest=skeleton.start_program)
-        except Outage:
+        except (Outage, ProviderError):
             if not self._is_cut:
                 raise
         return STOPPED_BY_DEADLINE
