@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from overnight.schemas.errors import SpecificationError
@@ -29,6 +29,7 @@ class ProgramBundle:
     Attributes:
         files: Path and text of each file; the first one is the file that a command is given as `{program}`. Paths are
             relative, with slashes, and stay inside of any folder that the files are written to.
+        name: `code_hash` of the candidate that it is; empty if it is none.
 
     Raises:
         SpecificationError: If there is no file, there are too many, or a path is hidden, leads outside, or is there
@@ -36,6 +37,7 @@ class ProgramBundle:
     """
 
     files: tuple[tuple[str, str], ...]
+    name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < len(self.files) <= MAX_FILES:

@@ -100,6 +100,23 @@ class SandboxUnavailable(EnvironmentFault, Outage):
     """No sandbox can be started now: the engine is down or the image is missing."""
 
 
+class QuestionUnanswered(Outage):
+    """A question of a scoring is not answered now: the budget is spent, or the night ends. Nothing is judged then."""
+
+
+class QuestionRefused(OvernightError):
+    """A question of a scoring has no answer: its model's provider refuses it, or the record that is repeated lacks it.
+
+    It becomes part of stored verdicts, which a replay compares: do not reword it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("a question of the scoring has no answer: it was refused, or the record lacks it")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return QuestionRefused, ()
+
+
 class PrefectUnavailable(EnvironmentFault, Outage):
     """The Prefect server does not answer now."""
 

@@ -13,7 +13,7 @@ from overnight.schemas.algorithm import Change, Join, Reset
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Judged, Program
+from overnight.schemas.program import Completion, Judged, Program
 
 UNCONFINED, BUBBLEWRAP = "unconfined", "bubblewrap"
 """How the sandbox backend `process` confines candidates: the beginning of its image's id, which a run records."""
@@ -54,7 +54,9 @@ class GenerationRecord:
             beyond the last, the corrections at its end.
         best: Best program of the run after it.
         error: Reason of the failure; empty if it is to be committed.
-        unused_usd: Price of answers that were paid for and that none of its candidates has, USD.
+        unused_usd: Price of answers that were paid for and that none of its candidates has, USD: of earlier attempts,
+            and to questions of the scoring.
+        questions: Answers to questions of the scoring that no earlier generation has.
     """
 
     number: int
@@ -72,6 +74,7 @@ class GenerationRecord:
     error: str = ""
     place: int | None = None
     unused_usd: float = 0.0
+    questions: tuple[Completion, ...] = ()
 
     @property
     def resets(self) -> bool:

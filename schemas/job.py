@@ -75,6 +75,7 @@ class Job:
         isolation: Data of isolated evaluations; `None` if programs and scoring share a process.
         command: Command that scores programs, if they are whole files; else `None`.
         draws: Whether the function or command draws the only input, instead of scoring it: its result is an SVG file.
+        asks: Whether the scoring may ask a model, where it `is_isolated`.
     """
 
     run_function: str
@@ -85,6 +86,7 @@ class Job:
     isolation: Isolation | None = None
     command: Command | None = None
     draws: bool = False
+    asks: bool = False
 
     @property
     def is_isolated(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 from overnight.schemas.dependencies import Dependencies
@@ -15,6 +17,8 @@ from overnight.schemas.skeleton import Skeleton
 
 Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+_ASKS = re.compile(r"\bfunsearch\s*\.\s*ask\b|\bfrom\s+funsearch\s+import\b[^#\n]*\bask\b")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Problem:
         parts = [digest, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    @cached_property
+    def asks(self) -> bool:
+        """Whether its scoring may ask a model: whether one of its Python files mentions `funsearch.ask`."""
+        texts = [file.content.decode("utf-8", "replace") for file in self.files if file.path.endswith(".py")]
+        return any(map(_ASKS.search, [self.specification.text, *texts]))
+
     @property
     def score_warning(self) -> str:
         """Warning that scores can be forged; empty where confirmations, or all evaluations, are in two processes."""
@@ -61,9 +71,9 @@ class Problem:
 
     @property
     def tunes(self) -> bool:
-        """Whether numbers of its programs are tuned."""
+        """Whether numbers of its programs are tuned: not where each evaluation may buy answers of a model."""
         settings = self.settings
-        is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback
+        is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback and not self.asks
         return is_wanted and self.specification.language == "python"
 
     def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:
@@ -83,6 +93,7 @@ class Problem:
             seed=seed,
             isolation=self._isolation if isolation else None,
             command=self._command(),
+            asks=self.asks,
         )
 
     @property

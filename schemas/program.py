@@ -24,6 +24,9 @@ TUNED, NO_GAIN = "tuned", "no_gain"
 TURN, UNUSED = "turn", "unused"
 """Finish reasons of what is no sample: a turn of an agent, kept while it works, and a sample that it did not use."""
 
+QUESTION = "question"
+"""Finish reason of the answer to a question of the scoring, which is no sample either (`schemas/question.py`)."""
+
 RESCORED = "rescored"
 """Finish reason of a program of another run that is scored again, for which no model was asked."""
 
@@ -147,7 +150,7 @@ class Completion:
     @property
     def is_sample(self) -> bool:
         """Whether it is the answer to a sample."""
-        return self.finish_reason not in (TURN, UNUSED)
+        return self.finish_reason not in (TURN, UNUSED, QUESTION)
 
     @property
     def idea(self) -> str | None:

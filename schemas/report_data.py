@@ -114,6 +114,20 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionSummary:
+    """What the scoring asked one model.
+
+    Attributes:
+        cost_usd: Price of the answers, USD; unknown prices count as 0.
+    """
+
+    model: str
+    answers: int
+    cost_usd: float
+    has_unknown_costs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RequestSummary:
     """Something that a person asked of the search, and what came of it.
 
@@ -320,6 +334,7 @@ class ReportData:
     lineage: tuple[Ancestor, ...]
     models: tuple[ModelSummary, ...]
     requests: tuple[RequestSummary, ...]
+    questions: tuple[QuestionSummary, ...]
     readings: tuple[Reading, ...]
     conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]

@@ -119,6 +119,11 @@ class Sampling(Section):
         BeforeValidator(as_list),
         Field(min_length=1, max_length=100, description="models and their weights"),
     ] = (Model(name="builtin/mutate", style="completion"),)
+    judge: Annotated[Model | None, BeforeValidator(_as_model)] = Field(
+        default=None,
+        description="model that the scoring asks by `funsearch.ask`, which only your flags and your configuration file "
+        "can name: `--judge`; default: none",
+    )
     temperature: float | None = Field(
         default=1.0, ge=0, description="sampling temperature; unset: the provider's default"
     )
@@ -171,6 +176,8 @@ class Sampling(Section):
         names = [model.name for model in self.models]
         if self.batch_api and self.has_agents:
             raise ValueError("an agent asks its model turn by turn, which the Batch API cannot: leave one of them out")
+        if self.judge is not None and self.judge.agent:
+            raise ValueError(f"{self.judge.name}: a scoring asks a model, not an agent")
         if repeated := {name for name, count in Counter(names).items() if count > 1}:
             raise ValueError(f"{', '.join(sorted(repeated))} is named twice; a second address can be a fallback")
         return self

@@ -194,7 +194,8 @@ GENERATIONS = _table(
     (
         "unused_usd",
         REAL,
-        "part of cost_usd: price of answers of earlier attempts that no candidate has; null in older files",
+        "part of cost_usd: price of answers of earlier attempts that no candidate has, and of answers to questions of "
+        "the scoring; null in older files",
     ),
 )
 
@@ -297,6 +298,30 @@ INTERVENTIONS = _table(
     ("night", COUNT, "night that took it; null if none was under way"),
 )
 
+QUESTIONS = _table(
+    "questions",
+    ("run_id", TEXT, "id of the run"),
+    ("generation", COUNT, "generation that it is committed with: that under way when it was answered, or the next"),
+    (
+        "key",
+        TEXT,
+        "32 hex digits of model, settings, question, and its number among equal ones of an evaluation on an input",
+    ),
+    ("question", TEXT, "what the scoring asked, by `funsearch.ask`"),
+    ("answer", TEXT, "the model's answer, which counts wherever it is asked again in the run"),
+    ("model", TEXT, "LiteLLM model string of the model that answered"),
+    ("tokens_in", COUNT, "prompt tokens"),
+    ("tokens_out", COUNT, "completion tokens"),
+    ("cost_usd", REAL, "price of the answer, USD; null if unknown"),
+    (
+        "code_hash",
+        TEXT,
+        "`code_hash` of the candidate that was scored when it was asked; null for other programs",
+    ),
+    ("input", COUNT, "position of the input that was scored then, from 1"),
+    ("asked_at", TIME, "time of the request"),
+)
+
 ALL = {
     "runs": RUNS,
     "nights": NIGHTS,
@@ -304,6 +329,7 @@ ALL = {
     "programs": PROGRAMS,
     "population": POPULATION,
     "interventions": INTERVENTIONS,
+    "questions": QUESTIONS,
 }
 
 

@@ -52,9 +52,12 @@ class Proposal:
 
 
 def model_proposals(sampling: Sampling) -> list[Proposal]:
-    """Return the addresses, logins, prices and plug-ins that models and their fallbacks propose."""
-    models = [model for listed in sampling.models for model in (listed, *listed.fallbacks)]
-    return list(dict.fromkeys(proposal for model in models for proposal in _proposals_of(model)))
+    """Return the judge, and the addresses, logins, prices and plug-ins that models and their fallbacks propose."""
+    judges = [sampling.judge] if sampling.judge else []
+    models = [model for listed in (*sampling.models, *judges) for model in (listed, *listed.fallbacks)]
+    effect = "questions of the scoring are sent to this model, at your cost"
+    asked = [Proposal("sampling.judge", judge.name, effect, must_be_named=True) for judge in judges]
+    return list(dict.fromkeys([*asked, *(proposal for model in models for proposal in _proposals_of(model))]))
 
 
 def algorithm_proposals(algorithm: AnyAlgorithm) -> list[Proposal]:

@@ -123,6 +123,10 @@ VIEWS = {
             "best_score": "best score among them",
         },
     ),
+    "questions": View(
+        "one row per question that the scoring asked a model, with the answer",
+        _columns("questions") | {"program_id": "first program of the run with its code_hash; null if there is none"},
+    ),
     "front": View(
         "one row per scored program that no other one of its run dominates, as good in the score and all "
         "`objectives.metrics` and better in one; of equal ones the first; none where a problem has no objectives",

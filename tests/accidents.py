@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import docker
@@ -39,6 +40,26 @@ def wait_until(
         assert looked < deadline, message()
         time.sleep(max(0.02, 4 * (looked - began)))
         began = time.monotonic()
+
+
+def copy_as_if_killed(history: Path, target: Path) -> None:
+    """Copy a history that a night writes meanwhile, as it was at one moment."""
+    while True:
+        before = _state(history)
+        shutil.rmtree(target, ignore_errors=True)
+        with suppress(OSError):  # a file vanished meanwhile
+            shutil.copytree(history / "runs", target / "runs", ignore=shutil.ignore_patterns(".writing"))
+            if _state(history) == before:
+                return
+
+
+def _state(history: Path) -> list[tuple[str, int, int]]:
+    found = []
+    for path in (history / "runs").rglob("*"):
+        with suppress(FileNotFoundError):
+            facts = path.lstat()
+            found.append((str(path), facts.st_size, facts.st_mtime_ns))
+    return sorted(found)
 
 
 class NightProcess:

@@ -12,6 +12,7 @@ import contextvars
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,12 +30,17 @@ from overnight.flows.prefect_server import embedded
 from overnight.flows.start import sandboxes
 from overnight.schemas.bundle import Source
 from overnight.schemas.dependencies import Dependencies
+from overnight.schemas.errors import OvernightError, QuestionRefused
 from overnight.schemas.files import File
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.question import Ask, Question
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
 from overnight.tasks.report import vega
+
+_asking = threading.local()
+"""What `funsearch.ask` is in each thread."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,12 @@ class InProcessSandbox:
     Attributes:
         job: What they are evaluated on.
         fault: Returns a verdict that takes the place of an evaluation, or `None`; it may also raise.
+        ask: Answers questions of the scoring.
     """
 
     job: Job
     fault: Callable[[Job, str], Verdict | None]
+    ask: Ask | None = None
 
     def evaluate(self, source: Source) -> Verdict:
         """See `Sandbox.evaluate`."""
@@ -59,13 +67,18 @@ class InProcessSandbox:
         scores, metrics, notes = list[float](), list[dict[str, float]](), list[str]()
         try:
             exec(compile(text, "candidate", "exec"), namespace)
-            for call in self.job.inputs:
+            for place, call in enumerate(self.job.inputs, start=1):
+                _asking.ask = self._asker(place, "" if isinstance(source, str) else source.name)
                 found = namespace[self.job.run_function](*call.args, **call.kwargs)  # type: ignore[operator]
                 beside = dict(found) if isinstance(found, dict) else {"score": found}
                 notes.append(str(beside.pop("notes", "")))
                 scores.append(float(beside.pop("score")))
                 metrics.append(beside)
                 spent.append(time.perf_counter() - begin)
+        except QuestionRefused as refused:
+            return Verdict(Outcome.SANDBOX_ERROR, error=refused.message)
+        except OvernightError:
+            raise
         except Exception as error:  # noqa: BLE001  (whatever a candidate raises is its verdict)
             return Verdict(Outcome.CRASHED, error=f"{type(error).__name__}: {error}")
         if not all(map(math.isfinite, scores)):
@@ -81,6 +94,16 @@ class InProcessSandbox:
             metrics=by_name,
             notes=told,
         )
+
+    def _asker(self, place: int, program: str) -> Callable[[str], str]:
+        asked = Counter[str]()
+
+        def ask(text: str) -> str:
+            assert self.ask is not None
+            asked[text] += 1
+            return self.ask(Question(text, place, asked[text] - 1, program)).result(timeout=60)
+
+        return ask
 
     def close(self) -> None:
         """See `Sandbox.close`."""
@@ -120,9 +143,9 @@ class InProcess:
     fault: Callable[[Job, str], Verdict | None] = lambda job, text: None
     jobs: list[Job] = field(default_factory=list)
 
-    def open(self, job: Job, **_: object) -> InProcessSandbox:
+    def open(self, job: Job, *, ask: Ask | None = None, **_: object) -> InProcessSandbox:
         self.jobs.append(job)
-        return InProcessSandbox(job, lambda job, text: self.fault(job, text))
+        return InProcessSandbox(job, lambda job, text: self.fault(job, text), ask)
 
 
 def use_this_process(patch: Callable[[object, str, object], None] = setattr) -> InProcess:
@@ -135,12 +158,15 @@ def use_this_process(patch: Callable[[object, str, object], None] = setattr) -> 
         patch(sandboxes, name, partial(_open, opened, getattr(sandboxes, name)))
     backend_of = sandboxes.create_backend
     patch(sandboxes, "create_backend", lambda name: backend_of(name) if name == "process" else InProcessBackend())
+    patch(funsearch, "ask", lambda text: _asking.ask(text))
     return opened
 
 
 def _open(opened: InProcess, pool: Callable[..., Any], job: Job, **more: Any) -> Any:
     needs_process = job.command is not None or "problem-files:" in more["image"]
-    return pool(job, **more) if needs_process and more["backend"] == "process" else opened.open(job)
+    return (
+        pool(job, **more) if needs_process and more["backend"] == "process" else opened.open(job, ask=more.get("ask"))
+    )
 
 
 class Submitted(concurrent.futures.Future[Any]):

@@ -23,6 +23,7 @@ class SearchOptions(NightOptions, total=False):
         agent: Coding agents that work with the first model, beside prompts to it, or one.
         api_base: Address of an OpenAI-compatible server for these models.
         style: How prompts are written: `chat` or `completion`.
+        judge: Model that the scoring asks, where it asks one by `funsearch.ask`.
         batch: Whether prompts go through the provider's Batch API.
         seed: Seed of all random choices; by default it is drawn.
         confirm: Which programs must repeat their score in a fresh container: `never`, `best` or `always`.
@@ -37,6 +38,7 @@ class SearchOptions(NightOptions, total=False):
     agent: str | Sequence[str] | None
     api_base: str | None
     style: str | None
+    judge: str | None
     batch: bool
     seed: int | None
     confirm: str | None
@@ -103,6 +105,7 @@ def evaluate(
     problem: Place,
     *,
     sandbox: str | None = None,
+    judge: str | None = None,
     trust_settings: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Verdict]:
@@ -111,6 +114,7 @@ def evaluate(
     Args:
         problem: A specification file, a directory, or the name of a built-in problem.
         sandbox: Where programs run: `docker`, or `process` for a try without an engine, hardly confined.
+        judge: Model that the scoring asks, where it asks one.
         trust_settings: Whether to accept what the problem's files propose that reaches outside of the sandbox.
         settings: Settings by their dotted names, such as `{"limits.wall_s": 10}`.
 
@@ -122,6 +126,7 @@ def evaluate(
         OvernightError: If the problem cannot be loaded, or there is no sandbox.
     """
     from overnight.flows.cli.options import overrides
+    from overnight.flows.start.judging import judge_of
     from overnight.flows.start.own_process import settle_process
     from overnight.flows.start.sandboxes import open_sandboxes
     from overnight.flows.start.trust import accept
@@ -130,12 +135,13 @@ def evaluate(
     from overnight.tasks.problems.loading.load import load_problem
 
     sets = [f"{name}={as_json(value, name)}" for name, value in (settings or {}).items()]
-    given = overrides(sets=sets, backend=sandbox)
+    given = overrides(sets=sets, backend=sandbox, judge=judge)
     loaded = accept(load_problem(find(str(problem)), given), given, trust=trust_settings)
     loaded, _ = settle_process(loaded, seed=0, run_id="evaluate")
+    ask = judge_of(loaded).ask
     verdicts: dict[str, Verdict] = {}
     for split in SPLITS:
         if loaded.inputs[split]:
-            with open_sandboxes(loaded, split, seed=0, run_id="evaluate", programs=1) as slots:
+            with open_sandboxes(loaded, split, seed=0, run_id="evaluate", programs=1, ask=ask) as slots:
                 verdicts[split] = slots.evaluate(loaded.specification.start_program)
     return verdicts

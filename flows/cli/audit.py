@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import ApiBase, TrustSettings
+from overnight.flows.cli.options import ApiBase, JudgeName, TrustSettings, overrides
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -24,6 +24,7 @@ from overnight.flows.cli.printing import (
 )
 from overnight.flows.start.audit import Finding
 from overnight.flows.start.audit import audit as try_scoring
+from overnight.flows.start.judging import judge_of, with_judge
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.trust import accept, accept_sandbox
 from overnight.schemas.errors import ExitCode, UsageError
@@ -53,6 +54,7 @@ def audit(
         ),
     ] = None,
     api_base: ApiBase = None,
+    judge: JudgeName = None,
     trust_settings: TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
@@ -61,19 +63,22 @@ def audit(
 
     Exits with 2 if something has to be looked at.
     """
-    problem, files = _find(what, history)
+    given = overrides(judge=judge)
+    problem, files = _find(what, history, given)
     if model is not None and files is None:
         remedy = f"overnight audit last --model {model}"
         raise UsageError("--model reads the winner of a run, not a problem", remedy=remedy)
     if files is None:
-        problem, _ = settle_process(accept(problem, trust=trust_settings), seed=0, run_id="audit", tell=say)
+        problem, _ = settle_process(accept(problem, given, trust=trust_settings), seed=0, run_id="audit", tell=say)
         body, name, seed = problem.specification.start_body, "the start program", 0
         found: list[Finding] = []
     else:
         accept_sandbox(problem, trust=trust_settings)
+        problem = with_judge(problem, judge)
         body, name, seed, found = _winner(files)
+    ask = judge_of(problem).ask
     with working("trying the scoring") as show:
-        found += try_scoring(problem, body, name, seed=seed, note=show)
+        found += try_scoring(problem, body, name, seed=seed, note=show, ask=ask)
     words = ""
     if files and model:
         from overnight.flows.start.second_reader import read_winner
@@ -90,7 +95,7 @@ def audit(
     return ExitCode.USAGE if open_points or problem.score_warning else ExitCode.DONE
 
 
-def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]:
+def _find(what: str, history: HistoryBackend, given: dict[str, Any]) -> tuple[Problem, RunFiles | None]:
     """Return the problem that is meant, and the run whose it is; `None` for a problem by itself."""
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
@@ -106,7 +111,7 @@ def _find(what: str, history: HistoryBackend) -> tuple[Problem, RunFiles | None]
                 remedy="`overnight problems` lists problems, and `overnight runs` runs; `last` is the newest run.",
             ) from error
         return stored_run.read_run(files).problem, files
-    return load_problem(path), None
+    return load_problem(path, given), None
 
 
 def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:

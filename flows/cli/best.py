@@ -23,6 +23,7 @@ from overnight.flows.cli.printing import (
     write_json,
     write_new,
 )
+from overnight.flows.start.judging import judge_of
 from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.files import HIDDEN_REMEDY, is_hidden
@@ -30,6 +31,7 @@ from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunR
 from overnight.schemas.objectives import SCORE, Objectives, are_met, conditions
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Program
+from overnight.schemas.question import Ask
 from overnight.tasks.report.number_format import gain_of
 
 
@@ -114,7 +116,8 @@ def best(
         accept_sandbox(run_record.problem, trust=trust_settings)
         others = [] if prefer else _others(run_record, past, deciding_night, program)
         candidates = [program, *others]
-        program = _first_that_scores(run_record, candidates)
+        ask = judge_of(run_record.problem, stored_run.read_answers(files)).ask
+        program = _first_that_scores(run_record, candidates, ask)
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
@@ -202,7 +205,7 @@ def _others(run: RunRecord, past: RunHistory, night: NightRecord | None, program
     return [other for other in ranked if other.scores != program.scores][: run.problem.settings.finalists - 1]
 
 
-def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
+def _first_that_scores(run: RunRecord, programs: Sequence[Program], ask: Ask | None) -> Program:
     """Return the first program that gets a score on the held-out inputs now.
 
     Without held-out inputs, the validation inputs are used; without those, the training inputs.
@@ -214,7 +217,7 @@ def _first_that_scores(run: RunRecord, programs: Sequence[Program]) -> Program:
     split: Split = "held_out" if inputs["held_out"] else "validation" if inputs["validation"] else "train"
     name = {"held_out": "held-out", "train": "training"}.get(split, split)
     for number, program in enumerate(programs):
-        value = scores_on(run, split, [program], isolation=isolation).get(program.id)
+        value = scores_on(run, split, [program], isolation=isolation, ask=ask).get(program.id)
         if value is not None:
             result = f"{score(value)} on the {name} inputs"
             if number == 0:

@@ -17,6 +17,7 @@ from overnight.flows.cli.options import (
     Backend,
     Image,
     Inputs,
+    JudgeName,
     ProblemName,
     Runtime,
     Sets,
@@ -43,6 +44,7 @@ from overnight.flows.cli.start_program import (
     unreturned,
 )
 from overnight.flows.start.audit import quick_audit
+from overnight.flows.start.judging import judge_of
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import image_of, slots_of
 from overnight.flows.start.trust import accept
@@ -50,6 +52,7 @@ from overnight.schemas.errors import ExitCode
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import SPLITS, Problem, Split
+from overnight.schemas.question import Ask
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import is_of_another_tool, load_problem
 
@@ -63,6 +66,7 @@ def check(
     ] = None,
     api_base: ApiBase = None,
     style: Style = None,
+    judge: JudgeName = None,
     samples: Annotated[
         int | None,
         Parameter(
@@ -92,6 +96,7 @@ def check(
         "--model": model,
         "--api-base": api_base,
         "--style": style,
+        "--judge": judge,
         "--inputs": inputs,
         "--image": image,
         "--runtime": runtime,
@@ -102,25 +107,26 @@ def check(
         "--budget": budget,
     }
     path = find(problem)
-    given = overrides(model, api_base, style, inputs, set, image=image, runtime=runtime, backend=sandbox)
+    given = overrides(model, api_base, style, inputs, set, judge=judge, image=image, runtime=runtime, backend=sandbox)
     loaded = load_problem(path, given)
     say(f"{path.resolve().name}: {_describe(loaded)}")
     loaded = accept(loaded, given, trust=trust_settings)
     conditions = stop_conditions(until, budget_usd=budget)
+    ask = judge_of(loaded).ask
     asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
     with working("preparing the image"):
         image_of(loaded, say)
     with working("running the start program in a process of its own"):
         loaded, _ = settle_process(loaded, seed=0, run_id="check", tell=say)
     as_text, next_line = format == "text", next_command(problem, repeated)
-    if begins_without_program(loaded):
-        return _check_without_start(loaded, path, next_line, as_text=as_text)
+    if begins_without_program(loaded, ask):
+        return _check_without_start(loaded, path, next_line, ask, as_text=as_text)
     warnings = unreturned(loaded)
-    runs = _run_start(loaded, path, warnings, show_tables=as_text)
+    runs = _run_start(loaded, path, warnings, ask, show_tables=as_text)
     first = runs["train"].first
     without_model = print_baseline(loaded, show_table=as_text) if baseline else None
-    confirmation, is_confirmed = try_confirmation(loaded, first, warnings)
-    _try_scoring(loaded, first, confirmation.wall_s, warnings)
+    confirmation, is_confirmed = try_confirmation(loaded, first, warnings, ask)
+    _try_scoring(loaded, first, confirmation.wall_s, warnings, ask)
     verdicts = [each.first for each in runs.values()]
     facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "baseline": without_model}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
@@ -142,7 +148,7 @@ def check(
     return ExitCode.USAGE if warnings else ExitCode.DONE
 
 
-def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_text: bool) -> int:
+def _check_without_start(problem: Problem, path: Path, next_line: str, ask: Ask | None, *, as_text: bool) -> int:
     """Say that there is no start program, and check what can be without one: that the scoring gets as far as that."""
     require_start_body(problem, path)
     require_returned_score(problem, path)
@@ -151,7 +157,7 @@ def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_tex
         "functions, each for one of another kind, and the first with a score begin the search. Limits and pace can be "
         "told with a program in the file"
     )
-    warnings = [f"the scoring fails by itself: {error}"] if (error := fails_before_call(problem)) else []
+    warnings = [f"the scoring fails by itself: {error}"] if (error := fails_before_call(problem, ask)) else []
     if not warnings:
         say("the scoring runs as far as to call what is to be written")
     say_notes(problem)
@@ -165,25 +171,27 @@ def _check_without_start(problem: Problem, path: Path, next_line: str, *, as_tex
     return ExitCode.USAGE if warnings else ExitCode.DONE
 
 
-def _run_start(problem: Problem, path: Path, warnings: list[str], *, show_tables: bool) -> dict[Split, StartRuns]:
+def _run_start(
+    problem: Problem, path: Path, warnings: list[str], ask: Ask | None, *, show_tables: bool
+) -> dict[Split, StartRuns]:
     """Evaluate the start program on each split that has inputs, print the results, and add warnings about them."""
     require_start_body(problem, path)
     require_returned_score(problem, path)
     found: dict[Split, StartRuns] = {}
     for split in SPLITS:
         if problem.inputs[split]:
-            found[split] = run_start(problem, path, split)
+            found[split] = run_start(problem, path, split, ask)
             warnings += print_runs(problem, path, split, found[split], show_table=show_tables)
     return found
 
 
-def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnings: list[str]) -> None:
+def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnings: list[str], ask: Ask | None) -> None:
     """Try the scoring with programs that do no work, and tell of those that beat the start program.
 
     That is a warning where they reach the best known score; else the start program may be weak.
     """
     with working("trying the scoring with programs that do no work"):
-        found = quick_audit(problem, start, confirmation_s=confirmation_s)
+        found = quick_audit(problem, start, confirmation_s=confirmation_s, ask=ask)
     warnings += [f"{one.tried} {one.came}: {one.remark}" for one in found if one.result == "wrong"]
     better = [one for one in found if one.result == "look"]
     for one in better:

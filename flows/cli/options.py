@@ -19,6 +19,7 @@ from overnight.flows.cli.printing import say, say_notes
 from overnight.flows.night.deadlines import local_now, parse_until
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import require_agents
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import UsageError, in_words
@@ -46,6 +47,9 @@ Models = Annotated[
     ),
 ]
 ApiBase = Annotated[str | None, _models(help="address of an OpenAI-compatible server for these models")]
+JudgeName = Annotated[
+    str | None, _models(name="--judge", help="model that the scoring asks, where it asks one by funsearch.ask")
+]
 Style = Annotated[str | None, _models(help="how prompts are written: `chat` or `completion`")]
 
 Confirm = Annotated[
@@ -199,6 +203,7 @@ class RunOptions:
         ),
     ] = None
     style: Style = None
+    judge: JudgeName = None
     batch: Annotated[
         bool,
         _models(
@@ -228,6 +233,7 @@ class RunOptions:
             self.set,
             self.batch,
             self.agent,
+            self.judge,
             confirm=self.confirm,
             image=self.image,
             runtime=self.runtime,
@@ -238,6 +244,7 @@ class RunOptions:
         problem = accept(problem, settings, trust=trust)
         require_batches(problem.settings.sampling)
         require_agents(problem.settings)
+        require_judge(problem)
         if stop.budget.is_in_usd:
             require_prices(problem.settings.sampling)
         return problem, settings
@@ -265,6 +272,7 @@ def overrides(
     sets: Sequence[str] | None = None,
     batch: bool = False,
     agents: Sequence[str] | None = None,
+    judge: str | None = None,
     **sandbox: str | None,
 ) -> dict[str, Any]:
     """Return the settings that a command's flags override; `sandbox` are sandbox settings by name."""
@@ -280,6 +288,8 @@ def overrides(
         _part(overrides, "sampling", "--agent")["models"] = [*listed, *_agents(agents, listed)]
     if batch:
         _part(overrides, "sampling", "--batch")["batch_api"] = True
+    if judge:
+        _part(overrides, "sampling", "--judge")["judge"] = {"name": judge}
     for name, value in sandbox.items():
         if value is not None:
             _part(overrides, "sandbox", "--sandbox" if name == "backend" else f"--{name}")[name] = value

@@ -32,7 +32,8 @@ from overnight.flows.cli.options import (
 )
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
 from overnight.flows.cli.runs import continuable
-from overnight.flows.cluster.choice import choose_cluster
+from overnight.flows.cluster.choice import choose_cluster, named_cluster
+from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import image_of
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
@@ -68,6 +69,7 @@ def run(
     conditions = stop.conditions(until)
     path = find(problem)
     loaded, _ = options.load(path, conditions, trust=trust_settings)
+    require_judge(loaded, on_cluster=bool(named_cluster()))
     require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"starting: {loaded.settings.title or loaded.name}")

@@ -17,6 +17,7 @@ from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import reduced, reduced_metrics
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.confirmation import confirmation, disagreement
 from overnight.tasks.problems.loading.formats import NamedProblem
 from overnight.tasks.program import python_source
@@ -76,20 +77,20 @@ class StartRuns:
         return max((max(values) - min(values) for values in zip(*scored, strict=True)), default=0.0)
 
 
-def begins_without_program(problem: Problem) -> bool:
+def begins_without_program(problem: Problem, ask: Ask | None = None) -> bool:
     """Return whether a run would begin without a start program: with a signature and a docstring, and no score."""
-    return problem.specification.is_stub and not _run(problem, "train", _SEED).is_scored
+    return problem.specification.is_stub and not _run(problem, "train", _SEED, ask).is_scored
 
 
 _MARK = "what is to be written was called"
 
 
-def fails_before_call(problem: Problem) -> str:
+def fails_before_call(problem: Problem, ask: Ask | None = None) -> str:
     """Return the error of a scoring that fails although what is to be written was not called yet; else empty."""
     skeleton = problem.specification
     assert isinstance(skeleton, Specification)
     body = skeleton.join([f"raise NotImplementedError({_MARK!r})" for _ in skeleton.functions])
-    verdict = _run(problem, "train", _SEED, body)
+    verdict = _run(problem, "train", _SEED, ask, body)
     return "" if verdict.is_scored or _MARK in verdict.error else f"{verdict.outcome.value}: {verdict.error}"
 
 
@@ -152,11 +153,11 @@ def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
             yield from _own_nodes(node)
 
 
-def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
+def run_start(problem: Problem, path: Path, split: Split, ask: Ask | None = None) -> StartRuns:
     """Evaluate the start program, which has to score, with two seeds, and again with the first if scores differ."""
     from overnight.flows.start.create_run import start_remedy
 
-    first = _run(problem, split, _SEED)
+    first = _run(problem, split, _SEED, ask)
     if not first.is_scored:
         if first.outcome is not Outcome.CRASHED:  # the error of a crash contains the last output
             _print_lines("the start program printed:", first.output)
@@ -164,16 +165,16 @@ def run_start(problem: Problem, path: Path, split: Split) -> StartRuns:
             f"{split}: the start program has no score: {first.outcome.value}: {first.error}",
             remedy=f"The start program must run unchanged. {start_remedy(first, problem, path) or 'Correct the file.'}",
         )
-    other = _run(problem, split, _OTHER_SEED)
-    again = other if other.scores == first.scores else _run(problem, split, _SEED)
+    other = _run(problem, split, _OTHER_SEED, ask)
+    again = other if other.scores == first.scores else _run(problem, split, _SEED, ask)
     return StartRuns(first, again, other)
 
 
-def _run(problem: Problem, split: Split, seed: int, body: str | None = None) -> Verdict:
+def _run(problem: Problem, split: Split, seed: int, ask: Ask | None, body: str | None = None) -> Verdict:
     name = split.replace("_", "-")
     with (
         working(f"{name}: running the start program"),
-        open_sandboxes(problem, split, seed=seed, run_id="check", programs=1) as sandbox,
+        open_sandboxes(problem, split, seed=seed, run_id="check", programs=1, ask=ask) as sandbox,
     ):
         skeleton = problem.specification
         return require_ran(sandbox.evaluate(skeleton.start_program if body is None else skeleton.program(body)))
@@ -281,7 +282,9 @@ def facts_of(runs: StartRuns, problem: Problem) -> dict[str, Any]:
     }
 
 
-def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) -> tuple[Verdict, bool]:
+def try_confirmation(
+    problem: Problem, verdict: Verdict, warnings: list[str], ask: Ask | None = None
+) -> tuple[Verdict, bool]:
     """Run the start program as a new best program would be confirmed, and warn if the score differs where that counts.
 
     Return the verdict of the confirmation, and whether the score is the same.
@@ -289,7 +292,7 @@ def try_confirmation(problem: Problem, verdict: Verdict, warnings: list[str]) ->
     from overnight.flows.start.create_run import confirmation_remedy, score_isolated
 
     with working("confirming the start program"):
-        isolated = score_isolated(problem, seed=_SEED, run_id="check")
+        isolated = score_isolated(problem, seed=_SEED, run_id="check", ask=ask)
     difference = disagreement(verdict, isolated, problem.settings.noise)
     if problem.settings.sandbox.confirm != "never" and isolated.is_scored:
         warnings += _near_limit(isolated, confirmation(problem.job("train"), 0.0).limits.wall_s)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import EnvironmentFault
-from overnight.schemas.program import TURN, Completion
+from overnight.schemas.program import QUESTION, TURN, Completion
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal, Key
 
@@ -59,11 +60,31 @@ class CompletionStores:
         self._progress = progress
         self._limits = limits
         self._stores: dict[int, CountingStore] = {}
+        self._next = 0
+        self._lock = threading.Lock()
 
     def open(self, generation: int) -> None:
+        """Open the store of a generation."""
+        with self._lock:
+            self._open(generation)
+
+    def _open(self, generation: int) -> CountingStore:
+        self._next = max(self._next, generation)
         if generation not in self._stores:
             journal = Journal(self._files.journal(generation), self._files.backend)
             self._stores[generation] = CountingStore(journal, self._progress, self._limits)
+        return self._stores[generation]
+
+    def keep_answer(self, answer: Completion) -> None:
+        """Store an answer to a question of the scoring with the last generation, which is the last to be committed."""
+        with self._lock:
+            self._open(self._next).record([answer])
+
+    def take_answers(self, generation: int) -> list[Completion]:
+        """Return the answers to questions that are stored with a generation; none is stored with it any more."""
+        with self._lock:
+            self._next = max(self._next, generation + 1)
+        return [one for one in self.known(generation).values() if one.finish_reason == QUESTION]
 
     def of(self, generation: int) -> CountingStore:
         return self._stores[generation]
@@ -75,7 +96,7 @@ class CompletionStores:
         """Return how many samples of each prompt are stored, by its index and hash."""
         found: dict[tuple[int, str], int] = {}
         for (index, sample, prompt_hash), completion in self.known(generation).items():
-            if completion.finish_reason == TURN:
+            if completion.finish_reason in (TURN, QUESTION):
                 continue
             found[index, prompt_hash] = max(found.get((index, prompt_hash), 0), sample + 1)
         return found

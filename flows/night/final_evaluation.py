@@ -12,6 +12,7 @@ from overnight.schemas.generation import Finalist, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
 from overnight.schemas.program import Program, reduced
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.sandbox import evaluate_with_retry
 
 
@@ -29,12 +30,12 @@ def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
     candidates = [one for one in (start, *others) if one.is_scored]
     if not candidates:
         return ()
-    validation = scores_on(run.run, "validation", candidates)
+    validation = scores_on(run.run, "validation", candidates, ask=run.ask)
     order = _ranked(run, candidates, validation)
     if _confirms(run):
         order = _with_confirmed_winner(run, order, validation)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
-    held_out = scores_on(run.run, "held_out", winner_and_start, isolation=_confirms(run) or None)
+    held_out = scores_on(run.run, "held_out", winner_and_start, isolation=_confirms(run) or None, ask=run.ask)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )
@@ -77,7 +78,7 @@ def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[
     rerun = {run.state.start.id}
     while (first := order[0]).id in validation and first.id not in rerun:
         rerun.add(first.id)
-        confirmed_score = scores_on(run.run, "validation", [first], isolation=True).get(first.id)
+        confirmed_score = scores_on(run.run, "validation", [first], isolation=True, ask=run.ask).get(first.id)
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
@@ -86,7 +87,12 @@ def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[
 
 
 def scores_on(
-    run: RunRecord, split: Split, programs: Sequence[Program], *, isolation: bool | None = None
+    run: RunRecord,
+    split: Split,
+    programs: Sequence[Program],
+    *,
+    isolation: bool | None = None,
+    ask: Ask | None = None,
 ) -> dict[str, float]:
     """Evaluate programs on one split in a new sandbox; return scores by program id, without those that have none."""
     problem = run.problem
@@ -94,7 +100,7 @@ def scores_on(
         return {}
     with (
         open_sandboxes(
-            problem, split, seed=run.seed, run_id=run.run_id, isolation=isolation, programs=len(programs)
+            problem, split, seed=run.seed, run_id=run.run_id, isolation=isolation, programs=len(programs), ask=ask
         ) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):

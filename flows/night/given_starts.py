@@ -8,6 +8,7 @@ from pathlib import Path
 
 from overnight.flows.night.rescore import require_the_same_function, score_kept, survivors_of
 from overnight.flows.start.create_run import checked_keys, create_run, prepare_run
+from overnight.flows.start.judging import judge_of
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.history_backend import HistoryBackend
@@ -56,9 +57,10 @@ def create_run_from(
         starts = [*starts, pin]
     distinct = list({problem.code_hash(one.program.body): one for one in reversed(kept)}.values())[::-1]
     flags = shlex.join([word for text in starts for word in ("--start", text)])
+    asked = judge_of(problem)
     with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, seed=seed, run_id=run_id, rescored_from=flags, tell=tell)
-    scored = score_kept(run, start, distinct)
+        run, start = prepare_run(problem, path, asked, seed=seed, run_id=run_id, rescored_from=flags, tell=tell)
+    scored = asked.put_into(score_kept(run, start, distinct, ask=asked.ask))
     _require_scores(distinct, scored)
     if tell:
         count = sum(one.score is not None for one in scored.judged)

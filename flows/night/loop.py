@@ -220,8 +220,9 @@ class NightLoop:
             case Ask() | Confirm() | Abandon():
                 self._pass_on(action)
             case Commit(key, generation):
+                questions = tuple(self._run.stores.take_answers(generation.number))
                 unused_usd = self._run.unused_usd(generation.number, generation.judged)
-                self._commits[key] = replace(generation, unused_usd=unused_usd)
+                self._commits[key] = replace(generation, unused_usd=unused_usd, questions=questions)
                 self._attempts[key].inbox.put(Commit(key, self._commits[key]))
             case Reload():
                 self._events.put(self._reload())

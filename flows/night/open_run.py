@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from overnight.flows.cluster.open_cluster import Cluster, open_cluster
 from overnight.flows.night.agents import Agents
@@ -15,12 +16,14 @@ from overnight.flows.night.progress import Progress
 from overnight.flows.night.requests import take_all
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.tuning import RunTrials, tuner_source
+from overnight.flows.start.judging import judge_of, require_judge
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from overnight.flows.start.trust import require_trusted_models, trusted_run
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.errors import Outage, OvernightError
 from overnight.schemas.generation import GenerationRecord, RunRecord
 from overnight.schemas.program import TUNER, TURN, Completion, Judged, Prompt
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.confirmation import Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Sandbox
@@ -34,6 +37,7 @@ from overnight.tasks.sample.batch_job import BatchJob
 from overnight.tasks.sample.budget import Budget
 from overnight.tasks.sample.completion_sources import RoutedCompletions
 from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.judge import Judge
 from overnight.tasks.sample.sampler import Sampler, samples_of
 
 GRACE_S = 5.0
@@ -101,6 +105,7 @@ class OpenRun:
         sandbox: Slots for evaluations.
         confirmations: Fresh containers for confirmations.
         confirmer: Runs claims again in them.
+        ask: Answers questions of the scoring; `None` if it asks none.
         cluster: Cluster that evaluates; `None` for this machine.
         samples_before: Number of samples of models in committed generations.
         latency_s: Mean seconds of their answers lately; `None` without any.
@@ -120,6 +125,7 @@ class OpenRun:
     confirmer: Confirmer
     trials: RunTrials
     agents: Agents
+    ask: Ask | None
     compaction: Compaction
     cluster: Cluster | None = None
     samples_before: int = 0
@@ -203,10 +209,13 @@ def _use_of(stored: Completion) -> tuple[int, int | str, str]:
 
 
 @contextlib.contextmanager
-def open_run(files: RunFiles, *, source: SourceOf | None = None) -> Iterator[OpenRun]:
+def open_run(
+    files: RunFiles, *, source: SourceOf | None = None, answers: Sequence[Completion] | None = None
+) -> Iterator[OpenRun]:
     """Open a run from its files, with its sandboxes and models.
 
     `source` returns the completion source of a generation; by default, it is the models of the settings.
+    `answers` are the only answers to questions of the scoring; by default, the judge of the settings is asked, too.
 
     Raises:
         RunIsBusy: If another process has the run open.
@@ -214,7 +223,7 @@ def open_run(files: RunFiles, *, source: SourceOf | None = None) -> Iterator[Ope
         SandboxUnavailable: If no sandbox can be started.
     """
     with run_lock(files), contextlib.ExitStack() as stack:
-        run = _open(files, stack, source)
+        run = _open(files, stack, source, answers)
         try:
             yield run
         except stops_at_once():
@@ -233,7 +242,9 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
     return SearchState(run, past)
 
 
-def _open(files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None) -> OpenRun:
+def _open(
+    files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None, answers: Sequence[Completion] | None
+) -> OpenRun:
     stored_run.require_present_format(files)
     run = trusted_run(stored_run.read_run(files))
     problem, sampling = run.problem, run.problem.settings.sampling
@@ -243,13 +254,23 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None)
     progress = Progress(best=state.best.score, generation=state.generations, budget=budget)
     limits = RequestLimits()
     stores = CompletionStores(files, progress, limits)
+    stores.open(state.generations + 1)
+    gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     cluster = stack.enter_context(open_cluster(progress.note))
-    sandbox, confirmations = _sandboxes(run, cluster, stack)
+    require_judge(problem, on_cluster=cluster is not None)
+    ask = None
+    if problem.asks and answers is None:
+        require_trusted_models(problem, run.run_id)
+        known = stored_run.read_answers(files)
+        ask = Judge(sampling, gateway, stores.keep_answer, lambda: limits.can_keep, known).answer
+    elif answers is not None:
+        ask = judge_of(problem, answers).ask
+    sandbox, confirmations = _sandboxes(run, cluster, ask, stack)
     slots = slots_of(problem) if cluster is None else _CLUSTER_THREADS
     threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
     evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads)
     stack.callback(evaluator.stop)
-    trials = RunTrials(run, evaluator, cluster)
+    trials = RunTrials(run, evaluator, cluster, ask)
     stack.callback(trials.close)
     compaction = Compaction(files, progress.note)
     stack.callback(compaction.close)
@@ -261,7 +282,6 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None)
         return BatchJob(sampling, wanted, stores.of, pending, budget, may_wait, progress.note)
 
     batch_jobs = BatchJobs(start_batch_job)
-    gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     tuner = tuner_source(run, trials, limits.may_ask)
     agents = Agents(run, files, gateway, evaluator, progress.note)
     stack.callback(agents.close)
@@ -289,6 +309,7 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None)
         confirmer=Confirmer(confirmations, problem.specification),
         trials=trials,
         agents=agents,
+        ask=ask,
         compaction=compaction,
         cluster=cluster,
         samples_before=samples_before,
@@ -296,12 +317,14 @@ def _open(files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None)
     )
 
 
-def _sandboxes(run: RunRecord, cluster: Cluster | None, stack: contextlib.ExitStack) -> tuple[Sandbox, Sandbox]:
+def _sandboxes(
+    run: RunRecord, cluster: Cluster | None, ask: Ask | None, stack: contextlib.ExitStack
+) -> tuple[Sandbox, Sandbox]:
     """Start the slots for evaluations, and what starts containers for confirmations."""
-    start = open_sandboxes if cluster is None else cluster.pool
+    start = partial(open_sandboxes, ask=ask) if cluster is None else cluster.pool
     sandbox = start(run.problem, "train", seed=run.seed, run_id=run.run_id)
     stack.callback(sandbox.close)
-    fresh = open_confirmations if cluster is None else cluster.confirmations
+    fresh = partial(open_confirmations, ask=ask) if cluster is None else cluster.confirmations
     confirmations = fresh(run.problem, seed=run.seed, run_id=run.run_id)
     stack.callback(confirmations.close)
     return sandbox, confirmations

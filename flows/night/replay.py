@@ -16,6 +16,7 @@ from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.rescore import score_kept
 from overnight.flows.start.create_run import score_start, start_generation, versions
+from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
@@ -23,6 +24,7 @@ from overnight.schemas.generation import GenerationRecord, NightRecord, RunHisto
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from overnight.schemas.program import TUNER, Judged, Program, Prompt
+from overnight.schemas.question import Ask
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
 from overnight.tasks.history.files import RunFiles, files_of
@@ -65,6 +67,10 @@ class RecordedRun:
         last = self.committed[step.generation] if step.is_committed else self._given_up(step)
         return [row for row in mine if row["attempt"] <= last["attempt"]]
 
+    def with_answers(self, generation: GenerationRecord) -> GenerationRecord:
+        """Return a generation with the answers to questions of the scoring that were committed with it."""
+        return with_answers(generation, stored_run.read_answers(self.files, generation.number))
+
     def _given_up(self, step: Step) -> Row:
         return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
 
@@ -93,10 +99,12 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
             remedy="Name a history without it: overnight replay RUN --into DIR",
         )
     problem = then.run.problem
-    verdict = score_start(problem, problem_path(then.run), seed=then.run.seed, run_id=then.run.run_id)
+    answers = stored_run.read_answers(then.files)
+    ask = judge_of(problem, answers).ask
+    verdict = score_start(problem, problem_path(then.run), seed=then.run.seed, run_id=then.run.run_id, ask=ask)
     run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions(problem.settings))
-    start = start_generation(run, verdict)
-    record.create(files, run, start, *_given(then, run, start))
+    start = then.with_answers(start_generation(run, verdict))
+    record.create(files, run, start, *_given(then, run, start, ask))
     if then.past.interventions:
         write_interventions(files, then.past.interventions)
 
@@ -104,11 +112,11 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
         rows = read_rows(then.files, "programs", number)
         return RecordedCompletions(completions_of(rows, run.problem.settings.candidates_per_prompt))
 
-    with open_run(files, source=recorded) as opened:
+    with open_run(files, source=recorded, answers=answers) as opened:
         yield opened
 
 
-def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[GenerationRecord]:
+def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord, ask: Ask | None) -> list[GenerationRecord]:
     """Score the programs again that the run was begun with beside its start program."""
     if not run.given:
         return []
@@ -122,7 +130,7 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord) -> list[G
         )
         for row in read_rows(then.files, "programs", 1)
     ]
-    return [score_kept(run, start, kept)]
+    return [then.with_answers(score_kept(run, start, kept, ask=ask))]
 
 
 def replay(then: RecordedRun, run: OpenRun) -> Comparison:
@@ -217,6 +225,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     )
     generation = block.record(base)
     generation = replace(generation, judged=tuple(_as_recorded(one, cut) for one in generation.judged))
+    generation = then.with_answers(generation)
     run.write(generation)
     run.state.settle(generation)
     run.committed(generation)

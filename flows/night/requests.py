@@ -12,6 +12,7 @@ from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import RunIsBusy
 from overnight.schemas.generation import RunHistory, RunRecord
 from overnight.schemas.interventions import Intervention, Kind
+from overnight.schemas.program import QUESTION
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import add_request, pending_requests, read_interventions, write_interventions
@@ -122,5 +123,6 @@ def _first_unpaid(files: RunFiles, run: RunRecord, past: RunHistory) -> Turn:
         (number, 1 + answer.prompt)
         for number in open_generations
         for answer in Journal(files.journal(number), files.backend).known().values()
+        if answer.finish_reason != QUESTION
     ]
     return Turn(*max([(past.generations + 1, 0), *paid]))

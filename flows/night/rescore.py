@@ -11,6 +11,7 @@ from pathlib import Path
 
 from overnight.flows.night.rebuild import rebuild
 from overnight.flows.start.create_run import prepare_run, unasked_candidate
+from overnight.flows.start.judging import judge_of
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from overnight.flows.start.trust import trusted_run
 from overnight.schemas.algorithm import Join
@@ -20,6 +21,7 @@ from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import RESCORED, Judged, Program
+from overnight.schemas.question import Ask
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
@@ -72,8 +74,9 @@ def rescore(
     require_the_same_function(old.problem.specification, problem.specification)
     everything = survivors_of(old, past, problem.code_hash)
     kept = survivors_of(old, past, problem.code_hash, most)
-    run, start = prepare_run(problem, path, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
-    rescored = score_kept(run, start, kept, report)
+    asked = judge_of(problem)
+    run, start = prepare_run(problem, path, asked, seed=old.seed if seed is None else seed, rescored_from=old.run_id)
+    rescored = asked.put_into(score_kept(run, start, kept, report, asked.ask))
     files = files_of(history, run.run_id)
     record.create(files, run, start, rescored)
     pairs = zip((one.program for one in kept), rescored.judged, strict=True)
@@ -109,6 +112,7 @@ def score_kept(
     start: GenerationRecord,
     kept: Sequence[Survivor],
     report: Callable[[Verdict], None] = lambda _: None,
+    ask: Ask | None = None,
 ) -> GenerationRecord:
     """Score each program and confirm those that would be the best of a niche; return the new run's generation 1."""
     problem, now = run.problem, datetime.now(UTC)
@@ -123,7 +127,7 @@ def score_kept(
     ]
     known = {problem.code_hash(problem.specification.start_body)}
     with (
-        open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept)) as sandbox,
+        open_sandboxes(problem, "train", seed=run.seed, run_id=run.run_id, programs=len(kept), ask=ask) as sandbox,
         ThreadPoolExecutor(slots_of(problem), "overnight-slot") as threads,
     ):
         pairs = Evaluator(
@@ -134,7 +138,7 @@ def score_kept(
         one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))
         for one, was in zip(judged, kept, strict=True)
     }
-    judged = _confirmed(run, judged, lives_on, dict.fromkeys(niches, start.best.score))
+    judged = _confirmed(run, judged, lives_on, dict.fromkeys(niches, start.best.score), ask)
     changes = [Join(niche, one.id) for one in judged if one.score is not None for niche in lives_on[one.id]]
     programs = [start.best, *(one.program() for one in judged if one.score is not None)]
     return GenerationRecord(
@@ -151,14 +155,18 @@ def score_kept(
 
 
 def _confirmed(
-    run: RunRecord, judged: Sequence[Judged], lives_on: Mapping[str, Sequence[str]], best: Mapping[str, float]
+    run: RunRecord,
+    judged: Sequence[Judged],
+    lives_on: Mapping[str, Sequence[str]],
+    best: Mapping[str, float],
+    ask: Ask | None,
 ) -> list[Judged]:
     """Re-run programs that would become the best of a niche; a program whose score differs is unconfirmed."""
     settings = run.problem.settings
     rules = ConfirmationRules.of(settings)
     verdicts: dict[str, Verdict] = {}
     with (
-        contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id)) as sandbox,
+        contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id, ask=ask)) as sandbox,
         ThreadPoolExecutor(slots_of(run.problem), "overnight-confirm") as threads,
     ):
         confirmer = Confirmer(sandbox, run.problem.specification)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
 from overnight.flows.cluster.open_cluster import Cluster
 from overnight.flows.start.sandboxes import open_sandboxes
@@ -13,6 +14,7 @@ from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Sandbox
 from overnight.tasks.sample.codecs import codec_of
@@ -31,10 +33,13 @@ class RunTrials:
     few evaluations on validation inputs stay on this machine, as those inputs do.
     """
 
-    def __init__(self, run: RunRecord, evaluator: Evaluator, cluster: Cluster | None = None) -> None:
+    def __init__(
+        self, run: RunRecord, evaluator: Evaluator, cluster: Cluster | None = None, ask: Ask | None = None
+    ) -> None:
         self._run = run
         self._evaluator = evaluator
         self._cluster = cluster
+        self._ask = ask
         self._opened: dict[Inputs, Sandbox] = {}
         self._is_closed = False
         self._lock = threading.Lock()
@@ -65,9 +70,9 @@ class RunTrials:
     def _open(self, inputs: Inputs) -> Sandbox:
         run = self._run
         if inputs == "first":
-            start = open_sandboxes if self._cluster is None else self._cluster.pool
+            start = partial(open_sandboxes, ask=self._ask) if self._cluster is None else self._cluster.pool
             return start(run.problem, "train", seed=run.seed, run_id=run.run_id, inputs=1)
-        return open_sandboxes(run.problem, "validation", seed=run.seed, run_id=run.run_id, programs=2)
+        return open_sandboxes(run.problem, "validation", seed=run.seed, run_id=run.run_id, programs=2, ask=self._ask)
 
     def close(self) -> None:
         """End its containers; calling it again does nothing."""

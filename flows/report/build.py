@@ -25,6 +25,7 @@ from overnight.schemas.report_data import (
     ModelSummary,
     NightSummary,
     ObjectivePoint,
+    QuestionSummary,
     ReportData,
     RequestSummary,
     SplitScores,
@@ -78,6 +79,12 @@ LEFT JOIN front ON front.run_id = own.run_id AND front.program_id = own.program_
 WHERE own.run_id = ? AND own.outcome = 'scored' ORDER BY own.place, own.index
 """
 
+_QUESTIONS = """
+SELECT model, count(*) AS answers, coalesce(sum(cost_usd), 0) AS cost_usd,
+    bool_or(cost_usd IS NULL) AS has_unknown_costs
+FROM questions WHERE run_id = ? GROUP BY model ORDER BY model
+"""
+
 _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
 
@@ -119,6 +126,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         lineage=lineage(run_data, best.program_id),
         models=_model_summaries(run_data),
         requests=_requests(database, files),
+        questions=tuple(QuestionSummary(**row) for row in database.rows(_QUESTIONS, [files.run_id])),
         readings=tuple(readings_of(files)),
         conversations=_conversations(database, run_data, best.program_id),
         machines=_machines(database, files.run_id, night),

@@ -13,6 +13,7 @@ from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, reduced
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification
@@ -55,12 +56,15 @@ class Base:
     body: str
     verdict: Verdict
     start: float
+    ask: Ask | None = None
 
     def score(self, problem: Problem) -> float:
         return reduced(self.verdict.scores, problem.settings.reducer) or self.start
 
 
-def quick_audit(problem: Problem, start: Verdict, *, confirmation_s: float = 0.0) -> list[Finding]:
+def quick_audit(
+    problem: Problem, start: Verdict, *, confirmation_s: float = 0.0, ask: Ask | None = None
+) -> list[Finding]:
     """Try programs that do no work on the first input; nothing for a problem that has no evolved functions.
 
     Where the start program takes long, programs that return an argument would, too, and are left out. Where a
@@ -69,13 +73,15 @@ def quick_audit(problem: Problem, start: Verdict, *, confirmation_s: float = 0.0
     if not isinstance(problem.specification, Specification):
         return []
     first = replace(start, scores=start.scores[:1], input_wall_s=start.input_wall_s[:1])
-    base = Base("the start program", problem.specification.start_body, first, _score(first, problem))
-    with open_sandboxes(problem, "train", seed=0, run_id=_RUN, inputs=1) as pool:
+    base = Base("the start program", problem.specification.start_body, first, _score(first, problem), ask)
+    with open_sandboxes(problem, "train", seed=0, run_id=_RUN, inputs=1, ask=ask) as pool:
         confirms = confirmation_s < _QUICK_CONFIRMATION_S
         return list(_without_work(problem, pool, base, 0, is_quick=True, confirms=confirms))
 
 
-def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None]) -> list[Finding]:
+def audit(
+    problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None], ask: Ask | None = None
+) -> list[Finding]:
     """Try the scoring of a problem, and one program of it, a winner or the start program, named in words.
 
     Raises:
@@ -83,10 +89,10 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
     """
     image_of(problem, note)
     specification = problem.specification
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN) as pool:
+    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, ask=ask) as pool:
         start = _score(require_ran(pool.evaluate(specification.start_program)), problem)
         verdict = require_ran(pool.evaluate(specification.program(body)))
-        base = Base(name, body, verdict, start)
+        base = Base(name, body, verdict, start, ask)
         if verdict.is_scored:
             found = [*_elsewhere(problem, base, seed)]
         elif body == specification.start_body and specification.is_stub:
@@ -99,7 +105,7 @@ def audit(problem: Problem, body: str, name: str, *, seed: int, note: Callable[[
             found += _without_work(problem, pool, base, seed)
             if verdict.is_scored:
                 found += _with_memory(problem, specification, pool, base)
-            found.append(_endless(problem, specification, seed))
+            found.append(_endless(problem, specification, base, seed))
             if body != specification.start_body:
                 note("trying the winner with parts turned around")
                 found += _turned(problem, specification, pool, base, seed)
@@ -127,7 +133,7 @@ def _without_work(
         probes = [probe for probe in probes if not probe.uses_arguments]
     for probe, verdict in _evaluated(problem, pool, probes):
         tried = f"a program that {probe.name}"
-        again = partial(_isolated, problem, probe.body, seed, inputs=1 if is_quick else None)
+        again = partial(_isolated, problem, probe.body, base.ask, seed, inputs=1 if is_quick else None)
         yield _judged(problem, base, tried, verdict, again if confirms else None)
 
 
@@ -156,8 +162,10 @@ def _judged(
     return Finding(tried, f"scores {score:.6g}", "look", f"more than the start program's {base.start:.6g}")
 
 
-def _isolated(problem: Problem, body: str, seed: int, *, inputs: int | None = None) -> Verdict:
-    with open_sandboxes(problem, "train", seed=seed, run_id=_RUN, isolation=True, programs=1, inputs=inputs) as pool:
+def _isolated(problem: Problem, body: str, ask: Ask | None, seed: int, *, inputs: int | None = None) -> Verdict:
+    with open_sandboxes(
+        problem, "train", seed=seed, run_id=_RUN, isolation=True, programs=1, inputs=inputs, ask=ask
+    ) as pool:
         return pool.evaluate(problem.specification.program(body))
 
 
@@ -176,18 +184,18 @@ def _with_memory(problem: Problem, specification: Specification, pool: SandboxPo
         yield Finding(f"a program that {alike.name}", text, "look", "answering without looking pays")
 
 
-def _endless(problem: Problem, specification: Specification, seed: int) -> Finding:
+def _endless(problem: Problem, specification: Specification, base: Base, seed: int) -> Finding:
     job = problem.job("train", seed).on_first(1)
     limits = job.limits.model_copy(update={"wall_s": min(_ENDLESS_S, job.limits.wall_s), "cpu_s": None})
-    verdict = _on(problem, replace(job, limits=limits), endless(specification).body)
+    verdict = _on(problem, replace(job, limits=limits), endless(specification).body, base.ask)
     came = f"{verdict.outcome.value}: {verdict.error}"[:120]
     if verdict.outcome is Outcome.TIMED_OUT:
         return Finding("a program that does not end", came)
     return Finding("a program that does not end", came, "look", "it is not ended by its limit of time")
 
 
-def _on(problem: Problem, job: Job, body: str) -> Verdict:
-    with open_job(problem, job, _RUN, slots=1) as pool:
+def _on(problem: Problem, job: Job, body: str, ask: Ask | None) -> Verdict:
+    with open_job(problem, job, _RUN, slots=1, ask=ask) as pool:
         return require_ran(pool.evaluate(problem.specification.program(body)))
 
 
@@ -196,11 +204,11 @@ def _elsewhere(problem: Problem, base: Base, seed: int) -> Iterator[Finding]:
     job = problem.job("train", seed)
     there = replace(job, inputs=job.inputs[::-1], thresholds=())
     if len(job.inputs) > 1:
-        verdict = _on(problem, there, base.body)
+        verdict = _on(problem, there, base.body, base.ask)
         yield _same(problem, base, "its inputs in another order", replace(verdict, scores=verdict.scores[::-1]))
-    yield _same(problem, base, "another seed", _on(problem, replace(job, seed=seed + 1), base.body))
+    yield _same(problem, base, "another seed", _on(problem, replace(job, seed=seed + 1), base.body, base.ask))
     if problem.specification.isolation:
-        yield _same(problem, base, "functions in a process of their own", _isolated(problem, base.body, seed))
+        yield _same(problem, base, "functions in a process of their own", _isolated(problem, base.body, base.ask, seed))
 
 
 def _same(problem: Problem, base: Base, how: str, verdict: Verdict) -> Finding:

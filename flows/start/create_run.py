@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from overnight.flows.formatting import round_up
+from overnight.flows.start.judging import Asked, judge_of
 from overnight.flows.start.origin import origin_of, problem_label
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import image_id, open_confirmations, open_sandboxes, require_ran
@@ -27,6 +28,7 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, Candidate, Completion, Judged, Program, Prompt, reduced, reduced_metrics
+from overnight.schemas.question import Ask
 from overnight.schemas.sampling_settings import Sampling
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
@@ -57,8 +59,9 @@ def create_run(
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_batches(problem.settings.sampling)
+    asked = judge_of(problem)
     with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, seed=seed, run_id=run_id, tell=tell)
+        run, start = prepare_run(problem, path, asked, seed=seed, run_id=run_id, tell=tell)
     if tell and (said := _remark_on_start(start, problem, path)):
         tell(said)
     files = files_of(history, run.run_id)
@@ -94,6 +97,7 @@ def checked_keys(sampling: Sampling) -> Iterator[None]:
 def prepare_run(
     problem: Problem,
     path: Path,
+    asked: Asked,
     *,
     seed: int,
     run_id: str | None = None,
@@ -102,7 +106,7 @@ def prepare_run(
 ) -> tuple[RunRecord, GenerationRecord]:
     """Score the start program; return the record of a new run and its generation 0. Nothing is written.
 
-    `tell` takes where programs run, if that is chosen here.
+    `asked` answers questions of the scoring, and `tell` takes where programs run, if that is chosen here.
 
     Raises:
         SpecificationError: If the start program has no score, or another one when it is isolated.
@@ -111,7 +115,7 @@ def prepare_run(
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
     problem, known = settle_process(problem, seed=seed, run_id=run_id, tell=tell)
-    verdict = _scored_and_confirmed(problem, path, seed=seed, run_id=run_id, known=known)
+    verdict = _scored_and_confirmed(problem, path, asked.ask, seed=seed, run_id=run_id, known=known)
     run = RunRecord(
         run_id=run_id,
         problem=problem,
@@ -123,19 +127,21 @@ def prepare_run(
         versions=versions(problem.settings),
         rescored_from=rescored_from,
     )
-    return run, start_generation(run, verdict)
+    return run, asked.put_into(start_generation(run, verdict))
 
 
-def _scored_and_confirmed(problem: Problem, path: Path, *, seed: int, run_id: str, known: Verdict | None) -> Verdict:
+def _scored_and_confirmed(
+    problem: Problem, path: Path, ask: Ask | None, *, seed: int, run_id: str, known: Verdict | None
+) -> Verdict:
     """Evaluate the specification as it stands, and isolated at the same time, where programs are confirmed.
 
     `known` is the verdict on it, if there is one.
     """
     if problem.settings.sandbox.confirm == "never":
-        return known or score_start(problem, path, seed=seed, run_id=run_id)
+        return known or score_start(problem, path, seed=seed, run_id=run_id, ask=ask)
     with ThreadPoolExecutor(1, "overnight-confirm") as thread:
-        isolated = thread.submit(score_isolated, problem, seed=seed, run_id=run_id)
-        verdict = known or score_start(problem, path, seed=seed, run_id=run_id)
+        isolated = thread.submit(score_isolated, problem, seed=seed, run_id=run_id, ask=ask)
+        verdict = known or score_start(problem, path, seed=seed, run_id=run_id, ask=ask)
         again = isolated.result()
         if verdict.is_scored:
             require_same_isolated_score(problem, verdict, again)
@@ -155,14 +161,14 @@ def _plugins_in_use(settings: Settings) -> list[Plugin]:
     return [plugin for plugin in used if plugin]
 
 
-def score_start(problem: Problem, path: Path, *, seed: int, run_id: str) -> Verdict:
+def score_start(problem: Problem, path: Path, *, seed: int, run_id: str, ask: Ask | None = None) -> Verdict:
     """Evaluate the specification as it stands.
 
     Raises:
         SpecificationError: If it is not scored, although it is a program.
         EnvironmentFault: If the sandbox failed.
     """
-    with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1) as sandbox:
+    with open_sandboxes(problem, "train", seed=seed, run_id=run_id, programs=1, ask=ask) as sandbox:
         verdict = require_ran(sandbox.evaluate(problem.specification.start_program))
     if not verdict.is_scored and not problem.specification.is_stub:
         raise SpecificationError(
@@ -246,9 +252,9 @@ def require_same_isolated_score(problem: Problem, verdict: Verdict, isolated: Ve
         )
 
 
-def score_isolated(problem: Problem, *, seed: int, run_id: str) -> Verdict:
+def score_isolated(problem: Problem, *, seed: int, run_id: str, ask: Ask | None = None) -> Verdict:
     """Evaluate the specification as it stands in the way that a best program is confirmed."""
-    with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id)) as sandbox:
+    with contextlib.closing(open_confirmations(problem, seed=seed, run_id=run_id, ask=ask)) as sandbox:
         return require_ran(sandbox.evaluate(problem.specification.start_program))
 
 

@@ -33,6 +33,8 @@ def settle_process(
     """
     if problem.settings.command.process != "auto":
         return problem, None
+    if problem.asks:  # which it may from such a process alone
+        return _with(problem, "own"), None
     reason, verdict = _try_both(problem, seed, run_id)
     if tell:
         tell(

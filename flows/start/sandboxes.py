@@ -14,6 +14,7 @@ from overnight.schemas.errors import SandboxUnavailable, UsageError
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
+from overnight.schemas.question import Ask
 from overnight.schemas.settings import Sandbox, Settings
 from overnight.tasks.evaluate.confirmation import confirmation
 from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
@@ -31,6 +32,7 @@ def open_sandboxes(
     isolation: bool | None = None,
     programs: int | None = None,
     inputs: int | None = None,
+    ask: Ask | None = None,
 ) -> SandboxPool:
     """Start slots for one split of a problem's inputs; they are removed when the context is left.
 
@@ -43,16 +45,17 @@ def open_sandboxes(
             settings. `True` has the time limits of a confirmation.
         programs: Number of programs to evaluate, if known; no more slots are started than that.
         inputs: Number of inputs that are used, from the first one on; by default all.
+        ask: Answers questions of the scoring; `None` if no model is named.
     """
     slots = slots_of(problem)
     job = problem.job(split, seed, isolation=isolation).on_first(inputs)
     job = confirmation(job, problem.settings.noise) if isolation else job
-    return open_job(problem, job, run_id, slots=slots if programs is None else max(1, min(slots, programs)))
+    return open_job(problem, job, run_id, slots=slots if programs is None else max(1, min(slots, programs)), ask=ask)
 
 
-def open_job(problem: Problem, job: Job, run_id: str, *, slots: int) -> SandboxPool:
+def open_job(problem: Problem, job: Job, run_id: str, *, slots: int, ask: Ask | None) -> SandboxPool:
     """Start slots for a job of a problem; they are removed when the context is left."""
-    return open_pool(job, slots=slots, **containers_of(problem, run_id))
+    return open_pool(job, slots=slots, ask=ask, **containers_of(problem, run_id))
 
 
 def containers_of(problem: Problem, run_id: str) -> dict[str, Any]:
@@ -71,10 +74,10 @@ def require_ran(verdict: Verdict) -> Verdict:
     return verdict
 
 
-def open_confirmations(problem: Problem, *, seed: int, run_id: str) -> FreshContainerPool:
+def open_confirmations(problem: Problem, *, seed: int, run_id: str, ask: Ask | None = None) -> FreshContainerPool:
     """Return a pool that confirms programs on the training inputs; it starts no container before the first program."""
     job = confirmation(problem.job("train", seed, isolation=True), problem.settings.noise)
-    return open_fresh_pool(job, slots=slots_of(problem), **containers_of(problem, run_id))
+    return open_fresh_pool(job, slots=slots_of(problem), ask=ask, **containers_of(problem, run_id))
 
 
 def slots_of(problem: Problem) -> int:

@@ -186,6 +186,8 @@ _NAMED = {
     "--trust-settings does not.",
     "sampling.models": "Only you can name a command or a folder as the model, and only for this problem as it is: "
     "--model NAME; --trust-settings does not.",
+    "sampling.judge": "Only you can name the model that a scoring asks, and only for this problem as it is: --judge "
+    "NAME, or [sampling] judge in your configuration file; --trust-settings does not.",
 }
 """Remedies for proposals that only the user can name, by setting."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.job import Job
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
@@ -145,9 +145,10 @@ class Confirmer:
         if self._is_cut:
             return STOPPED_BY_DEADLINE
         program, honest = self._skeleton.program(claim.candidate.body), self._skeleton.start_program
+        program = replace(program, name=claim.candidate.code_hash)
         try:
             self._verdicts[key] = evaluate_with_retry(self._sandbox, program, honest=honest)
-        except SandboxUnavailable:
+        except (Outage, ProviderError):
             if not self._is_cut:
                 raise
             return STOPPED_BY_DEADLINE

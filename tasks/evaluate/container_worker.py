@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
 
 from overnight.schemas.bundle import Source
-from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.errors import OvernightError, QuestionRefused, SandboxUnavailable
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.question import MOST_ANSWER_CHARS, MOST_QUESTIONS, Ask, Question
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
 from overnight.tasks.evaluate.judge import Reply, ReplyFault, judge, read_header
@@ -52,14 +56,17 @@ class ContainerWorker:
     `close` may be called from any thread; all other methods must be called from one thread at a time.
     """
 
-    def __init__(self, job: Job, launch: Callable[[], Channel], *, own_users: bool = True) -> None:
+    def __init__(
+        self, job: Job, launch: Callable[[], Channel], *, own_users: bool = True, ask: Ask | None = None
+    ) -> None:
         self._job = job
+        self._ask = ask
         self._launch = launch
         self._job_frame = delivery.job_frame(job, own_users=own_users)
         self._channel: Channel | None = None
         self._frames = FrameBuffer()
         self._number = 0
-        self._closed = False
+        self._closed: Future[None] = Future()
         self._lock = threading.Lock()
         self.starts = 0
         """Number of runners started so far."""
@@ -77,7 +84,7 @@ class ContainerWorker:
         channel = self._launch()
         with self._lock:
             self._channel, self._frames = channel, FrameBuffer()
-            if self._closed:
+            if self._closed.done():
                 channel.close()
         self.starts += 1
         try:
@@ -91,12 +98,16 @@ class ContainerWorker:
             ) from fault
 
     def evaluate(self, source: Source) -> Verdict:
-        """Return the verdict on a program; if its runner dies, run it again in a new one."""
+        """Return the verdict on a program; if its runner dies, run it again in a new one.
+
+        Raises:
+            OvernightError: If a question of the scoring is not answered now, and a later attempt may be.
+        """
         if (too_long := verdict_on_length(source)) is not None:
             return too_long
         death = Death("the sandbox was closed")
         for _ in range(_MAX_ATTEMPTS):
-            if self._closed:
+            if self._closed.done():
                 break
             try:
                 self.start()
@@ -109,6 +120,8 @@ class ContainerWorker:
                 death = died.death
             except ReplyFault as fault:
                 death = Death(str(fault))
+            except QuestionRefused as refused:
+                return Verdict(Outcome.SANDBOX_ERROR, error=refused.message)
             except SandboxUnavailable as fault:
                 death = Death(str(fault))
                 break
@@ -118,7 +131,8 @@ class ContainerWorker:
     def close(self) -> None:
         """End the runner permanently."""
         with self._lock:
-            self._closed = True
+            if not self._closed.done():
+                self._closed.set_result(None)
             channel = self._channel
         if channel is not None:
             channel.close()
@@ -131,7 +145,14 @@ class ContainerWorker:
         sent, until = time.time(), time.monotonic() + timeout_s
         self._number += 1
         self._send(channel, delivery.request(self._number, source, self._job), _GRACE_S)
-        while not (header := self._read_frame(channel, until, sent)):
+        asked = Counter[tuple[str, int]]()
+        while True:
+            header = self._read_frame(channel, until, sent)
+            if question := delivery.read_question(header):
+                reply = self._answer(*question, asked, source)
+                self._send(channel, delivery.frames.frame(json.dumps(reply).encode()), _GRACE_S)
+            elif header:
+                break
             # An empty frame is a heartbeat: other programs keep the candidate from running, and the runner itself
             # limits how long it waits for that.
             until = time.monotonic() + timeout_s
@@ -140,6 +161,28 @@ class ContainerWorker:
         if answered != self._number:
             raise RunnerDied(Death(f"expected the answer to candidate {self._number}, got that to {answered}"))
         return Reply(header, results, output)
+
+    def _answer(self, text: str, place: int, asked: Counter[tuple[str, int]], source: Source) -> dict[str, str]:
+        """Return the reply to a question on an input; `asked` counts those of this evaluation, by text and input."""
+        if self._ask is None:
+            return {"error": "no model is named that the scoring asks: --judge MODEL"}
+        if sum(count for (_, other), count in asked.items() if other == place) >= MOST_QUESTIONS:
+            return {"error": f"at most {MOST_QUESTIONS} questions are answered on an input"}
+        program = "" if isinstance(source, str) else source.name
+        question = Question(text, place, asked[text, place], program)
+        asked[text, place] += 1
+        begun: list[Future[Any]] = [self._ask(question), self._closed]
+        wait(begun, return_when=FIRST_COMPLETED)
+        if not begun[0].done():
+            raise RunnerDied(Death("the sandbox was closed"))
+        try:
+            answer: str = begun[0].result()
+        except OvernightError:
+            self._discard_runner()  # it still waits
+            raise
+        if len(answer) > MOST_ANSWER_CHARS:
+            return {"error": f"the answer has {len(answer)} characters, at most {MOST_ANSWER_CHARS} are passed on"}
+        return {"answer": answer}
 
     def _send(self, channel: Channel, data: bytes, timeout_s: float) -> None:
         sent = time.time()

@@ -18,7 +18,7 @@ from overnight.schemas.job import Job
 from overnight.tasks.evaluate.runner import frames
 
 _MODULES = (
-    *("frames", "seccomp", "lockdown", "codec", "rpc", "svg", "notes", "program", "command", "processes"),
+    *("frames", "asking", "seccomp", "lockdown", "codec", "rpc", "svg", "notes", "program", "command", "processes"),
     *("starvation", "supervisor", "job", "child", "scratch", "stand_in", "own_process", "isolated", "fork_server"),
 )
 """Modules of the runner, in the order of their imports; the last one is the entry point."""
@@ -88,6 +88,7 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
         "inputs": [] if job.is_isolated else inputs,
         "seed": job.seed,
         "draws": job.draws,
+        "asks": job.asks,
         "thresholds": [*job.thresholds, *[None] * (len(inputs) - len(job.thresholds))],
         "wall_s": limits.wall_s,
         "cpu_s": cpu_limit(job),
@@ -151,6 +152,17 @@ def _inputs(job: Job) -> list[tuple[object, object]]:
 
 def _source(name: str) -> str:
     return resources.files("overnight.tasks.evaluate.runner").joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+def read_question(frame: bytes) -> tuple[str, int] | None:
+    """Return the text of a question and the position of its input, from 1; `None` for another frame of a runner.
+
+    Runners write it, and no candidate can.
+    """
+    if not frame.startswith(b'{"question": '):
+        return None
+    found = json.loads(frame)
+    return found["question"], found["input"]
 
 
 class WireFault(Exception):

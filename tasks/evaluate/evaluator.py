@@ -8,10 +8,11 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
-from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
 from overnight.schemas.skeleton import Skeleton
@@ -96,6 +97,7 @@ class Evaluator:
 
         Raises:
             SandboxUnavailable: If the engine is at fault; verdicts so far are kept for a further attempt.
+            QuestionUnanswered, ProviderError: If a question of the scoring is not answered now; likewise.
         """
         known = self._known()
         begun = [self._begin(candidate, generation, known) for candidate in candidates]
@@ -152,15 +154,16 @@ class Evaluator:
     def _run(self, candidate: Candidate, generation: int) -> Verdict:
         if candidate.index in self._left_out.get(generation, ()):
             return STOPPED_BY_DEADLINE
-        return self._evaluate(candidate.body, self._sandbox)
+        return self._evaluate(candidate.body, self._sandbox, candidate.code_hash)
 
-    def _evaluate(self, body: str, sandbox: Sandbox) -> Verdict:
+    def _evaluate(self, body: str, sandbox: Sandbox, name: str = "") -> Verdict:
         if self._is_cut:
             return STOPPED_BY_DEADLINE
         skeleton = self._skeleton
         try:
-            return evaluate_with_retry(sandbox, skeleton.program(body), honest=skeleton.start_program)
-        except SandboxUnavailable:
+            program = replace(skeleton.program(body), name=name)
+            return evaluate_with_retry(sandbox, program, honest=skeleton.start_program)
+        except (Outage, ProviderError):
             if not self._is_cut:
                 raise
         return STOPPED_BY_DEADLINE

@@ -13,6 +13,7 @@ from overnight.schemas.bundle import Source
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.container_worker import ContainerWorker
 from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.evaluate.registry import create_backend
@@ -28,11 +29,13 @@ class SandboxPool:
         job: The job that programs are evaluated on; other inputs need another pool.
     """
 
-    def __init__(self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int) -> None:
+    def __init__(
+        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int, ask: Ask | None = None
+    ) -> None:
         self.job = job
         self._backend = backend
         self._machine = host_slots(slots)
-        self._slots = [_worker(job, backend, config) for _ in range(slots)]
+        self._slots = [_worker(job, backend, config, ask) for _ in range(slots)]
         self._free: queue.LifoQueue[ContainerWorker | None] = queue.LifoQueue()
         self._closing = threading.Event()
         try:
@@ -87,11 +90,19 @@ class SandboxPool:
 class FreshContainerPool:
     """A `Sandbox` with a fresh container for every program, which starts before the program waits for a host slot."""
 
-    def __init__(self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        backend: SandboxBackend,
+        config: RunnerConfig,
+        *,
+        slots: int | None = None,
+        ask: Ask | None = None,
+    ) -> None:
         self.job = job
         self._backend = backend
         self._machine = host_slots(slots)
-        self._new = partial(_worker, job, backend, config)
+        self._new = partial(_worker, job, backend, config, ask)
         self._open: set[ContainerWorker] = set()
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -135,6 +146,7 @@ def open_pool(
     slots: int | None = None,
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
+    ask: Ask | None = None,
 ) -> SandboxPool:
     """Start one container for each slot, all at once, and remove those that dead processes left.
 
@@ -145,6 +157,7 @@ def open_pool(
         slots: Number of containers; as many as there are cores by default.
         labels: Labels of the containers; `overnight.run` names the run.
         runtime: A runtime that the backend knows, such as `runsc`; its own by default.
+        ask: Answers questions of the scoring; None if no model is named.
 
     Raises:
         UsageError: If there is no such backend.
@@ -157,7 +170,7 @@ def open_pool(
         opened.require(image, runtime)
         opened.remove_leftovers()
         config = runner_config(job, image, labels, runtime)
-        return SandboxPool(job, opened, config, slots=slots)
+        return SandboxPool(job, opened, config, slots=slots, ask=ask)
     except BaseException:
         opened.close()
         raise
@@ -171,6 +184,7 @@ def open_fresh_pool(
     slots: int | None = None,
     labels: Mapping[str, str] | None = None,
     runtime: str | None = None,
+    ask: Ask | None = None,
 ) -> FreshContainerPool:
     """Make a sandbox with a fresh container for every program; the backend is not asked before the first.
 
@@ -178,11 +192,11 @@ def open_fresh_pool(
     """
     opened = create_backend(backend, runners=slots or os.cpu_count() or 1)
     config = runner_config(job, image, labels, runtime)
-    return FreshContainerPool(job, opened, config, slots=slots)
+    return FreshContainerPool(job, opened, config, slots=slots, ask=ask)
 
 
-def _worker(job: Job, backend: SandboxBackend, config: RunnerConfig) -> ContainerWorker:
-    return ContainerWorker(job, partial(backend.start, config), own_users=backend.own_users)
+def _worker(job: Job, backend: SandboxBackend, config: RunnerConfig, ask: Ask | None) -> ContainerWorker:
+    return ContainerWorker(job, partial(backend.start, config), own_users=backend.own_users, ask=ask)
 
 
 def host_slots(wanted: int | None) -> HostSlots:

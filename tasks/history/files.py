@@ -27,6 +27,7 @@ _BLOCK = re.compile(r"(\d+)(?:-(\d+))?")
 
 FILE = re.compile(
     r"run\.parquet|files\.parquet|interventions\.parquet|nights/\d{1,9}\.parquet|attempts/\d{1,9}-\d{1,9}\.parquet|paid/\d{1,9}\.jsonl"
+    r"|questions/\d{1,9}\.parquet"
     r"|generations/\d{1,9}(-\d{1,9})?/(generation|programs|population)\.parquet",
     re.ASCII,
 )
@@ -65,6 +66,7 @@ class RunFiles:
                generations/000001/{generation,programs,population}.parquet
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
+               questions/000002.parquet           what the scoring asked a model, and the answers
                paid/000002.jsonl, ….slip          uncommitted completions, pending batch jobs
                interventions.parquet              what people asked for: hints, pins, drops
                requests.jsonl                     the same before the run has taken it; not exported
@@ -185,10 +187,18 @@ class RunFiles:
             "programs": [folder / "programs.parquet" for folder in folders],
             "population": [folder / "population.parquet" for folder in folders],
             "interventions": [self.interventions] if self.interventions.exists() else [],
+            "questions": self.questions(),
         }
 
     def attempt(self, generation: int, attempt: int) -> Path:
         return self.directory / "attempts" / f"{generation:06d}-{attempt}.parquet"
+
+    def questions_of(self, generation: int) -> Path:
+        """Return the file with the answers to questions of the scoring that are committed with a generation."""
+        return self.directory / "questions" / f"{generation:06d}.parquet"
+
+    def questions(self) -> list[Path]:
+        return sorted((self.directory / "questions").glob("*.parquet"))
 
     def attempts(self) -> list[Path]:
         return sorted((self.directory / "attempts").glob("*.parquet"))

@@ -15,7 +15,15 @@ from overnight.tasks.history.atomic_files import disk_errors, read_file, write_f
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.private_files import open_private
-from overnight.tasks.history.rows import Row, generation_row, night_row, population_rows, program_row, run_row
+from overnight.tasks.history.rows import (
+    Row,
+    generation_row,
+    night_row,
+    population_rows,
+    program_row,
+    question_row,
+    run_row,
+)
 
 
 def create(files: RunFiles, run: RunRecord, *initial: GenerationRecord) -> None:
@@ -47,6 +55,9 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         raise HistoryError(
             f"{files.generation(record.number)} is committed already", remedy="`overnight resume` goes on after it."
         )
+    if record.questions:  # first: a committed generation never lacks them, and without it they are still in its journal
+        rows = [question_row(files.run_id, record.number, one) for one in record.questions]
+        _write(files, files.questions_of(record.number), tables.QUESTIONS, rows)
     programs = [program_row(files.run_id, record, judged) for judged in record.judged]
     content = {
         "programs": pa.Table.from_pylist(programs, tables.PROGRAMS),

@@ -18,7 +18,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord, sum_of_costs
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, count_outcomes
-from overnight.schemas.program import NO_SCORE, TUNER, Completion, Judged, Program
+from overnight.schemas.program import NO_SCORE, QUESTION, TUNER, Completion, Judged, Program
 from overnight.tasks.history.atomic_files import read_file, read_groups
 from overnight.tasks.history.files import Block, RunFiles
 
@@ -169,6 +169,37 @@ def generation_row(run_id: str, record: GenerationRecord) -> Row:
             "reset_niches": resets,
         }
     )
+
+
+def question_row(run_id: str, generation: int, answer: Completion) -> Row:
+    """Return a row of `tables.QUESTIONS`."""
+    said = orjson.loads(answer.text)
+    return {name: getattr(answer, name) for name in _ANSWER_COLUMNS} | {
+        "run_id": run_id,
+        "generation": generation,
+        "key": answer.prompt_hash,
+        "question": said["question"],
+        "answer": said["answer"],
+        "code_hash": said["code_hash"] or None,
+        "input": said["input"],
+    }
+
+
+def answer_of_row(row: Row) -> Completion:
+    """Return the answer of a row of `tables.QUESTIONS`, the inverse of `question_row`."""
+    said = {name: row[name] for name in ("question", "answer", "input")} | {"code_hash": row["code_hash"] or ""}
+    return Completion(
+        prompt=-1,
+        sample=0,
+        prompt_hash=row["key"],
+        text=orjson.dumps(said).decode(),
+        latency_s=0.0,
+        finish_reason=QUESTION,
+        **{name: row[name] for name in _ANSWER_COLUMNS},
+    )
+
+
+_ANSWER_COLUMNS = ("model", "tokens_in", "tokens_out", "cost_usd", "asked_at")
 
 
 def without_machine_paths(text: str) -> str:

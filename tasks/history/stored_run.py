@@ -17,13 +17,21 @@ from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Ste
 from overnight.schemas.interventions import Kind
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, Program
+from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program
 from overnight.tasks.history.atomic_files import declared_rows, format_of, read_file
 from overnight.tasks.history.conversion import current_settings
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.journal import Journal
-from overnight.tasks.history.rows import Row, change_of, metrics_of, night_of_row, notes_of, record_of_rows
+from overnight.tasks.history.rows import (
+    Row,
+    answer_of_row,
+    change_of,
+    metrics_of,
+    night_of_row,
+    notes_of,
+    record_of_rows,
+)
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.program.make_problem import restore_problem
@@ -42,6 +50,23 @@ def read_spent_usd(files: RunFiles) -> float:
     costs += [completion.cost_usd for completion in stored if not completion.transcript]  # its turns are stored, too
     # An imported run may claim negative costs, which would let the budget be exceeded by that amount.
     return sum(cost for cost in costs if cost is not None and cost > 0)
+
+
+def read_answers(files: RunFiles, generation: int | None = None) -> list[Completion]:
+    """Return the answers to questions of the scoring that a run has, those that are not committed last.
+
+    Args:
+        files: Files of the run.
+        generation: The only generation with which they are committed; `None` for all.
+
+    Raises:
+        HistoryError: If a file is damaged.
+    """
+    paths = files.questions() if generation is None else [files.questions_of(generation)]
+    rows = [row for path in paths if path.exists() for row in read_file(path).to_pylist()]
+    numbers = files.journalled_generations() if generation is None else []
+    stored = [one for number in numbers for one in Journal(files.journal(number), files.backend).known().values()]
+    return [*map(answer_of_row, rows), *(one for one in stored if one.finish_reason == QUESTION)]
 
 
 def ended_without_generation(files: RunFiles, night: int) -> bool:

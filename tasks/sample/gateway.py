@@ -30,6 +30,9 @@ from overnight.tasks.sample.providers import Choice, Usage
 
 T = TypeVar("T")
 
+JUDGE = "judge"
+"""Name by which the model is asked that the settings name as the judge."""
+
 
 class Gateway:
     """Client of all models, which sends requests concurrently and passes each response to `record` before it is used.
@@ -61,6 +64,8 @@ class Gateway:
             for model in every_model(settings)
         }
         self._models = {model.name: model.asked for model in settings.models}
+        if settings.judge is not None:
+            self._models[JUDGE] = settings.judge
         self._single_sample_models: set[str] = set()
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Future[list[Completion]]:
@@ -86,23 +91,33 @@ class Gateway:
         """Return whether the night lets models be asked; the budget is another matter."""
         return self._may_ask()
 
-    def converse(self, name: str, request: Mapping[str, Any], keep: Callable[[Turn], None]) -> Future[Turn | None]:
-        """Begin to ask the model of an agent for its next turn.
+    def converse(
+        self,
+        name: str,
+        request: Mapping[str, Any],
+        keep: Callable[[Turn], None],
+        may_ask: Callable[[], bool] | None = None,
+    ) -> Future[Turn | None]:
+        """Begin to ask the model of an agent for its next turn, or the judge.
 
         Args:
-            name: Name of the model in the settings, with its agent.
+            name: Name of the model in the settings, with its agent; or `JUDGE`.
             request: The request, in OpenAI's form.
             keep: Called with the turn, from the gateway's thread; it is safe when it returns.
+            may_ask: As for the gateway, whose own it is by default.
 
         Returns:
             A future of the turn; `None` if the budget is spent, or the night ends. It raises as for `submit`.
         """
-        return asyncio.run_coroutine_threadsafe(self._converse(self._models[name], request, keep), event_loop())
+        asked = self._converse(self._models[name], request, keep, may_ask or self._may_ask)
+        return asyncio.run_coroutine_threadsafe(asked, event_loop())
 
-    async def _converse(self, model: Model, request: Mapping[str, Any], keep: Callable[[Turn], None]) -> Turn | None:
+    async def _converse(
+        self, model: Model, request: Mapping[str, Any], keep: Callable[[Turn], None], may_ask: Callable[[], bool]
+    ) -> Turn | None:
         estimate = self._endpoint(model).estimate(len(json.dumps(request)) // 4, 1)
         async with self._semaphore, self._budget.reserve(estimate) as fits:
-            if not fits or not self._may_ask():
+            if not fits or not may_ask():
                 return None
             turn = await self._with_fallbacks(model, partial(self._turn, request, estimate))
             keep(turn)

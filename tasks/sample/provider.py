@@ -160,8 +160,9 @@ def price_of(model: Model) -> Price | None:
 
 
 def every_model(settings: Sampling) -> list[Model]:
-    """Return all language models that are configured, fallbacks and those of agents included."""
-    return [each for model in settings.models for each in (model.asked, *model.fallbacks)]
+    """Return all language models that are configured: the judge, fallbacks and those of agents included."""
+    listed = [*settings.models, *([settings.judge] if settings.judge else [])]
+    return [each for model in listed for each in (model.asked, *model.fallbacks)]
 
 
 def require_keys(settings: Sampling) -> None:
@@ -173,7 +174,10 @@ def require_keys(settings: Sampling) -> None:
     """
     for model in settings.models:
         if model.agent:
-            _require_conversations(model)
+            remedy = f"--model agent:{model.agent}/openai/gpt-5-mini"
+            _require_conversations(model, "an agent cannot work with", remedy)
+    if settings.judge is not None:
+        _require_conversations(settings.judge, "a scoring cannot ask", "--judge openai/gpt-5-mini")
     for model in every_model(settings):
         if model.api_base is not None:
             require_address(model.api_base)
@@ -184,13 +188,13 @@ def require_keys(settings: Sampling) -> None:
             )
 
 
-def _require_conversations(model: Model) -> None:
-    """Check that an agent's model and its fallbacks take conversations, not only whole prompts."""
+def _require_conversations(model: Model, fault: str, remedy: str) -> None:
+    """Check that a model and its fallbacks take conversations, not only whole prompts."""
     for each in (model.asked, *model.fallbacks):
         if own_provider(each.name):
             raise UsageError(
-                f"{model.name}: an agent cannot work with {each.name}, which takes whole prompts only",
-                remedy=f"Name a model that LiteLLM knows: --model agent:{model.agent}/openai/gpt-5-mini",
+                f"{model.name}: {fault} {each.name}, which takes whole prompts only",
+                remedy=f"Name a model that LiteLLM knows: {remedy}",
             )
 
 
@@ -204,14 +208,16 @@ def require_prices(settings: Sampling) -> None:
         if price_of(model) is None:
             raise UsageError(
                 f"a budget in USD needs the price of {model.name}, which LiteLLM does not know",
-                remedy="Give USD for a million tokens, 0 for a server of your own, in place of --model: --set "
-                f"""'sampling.models=[{{name="{model.name}", {_base_setting(model)}input_usd=0, output_usd=0}}]'; """
-                "or limit the night by --max-tokens.",
+                remedy="Give USD for a million tokens, 0 for a server of your own, in place of "
+                f"{_setting(model, is_judge=model is settings.judge)}; or limit the night by --max-tokens.",
             )
 
 
-def _base_setting(model: Model) -> str:
-    return f'api_base="{model.api_base}", ' if model.api_base else ""
+def _setting(model: Model, *, is_judge: bool) -> str:
+    """Return the flag that names a model, and the one that names it with a price."""
+    base = f'api_base="{model.api_base}", ' if model.api_base else ""
+    table = f'{{name="{model.name}", {base}input_usd=0, output_usd=0}}'
+    return f"--judge: --set 'sampling.judge={table}'" if is_judge else f"--model: --set 'sampling.models=[{table}]'"
 
 
 def missing_key(model: str) -> list[str]:

@@ -42,7 +42,7 @@ def require_replay(files: RunFiles, into: Path) -> None:
     a night alone would have done.
     """
     found, again = replayed(files, into)
-    assert found.first is None
+    assert found.first is None, found.first
     assert everything(again) == everything(files)
 
 

@@ -12,7 +12,7 @@ from funsearch import svg as svg
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-__all__ = ["draw", "evolve", "note", "run", "svg"]
+__all__ = ["ask", "draw", "evolve", "note", "run", "svg"]
 
 
 def evolve(function: _Function) -> _Function:
@@ -30,6 +30,15 @@ def run(function: _Function) -> _Function:
 
 def note(value: object) -> None:
     """Say something of the input that is being scored: text, a number or a small table. Here it does nothing."""
+
+
+def ask(prompt: str) -> str:
+    """Return the answer of the model that judges, from the scoring alone. Outside of Overnight none is asked.
+
+    Raises:
+        RuntimeError: Here, always.
+    """
+    raise RuntimeError(f"no model is asked here: overnight check FILE --judge MODEL asks one: {prompt[:80]!r}")
 
 
 def draw(function: _Function) -> _Function:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
+from . import asking
 from .notes import METRIC_NAME, MOST_METRICS, is_finite
 from .program import FILES, PACKAGES
 
@@ -91,13 +92,16 @@ class Metrics:
         return f"without {self._metric!r}: {', '.join(map(str, self._found)) or 'none at all'}"
 
 
-def prepare(command: Command, source: bytes, stand_ins: Mapping[str, bytes] | None = None) -> Callable[..., Any]:
+def prepare(
+    command: Command, source: bytes, stand_ins: Mapping[str, bytes] | None = None, ask_ends: Sequence[int] = ()
+) -> Callable[..., Any]:
     """Write the candidate's files and return the function that scores one input.
 
     Args:
         command: Command that scores the candidate.
         source: Content of its file; of several files, a JSON object of their texts by path.
         stand_ins: Files by path that the command gets in place of the candidate's; None if it gets these.
+        ask_ends: Descriptors with which the command asks a model; empty if it may not.
 
     Returns:
         A function of the input that returns what was found, or `Metrics` if there is no score; or the drawing, if the
@@ -110,7 +114,7 @@ def prepare(command: Command, source: bytes, stand_ins: Mapping[str, bytes] | No
     lay_out(WORK, command, contents if stand_ins is None else stand_ins)
     if command.apart:  # the candidate's user can look for names in the scratch directory
         os.mkdir(_OWN_TEMPORARY)
-    return lambda *args: _score(command, args[0] if len(args) == 1 else args)
+    return lambda *args: _score(command, args[0] if len(args) == 1 else args, ask_ends)
 
 
 def lay_out(folder: str, command: Command, contents: Mapping[str, bytes]) -> None:
@@ -162,14 +166,17 @@ def _lay_out(scripts: Collection[str], written: Collection[str], folder: str = "
             os.symlink(os.path.join(source, name), path)
 
 
-def _score(command: Command, input_value: Any) -> Any:
+def _score(command: Command, input_value: Any, ask_ends: Sequence[int]) -> Any:
     substitutions = {"{program}": os.path.join(WORK, command.program), "{input}": json.dumps(input_value)}
     if command.metrics_file:
         # Metrics that an earlier input's run wrote must not count for this one.
         with suppress(OSError):
             os.unlink(command.metrics_file)
     arguments = [_fill_in(part, substitutions) for part in command.arguments]
-    output, complaint = _run(arguments, os.environ | environment(command, WORK), draws=command.draws)
+    variables = os.environ | environment(command, WORK)
+    if ask_ends:
+        variables[asking.VARIABLE] = " ".join(map(str, ask_ends))
+    output, complaint = _run(arguments, variables, draws=command.draws, pass_fds=ask_ends)
     if command.draws:
         return output
     if command.metrics_file:
@@ -195,7 +202,7 @@ def _fill_in(part: str, substitutions: dict[str, str]) -> str:
     return part
 
 
-def _run(arguments: list[str], environment: dict[str, str], *, draws: bool) -> tuple[str, str]:
+def _run(arguments: list[str], environment: dict[str, str], *, draws: bool, pass_fds: Sequence[int]) -> tuple[str, str]:
     """Run the command, forward all its output, and return the end of its standard output and of its standard error.
 
     The standard output of a command that draws is not forwarded.
@@ -205,7 +212,12 @@ def _run(arguments: list[str], environment: dict[str, str], *, draws: bool) -> t
     """
     try:
         process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            pass_fds=pass_fds,
         )
     except OSError as error:
         raise CommandError(type(error).__name__, f"{error.strerror}: {arguments[0]}") from error

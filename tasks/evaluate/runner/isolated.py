@@ -15,11 +15,12 @@ import json
 import os
 import struct
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from . import child, command, frames, lockdown, own_process, processes, rpc, supervisor
+from . import asking, child, command, frames, lockdown, own_process, processes, rpc, supervisor
 from .job import STUB, Job, marshalled
 from .program import Program
 
@@ -182,17 +183,32 @@ class Evaluation:
         if evolved == 0:
             self._run_evolved(output, call_read, reply_write)
         results_end, results = os.pipe()
+        asked, ask = os.pipe() if self.job.asks else (-1, -1)
+        told, tell = os.pipe() if self.job.asks else (-1, -1)
+        own = (ask, told) if self.job.asks else ()
         scorer = self.kernel.fork()
         if scorer == 0:
-            self._run_scorer(output, results, reply_read, call_write)
-        for descriptor in (output, call_read, call_write, reply_read, reply_write, results):
+            self._run_scorer(output, results, reply_read, call_write, *own)
+        for descriptor in (output, call_read, call_write, reply_read, reply_write, results, *own):
             os.close(descriptor)
+        questions = supervisor.Questions(asked, tell, self._exchange) if self.job.asks else None
         # The output limit holds for all inputs together.
         printed = sum(map(len, self.files.read_parts()[2::3]))
         limits = replace(self.job.limits, inputs=1, output_bytes=self.job.limits.output_bytes - printed)
         return supervisor.Supervisor(
-            (scorer, evolved), results_end, output_end, limits, self.cgroup, lambda: self.answer(b"")
+            (scorer, evolved), results_end, output_end, limits, self.cgroup, lambda: self.answer(b""), questions
         )
+
+    def _exchange(self, question: bytes) -> bytes:
+        """Return the host's reply to a question, of which nothing comes from the candidate's process."""
+        text = json.loads(question)
+        if type(text) is not str:
+            raise ValueError("a question is text")
+        self.answer(json.dumps({"question": text, "input": self.index + 1}).encode())
+        try:
+            return frames.read_frame(0)
+        except EOFError:
+            raise supervisor.HostGone from None
 
     def _finish_input(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
         """Store the results of this input; answer the host if no further input is to be evaluated."""
@@ -237,7 +253,7 @@ class Evaluation:
         try:
             os.setsid()
             data, source = self.files.read_input(self.index), self.files.program.read() if self.job.command else b""
-            results, reply_read, call_write = lockdown.own_descriptors(output, results, *ends)
+            results, reply_read, call_write, *own = lockdown.own_descriptors(output, results, *ends)
             lockdown.confine(self.privileges[1], self.kernel, parent)
             connection = rpc.Connection(reply_read, call_write)
             # Until this message the other process ran only our code, so its end would be our fault.
@@ -253,9 +269,9 @@ class Evaluation:
         try:
             os.write(results, b"\n")
             if self.job.command is not None:
-                _score_by_command(self.job, source, data, results, connection)
+                _score_by_command(self.job, source, data, results, connection, own)
             else:
-                _score(self.job, data, results, connection)
+                _score(self.job, data, results, connection, _asker(*own) if own else asking.refuse)
             child.flush()
             status = 0
         finally:
@@ -330,12 +346,26 @@ def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
     return whole, last, b"".join(parts[2::3])
 
 
-def _score_by_command(job: Job, source: bytes, data: bytes, results: int, connection: rpc.Connection) -> None:
+def _asker(asked: int, told: int) -> Callable[[str], str]:
+    """Return `funsearch.ask` of a scoring that may have several threads."""
+    lock = threading.Lock()
+
+    def ask(prompt: str) -> str:
+        """Return a model's answer to a prompt; see `asking.exchange`."""
+        with lock:
+            return asking.exchange(asked, told, prompt)
+
+    return ask
+
+
+def _score_by_command(
+    job: Job, source: bytes, data: bytes, results: int, connection: rpc.Connection, ends: Sequence[int]
+) -> None:
     given = job.command
     assert given is not None
 
     def load() -> Callable[..., Any]:
-        score = command.prepare(given, source, own_process.command_files(given))
+        score = command.prepare(given, source, own_process.command_files(given, may_ask=bool(ends)), ends)
         own_process.open_to_asks()
         connection.send(rpc.READY, b"")
         return score
@@ -343,10 +373,10 @@ def _score_by_command(job: Job, source: bytes, data: bytes, results: int, connec
     child.Report(results, Program("", job.seed, note_chars=job.note_chars)).run(load, [(data, None)])
 
 
-def _score(job: Job, data: bytes, results: int, connection: rpc.Connection) -> None:
+def _score(job: Job, data: bytes, results: int, connection: rpc.Connection, ask: Callable[[str], str]) -> None:
     isolation = job.isolation
     assert isolation is not None
-    program = Program(isolation.source, job.seed, isolation.code, job.note_chars)
+    program = Program(isolation.source, job.seed, isolation.code, job.note_chars, ask=ask)
     evolved = rpc.RemoteFunctions(isolation.evolved, connection)
     evolved.record_dropped_errors()
 

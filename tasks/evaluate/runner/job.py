@@ -55,6 +55,7 @@ class Job:
         seed: Seed of `random` and `numpy.random`, set before each input.
         thresholds: Score below which the remaining inputs are skipped, for each input in order; None for no threshold.
         draws: Whether the function or command draws its only input, instead of scoring it.
+        asks: Whether the scoring may ask a model; only if the job `is_isolated`.
         command: Command that scores the program as a file; None if the program has a run function.
         isolation: Settings of isolated evaluation; None for evaluation in one process.
         limits: Limits of every child, enforced by the supervisor.
@@ -72,6 +73,7 @@ class Job:
     seed: int
     thresholds: tuple[float | None, ...]
     draws: bool
+    asks: bool
     command: command.Command | None
     isolation: Isolation | None
     limits: supervisor.ChildLimits
@@ -93,7 +95,7 @@ def read_job(sent: dict[str, Any]) -> Job:
     """Return the job that the host sent."""
     results_bytes = _RESULTS_BYTES + (_DRAWING_BYTES if sent["draws"] else _report_bytes(sent["count"]))
     return Job(
-        **{name: sent[name] for name in ("run_function", "seed", "draws", "memory_mib", "cpu_s", "first_uid")},
+        **{name: sent[name] for name in ("run_function", "seed", "draws", "asks", "memory_mib", "cpu_s", "first_uid")},
         uids=sent["uids"],
         note_chars=notes.note_chars(sent["count"]),
         idle_s=sent["idle_s"],

@@ -18,7 +18,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import Any
 
-from . import child, codec, command, lockdown, rpc, stand_in
+from . import asking, child, codec, command, lockdown, rpc, stand_in
 from .job import Job
 from .program import Program
 
@@ -34,11 +34,17 @@ _VALUE_BYTES, _VALUES_BYTES = 2**20, 2**24
 """Maximum size of one of a module's values that the stand-in gets, and of all of them, bytes."""
 
 
-def command_files(given: command.Command) -> dict[str, bytes]:
-    """Return what the command gets in the candidate's place: the stand-in, and the modules that it imports."""
+def command_files(given: command.Command, *, may_ask: bool = False) -> dict[str, bytes]:
+    """Return what the command gets in the candidate's place: the stand-in, and the modules that it imports.
+
+    A command that may ask a model gets a module `funsearch`, too.
+    """
     text = stand_in.TEXT.format(folder=command.WORK, pipes=PIPES)
-    modules = {name: sys.modules[f"{__package__}.{name}"].__source__ for name in ("codec", "rpc", "stand_in")}
+    names = ("codec", "rpc", "stand_in", *(("frames", "asking") if may_ask else ()))
+    modules = {name: sys.modules[f"{__package__}.{name}"].__source__ for name in names}
     copies = {f"overnight_calls/{name}.py": source.encode() for name, source in modules.items()}
+    if may_ask:
+        copies["funsearch.py"] = asking.MODULE.encode()
     return {given.program: text.encode(), "overnight_calls/__init__.py": b"", **copies}
 
 

@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import svg
+from . import asking, svg
 from .notes import capped_text, head_and_tail, note_text
 
 PACKAGES = "/overnight/packages"
@@ -41,16 +41,24 @@ class Program:
         code: Compiled code to run instead of the compiled text; None to compile the text.
         note_chars: Maximum length of the notes on an input, characters.
         file: File name of the program in tracebacks.
+        ask: `funsearch.ask`.
     """
 
     def __init__(
-        self, source: str, seed: int, code: types.CodeType | None = None, note_chars: int = 0, file: str = FILE
+        self,
+        source: str,
+        seed: int,
+        code: types.CodeType | None = None,
+        note_chars: int = 0,
+        file: str = FILE,
+        ask: Callable[[str], str] = asking.refuse,
     ) -> None:
         self._source = source
         self._file = file
         self._code = code
         self._seed = seed
         self._note_chars = note_chars
+        self._ask = ask
         self._notes = ""
         self.numpy = sys.modules.get("numpy")
         # Bound here, because an honest program may patch a library.
@@ -69,7 +77,7 @@ class Program:
         program = types.ModuleType("program")
         # Registered, because dataclasses and pickle look up the module by name.
         sys.modules["program"] = program
-        decorators = sys.modules["funsearch"] = _decorators(self.note)
+        decorators = sys.modules["funsearch"] = _module(self.note, self._ask)
         sys.modules["funsearch.svg"] = svg
         program.__dict__["funsearch"] = decorators
         # As if the program were in the working directory, where the problem's files are.
@@ -135,13 +143,13 @@ def _last_line(error: BaseException, file: str) -> int | None:
     return line
 
 
-def _decorators(note: Callable[[object], None]) -> types.ModuleType:
-    """Return a package `funsearch`: `svg`, `note`, and decorators that do nothing, which the host reads as text."""
+def _module(note: Callable[[object], None], ask: Callable[[str], str]) -> types.ModuleType:
+    """Return a package `funsearch`: `svg`, `note`, `ask`, and decorators that do nothing, which the host reads."""
     module = types.ModuleType("funsearch")
     module.__path__ = []
     for name in ("run", "evolve", "draw"):
         setattr(module, name, lambda function: function)
-    module.__dict__.update(svg=svg, note=note)
+    module.__dict__.update(svg=svg, note=note, ask=ask)
     return module
 
 

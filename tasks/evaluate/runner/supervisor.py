@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from . import processes, starvation
+from . import asking, frames, processes, starvation
 
 _TICK_S = 0.05
 """Seconds between checks whether the child is alive while its report is open, as the kernel may not notify us."""
@@ -43,6 +43,10 @@ by then is not judged."""
 
 _HEARTBEAT_S = 5.0
 """Minimum seconds between heartbeats to the host while a deadline is being extended."""
+
+
+_QUESTION_S = 5.0
+"""Seconds in which the scoring has to write the rest of a question, or to read the answer."""
 
 
 class HostGone(Exception):
@@ -104,6 +108,21 @@ class ChildLimits:
     results_bytes: int
 
 
+@dataclass(frozen=True)
+class Questions:
+    """How questions of a scoring reach the host.
+
+    Attributes:
+        asked: The reading end of the pipe for questions.
+        told: The writing end of the pipe for answers.
+        exchange: Returns the host's reply to a question; it raises HostGone, or ValueError if that is none.
+    """
+
+    asked: int
+    told: int
+    exchange: Callable[[bytes], bytes]
+
+
 class Supervisor:
     """Supervisor of one child until it exits or breaks a limit.
 
@@ -114,12 +133,13 @@ class Supervisor:
         limits: Its limits.
         cgroup: Reader of the container's counters.
         send_heartbeat: Tells the host that a deadline is being extended.
+        questions: How the scoring asks a model; None if it may not.
 
     Attributes:
         broken, starved_s: As in the header, see `judge.Header`.
         results: The child's report, up to its limit.
         output: The child's output, up to its limit.
-        line_times: Arrival time of each line of the report, seconds of the monotonic clock.
+        line_times: Arrival time of each line of the report, seconds of the monotonic clock less those of questions.
     """
 
     def __init__(
@@ -130,6 +150,7 @@ class Supervisor:
         limits: ChildLimits,
         cgroup: processes.Cgroup,
         send_heartbeat: Callable[[], object],
+        questions: Questions | None = None,
     ) -> None:
         self.broken = ""
         self.starved_s = 0.0
@@ -149,6 +170,9 @@ class Supervisor:
         self._counters = {pid: file for pid in children if (file := starvation.open_counters(pid)) is not None}
         self._next_sample, self._last_heartbeat = 0.0, 0.0
         self._send_heartbeat = send_heartbeat
+        self._questions, self._asked_s = questions, 0.0
+        if questions is not None:
+            self._poll.register(questions.asked, select.POLLIN)
         for end in self._open:
             os.set_blocking(end, False)
             self._poll.register(end, select.POLLIN)
@@ -178,7 +202,7 @@ class Supervisor:
         if not self.line_times and not (counts.memory_kills and len(self._children) > 1):
             reason = bytes(self.results.view()).decode(errors="replace")
             raise RuntimeError(f"a child failed before its candidate ran: {reason}")
-        return self.header(number, usage, counts, ended)
+        return self.header(number, usage, counts, ended - self._asked_s)
 
     def _wait(self) -> None:
         """Wait until the child has exited, or has broken a limit and must be killed."""
@@ -197,10 +221,33 @@ class Supervisor:
                     raise HostGone
                 if descriptor in self._open:
                     self._read_pipe(descriptor)
+                elif self._questions is not None and descriptor == self._questions.asked:
+                    self._pass_on_question(self._questions)
             if not ready:
                 self._sample_threads(now)
             if now > self._deadline and not self.broken:
                 self._extend_deadline(now)
+
+    def _pass_on_question(self, questions: Questions) -> None:
+        """Let the host answer a question. Meanwhile nothing else is looked at, and the time does not count."""
+        began = time.monotonic()
+        try:
+            length = frames.read_exactly(questions.asked, frames.LENGTH.size, timeout_s=_QUESTION_S)
+            if (size := frames.LENGTH.unpack(length)[0]) > asking.QUESTION_BYTES:
+                raise ValueError(f"a question of {size} bytes")
+            question = frames.read_exactly(questions.asked, size, timeout_s=_QUESTION_S)
+            reply = questions.exchange(question)
+        except EOFError:  # the scoring has closed its end
+            self._poll.unregister(questions.asked)
+            return
+        except (ValueError, TimeoutError):
+            self._record_broken("results")
+            return
+        with suppress(BrokenPipeError, TimeoutError):  # it has ended meanwhile, or will be ended
+            frames.write_frames(questions.told, [reply], timeout_s=_QUESTION_S)
+        spent = time.monotonic() - began
+        self._asked_s += spent
+        self._began, self._deadline = self._began + spent, self._deadline + spent
 
     def _tick_s(self, now: float) -> float:
         if self._results_end not in self._open:
@@ -219,6 +266,9 @@ class Supervisor:
                 self._close(end)
         if self._exit_descriptor is not None:
             os.close(self._exit_descriptor)
+        if self._questions is not None:
+            os.close(self._questions.asked)
+            os.close(self._questions.told)
         for file in self._counters.values():
             os.close(file)
 
@@ -260,7 +310,7 @@ class Supervisor:
         if not self.line_times:
             # The child has read its program, so the runner reads standard input again.
             self._poll.register(0, select.POLLIN)
-        self.line_times.append(now)
+        self.line_times.append(now - self._asked_s)
         self._begin_phase(now, _EXIT_S if last else self._limits.wall_s)
 
     def _begin_phase(self, now: float, limit_s: float) -> None:
@@ -306,7 +356,7 @@ class Supervisor:
             number: Number of the request.
             usage: Resource use of all its processes that were waited for.
             counts: The control group's counters for the time of the evaluation.
-            ended: End time of the child, seconds of the monotonic clock.
+            ended: End time of the child, likewise.
         """
         spent = [after - before for before, after in itertools.pairwise(self.line_times)]
         return {

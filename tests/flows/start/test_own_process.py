@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from overnight.flows.start.create_run import prepare_run
+from overnight.flows.start.judging import Asked
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import UsageError
@@ -120,8 +121,8 @@ def test_a_metric_that_counts_has_to_be_the_same_too(tmp_path: Path):
 def test_a_run_keeps_the_choice_and_warns_only_where_scores_can_be_forged():
     path = TASKS / "openevolve/line_fit"
     asked = load_problem(path)
-    own = prepare_run(asked, path, seed=1)[0].problem
-    shared = prepare_run(load_problem(path, {"command": {"process": "shared"}}), path, seed=1)[0].problem
+    own = prepare_run(asked, path, Asked(), seed=1)[0].problem
+    shared = prepare_run(load_problem(path, {"command": {"process": "shared"}}), path, Asked(), seed=1)[0].problem
     assert [one.settings.command.process for one in (asked, own, shared)] == ["auto", "own", "shared"]
     assert [bool(one.score_warning) for one in (own, shared)] == [False, True]
     assert [one.job().is_isolated for one in (own, shared)] == [True, False]

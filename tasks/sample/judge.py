@@ -1,0 +1,127 @@
+"""Answers to the questions of a scoring: by the model that the user named, each once in a run.
+
+An answer is found by a hash of model, settings, question, and the question's number among equal ones of an evaluation
+on an input. The first that is kept counts in all evaluations; without a gateway, as in a replay, only kept ones do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from overnight.schemas.errors import QuestionRefused, QuestionUnanswered
+from overnight.schemas.program import QUESTION, Completion
+from overnight.schemas.question import Question
+from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.sample.gateway import JUDGE, Gateway
+from overnight.tasks.sample.provider import Turn
+from overnight.tasks.sample.providers import to_valid_text
+
+
+class Judge:
+    """The model that a scoring asks. `answer`, an `Ask`, may be called from any thread.
+
+    Args:
+        sampling: Settings with the judge.
+        gateway: Asks it; `None` where only known answers count.
+        keep: Stores an answer; called from the gateway's thread, and it is safe when it returns.
+        may_ask: Returns false once nothing is asked any more.
+        known: Answers that are kept already.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        gateway: Gateway | None,
+        keep: Callable[[Completion], None],
+        may_ask: Callable[[], bool] = lambda: True,
+        known: Iterable[Completion] = (),
+    ) -> None:
+        assert sampling.judge is not None
+        self._model: Model = sampling.judge
+        wanted = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        self._options = {name: value for name, value in wanted.items() if value is not None}
+        self._asked_of = [self._model.name, self._options, sampling.max_tokens]
+        self._gateway, self._keep, self._may_ask = gateway, keep, may_ask
+        self._answers: dict[str, Future[str]] = {}
+        for one in known:
+            self._answers[one.prompt_hash] = Future()
+            self._answers[one.prompt_hash].set_result(json.loads(one.text)["answer"])
+        self._lock = threading.Lock()
+
+    def answer(self, question: Question) -> Future[str]:
+        """Begin to answer a question; equal ones share a future.
+
+        It raises QuestionRefused if the provider refuses it or, without a gateway, it is not known; QuestionUnanswered
+        if the budget is spent; ProviderError if the provider and its fallbacks failed; and EnvironmentFault if the
+        answer could not be kept.
+        """
+        key = self._key(question)
+        with self._lock:
+            if known := self._answers.get(key):
+                return known
+            answer = self._answers[key] = Future()
+        if self._gateway is None:
+            self._fail(key, answer, QuestionRefused())
+            return answer
+        keep = partial(self._keep_turn, key, question, datetime.now(UTC), time.monotonic())
+        request = {"messages": [{"role": "user", "content": to_valid_text(question.text)}], **self._options}
+        begun = self._gateway.converse(JUDGE, request, keep, self._may_ask)
+        begun.add_done_callback(partial(self._end, key, answer))
+        return answer
+
+    def _key(self, question: Question) -> str:
+        data = json.dumps([*self._asked_of, to_valid_text(question.text), question.ordinal])
+        return hashlib.sha256(data.encode()).hexdigest()[:32]
+
+    def _keep_turn(self, key: str, question: Question, asked_at: datetime, begin: float, turn: Turn) -> None:
+        if turn.refusal:
+            return
+        text = {"question": to_valid_text(question.text), "answer": _text_of(turn)}
+        asked_by = {"input": question.input, "code_hash": question.program}
+        self._keep(
+            Completion(
+                prompt=-1,
+                sample=0,
+                prompt_hash=key,
+                text=json.dumps(text | asked_by),
+                model=turn.model,
+                tokens_in=turn.usage.tokens_in,
+                tokens_out=turn.usage.tokens_out,
+                cost_usd=turn.usage.cost_usd,
+                latency_s=time.monotonic() - begin,
+                finish_reason=QUESTION,
+                asked_at=asked_at,
+                tokens_cached=turn.usage.tokens_cached,
+            )
+        )
+
+    def _end(self, key: str, answer: Future[str], begun: Future[Turn | None]) -> None:
+        """Hand an answer on."""
+        error = None if begun.cancelled() else begun.exception()
+        turn = None if begun.cancelled() or error else begun.result()
+        if turn is not None and not turn.refusal:
+            answer.set_result(_text_of(turn))
+        elif turn is not None:
+            self._fail(key, answer, QuestionRefused())
+        else:
+            unanswered = "a question of the scoring is not asked: the budget is spent, or the night ends"
+            self._fail(key, answer, error or QuestionUnanswered(unanswered))
+
+    def _fail(self, key: str, answer: Future[str], error: BaseException) -> None:
+        """Tell those who wait; the next who asks begins anew."""
+        with self._lock:
+            del self._answers[key]
+        answer.set_exception(error)
+
+
+def _text_of(turn: Turn) -> str:
+    content: Any = turn.message.get("content")
+    return to_valid_text(content) if isinstance(content, str) else ""
