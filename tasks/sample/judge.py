@@ -112,8 +112,11 @@ class Judge:
         elif turn is not None:
             self._fail(key, answer, QuestionRefused())
         else:
-            unanswered = "a question of the scoring is not asked: the budget is spent, or the night ends"
-            self._fail(key, answer, error or QuestionUnanswered(unanswered))
+            unanswered = QuestionUnanswered(
+                "a question of the scoring is not asked: the budget is spent, or the night ends",
+                remedy="`overnight resume RUN` asks it; --budget says what a night may spend.",
+            )
+            self._fail(key, answer, error or unanswered)
 
     def _fail(self, key: str, answer: Future[str], error: BaseException) -> None:
         """Tell those who wait; the next who asks begins anew."""

@@ -18,8 +18,8 @@ ERRORS = {
 HELPED = errors.UsageError
 """Errors that get the help of their command for a remedy where they have none; `test_errors.py` of the commands."""
 
-ANSWERED = (errors.TransientProviderError, errors.PromptRefused)
-"""Errors that a night answers by itself: it asks again, or writes them to the row of the sample that was refused."""
+ANSWERED = (errors.TransientProviderError, errors.PromptRefused, errors.QuestionRefused)
+"""Errors that a night answers by itself: it asks again, or writes them to the row of the sample."""
 
 WITHOUT = {"the rest of the budget does not cover one more request in a batch"}
 """Messages of errors that nobody is shown: a batch job ends by it."""
