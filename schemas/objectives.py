@@ -7,14 +7,12 @@ import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from overnight.schemas.program import Program
 from overnight.schemas.section import Section
-
-if TYPE_CHECKING:
-    from overnight.schemas.program import Program
 
 SCORE = "score"
 """Name of the score among metrics."""

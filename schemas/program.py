@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from overnight.schemas.feedback import Feedback
-from overnight.schemas.objectives import Objectives
 from overnight.schemas.operators import Operator
-from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.settings import Reducer
+from overnight.schemas.outcome import Verdict
 
 TUNER = "builtin/tuner"
 """Model of a prompt whose sample is answered by tuning the numbers of its base, without a language model."""
@@ -231,58 +229,7 @@ def program_of(answer: Feedback) -> Program:
     )
 
 
-def reduced_metrics(metrics: Mapping[str, Sequence[float | None]], reducer: Reducer) -> dict[str, float]:
-    """Reduce each metric to one number; those are left out that an input lacks, or whose sum is not finite."""
-    whole = {name: [one for one in values if one is not None] for name, values in metrics.items() if None not in values}
-    return {name: value for name, values in whole.items() if (value := reduced(values, reducer)) is not None}
-
-
-def with_score(
-    verdict: Verdict, reducer: Reducer, objectives: Objectives
-) -> tuple[Verdict, float | None, dict[str, float]]:
-    """Return a verdict with its reduced score and metrics, or what it is where these do not count.
-
-    Finite scores whose sum is infinite are a bad score, and so is a program without a metric that is an objective; one
-    that breaks a limit is over it.
-    """
-    if not verdict.is_scored:
-        return verdict, None, {}
-    score, metrics = reduced(verdict.scores, reducer), reduced_metrics(verdict.metrics, reducer)
-    if score is None:
-        outcome = Outcome.BAD_SCORE
-        error = f"expected finite scores, got ones whose {reducer} is too large for a float"
-    elif error := objectives.missing(metrics):
-        outcome = Outcome.BAD_SCORE
-    elif error := objectives.broken(score, metrics):
-        outcome = Outcome.OVER_LIMIT
-    else:
-        return verdict, score, metrics
-    return replace(verdict, outcome=outcome, scores=(), error=error), None, metrics
-
-
 def idea_in(text: str) -> str:
     """Return the idea that an answer names, shortened; empty if it names none."""
     found = _IDEA.search(text)
     return found[1].strip(" \t*_")[:_MAX_IDEA] if found else ""
-
-
-def reduced(scores: Sequence[float], reducer: Reducer) -> float | None:
-    """Reduce scores to one; `None` without scores, or where the result is not a finite number."""
-    try:
-        score = reduce_scores(scores, reducer) if scores else math.nan
-    except OverflowError:
-        return None
-    return score if math.isfinite(score) else None
-
-
-def reduce_scores(scores: Sequence[float], reducer: Reducer) -> float:
-    """Reduce the scores of all inputs to one. FunSearch's paper says `mean`, its public code takes the `last`."""
-    match reducer:
-        case "mean":
-            return math.fsum(scores) / len(scores)
-        case "last":
-            return scores[-1]
-        case "min":
-            return min(scores)
-        case "sum":
-            return math.fsum(scores)

@@ -12,7 +12,7 @@ from overnight.flows.start.sandboxes import open_sandboxes, require_ran
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import SPLITS, Problem, Split
-from overnight.schemas.program import reduced
+from overnight.schemas.scores import reduced
 
 
 def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]]:

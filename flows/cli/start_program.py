@@ -16,8 +16,8 @@ from overnight.schemas.errors import SpecificationError
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
-from overnight.schemas.program import reduced, reduced_metrics
 from overnight.schemas.question import Ask
+from overnight.schemas.scores import reduced, reduced_metrics
 from overnight.tasks.evaluate.confirmation import confirmation, disagreement
 from overnight.tasks.problems.loading.formats import NamedProblem
 from overnight.tasks.program import python_source

@@ -11,8 +11,9 @@ from overnight.flows.start.sandboxes import open_sandboxes, slots_of
 from overnight.schemas.generation import Finalist, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
-from overnight.schemas.program import Program, reduced
+from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
+from overnight.schemas.scores import reduced
 from overnight.tasks.evaluate.sandbox import evaluate_with_retry
 
 

@@ -20,7 +20,8 @@ from overnight.schemas.generation import RunHistory, RunRecord, Step
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import Program, program_of, reduced
+from overnight.schemas.program import Program, program_of
+from overnight.schemas.scores import reduced
 from overnight.tasks.select.operators.composer import Composer
 
 _PROMPTS_PER_TASK = 4

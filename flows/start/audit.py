@@ -12,8 +12,9 @@ from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, 
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import NO_SCORE, reduced
+from overnight.schemas.program import NO_SCORE
 from overnight.schemas.question import Ask
+from overnight.schemas.scores import reduced
 from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.program.probes import Probe, empty_answers, endless, nonsense, with_memory
 from overnight.tasks.program.specification import Specification

@@ -27,9 +27,10 @@ from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import NO_SCORE, Candidate, Completion, Judged, Program, Prompt, reduced, reduced_metrics
+from overnight.schemas.program import NO_SCORE, Candidate, Completion, Judged, Program, Prompt
 from overnight.schemas.question import Ask
 from overnight.schemas.sampling_settings import Sampling
+from overnight.schemas.scores import reduced, reduced_metrics
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
 from overnight.tasks.evaluate.registry import backend_plugin

@@ -15,7 +15,8 @@ from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.errors import OvernightError, QueryError
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Candidate, Completion, Prompt, with_score
+from overnight.schemas.program import Candidate, Completion, Prompt
+from overnight.schemas.scores import with_score
 from overnight.tasks.agent.model_requests import (
     COMPLETIONS,
     MODELS,

@@ -10,7 +10,8 @@ from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.job import Job
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import Judged, reduce_scores, reduced_metrics
+from overnight.schemas.program import Judged
+from overnight.schemas.scores import reduce_scores, reduced_metrics
 from overnight.schemas.settings import Reducer, Settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry

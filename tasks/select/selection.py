@@ -11,7 +11,8 @@ from overnight.schemas.feedback import PromptRecord, sum_of_costs
 from overnight.schemas.ids import program_id
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, DUPLICATE_IN_RUN, Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged, Program, with_score
+from overnight.schemas.program import Candidate, Judged, Program
+from overnight.schemas.scores import with_score
 from overnight.schemas.settings import Reducer
 
 

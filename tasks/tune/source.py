@@ -14,7 +14,8 @@ from typing import Literal, Protocol
 
 from overnight.schemas.completion_source import Answer, Record, Sample, answer_in_thread
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, reduced
+from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion
+from overnight.schemas.scores import reduced
 from overnight.schemas.settings import Reducer, Tuner
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.tune.bodies import NumberedBody, completion_text

@@ -34,7 +34,8 @@ from overnight.schemas.objectives import SCORE
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
-from overnight.schemas.program import Program, Prompt, idea_in, program_of, reduced, reduced_metrics
+from overnight.schemas.program import Program, Prompt, idea_in, program_of
+from overnight.schemas.scores import reduced, reduced_metrics
 from overnight.tasks.evaluate.runner.program import Program as LoadedProgram
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem

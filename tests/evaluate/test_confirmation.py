@@ -14,7 +14,8 @@ from overnight.schemas.job import Call, Job
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Completion, Judged, Prompt, reduce_scores
+from overnight.schemas.program import Candidate, Completion, Judged, Prompt
+from overnight.schemas.scores import reduce_scores
 from overnight.schemas.settings import Reducer
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer, confirmation, disagreement
 from overnight.tasks.evaluate.evaluator import Evaluator

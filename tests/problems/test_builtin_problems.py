@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overnight.schemas.errors import UsageError
-from overnight.schemas.program import reduce_scores
+from overnight.schemas.scores import reduce_scores
 from overnight.tasks.problems import find, names
 from overnight.tasks.program.specification import Specification
 from tests.problems.library import execute, load, score

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from overnight.schemas.program import reduce_scores
+from overnight.schemas.scores import reduce_scores
 from tests.problems.library import execute, load, score
 from tests.problems.published import CLONES, CONSTRUCTIONS, NOT_IN_LIBRARY, Construction, path_of
 

@@ -12,7 +12,8 @@ from overnight.schemas.algorithm import PromptResult
 from overnight.schemas.ids import program_id
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged, Program, reduce_scores
+from overnight.schemas.program import Candidate, Judged, Program
+from overnight.schemas.scores import reduce_scores
 from overnight.schemas.search_settings import Search
 from overnight.schemas.settings import Reducer
 from overnight.tasks.select.selection import judge, record_of, results_of, surviving_programs

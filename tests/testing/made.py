@@ -16,7 +16,8 @@ from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt, reduce_scores
+from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.scores import reduce_scores
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import RunFiles, files_of
