@@ -114,7 +114,7 @@ def pull(client: DockerClient, image: str) -> str:
 
 
 def run_python(client: DockerClient, image: str, code: str, labels: Mapping[str, str]) -> tuple[str, str]:
-    """See `DockerBackend.run_python`; `labels` are those of the container.
+    """See `EngineImages.run_python`; `labels` are those of the container.
 
     Raises:
         SandboxUnavailable: If the engine failed; not if the image has no Python.

@@ -9,16 +9,13 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from overnight.schemas.agent_settings import NODE_MODULES
 from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.files import File, require_distinct
 from overnight.tasks.evaluate import packages
+from overnight.tasks.evaluate.engine_images import EngineImages
 from overnight.tasks.evaluate.runner.program import IMAGE_FILES, PACKAGES
-
-if TYPE_CHECKING:
-    from overnight.tasks.evaluate.backends.docker import DockerBackend
 
 NAME = "overnight-problem"
 """Repository name of the images; the tag is a hash of their content."""
@@ -39,7 +36,7 @@ _COPY_NPM = f"COPY node_modules/ {NODE_MODULES}/\n"
 
 
 def with_packages(
-    engine: DockerBackend,
+    engine: EngineImages,
     base: str,
     dependencies: Dependencies,
     note: Callable[[str], None],
@@ -47,7 +44,7 @@ def with_packages(
     """Return the name of an image with the packages, for a suitable Python; build it if it does not exist.
 
     Args:
-        engine: DockerBackend that has the base image.
+        engine: EngineImages that has the base image.
         base: Name of the sandbox image.
         dependencies: Packages and versions of Python that the problem requires. Packages that the base has are not
             added.
@@ -82,7 +79,7 @@ def with_packages(
 
 
 def _build_with_packages(
-    engine: DockerBackend,
+    engine: EngineImages,
     name: str,
     base: str,
     dependencies: Dependencies,
@@ -97,7 +94,7 @@ def _build_with_packages(
         build(engine, name, base, _COPY_PACKAGES, folder, "packages", {BASE_LABEL: base})
 
 
-def with_npm(engine: DockerBackend, base: str, wanted: Sequence[str], note: Callable[[str], None]) -> str:
+def with_npm(engine: EngineImages, base: str, wanted: Sequence[str], note: Callable[[str], None]) -> str:
     """Return the name of an image with packages of npm, whose scripts are not run; build it if it does not exist.
 
     Raises:
@@ -116,7 +113,7 @@ def with_npm(engine: DockerBackend, base: str, wanted: Sequence[str], note: Call
     return name
 
 
-def with_files(engine: DockerBackend, base: str, files: Sequence[File]) -> str:
+def with_files(engine: EngineImages, base: str, files: Sequence[File]) -> str:
     """Return the name of an image with the files; build it if it does not exist.
 
     Raises:
@@ -131,7 +128,7 @@ def with_files(engine: DockerBackend, base: str, files: Sequence[File]) -> str:
 
 
 def build(
-    engine: DockerBackend, name: str, base: str, recipe: str, folder: str, copied_as: str, labels: dict[str, str]
+    engine: EngineImages, name: str, base: str, recipe: str, folder: str, copied_as: str, labels: dict[str, str]
 ) -> None:
     """Build an image on a base by a recipe, the lines of a Dockerfile after the first, which copies a folder."""
     _build(engine, name, base, recipe, lambda archive: archive.add(folder, copied_as, filter=_owned_by_root), labels)
@@ -143,7 +140,7 @@ def _name(content: Sequence[str]) -> str:
 
 
 def _build(
-    engine: DockerBackend,
+    engine: EngineImages,
     name: str,
     base: str,
     recipe: str,

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -24,9 +23,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from overnight.schemas.errors import EnvironmentFault, OvernightError, SpecificationError
-
-if TYPE_CHECKING:
-    from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.engine_images import EngineImages
 
 OLDEST_PYTHON = "3.11"
 
@@ -131,7 +128,7 @@ class Interpreter:
             )
 
 
-def examine(engine: DockerBackend, image: str) -> Interpreter:
+def examine(engine: EngineImages, image: str) -> Interpreter:
     """Run the image's Python and return its properties.
 
     Raises:

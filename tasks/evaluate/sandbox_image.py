@@ -16,7 +16,7 @@ from pathlib import Path
 
 from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError
 from overnight.tasks.evaluate import debian_image, images, packages
-from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.engine_images import EngineImages
 
 NAME = "overnight-sandbox"
 
@@ -74,7 +74,7 @@ def ensure_image(note: Callable[[str], None], sources: Sequence[str] = ()) -> st
         EnvironmentFault: If no engine answers, or the image can be built from none of the sources.
     """
     name = f"{NAME}:{recipe_hash()}"
-    with contextlib.closing(DockerBackend(runners=1, timeout_s=_BUILD_S)) as engine:
+    with contextlib.closing(EngineImages(runners=1, timeout_s=_BUILD_S)) as engine:
         if not engine.has_image(name):
             _build(engine, name, sources or default_sources(), note)
             _require_modules(engine, name)
@@ -100,7 +100,7 @@ def recipe_hash() -> str:
     return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
 
 
-def _build(engine: DockerBackend, name: str, sources: Sequence[str], note: Callable[[str], None]) -> None:
+def _build(engine: EngineImages, name: str, sources: Sequence[str], note: Callable[[str], None]) -> None:
     """Build the image from the first source that provides it."""
     ways = {"registry": _from_registry, "debian": _from_debian}
     faults = list[EnvironmentFault]()
@@ -124,11 +124,11 @@ def _build(engine: DockerBackend, name: str, sources: Sequence[str], note: Calla
 
 def pull(image: str) -> str:
     """Pull an image, and give up when its registry is silent; return why that failed, or an empty text."""
-    with contextlib.closing(DockerBackend(runners=1, timeout_s=_REGISTRY_S)) as puller:
+    with contextlib.closing(EngineImages(runners=1, timeout_s=_REGISTRY_S)) as puller:
         return puller.pull(image)
 
 
-def _require_modules(engine: DockerBackend, name: str) -> None:
+def _require_modules(engine: EngineImages, name: str) -> None:
     output, complaint = engine.run_python(name, CHECK)
     if not output:
         engine.remove_image(name)
@@ -161,7 +161,7 @@ def _labels(source: str) -> dict[str, str]:
     return {"overnight.recipe": recipe_hash(), "overnight.from": source}
 
 
-def _from_registry(engine: DockerBackend, name: str, note: Callable[[str], None]) -> None:
+def _from_registry(engine: EngineImages, name: str, note: Callable[[str], None]) -> None:
     """Add numpy to the base image: the wheel is checked and unpacked here and only copied, so none of its code runs."""
     base = base_image()
     if not engine.has_image(base):
@@ -184,7 +184,7 @@ def _from_registry(engine: DockerBackend, name: str, note: Callable[[str], None]
         images.build(engine, name, base, _dockerfile(library, site), folder, "site", _labels("registry"))
 
 
-def _from_debian(engine: DockerBackend, name: str, note: Callable[[str], None]) -> None:
+def _from_debian(engine: EngineImages, name: str, note: Callable[[str], None]) -> None:
     """Build the image of Python and numpy of this system's release."""
     if not debian_image.is_debian():
         raise EnvironmentFault(
