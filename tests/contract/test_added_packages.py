@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,8 @@ from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 pytestmark = pytest.mark.docker
 
 HELPER = b"FACTOR = 10\ndef scaled(n):\n    return FACTOR * n\n"
-FILES = (File("data.csv", b"2,3\n"), File("helper.py", HELPER), File("deep/er/data.txt", b"7"))
+OWN = File("own.txt", str(os.getpid()).encode())  # so that each process of a test run removes an image of its own
+FILES = (File("data.csv", b"2,3\n"), File("helper.py", HELPER), File("deep/er/data.txt", b"7"), OWN)
 SPECIFICATION = """
 from pathlib import Path
 import helper

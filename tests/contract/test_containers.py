@@ -20,10 +20,10 @@ import pytest
 
 from overnight.schemas.job import Call, Job
 from overnight.schemas.limits_settings import Limits
-from overnight.tasks.evaluate import confinement
-from overnight.tasks.evaluate.backends import docker as docker_backend
-from overnight.tasks.evaluate.backends.docker import RUN_LABEL, DockerBackend
+from overnight.tasks.evaluate import confinement, engine_images
+from overnight.tasks.evaluate.backends.docker import DockerBackend
 from overnight.tasks.evaluate.confinement import owner
+from overnight.tasks.evaluate.engine_images import RUN_LABEL
 from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.testing.programs.candidates import HONEST_SCORES, body
@@ -204,7 +204,7 @@ def test_a_container_that_examines_an_image_is_swept_once_its_owner_is_dead(
         with monkeypatch.context() as killed:
             killed.setattr("docker.models.containers.Container.remove", lambda *_, **__: None)
             for label in (alive, gone):
-                killed.setattr(docker_backend, "owner", lambda label=label: label)
+                killed.setattr(engine_images, "owner", lambda label=label: label)
                 assert docker_engine.run_python(sandbox_image, "print(1)") == ("1\n", "")
         docker_engine.remove_leftovers()
         (mine,) = left_by(alive)

@@ -21,8 +21,8 @@ from docker.models.containers import Container
 from overnight.schemas.job import Call, Command, Isolation, Job
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.tasks.evaluate.backends.docker import RUN_LABEL
 from overnight.tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
+from overnight.tasks.evaluate.engine_images import RUN_LABEL
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.testing.programs.candidates import body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -252,7 +253,7 @@ OLD = '{"version": "3.9.2", "machine": "x86_64", "libc": ["glibc", "2.31"], "pac
 def bases(sandbox_image: str) -> Iterator[dict[str, str]]:
     """Yield images without Python, with an old Python, and with one that does not run."""
     client, connected = docker.from_env(), DockerBackend(runners=1)
-    names = {name: f"overnight-test-{name}:latest" for name in ("empty", "old", "broken")}
+    names = {name: f"overnight-test-{name}-{os.getpid()}:latest" for name in ("empty", "old", "broken")}
     client.api.import_image_from_data(tar(nothing=""), names["empty"].removesuffix(":latest"), "latest")
     for name, line in {"old": f"echo '{OLD}'", "broken": "echo it is broken >&2"}.items():
         recipe = f"FROM {sandbox_image}\nCOPY python3 /usr/local/bin/\n"

@@ -60,7 +60,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     monkeypatch.setattr(sandbox_image.shutil, "which", lambda name: f"/usr/bin/{name}")
 
     def put(engine: _Engine) -> _Engine:
-        monkeypatch.setattr(sandbox_image, "DockerBackend", engine)
+        monkeypatch.setattr(sandbox_image, "EngineImages", engine)
         return engine
 
     return put
