@@ -115,11 +115,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSummary:
-    """What the scoring asked one model.
-
-    Attributes:
-        cost_usd: Price of the answers, USD; unknown prices count as 0.
-    """
+    """Answers of one model to the scoring, and their price in USD, in which unknown prices count as 0."""
 
     model: str
     answers: int
