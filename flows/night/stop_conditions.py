@@ -25,9 +25,9 @@ _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
 USUAL_LATENCY_S = 30.0
 """Seconds of a completion of this length, where none was measured."""
 
-_IN_FLIGHT = ((250, 4), (5_000, 8))
-"""Largest numbers of expected samples, and the samples in flight up to each: few in a small search, so that each prompt
-sees more results; more in a large one."""
+_FEW_IN_FLIGHT = 8
+_SMALL_SEARCH = 5_000
+"""Largest number of expected samples of a search that has few in flight, so that each prompt sees more results."""
 
 MANY_IN_FLIGHT = 16
 """Samples in flight where more are expected, or where their number is not known."""
@@ -289,9 +289,7 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
 
 def samples_in_flight(expected: int | None) -> int:
     """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
-    if expected is None:
-        return MANY_IN_FLIGHT
-    return next((in_flight for limit, in_flight in _IN_FLIGHT if expected <= limit), MANY_IN_FLIGHT)
+    return MANY_IN_FLIGHT if expected is None or expected > _SMALL_SEARCH else _FEW_IN_FLIGHT
 
 
 def _usd_per_sample(sampling: Sampling) -> float:
