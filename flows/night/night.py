@@ -22,7 +22,13 @@ from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.stop_conditions import StopConditions, samples_of_night, share_done
 from overnight.flows.night.view import LogLine, generation_line, night_view, without_any_score
-from overnight.schemas.errors import EnvironmentFault, Outage, QuestionUnanswered, SandboxUnavailable
+from overnight.schemas.errors import (
+    EnvironmentFault,
+    Outage,
+    QuestionUnanswered,
+    SandboxUnavailable,
+    TerminalProviderError,
+)
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
@@ -281,7 +287,7 @@ class Night:
             self.run.progress.enter("final")
             try:
                 return judge_finalists(self.run)
-            except QuestionUnanswered as error:
+            except (QuestionUnanswered, TerminalProviderError) as error:
                 self._say(f"warning: no final evaluation: {error.message}")
                 return ()
             except Outage as error:

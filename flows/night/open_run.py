@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from overnight.flows.night.progress import Progress
 from overnight.flows.night.requests import take_all
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.tuning import RunTrials, tuner_source
-from overnight.flows.start.judging import judge_of, require_judge
+from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from overnight.flows.start.trust import require_trusted_models, trusted_run
 from overnight.schemas.completion_source import CompletionSource
@@ -42,6 +43,9 @@ from overnight.tasks.sample.sampler import Sampler, samples_of
 
 GRACE_S = 5.0
 """Seconds that a night which is stopped at once waits for completions in flight."""
+
+_QUESTIONS_S = 60.0
+"""Seconds that a night waits at its end for answers to questions of the scoring, for which no evaluation waits."""
 
 _CLUSTER_THREADS = 512
 """Threads that may wait for verdicts of a cluster; it has fewer slots that are free at a time."""
@@ -105,7 +109,7 @@ class OpenRun:
         sandbox: Slots for evaluations.
         confirmations: Fresh containers for confirmations.
         confirmer: Runs claims again in them.
-        ask: Answers questions of the scoring; `None` if it asks none.
+        judge: Answers questions of the scoring; `None` if it asks none.
         cluster: Cluster that evaluates; `None` for this machine.
         samples_before: Number of samples of models in committed generations.
         latency_s: Mean seconds of their answers lately; `None` without any.
@@ -125,7 +129,7 @@ class OpenRun:
     confirmer: Confirmer
     trials: RunTrials
     agents: Agents
-    ask: Ask | None
+    judge: Judge | None
     compaction: Compaction
     cluster: Cluster | None = None
     samples_before: int = 0
@@ -135,6 +139,10 @@ class OpenRun:
     def slots(self) -> int:
         """Number of candidates that are evaluated at a time."""
         return slots_of(self.run.problem) if self.cluster is None else self.cluster.total_slots
+
+    @property
+    def ask(self) -> Ask | None:
+        return self.judge and self.judge.answer
 
     @property
     def most_confirmations(self) -> int:
@@ -174,7 +182,13 @@ class OpenRun:
         self.limits.is_closing = True
         self.agents.stop()
         self.evaluator.stop()
+        self._finish_requests(within_s)
+
+    def _finish_requests(self, within_s: float) -> None:
+        until = time.monotonic() + within_s
         self.sampler.finish(within_s)
+        if self.judge is not None:
+            self.judge.finish(min(_QUESTIONS_S, max(0.0, until - time.monotonic())))
 
     def cut(self) -> None:
         """End sampling and evaluating with the results so far."""
@@ -194,7 +208,7 @@ class OpenRun:
         self.limits.is_closing = True
         self.progress.note(f"waiting {GRACE_S:.0f} s for what is in flight; Ctrl-C again gives it up")
         try:
-            self.sampler.finish(GRACE_S)
+            self._finish_requests(GRACE_S)
         finally:
             self.batch_jobs.give_up()
             self.sampler.give_up()
@@ -258,16 +272,19 @@ def _open(
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     cluster = stack.enter_context(open_cluster(progress.note))
     require_judge(problem, on_cluster=cluster is not None)
-    ask = None
+    judge = None
     if problem.asks and answers is None:
         require_trusted_models(problem, run.run_id)
         known = stored_run.read_answers(files)
-        ask = Judge(sampling, gateway, stores.keep_answer, lambda: limits.can_keep, known).answer
-    elif answers is not None:
-        ask = judge_of(problem, answers).ask
+        judge = Judge(sampling, gateway, stores.keep_answer, lambda: limits.can_keep, known)
+    elif problem.asks:
+        judge = Judge(sampling, None, stores.keep_answer, known=answers or ())
+    ask = judge and judge.answer
     sandbox, confirmations = _sandboxes(run, cluster, ask, stack)
     slots = slots_of(problem) if cluster is None else _CLUSTER_THREADS
     threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
+    if judge is not None:
+        stack.callback(judge.close)  # before its lock is released, and before the threads that wait for answers end
     evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads)
     stack.callback(evaluator.stop)
     trials = RunTrials(run, evaluator, cluster, ask)
@@ -309,7 +326,7 @@ def _open(
         confirmer=Confirmer(confirmations, problem.specification),
         trials=trials,
         agents=agents,
-        ask=ask,
+        judge=judge,
         compaction=compaction,
         cluster=cluster,
         samples_before=samples_before,

@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from overnight.schemas.errors import QuestionRefused, QuestionUnanswered
 from overnight.schemas.program import QUESTION, Completion
 from overnight.schemas.question import Question
 from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.tasks.sample.gateway import JUDGE, Gateway
+from overnight.tasks.sample.gateway import JUDGE, Gateway, await_cancellation
 from overnight.tasks.sample.provider import Turn
 from overnight.tasks.sample.providers import to_valid_text
 
@@ -54,6 +54,8 @@ class Judge:
         for one in known:
             self._answers[one.prompt_hash] = Future()
             self._answers[one.prompt_hash].set_result(json.loads(one.text)["answer"])
+        self._in_flight: set[Future[Turn | None]] = set()
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def answer(self, question: Question) -> Future[str]:
@@ -73,9 +75,28 @@ class Judge:
             return answer
         keep = partial(self._keep_turn, key, question, datetime.now(UTC), time.monotonic())
         request = {"messages": [{"role": "user", "content": to_valid_text(question.text)}], **self._options}
-        begun = self._gateway.converse(JUDGE, request, keep, self._may_ask)
+        begun = self._gateway.converse(JUDGE, request, keep, lambda: self._may_ask() and not self._is_closed)
+        with self._lock:
+            self._in_flight.add(begun)
         begun.add_done_callback(partial(self._end, key, answer))
         return answer
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait until no question is in flight, so that all paid answers are kept."""
+        wait(self._all_in_flight(), timeout=timeout_s)
+
+    def close(self) -> None:
+        """Ask nothing more, and cancel what is in flight: when this returns, no answer is kept any more."""
+        self._is_closed = True
+        if self._gateway is None:
+            return
+        for begun in self._all_in_flight():
+            begun.cancel()
+        await_cancellation()
+
+    def _all_in_flight(self) -> list[Future[Turn | None]]:
+        with self._lock:
+            return list(self._in_flight)
 
     def _key(self, question: Question) -> str:
         data = json.dumps([*self._asked_of, to_valid_text(question.text), question.ordinal])
@@ -105,6 +126,8 @@ class Judge:
 
     def _end(self, key: str, answer: Future[str], begun: Future[Turn | None]) -> None:
         """Hand an answer on."""
+        with self._lock:
+            self._in_flight.discard(begun)
         error = None if begun.cancelled() else begun.exception()
         turn = None if begun.cancelled() or error else begun.result()
         if turn is not None and not turn.refusal:

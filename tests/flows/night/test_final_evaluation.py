@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from overnight.flows.night.final_evaluation import judge_finalists, scores_on
+from overnight.schemas.errors import QuestionRefused
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
 from overnight.schemas.objectives import Objectives
@@ -46,6 +47,14 @@ def test_a_finalist_that_the_others_starved_is_evaluated_by_itself(run: RunRecor
     assert scores_on(run, "validation", [GOOD, WORSE]) == {GOOD.id: -0.5, WORSE.id: -1.5}
 
 
+def test_a_refused_question_of_the_start_program_is_no_fault_of_the_sandbox_which_a_night_would_wait_for(
+    run: RunRecord, in_process: InProcess
+):
+    refused = Verdict(Outcome.SANDBOX_ERROR, error=QuestionRefused().message)
+    in_process.fault = lambda job, text: None if "9.5" in text else refused
+    assert scores_on(run, "validation", [GOOD, WORSE]) == {GOOD.id: -0.5}
+
+
 def test_without_inputs_there_are_no_scores_and_no_sandbox(run: RunRecord, in_process: InProcess):
     assert scores_on(run, "held_out", [GOOD]) == {}
     assert in_process.jobs == []
@@ -61,6 +70,8 @@ def test_where_objectives_count_in_their_order_validation_scores_do_not_choose_b
     fails = Program("fails", "raise ValueError", (1.0,), 1.0)
     programs = [replace(one, metrics={"size": size}) for one, size in ((GOOD, 2.0), (WORSE, 1.0), (fails, 0.0))]
     state = SimpleNamespace(start=programs[0], programs={one.id: one for one in programs})
-    opened: Any = SimpleNamespace(run=replace(run, problem=replace(run.problem, settings=settings)), state=state)
+    opened: Any = SimpleNamespace(
+        run=replace(run, problem=replace(run.problem, settings=settings)), state=state, ask=None
+    )
     found = [(one.program.id, one.validation) for one in judge_finalists(opened)]
     assert found == [(WORSE.id, -1.5), (GOOD.id, -0.5), ("fails", None)]

@@ -118,6 +118,23 @@ def test_a_budget_that_questions_use_up_ends_the_night_and_judges_nothing(
     assert len({row["key"] for row in rows}) == len(rows) == len(Database(tmp_path / "whole").rows("FROM questions"))
 
 
+def test_a_judge_that_fails_for_good_leaves_a_night_without_its_final_evaluation(
+    night: Night, settings: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    def fail(number: int, request: Request) -> Answer:
+        is_final = request["messages"][-1]["content"].endswith((" to 12.0?", " to 13.0?"))
+        return Answer({"error": {"message": "no such key"}}, status=401) if is_final else answer(number, request)
+
+    provider.script = fail
+    night(1, settings=settings | JUDGED)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert row["stop_reason"] == "generations"
+    assert row["finalists"] == []
+    provider.script = answer
+    night(1)
+    assert all(one["held_out"] is not None for one in Database(tmp_path).rows("FROM nights")[1]["finalists"][:1])
+
+
 def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     night: Night, settings: dict[str, Any], provider: Provider, toy: Path, tmp_path: Path, sandbox_image: str
 ):

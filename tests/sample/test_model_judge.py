@@ -115,3 +115,21 @@ def test_an_answer_that_cannot_be_kept_is_not_used(sampling: Sampling):
 def test_a_judge_takes_conversations():
     with pytest.raises(UsageError, match="a scoring cannot ask builtin/mutate, which takes whole prompts only"):
         require_keys(Sampling(judge=Model(name="builtin/mutate")))
+
+
+def test_what_is_in_flight_is_kept_or_given_up_and_nothing_is_kept_later(sampling: Sampling, provider: Provider):
+    provider.latency_s = 0.3
+    kept: list[Completion] = []
+    judge = judge_with(sampling, kept)
+    waited_for = judge.answer(ASKED)
+    judge.finish(60.0)
+    assert len(kept) == 1
+    assert waited_for.result() == "answer 0"
+    given_up = judge.answer(replace(ASKED, ordinal=1))
+    judge.close()
+    with pytest.raises(QuestionUnanswered):
+        given_up.result(timeout=60)
+    with pytest.raises(QuestionUnanswered):
+        judge.answer(replace(ASKED, ordinal=2)).result(timeout=60)
+    judge_with(sampling, []).answer(ASKED).result(timeout=60)  # takes as long as the answer that was given up
+    assert len(kept) == 1
