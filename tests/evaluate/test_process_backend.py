@@ -129,5 +129,5 @@ def test_a_closed_runner_leaves_no_descriptor_and_no_folder(
     assert list(tmp_path.glob("overnight-scratch-*"))
     runner.close()
     assert runner.death(since_s=0.0).reason.startswith("the runner ended with exit code")
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before, "others may be closed meanwhile"
     assert not list(tmp_path.glob("overnight-scratch-*"))

@@ -6,6 +6,7 @@ Kills at any moment are tried by `test_interventions.py`, without sandbox and fi
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,21 +35,26 @@ def best_of(files: RunFiles) -> str:
     return max(past.programs.values(), key=lambda program: program.score).id
 
 
-def hint(files: RunFiles) -> None:
+def hint(files: RunFiles) -> bool:
     ask(files, new_request(Kind.HINT, "try a two-pass scheme", prompts=4))
+    return True
 
 
-def pin(files: RunFiles) -> None:
+def pin(files: RunFiles) -> bool:
     ask(files, new_request(Kind.PIN, program_id=best_of(files), prompts=5))
+    return True
 
 
-def drop(files: RunFiles) -> None:
-    if (best := best_of(files)) != stored_run.read_run_history(files).start.id:
+def drop(files: RunFiles) -> bool:
+    """Ask for the best program to be dropped, once there is one beside the start program."""
+    best = best_of(files)
+    if is_found := best != stored_run.read_run_history(files).start.id:
         ask(files, new_request(Kind.DROP, "it knows the input", best, with_descendants=True))
+    return is_found
 
 
-ASKED: dict[int, Callable[[RunFiles], None]] = {7: hint, 16: pin, 22: drop}
-"""What a person asks for, by the number of the request to the provider during which it is."""
+ASKED: dict[int, Callable[[RunFiles], bool]] = {7: hint, 16: pin, 22: drop}
+"""What a person asks for, by the number of the request to the provider from which on it can be."""
 
 KILLED_AT = 18
 """The request during which the files are kept that a killed night would leave, after the hint and the pin."""
@@ -57,13 +63,15 @@ KILLED_AT = 18
 @pytest.fixture
 def asked_night(night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path) -> RunFiles:
     """The files of a night in which a person asked for everything; as they were after each of these, too."""
-    files = files_of(LocalBackend(tmp_path), "toy")
+    files, left, asking = files_of(LocalBackend(tmp_path), "toy"), dict(ASKED), threading.Lock()
 
     def answer(number: int, request: Request) -> Answer:
         if number == KILLED_AT:
             shutil.copytree(tmp_path / "runs", tmp_path / "killed/runs", ignore=lambda *_: [".writing"])
-        if number in ASKED:
-            ASKED[number](files)
+        with asking:
+            for due in [each for each in left if number >= each]:
+                if left[due](files):
+                    del left[due]
         return by_prompt(number, request)
 
     provider.script = answer
