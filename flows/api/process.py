@@ -125,7 +125,13 @@ def _events(process: subprocess.Popen[bytes], messages: deque[str]) -> Iterator[
             continue
         if line is None:
             return
-        yield {"event": "", **json.loads(line)}
+        try:
+            yield {"event": "", **json.loads(line)}
+        except json.JSONDecodeError as error:
+            raise OvernightError(
+                f"expected an event of the night as JSON, got {line!r}",
+                remedy="Something else writes to standard output in its process, such as a plug-in.",
+            ) from error
 
 
 def _read(stream: IO[bytes] | None, take: Callable[[str | None], object]) -> None:
