@@ -18,7 +18,7 @@ from overnight.schemas.skeleton import Skeleton
 Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_ASKS = re.compile(r"\bfunsearch\s*\.\s*ask\b|\bfrom\s+funsearch\s+import\b[^#\n]*\bask\b")
+_ASKS = re.compile(r"\bfunsearch\s*\.\s*ask\b|\bfrom\s+funsearch\s+import\b(?:[^#\n(]*|\s*\([^)]*)\bask\b")
 
 
 @dataclass(frozen=True)

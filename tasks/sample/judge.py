@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from overnight.schemas.errors import QuestionRefused, QuestionUnanswered
+from overnight.schemas.errors import HistoryError, QuestionRefused, QuestionUnanswered
 from overnight.schemas.program import QUESTION, Completion
 from overnight.schemas.question import Question
 from overnight.schemas.sampling_settings import Model, Sampling
@@ -53,7 +53,7 @@ class Judge:
         self._answers: dict[str, Future[str]] = {}
         for one in known:
             self._answers[one.prompt_hash] = Future()
-            self._answers[one.prompt_hash].set_result(json.loads(one.text)["answer"])
+            self._answers[one.prompt_hash].set_result(_kept(one))
         self._in_flight: set[Future[Turn | None]] = set()
         self._is_closed = False
         self._lock = threading.Lock()
@@ -146,6 +146,21 @@ class Judge:
         with self._lock:
             del self._answers[key]
         answer.set_exception(error)
+
+
+def _kept(completion: Completion) -> str:
+    """Return a kept answer.
+
+    Raises:
+        HistoryError: If it is damaged.
+    """
+    try:
+        return str(json.loads(completion.text)["answer"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise HistoryError(
+            f"a kept answer to a question of the scoring is damaged: {completion.text[:80]!r}",
+            remedy="Restore the run's folder from a backup, or import an export of it into another history.",
+        ) from error
 
 
 def _text_of(turn: Turn) -> str:

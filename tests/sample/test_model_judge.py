@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from overnight.schemas.errors import (
+    HistoryError,
     ProviderError,
     QuestionRefused,
     QuestionUnanswered,
@@ -82,6 +83,14 @@ def test_what_is_kept_counts_without_a_gateway_and_nothing_else_does(sampling: S
         with pytest.raises(QuestionRefused):
             record.answer(replace(ASKED, ordinal=1)).result()
     assert len(provider.requests) == len(kept) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "no JSON"])
+def test_a_kept_answer_that_is_damaged_is_said(sampling: Sampling, text: str):
+    kept: list[Completion] = []
+    judge_with(sampling, kept).answer(ASKED).result()
+    with pytest.raises(HistoryError, match="a kept answer to a question of the scoring is damaged"):
+        Judge(sampling, None, kept.append, known=[replace(kept[0], text=text)])
 
 
 def test_an_answer_that_does_not_come_is_asked_for_again(sampling: Sampling, provider: Provider):

@@ -240,10 +240,10 @@ class Supervisor:
         except EOFError:  # the scoring has closed its end
             self._poll.unregister(questions.asked)
             return
-        except (ValueError, TimeoutError):
+        except ValueError:
             self._record_broken("results")
             return
-        with suppress(BrokenPipeError, TimeoutError):  # it has ended meanwhile, or will be ended
+        with suppress(BrokenPipeError):  # it has ended meanwhile
             frames.write_frames(questions.told, [reply], timeout_s=_QUESTION_S)
         spent = time.monotonic() - began
         self._asked_s += spent

@@ -49,6 +49,21 @@ def judged(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
     return provider
 
 
+@pytest.mark.parametrize(
+    ("mark", "asks"),
+    [
+        ("import funsearch\n\nfunsearch . ask", True),
+        ("from funsearch import ask, run", True),
+        ("from funsearch import (\n    run,\n    ask,\n)", True),
+        ("from funsearch import run  # ask nobody", False),
+        ("import funsearch", False),
+    ],
+)
+def test_whether_a_scoring_asks_is_read_from_its_text(tmp_path: Path, toy: Path, mark: str, asks: bool):
+    (tmp_path / "toy.py").write_text(f"{toy.read_text()}\n\n{mark}\n")
+    assert load_problem(tmp_path / "toy.py").asks == asks
+
+
 def directory(folder: Path, process: str) -> Path:
     folder.mkdir()
     (folder / "prog.py").write_text("def guess():\n    return 1\n")
