@@ -30,7 +30,7 @@ SAMPLES = 6
 """Samples of a generation of the toy problem."""
 
 IN_FLIGHT = 4
-"""Samples in flight in a short night."""
+"""Samples in flight."""
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def new_run(toy: Path, tmp_path: Path, asks: dict[str, Any], in_process: InProce
     """Function that creates a run whose models are on loopback."""
 
     def create(**settings: Any) -> RunFiles:
-        given = {"sandbox": {"slots": 1}, **asks, **settings}
+        sampling = {"concurrency": IN_FLIGHT, **asks["sampling"]}
+        given = {"sandbox": {"slots": 1}, **asks, "sampling": sampling, **settings}
         problem = load_problem(toy, given)
         accept(problem, given)
         return create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id=RUN)
