@@ -25,6 +25,7 @@ from overnight.flows.night.events import (
     Confirm,
     Cut,
     DropWanted,
+    Ended,
     Event,
     Failed,
     Finish,
@@ -171,6 +172,8 @@ class NightLoop:
             self._perform(action, clock.seconds)
         if isinstance(event, Committed):
             self._note_committed(self._commits.pop(event.attempt))
+        if isinstance(event, Ended):
+            del self._attempts[event.attempt]
 
     def _look_at_the_clock(self) -> None:
         """Cut short what is under way, once it is time."""

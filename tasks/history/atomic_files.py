@@ -7,7 +7,6 @@ version wrote it.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import io
 import os
@@ -186,9 +185,12 @@ def _require_consistent_columns(path: Path, metadata: pq.FileMetaData) -> None:
 
     Pre-buffering constructs the same objects, with errors that can be caught, before it reads the first byte.
     """
-    with _UnreadableFile(path) as unreadable, contextlib.suppress(_ReadError):
+    with _UnreadableFile(path) as unreadable:
         file = pq.ParquetFile(pa.PythonFile(unreadable, "r"), metadata=metadata, pre_buffer=True)
-        next(file.iter_batches(batch_size=1, use_threads=False), None)
+        try:
+            next(file.iter_batches(batch_size=1, use_threads=False), None)
+        except _ReadError as error:
+            error.__traceback__ = None  # Arrow keeps the error with the file, which its frames refer to
 
 
 def _declared_bytes(metadata: pq.FileMetaData) -> int:

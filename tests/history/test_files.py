@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import random
 import shutil
@@ -364,6 +365,17 @@ def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
         except HistoryError:
             refused += 1
     assert refused > 80
+
+
+def test_a_file_that_was_read_leaves_nothing_in_memory(grown: RunFiles):
+    path = grown.blocks()[-1].folder / "programs.parquet"
+    read_file(path)
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(20):
+        read_file(path)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 20
 
 
 def test_a_version_that_is_not_a_number_is_an_error(tmp_path: Path):
