@@ -12,7 +12,6 @@ from overnight.schemas.agent_settings import AGENT, split_agent
 from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section, as_list
 
-_MOST_REQUESTS = 16
 """Requests at a time, unless the settings say how many samples are in flight."""
 
 
@@ -137,7 +136,8 @@ class Sampling(Section):
         le=10_000,
         description="number of samples in flight, asked for or being evaluated: a prompt is built from the results of "
         "all samples but the last so many, in order; a larger number keeps more models and slots busy, a smaller one "
-        "learns sooner; default: 8 where up to 5,000 samples are expected, else 16",
+        "learns sooner; default: 8 where up to 5,000 samples are expected, else 16; on a cluster two for each slot, 16 "
+        "at least",
     )
     timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
     attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
@@ -165,11 +165,6 @@ class Sampling(Section):
     @property
     def has_agents(self) -> bool:
         return any(model.agent for model in self.models)
-
-    @property
-    def most_requests(self) -> int:
-        """Largest number of requests at a time."""
-        return self.concurrency or _MOST_REQUESTS
 
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:

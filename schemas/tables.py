@@ -60,7 +60,7 @@ PROGRAMS = _table(
     ("cost_usd", REAL, "price of the completion, USD; null if unknown"),
     ("latency_s", REAL, "seconds from request to answer"),
     ("asked_at", TIME, "time of the request"),
-    ("judged_at", TIME, "time of the verdict"),
+    ("judged_at", TIME, "time at which its generation was settled, all of its prompts told and claims confirmed"),
     (
         "niche",
         TEXT,
@@ -174,8 +174,8 @@ GENERATIONS = _table(
         "position among all generations in the order in which they ended, from 0; set for a failed attempt if the "
         "generation was given up; null if it was tried again",
     ),
-    ("started_at", TIME, "start of the flow run"),
-    ("ended_at", TIME, "end of the flow run"),
+    ("started_at", TIME, "time at which the search began the generation"),
+    ("ended_at", TIME, "time at which it was settled, before its commit"),
     ("sample_s", REAL, "seconds from the first request to the last answer"),
     ("evaluate_s", REAL, "seconds from the first evaluation to the last verdict"),
     ("select_s", REAL, "seconds for registering programs and writing"),

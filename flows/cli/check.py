@@ -138,7 +138,7 @@ def check(
     say_score_warning(loaded)
     facts["missing"] = _print_omissions(loaded, warnings)
     if asks_models:
-        facts |= ask_models(loaded, samples, conditions, pace.per_second, show_table=as_text)
+        facts |= ask_models(loaded, samples, conditions, pace, show_table=as_text)
     for warning in warnings:
         say(f"warning: {warning}")
     say(f"next: {'look at the warnings, then ' if warnings else ''}{next_line}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
 from overnight.flows.formatting import round_up
+from overnight.flows.night.samples_in_flight import expected_of_night, samples_in_flight
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import UsageError
 from overnight.schemas.problem import Problem
@@ -165,29 +166,33 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
 
 
 def ask_models(
-    problem: Problem, samples: int | None, conditions: StopConditions, evaluated_per_second: float, *, show_table: bool
+    problem: Problem, samples: int | None, conditions: StopConditions, pace: Pace, *, show_table: bool
 ) -> dict[str, Any]:
     """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
 
     Without a number of `samples`, as many are sent as tell enough. The built-in model, which is free, is asked, too.
     """
-    from overnight.tasks.sample.probe import mean_usd_per_sample, samples_per_second
+    from overnight.tasks.sample.probe import mean_usd_per_sample, probe_size, samples_per_second
 
     settings = problem.settings
     _say_limits_of_agents(settings)
     asked = {model.asked.name: model.asked for model in settings.sampling.models}
-    probes = [_ask(problem, model, samples, conditions) for model in asked.values()]
+    in_flight = settings.sampling.concurrency or samples_in_flight(expected_of_night(settings, conditions, None))
+    probes = [
+        _ask(problem, model, samples or probe_size(model, in_flight), conditions, is_given=samples is not None)
+        for model in asked.values()
+    ]
     if show_table:
         _print_results(probes)
     for result in probes:
         _warn_of_missing_programs(result, settings.sampling)
-        _print_measured_pace(result, settings.sampling)
+        _print_measured_pace(result, in_flight, settings.sampling.timeout_s)
         print_samples_per_prompt(result)
-    sampled_per_second = samples_per_second(probes, settings.search, settings.sampling)
+    sampled_per_second = samples_per_second(probes, in_flight, pace.evaluation_s)
     seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
-    rate = min(sampled_per_second, evaluated_per_second)
+    rate = min(sampled_per_second, pace.per_second)
     night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd)
-    limited_by = "the models" if sampled_per_second <= evaluated_per_second else "the sandbox"
+    limited_by = "the models" if sampled_per_second <= pace.per_second else "the sandbox"
     say(
         f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "
         f"{'cost unknown (no price for the tokens)' if night.usd is None else usd(night.usd)}, "
@@ -208,16 +213,14 @@ def _say_limits_of_agents(settings: Settings) -> None:
             )
 
 
-def _ask(problem: Problem, model: Model, samples: int | None, conditions: StopConditions) -> Probe:
+def _ask(problem: Problem, model: Model, size: int, conditions: StopConditions, *, is_given: bool) -> Probe:
     """Announce the highest cost, send a model the prompts, and return the result."""
-    from overnight.tasks.sample.probe import build_probe_prompts, is_local, max_usd, probe, probe_size
+    from overnight.tasks.sample.probe import build_probe_prompts, is_local, max_usd, probe
 
-    settings = problem.settings
-    size = samples or probe_size(model, settings.search, settings.sampling)
     prompts = build_probe_prompts(problem, model, size)
     most = max_usd(prompts, model, problem.settings.sampling)
     cost = "at an unknown price (LiteLLM lists none)" if most is None else f"which costs {usd(most)} at most"
-    in_steps = samples is None and is_local(model)
+    in_steps = not is_given and is_local(model)
     at_most = "at most " if in_steps else ""
     say(f"{model.name} is sent {at_most}{count(size, 'prompt')} as in a night, {cost}")
     with working(f"{model.name}: waiting for the first completion") as show:
@@ -285,7 +288,7 @@ def _warn_of_missing_programs(probe: Probe, sampling: Sampling) -> None:
         say(f"  completions were cut short; allow longer ones with --set sampling.max_tokens={longer}")
 
 
-def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
+def _print_measured_pace(probe: Probe, in_flight: int, timeout_s: float) -> None:
     """Print how many requests a local server answers at once, and a longer time-out if requests would wait too long."""
     if probe.completions_per_second is None:
         return
@@ -294,11 +297,11 @@ def _print_measured_pace(probe: Probe, sampling: Sampling) -> None:
         f"{probe.model.name}: its server brought up to {hourly} completions per hour, with "
         f"{count(probe.most_at_once, 'request')} at once"
     )
-    waiting_s = sampling.most_requests / probe.completions_per_second
-    if waiting_s > sampling.timeout_s / 2:
+    waiting_s = in_flight / probe.completions_per_second
+    if waiting_s > timeout_s / 2:
         say(
-            f"  with {sampling.most_requests} requests in flight, each may take {duration(waiting_s)}, but the "
-            f"time-out is {sampling.timeout_s:g} s: --set sampling.concurrency={max(1, probe.most_at_once)}, or "
+            f"  with {in_flight} samples in flight, each may take {duration(waiting_s)}, but the "
+            f"time-out is {timeout_s:g} s: --set sampling.concurrency={max(1, probe.most_at_once)}, or "
             f"--set sampling.timeout_s={round_up(3 * waiting_s):g}"
         )
 

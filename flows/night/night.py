@@ -20,7 +20,8 @@ from overnight.flows.night.night_limits import NightPlan, unknown_metrics
 from overnight.flows.night.notifications import Notifier, night_summary, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.retry_policy import RetryPolicy
-from overnight.flows.night.stop_conditions import StopConditions, samples_of_night, share_done
+from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.stop_conditions import StopConditions, share_done
 from overnight.flows.night.view import LogLine, generation_line, night_view, without_any_score
 from overnight.schemas.errors import (
     EnvironmentFault,

@@ -234,7 +234,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
 
 
 def _evaluate(run: OpenRun, number: int, prompts: Sequence[Prompt]) -> tuple[Sequence[Prompt], Pairs]:
-    return prompts, run.evaluator.judge(run.sampler.sample(number, prompts), number)
+    return prompts, run.evaluator.evaluate(run.sampler.sample(number, prompts), number)
 
 
 def _as_recorded(judged: Judged, cut: Mapping[int, Row]) -> Judged:

@@ -132,7 +132,7 @@ def score_kept(
     ):
         pairs = Evaluator(
             sandbox, problem.specification, lambda: known, lambda *judged: report(judged[-1]), threads
-        ).judge(candidates, 1)
+        ).evaluate(candidates, 1)
     judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known, objectives=problem.settings.objectives)
     lives_on = {
         one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))

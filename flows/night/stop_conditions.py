@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -16,24 +16,11 @@ from overnight.schemas.settings import Settings
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.provider import price_of
 
-if TYPE_CHECKING:
-    from overnight.flows.night.open_run import OpenRun
-
 _TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
 """Usual length of a prompt and of a completion, tokens."""
 
 USUAL_LATENCY_S = 30.0
 """Seconds of a completion of this length, where none was measured."""
-
-_FEW_IN_FLIGHT = 8
-_SMALL_SEARCH = 5_000
-"""Largest number of expected samples of a search that has few in flight, so that each prompt sees more results."""
-
-MANY_IN_FLIGHT = 16
-"""Samples in flight where more are expected, or where their number is not known."""
-
-_SAMPLES_PER_SLOT = 2
-"""Samples in flight for each slot of a cluster, so that none is idle while models answer."""
 
 
 class StopConditions(BaseModel):
@@ -265,33 +252,6 @@ def expected_samples(conditions: StopConditions, forecast: Forecast) -> int | No
     allowed = [rule.samples(limit, forecast) for rule, limit in given]
     known = [samples for samples in allowed if samples is not None]
     return max(1, round(min(known))) if known else None
-
-
-def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
-    """Return the number of samples in flight in a night, and why, in words."""
-    settings = run.run.problem.settings
-    if settings.sampling.batch_api:
-        return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
-    if given := settings.sampling.concurrency:
-        return given, f"{given} samples in flight, as sampling.concurrency says"
-    if run.cluster is not None:
-        number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
-        return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
-    forecast = Forecast(datetime.now(UTC), settings, MANY_IN_FLIGHT, run.latency_s or USUAL_LATENCY_S)
-    expected = expected_samples(conditions, forecast)
-    if expected is None:
-        number, why = samples_in_flight(None), "as nothing says how many are expected"
-    else:
-        total = expected + run.samples_before
-        number, why = samples_in_flight(total), f"as about {total:,} are expected in all"
-    return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
-
-
-def samples_in_flight(expected: int | None) -> int:
-    """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
-    if expected is None:
-        return MANY_IN_FLIGHT
-    return _FEW_IN_FLIGHT if expected <= _SMALL_SEARCH else MANY_IN_FLIGHT
 
 
 def _usd_per_sample(sampling: Sampling) -> float:

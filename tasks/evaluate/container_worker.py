@@ -17,8 +17,8 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.question import MOST_ANSWER_CHARS, MOST_QUESTIONS, Ask, Question
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
-from overnight.tasks.evaluate.judge import Reply, ReplyFault, judge, read_header
 from overnight.tasks.evaluate.sandbox import Channel, Death
+from overnight.tasks.evaluate.verdicts import Reply, ReplyFault, judge, read_header
 
 _START_S = 60.0
 """Seconds a runner has to report that it is ready."""

@@ -28,7 +28,7 @@ def evaluate(
         batch: Number of the task in the generation, from 1.
         candidates: Result of the sample task.
     """
-    return evaluator.judge(candidates, generation)
+    return evaluator.evaluate(candidates, generation)
 
 
 @task(name="confirm", task_run_name="confirm-{claim.id}", cache_policy=NO_CACHE)

@@ -92,7 +92,7 @@ class Evaluator:
         with self._lock:
             self._verdicts = {key: future for key, future in self._verdicts.items() if key[0] != generation}
 
-    def judge(self, candidates: Sequence[Candidate], generation: int) -> list[tuple[Candidate, Verdict]]:
+    def evaluate(self, candidates: Sequence[Candidate], generation: int) -> list[tuple[Candidate, Verdict]]:
         """Evaluate candidates; equal ones of a generation share one evaluation.
 
         Raises:

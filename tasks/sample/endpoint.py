@@ -1,4 +1,4 @@
-"""Keep the rate limit, circuit breaker and token estimate of one model's endpoint."""
+"""Waits before a request to one model's endpoint: after a failure, by its rate limit, or by its circuit breaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send requests to models concurrently, with retries and fallbacks, within the budget."""
+"""Send requests to models concurrently, with retries and fallbacks, within the budget; `endpoint.py` has the waits."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ T = TypeVar("T")
 JUDGE = "judge"
 """Name by which the model is asked that the settings name as the judge."""
 
+_MOST_REQUESTS = 10_000
+"""Requests at a time where the settings name no number: a night has no more samples in flight than it planned."""
+
 
 class Gateway:
     """Client of all models, which sends requests concurrently and passes each response to `record` before it is used.
@@ -58,7 +61,7 @@ class Gateway:
         self._budget = budget or Budget()
         self._log = log
         self._in_flight = in_flight or RequestsInFlight()
-        self._semaphore = asyncio.Semaphore(settings.most_requests)
+        self._semaphore = asyncio.Semaphore(settings.concurrency or _MOST_REQUESTS)
         self._endpoints = {
             _endpoint_key(model): Endpoint(model, attempts=settings.attempts, max_tokens=settings.max_tokens)
             for model in every_model(settings)

@@ -13,7 +13,6 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Completion, Program, Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.schemas.search_settings import Search
 from overnight.tasks.sample.budget import Budget, BudgetLimits
 from overnight.tasks.sample.gateway import Gateway, Sample
 from overnight.tasks.sample.prompts import build_prompts
@@ -197,15 +196,9 @@ def _parts(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
     return [prompts[:1], *(prompts[start : 2 * start] for start in starts)]
 
 
-def probe_size(model: Model, search: Search, sampling: Sampling) -> int:
-    """Return how many prompts tell enough about a model: for a local server, up to those that a night has in flight."""
-    if not is_local(model):
-        return _FEW
-    samples_per_request = search.samples if takes_n(model.name) else 1
-    in_flight = min(
-        sampling.most_requests, max(1, search.prompts * search.samples // samples_per_request), _MOST_AT_ONCE
-    )
-    return 2 ** in_flight.bit_length()
+def probe_size(model: Model, in_flight: int) -> int:
+    """Return how many prompts tell enough about a model: for a local server, up to the samples in flight in a night."""
+    return 2 ** min(in_flight, _MOST_AT_ONCE).bit_length() if is_local(model) else _FEW
 
 
 def is_local(model: Model) -> bool:
@@ -229,12 +222,13 @@ def mean_usd_per_sample(probes: Sequence[Probe]) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def samples_per_second(probes: Sequence[Probe], search: Search, sampling: Sampling) -> float:
-    """Return the samples per second of all models, within the settings' concurrency and the models' rate limits."""
+def samples_per_second(probes: Sequence[Probe], in_flight: int, evaluation_s: float) -> float:
+    """Return the samples per second of all models, within their rate limits.
+
+    So many samples are in flight, each until it is answered and evaluated; those of one request are answered together.
+    """
     shares = _shares(probes)
-    seconds = sum(each.seconds / each.samples_per_request * share for each, share in shares)
-    requests = sum(search.prompts * search.samples / each.samples_per_request * share for each, share in shares)
-    rates = [min(sampling.most_requests, max(1.0, requests)) / max(seconds, 1e-6)]
+    rates = [in_flight / max(sum(each.seconds * share for each, share in shares) + evaluation_s, 1e-6)]
     for each, share in shares:
         if each.completions_per_second is not None:
             rates.append(each.completions_per_second / share)

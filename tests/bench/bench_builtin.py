@@ -24,7 +24,7 @@ import numpy as np
 
 from overnight.flows.cli.options import overrides
 from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
-from overnight.flows.night.stop_conditions import samples_in_flight
+from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
 from overnight.schemas.algorithm import PromptResult
 from overnight.schemas.completion_source import Sample

@@ -14,7 +14,7 @@ import signal
 from collections import defaultdict
 from statistics import fmean
 
-from overnight.flows.night.stop_conditions import samples_in_flight
+from overnight.flows.night.samples_in_flight import samples_in_flight
 from tests.bench.bench_builtin import Search, stop
 
 PROBLEMS = ("bin-packing-or", "bin-packing-weibull", "optimizer-rule", "automl-zero")

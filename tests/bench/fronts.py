@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overnight.flows.cli.options import overrides
-from overnight.flows.night.stop_conditions import samples_in_flight
+from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.report.comparison_data import shares
 from overnight.schemas.objectives import Objectives
 from overnight.tasks.select.front import Goals, nondominated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 import traceback
 from collections import Counter
@@ -279,6 +280,17 @@ def test_the_number_of_requests_in_flight_is_limited(provider: Provider):
     begin = time.monotonic()
     assert len(ask(provider, prompts=12, concurrency=4)) == 12
     assert time.monotonic() - begin > 0.25
+
+
+def test_all_samples_of_a_wide_night_are_asked_for_at_once_where_no_number_of_requests_is_set(provider: Provider):
+    all_are_there = threading.Barrier(40)
+
+    def answer(number: int, request: Request) -> Answer:
+        all_are_there.wait(60)
+        return Answer(default_response(request, number))
+
+    provider.script = answer
+    assert len(ask(provider, prompts=40)) == 40
 
 
 def test_no_requests_are_sent_once_may_ask_returns_false(provider: Provider):

@@ -221,5 +221,5 @@ def test_it_takes_what_the_evaluator_of_the_same_generation_gives():
     """The two share nothing but the sandbox protocol: a split sandbox can be either's."""
     sandbox = FakeSandbox()
     evaluator = Evaluator(sandbox, SPECIFICATION, set, lambda *_: None, ThreadPoolExecutor(1))
-    ((candidate, verdict),) = evaluator.judge([claim(0, "5", 5.0).candidate], 1)
+    ((candidate, verdict),) = evaluator.evaluate([claim(0, "5", 5.0).candidate], 1)
     assert Made().confirm(Judged("p0", candidate, verdict, 5.0))[0].confirmed_score == 5.0

@@ -62,21 +62,21 @@ def evaluator(sandbox: FakeSandbox, threads: ThreadPoolExecutor, known: set[str]
 def test_equal_programs_are_run_once_and_each_gets_the_verdict(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads, set())
-    first = mine.judge([candidate(0, "5"), candidate(1, "5")], 1)
-    again = mine.judge([candidate(2, "5")], 1)
+    first = mine.evaluate([candidate(0, "5"), candidate(1, "5")], 1)
+    again = mine.evaluate([candidate(2, "5")], 1)
     assert [verdict for _, verdict in (*first, *again)] == [scored(5.0)] * 3
     assert sandbox.asked == ["5"]
 
 
 def test_where_duplicates_are_evaluated_again_each_is_run(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
-    evaluator(sandbox, threads, None).judge([candidate(0, "5"), candidate(1, "5")], 1)
+    evaluator(sandbox, threads, None).evaluate([candidate(0, "5"), candidate(1, "5")], 1)
     assert sandbox.asked == ["5", "5"]
 
 
 def test_a_program_of_an_earlier_generation_is_not_run(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
-    ((_, verdict),) = evaluator(sandbox, threads, {"5"}).judge([candidate(0, "5")], 2)
+    ((_, verdict),) = evaluator(sandbox, threads, {"5"}).evaluate([candidate(0, "5")], 2)
     assert verdict == DUPLICATE_IN_RUN
     assert sandbox.asked == []
 
@@ -86,10 +86,10 @@ def test_a_further_attempt_runs_again_only_what_the_sandbox_failed(threads: Thre
     sandbox = FakeSandbox(**{"2": gone, START: gone})
     mine = evaluator(sandbox, threads, set())
     with pytest.raises(SandboxUnavailable):
-        mine.judge([candidate(0, "1"), candidate(1, "2")], 1)
+        mine.evaluate([candidate(0, "1"), candidate(1, "2")], 1)
     sandbox.verdicts.clear()
     mine.begin_attempt(1)
-    assert [verdict.outcome for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 1)] == [
+    assert [verdict.outcome for _, verdict in mine.evaluate([candidate(0, "1"), candidate(1, "2")], 1)] == [
         Outcome.SCORED,
         Outcome.SCORED,
     ]
@@ -107,16 +107,16 @@ def test_a_sandbox_that_comes_back_between_two_tries_has_failed_no_program(threa
         return verdict
 
     sandbox.evaluate = evaluate
-    ((_, verdict),) = evaluator(sandbox, threads).judge([candidate(0, "2")], 1)
+    ((_, verdict),) = evaluator(sandbox, threads).evaluate([candidate(0, "2")], 1)
     assert verdict.is_scored
 
 
 def test_verdicts_are_dropped_with_their_generation(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads, set())
-    mine.judge([candidate(0, "5")], 1)
+    mine.evaluate([candidate(0, "5")], 1)
     mine.forget(1)
-    mine.judge([candidate(0, "5")], 2)
+    mine.evaluate([candidate(0, "5")], 2)
     assert sandbox.asked == ["5", "5"]
 
 
@@ -125,7 +125,7 @@ def test_when_it_is_stopped_candidates_that_wait_are_not_run(is_cut: bool):
     sandbox = Blocked()
     with Announcing() as threads, ThreadPoolExecutor(1) as caller:
         mine = evaluator(sandbox, threads, set())
-        pairs = caller.submit(mine.judge, [candidate(0, "1"), candidate(1, "2")], 1)
+        pairs = caller.submit(mine.evaluate, [candidate(0, "1"), candidate(1, "2")], 1)
         for event in (sandbox.running, threads.submitted, threads.submitted):
             assert event.acquire(timeout=60)
         mine.cut() if is_cut else mine.stop()
@@ -141,7 +141,7 @@ def test_candidates_that_a_record_says_were_cut_short_are_not_run(threads: Threa
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads, set())
     mine.leave_out(3, [1])
-    assert [verdict for _, verdict in mine.judge([candidate(0, "1"), candidate(1, "2")], 3)] == [
+    assert [verdict for _, verdict in mine.evaluate([candidate(0, "1"), candidate(1, "2")], 3)] == [
         scored(1.0),
         STOPPED_BY_DEADLINE,
     ]
@@ -153,10 +153,10 @@ def test_of_the_candidates_that_wait_the_first_in_the_order_of_generations_runs_
     sandbox.evaluate, run = (lambda source: order.append(source) or run(source)), sandbox.evaluate
     with Announcing() as threads, ThreadPoolExecutor(4) as callers:
         mine = evaluator(sandbox, threads, None)
-        begun = [callers.submit(mine.judge, [candidate(0, "1")], 1)]
+        begun = [callers.submit(mine.evaluate, [candidate(0, "1")], 1)]
         assert sandbox.running.acquire(timeout=60)
         for generation, index, body in ((2, 0, "4"), (1, 8, "3"), (1, 4, "2")):
-            begun.append(callers.submit(mine.judge, [candidate(index, body)], generation))
+            begun.append(callers.submit(mine.evaluate, [candidate(index, body)], generation))
         for _ in range(4):
             assert threads.submitted.acquire(timeout=60)
         sandbox.release.set()
@@ -174,7 +174,7 @@ def test_a_trial_runs_when_no_candidate_waits_and_may_be_cancelled(threads: Thre
     elsewhere = mine.submit_trial("return 4", other)
     assert waiting[1].cancel()
     with ThreadPoolExecutor(1) as caller:
-        judged = caller.submit(mine.judge, [candidate(0, "5")], 1)
+        judged = caller.submit(mine.evaluate, [candidate(0, "5")], 1)
         while len(mine._threads._waiting) < 4:
             pass
         sandbox.release.set()
@@ -214,7 +214,7 @@ def test_each_verdict_is_reported_as_soon_as_it_is_there():
             lambda generation, one, verdict: reported.put((generation, one.index, verdict)),
             threads,
         )
-        pairs = caller.submit(mine.judge, [candidate(0, "1"), candidate(1, "known")], 2)
+        pairs = caller.submit(mine.evaluate, [candidate(0, "1"), candidate(1, "known")], 2)
         assert reported.get(timeout=60) == (2, 1, DUPLICATE_IN_RUN), "the first candidate runs still"
         sandbox.release.set()
         assert reported.get(timeout=60) == (2, 0, scored(1.0))

@@ -22,7 +22,7 @@ from overnight.tasks.evaluate.cluster.dask_members import (
     require_distributed,
     security_of,
 )
-from overnight.tasks.evaluate.judge import clean
+from overnight.tasks.evaluate.verdicts import clean
 
 if TYPE_CHECKING:
     from distributed import Client, Future

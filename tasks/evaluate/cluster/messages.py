@@ -14,9 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from overnight.schemas.bundle import ProgramBundle, Source
 from overnight.schemas.job import Call, Job
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.tasks.evaluate.judge import clean
 from overnight.tasks.evaluate.runner import frames
 from overnight.tasks.evaluate.runner.notes import METRIC_NAME, MOST_METRICS, head_and_tail, note_chars
+from overnight.tasks.evaluate.verdicts import clean
 
 MAX_ANSWER = 16 * 2**20
 """Maximum length of an answer, bytes."""

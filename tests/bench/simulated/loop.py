@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
-from overnight.flows.night.stop_conditions import samples_in_flight
+from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
 from overnight.schemas.algorithm import Algorithm, PromptResult
 from overnight.schemas.completion_source import Sample

@@ -16,8 +16,7 @@ import pytest
 from overnight.flows.cli.forecast import Pace, forecast, pace_of, print_pace, print_samples_per_prompt
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.program import Completion
-from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.schemas.search_settings import Search
+from overnight.schemas.sampling_settings import Model
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.gateway import Gateway
@@ -101,25 +100,20 @@ def test_an_unknown_price_makes_the_cost_unknown():
 @pytest.mark.parametrize(
     ("model", "together", "rate"),
     [
-        (Model(name="openai/x"), 1, 8 / 2.0),
-        (Model(name="openai/x"), 4, 8 * 4 / 2.0),
+        (Model(name="openai/x"), 1, 8 / 2.5),
+        (Model(name="openai/x"), 4, 8 / 2.5),
         (Model(name="openai/x", rpm=30), 4, 2.0),
         (Model(name="openai/x", tpm=9000), 1, 0.1),
     ],
 )
-def test_the_rate_follows_from_requests_in_flight_or_rate_limits(model: Model, together: int, rate: float):
+def test_the_rate_follows_from_samples_in_flight_or_rate_limits(model: Model, together: int, rate: float):
     probes = [result(model, together=together)]
-    assert samples_per_second(probes, Search(), Sampling(concurrency=8)) == pytest.approx(rate)
-
-
-def test_requests_in_flight_are_limited_by_the_size_of_a_generation():
-    probes = [result(Model(name="openai/x"))]
-    assert samples_per_second(probes, Search(prompts=2, samples=1), Sampling(concurrency=8)) == pytest.approx(1.0)
+    assert samples_per_second(probes, 8, evaluation_s=0.5) == pytest.approx(rate)
 
 
 def test_the_rate_of_a_server_that_was_measured_is_not_exceeded():
     measured = replace(result(Model(name="openai/x")), completions_per_second=0.05, most_at_once=2)
-    assert samples_per_second([measured], Search(), Sampling(concurrency=8)) == pytest.approx(0.05)
+    assert samples_per_second([measured], 8, evaluation_s=0.5) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +131,8 @@ def test_the_rate_of_a_server_that_was_measured_is_not_exceeded():
 def test_only_local_servers_are_asked_for_many_completions(address: str | None, is_there: bool):
     model = Model(name="openai/x", api_base=address)
     assert is_local(model) is is_there
-    assert probe_size(model, Search(), Sampling()) == (16 if is_there else 3)
-    assert probe_size(model, Search(), Sampling(concurrency=4)) == (8 if is_there else 3)
+    assert probe_size(model, 8) == (16 if is_there else 3)
+    assert probe_size(model, 4) == (8 if is_there else 3)
 
 
 @pytest.mark.parametrize(("at_once", "asked"), [(1, 4), (4, 16)], ids=["one after the other", "four at once"])

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.night.stop_conditions import (
-    MANY_IN_FLIGHT,
-    Forecast,
-    StopConditions,
-    expected_samples,
-    samples_in_flight,
-)
+from overnight.flows.night.samples_in_flight import MANY_IN_FLIGHT, samples_in_flight
+from overnight.flows.night.stop_conditions import Forecast, StopConditions, expected_samples
 from overnight.schemas.settings import Settings
 
 NOW = datetime(2026, 11, 27, 22, 0, tzinfo=UTC)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.night.stop_conditions import StopConditions, samples_of_night
+from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.settings import Settings
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from overnight.schemas.job import Call, Job
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.tasks.evaluate.judge import Reply, ReplyFault, clean, judge
+from overnight.tasks.evaluate.verdicts import Reply, ReplyFault, clean, judge
 
 JOB = Job("evaluate", (Call((500, 1)), Call((500, 2))), Limits(wall_s=2, memory_mib=64))
 SEEN = {

@@ -1,0 +1,54 @@
+"""The number of samples in flight in a night, which follows from the samples that are expected in its run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from overnight.flows.night.stop_conditions import USUAL_LATENCY_S, Forecast, StopConditions, expected_samples
+from overnight.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from overnight.flows.night.open_run import OpenRun
+
+_FEW_IN_FLIGHT = 8
+_SMALL_SEARCH = 5_000
+"""Largest number of expected samples of a search that has few in flight, so that each prompt sees more results."""
+
+MANY_IN_FLIGHT = 16
+"""Samples in flight where more are expected, or where their number is not known."""
+
+_SAMPLES_PER_SLOT = 2
+"""Samples in flight for each slot of a cluster, so that none is idle while models answer."""
+
+
+def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
+    """Return the number of samples in flight in a night, and why, in words."""
+    settings = run.run.problem.settings
+    if settings.sampling.batch_api:
+        return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
+    if given := settings.sampling.concurrency:
+        return given, f"{given} samples in flight, as sampling.concurrency says"
+    if run.cluster is not None:
+        number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
+        return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
+    expected = expected_of_night(settings, conditions, run.latency_s)
+    if expected is None:
+        number, why = samples_in_flight(None), "as nothing says how many are expected"
+    else:
+        total = expected + run.samples_before
+        number, why = samples_in_flight(total), f"as about {total:,} are expected in all"
+    return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
+
+
+def expected_of_night(settings: Settings, conditions: StopConditions, latency_s: float | None) -> int | None:
+    """Return about how many samples a night on this machine takes; `None` if no limit says."""
+    forecast = Forecast(datetime.now(UTC), settings, MANY_IN_FLIGHT, latency_s or USUAL_LATENCY_S)
+    return expected_samples(conditions, forecast)
+
+
+def samples_in_flight(expected: int | None) -> int:
+    """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
+    if expected is None:
+        return MANY_IN_FLIGHT
+    return _FEW_IN_FLIGHT if expected <= _SMALL_SEARCH else MANY_IN_FLIGHT
