@@ -62,10 +62,10 @@ def test_dear_confirmations_are_named_with_what_spares_them(capsys: pytest.Captu
     print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=8.0, slots=2))
     said = capsys.readouterr().err
     assert (
-        "confirmations take 8 s each, of about 4% of candidates; without them (--confirm never), about 42,000 per"
+        "confirmations take 8 s each, about 11 in an hour; without them (--confirm never), about 42,000 candidates per"
         in said
     )
-    assert "up to 40% of all evaluations; without it (--set tuner.enabled=false), about 17,000 per hour" in said
+    assert "up to 40% of all evaluations; without it (--set tuner.enabled=false), about 68,000 per hour" in said
     assert "fewer calls that do more each" in said
     print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=0.1, slots=2))
     assert "fewer calls" not in capsys.readouterr().err
