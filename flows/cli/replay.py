@@ -33,6 +33,7 @@ from overnight.flows.start.trust import accept, accept_sandbox, trusted_run
 from overnight.schemas.errors import ExitCode, UsageError
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems import find
@@ -176,6 +177,13 @@ def rescore(
 
     rescored = rescore_run(files, changed, path, history, seed=seed, most=most, report=_progress_counter())
     _print_result(rescored, files.run_id, history)
+    if changed.settings.state == "none" and any(
+        new.verdict.outcome is Outcome.UNCONFIRMED for _, new in rescored.pairs
+    ):
+        say(
+            "a program that keeps something from one call to the next is unconfirmed, or too slow in a confirmation; "
+            "where that is allowed: --set state=calls"
+        )
 
 
 def _changed_problem(run: RunRecord, name: str | None, given: dict[str, Any]) -> tuple[Problem, Path]:

@@ -302,9 +302,12 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
 
 
 def _has_no_answer(row: Row) -> bool:
-    """Return whether the provider or the model refused to answer, or a batch job returned no answer."""
+    """Return whether the error says why there is no text: the model refused, or an agent changed nothing.
+
+    Without a text, it may also be what the parser said of it, which it would say again.
+    """
     is_refused = row["finish_reason"] in {"refused", "lost"} or row["error"].startswith("refused: ")
-    return row["outcome"] == Outcome.UNPARSABLE and is_refused
+    return row["outcome"] == Outcome.UNPARSABLE and (is_refused or not row["completion"])
 
 
 def record_of_rows(programs: Sequence[Row]) -> PromptRecord:

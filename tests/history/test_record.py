@@ -193,6 +193,15 @@ def test_a_candidate_is_written_in_full(tmp_path: Path):
     assert kept.tokens_cached == 7
 
 
+@pytest.mark.parametrize(("text", "error"), [("", "it is unparsable"), ("print(", "")])
+def test_why_a_completion_has_no_text_is_read_back(tmp_path: Path, text: str, error: str):
+    """An agent that changed nothing says so in place of a text; what the parser says of a text, it says again."""
+    files = create(tmp_path)
+    judged = a_judged(files.run_id, 1, 0, outcome=Outcome.UNPARSABLE, text=text)
+    record.commit(files, a_generation(1, [judged], stored_run.read_run_history(files).start))
+    assert [one.error for one in completions_of(rows(files, 1), samples=1)] == [error]
+
+
 def test_equal_scores_have_the_same_cluster_even_with_negative_zero(tmp_path: Path):
     files = create(tmp_path)
     scores = [(0.0, 1.0), (-0.0, 1.0), (1.0, 0.0)]

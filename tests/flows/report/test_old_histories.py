@@ -15,6 +15,7 @@ from overnight.tasks.history.archive import describe, pack, unpack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, find_run
 from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.rows import read_rows
 from overnight.testing.made import create, grow
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -129,12 +130,17 @@ def test_nor_does_a_schedule_go_on_with_it(files: RunFiles):
     [name if name in RESCORED else pytest.param(name, marks=pytest.mark.slow) for name in ARCHIVES],
     indirect=True,
 )
-def test_rescoring_begins_a_run_of_this_version_from_its_programs(files: RunFiles):
+def test_rescoring_begins_a_run_of_this_version_from_its_programs(
+    files: RunFiles, name: str, capsys: pytest.CaptureFixture[str]
+):
     history = files.backend.location
     assert run(["rescore", files.run_id, "--most", "3", "--trust-settings", "--history", history]) == 0
     new = find_run(files.backend, "last")
     stored_run.require_present_format(new)
     assert stored_run.read_run(new).rescored_from == files.run_id
-    assert len(stored_run.read_run_history(new).programs) > 1
+    outcomes = {row["outcome"] for row in read_rows(new, "programs", 1)}
+    keeps_state = name == "0.2-answers-corners-48x1"  # which counted then, and is against the rules by default now
+    assert outcomes == ({"unconfirmed"} if keeps_state else {"scored"})
+    assert ("--set state=calls" in capsys.readouterr().err) is keeps_state
     settings = stored_run.read_run(new).problem.settings
     assert settings == stored_run.read_run(files).problem.settings
