@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from overnight.flows.cli.baseline import print_baseline
-from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models
+from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models, seconds_of_changes
 from overnight.flows.cli.options import (
     ApiBase,
     Backend,
@@ -130,7 +130,9 @@ def check(
     verdicts = [each.first for each in runs.values()]
     facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "baseline": without_model}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
-    pace = pace_of(loaded, first.wall_s, confirmation.wall_s, slots_of(loaded))
+    with working("timing changes of the start program"):
+        evaluation_s = seconds_of_changes(loaded, first)
+    pace = pace_of(loaded, evaluation_s, confirmation.wall_s, slots_of(loaded))
     print_pace(loaded, pace)
     if loaded.draws:
         facts["drawing"] = _draw(loaded)

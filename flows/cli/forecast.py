@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
 from overnight.flows.formatting import round_up
+from overnight.flows.night.block import LEAST_PROMPTS_TO_VERDICT
 from overnight.flows.night.samples_in_flight import expected_of_night, samples_in_flight
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.sandboxes import open_sandboxes, slots_of
+from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import UsageError
+from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.schemas.settings import Settings
@@ -32,58 +38,103 @@ _SANDBOX_S = 0.004
 _CONTAINER_S = 0.24
 """Processor seconds to start and remove the container of a confirmation, as measured by `tests/bench`."""
 
-_MOST_PER_SECOND = 150.0
-"""Candidates per second that one night can plan and commit, as measured by `tests/bench`, rounded down."""
+_MOST_PER_SECOND = 50.0
+"""Candidates per second that a night with few samples in flight can plan, ask for and commit, on two cores."""
 
 _MOST_TUNED = 0.4
-"""Largest share of the tuner in all evaluations that is reckoned with; in the same runs, 38 and 31 %."""
+"""Largest share of the tuner in all evaluations that is reckoned with; nights had 9 to 43 %."""
 
 _DEAR, _DEAR_S = 10.0, 1.0
 """Evaluations, and seconds, that a confirmation takes from which on it is said how to make it cheaper."""
 
+_HOUR_S = 3600.0
+_CHANGES, _LONGEST_S = 8, 1.0
+"""Changes of the start program that are timed, and seconds of the start program beyond which they are not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Number of candidates that the sandbox evaluates, beside confirmations and the tuner.
+    """Facts that the number of candidates in some time follows from, if the models keep up.
 
     Attributes:
         evaluation_s: Seconds of one evaluation.
         confirmation_s: Seconds of one confirmation.
         slots: Number of evaluations at a time.
-        confirmed: Confirmations per candidate.
+        confirm: Which candidates are confirmed.
         tuned: Share of the tuner in all evaluations.
+        told: Candidates after a claim until its confirmation is waited for.
     """
 
     evaluation_s: float
     confirmation_s: float
     slots: int
-    confirmed: float
+    confirm: str
     tuned: float
+    told: int = 16
 
     @property
     def per_second(self) -> float:
-        """Candidates per second, if the models keep up."""
+        """Candidates per second while no claim is confirmed."""
         evaluation_s = (self.evaluation_s + _SANDBOX_S) / (1 - self.tuned)
-        confirmation_s = self.confirmed * (self.confirmation_s + _CONTAINER_S)
-        return min(_MOST_PER_SECOND, self.slots / (evaluation_s + confirmation_s))
+        each_s = evaluation_s + (self._confirmation_s if self.confirm == "always" else 0.0)
+        return min(_MOST_PER_SECOND, self.slots / each_s)
+
+    @property
+    def _confirmation_s(self) -> float:
+        return self.confirmation_s + _CONTAINER_S
+
+    def candidates_in(self, seconds: float) -> float:
+        """Return the number of candidates in so many seconds.
+
+        Of n, about ln(n) are confirmed as a best: of 25 nights of 192 to 2,400, half had 2 to 8. A confirmation takes a
+        slot, and the search waits for one that is not there by the time its claim counts.
+        """
+        rate = self.per_second
+        if self.confirm != "best":
+            return rate * seconds
+        waits_s = max(self._confirmation_s / self.slots, self._confirmation_s - self.told / rate)
+        low, high = 0.0, rate * seconds
+        for _ in range(50):  # n / rate + ln(1 + n) * waits_s grows with n
+            middle = (low + high) / 2
+            low, high = (middle, high) if middle / rate + math.log1p(middle) * waits_s < seconds else (low, middle)
+        return low
 
     def as_data(self) -> dict[str, Any]:
-        return asdict(self) | {"candidates_per_hour": 3600 * self.per_second}
+        return asdict(self) | {"candidates_per_hour": self.candidates_in(_HOUR_S)}
 
 
 def pace_of(problem: Problem, evaluation_s: float, confirmation_s: float, slots: int) -> Pace:
-    """Return the pace of a problem in an hour, given the seconds of an evaluation and of a confirmation.
-
-    Of n candidates, about ln(n) are confirmed as a best: of 25 nights of 192 to 2,400 candidates, half had 2 to 8.
-    """
+    """Return the pace of a problem, given the seconds of an evaluation and of a confirmation."""
     tuner = problem.settings.tuner
     is_tuned = tuner.enabled and problem.specification.language == "python"
     tuned = min(tuner.share, _MOST_TUNED) if is_tuned else 0.0
-    pace = Pace(evaluation_s, confirmation_s, slots, float(problem.settings.confirmations == "always"), tuned)
-    if problem.settings.confirmations != "best":
-        return pace
-    hourly = 3600 * pace.per_second
-    return replace(pace, confirmed=math.log(1 + hourly) / hourly)
+    told = LEAST_PROMPTS_TO_VERDICT * problem.settings.search.samples
+    return Pace(evaluation_s, confirmation_s, slots, problem.settings.confirmations, tuned, told)
+
+
+def seconds_of_changes(problem: Problem, start: Verdict) -> float:
+    """Return the mean seconds of the start program and of some changes of it, as other programs of a night may take.
+
+    A start program that does next to nothing is quicker than what is found. The changes are the built-in model's.
+    Where they cost much, or cannot be made, the start program alone counts.
+    """
+    from overnight.tasks.sample.gateway import Gateway
+    from overnight.tasks.sample.probe import build_probe_prompts, only
+    from overnight.tasks.sample.sampler import to_candidates
+
+    if start.wall_s > _LONGEST_S or problem.asks or problem.specification.language != "python":
+        return start.wall_s
+    model = Model(name=f"{BUILTIN}mutate", style="completion")
+    prompts = build_probe_prompts(problem, model, _CHANGES)
+    wanted = [Sample(prompt, 0) for prompt in prompts]
+    completions = Gateway(only(problem.settings.sampling, model)).sample(wanted, lambda _: None)
+    bodies = [one.body for one in to_candidates(prompts, completions, problem) if one.body]
+    with (
+        open_sandboxes(problem, "train", seed=0, run_id="check") as pool,
+        ThreadPoolExecutor(slots_of(problem), "overnight-check") as threads,
+    ):
+        verdicts = list(threads.map(pool.evaluate, map(problem.specification.program, bodies)))
+    return fmean([start.wall_s, *(one.wall_s for one in verdicts if one.is_scored)])
 
 
 def print_pace(problem: Problem, pace: Pace) -> None:
@@ -91,22 +142,21 @@ def print_pace(problem: Problem, pace: Pace) -> None:
     size = problem.settings.search.prompts * problem.settings.search.samples
     worst = problem.settings.limits.wall_s * len(problem.inputs["train"])
     say(
-        f"pace: about {_round(3600 * pace.per_second)} candidates per hour if the models keep up, "
+        f"pace: about {_hourly(pace)} candidates per hour if the models keep up, "
         f"{count(pace.slots, 'candidate')} at a time; {_brief(size / pace.per_second)} for a generation of {size}; "
         f"{_brief(pace.evaluation_s)} per candidate, at most {_brief(worst)} with the current limits"
     )
-    without = replace(pace, confirmed=0.0)
-    if pace.confirmed:
+    if pace.confirm != "never":
+        hourly = f"about {math.log1p(pace.candidates_in(_HOUR_S)):.0f} in an hour"
+        which = "one of each candidate" if pace.confirm == "always" else hourly
         say(
-            f"  confirmations take {_brief(pace.confirmation_s)} each, about "
-            f"{_round(3600 * pace.per_second * pace.confirmed)} in an hour; without them (--confirm never), about "
-            f"{_round(3600 * without.per_second)} candidates per hour"
+            f"  confirmations take {_brief(pace.confirmation_s)} each, {which}; without them (--confirm never), about "
+            f"{_hourly(replace(pace, confirm='never'))} candidates per hour"
         )
     if pace.tuned:
-        other = replace(pace, tuned=0.0)
         say(
             f"  the tuner of numbers makes up to {pace.tuned:.0%} of all evaluations; without it "
-            f"(--set tuner.enabled=false), about {_round(3600 * other.per_second)} per hour"
+            f"(--set tuner.enabled=false), about {_hourly(replace(pace, tuned=0.0))} per hour"
         )
     is_dear = pace.confirmation_s > max(_DEAR_S, _DEAR * pace.evaluation_s)
     if is_dear and problem.specification.isolation:
@@ -114,6 +164,10 @@ def print_pace(problem: Problem, pace: Pace) -> None:
             "  in a confirmation, each call of the evolved function crosses between two processes: fewer calls that do "
             "more each make it cheaper"
         )
+
+
+def _hourly(pace: Pace) -> str:
+    return _round(pace.candidates_in(_HOUR_S))
 
 
 def _brief(seconds: float) -> str:
@@ -194,9 +248,10 @@ def ask_models(
         print_samples_per_prompt(result)
     sampled_per_second = samples_per_second(probes, in_flight, pace.evaluation_s)
     seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
-    rate = min(sampled_per_second, pace.per_second)
+    evaluated_per_second = pace.candidates_in(seconds or _HOUR_S) / (seconds or _HOUR_S)
+    rate = min(sampled_per_second, evaluated_per_second)
     night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd)
-    limited_by = "the models" if sampled_per_second <= pace.per_second else "the sandbox"
+    limited_by = "the models" if sampled_per_second <= evaluated_per_second else "the sandbox"
     say(
         f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "
         f"{'cost unknown (no price for the tokens)' if night.usd is None else usd(night.usd)}, "

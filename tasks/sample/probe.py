@@ -100,7 +100,7 @@ def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prom
         Program("", start, (), settings.known.start or 0.0) for _ in range(settings.search.algorithm.parents)
     )
     search = settings.search.model_copy(update={"prompts": count, "samples": 1})
-    alone = settings.model_copy(update={"search": search, "sampling": _only(settings.sampling, model)})
+    alone = settings.model_copy(update={"search": search, "sampling": only(settings.sampling, model)})
     is_asked = model.style == "chat" and Operator.REFINE in search.chosen_operators
     plans = dict.fromkeys(range(count), Plan("0", parents, operator=Operator.REFINE if is_asked else None))
     return build_prompts(plans, replace(problem, settings=alone), seed=0, generation=0)
@@ -141,7 +141,7 @@ def probe(
     Raises:
         ProviderError: If the model does not respond.
     """
-    sampling = _only(problem.settings.sampling, model)
+    sampling = only(problem.settings.sampling, model)
     budget = Budget()
     budget.limits = limits
     gateway = Gateway(sampling, budget=budget)
@@ -210,7 +210,7 @@ def is_local(model: Model) -> bool:
         return bool(host) and ("." not in host or host.endswith((".local", ".internal", ".lan")))
 
 
-def _only(sampling: Sampling, model: Model) -> Sampling:
+def only(sampling: Sampling, model: Model) -> Sampling:
     """Return the settings with this model only, without its fallbacks."""
     return sampling.model_copy(update={"models": (model.model_copy(update={"fallbacks": ()}),)})
 

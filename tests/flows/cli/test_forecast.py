@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 from collections.abc import Callable, Sequence
@@ -13,8 +14,16 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.cli.forecast import Pace, forecast, pace_of, print_pace, print_samples_per_prompt
+from overnight.flows.cli.forecast import (
+    Pace,
+    forecast,
+    pace_of,
+    print_pace,
+    print_samples_per_prompt,
+    seconds_of_changes,
+)
 from overnight.schemas.completion_source import Record, Sample
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Completion
 from overnight.schemas.sampling_settings import Model
 from overnight.tasks.problems.loading.load import load_problem
@@ -46,15 +55,30 @@ def test_the_first_stop_condition_ends_the_night():
 @pytest.mark.parametrize(
     ("pace", "per_second"),
     [
-        (Pace(0.096, 8.0, 2, confirmed=0.0, tuned=0.0), 20.0),
-        (Pace(0.096, 8.0, 2, confirmed=0.0, tuned=0.5), 10.0),
-        (Pace(0.096, 9.76, 2, confirmed=0.1, tuned=0.0), 2 / 1.1),
-        (Pace(0.0, 0.0, 2, confirmed=0.0, tuned=0.0), 150.0),
+        (Pace(0.096, 8.0, 2, "never", tuned=0.0), 20.0),
+        (Pace(0.096, 8.0, 2, "never", tuned=0.5), 10.0),
+        (Pace(0.096, 9.66, 2, "always", tuned=0.0), 0.2),
+        (Pace(0.0, 0.0, 2, "never", tuned=0.0), 50.0),
     ],
     ids=["evaluations alone", "the tuner takes as many", "confirmations", "what takes no time"],
 )
 def test_the_pace_counts_confirmations_and_the_tuner(pace: Pace, per_second: float):
-    assert pace.per_second == pytest.approx(per_second)
+    assert pace.candidates_in(1000) == pytest.approx(1000 * per_second)
+
+
+def test_a_search_waits_for_confirmations_of_its_bests_fewer_and_fewer():
+    pace = Pace(0.096, 8.0, 2, "best", tuned=0.0, told=16)  # each takes 8.24 s, of which 0.8 s are hidden
+    short, long = pace.candidates_in(100), pace.candidates_in(10_000)
+    assert short / 20 + math.log1p(short) * 7.44 == pytest.approx(100)
+    assert 20 * 9_900 < long < 20 * 9_920
+
+
+@pytest.mark.usefixtures("processes")
+def test_changes_of_a_start_program_that_does_nothing_are_timed():
+    problem = load_problem(TOY)
+    start = Verdict(Outcome.SCORED, (1.0,), wall_s=0.0)
+    assert 0 < seconds_of_changes(problem, start) < 1
+    assert seconds_of_changes(problem, replace(start, wall_s=60.0)) == 60.0
 
 
 def test_dear_confirmations_are_named_with_what_spares_them(capsys: pytest.CaptureFixture[str]):
