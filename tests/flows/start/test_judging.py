@@ -55,11 +55,16 @@ def judged(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
         ("import funsearch\n\nfunsearch . ask", True),
         ("from funsearch import ask, run", True),
         ("from funsearch import (\n    run,\n    ask,\n)", True),
-        ("from funsearch import run  # ask nobody", False),
-        ("import funsearch", False),
+        ("from funsearch import ask as question", True),
+        ("import re, funsearch as f\n\nf.ask", True),
+        ("from funsearch import *\n\nask", True),
+        ("from funsearch import *", False),
+        ("import funsearch, re as f\n\nf.ask", False),
+        ("from funsearch import run  # funsearch.ask", False),
+        ('"""Not by funsearch.ask."""', False),
     ],
 )
-def test_whether_a_scoring_asks_is_read_from_its_text(tmp_path: Path, toy: Path, mark: str, asks: bool):
+def test_whether_a_scoring_asks_is_read_from_its_code(tmp_path: Path, toy: Path, mark: str, asks: bool):
     (tmp_path / "toy.py").write_text(f"{toy.read_text()}\n\n{mark}\n")
     assert load_problem(tmp_path / "toy.py").asks == asks
 
