@@ -99,7 +99,9 @@ class Judge:
             return list(self._in_flight)
 
     def _key(self, question: Question) -> str:
-        data = json.dumps([*self._asked_of, to_valid_text(question.text), question.ordinal])
+        data = json.dumps(
+            [*self._asked_of, question.text, question.ordinal]
+        )  # escapes lone surrogates, each as its own
         return hashlib.sha256(data.encode()).hexdigest()[:32]
 
     def _keep_turn(self, key: str, question: Question, asked_at: datetime, begin: float, turn: Turn) -> None:

@@ -59,11 +59,12 @@ def test_equal_questions_are_asked_once_also_at_the_same_time(sampling: Sampling
     "other",
     [
         (replace(ASKED, text="how far?"), {}),
+        (replace(ASKED, text="how near\ud83d"), {}),
         (replace(ASKED, ordinal=1), {}),
         (ASKED, {"temperature": 0.0}),
         (ASKED, {"max_tokens": 10}),
     ],
-    ids=["text", "ordinal", "temperature", "max_tokens"],
+    ids=["text", "surrogate", "ordinal", "temperature", "max_tokens"],
 )
 def test_another_question_or_setting_is_asked_by_itself(sampling: Sampling, other: tuple[Question, dict[str, float]]):
     kept: list[Completion] = []
