@@ -308,7 +308,7 @@ QUESTIONS = _table(
         "32 hex digits of model, settings, question, and its number among equal ones of an evaluation on an input",
     ),
     ("question", TEXT, "what the scoring asked, by `funsearch.ask`"),
-    ("answer", TEXT, "the model's answer, which counts wherever it is asked again in the run"),
+    ("answer", TEXT, "the model's answer, which counts wherever it is asked again in the run; null if it was refused"),
     ("model", TEXT, "LiteLLM model string of the model that answered"),
     ("tokens_in", COUNT, "prompt tokens"),
     ("tokens_out", COUNT, "completion tokens"),

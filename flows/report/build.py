@@ -80,7 +80,7 @@ WHERE own.run_id = ? AND own.outcome = 'scored' ORDER BY own.place, own.index
 """
 
 _QUESTIONS = """
-SELECT model, count(*) AS answers, coalesce(sum(cost_usd), 0) AS cost_usd,
+SELECT model, count(answer) AS answers, coalesce(sum(cost_usd), 0) AS cost_usd,
     bool_or(cost_usd IS NULL) AS has_unknown_costs
 FROM questions WHERE run_id = ? GROUP BY model ORDER BY model
 """

@@ -50,7 +50,7 @@ def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> 
         SandboxUnavailable: If the sandbox is at fault.
     """
     verdict = sandbox.evaluate(source)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
+    if verdict.outcome is Outcome.SANDBOX_ERROR and verdict != QUESTION_REFUSED:
         verdict = sandbox.evaluate(source)
     if verdict.outcome is not Outcome.SANDBOX_ERROR or verdict == QUESTION_REFUSED:
         return verdict  # a question that is refused says nothing of the sandbox
