@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
+from overnight.schemas.errors import QuestionRefused
+
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFacts:
@@ -141,6 +143,8 @@ DUPLICATE_IN_RUN = Verdict(Outcome.DUPLICATE, error="the same program was judged
 DUPLICATE_IN_GENERATION = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
 STOPPED_BY_DEADLINE = Verdict(Outcome.SANDBOX_ERROR, error="the night's deadline came before it was judged")
 """Verdict on a candidate that was not judged, because its evaluation or confirmation reached the deadline."""
+QUESTION_REFUSED = Verdict(Outcome.SANDBOX_ERROR, error=QuestionRefused().message)
+"""Verdict on a program of which a question of the scoring was refused, which says nothing of the sandbox."""
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, int]:

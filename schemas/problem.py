@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Literal, get_args
 
 from overnight.schemas.dependencies import Dependencies
@@ -17,8 +15,6 @@ from overnight.schemas.skeleton import Skeleton
 
 Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-
-_ASKS = re.compile(r"\bfunsearch\s*\.\s*ask\b|\bfrom\s+funsearch\s+import\b(?:[^#\n(]*|\s*\([^)]*)\bask\b")
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,7 @@ class Problem:
         dependencies: Dependencies in the settings and the PEP 723 block; in a directory, also those of the files that
             its command names.
         files: Files in the working directory of programs.
+        asks: Whether its scoring may ask a model: whether one of its Python files uses `funsearch.ask`.
     """
 
     name: str
@@ -43,6 +40,7 @@ class Problem:
     dependencies: Dependencies = field(default_factory=Dependencies)
     files: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
+    asks: bool = False
 
     @property
     def hash(self) -> str:
@@ -52,12 +50,6 @@ class Problem:
             return digest
         parts = [digest, *(f"{file.hash} {file.path}" for file in self.files)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    @cached_property
-    def asks(self) -> bool:
-        """Whether its scoring may ask a model: whether one of its Python files mentions `funsearch.ask`."""
-        texts = [file.content.decode("utf-8", "replace") for file in self.files if file.path.endswith(".py")]
-        return any(map(_ASKS.search, [self.specification.text, *texts]))
 
     @property
     def score_warning(self) -> str:

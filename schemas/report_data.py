@@ -115,10 +115,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSummary:
-    """Answers of one model to the scoring, and their price in USD, in which unknown prices count as 0."""
+    """Answers of one model to the scoring, their tokens, and their price in USD, in which unknown ones count as 0."""
 
     model: str
     answers: int
+    tokens: int
     cost_usd: float
     has_unknown_costs: bool
 

@@ -175,7 +175,8 @@ MACROS = {
     "lineage": Macro("lineage(program)", "a program and all its ancestors, the program first"),
     "descendants": Macro("descendants(program)", "a program and all its descendants, the program first"),
     "cost_by_model": Macro(
-        "cost_by_model()", "samples, tokens, cost and best score of each model, one row per run and model"
+        "cost_by_model()",
+        "samples, tokens, cost and best score of each model, one row per run and model; without `questions`",
     ),
     "outcomes_by_model": Macro("outcomes_by_model()", "number of candidates, one row per run, model and outcome"),
     "niches_over_time": Macro(

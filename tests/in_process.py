@@ -33,7 +33,7 @@ from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import OvernightError, QuestionRefused
 from overnight.schemas.files import File
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.question import Ask, Question
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
@@ -75,8 +75,8 @@ class InProcessSandbox:
                 scores.append(float(beside.pop("score")))
                 metrics.append(beside)
                 spent.append(time.perf_counter() - begin)
-        except QuestionRefused as refused:
-            return Verdict(Outcome.SANDBOX_ERROR, error=refused.message)
+        except QuestionRefused:
+            return QUESTION_REFUSED
         except OvernightError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a candidate raises is its verdict)

@@ -30,10 +30,11 @@ _LONG = ("settings", "specification", "files")
 """Columns that are left out: `overnight sql` has them."""
 
 _RUNS = """
-SELECT runs.*, coalesce(has_unknown_costs, false) AS has_unknown_costs
-FROM runs LEFT JOIN (
-    SELECT run_id, bool_or(cost_usd IS NULL) AS has_unknown_costs FROM programs WHERE generation > 0 GROUP BY run_id
-) USING (run_id) ORDER BY started_at DESC, run_id DESC
+SELECT runs.*, run_id IN (
+    SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
+    UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
+) AS has_unknown_costs
+FROM runs ORDER BY started_at DESC, run_id DESC
 """
 
 

@@ -80,8 +80,8 @@ WHERE own.run_id = ? AND own.outcome = 'scored' ORDER BY own.place, own.index
 """
 
 _QUESTIONS = """
-SELECT model, count(*) AS answers, coalesce(sum(cost_usd), 0) AS cost_usd,
-    bool_or(cost_usd IS NULL) AS has_unknown_costs
+SELECT model, count(answer) AS answers, sum(tokens_in + tokens_out)::BIGINT AS tokens,
+    coalesce(sum(cost_usd), 0) AS cost_usd, bool_or(cost_usd IS NULL) AS has_unknown_costs
 FROM questions WHERE run_id = ? GROUP BY model ORDER BY model
 """
 

@@ -48,8 +48,9 @@ WHERE model = '{TUNER}' AND score > best_before GROUP BY run_id
 """
 
 _UNKNOWN_COSTS = """
-SELECT DISTINCT run_id FROM programs
-WHERE generation > 0 AND cost_usd IS NULL AND run_id IN (SELECT unnest(?::VARCHAR[]))
+SELECT DISTINCT run_id FROM (
+    SELECT run_id, cost_usd FROM programs WHERE generation > 0 UNION ALL SELECT run_id, cost_usd FROM questions
+) WHERE cost_usd IS NULL AND run_id IN (SELECT unnest(?::VARCHAR[]))
 """
 
 _FRONTS = "SELECT run_id, score, metrics FROM front WHERE run_id IN (SELECT unnest(?::VARCHAR[]))"

@@ -80,8 +80,10 @@ class RunData:
 
     @cached_property
     def generations_with_unknown_costs(self) -> set[int]:
-        """Numbers of the generations in which the price of a completion is unknown."""
-        return {row["generation"] for row in self.candidates if row["generation"] > 0 and row["cost_usd"] is None}
+        """Numbers of the generations in which the price of a completion, or of an answer to the scoring, is unknown."""
+        candidates = [row for row in self.candidates if row["generation"] > 0]
+        questions = self.database.rows("SELECT generation, cost_usd FROM questions WHERE run_id = ?", [self.run.run_id])
+        return {row["generation"] for row in (*candidates, *questions) if row["cost_usd"] is None}
 
     @cached_property
     def summaries(self) -> tuple[GenerationSummary, ...]:

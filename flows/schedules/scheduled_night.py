@@ -56,11 +56,8 @@ FROM nights WHERE run_id = ? AND started_at >= ?::TIMESTAMPTZ AND (ended_at IS N
 _COST_BEFORE = """
 SELECT
     coalesce(sum(greatest(cost_usd, 0)) FILTER (night < $2), 0.0) AS cost_usd,
-    coalesce(sum(tokens) FILTER (night >= $2), 0)::BIGINT AS tokens
-FROM (
-    SELECT night, sum(cost_usd) AS cost_usd, sum(tokens_in + tokens_out) AS tokens
-    FROM programs WHERE run_id = $1 GROUP BY night
-)
+    coalesce(sum(tokens_in + tokens_out) FILTER (night >= $2), 0)::BIGINT AS tokens
+FROM files.generations WHERE run_id = $1
 """
 
 

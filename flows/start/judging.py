@@ -33,9 +33,10 @@ def require_judge(problem: Problem, *, on_cluster: bool = False) -> None:
     is_function = bool(problem.specification.run)
     settings = problem.settings
     if not settings.sandbox.split if is_function else settings.command.process == "shared":
+        own = "sandbox.split=true" if is_function else "command.process=own"
         raise SpecificationError(
             "the scoring asks a model (funsearch.ask), and shares a process with the program, which could ask it, too",
-            remedy=f"Give them processes of their own: --set {'sandbox.split=true' if is_function else _OWN}",
+            remedy=f"Give them processes of their own: --set {own}",
         )
     if settings.sampling.judge is None:
         raise UsageError(
@@ -47,9 +48,6 @@ def require_judge(problem: Problem, *, on_cluster: bool = False) -> None:
             "the scoring asks a model (funsearch.ask), which machines of a cluster cannot",
             remedy="Evaluate on this machine alone: --cluster none",
         )
-
-
-_OWN = "command.process=own"
 
 
 def with_judge(problem: Problem, name: str | None) -> Problem:

@@ -10,9 +10,9 @@ from typing import Any
 from overnight.flows.start.trust import require_trusted_sandbox
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.dependencies import Dependencies
-from overnight.schemas.errors import SandboxUnavailable, UsageError
+from overnight.schemas.errors import SandboxUnavailable, SpecificationError, UsageError
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.question import Ask
 from overnight.schemas.settings import Sandbox, Settings
@@ -66,7 +66,16 @@ def containers_of(problem: Problem, run_id: str) -> dict[str, Any]:
 
 
 def require_ran(verdict: Verdict) -> Verdict:
-    """Return a verdict; raise SandboxUnavailable if the sandbox could not run the program."""
+    """Return a verdict.
+
+    Raises:
+        SandboxUnavailable: If the sandbox could not run the program.
+        SpecificationError: If a question of the scoring was refused.
+    """
+    if verdict == QUESTION_REFUSED:
+        raise SpecificationError(
+            verdict.error, remedy="Ask what the provider of the model answers, or name another model: --judge MODEL"
+        )
     if verdict.outcome is Outcome.SANDBOX_ERROR:
         raise SandboxUnavailable(
             f"the sandbox could not run the program: {verdict.error}", remedy="`overnight doctor` says what is wrong."

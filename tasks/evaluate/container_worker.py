@@ -13,7 +13,7 @@ from typing import Any
 from overnight.schemas.bundle import Source
 from overnight.schemas.errors import OvernightError, QuestionRefused, SandboxUnavailable
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.question import MOST_ANSWER_CHARS, MOST_QUESTIONS, Ask, Question
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
@@ -120,8 +120,8 @@ class ContainerWorker:
                 death = died.death
             except ReplyFault as fault:
                 death = Death(str(fault))
-            except QuestionRefused as refused:
-                return Verdict(Outcome.SANDBOX_ERROR, error=refused.message)
+            except QuestionRefused:
+                return QUESTION_REFUSED
             except SandboxUnavailable as fault:
                 death = Death(str(fault))
                 break

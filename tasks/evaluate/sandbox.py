@@ -12,10 +12,10 @@ from typing import IO, Protocol, runtime_checkable
 
 from overnight.schemas.bundle import Source
 from overnight.schemas.dependencies import Dependencies
-from overnight.schemas.errors import QuestionRefused, SandboxUnavailable
+from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.files import File
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 
 
 class Sandbox(Protocol):
@@ -50,9 +50,9 @@ def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> 
         SandboxUnavailable: If the sandbox is at fault.
     """
     verdict = sandbox.evaluate(source)
-    if verdict.outcome is Outcome.SANDBOX_ERROR:
+    if verdict.outcome is Outcome.SANDBOX_ERROR and verdict != QUESTION_REFUSED:
         verdict = sandbox.evaluate(source)
-    if verdict.outcome is not Outcome.SANDBOX_ERROR or verdict.error == QuestionRefused().message:
+    if verdict.outcome is not Outcome.SANDBOX_ERROR or verdict == QUESTION_REFUSED:
         return verdict  # a question that is refused says nothing of the sandbox
     if sandbox.evaluate(honest).outcome is Outcome.SANDBOX_ERROR:
         raise SandboxUnavailable(

@@ -143,7 +143,7 @@ _GENERATION_COLUMNS = (
 """Columns of `tables.GENERATIONS` that are attributes of a generation's record."""
 
 _TOKEN_COLUMNS = ("tokens_in", "tokens_out", "tokens_cached")
-"""Columns that are sums over its completions."""
+"""Columns that are sums over its completions and questions."""
 
 
 def generation_row(run_id: str, record: GenerationRecord) -> Row:
@@ -151,7 +151,8 @@ def generation_row(run_id: str, record: GenerationRecord) -> Row:
     completions = [judged.candidate.completion for judged in record.judged]
     scores = [judged.score for judged in record.judged if judged.score is not None]
     resets = [change.niche for change in flat(record.changes) if isinstance(change, Reset) and record.number]
-    tokens = {name: sum(getattr(one, name) for one in completions) for name in _TOKEN_COLUMNS}
+    paid = [*completions, *record.questions]
+    tokens = {name: sum(getattr(one, name) for one in paid) for name in _TOKEN_COLUMNS}
     return (
         {name: getattr(record, name) for name in _GENERATION_COLUMNS}
         | tokens
@@ -199,7 +200,7 @@ def answer_of_row(row: Row) -> Completion:
     )
 
 
-_ANSWER_COLUMNS = ("model", "tokens_in", "tokens_out", "cost_usd", "asked_at")
+_ANSWER_COLUMNS = ("model", *_TOKEN_COLUMNS, "cost_usd", "asked_at")
 
 
 def without_machine_paths(text: str) -> str:

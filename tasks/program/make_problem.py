@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -13,6 +14,7 @@ from overnight.schemas.job import Call
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.settings import Settings, parse_settings
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program import python_source
 from overnight.tasks.program.config_layers import script_block
 from overnight.tasks.program.evolving_files import restore_evolving_files
 from overnight.tasks.program.marked_file import read_marked
@@ -71,7 +73,30 @@ def make_problem(name: str, specification: Skeleton, settings: Settings, files: 
     require_distinct([*evolving, *files])
     scripts = {"the settings": {"dependencies": list(settings.dependencies)}}
     dependencies = read_dependencies(scripts | _script_blocks(name, specification, settings, files))
-    return Problem(name, specification, settings, inputs, dependencies, tuple(files))
+    beside = [(file.path, file.content.decode("utf-8", "replace")) for file in files]
+    asks = any(_uses_ask(text) for path, text in [*specification.start_program.files, *beside] if path.endswith(".py"))
+    return Problem(name, specification, settings, inputs, dependencies, tuple(files), asks=asks)
+
+
+def _uses_ask(text: str) -> bool:
+    """Return whether a Python file uses `funsearch.ask`, by whatever name it imports the module or the function."""
+    if "funsearch" not in text:
+        return False
+    try:
+        tree = python_source.parse(text.removeprefix("\ufeff"))
+    except python_source.SourceError:
+        return False
+    modules, imported, attributes = {"funsearch"}, set[str](), set[str]()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                modules.update(each.asname for each in names if each.name == "funsearch" and each.asname)
+            case ast.ImportFrom(module="funsearch", names=names, level=0):
+                imported.update(each.name for each in names)
+            case ast.Attribute(value=ast.Name(id=module), attr="ask"):
+                attributes.add(module)
+    is_bare = "ask" in imported or ("*" in imported and "ask" in python_source.called_names(tree))
+    return is_bare or not modules.isdisjoint(attributes)
 
 
 def _require_functions(settings: Settings, specification: Skeleton, name: str) -> None:

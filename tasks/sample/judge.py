@@ -1,7 +1,8 @@
 """Answers to the questions of a scoring: by the model that the user named, each once in a run.
 
 An answer is found by a hash of model, settings, question, and the question's number among equal ones of an evaluation
-on an input. The first that is kept counts in all evaluations; without a gateway, as in a replay, only kept ones do.
+on an input. The first that is kept counts in all evaluations; without a gateway, as in a replay, only kept ones do. A
+refusal is kept like an answer.
 """
 
 from __future__ import annotations
@@ -51,9 +52,13 @@ class Judge:
         self._asked_of = [self._model.name, self._options, sampling.max_tokens]
         self._gateway, self._keep, self._may_ask = gateway, keep, may_ask
         self._answers: dict[str, Future[str]] = {}
+        self._refused: set[str] = set()
         for one in known:
-            self._answers[one.prompt_hash] = Future()
-            self._answers[one.prompt_hash].set_result(_kept(one))
+            if (text := _kept(one)) is None:
+                self._refused.add(one.prompt_hash)
+            else:
+                self._answers[one.prompt_hash] = Future()
+                self._answers[one.prompt_hash].set_result(text)
         self._in_flight: set[Future[Turn | None]] = set()
         self._is_closed = False
         self._lock = threading.Lock()
@@ -61,16 +66,16 @@ class Judge:
     def answer(self, question: Question) -> Future[str]:
         """Begin to answer a question; equal ones share a future.
 
-        It raises QuestionRefused if the provider refuses it or, without a gateway, it is not known; QuestionUnanswered
-        if the budget is spent; ProviderError if the provider and its fallbacks failed; and EnvironmentFault if the
-        answer could not be kept.
+        It raises QuestionRefused if the provider refuses it, now or earlier, or, without a gateway, it is not known;
+        QuestionUnanswered if the budget is spent; ProviderError if the provider and its fallbacks failed; and
+        EnvironmentFault if the answer could not be kept.
         """
         key = self._key(question)
         with self._lock:
             if known := self._answers.get(key):
                 return known
             answer = self._answers[key] = Future()
-        if self._gateway is None:
+        if self._gateway is None or key in self._refused:
             self._fail(key, answer, QuestionRefused())
             return answer
         keep = partial(self._keep_turn, key, question, datetime.now(UTC), time.monotonic())
@@ -99,13 +104,13 @@ class Judge:
             return list(self._in_flight)
 
     def _key(self, question: Question) -> str:
-        data = json.dumps([*self._asked_of, to_valid_text(question.text), question.ordinal])
+        data = json.dumps(
+            [*self._asked_of, question.text, question.ordinal]
+        )  # escapes lone surrogates, each as its own
         return hashlib.sha256(data.encode()).hexdigest()[:32]
 
     def _keep_turn(self, key: str, question: Question, asked_at: datetime, begin: float, turn: Turn) -> None:
-        if turn.refusal:
-            return
-        text = {"question": to_valid_text(question.text), "answer": _text_of(turn)}
+        text = {"question": to_valid_text(question.text), "answer": None if turn.refusal else _text_of(turn)}
         asked_by = {"input": question.input, "code_hash": question.program}
         self._keep(
             Completion(
@@ -133,6 +138,7 @@ class Judge:
         if turn is not None and not turn.refusal:
             answer.set_result(_text_of(turn))
         elif turn is not None:
+            self._refused.add(key)
             self._fail(key, answer, QuestionRefused())
         else:
             unanswered = QuestionUnanswered(
@@ -148,14 +154,15 @@ class Judge:
         answer.set_exception(error)
 
 
-def _kept(completion: Completion) -> str:
-    """Return a kept answer.
+def _kept(completion: Completion) -> str | None:
+    """Return a kept answer; `None` if the question was refused.
 
     Raises:
         HistoryError: If it is damaged.
     """
     try:
-        return str(json.loads(completion.text)["answer"])
+        answer = json.loads(completion.text)["answer"]
+        return None if answer is None else str(answer)
     except (ValueError, KeyError, TypeError) as error:
         raise HistoryError(
             f"a kept answer to a question of the scoring is damaged: {completion.text[:80]!r}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +24,18 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import completions_of, record_of_rows
-from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow, portrait, rebuilt
+from overnight.testing.made import (
+    NOW,
+    a_generation,
+    a_judged,
+    a_problem,
+    a_run,
+    an_answer,
+    create,
+    grow,
+    portrait,
+    rebuilt,
+)
 
 
 def rows(files: RunFiles, generation: int, name: str = "programs") -> list[dict]:
@@ -200,6 +212,17 @@ def test_why_a_completion_has_no_text_is_read_back(tmp_path: Path, text: str, er
     judged = a_judged(files.run_id, 1, 0, outcome=Outcome.UNPARSABLE, text=text)
     record.commit(files, a_generation(1, [judged], stored_run.read_run_history(files).start))
     assert [one.error for one in completions_of(rows(files, 1), samples=1)] == [error]
+
+
+def test_tokens_and_price_of_questions_count_in_their_generation(tmp_path: Path):
+    files = create(tmp_path)
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
+    record.commit(files, a_generation(1, [judged], judged.program(), questions=(an_answer(),), unused_usd=0.25))
+    (row,) = rows(files, 1, "generation")
+    assert [row[name] for name in ("tokens_in", "tokens_out", "tokens_cached", "cost_usd")] == [130, 14, 20, 0.75]
+    (kept,) = stored_run.read_answers(files, 1)
+    assert json.loads(kept.text) == json.loads(an_answer().text)
+    assert replace(kept, text="") == replace(an_answer(), text="")
 
 
 def test_equal_scores_have_the_same_cluster_even_with_negative_zero(tmp_path: Path):

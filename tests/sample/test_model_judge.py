@@ -20,6 +20,7 @@ from overnight.schemas.errors import (
 from overnight.schemas.program import Completion
 from overnight.schemas.question import Question
 from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.tasks.history.rows import answer_of_row, question_row
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.judge import Judge
 from overnight.tasks.sample.provider import require_keys
@@ -59,11 +60,12 @@ def test_equal_questions_are_asked_once_also_at_the_same_time(sampling: Sampling
     "other",
     [
         (replace(ASKED, text="how far?"), {}),
+        (replace(ASKED, text="how near\ud83d"), {}),
         (replace(ASKED, ordinal=1), {}),
         (ASKED, {"temperature": 0.0}),
         (ASKED, {"max_tokens": 10}),
     ],
-    ids=["text", "ordinal", "temperature", "max_tokens"],
+    ids=["text", "surrogate", "ordinal", "temperature", "max_tokens"],
 )
 def test_another_question_or_setting_is_asked_by_itself(sampling: Sampling, other: tuple[Question, dict[str, float]]):
     kept: list[Completion] = []
@@ -104,6 +106,21 @@ def test_an_answer_that_does_not_come_is_asked_for_again(sampling: Sampling, pro
         judge.answer(ASKED).result()
     assert kept == []
     assert judge.answer(ASKED).result() == "fine"
+
+
+def test_a_refusal_is_kept_like_an_answer(sampling: Sampling, provider: Provider):
+    refusal = Answer({"error": {"message": "This model's maximum context length is 10 tokens."}}, status=400)
+    provider.script = lambda number, request: refusal if number == 0 else None
+    kept: list[Completion] = []
+    judge = judge_with(sampling, kept)
+    for _ in range(3):
+        with pytest.raises(QuestionRefused):
+            judge.answer(ASKED).result()
+        judge = Judge(sampling, Gateway(sampling), kept.append, known=kept)
+    assert len(provider.requests) == len(kept) == 1
+    row = question_row("run", 1, kept[0])
+    assert (row["answer"], row["cost_usd"]) == (None, 0.0)
+    assert json.loads(answer_of_row(row).text) == json.loads(kept[0].text)
 
 
 def test_nothing_is_asked_once_it_may_not_be(sampling: Sampling, provider: Provider):

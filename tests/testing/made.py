@@ -16,7 +16,7 @@ from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.program import QUESTION, Candidate, Completion, Judged, Program, Prompt
 from overnight.schemas.scores import reduce_scores
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
@@ -81,6 +81,12 @@ def a_judged(
         verdict,
         score,
     )
+
+
+def an_answer(cost_usd: float | None = 0.25) -> Completion:
+    """Return a model's answer to a question of a scoring."""
+    text = '{"question": "how near?", "answer": "7", "input": 1, "code_hash": "abc"}'
+    return Completion(-1, 0, "key", text, "test/judge", 30, 4, cost_usd, 0.0, QUESTION, NOW, tokens_cached=20)
 
 
 def a_generation(

@@ -12,7 +12,7 @@ import pytest
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.files import find_run
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.testing.made import a_generation, a_judged, create
+from overnight.testing.made import a_generation, a_judged, an_answer, create
 from tests.flows.cli.conftest import Command
 from tests.report.conftest import write_night
 
@@ -82,6 +82,16 @@ def test_unknown_prices_are_unknown_wherever_costs_are_shown(history: Path, tmp_
         shown = here(arguments, history).stdout
         assert "unknown" in shown
         assert "$0.00" not in shown
+
+
+def test_an_unknown_price_of_a_question_makes_that_of_its_run_unknown(history: Path, data: Data):
+    files = find_run(LocalBackend(history), "priced")
+    best = stored_run.read_run_history(files).start
+    record.commit(files, a_generation(2, [], best, questions=(an_answer(cost_usd=None),)))
+    assert all(run["has_unknown_costs"] for run in data("runs"))
+    assert data("watch", "priced")["has_unknown_costs"]
+    create(history, "fresh")
+    assert data("compare", "fresh", "priced")["groups"][0]["has_unknown_costs"]
 
 
 def test_runs_and_best_name_the_same_program_and_the_same_scores(history: Path, data: Data, here: Command):

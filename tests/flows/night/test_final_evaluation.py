@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from overnight.flows.night.final_evaluation import judge_finalists, scores_on
-from overnight.schemas.errors import QuestionRefused
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
 from overnight.schemas.objectives import Objectives
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.program import Program
 from overnight.testing.made import a_problem, a_run
 from tests.in_process import InProcess
@@ -50,8 +49,7 @@ def test_a_finalist_that_the_others_starved_is_evaluated_by_itself(run: RunRecor
 def test_a_refused_question_of_the_start_program_is_no_fault_of_the_sandbox_which_a_night_would_wait_for(
     run: RunRecord, in_process: InProcess
 ):
-    refused = Verdict(Outcome.SANDBOX_ERROR, error=QuestionRefused().message)
-    in_process.fault = lambda job, text: None if "9.5" in text else refused
+    in_process.fault = lambda job, text: None if "9.5" in text else QUESTION_REFUSED
     assert scores_on(run, "validation", [GOOD, WORSE]) == {GOOD.id: -0.5}
 
 

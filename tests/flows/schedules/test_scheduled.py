@@ -24,7 +24,7 @@ from overnight.tasks.history.files import files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.run_lock import run_lock
-from overnight.testing.made import NOW, create, grow
+from overnight.testing.made import NOW, a_generation, a_judged, an_answer, create, grow
 from tests.in_process import InProcess
 
 pytestmark = pytest.mark.prefect
@@ -116,6 +116,14 @@ def test_what_nights_spent_that_began_since_a_night_was_due_is_no_longer_left(tm
     assert left.max_tokens == 10**6 - used["tokens"]
     assert left.budget_usd == pytest.approx(1 - spent["cost_usd"])
     assert what_is_left(rules, files, NOW + timedelta(seconds=1)) == rules, "it began before"
+
+
+def test_what_earlier_nights_paid_without_using_it_is_not_taken_from_a_later_one(tmp_path: Path):
+    files = create(tmp_path)
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
+    record.commit(files, a_generation(1, [judged], judged.program(), questions=(an_answer(),), unused_usd=0.25))
+    record.write_night(files, NightRecord(2, NOW, -9, -9, ""))
+    assert what_is_left(StopConditions(generations=1, budget_usd=1), files, NOW).budget_usd == 1
 
 
 def test_prefects_serve_can_pickle_a_night_with_its_parameter_types():

@@ -10,7 +10,9 @@ import pytest
 
 import overnight
 from overnight.flows.start.judging import require_judge
-from overnight.schemas.errors import OvernightError, SpecificationError, UsageError
+from overnight.flows.start.sandboxes import require_ran
+from overnight.schemas.errors import OvernightError, SandboxUnavailable, SpecificationError, UsageError
+from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.history.database import Database
 from overnight.tasks.problems.loading.load import load_problem
@@ -55,11 +57,16 @@ def judged(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
         ("import funsearch\n\nfunsearch . ask", True),
         ("from funsearch import ask, run", True),
         ("from funsearch import (\n    run,\n    ask,\n)", True),
-        ("from funsearch import run  # ask nobody", False),
-        ("import funsearch", False),
+        ("from funsearch import ask as question", True),
+        ("import re, funsearch as f\n\nf.ask", True),
+        ("from funsearch import *\n\nask", True),
+        ("from funsearch import *", False),
+        ("import funsearch, re as f\n\nf.ask", False),
+        ("from funsearch import run  # funsearch.ask", False),
+        ('"""Not by funsearch.ask."""', False),
     ],
 )
-def test_whether_a_scoring_asks_is_read_from_its_text(tmp_path: Path, toy: Path, mark: str, asks: bool):
+def test_whether_a_scoring_asks_is_read_from_its_code(tmp_path: Path, toy: Path, mark: str, asks: bool):
     (tmp_path / "toy.py").write_text(f"{toy.read_text()}\n\n{mark}\n")
     assert load_problem(tmp_path / "toy.py").asks == asks
 
@@ -93,6 +100,13 @@ def test_what_cannot_ask_is_refused_with_the_way_out(slogan: Path, tmp_path: Pat
             require_judge(problem, on_cluster=on_cluster)
     require_judge(problem_of(slogan, sampling=judge))
     require_judge(problem_of(directory(tmp_path / "c", "auto"), sampling=judge))
+
+
+def test_a_refused_question_is_no_fault_of_the_sandbox():
+    with pytest.raises(SpecificationError, match="--judge MODEL"):
+        require_ran(QUESTION_REFUSED)
+    with pytest.raises(SandboxUnavailable, match="overnight doctor"):
+        require_ran(Verdict(Outcome.SANDBOX_ERROR, error="gone"))
 
 
 def test_commands_refuse_before_anything_is_asked_or_scored(slogan: Path, judged: Provider, call: Call):
