@@ -38,8 +38,10 @@ check: environment  ## style, import rules, and the fast tests without Docker an
 		$(BIN)/pytest -n 2 --dist worksteal --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
 		wait $$style || failed=$$?; exit $$failed
 
-test: setup $(if $(PART),,browser lint)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
-	@$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist worksteal
+test: setup $(if $(PART),,browser)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
+	@$(if $(PART),true,$(STYLE) && $(PYRIGHT)) & lint=$$!; failed=0; \
+		$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist worksteal || failed=$$?; \
+		wait $$lint || failed=$$?; exit $$failed
 
 lint: environment  ## style, import rules and all types, those of the tests, too, without Docker
 	@$(STYLE)
