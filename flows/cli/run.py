@@ -206,8 +206,12 @@ def _connection_fault(address: str | None) -> str:
 
 
 def _load_early(sampling: Sampling) -> None:
-    """Load the libraries of the models' providers in a thread, which takes seconds."""
-    threading.Thread(target=load_providers, args=[sampling], daemon=True).start()
+    """Load the libraries of the models' providers in a thread, which takes seconds.
+
+    The process waits for it when it ends: a thread that is stopped within an import keeps Python's lock of imports, and
+    what LiteLLM does at the end imports something, too, and would wait for ever.
+    """
+    threading.Thread(target=load_providers, args=[sampling]).start()
 
 
 def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, flag: str) -> list[int]:
