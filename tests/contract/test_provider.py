@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,22 @@ def test_a_request_is_in_flight_from_when_it_is_sent_until_it_is_answered_or_has
     Gateway(sampling(provider), in_flight=requests).sample(samples(), lambda _: None)
     assert counted == [1, 1]
     assert requests.count() == 0
+
+
+def test_a_date_says_when_to_ask_again_too(provider: Provider):
+    """A date has whole seconds."""
+
+    def refuse_first(number: int, request: Request) -> Answer:
+        later = formatdate(time.time() + 2, usegmt=True)
+        return (
+            error(429, "slow down", **{"Retry-After": later})(request, number)
+            if number == 0
+            else Answer(program(request, number))
+        )
+
+    provider.script = refuse_first
+    assert len(ask(provider, attempts=2)) == 1
+    assert provider.request_times[1] - provider.request_times[0] >= 1.0
 
 
 def test_samples_of_one_prompt_share_a_request_whose_prompt_tokens_are_counted_once(provider: Provider):

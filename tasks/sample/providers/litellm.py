@@ -10,7 +10,9 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from email.utils import mktime_tz, parsedate_tz
 from functools import cache
 from typing import Any
 
@@ -242,12 +244,14 @@ def to_provider_error(error: Exception, model: str, api_base: str | None) -> Pro
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the seconds of a Retry-After header; `None` if it is missing or a date."""
+    """Return the seconds that a Retry-After header says, as a number or a date; `None` if it is missing."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    text = headers.get("retry-after", "")
     try:
-        return max(0.0, float(headers.get("retry-after", "")))
+        return max(0.0, float(text))
     except ValueError:
-        return None
+        date = parsedate_tz(text)
+        return max(0.0, mktime_tz(date) - time.time()) if date else None
 
 
 def _first_line(error: Exception) -> str:
