@@ -4,7 +4,7 @@
 
 Candidates go round: the head sends one, the scheduler passes it on, it waits for a slot of its machine and sleeps
 there, and its verdict comes back in the same way. Head and scheduler do one thing at a time, since each is a Python
-process. Constants are measured, each names where; `tests/bench/test_simulate_cluster.py` compares the simulation with
+process. Constants are measured, each names where; `tests/simulated/test_simulate_cluster.py` compares the simulation with
 the measured efficiencies in README.md.
 """
 
@@ -22,7 +22,7 @@ class Constants:
     """Seconds that a candidate takes besides its own.
 
     Attributes:
-        head_s: Processor time of the pool on the head: `bench_cluster`, 4 x 4 slots at 0.2 s, on a busy machine.
+        head_s: Processor time of the pool on the head: `bench_cluster`, 4 x 4 slots at 0.2 s, on a quiet machine.
         scheduler_s: Processor time of the scheduler: the same row.
         worker_s: Processor time of a worker: the same row.
         container_s: Processor time of a container: of a candidate that does nothing, two processors for 616 a second
@@ -34,9 +34,9 @@ class Constants:
         model_s: Processor time of a request, for 4 samples: `bench_sampling` (README.md, "The head alone").
     """
 
-    head_s: float = 0.0024
-    scheduler_s: float = 0.0026
-    worker_s: float = 0.0042
+    head_s: float = 0.0030
+    scheduler_s: float = 0.0034
+    worker_s: float = 0.0048
     container_s: float = 2 / 616
     latency_s: float = 0.005
     search_s: float = 0.0
