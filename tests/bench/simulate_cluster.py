@@ -4,8 +4,8 @@
 
 Candidates go round: the head sends one, the scheduler passes it on, it waits for a slot of its machine and sleeps
 there, and its verdict comes back in the same way. Head and scheduler do one thing at a time, since each is a Python
-process. Constants are measured, each names where; `tests/simulated/test_simulate_cluster.py` compares the simulation with
-the measured efficiencies in README.md.
+process. Constants are measured, each names where; `tests/simulated/test_simulate_cluster.py` compares the simulation
+with the measured efficiencies in README.md.
 """
 
 from __future__ import annotations
