@@ -104,9 +104,8 @@ class Judge:
             return list(self._in_flight)
 
     def _key(self, question: Question) -> str:
-        data = json.dumps(
-            [*self._asked_of, question.text, question.ordinal]
-        )  # escapes lone surrogates, each as its own
+        # JSON escapes lone surrogates, each as its own.
+        data = json.dumps([*self._asked_of, question.text, question.ordinal])
         return hashlib.sha256(data.encode()).hexdigest()[:32]
 
     def _keep_turn(self, key: str, question: Question, asked_at: datetime, begin: float, turn: Turn) -> None:
