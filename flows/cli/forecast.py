@@ -148,7 +148,7 @@ def print_pace(problem: Problem, pace: Pace) -> None:
     )
     if pace.confirm != "never":
         hourly = f"about {math.log1p(pace.candidates_in(_HOUR_S)):.0f} in an hour"
-        which = "one of each candidate" if pace.confirm == "always" else hourly
+        which = "one for each candidate" if pace.confirm == "always" else hourly
         say(
             f"  confirmations take {_brief(pace.confirmation_s)} each, {which}; without them (--confirm never), about "
             f"{_hourly(replace(pace, confirm='never'))} candidates per hour"
@@ -247,7 +247,8 @@ def ask_models(
         _print_measured_pace(result, in_flight, settings.sampling.timeout_s)
         print_samples_per_prompt(result)
     sampled_per_second = samples_per_second(probes, in_flight, pace.evaluation_s)
-    seconds = (conditions.until - datetime.now(UTC)).total_seconds() if conditions.until else None
+    # A deadline may pass while models are asked.
+    seconds = max(1.0, (conditions.until - datetime.now(UTC)).total_seconds()) if conditions.until else None
     evaluated_per_second = pace.candidates_in(seconds or _HOUR_S) / (seconds or _HOUR_S)
     rate = min(sampled_per_second, evaluated_per_second)
     night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd)

@@ -241,3 +241,10 @@ def test_a_wrong_key_is_an_error_and_no_request_is_repeated(check: Check, provid
     assert "error: openai/gpt-4o: AuthenticationError: bad key\n  Check the key" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(provider.requests) <= 4
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_deadline_that_passes_during_the_check_leaves_a_night_of_a_second(check: Check):
+    done = check("--samples", "1", "--until", "1s", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads(done.stdout)["night"]["seconds"] <= 1
