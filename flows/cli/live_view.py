@@ -159,13 +159,12 @@ def _lines(run: OpenRun) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
-        shown, message, is_over = run.progress.generations, "", False
+        shown, is_over = run.progress.generations, False
         while not is_over:
             is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
             progress = run.progress
-            if progress.message and progress.message != message:
-                say(progress.message)
-            message = progress.message
+            while progress.news:
+                say(progress.news.popleft())
             if progress.generations > shown:
                 shown = progress.generations
                 cluster = run.cluster

@@ -28,6 +28,8 @@ class Progress:
         last_outcomes: Outcomes of the generation that was committed last.
         best_at: Generation in which the best program was found.
         best_since: `time.monotonic()` at which it was found.
+        message: What the person who watches is told now, if anything.
+        news: Messages that a log has not yet shown, the newest hundred; each is shown there, however short it stands.
     """
 
     best: float
@@ -46,6 +48,7 @@ class Progress:
     interrupted: bool = False
     failures: int = 0
     message: str = ""
+    news: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     budget: Budget = field(default_factory=Budget)
     requests: RequestsInFlight = field(default_factory=RequestsInFlight)
     _watchers: list[Callable[[int], None]] = field(default_factory=list)
@@ -61,10 +64,12 @@ class Progress:
     def interrupt_by_hand(self) -> None:
         """Ask the night to end after the current generation, and tell the person who did how to end it at once."""
         self.interrupted = True
-        self.message = "finishing this generation; Ctrl-C again stops at once"
+        self.note("finishing this generation; Ctrl-C again stops at once")
 
     def note(self, message: str) -> None:
         """Show a message to the person who watches; an empty one removes the last."""
+        if message and message != self.message:
+            self.news.append(message)
         self.message = message
 
     def enter(self, phase: str, generation: int | None = None) -> None:

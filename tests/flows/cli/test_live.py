@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from overnight.flows.cli import printing
 from overnight.flows.cli.best import best_note
-from overnight.flows.cli.live_view import spent
+from overnight.flows.cli.live_view import live_view, spent
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.objectives import NO_OBJECTIVES
 from overnight.tasks.sample.budget import Budget, BudgetLimits
 from overnight.testing.made import a_judged
@@ -46,3 +50,11 @@ def test_messages_are_wrapped_between_words_unless_they_contain_a_command(
     lines = console.file.getvalue().splitlines()
     assert (max(map(len, lines)) <= 72) is is_wrapped
     assert " ".join(" ".join(lines).split()) == text.strip()
+
+
+def test_a_log_has_every_message_once_however_short_it_stood(capsys: pytest.CaptureFixture[str]):
+    progress = Progress(best=0.0)
+    with live_view(cast("Any", SimpleNamespace(progress=progress)), StopConditions()):
+        for message in ("the server is restarted", "the server is restarted", "", "the engine does not answer", ""):
+            progress.note(message)
+    assert capsys.readouterr().err.splitlines() == ["the server is restarted", "the engine does not answer"]
