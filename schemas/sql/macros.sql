@@ -1,7 +1,7 @@
 -- Macros for common questions. A run is named by its id, a unique prefix of it, or 'last'; a program by its id.
 
 -- The id of the run with this name. The last one is the one that was started last; of several, the last one by id.
-CREATE MACRO the_run(name) AS (
+CREATE OR REPLACE MACRO the_run(name) AS (
     SELECT CASE
         WHEN name = 'last' THEN arg_max(run_id, (coalesce(started_at, '-infinity'), run_id))
         WHEN bool_or(run_id = name) THEN name
@@ -13,19 +13,19 @@ CREATE MACRO the_run(name) AS (
 );
 
 -- All programs of the run of a program, without their long texts.
-CREATE MACRO relatives(program) AS TABLE
+CREATE OR REPLACE MACRO relatives(program) AS TABLE
 SELECT program_id, generation, index, niche, model, operator, outcome, score, parent_ids
 FROM files.programs
 WHERE run_id = (SELECT max(run_id) FROM files.programs WHERE program_id = program);
 
 -- All programs of a run, with the place of their generation in the order of commits.
-CREATE MACRO programs_of(run) AS TABLE
+CREATE OR REPLACE MACRO programs_of(run) AS TABLE
 SELECT own.*, its.place
 FROM files.programs AS own
 LEFT JOIN files.generations AS its ON its.run_id = own.run_id AND its.generation = own.generation
 WHERE own.run_id = the_run(run);
 
-CREATE MACRO best_programs(run, how_many := 10) AS TABLE
+CREATE OR REPLACE MACRO best_programs(run, how_many := 10) AS TABLE
 WITH best AS (
     SELECT arg_min(generation, (place, index)) AS generation, arg_min(index, (place, index)) AS index
     FROM programs_of(run) WHERE outcome = 'scored'
@@ -36,7 +36,7 @@ SELECT p.score, p.program_id, p.generation, p.niche, p.model, p.body
 FROM best AS b JOIN programs_of(run) AS p ON p.generation = b.generation AND p.index = b.index
 ORDER BY p.score DESC, p.place, p.index;
 
-CREATE MACRO progress(run) AS TABLE
+CREATE OR REPLACE MACRO progress(run) AS TABLE
 (SELECT
     generation,
     coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
@@ -54,7 +54,7 @@ FROM files.generations JOIN (SELECT run_id, problem, started_at AS began_at FROM
 WINDOW past AS (PARTITION BY run_id ORDER BY place)
 ORDER BY began_at, run_id, place;
 
-CREATE MACRO improvements(run) AS TABLE
+CREATE OR REPLACE MACRO improvements(run) AS TABLE
 SELECT
     sample, generation, night, program_id, score, score - coalesce(before, start) AS gain,
     best_parent_score, model, operator, idea, judged_at
@@ -69,17 +69,17 @@ FROM (
 WHERE is_record ORDER BY place, index;
 
 -- The first line of an error, with # in place of numbers, so that errors of one kind are equal.
-CREATE MACRO kind_of(message) AS
+CREATE OR REPLACE MACRO kind_of(message) AS
     regexp_replace(split_part(message, chr(10), 1), '-?[0-9][0-9.e+]*', '#', 'g');
 
-CREATE MACRO failures(run) AS TABLE
+CREATE OR REPLACE MACRO failures(run) AS TABLE
 SELECT
     outcome, kind_of(error) AS kind, count(*) AS times, list_sort(list(DISTINCT model)) AS models,
     max(sample) AS last_sample, arg_max(program_id, sample) AS last_program_id, arg_max(error, sample) AS last_error
 FROM programs WHERE run_id = the_run(run) AND generation > 0 AND outcome NOT IN ('scored', 'duplicate')
 GROUP BY outcome, kind ORDER BY times DESC, outcome, kind;
 
-CREATE MACRO ideas(run) AS TABLE
+CREATE OR REPLACE MACRO ideas(run) AS TABLE
 SELECT
     idea, count(*) AS times, count(*) FILTER (outcome = 'scored') AS scored, count(*) FILTER (is_record) AS records,
     max(score) AS best_score, max(score - best_parent_score) AS best_gain, min(sample) AS first_sample,
@@ -87,7 +87,7 @@ SELECT
 FROM programs WHERE run_id = the_run(run) AND idea <> ''
 GROUP BY idea ORDER BY best_score DESC NULLS LAST, first_sample;
 
-CREATE MACRO lineage(program) AS TABLE
+CREATE OR REPLACE MACRO lineage(program) AS TABLE
 WITH RECURSIVE family AS MATERIALIZED (FROM relatives(program)),
 births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM family),
 ancestry(program_id, depth) USING KEY (program_id) AS (
@@ -101,7 +101,7 @@ SELECT a.depth, p.program_id, p.generation, p.niche, p.model, p.operator, p.scor
 FROM ancestry AS a JOIN family AS p USING (program_id)
 ORDER BY a.depth, p.generation DESC, p.index;
 
-CREATE MACRO descendants(program) AS TABLE
+CREATE OR REPLACE MACRO descendants(program) AS TABLE
 WITH RECURSIVE family AS MATERIALIZED (FROM relatives(program)),
 births AS MATERIALIZED (SELECT program_id, unnest(parent_ids) AS parent_id FROM family),
 progeny(program_id, depth) USING KEY (program_id) AS (
@@ -115,20 +115,20 @@ SELECT d.depth, p.program_id, p.generation, p.niche, p.model, p.operator, p.outc
 FROM progeny AS d JOIN family AS p USING (program_id)
 ORDER BY d.depth, p.generation, p.index;
 
-CREATE MACRO cost_by_model() AS TABLE
+CREATE OR REPLACE MACRO cost_by_model() AS TABLE
 SELECT
     run_id, model, count(*) AS samples, sum(tokens_in)::BIGINT AS tokens_in,
     sum(tokens_out)::BIGINT AS tokens_out, sum(cost_usd) AS cost_usd, max(score) AS best_score,
     sum(tokens_cached)::BIGINT AS tokens_cached
 FROM files.programs WHERE generation > 0 GROUP BY run_id, model ORDER BY cost_usd DESC, samples DESC, run_id, model;
 
-CREATE MACRO outcomes_by_model() AS TABLE
+CREATE OR REPLACE MACRO outcomes_by_model() AS TABLE
 SELECT run_id, model, outcome, count(*) AS candidates
 FROM files.programs WHERE generation > 0 GROUP BY ALL ORDER BY run_id, model, candidates DESC, outcome;
 
 -- A reset removes all programs of a niche together, so programs with the same to_place belong to the same span between
 -- two resets.
-CREATE MACRO niche_states(run) AS TABLE
+CREATE OR REPLACE MACRO niche_states(run) AS TABLE
 WITH stays AS (
     SELECT s.niche, s.program_id, s.cluster, s.from_place, s.to_place, s.event, p.score
     FROM population AS s JOIN files.programs AS p USING (run_id, program_id)
@@ -162,10 +162,10 @@ SELECT
     s.was_reset AND s.from_place = m.place AS was_reset
 FROM moments AS m ASOF JOIN states AS s ON s.niche = m.niche AND m.place >= s.from_place;
 
-CREATE MACRO niches_over_time(run) AS TABLE
+CREATE OR REPLACE MACRO niches_over_time(run) AS TABLE
 SELECT generation, niche, programs, clusters, best_score, was_reset FROM niche_states(run) ORDER BY place, niche;
 
-CREATE MACRO duplicates(run) AS TABLE
+CREATE OR REPLACE MACRO duplicates(run) AS TABLE
 SELECT
     count(*) AS times,
     arg_min(program_id, (place, index)) AS first_program_id,

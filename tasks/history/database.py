@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -43,6 +44,7 @@ _LATER = """
 SELECT file_name, try_cast(value::VARCHAR AS INT) AS found FROM parquet_kv_metadata(?)
 WHERE key::VARCHAR = ? AND found > ?
 """
+_MACRO = re.compile(r"^CREATE OR REPLACE MACRO (\w+)", re.MULTILINE)
 _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
@@ -115,19 +117,17 @@ class Database:
         self._only = only
         self._connection = duckdb.connect(config=_CONFIG)
         self._defined: dict[str, tuple[tuple[str, ...], ...]] = {}
-        self._has_comments = False
+        self._has_macros = self._has_comments = False
         with _ctrl_c():
             self.max_bytes = self._open()
 
     def _open(self) -> int:
-        """Define tables, views and macros, restrict access to them, and return the limit on memory."""
+        """Define tables and views, restrict access to them, and return the limit on memory."""
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
         self._define_tables(dict.fromkeys(query_guard.SOURCES, ()))
-        for name in (*VIEWS, "macros"):
-            self._connection.execute(
-                package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-            )
+        for name in VIEWS:
+            self._connection.execute(_sql(name))
         self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
@@ -168,16 +168,18 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
-        if _CATALOG in sql.casefold() and not self._has_comments:
-            self._add_comments()
         if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
             sql = query_guard.list_pivot_values(sql, self._values)
         self._require_single_query(sql)
-        return self._read_consistently(lambda: self._connection.sql(sql, params=parameters or None).to_arrow_table())
+        return self._read_consistently(lambda: self._run(sql, parameters).to_arrow_table())
 
     def _values(self, sql: str) -> list[str]:
         self._require_single_query(sql)
-        return [row[0] for row in self._read_consistently(lambda: self._connection.sql(sql).fetchall())]
+        return [row[0] for row in self._read_consistently(lambda: self._run(sql).fetchall())]
+
+    def _run(self, sql: str, parameters: list[Any] | None = None) -> Relation:
+        self._define_macros(sql.casefold())
+        return self._connection.sql(sql, params=parameters or None)
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
         """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""
@@ -225,9 +227,21 @@ class Database:
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
         query_guard.refuse_file_access(parsed[0][0], self._only)
 
+    def _define_macros(self, sql: str) -> None:
+        """Define macros for the first query that names one, and comments for the first that reads the catalog.
+
+        The macros take as long to define as all views.
+        """
+        reads_catalog = _CATALOG in sql
+        if not self._has_macros and (reads_catalog or any(name in sql for name in _MACRO.findall(_sql("macros")))):
+            self._connection.execute(_sql("macros"))
+            self._has_macros = True
+        if reads_catalog and not self._has_comments:
+            self._has_comments = True
+            self._add_comments()
+
     def _add_comments(self) -> None:
         """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
-        self._has_comments = True
         for name, view in VIEWS.items():
             self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
             for column, meaning in view.columns.items():
@@ -247,6 +261,12 @@ def _ctrl_c() -> Iterator[None]:
         if "Query interrupted" not in str(error):
             raise
         raise KeyboardInterrupt from error
+
+
+@cache
+def _sql(name: str) -> str:
+    """Return the definition of a view, or those of all macros."""
+    return package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _kind(statement: duckdb.Statement) -> str:

@@ -471,19 +471,23 @@ def test_plain_tools_read_the_files_by_their_pattern(grown: RunFiles, database: 
         assert plain.sql(f"SELECT count(*) FROM '{history / pattern}'").fetchall() == [(read.num_rows,)]
 
 
+@pytest.mark.parametrize("when", ["programs", "macros"])
 def test_a_history_can_be_opened_while_a_compaction_removes_the_files_of_its_generations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(tmp_path, islands=2, prompts=3)
     grow(files, 4)
-    package_files = database_module.package_files
+    definition = database_module._sql
 
-    def compact_meanwhile(package: str) -> object:
-        compact(files, 1)
-        return package_files(package)
+    def compact_meanwhile(name: str) -> str:
+        if name == when:
+            compact(files, 1)
+        return definition(name)
 
-    monkeypatch.setattr(database_module, "package_files", compact_meanwhile)
-    assert len(Database(tmp_path).rows("FROM programs")) == 1 + 3 * 4
+    monkeypatch.setattr(database_module, "_sql", compact_meanwhile)
+    database = Database(tmp_path)
+    assert len(database.rows("FROM programs")) == 1 + 3 * 4
+    assert len(database.rows("FROM progress('last')")) == 1 + 4
     assert len(files.blocks()) == 1
 
 
