@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile
 hypothesis.settings.load_profile("overnight")
 
 prepare()
+gc.set_threshold(50_000)  # as in commands
 os.environ.update(SERVER_VARIABLES)
 # A background job of a shell ignores Ctrl-C, and so do the processes that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -142,15 +144,22 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the charts of this process's reports empty, for a test that reads the text of a page."""
+    from tests.in_process import draw_no_charts
+
+    draw_no_charts(monkeypatch.setattr)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch, without_charts: None) -> None:
     """Evaluate programs in the processes of all commands, this one among them, whose nights do without Prefect."""
-    from tests.in_process import draw_no_charts, run_commands_without_prefect, use_this_process
+    from tests.in_process import run_commands_without_prefect, use_this_process
 
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
     run_commands_without_prefect(monkeypatch.setattr)
     use_this_process(monkeypatch.setattr)
-    draw_no_charts(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -278,6 +287,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return True
     marked = _ALL_ARE.search(collection_path.read_text())
     return True if marked and marked[1] in left_out else None
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what the tests make only: a tenth of the processor time of those that compute."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -54,6 +54,11 @@ def call(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], mon
     return call
 
 
+@pytest.fixture(autouse=True)
+def charts(without_charts: None) -> None:
+    """Charts of reports are empty, unless a module has a fixture of this name that leaves them."""
+
+
 @pytest.fixture
 def client(prefect: str) -> Iterator[SyncPrefectClient]:
     """A client of the tests' Prefect server."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from overnight.flows.cli.watch import view
@@ -20,6 +21,8 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, a_generation, a_judged, create
+
+pytestmark = pytest.mark.usefixtures("without_charts")
 
 HOSTILE = "<b onclick=alert(1)>"
 

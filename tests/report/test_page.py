@@ -83,6 +83,7 @@ def test_the_result_shows_start_best_and_gain_on_every_split(page: Page, report:
         assert part in text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_result_says_since_when_nothing_was_gained(reported: ReportData):
     assert reported.samples_since_gain == 0, "the last generation raised the best score"
     *rest, last = reported.generations
@@ -92,6 +93,7 @@ def test_the_result_says_since_when_nothing_was_gained(reported: ReportData):
     assert re.search(r"Samples since the last gain</dt><dd>4.?3", page)
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported: ReportData):
     known = Known(honesty=-1.5, honesty_held_out=-2.5, honesty_label="by hand")
     problem = reported.run.problem
@@ -102,6 +104,7 @@ def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported:
     assert re.findall(r">([^<]+)</td>", row[1]) == ["−1.5", "–", "−2.5"]
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize(
     ("held_out", "pattern"),
     [
@@ -117,6 +120,7 @@ def test_the_headline_distinguishes_a_gain_no_gain_and_a_loss(reported: ReportDa
     assert re.search(pattern, headline[0])
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_everywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -136,6 +140,7 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
     assert "none on the held-out inputs, where it fails" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_note_explains_a_best_program_that_validation_chose_over_a_higher_training_score(tmp_path: Path, html: str):
     files = create(tmp_path, islands=4)
     grow(files, 3)

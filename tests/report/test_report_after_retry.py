@@ -37,6 +37,7 @@ def retried(tmp_path: Path) -> Retried:
     return files, programs, Database(tmp_path)
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_report_goes_by_the_order_of_commits(retried: Retried):
     files, programs, database = retried
     report = build_report(database, files)

@@ -151,6 +151,7 @@ def test_a_chart_is_the_same_every_time_and_holds_hostile_text_as_text():
     }
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_report_names_niches_that_are_cells_of_a_grid(tmp_path: Path):
     files = create(tmp_path, algorithm={"name": "map-elites"})
     judged = [a_judged(files.run_id, 1, index, scores=(index + 1.0, 0.0)) for index in range(3)]

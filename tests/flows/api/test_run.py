@@ -15,6 +15,11 @@ pytestmark = pytest.mark.usefixtures("on_processes")
 Finished = tuple[Path, str]
 
 
+@pytest.fixture
+def charts() -> None:
+    """They are drawn."""
+
+
 def test_a_run_is_loaded_by_its_id_a_prefix_or_as_the_last_one(finished_history: Finished):
     history, run_id = finished_history
     run = overnight.load(run_id, history=history)

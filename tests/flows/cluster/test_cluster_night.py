@@ -49,14 +49,12 @@ def test_its_history_is_that_of_a_local_night(
 
 
 @pytest.mark.docker
-def test_a_lie_about_a_score_is_found_by_confirmation(
-    night: Night, cluster: Machines, tmp_path: Path, sandbox_image: str
-):
+def test_a_lie_about_a_score_is_found_by_confirmation(night: Night, cluster: Machines, tmp_path: Path):
     cluster.join("honest", 2)
     cluster.join("liar", 2, program=LIAR)
     claimed = []
     for _ in range(10):  # nights, until the liar has opened the job and evaluated
-        night(3, settings={"sandbox": {"image": sandbox_image, "confirm": "best"}})
+        night(3, settings={"sandbox": {"backend": "process", "confirm": "best"}})
         rows = Database(tmp_path).rows("SELECT outcome, machine, score, error FROM programs WHERE generation > 0")
         claimed = [row for row in rows if row["machine"] == "liar" and row["outcome"] in ("scored", "unconfirmed")]
         if claimed:

@@ -31,6 +31,11 @@ POINTS = [(1.0, 5.0), (2.0, 6.0), (2.0, 7.0), (0.5, 5.0), (2.0, 6.0), (-9.0, 9.0
 """Score and seconds of programs; the first two are the front, beside a program that equals the second."""
 
 
+@pytest.fixture
+def charts() -> None:
+    """They are drawn."""
+
+
 def run_with(history: Path, points: list[tuple[float, float]], run_id: str = RUN, **more: Any) -> RunFiles:
     """Make a run whose second objective is to take few seconds, with these programs after the start program."""
     problem = a_problem()

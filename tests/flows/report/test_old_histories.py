@@ -39,6 +39,11 @@ LIKE_OTHERS = ("0.1-openevolve-task", "0.2-answers-binpack-12x4-1", "0.2-answers
 """Runs of kinds that others are of, too: `make soak` tries them."""
 
 
+@pytest.fixture
+def charts() -> None:
+    """They are drawn."""
+
+
 @pytest.fixture(
     scope="module",
     params=[pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in ARCHIVES],
