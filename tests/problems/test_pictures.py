@@ -12,7 +12,14 @@ from overnight.tasks.report.sanitised_svg import sanitise, size_of, title_of
 from tests.problems.library import execute, load
 
 
-@pytest.fixture(scope="module", params=names())
+LONG = "matrix-multiplication"
+"""The problem whose start program computes for long; that of `matrix-multiplication-4` is the same."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name == LONG else ()) for name in names()],
+)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -92,7 +92,7 @@ def test_serve_ends_with_a_message_if_its_server_ends_too_often(tmp_path: Path):
     assert serving.stderr is not None
     serving.stderr.readline()
     while serving.poll() is None:
-        if pid := server_of(serving):
+        if pid := child_of(serving, b"overnight.flows.prefect_server.process"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
@@ -131,7 +131,7 @@ def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
         )
 
 
-def test_a_night_survives_its_server_goes_on_after_a_kill_and_finishes_its_generation_after_ctrl_c(
+def test_a_night_survives_a_wrong_state_goes_on_after_a_kill_and_finishes_its_generation_after_ctrl_c(
     served: Serving, slow_toy: Path, tmp_path: Path
 ):
     history = tmp_path / "history"
@@ -141,11 +141,6 @@ def test_a_night_survives_its_server_goes_on_after_a_kill_and_finishes_its_gener
         assert deployment.global_concurrency_limit is None, "Prefect ends a night whose lease it cannot renew"
         night = client.create_flow_run_from_deployment(deployment.id).id
         wait_until(lambda: committed(history) > 1)
-        killed = server_of(served.process)
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: server_of(served.process) not in (0, killed))
-        wait_for_generations(history, 2)
-
         # As the automation does if heartbeats are missed while the server is down or the machine sleeps.
         client.set_flow_run_state(night, Crashed(message="no heartbeat for 90 s"), force=True)
         wait_until(lambda: state_of(client, night).is_running())
@@ -183,11 +178,6 @@ def committed(history: Path) -> int:
 def wait_for_generations(history: Path, further: int) -> None:
     before = committed(history)
     wait_until(lambda: committed(history) >= before + further, lambda: f"no generation after {before}")
-
-
-def server_of(serving: RunningCommand) -> int:
-    """Return the process id of its server, whichever thread started it; 0 while there is none."""
-    return child_of(serving, b"overnight.flows.prefect_server.process")
 
 
 def child_of(serving: RunningCommand, module: bytes) -> int:
