@@ -36,12 +36,12 @@ demo: setup  ## a short night on a problem of combinatorics with the built-in mo
 check: environment  ## style, import rules, and the fast tests without Docker and Prefect: less than a minute
 	@$(STYLE) & style=$$!; failed=0; \
 		$(BIN)/pytest -n 2 --dist worksteal --ignore tests/contract -m 'not docker and not prefect and not slow and not heavy' || failed=$$?; \
-		wait $$style || failed=$$?; exit $$failed
+		wait $$style || { failed=$$?; echo 'style failed: the messages are above the tests; `make lint` repeats them' >&2; }; exit $$failed
 
 test: setup $(if $(PART),,browser)  ## lint and test everything, with Docker and Prefect; PART=evaluate: tests/evaluate only
 	@$(if $(PART),true,$(STYLE) && $(PYRIGHT)) & lint=$$!; failed=0; \
 		$(WITH_ENGINE) $(BIN)/pytest $(if $(PART),tests/$(PART)) -n 4 --dist worksteal || failed=$$?; \
-		wait $$lint || failed=$$?; exit $$failed
+		wait $$lint || { failed=$$?; echo 'style or types failed: the messages are above the tests; `make lint` repeats them' >&2; }; exit $$failed
 
 lint: environment  ## style, import rules and all types, those of the tests, too, without Docker
 	@$(STYLE)

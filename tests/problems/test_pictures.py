@@ -11,7 +11,6 @@ from overnight.tasks.program.specification import Specification, read_specificat
 from overnight.tasks.report.sanitised_svg import sanitise, size_of, title_of
 from tests.problems.library import execute, load
 
-
 LONG = "matrix-multiplication"
 """The problem whose start program computes for long; that of `matrix-multiplication-4` is the same."""
 
