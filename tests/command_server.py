@@ -32,6 +32,8 @@ from typing import IO, Any, NoReturn
 
 from filelock import FileLock
 
+from tests.command_client import fork
+
 ROOT = Path(__file__).parents[1]
 _QUERIES, _WORKER = "overnight.tasks.history.query_process", "overnight.tasks.history.query_worker"
 """The module that starts a process for queries, and the one that it runs."""
@@ -190,12 +192,6 @@ def can_fork(environment: Mapping[str, str]) -> bool:
     )
 
 
-def pass_on(arguments: Sequence[str]) -> int:
-    """Run a command with the streams of this process; return its exit code."""
-    server, _ = _fork(arguments, os.environ, (0, 1, 2))
-    return int(server.recv(32))
-
-
 class _ApiProcess(CommandProcess):
     """The command of an API call, in place of the `subprocess.Popen` that the API makes."""
 
@@ -246,8 +242,8 @@ def install(folder: Path) -> bool:
     """Create a program `overnight` that passes its arguments on, and return whether commands can be forked."""
     program = folder / "overnight"
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.command_server import pass_on\nsys.exit(pass_on(sys.argv[1:]))\n"
+        f"#!{sys.executable} -SE\nimport sys\nsys.path.append({str(ROOT / 'tests')!r})\n"
+        f"from command_client import pass_on\nsys.exit(pass_on({_address()!r}, sys.argv[1:]))\n"
     )
     program.chmod(0o755)
     return can_fork(os.environ)
@@ -257,25 +253,18 @@ def _fork(
     arguments: Sequence[str], environment: Mapping[str, str], streams: Streams, *, for_api: bool = False
 ) -> tuple[socket.socket, int]:
     """Fork a command with these streams; return the connection for its exit code, and its process id."""
-    server = _connect()
-    request = {
-        **{"arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(), "for_api": for_api},
-        "file": streams[3] if len(streams) > 3 else None,
-    }
-    socket.send_fds(server, [json.dumps(request).encode()], list(streams))
-    return server, int(server.recv(32))
+    file = streams[3] if len(streams) > 3 else None
+    return fork(_address(), arguments, environment, streams, for_api=for_api, file=file)
 
 
-def _connect() -> socket.socket:
-    """Connect to the server; the first process of a test run that needs it starts it."""
+def _address() -> str:
+    """Return the address of the server; the first process of a test run that needs it starts it."""
     folder = Path(os.environ.get(FOLDER) or _AT_START[FOLDER])
     address = str(folder / "commands.socket")
     with FileLock(folder / "commands.lock"):
         if not Path(address).exists():
             _start(address, (folder / OWNER).read_text(), folder / "commands.log")
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.connect(address)
-    return connection
+    return address
 
 
 def _start(address: str, owner: str, log: Path) -> None:
@@ -362,7 +351,7 @@ def _reopen(name: str, place: int) -> None:
 def _run(request: Mapping[str, Any]) -> NoReturn:
     """Run the command and end as the interpreter does, but without freeing the imported libraries, which takes long."""
     code = 0
-    report = {"report": importlib.import_module(_API)._report} if request["for_api"] else {}
+    report = {"report": importlib.import_module(_API)._report} if request.get("for_api") else {}
     in_process = importlib.import_module("tests.in_process")
     if WITHOUT_PREFECT in os.environ:
         in_process.run_commands_without_prefect()
@@ -371,7 +360,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
         in_process.draw_no_charts()
     fork_for_queries()
     try:
-        if request["file"] is not None:
+        if request.get("file") is not None:
             os.dup2(_KEPT, request["file"])
             importlib.import_module(_WORKER).main(**json.loads(request["arguments"][0]))
         importlib.import_module("overnight.flows.cli.main").main(request["arguments"], **report)
