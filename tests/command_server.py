@@ -234,7 +234,8 @@ def fork_for_queries(patch: Callable[[object, str, object], None] = setattr) -> 
 
 def start_script(script: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a script that calls the Python API, in a folder; its output is in a pipe."""
-    command = [sys.executable, "-P", __file__, str(script), *arguments]
+    run = f"import runpy, sys; sys.path.append({str(ROOT)!r}); runpy.run_module({__name__!r}, None, '__main__', True)"
+    command = [sys.executable, "-P", "-c", run, str(script), *arguments]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
