@@ -142,7 +142,7 @@ def print_pace(problem: Problem, pace: Pace) -> None:
     size = problem.settings.search.prompts * problem.settings.search.samples
     worst = problem.settings.limits.wall_s * len(problem.inputs["train"])
     say(
-        f"pace: about {_hourly(pace)} candidates per hour if the models keep up, "
+        f"pace: about {_hourly(pace)} candidates per hour if the models keep up and programs stay as quick, "
         f"{count(pace.slots, 'candidate')} at a time; {_brief(size / pace.per_second)} for a generation of {size}; "
         f"{_brief(pace.evaluation_s)} per candidate, at most {_brief(worst)} with the current limits"
     )
