@@ -44,7 +44,6 @@ _LATER = """
 SELECT file_name, try_cast(value::VARCHAR AS INT) AS found FROM parquet_kv_metadata(?)
 WHERE key::VARCHAR = ? AND found > ?
 """
-_MACRO = re.compile(r"^CREATE OR REPLACE MACRO (\w+)", re.MULTILINE)
 _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
@@ -178,7 +177,17 @@ class Database:
         return [row[0] for row in self._read_consistently(lambda: self._run(sql).fetchall())]
 
     def _run(self, sql: str, parameters: list[Any] | None = None) -> Relation:
-        self._define_macros(sql.casefold())
+        import duckdb
+
+        if _CATALOG in sql.casefold() and not self._has_comments:
+            self._define_macros()
+            self._add_comments()
+        try:
+            return self._connection.sql(sql, params=parameters or None)
+        except duckdb.CatalogException:
+            if self._has_macros:
+                raise
+        self._define_macros()  # one may be what is missing, or what was meant
         return self._connection.sql(sql, params=parameters or None)
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
@@ -227,21 +236,15 @@ class Database:
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
         query_guard.refuse_file_access(parsed[0][0], self._only)
 
-    def _define_macros(self, sql: str) -> None:
-        """Define macros for the first query that names one, and comments for the first that reads the catalog.
-
-        The macros take as long to define as all views.
-        """
-        reads_catalog = _CATALOG in sql
-        if not self._has_macros and (reads_catalog or any(name in sql for name in _MACRO.findall(_sql("macros")))):
+    def _define_macros(self) -> None:
+        """Define the macros, for the first query that needs them: they take as long to define as all views."""
+        if not self._has_macros:
             self._connection.execute(_sql("macros"))
             self._has_macros = True
-        if reads_catalog and not self._has_comments:
-            self._has_comments = True
-            self._add_comments()
 
     def _add_comments(self) -> None:
         """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
+        self._has_comments = True
         for name, view in VIEWS.items():
             self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
             for column, meaning in view.columns.items():
