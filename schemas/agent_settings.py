@@ -71,13 +71,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 class AgentLimits(Section):
     """Limits of one sample of an agent, `[tool.overnight.agent]`; the run keeps them."""
 
-    turns: int = Field(default=50, ge=1, le=10_000, description="most answers of its model")
-    evaluations: int = Field(
-        default=12, ge=0, le=255, description="most programs that it may have scored before it hands one back"
-    )
-    tokens: int = Field(default=2_000_000, ge=1, description="most prompt and completion tokens of all its turns")
-    usd: float = Field(default=5.0, gt=0, description="most USD of all its turns, where the price is known")
-    seconds: float = Field(default=1800.0, gt=0, le=86_400, description="most seconds; then it is ended")
+    turns: int = Field(default=50, ge=1, le=10_000)
+    """most answers of its model"""
+    evaluations: int = Field(default=12, ge=0, le=255)
+    """most programs that it may have scored before it hands one back"""
+    tokens: int = Field(default=2_000_000, ge=1)
+    """most prompt and completion tokens of all its turns"""
+    usd: float = Field(default=5.0, gt=0)
+    """most USD of all its turns, where the price is known"""
+    seconds: float = Field(default=1800.0, gt=0, le=86_400)
+    """most seconds; then it is ended"""
 
 
 class AgentSettings(CommandSection):
@@ -86,32 +89,27 @@ class AgentSettings(CommandSection):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     example: ClassVar[str] = 'an agent needs its words, such as command = ["my-agent", "{task}"], or a preset'
 
-    preset: Literal["", "mini-swe-agent", "pi"] = Field(
-        default="", description="known agent whose settings are the defaults of the others"
-    )
-    image: str = Field(
-        default="", description="image with python3 in which it runs; by default the sandbox image, with `packages`"
-    )
-    packages: Words = Field(default=(), description="Python packages that are added to the image")
-    npm: Words = Field(
-        default=(), description="packages of npm that are added to the image; this machine's `npm` fetches them"
-    )
-    command: Words = Field(
-        default=(),
-        description="program and arguments; `{task}` in an argument is the task, `{task_file}` the path of a file "
-        "with it, `{url}` the address of the model in OpenAI's protocol",
-    )
-    files: dict[str, str] = Field(
-        default={}, description="further files in its home folder by path, such as its own settings"
-    )
-    environment: dict[str, str] = Field(
-        default={}, description="environment variables, beside OPENAI_BASE_URL, OPENAI_API_BASE and OPENAI_API_KEY"
-    )
-    answer: Literal["files", "output"] = Field(
-        default="files", description="whether it changes the program's files, or prints its program as a model would"
-    )
-    memory_mib: int = Field(default=2048, ge=64, description="memory of its container, its files included, MiB")
-    at_once: int = Field(default=2, ge=1, description="most agents that work at a time")
+    preset: Literal["", "mini-swe-agent", "pi"] = ""
+    """known agent whose settings are the defaults of the others"""
+    image: str = ""
+    """image with python3 in which it runs; by default the sandbox image, with `packages`"""
+    packages: Words = ()
+    """Python packages that are added to the image"""
+    npm: Words = ()
+    """packages of npm that are added to the image; this machine's `npm` fetches them"""
+    command: Words = ()
+    """program and arguments; `{task}` in an argument is the task, `{task_file}` the path of a file with it, `{url}`
+    the address of the model in OpenAI's protocol"""
+    files: dict[str, str] = Field(default={})
+    """further files in its home folder by path, such as its own settings"""
+    environment: dict[str, str] = Field(default={})
+    """environment variables, beside OPENAI_BASE_URL, OPENAI_API_BASE and OPENAI_API_KEY"""
+    answer: Literal["files", "output"] = "files"
+    """whether it changes the program's files, or prints its program as a model would"""
+    memory_mib: int = Field(default=2048, ge=64)
+    """memory of its container, its files included, MiB"""
+    at_once: int = Field(default=2, ge=1)
+    """most agents that work at a time"""
 
 
 class Agents(RootModel[dict[str, AgentSettings]]):

@@ -33,7 +33,8 @@ class AlgorithmSettings(Section):
     evaluates_duplicates: ClassVar[bool] = False
     shows_feedback: ClassVar[bool] = True
 
-    parents: int = Field(default=2, ge=1, le=8, description="number of programs shown in a prompt")
+    parents: int = Field(default=2, ge=1, le=8)
+    """number of programs shown in a prompt"""
 
     @classmethod
     def algorithm_name(cls) -> str:
@@ -61,10 +62,10 @@ class IslandsSettings(AlgorithmSettings):
     source: ClassVar[str] = "after FunSearch: Romera-Paredes et al., Nature 625, 2023"
 
     name: Literal["islands"] = Field(default="islands", description=_NAME)
-    islands: int = Field(default=10, ge=1, le=10_000, description="number of islands, that is, of sub-populations")
-    reset_generations: int | None = Field(
-        default=20, ge=1, description="number of generations between resets of the worse islands"
-    )
+    islands: int = Field(default=10, ge=1, le=10_000)
+    """number of islands, that is, of sub-populations"""
+    reset_generations: int | None = Field(default=20, ge=1)
+    """number of generations between resets of the worse islands"""
 
     @property
     def founded_niches(self) -> tuple[str, ...]:
@@ -92,9 +93,8 @@ class GreedySettings(AlgorithmSettings):
     source: ClassVar[str] = "ε-greedy search, the control of arXiv 2607.18235"
 
     name: Literal["greedy"] = Field(default="greedy", description=_NAME)
-    epsilon: float = Field(
-        default=0.2, ge=0, le=1, description="share of prompts whose base is drawn from all signatures alike"
-    )
+    epsilon: float = Field(default=0.2, ge=0, le=1)
+    """share of prompts whose base is drawn from all signatures alike"""
 
 
 class HalvingSettings(GreedySettings):
@@ -105,16 +105,11 @@ class HalvingSettings(GreedySettings):
     name: Literal["halving"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
         default="halving", description=_NAME
     )
-    budget: int = Field(
-        default=1000, ge=1, description="samples that the run is expected to take; searches are given up by it"
-    )
-    searches: int | None = Field(
-        default=None,
-        ge=1,
-        le=1000,
-        description="number of searches at the start; default: 1 for a `budget` below 150, 3 up to 300, 4 up to 1000, "
-        "8 up to 3000, 12 above",
-    )
+    budget: int = Field(default=1000, ge=1)
+    """samples that the run is expected to take; searches are given up by it"""
+    searches: int | None = Field(default=None, ge=1, le=1000)
+    """number of searches at the start; default: 1 for a `budget` below 150, 3 up to 300, 4 up to 1000, 8 up to 3000,
+    12 above"""
 
     @property
     def founded_niches(self) -> tuple[str, ...]:
@@ -133,7 +128,8 @@ class WeightedSettings(AlgorithmSettings):
     source: ClassVar[str] = "ShinkaEvolve, arXiv 2509.19349, section 3.1"
 
     name: Literal["weighted"] = Field(default="weighted", description=_NAME)
-    archive: int = Field(default=40, ge=1, le=10_000, description="number of programs that may be shown, the best")
+    archive: int = Field(default=40, ge=1, le=10_000)
+    """number of programs that may be shown, the best"""
 
 
 class TreeSettings(AlgorithmSettings):
@@ -142,12 +138,11 @@ class TreeSettings(AlgorithmSettings):
     source: ClassVar[str] = "PUCT of TTT-Discover, arXiv 2601.16175; UCT of MCTS-AHD, arXiv 2501.08603"
 
     name: Literal["tree"] = Field(default="tree", description=_NAME)
-    variant: Literal["puct", "uct"] = Field(
-        default="puct",
-        description="`puct` compares all programs; `uct` goes down from the start program, child by child, and gives a "
-        "program further children as it is visited more",
-    )
-    states: int = Field(default=1000, ge=2, le=100_000, description="number of programs kept, the best and the start")
+    variant: Literal["puct", "uct"] = "puct"
+    """`puct` compares all programs; `uct` goes down from the start program, child by child, and gives a program
+    further children as it is visited more"""
+    states: int = Field(default=1000, ge=2, le=100_000)
+    """number of programs kept, the best and the start"""
 
 
 class UnloadedSettings(AlgorithmSettings):
@@ -168,21 +163,15 @@ class MapElitesSettings(AlgorithmSettings):
     source: ClassVar[str] = "MAP-Elites: arXiv 1504.04909; its cells after OpenEvolve and LEVI, arXiv 2605.09764"
 
     name: Literal["map-elites"] = Field(default="map-elites", description=_NAME)
-    variant: Literal["cvt", "grid"] = Field(
-        default="cvt",
-        description="`cvt`: cells around centroids of all features; `grid`: intervals of the features in `axes`",
-    )
-    centroids: int = Field(default=50, ge=1, le=200, description="with `cvt`, number of cells")
-    first_programs: int = Field(
-        default=84, ge=1, le=2000, description="with `cvt`, number of programs from which the centroids are made"
-    )
-    axes: tuple[Feature, ...] = Field(
-        default=("length", "branches"),
-        min_length=1,
-        max_length=5,
-        description="with `grid`, features that span it: `length` of the body, or its number of `loops`, `branches`, "
-        "arithmetic `operators`, or levels of `nesting`",
-    )
+    variant: Literal["cvt", "grid"] = "cvt"
+    """`cvt`: cells around centroids of all features; `grid`: intervals of the features in `axes`"""
+    centroids: int = Field(default=50, ge=1, le=200)
+    """with `cvt`, number of cells"""
+    first_programs: int = Field(default=84, ge=1, le=2000)
+    """with `cvt`, number of programs from which the centroids are made"""
+    axes: tuple[Feature, ...] = Field(default=("length", "branches"), min_length=1, max_length=5)
+    """with `grid`, features that span it: `length` of the body, or its number of `loops`, `branches`, arithmetic
+    `operators`, or levels of `nesting`"""
 
 
 def _name_in(table: Mapping[str, Any]) -> str:

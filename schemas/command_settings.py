@@ -46,28 +46,31 @@ class CommandSettings(CommandSection):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     example: ClassVar[str] = 'a command needs its words, such as command = ["my-agent", "--print"], or a preset'
 
-    preset: Literal["", "claude", "codex", "gemini", "llm", "ollama"] = Field(
-        default="", description="known command whose settings are the defaults of the others"
-    )
-    command: tuple[str, ...] = Field(
-        default=(),
-        description="program and arguments; the prompt is on its standard input, or in the file that replaces "
-        "`{prompt_file}` in an argument",
-    )
-    arguments: tuple[str, ...] = Field(default=(), description="further arguments, such as the name of a model")
-    output: Literal["text", "json"] = Field(
-        default="text", description="whether the standard output is the answer, or JSON that holds it"
-    )
-    text: str = Field(default="text", description="field of the JSON with the answer, such as `message.content`")
-    error: str = Field(default="", description="field that is neither empty nor false if the command failed")
-    tokens_in: Fields = Field(default=(), description="fields whose sum is the number of prompt tokens")
-    tokens_out: Fields = Field(default=(), description="fields whose sum is the number of completion tokens")
-    cost_usd: str = Field(default="", description="field with the cost in USD; without it, the cost is unknown")
-    seconds: float = Field(default=600.0, gt=0, description="seconds after which the command is ended")
-    at_once: int = Field(default=4, ge=1, description="most processes at a time")
-    final_codes: tuple[int, ...] = Field(
-        default=(2, 126, 127), description="exit codes after which a prompt is not tried again"
-    )
+    preset: Literal["", "claude", "codex", "gemini", "llm", "ollama"] = ""
+    """known command whose settings are the defaults of the others"""
+    command: tuple[str, ...] = ()
+    """program and arguments; the prompt is on its standard input, or in the file that replaces `{prompt_file}` in an
+    argument"""
+    arguments: tuple[str, ...] = ()
+    """further arguments, such as the name of a model"""
+    output: Literal["text", "json"] = "text"
+    """whether the standard output is the answer, or JSON that holds it"""
+    text: str = "text"
+    """field of the JSON with the answer, such as `message.content`"""
+    error: str = ""
+    """field that is neither empty nor false if the command failed"""
+    tokens_in: Fields = ()
+    """fields whose sum is the number of prompt tokens"""
+    tokens_out: Fields = ()
+    """fields whose sum is the number of completion tokens"""
+    cost_usd: str = ""
+    """field with the cost in USD; without it, the cost is unknown"""
+    seconds: float = Field(default=600.0, gt=0)
+    """seconds after which the command is ended"""
+    at_once: int = Field(default=4, ge=1)
+    """most processes at a time"""
+    final_codes: tuple[int, ...] = (2, 126, 127)
+    """exit codes after which a prompt is not tried again"""
 
 
 class Commands(RootModel[dict[str, CommandSettings]]):

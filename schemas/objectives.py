@@ -87,36 +87,24 @@ def as_target(value: object) -> object:
 class Objectives(Section):
     """What counts beside the score, `[tool.overnight.objectives]`."""
 
-    metrics: dict[str, Direction] = Field(
-        default={},
-        description="metrics that are objectives beside the score, each with its direction, such as "
-        '`{seconds = "minimize"}`: `minimize` or `maximize`; a program without one of them has no score',
-    )
-    limits: dict[str, Annotated[str, AfterValidator(_as_comparison)]] = Field(
-        default={},
-        description='limits on metrics of a program, reduced as its scores are, such as `{memory_mib = "<= 64"}`; a '
-        "program that breaks one is `over_limit` and has no score",
-    )
-    preference: Literal["score", "lexicographic", "pareto"] = Field(
-        default="score",
-        description="how the objectives count: with `score`, the search looks at the score alone, and the front is for "
-        "you; with `lexicographic`, the best program is the one with the best score, of those within its tolerance "
-        "the one that is best in the first metric, and so on; with `pareto`, all of the front is looked for. With the "
-        "last two, a share of the prompts builds on the best program or on one of the front, and every program is "
-        "confirmed before it counts (`sandbox.confirm` of `best` means `always`)",
-    )
-    tolerance: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default={},
-        description="with `lexicographic`: how much of the best score, or value of a metric, may be given up for the "
-        "objectives after it, such as `{score = 0.01}`; 0 for those that are not named",
-    )
-    share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="with `pareto`: share of the prompts that build on a program of the front, drawn by weights of the "
-        "objectives; with `lexicographic`, on the best program; the others build on what the algorithm chooses",
-    )
+    metrics: dict[str, Direction] = Field(default={})
+    """metrics that are objectives beside the score, each with its direction, such as `{seconds = "minimize"}`:
+    `minimize` or `maximize`; a program without one of them has no score"""
+    limits: dict[str, Annotated[str, AfterValidator(_as_comparison)]] = Field(default={})
+    """limits on metrics of a program, reduced as its scores are, such as `{memory_mib = "<= 64"}`; a program that
+    breaks one is `over_limit` and has no score"""
+    preference: Literal["score", "lexicographic", "pareto"] = "score"
+    """how the objectives count: with `score`, the search looks at the score alone, and the front is for you; with
+    `lexicographic`, the best program is the one with the best score, of those within its tolerance the one that is
+    best in the first metric, and so on; with `pareto`, all of the front is looked for. With the last two, a share of
+    the prompts builds on the best program or on one of the front, and every program is confirmed before it counts
+    (`sandbox.confirm` of `best` means `always`)"""
+    tolerance: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
+    """with `lexicographic`: how much of the best score, or value of a metric, may be given up for the objectives
+    after it, such as `{score = 0.01}`; 0 for those that are not named"""
+    share: float = Field(default=0.5, ge=0, le=1)
+    """with `pareto`: share of the prompts that build on a program of the front, drawn by weights of the objectives;
+    with `lexicographic`, on the best program; the others build on what the algorithm chooses"""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -12,8 +12,6 @@ from overnight.schemas.agent_settings import AGENT, split_agent
 from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section, as_list
 
-"""Requests at a time, unless the settings say how many samples are in flight."""
-
 
 def _as_model(value: Any) -> Any:
     """Expand the short forms `"gpt-5"` and `"gpt-5=2"` to a table."""
@@ -45,38 +43,29 @@ def require_address(address: str) -> None:
 class Model(Section):
     """A model of the weighted list."""
 
-    name: str = Field(description="LiteLLM model string, or builtin/mutate")
-    weight: float = Field(default=1.0, gt=0, description="relative share of the prompts")
-    api_base: str | None = Field(default=None, description="address of an OpenAI-compatible server")
-    style: Literal["chat", "completion"] = Field(
-        default="chat", description="style of the prompts, `chat` or `completion`"
-    )
-    input_usd: float | None = Field(
-        default=None,
-        ge=0,
-        description="price of a million prompt tokens, USD; for models whose price LiteLLM does not know or has wrong",
-    )
-    output_usd: float | None = Field(
-        default=None, ge=0, description="price of a million completion tokens, USD; given together with `input_usd`"
-    )
-    cached_usd: float | None = Field(
-        default=None,
-        ge=0,
-        description="price of a million prompt tokens that the provider reads from its cache, USD; given only with "
-        "`input_usd`, which it is by default",
-    )
-    rpm: float | None = Field(default=None, gt=0, description="rate limit, requests per minute; further requests wait")
-    tpm: float | None = Field(
-        default=None, gt=0, description="rate limit, prompt and completion tokens per minute; further requests wait"
-    )
+    name: str
+    """LiteLLM model string, or builtin/mutate"""
+    weight: float = Field(default=1.0, gt=0)
+    """relative share of the prompts"""
+    api_base: str | None = None
+    """address of an OpenAI-compatible server"""
+    style: Literal["chat", "completion"] = "chat"
+    """style of the prompts, `chat` or `completion`"""
+    input_usd: float | None = Field(default=None, ge=0)
+    """price of a million prompt tokens, USD; for models whose price LiteLLM does not know or has wrong"""
+    output_usd: float | None = Field(default=None, ge=0)
+    """price of a million completion tokens, USD; given together with `input_usd`"""
+    cached_usd: float | None = Field(default=None, ge=0)
+    """price of a million prompt tokens that the provider reads from its cache, USD; given only with `input_usd`,
+    which it is by default"""
+    rpm: float | None = Field(default=None, gt=0)
+    """rate limit, requests per minute; further requests wait"""
+    tpm: float | None = Field(default=None, gt=0)
+    """rate limit, prompt and completion tokens per minute; further requests wait"""
     fallbacks: Annotated[
-        tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
-        BeforeValidator(as_list),
-        Field(
-            max_length=20,
-            description="models of the same style that are asked, in order, when this one fails to answer",
-        ),
+        tuple[Annotated[Model, BeforeValidator(_as_model)], ...], BeforeValidator(as_list), Field(max_length=20)
     ] = ()
+    """models of the same style that are asked, in order, when this one fails to answer"""
 
     @property
     def agent(self) -> str:
@@ -116,51 +105,35 @@ class Sampling(Section):
     models: Annotated[
         tuple[Annotated[Model, BeforeValidator(_as_model)], ...],
         BeforeValidator(as_list),
-        Field(min_length=1, max_length=100, description="models and their weights"),
+        Field(min_length=1, max_length=100),
     ] = (Model(name="builtin/mutate", style="completion"),)
-    judge: Annotated[Model | None, BeforeValidator(_as_model)] = Field(
-        default=None,
-        description="model that the scoring asks by `funsearch.ask`, which only your flags and your configuration file "
-        "can name: `--judge`; default: none",
-    )
-    temperature: float | None = Field(
-        default=1.0, ge=0, description="sampling temperature; unset: the provider's default"
-    )
-    top_p: float | None = Field(
-        default=0.95, gt=0, le=1, description="probability mass of nucleus sampling; unset: the provider's default"
-    )
-    max_tokens: int | None = Field(default=16_384, ge=1, description="maximum length of a completion, tokens")
-    concurrency: int | None = Field(
-        default=None,
-        ge=1,
-        le=10_000,
-        description="number of samples in flight, asked for or being evaluated: a prompt is built from the results of "
-        "all samples but the last so many, in order; a larger number keeps more models and slots busy, a smaller one "
-        "learns sooner; default: 8 where up to 5,000 samples are expected, else 16; on a cluster two for each slot, 16 "
-        "at least",
-    )
-    timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="timeout of one request, seconds")
-    attempts: int = Field(default=4, ge=1, le=1_000, description="maximum number of requests for one sample")
-    batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=10_000,
-        description="number of prompts that are sampled together, at most a quarter of those in flight; their "
-        "candidates are evaluated once all have arrived; default: 4, or an eighth of those in flight where that is "
-        "more, and all that are due where answers and verdicts come at once",
-    )
-    batch_api: bool = Field(
-        default=False,
-        description="whether prompts are sent through the provider's Batch API, which answers within a day, mostly at "
-        "half price",
-    )
-    batch_generations: int = Field(
-        default=8,
-        ge=1,
-        le=100,
-        description="with `batch_api`: number of generations whose prompts are sent at once; all of them are built "
-        "from the population before the first, and `concurrency` is ignored",
-    )
+    """models and their weights"""
+    judge: Annotated[Model | None, BeforeValidator(_as_model)] = None
+    """model that the scoring asks by `funsearch.ask`, which only your flags and your configuration file can name:
+    `--judge`; default: none"""
+    temperature: float | None = Field(default=1.0, ge=0)
+    """sampling temperature; unset: the provider's default"""
+    top_p: float | None = Field(default=0.95, gt=0, le=1)
+    """probability mass of nucleus sampling; unset: the provider's default"""
+    max_tokens: int | None = Field(default=16_384, ge=1)
+    """maximum length of a completion, tokens"""
+    concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    """number of samples in flight, asked for or being evaluated: a prompt is built from the results of all samples
+    but the last so many, in order; a larger number keeps more models and slots busy, a smaller one learns sooner;
+    default: 8 where up to 5,000 samples are expected, else 16; on a cluster two for each slot, 16 at least"""
+    timeout_s: float = Field(default=600.0, gt=0, le=86_400)
+    """timeout of one request, seconds"""
+    attempts: int = Field(default=4, ge=1, le=1_000)
+    """maximum number of requests for one sample"""
+    batch: int | None = Field(default=None, ge=1, le=10_000)
+    """number of prompts that are sampled together, at most a quarter of those in flight; their candidates are
+    evaluated once all have arrived; default: 4, or an eighth of those in flight where that is more, and all that are
+    due where answers and verdicts come at once"""
+    batch_api: bool = False
+    """whether prompts are sent through the provider's Batch API, which answers within a day, mostly at half price"""
+    batch_generations: int = Field(default=8, ge=1, le=100)
+    """with `batch_api`: number of generations whose prompts are sent at once; all of them are built from the
+    population before the first, and `concurrency` is ignored"""
 
     @property
     def has_agents(self) -> bool:

@@ -23,64 +23,40 @@ class Search(Section):
     """The genetic search, `[tool.overnight.search]`."""
 
     algorithm: AnyAlgorithm = GreedySettings()
-    prompts: int = Field(default=12, ge=1, le=10_000, description="number of prompts in a generation")
-    samples: int = Field(
-        default=4, ge=1, le=256, description="number of samples (completions) requested for each prompt"
-    )
-    feedback: int = Field(
-        default=3_000,
-        ge=0,
-        description="maximum length of the feedback in a prompt, characters: code, scores, error and output of the "
-        "last child of its best program that failed or scored lower; for chat models only, never with `funsearch`",
-    )
-    facts: bool = Field(
-        default=True,
-        description="whether chat models are told the facts: a system message with the task, what is scored, the best "
-        "known score, limits and packages, and the scores of the programs shown; never with `funsearch`",
-    )
-    operators: Annotated[tuple[Operator, ...], BeforeValidator(as_list), AfterValidator(_choosable)] = Field(
-        default=CHOOSABLE,
-        description="what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, "
-        "`fresh`, `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves "
-        "it to the model; never with `funsearch`",
-    )
-    notes: int = Field(
-        default=1_500,
-        ge=0,
-        description="maximum length of what a prompt tells of the scoring's notes on its best program, characters, "
-        "those on the worst inputs first; the same again of a failed or worse child; 0 tells none, and no metrics "
-        "either; for chat models only, never with `funsearch`",
-    )
-    repairs: float = Field(
-        default=0.2, ge=0, le=1, description="largest share of the prompts that ask for the repair of a failed answer"
-    )
-    ledger: int = Field(
-        default=2_000,
-        ge=0,
-        description="maximum length of the list of errors and tried ideas in a prompt, characters; 0 lists none",
-    )
-    bandit: bool = Field(
-        default=True,
-        description="whether models are chosen by what they gained for their price; their weights are where it begins; "
-        "never with `funsearch`",
-    )
-    novelty: Literal["layout", "meaning"] = Field(
-        default="meaning",
-        description="when two programs are the same, so that the second is not evaluated: with `meaning`, if they "
-        "differ only in layout, names of local variables, docstrings or the form of numbers (in Python); with "
-        "`layout`, for problems that score how a program is written, only in layout; always `layout` with `funsearch`",
-    )
-    retries: int = Field(
-        default=3,
-        ge=0,
-        description="number of further attempts at a generation before it is given up, and the night goes on; the "
-        "waits between them grow to 5 minutes",
-    )
-    failures: int = Field(
-        default=3,
-        ge=1,
-        description="number of consecutive generations that fail in all their attempts, after which the night ends",
-    )
+    prompts: int = Field(default=12, ge=1, le=10_000)
+    """number of prompts in a generation"""
+    samples: int = Field(default=4, ge=1, le=256)
+    """number of samples (completions) requested for each prompt"""
+    feedback: int = Field(default=3_000, ge=0)
+    """maximum length of the feedback in a prompt, characters: code, scores, error and output of the last child of
+    its best program that failed or scored lower; for chat models only, never with `funsearch`"""
+    facts: bool = True
+    """whether chat models are told the facts: a system message with the task, what is scored, the best known score,
+    limits and packages, and the scores of the programs shown; never with `funsearch`"""
+    operators: Annotated[tuple[Operator, ...], BeforeValidator(as_list), AfterValidator(_choosable)] = CHOOSABLE
+    """what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, `fresh`,
+    `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves it to the
+    model; never with `funsearch`"""
+    notes: int = Field(default=1_500, ge=0)
+    """maximum length of what a prompt tells of the scoring's notes on its best program, characters, those on the
+    worst inputs first; the same again of a failed or worse child; 0 tells none, and no metrics either; for chat
+    models only, never with `funsearch`"""
+    repairs: float = Field(default=0.2, ge=0, le=1)
+    """largest share of the prompts that ask for the repair of a failed answer"""
+    ledger: int = Field(default=2_000, ge=0)
+    """maximum length of the list of errors and tried ideas in a prompt, characters; 0 lists none"""
+    bandit: bool = True
+    """whether models are chosen by what they gained for their price; their weights are where it begins; never with
+    `funsearch`"""
+    novelty: Literal["layout", "meaning"] = "meaning"
+    """when two programs are the same, so that the second is not evaluated: with `meaning`, if they differ only in
+    layout, names of local variables, docstrings or the form of numbers (in Python); with `layout`, for problems that
+    score how a program is written, only in layout; always `layout` with `funsearch`"""
+    retries: int = Field(default=3, ge=0)
+    """number of further attempts at a generation before it is given up, and the night goes on; the waits between
+    them grow to 5 minutes"""
+    failures: int = Field(default=3, ge=1)
+    """number of consecutive generations that fail in all their attempts, after which the night ends"""
 
     @property
     def tells_facts(self) -> bool:

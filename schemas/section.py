@@ -14,7 +14,7 @@ def as_list(value: Any) -> Any:
 
 
 class Section(BaseModel):
-    """An immutable table of settings that refuses unknown keys."""
+    """An immutable table of settings that refuses unknown keys; the text below each says what it means, for READMEs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -35,31 +35,23 @@ _MAX_IMAGE_CHARS = 512
 class Command(Section):
     """The command that scores whole files, where the problem is a directory; `[command]` in its `overnight.toml`."""
 
-    program: str | Annotated[tuple[str, ...], Field(max_length=MAX_FILES)] = Field(
-        default="",
-        description="file that evolves, by default the only file that has marks; or an array of files and patterns "
-        "such as `lib/*.py` that evolve together, the first of which is `{program}`",
-    )
-    evaluate: tuple[str, ...] = Field(
-        default=(),
-        description="command that scores a candidate, as an array; `{program}` stands for the candidate's file, the "
-        "first of several, `{input}` for an input as JSON",
-    )
-    draw: tuple[str, ...] = Field(
-        default=(),
-        description="command that draws what a candidate does with the last of `inputs`, as an array like `evaluate`; "
-        "it prints an SVG file",
-    )
-    metric: str = Field(default="score", description="metric that is the score; higher is better")
-    metrics_file: str = Field(
-        default="", description="JSON file that the command writes its metrics to; by default it prints them"
-    )
-    process: Literal["shared", "own", "auto"] = Field(
-        default="shared",
-        description="where a Python program runs whose functions the command imports: with the command (`shared`), "
-        "where it can forge its score; in a process of its own (`own`), to which the command's calls go; or there if "
-        "the start program gets the same score (`auto`, for tasks of other tools)",
-    )
+    program: str | Annotated[tuple[str, ...], Field(max_length=MAX_FILES)] = ""
+    """file that evolves, by default the only file that has marks; or an array of files and patterns such as
+    `lib/*.py` that evolve together, the first of which is `{program}`"""
+    evaluate: tuple[str, ...] = ()
+    """command that scores a candidate, as an array; `{program}` stands for the candidate's file, the first of
+    several, `{input}` for an input as JSON"""
+    draw: tuple[str, ...] = ()
+    """command that draws what a candidate does with the last of `inputs`, as an array like `evaluate`; it prints an
+    SVG file"""
+    metric: str = "score"
+    """metric that is the score; higher is better"""
+    metrics_file: str = ""
+    """JSON file that the command writes its metrics to; by default it prints them"""
+    process: Literal["shared", "own", "auto"] = "shared"
+    """where a Python program runs whose functions the command imports: with the command (`shared`), where it can
+    forge its score; in a process of its own (`own`), to which the command's calls go; or there if the start program
+    gets the same score (`auto`, for tasks of other tools)"""
 
     @property
     def evolving_paths(self) -> tuple[str, ...]:
@@ -76,27 +68,27 @@ _ROUNDING = 1e-9
 class Known(Section):
     """Reference scores to show beside a user's own, in the unit of the problem's score."""
 
-    start: float | None = Field(default=None, description="score of the start program on `inputs`, shown in tables")
-    best: float | None = Field(default=None, description="best published score")
-    label: str = Field(default="", description="holder of the best published score, and what it was scored on")
-    source: str = Field(default="", description="publication of the best score")
-    date: str = Field(default="", description="date of that publication, or of its lookup")
-    proven: bool = Field(
-        default=False,
-        description="whether the best score is proven optimal; a better score then means that the scoring is wrong",
-    )
-    honesty: float | None = Field(
-        default=None, description="score that can be reached without any model, on the training inputs"
-    )
-    honesty_held_out: float | None = Field(
-        default=None, description="score of the same method on the held-out inputs, which the best program has to beat"
-    )
-    honesty_label: str = Field(default="", description="method that reaches the score in `known.honesty`")
-    baseline: str = Field(
-        default="",
-        description="name of the specification's function that computes, for one input, the score that can be reached "
-        "without any model",
-    )
+    start: float | None = None
+    """score of the start program on `inputs`, shown in tables"""
+    best: float | None = None
+    """best published score"""
+    label: str = ""
+    """holder of the best published score, and what it was scored on"""
+    source: str = ""
+    """publication of the best score"""
+    date: str = ""
+    """date of that publication, or of its lookup"""
+    proven: bool = False
+    """whether the best score is proven optimal; a better score then means that the scoring is wrong"""
+    honesty: float | None = None
+    """score that can be reached without any model, on the training inputs"""
+    honesty_held_out: float | None = None
+    """score of the same method on the held-out inputs, which the best program has to beat"""
+    honesty_label: str = ""
+    """method that reaches the score in `known.honesty`"""
+    baseline: str = ""
+    """name of the specification's function that computes, for one input, the score that can be reached without any
+    model"""
 
     @property
     def optimum(self) -> float | None:
@@ -120,51 +112,32 @@ def _as_image_name(value: str) -> str:
 class Sandbox(Section):
     """Containers that candidates run in, `[tool.overnight.sandbox]`."""
 
-    backend: str = Field(
-        default="docker",
-        pattern=r"^[a-z][a-z0-9_]{0,63}$",
-        description="sandbox backend: `docker`, `process` (hardly confined), or the name of one that you have "
-        "installed; only your flags and your configuration file can choose it, never a problem's files",
-    )
-    image: Annotated[str, AfterValidator(_as_image_name)] = Field(
-        default="overnight-sandbox:latest", description="container image with Python 3.11 or newer"
-    )
-    slots: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_024,
-        description="number of containers that run at the same time; default: the number of cores",
-    )
-    runtime: str | None = Field(default=None, description="container runtime, such as runsc; default: the engine's")
-    split: bool = Field(
-        default=False,
-        description="whether every evaluation is isolated: the evolved function in one process, the scoring in another",
-    )
-    confirm: Literal["never", "best", "always"] = Field(
-        default="best",
-        description="programs whose score must be confirmed before they count, by an isolated evaluation in a fresh "
-        "container: `best` for those that would be the best of their niche, `always` for all, or `never`",
-    )
+    backend: str = Field(default="docker", pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    """sandbox backend: `docker`, `process` (hardly confined), or the name of one that you have installed; only your
+    flags and your configuration file can choose it, never a problem's files"""
+    image: Annotated[str, AfterValidator(_as_image_name)] = "overnight-sandbox:latest"
+    """container image with Python 3.11 or newer"""
+    slots: int | None = Field(default=None, ge=1, le=1_024)
+    """number of containers that run at the same time; default: the number of cores"""
+    runtime: str | None = None
+    """container runtime, such as runsc; default: the engine's"""
+    split: bool = False
+    """whether every evaluation is isolated: the evolved function in one process, the scoring in another"""
+    confirm: Literal["never", "best", "always"] = "best"
+    """programs whose score must be confirmed before they count, by an isolated evaluation in a fresh container:
+    `best` for those that would be the best of their niche, `always` for all, or `never`"""
 
 
 class Tuner(Section):
     """The tuner of numbers, `[tool.overnight.tuner]`."""
 
-    enabled: bool = Field(
-        default=True,
-        description="whether the numbers of promising programs are tuned by evaluations alone, without a model; in "
-        "Python only",
-    )
-    share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="largest share of all evaluations that the tuner uses; a tuning that is begun below it is "
-        "finished; 0 tunes nothing",
-    )
-    evaluations: int = Field(
-        default=200, ge=1, le=100_000, description="limit on the evaluations for tuning one program"
-    )
+    enabled: bool = True
+    """whether the numbers of promising programs are tuned by evaluations alone, without a model; in Python only"""
+    share: float = Field(default=0.5, ge=0, le=1)
+    """largest share of all evaluations that the tuner uses; a tuning that is begun below it is finished; 0 tunes
+    nothing"""
+    evaluations: int = Field(default=200, ge=1, le=100_000)
+    """limit on the evaluations for tuning one program"""
 
 
 def _as_threshold(value: Any) -> Any:
@@ -175,57 +148,41 @@ def _as_threshold(value: Any) -> Any:
 class Settings(Section):
     """All settings of a run."""
 
-    title: str = Field(default="", description="title of the problem in tables")
-    origin: str = Field(default="", description="system or author that posed the problem, and the publication")
-    inputs: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
-        default=(), description="inputs that the search scores programs on; a path names a JSON file"
-    )
-    validation: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
-        default=(), description="inputs that decide which finalist is the best"
-    )
-    held_out: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = Field(
-        default=(), description="inputs that score the final best program and are never used by the search"
-    )
-    thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = Field(
-        default=(),
-        description="for each of `inputs`, in order, the score below which a program is rejected and the remaining "
-        "inputs are skipped; `-inf` for no threshold",
-    )
-    statement: str = Field(
-        default="", description="description of the task for the model; by default the specification's docstring"
-    )
-    files: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
-        default=(),
-        description="files and folders beside the specification that are in a program's working directory, read-only; "
-        "modules among them can be imported",
-    )
-    dependencies: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
-        default=(),
-        description="packages that programs and scoring import, such as `scipy>=1.16`, beside those of `# /// script` "
-        "blocks; for `overnight.toml` and `--set`",
-    )
-    reducer: Reducer = Field(
-        default="mean", description="how the scores of all inputs become one: `mean`, `last`, `min` or `sum`"
-    )
-    score_name: str = Field(default="score", description="name of the score, with its unit")
-    draw: str = Field(
-        default="",
-        description="name of the specification's function that draws what a program does with the last of `inputs`; "
-        "by default the function marked `@funsearch.draw`",
-    )
-    noise: float = Field(
-        default=0.0,
-        ge=0,
-        description="largest difference between two scores on one input that still confirms a program",
-    )
-    state: Literal["none", "calls"] = Field(
-        default="none",
-        description="what an evolved function may keep: nothing (`none`: confirmations answer its calls in new "
-        "processes), or what it likes from one call to the next on the same input (`calls`)",
-    )
-    finalists: int = Field(
-        default=10, ge=1, le=10_000, description="number of best programs that are evaluated on the validation inputs"
-    )
+    title: str = ""
+    """title of the problem in tables"""
+    origin: str = ""
+    """system or author that posed the problem, and the publication"""
+    inputs: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = ()
+    """inputs that the search scores programs on; a path names a JSON file"""
+    validation: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = ()
+    """inputs that decide which finalist is the best"""
+    held_out: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = ()
+    """inputs that score the final best program and are never used by the search"""
+    thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = ()
+    """for each of `inputs`, in order, the score below which a program is rejected and the remaining inputs are
+    skipped; `-inf` for no threshold"""
+    statement: str = ""
+    """description of the task for the model; by default the specification's docstring"""
+    files: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    """files and folders beside the specification that are in a program's working directory, read-only; modules among
+    them can be imported"""
+    dependencies: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    """packages that programs and scoring import, such as `scipy>=1.16`, beside those of `# /// script` blocks; for
+    `overnight.toml` and `--set`"""
+    reducer: Reducer = "mean"
+    """how the scores of all inputs become one: `mean`, `last`, `min` or `sum`"""
+    score_name: str = "score"
+    """name of the score, with its unit"""
+    draw: str = ""
+    """name of the specification's function that draws what a program does with the last of `inputs`; by default the
+    function marked `@funsearch.draw`"""
+    noise: float = Field(default=0.0, ge=0)
+    """largest difference between two scores on one input that still confirms a program"""
+    state: Literal["none", "calls"] = "none"
+    """what an evolved function may keep: nothing (`none`: confirmations answer its calls in new processes), or what
+    it likes from one call to the next on the same input (`calls`)"""
+    finalists: int = Field(default=10, ge=1, le=10_000)
+    """number of best programs that are evaluated on the validation inputs"""
     known: Known = Known()
     objectives: Objectives = Objectives()
     command: Command = Command()

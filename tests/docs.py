@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from docstring_parser import parse_from_object
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -77,13 +78,20 @@ def _settings_table(section: Any, prefix: str) -> str:
 def _settings_rows(section: Any, prefix: str) -> list[tuple[str, str, str]]:
     """Return the rows of a section; tables within it follow in place, but those of all settings have their own."""
     rows: list[tuple[str, str, str]] = []
+    meanings = _meanings(section)
     for name, info in section.model_fields.items():
         tables = _tables(info)
         if not tables:
-            rows.append((f"`{prefix}{name}`", _default(info), info.description or ""))
+            rows.append((f"`{prefix}{name}`", _default(info), meanings.get(name) or info.description or ""))
         elif section is not Settings:
             rows += _rows_of_kinds(tables, f"{prefix}{name}.")
     return rows
+
+
+def _meanings(section: type[BaseModel]) -> dict[str, str]:
+    """Return the text below each field of a section, its base classes' included, in one line."""
+    parsed = [parse_from_object(kind) for kind in reversed(section.__mro__) if issubclass(kind, BaseModel)]
+    return {one.arg_name: re.sub(r"\n\s*", " ", one.description or "") for each in parsed for one in each.params}
 
 
 def _rows_of_kinds(tables: Sequence[type[BaseModel]], prefix: str) -> list[tuple[str, str, str]]:
