@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from overnight.tasks.program import python_source
@@ -27,14 +27,11 @@ from overnight.tasks.program.scopes import (
     Binding,
     Names,
     Scope,
-    defaults_of,
     does_nothing,
-    expressions_around,
-    fields_of,
     has_no_effect,
     owner_of,
+    parts_of,
     read_names,
-    results_of,
 )
 
 
@@ -49,7 +46,7 @@ def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
     tree = python_source.parse(text)
     names = read_names(tree)
     try:
-        written = _Writer(names, surroundings).written(tree)
+        written = _Writer(names, surroundings).text(tree, None)
     except (ValueError, RecursionError) as error:  # such as an integer with more digits than Python writes
         raise python_source.SourceError(f"cannot be written out: {error}") from error
     return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -62,156 +59,49 @@ class _Writer:
         self._names = names
         self._numbers = _number_variables(names, has_range="range" not in names.defined and "range" not in surroundings)
         self._symbols: dict[tuple[Scope, str], str] = {}
-        self._parts: list[str] = []
 
-    def written(self, tree: ast.Module) -> str:
-        self._write(tree, None)
-        return "".join(self._parts)
-
-    def _write(self, node: ast.AST, scope: Scope | None) -> None:
-        value = self._names.values.get(node)
-        if value is not None:
-            self._parts.append(f"{value!r},")
-        elif isinstance(node, ast.Name):
-            self._parts.append(self._symbol(node.id, scope))
-        elif isinstance(node, ast.AnnAssign) and node.value is not None and self._has_no_effect(node, scope):
-            self._write(ast.Assign([node.target], node.value), scope)
-        else:
-            write = _WRITERS.get(type(node), _Writer._node)
-            self._parts.append(f"{type(node).__name__}(")
-            write(self, node, scope)
-            self._parts.append(")")
-
-    def _node(self, node: ast.AST, scope: Scope | None) -> None:
-        for name in fields_of(type(node)):
-            self._field(getattr(node, name, None), scope)
-
-    def _field(self, value: Any, scope: Scope | None) -> None:
-        if isinstance(value, ast.AST):
-            self._write(value, scope)
-        elif isinstance(value, list):
-            self._parts.append("[")
-            for each in value:
-                if not does_nothing(each):
-                    self._field(each, scope)
-            self._parts.append("]")
-        else:
-            self._parts.append(f"{value!r},")
+    def text(self, part: Any, scope: Scope | None) -> str:
+        """Return the text of a node, a list or a constant."""
+        match part:
+            case ast.AST() if part in self._names.values:
+                return repr(self._names.values[part])
+            case ast.Name(id=name):
+                return self._symbol(name, scope)
+            case ast.AnnAssign(target=target, value=ast.expr() as value) if has_no_effect(part, scope):
+                # An annotation of a name that is declared `global` is an error.
+                is_declared = isinstance(target, ast.Name) and target.id in self._names.untouched
+                return f"{is_declared or ''}{self.text(ast.Assign([target], value), scope)}"
+            case ast.AST():
+                own = self._names.scopes.get(part, scope)
+                texts = [self.text(each, its_scope) for each, its_scope in parts_of(part, scope, own)]
+                if isinstance(part, ast.BinOp) and self._is_sorted(part, scope):
+                    texts.sort()
+                return f"{type(part).__name__}({','.join(texts)})"
+            case list():
+                return f"[{','.join(self.text(each, scope) for each in part if not does_nothing(each))}]"
+        return repr(part)
 
     def _symbol(self, name: str, scope: Scope | None) -> str:
         """Return the number of a local variable, or the name of anything else."""
         owner = owner_of(name, scope)
         if owner is None or name in owner.kept or name in self._names.untouched or name.startswith("__"):
-            return f"{name!r},"
-        return self._symbols.setdefault((owner, name), f"${len(self._symbols)},")
+            return repr(name)
+        return self._symbols.setdefault((owner, name), f"${len(self._symbols)}")
 
-    def _optional_symbol(self, name: str | None, scope: Scope | None) -> None:
-        self._parts.append("-" if name is None else self._symbol(name, scope))
-
-    def _function(self, node: ast.FunctionDef, scope: Scope | None) -> None:
-        self._parts.append(f"{node.name!r},")
-        if node.decorator_list:  # their number tells them from what follows
-            self._parts.append(f"{len(node.decorator_list)},")
-        for each in expressions_around(node):
-            self._field(each, scope)
-        self._shape(node.args)
-        self._field(node.body, self._names.scopes[node])
-
-    def _lambda(self, node: ast.Lambda, scope: Scope | None) -> None:
-        self._field(defaults_of(node.args), scope)
-        self._shape(node.args)
-        self._field(node.body, self._names.scopes[node])
-
-    def _shape(self, arguments: ast.arguments) -> None:
-        """Write the names and kinds of parameters, and which of them have defaults and annotations."""
-        for kind in (
-            arguments.posonlyargs,
-            arguments.args,
-            [arguments.vararg],
-            arguments.kwonlyargs,
-            [arguments.kwarg],
-        ):
-            described = [(each.arg, each.annotation is not None) for each in kind if each is not None]
-            self._parts.append(f"{described!r},")
-        self._parts.append(f"{len(arguments.defaults)},{[each is not None for each in arguments.kw_defaults]!r},")
-
-    def _class(self, node: ast.ClassDef, _scope: Scope | None) -> None:
-        self._node(node, self._names.scopes[node])
-
-    def _comprehension(self, node: ast.ListComp, scope: Scope | None) -> None:
-        own = self._names.scopes[node]
-        for index, generator in enumerate(node.generators):
-            self._field(generator.iter, own if index else scope)
-            self._field([generator.target, generator.is_async, generator.ifs], own)
-        self._field(results_of(node), own)
-
-    def _annotated(self, node: ast.AnnAssign, scope: Scope | None) -> None:
-        if self._has_no_effect(node, scope):
-            self._write(node.target, scope)
-        else:
-            self._node(node, scope)
-
-    def _has_no_effect(self, node: ast.AnnAssign, scope: Scope | None) -> bool:
-        """Return whether an annotation makes no difference; one of a name that is declared `global` is an error."""
-        is_declared = isinstance(node.target, ast.Name) and node.target.id in self._names.untouched
-        return not is_declared and has_no_effect(node, scope)
-
-    def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope | None) -> None:
-        self._parts.append(f"{getattr(node, 'module', None)!r},{getattr(node, 'level', 0)!r},[")
-        for alias in node.names:
-            name = alias.asname or (None if "." in alias.name or alias.name == "*" else alias.name)
-            self._parts.append(f"{alias.name!r}:")
-            self._optional_symbol(name, scope)
-        self._parts.append("]")
-
-    def _named(self, node: ast.AST, scope: Scope | None) -> None:
-        """Write an exception handler or a pattern, which may bind a name."""
-        for name in fields_of(type(node)):
-            if name in ("name", "rest"):
-                self._optional_symbol(getattr(node, name), scope)
-            else:
-                self._field(getattr(node, name), scope)
-
-    def _operation(self, node: ast.BinOp, scope: Scope | None) -> None:
-        self._parts.append(type(node.op).__name__)
-        begin = len(self._parts)
-        self._write(node.left, scope)
-        middle = len(self._parts)
-        self._write(node.right, scope)
-        if isinstance(node.op, ast.Add | ast.Mult) and self._is_number(node.left, scope, node.right):
-            self._parts[begin:] = sorted(["".join(self._parts[begin:middle]), "".join(self._parts[middle:])])
-
-    def _is_number(self, node: ast.expr, scope: Scope | None, other: ast.expr) -> bool:
-        return all(
+    def _is_sorted(self, node: ast.BinOp, scope: Scope | None) -> bool:
+        """Return whether the order of the operands makes no difference."""
+        return isinstance(node.op, ast.Add | ast.Mult) and all(
             each in self._names.values
             or (isinstance(each, ast.Name) and (owner_of(each.id, scope), each.id) in self._numbers)
-            for each in (node, other)
+            for each in (node.left, node.right)
         )
-
-
-_WRITERS: dict[type[ast.AST], Callable[..., None]] = {
-    ast.AnnAssign: _Writer._annotated,
-    ast.AsyncFunctionDef: _Writer._function,
-    ast.BinOp: _Writer._operation,
-    ast.ClassDef: _Writer._class,
-    ast.DictComp: _Writer._comprehension,
-    ast.ExceptHandler: _Writer._named,
-    ast.FunctionDef: _Writer._function,
-    ast.GeneratorExp: _Writer._comprehension,
-    ast.Import: _Writer._import,
-    ast.ImportFrom: _Writer._import,
-    ast.Lambda: _Writer._lambda,
-    ast.ListComp: _Writer._comprehension,
-    ast.MatchAs: _Writer._named,
-    ast.MatchMapping: _Writer._named,
-    ast.MatchStar: _Writer._named,
-    ast.SetComp: _Writer._comprehension,
-}
-"""Functions that write the nodes with names, scopes or an order of their own."""
 
 
 _Variable = tuple[Scope | None, str]
 """A name with the scope that it belongs to."""
+
+_User = _Variable | ast.expr
+"""A variable or a sum, which is no number if one of its parts is none."""
 
 
 def _number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
@@ -226,7 +116,7 @@ def _number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
         if name not in scope.kept and name not in names.untouched
     }
     others, users = _uses(bindings, names, has_range=has_range)
-    known: set[_Variable | ast.expr] = set()
+    known: set[_User] = set()
     while others:
         if (one := others.pop()) not in known:
             known.add(one)
@@ -236,10 +126,10 @@ def _number_variables(names: Names, *, has_range: bool) -> set[_Variable]:
 
 def _uses(
     bindings: Mapping[_Variable, Sequence[Binding]], names: Names, *, has_range: bool
-) -> tuple[list[_Variable | ast.expr], Mapping[_Variable | ast.expr, list[_Variable | ast.expr]]]:
+) -> tuple[list[_User], Mapping[_User, list[_User]]]:
     """Return what is no number by itself, and for each variable and sum what is no number if that is none."""
-    users: defaultdict[_Variable | ast.expr, list[_Variable | ast.expr]] = defaultdict(list)
-    others = list[_Variable | ast.expr]()
+    users: defaultdict[_User, list[_User]] = defaultdict(list)
+    others = list[_User]()
     waiting = [(value, key[0], key) for key, values in bindings.items() for value in values]
     while waiting:
         value, scope, user = waiting.pop()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -39,18 +40,22 @@ _REFLECTIVE_NAMES = frozenset(
 )
 """Functions that tell how a function is written, or run text as code."""
 
-_REFLECTIVE_MODULES = frozenset(("dis", "gc", "inspect", "linecache", "numexpr", "symtable", "traceback"))
-"""Modules with such functions."""
+_REFLECTIVE_IMPORTS = (
+    frozenset(("dis", "gc", "inspect", "linecache", "numexpr", "symtable", "traceback"))
+    | _REFLECTION
+    | _REFLECTIVE_NAMES
+)
+"""Modules with such functions, and what must not be imported from others."""
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _PLAIN_ANNOTATION = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.BinOp)
 """Nodes of annotations that are never evaluated and bind nothing."""
 
 _OPERATIONS: dict[type[ast.AST], Callable[[float, float], float]] = {
-    ast.Add: lambda left, right: left + right,
-    ast.Sub: lambda left, right: left - right,
-    ast.Mult: lambda left, right: left * right,
-    ast.Div: lambda left, right: left / right,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
 }
 """Operations with one correct result on every machine, unlike powers of floats."""
 
@@ -107,7 +112,7 @@ def read_names(tree: ast.Module) -> Names:
         SourceError: If it is nested too deeply, or can see how it is written.
     """
     names = Names()
-    _Reader(names).visit(tree, None, 0)
+    _Reader(names).visit(tree, None)
     return names
 
 
@@ -116,25 +121,71 @@ class _Reader:
 
     def __init__(self, names: Names) -> None:
         self._names = names
+        self._level = 0
+        self._given: dict[ast.AST, Binding] = {}
+        """Values of targets, which are bound when they are visited."""
 
-    def visit(self, node: ast.AST, scope: Scope | None, level: int) -> None:
-        if level > _MAX_LEVELS:
+    def visit(self, node: ast.AST, scope: Scope | None) -> None:
+        if self._level > _MAX_LEVELS:
             raise python_source.SourceError(f"nested more than {_MAX_LEVELS} levels deep")
-        read = _READERS.get(type(node), _Reader._children)
-        read(self, node, scope, level + 1)
+        _refuse_reflection(node)
+        self._define(node, scope)
+        self._give_values(node, scope)
+        own = self._scope_of(node, scope)
+        self._level += 1
+        for part, its_scope in parts_of(node, scope, own):
+            self._part(part, its_scope)
+        self._level -= 1
+        if (value := _number(node, self._names.values)) is not None:
+            self._names.values[node] = value
 
-    def _children(self, node: ast.AST, scope: Scope | None, level: int) -> None:
-        for name in fields_of(type(node)):
-            value = getattr(node, name, None)
-            if isinstance(value, list):
-                self._list(value, scope, level)
-            elif isinstance(value, ast.AST) and value._fields:
-                self.visit(value, scope, level)
+    def _part(self, part: Any, scope: Scope | None) -> None:
+        if isinstance(part, list):
+            for each in part:
+                self._part(each, scope)
+        elif isinstance(part, ast.AST) and part._fields and not does_nothing(part):
+            self.visit(part, scope)
 
-    def _list(self, nodes: Sequence[ast.AST], scope: Scope | None, level: int) -> None:
-        for node in nodes:
-            if isinstance(node, ast.AST) and not does_nothing(node):
-                self.visit(node, scope, level)
+    def _scope_of(self, node: ast.AST, scope: Scope | None) -> Scope | None:
+        """Return the scope of what is in a node: its own if it begins one."""
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                own = Scope(scope)
+                for argument in _arguments(node.args):
+                    self._keep(argument.arg, own)
+            case ast.ClassDef():
+                own = Scope(scope, is_class=True)
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                own = Scope(scope, is_comprehension=True)
+            case _:
+                return scope
+        self._names.scopes[node] = own
+        return own
+
+    def _define(self, node: ast.AST, scope: Scope | None) -> None:
+        """Note the names that a node binds, or that stay because of it."""
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                self._bind(name, scope, self._given.get(node, False))
+            case ast.NamedExpr(target=target):
+                while scope is not None and scope.is_comprehension:
+                    scope = scope.parent
+                self._bind(target.id, scope, value=False)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                self._keep(name, scope)
+            case ast.ClassDef(name=name):
+                # Names in a class are attributes of it, or mangled, or looked up in three places: all of them stay.
+                self._keep(name, scope)
+                self._names.untouched.update(each for inner in ast.walk(node) for each in _identifiers(inner))
+            case ast.alias(name="*"):
+                self._names.defined.add("range")  # it may be among the names
+            case ast.alias(name=name, asname=None) if "." in name:
+                self._names.untouched.add(name.partition(".")[0])
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                self._names.untouched.update(names)
+                self._names.defined.update(names)
+            case ast.Constant(value=str(text)):
+                self._names.untouched.update(_WORD.findall(text))
 
     def _bind(self, name: str, scope: Scope | None, value: Binding) -> None:
         self._names.defined.add(name)
@@ -146,176 +197,102 @@ class _Reader:
         if scope is not None:
             scope.kept.add(name)
 
-    def _target(self, target: ast.expr, scope: Scope | None, value: Binding, level: int) -> None:
+    def _give_values(self, node: ast.AST, scope: Scope | None) -> None:
+        """Note what the targets of a node will be bound to."""
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    self._give(target, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as value) if has_no_effect(node, scope):
+                self._give(target, value)
+            case ast.AugAssign(target=ast.Name(id=name) as target, op=op, value=value):
+                self._give(target, ast.BinOp(ast.Name(name, ast.Load()), op, value))
+            case ast.For(target=target, iter=iterated):
+                self._give(target, _is_range(iterated))
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                for generator in node.generators:
+                    self._give(generator.target, _is_range(generator.iter))
+
+    def _give(self, target: ast.expr, value: Binding) -> None:
         if isinstance(target, ast.Name):
-            self._bind(target.id, scope, value)
+            self._given[target] = value
         elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
             is_starred = any(isinstance(each, ast.Starred) for each in (*target.elts, *value.elts))
             for each, its_value in zip(target.elts, value.elts, strict=True):
-                self._target(each, scope, its_value if not is_starred else False, level)
-        else:
-            self.visit(target, scope, level)
+                self._give(each, False if is_starred else its_value)
 
-    def _name(self, node: ast.Name, scope: Scope | None, _level: int) -> None:
-        if node.id in _REFLECTIVE_NAMES or node.id in _REFLECTION:
-            raise python_source.SourceError(f"uses {node.id}")
-        if not isinstance(node.ctx, ast.Load):
-            self._bind(node.id, scope, value=False)
 
-    def _constant(self, node: ast.Constant, _scope: Scope | None, _level: int) -> None:
-        value = node.value
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            self._names.values[node] = value
-        elif isinstance(value, str):
-            words = _WORD.findall(value)
-            if not _REFLECTION.isdisjoint(words):
-                raise python_source.SourceError("names an attribute that tells how code is written")
-            self._names.untouched.update(words)
-
-    def _attribute(self, node: ast.Attribute, scope: Scope | None, level: int) -> None:
-        if node.attr in _REFLECTION or node.attr in _REFLECTIVE_METHODS:
-            raise python_source.SourceError(f"uses the attribute {node.attr}")
-        self.visit(node.value, scope, level)
-
-    def _function(self, node: ast.FunctionDef, scope: Scope | None, level: int) -> None:
-        if getattr(node, "type_params", None):
-            raise python_source.SourceError("has type parameters")
-        self._keep(node.name, scope)
-        for each in expressions_around(node):
-            self.visit(each, scope, level)
-        self._list(node.body, self._parameters(node, node.args, scope), level)
-
-    def _lambda(self, node: ast.Lambda, scope: Scope | None, level: int) -> None:
-        for each in defaults_of(node.args):
-            self.visit(each, scope, level)
-        self.visit(node.body, self._parameters(node, node.args, scope), level)
-
-    def _parameters(self, node: ast.AST, arguments: ast.arguments, parent: Scope | None) -> Scope:
-        scope = self._names.scopes[node] = Scope(parent)
-        for argument in _arguments(arguments):
-            self._keep(argument.arg, scope)
-        return scope
-
-    def _class(self, node: ast.ClassDef, scope: Scope | None, level: int) -> None:
-        # Names in a class are attributes of it, or mangled, or looked up in three places: all of them stay.
-        if getattr(node, "type_params", None):
-            raise python_source.SourceError("has type parameters")
-        self._keep(node.name, scope)
-        for each in ast.walk(node):
-            self._names.untouched.update(_identifiers(each))
-        self._names.scopes[node] = own = Scope(scope, is_class=True)
-        self._children(node, own, level)
-
-    def _comprehension(self, node: ast.ListComp, scope: Scope | None, level: int) -> None:
-        own = self._names.scopes[node] = Scope(scope, is_comprehension=True)
-        for index, generator in enumerate(node.generators):
-            self.visit(generator.iter, own if index else scope, level)
-            self._target(generator.target, own, self._is_range(generator.iter), level)
-            self._list(generator.ifs, own, level)
-        for each in results_of(node):
-            self.visit(each, own, level)
-
-    def _assign(self, node: ast.Assign, scope: Scope | None, level: int) -> None:
-        self.visit(node.value, scope, level)
-        for target in node.targets:
-            self._target(target, scope, node.value, level)
-
-    def _annotated(self, node: ast.AnnAssign, scope: Scope | None, level: int) -> None:
-        if not has_no_effect(node, scope):
-            self._children(node, scope, level)
+def _refuse_reflection(node: ast.AST) -> None:
+    """Refuse code that can see how it is written, and nodes of which the scopes are not known."""
+    match node:
+        case ast.Name(id=name) if name in _REFLECTIVE_NAMES or name in _REFLECTION:
+            reason = f"uses {name}"
+        case ast.Attribute(attr=name) if name in _REFLECTION or name in _REFLECTIVE_METHODS:
+            reason = f"uses the attribute {name}"
+        case ast.Constant(value=str(text)) if not _REFLECTION.isdisjoint(_WORD.findall(text)):
+            reason = "names an attribute that tells how code is written"
+        case ast.ImportFrom(module=str(name)) | ast.alias(name=name) if not _REFLECTIVE_IMPORTS.isdisjoint(
+            name.split(".")
+        ):
+            reason = "imports a module that tells how code is written"
+        case _ if getattr(node, "type_params", None):
+            reason = "has type parameters"
+        case _ if type(node).__name__ in ("Interpolation", "TemplateStr", "TypeAlias"):
+            reason = f"has a {type(node).__name__}"
+        case _:
             return
-        if node.value is not None:
-            self.visit(node.value, scope, level)
-        self._target(node.target, scope, node.value or False, level)
-
-    def _augmented(self, node: ast.AugAssign, scope: Scope | None, level: int) -> None:
-        self.visit(node.value, scope, level)
-        before = ast.Name(node.target.id, ast.Load()) if isinstance(node.target, ast.Name) else node.target
-        self._target(node.target, scope, ast.BinOp(before, node.op, node.value), level)
-
-    def _walrus(self, node: ast.NamedExpr, scope: Scope | None, level: int) -> None:
-        self.visit(node.value, scope, level)
-        while scope is not None and scope.is_comprehension:
-            scope = scope.parent
-        self._bind(node.target.id, scope, value=False)
-
-    def _loop(self, node: ast.For, scope: Scope | None, level: int) -> None:
-        self.visit(node.iter, scope, level)
-        self._target(node.target, scope, self._is_range(node.iter), level)
-        self._list(node.body, scope, level)
-        self._list(node.orelse, scope, level)
-
-    def _is_range(self, node: ast.expr) -> bool:
-        # That the text leaves the name `range` alone is checked at the end.
-        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
-
-    def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope | None, _level: int) -> None:
-        names = [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
-        parts = {part for name in names for part in name.split(".")}
-        if parts & (_REFLECTION | _REFLECTIVE_NAMES | _REFLECTIVE_MODULES):
-            raise python_source.SourceError("imports a module that tells how code is written")
-        for alias in node.names:
-            if alias.name == "*":
-                self._names.defined.add("range")  # it may be among the names
-            elif "." in alias.name and alias.asname is None:
-                self._names.untouched.add(alias.name.partition(".")[0])
-            else:
-                self._bind(alias.asname or alias.name, scope, value=False)
-
-    def _declared(self, node: ast.Global | ast.Nonlocal, _scope: Scope | None, _level: int) -> None:
-        self._names.untouched.update(node.names)
-        self._names.defined.update(node.names)
-
-    def _named(self, node: ast.AST, scope: Scope | None, level: int) -> None:
-        """Read an exception handler or a pattern, which may bind a name."""
-        name = getattr(node, "name", None) or getattr(node, "rest", None)
-        if name is not None:
-            self._bind(name, scope, value=False)
-        self._children(node, scope, level)
-
-    def _operation(self, node: ast.BinOp | ast.UnaryOp, scope: Scope | None, level: int) -> None:
-        self._children(node, scope, level)
-        value = _folded(node, self._names.values)
-        if value is not None:
-            self._names.values[node] = value
-
-    def _refuse(self, node: ast.AST, _scope: Scope | None, _level: int) -> None:
-        raise python_source.SourceError(f"has a {type(node).__name__}")
+    raise python_source.SourceError(reason)
 
 
-_READERS: dict[type[ast.AST], Callable[..., None]] = {
-    ast.AnnAssign: _Reader._annotated,
-    ast.Assign: _Reader._assign,
-    ast.AsyncFunctionDef: _Reader._function,
-    ast.Attribute: _Reader._attribute,
-    ast.AugAssign: _Reader._augmented,
-    ast.BinOp: _Reader._operation,
-    ast.ClassDef: _Reader._class,
-    ast.Constant: _Reader._constant,
-    ast.DictComp: _Reader._comprehension,
-    ast.ExceptHandler: _Reader._named,
-    ast.For: _Reader._loop,
-    ast.FunctionDef: _Reader._function,
-    ast.GeneratorExp: _Reader._comprehension,
-    ast.Global: _Reader._declared,
-    ast.Import: _Reader._import,
-    ast.ImportFrom: _Reader._import,
-    ast.Lambda: _Reader._lambda,
-    ast.ListComp: _Reader._comprehension,
-    ast.MatchAs: _Reader._named,
-    ast.MatchMapping: _Reader._named,
-    ast.MatchStar: _Reader._named,
-    ast.Name: _Reader._name,
-    ast.NamedExpr: _Reader._walrus,
-    ast.Nonlocal: _Reader._declared,
-    ast.SetComp: _Reader._comprehension,
-    ast.UnaryOp: _Reader._operation,
-}
-"""Functions that read the nodes for which reading all their children is not enough."""
+def _is_range(node: ast.expr) -> bool:
+    # That the text leaves the name `range` alone is checked at the end.
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
 
-_READERS |= {
-    getattr(ast, name): _Reader._refuse for name in ("Interpolation", "TemplateStr", "TypeAlias") if hasattr(ast, name)
-}
+
+def parts_of(node: ast.AST, scope: Scope | None, own: Scope | None) -> Iterator[tuple[Any, Scope | None]]:
+    """Yield the parts of a node that have a meaning, each with the scope that its names belong to.
+
+    Names that a node binds by itself, such as that of an exception, are yielded as nodes.
+
+    Args:
+        node: The node.
+        scope: The scope around it.
+        own: The scope that it begins; the one around it if it begins none.
+    """
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            yield from ((each, scope) for each in _signature(node))
+            yield node.body, own
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            for index, generator in enumerate(node.generators):
+                yield generator.iter, own if index else scope
+                yield [generator.target, generator.is_async, generator.ifs], own
+            yield [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt], own
+        case ast.NamedExpr(target=target, value=value):
+            yield from ((each, scope) for each in (value, ast.Name(target.id, ast.Load())))
+        case ast.alias(name=name, asname=asname):
+            yield name, scope
+            yield _binding(None if name == "*" or ("." in name and asname is None) else asname or name), scope
+        case ast.AnnAssign(target=target, value=value) if has_no_effect(node, scope):
+            yield from ((each, scope) for each in (target, value))
+        case _:
+            binds = isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar | ast.MatchMapping)
+            for name in fields_of(type(node)):
+                part = getattr(node, name, None)
+                yield _binding(part) if binds and name in ("name", "rest") else part, own
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> list[Any]:
+    """Return what a function has beside its body."""
+    a = node.args
+    kinds = (a.posonlyargs, a.args, [a.vararg], a.kwonlyargs, [a.kwarg])
+    names = tuple(tuple(each.arg for each in kind if each is not None) for kind in kinds)
+    own = [names, [each.annotation for each in _arguments(a)], a.defaults, a.kw_defaults]
+    return own if isinstance(node, ast.Lambda) else [node.name, node.decorator_list, node.returns, *own]
+
+
+def _binding(name: str | None) -> ast.Name | None:
+    return None if name is None else ast.Name(name, ast.Store())
 
 
 def owner_of(name: str, scope: Scope | None) -> Scope | None:
@@ -328,20 +305,25 @@ def owner_of(name: str, scope: Scope | None) -> Scope | None:
 @cache
 def fields_of(kind: type[ast.AST]) -> tuple[str, ...]:
     """Return the fields of a kind of node that have a meaning."""
-    return tuple(name for name in kind._fields if name not in ("ctx", "kind", "type_comment"))
+    return tuple(name for name in kind._fields if name not in ("ctx", "kind", "type_comment", "type_params"))
 
 
-def _folded(node: ast.BinOp | ast.UnaryOp, values: Mapping[ast.AST, float]) -> float | None:
-    """Return the value of arithmetic on numbers; `None` if it is no such, or Python would not fold it, either."""
-    if isinstance(node, ast.UnaryOp):
-        operand = values.get(node.operand)
-        return -operand if operand is not None and isinstance(node.op, ast.USub) else None
-    left, right, operation = values.get(node.left), values.get(node.right), _OPERATIONS.get(type(node.op))
-    if left is None or right is None or operation is None:
-        return None
+def _number(node: ast.AST, values: Mapping[ast.AST, float]) -> float | None:
+    """Return the value of a number, or of arithmetic on numbers that Python folds, too; `None` of anything else."""
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=operand) if operand in values:
+            return -values[operand]
+        case ast.BinOp(left=left, op=op, right=right) if left in values and right in values:
+            return _folded(values[left], op, values[right])
+    return None
+
+
+def _folded(left: float, op: ast.operator, right: float) -> float | None:
     try:
-        value = operation(left, right)
-    except ArithmeticError:
+        value = _OPERATIONS[type(op)](left, right)
+    except (ArithmeticError, KeyError):
         return None
     is_plain = abs(value) < _MAX_FOLDED if isinstance(value, int) else math.isfinite(value)
     return value if is_plain else None
@@ -359,25 +341,10 @@ def has_no_effect(node: ast.AnnAssign, scope: Scope | None) -> bool:
     return all(isinstance(each, _PLAIN_ANNOTATION) for each in ast.walk(node.annotation) if isinstance(each, ast.expr))
 
 
-def expressions_around(node: ast.FunctionDef) -> list[ast.expr]:
-    """Return the expressions of a function that belong to the scope around it."""
-    annotated = [each.annotation for each in _arguments(node.args) if each.annotation is not None]
-    returned = [node.returns] if node.returns is not None else []
-    return [*node.decorator_list, *defaults_of(node.args), *annotated, *returned]
-
-
-def defaults_of(arguments: ast.arguments) -> list[ast.expr]:
-    return [*arguments.defaults, *(each for each in arguments.kw_defaults if each is not None)]
-
-
 def _arguments(arguments: ast.arguments) -> list[ast.arg]:
     both = [arguments.vararg, arguments.kwarg]
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return [*named, *(each for each in both if each is not None)]
-
-
-def results_of(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> list[ast.expr]:
-    return [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
 
 
 def _identifiers(node: ast.AST) -> Iterator[str]:
