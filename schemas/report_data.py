@@ -18,6 +18,7 @@ class GenerationSummary:
         samples: Samples of the run so far.
         seconds: Running time of all nights so far, in seconds; the time between nights does not count.
         own_best: Best score among the generation's own candidates; `None` if none is scored.
+        place: Place of the generation in the order of commits.
     """
 
     generation: int
@@ -30,6 +31,7 @@ class GenerationSummary:
     own_best: float | None
     ended_at: datetime
     has_unknown_costs: bool = False
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,13 +215,13 @@ def fork_for_api(patch: Callable[[object, str, object], None] = setattr) -> None
 class _QueryProcess(CommandProcess):
     """A process that answers queries, in place of the `subprocess.Popen` that `query_process` makes."""
 
-    def __init__(self, words: Sequence[str], *, stderr: IO[bytes], pass_fds: Sequence[int], **_: object) -> None:
+    def __init__(self, words: Sequence[str], *, stderr: IO[bytes], **_: object) -> None:
         with contextlib.ExitStack() as opened:
             given, writing = os.pipe()
             opened.callback(os.close, given)
             self.stdin = open(writing, "wb")  # noqa: SIM115  (open as long as the process is used)
             out, answers = _pipe(opened)
-            super().__init__(words[-1:], os.environ, (given, answers, stderr.fileno(), *pass_fds))
+            super().__init__(words[-1:], os.environ, (given, answers, stderr.fileno(), stderr.fileno()))
         self.stdout = out.detach()  # type: ignore[assignment]
 
 

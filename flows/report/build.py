@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
-from statistics import median
 
 from overnight.flows.report.drawings import draw_programs
 from overnight.flows.report.failures import failures, repeats
-from overnight.flows.report.lineage import lineage
+from overnight.flows.report.lineage import line_to, lineage
 from overnight.flows.report.population import diversity, functions_of, niches, scored_points
 from overnight.flows.report.repeat_command import command_of
-from overnight.flows.report.run_data import Row, RunData, read_run_data
+from overnight.flows.report.run_data import Row, RunData, bodies_of, made, read_run_data
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import (
     NO_DRAWINGS,
@@ -62,8 +60,8 @@ _TRANSCRIPTS = """
 SELECT of_line.program_id, session.transcript
 FROM programs AS of_line JOIN programs AS session
 ON session.run_id = of_line.run_id AND session.generation = of_line.generation
-    AND session.index // ? = of_line.index // ? AND session.transcript IS NOT NULL
-WHERE of_line.run_id = ? AND list_contains(?, of_line.program_id)
+    AND session.index // $2 = of_line.index // $2 AND session.transcript IS NOT NULL
+WHERE of_line.run_id = $1 AND list_contains($3, of_line.program_id)
 """
 """What an agent did, for the program that it handed back and for those that it had scored before."""
 
@@ -88,25 +86,26 @@ FROM questions WHERE run_id = ? GROUP BY model ORDER BY model
 _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
 
-_BODIES = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
-
-_NIGHT_COLUMNS = (
-    "night", "started_at", "ended_at", "seen_at", "generations", "samples", "cost_usd", "best_before", "best_after",
-    "best_program_id",
-)  # fmt: skip
-"""Columns of `nights` that are attributes of a night's summary."""
+_MODELS = """
+SELECT model, count(*) AS samples, histogram(outcome) AS outcomes, max(score) AS best,
+    sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,
+    coalesce(sum(tokens_cached), 0)::BIGINT AS tokens_cached,
+    sum(cost_usd) AS cost_usd, count(cost_usd) < count(*) AS has_unknown_costs,
+    count(*) FILTER (list_contains($4, program_id)) AS improvements, median(latency_s) AS latency_s
+FROM programs WHERE run_id = $1 AND place BETWEEN $2 AND $3
+GROUP BY model ORDER BY samples DESC, min((place, index))
+"""
 
 
 def build_report(database: Database, files: RunFiles, night: int | None = None) -> ReportData:
     """Return the report's data of a run, or of one night of it, as its files are now."""
     run_data = read_run_data(database, files, night)
     problem = run_data.run.problem
-    nights = tuple(_night_summary(row, run_data) for row in run_data.nights if night in (None, row["night"]))
+    nights = _nights(run_data)
     best = _best_scores(run_data)
-    best_row = database.rows(_PROGRAM, [files.run_id, best.program_id])[0]
+    (best_row,) = run_data.rows(_PROGRAM, best.program_id)
     body = best_row["body"]
     points, left_out = scored_points(run_data)
-    failed = database.rows(_FAILED_ATTEMPTS, [files.run_id])
     return ReportData(
         run=run_data.run,
         night=night,
@@ -124,15 +123,15 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         diversity=diversity(run_data),
         niches=niches(run_data),
         lineage=lineage(run_data, best.program_id),
-        models=_model_summaries(run_data),
-        requests=_requests(database, files),
-        questions=tuple(QuestionSummary(**row) for row in database.rows(_QUESTIONS, [files.run_id])),
+        models=_models(run_data),
+        requests=_requests(run_data, files),
+        questions=tuple(QuestionSummary(**row) for row in run_data.rows(_QUESTIONS)),
         readings=tuple(readings_of(files)),
-        conversations=_conversations(database, run_data, best.program_id),
-        machines=_machines(database, files.run_id, night),
+        conversations=_conversations(run_data, best.program_id),
+        machines=_machines(run_data),
         failures=failures(run_data),
         repeats=repeats(run_data),
-        failed_attempts=tuple(row["error"] for row in failed),
+        failed_attempts=tuple(row["error"] for row in run_data.rows(_FAILED_ATTEMPTS)),
         time_spent=_time_spent(run_data, nights),
         command=command_of(run_data.run, run_data.last_generation),
         built_at=datetime.now(UTC),
@@ -145,15 +144,17 @@ def _input_results(run_data: RunData, row: Row) -> tuple[InputResult, ...]:
     if not metrics and not notes:
         return ()
     calls = run_data.run.problem.inputs["train"][:_MAX_INPUTS]
+    metrics = {name: [*values, *repeat(None, len(calls))] for name, values in metrics.items()}
+    notes = [*notes, *repeat("", len(calls))]
     return tuple(
         InputResult(
             number=place + 1,
             arguments=str(call),
-            score=one,
-            metrics={name: next(iter(values[place : place + 1]), None) for name, values in metrics.items()},
-            note="".join(filter(None, notes[place : place + 1])),
+            score=score,
+            metrics={name: values[place] for name, values in metrics.items()},
+            note=notes[place] or "",
         )
-        for place, (call, one) in enumerate(zip(calls, row["scores"], strict=False))
+        for place, (call, score) in enumerate(zip(calls, row["scores"], strict=False))
     )
 
 
@@ -162,121 +163,89 @@ def _objective_points(run_data: RunData) -> tuple[ObjectivePoint, ...]:
     names = run_data.run.problem.settings.objectives.metrics
     if not names:
         return ()
-    rows = run_data.database.rows(_OBJECTIVES, [run_data.run.run_id])
+    rows = run_data.rows(_OBJECTIVES)
     chosen = set(spread([row["program_id"] for row in rows if not row["is_on_front"]], _MAX_POINTS))
     return tuple(
-        ObjectivePoint(
-            program_id=row["program_id"],
-            values={"score": row["score"], **{name: metrics[name] for name in names}},
-            is_on_front=row["is_on_front"],
-        )
+        made(ObjectivePoint, row, values={"score": row["score"], **{name: metrics[name] for name in names}})
         for row in rows
         if (metrics := metrics_of(row)).keys() >= names.keys() and (row["is_on_front"] or row["program_id"] in chosen)
     )
 
 
-def _night_summary(row: Row, run_data: RunData) -> NightSummary:
-    return NightSummary(
-        **{name: row[name] for name in _NIGHT_COLUMNS},
-        stop_reason=row["stop_reason"] or "",
-        error=row["error"] or "",
-        finalists=tuple(SplitScores(**finalist) for finalist in row["finalists"] or ()),
-        has_unknown_costs=any(
-            generation["night"] == row["night"]
-            for generation in run_data.generations
-            if generation["generation"] in run_data.generations_with_unknown_costs
-        ),
-        warning=row["warning"] or "",
+def _nights(run_data: RunData) -> tuple[NightSummary, ...]:
+    """Return the nights that the report covers."""
+    unpriced = {row["night"] for row in run_data.generations if row["is_unpriced"]}
+    return tuple(
+        made(
+            NightSummary,
+            row,
+            finalists=tuple(SplitScores(**finalist) for finalist in row["finalists"]),
+            has_unknown_costs=row["night"] in unpriced,
+        )
+        for row in run_data.nights
+        if run_data.night in (None, row["night"])
     )
 
 
 def _best_scores(run_data: RunData) -> SplitScores:
     """Return the winner of the last final evaluation that is covered, unless a better program came after it."""
-    last = run_data.summaries[-1]
-    for row in reversed(run_data.nights):
-        if row["night"] <= (run_data.night or row["night"]) and row["finalists"]:
-            bests = [one.best_program_id for one in run_data.all_summaries if one.night <= row["night"]]
-            if last.best_program_id == bests[-1]:
-                return _split_scores(run_data, row["best_program_id"])
-            break
-    return _split_scores(run_data, last.best_program_id)
+    best = run_data.summaries[-1].best_program_id
+    covered = [row for row in run_data.nights if row["finalists"] and row["night"] <= (run_data.night or row["night"])]
+    if covered:
+        then = [one.best_program_id for one in run_data.all_summaries if one.night <= covered[-1]["night"]]
+        best = covered[-1]["best_program_id"] if best == then[-1] else best
+    return _split_scores(run_data, best)
 
 
 def _split_scores(run_data: RunData, program_id: str) -> SplitScores:
     """Return a program's scores on the splits, from the last final evaluation in which it took part."""
-    for row in reversed(run_data.nights):
-        for finalist in row["finalists"] or ():
-            if finalist["program_id"] == program_id:
-                return SplitScores(**finalist)
-    return SplitScores(program_id, run_data.by_id[program_id]["score"])
+    finalists = (SplitScores(**finalist) for row in reversed(run_data.nights) for finalist in row["finalists"])
+    none = SplitScores(program_id, run_data.by_id[program_id]["score"])
+    return next((finalist for finalist in finalists if finalist.program_id == program_id), none)
 
 
-def _model_summaries(run_data: RunData) -> tuple[ModelSummary, ...]:
-    by_model: dict[str, list[Row]] = defaultdict(list)
-    for row in run_data.covered_candidates:
-        by_model[row["model"]].append(row)
-    new_bests = {after.best_program_id for before, after in pairwise(run_data.summaries) if after.best > before.best}
-    summaries = [_model_summary(name, rows, new_bests) for name, rows in by_model.items()]
-    return tuple(sorted(summaries, key=lambda model: -model.samples))
+def _models(run_data: RunData) -> tuple[ModelSummary, ...]:
+    new_bests = [after.best_program_id for before, after in pairwise(run_data.summaries) if after.best > before.best]
+    rows = run_data.rows(_MODELS, run_data.first_place, run_data.last_place, new_bests)
+    for row in rows:
+        counts = dict(row["outcomes"])
+        row["outcomes"] = {kind.value: counts[kind.value] for kind in Outcome if kind.value in counts}
+    return tuple(ModelSummary(**row) for row in rows)
 
 
-def _model_summary(name: str, rows: Sequence[Row], new_bests: set[str]) -> ModelSummary:
-    counts = Counter(row["outcome"] for row in rows)
-    prices = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
-    return ModelSummary(
-        model=name,
-        samples=len(rows),
-        outcomes={kind.value: counts[kind.value] for kind in Outcome if counts[kind.value]},
-        tokens_in=sum(row["tokens_in"] for row in rows),
-        tokens_out=sum(row["tokens_out"] for row in rows),
-        tokens_cached=sum(row["tokens_cached"] or 0 for row in rows),
-        cost_usd=sum(prices) if prices else None,
-        has_unknown_costs=len(prices) < len(rows),
-        best=max((row["score"] for row in rows if row["score"] is not None), default=None),
-        improvements=sum(row["program_id"] in new_bests for row in rows),
-        latency_s=median(row["latency_s"] for row in rows),
-    )
-
-
-def _requests(database: Database, files: RunFiles) -> tuple[RequestSummary, ...]:
+def _requests(run_data: RunData, files: RunFiles) -> tuple[RequestSummary, ...]:
     """Return what people asked for: what the run has taken, and what still waits for a night to take it."""
-    rows = {row["id"]: row for row in database.rows("FROM interventions WHERE run_id = ?", [files.run_id])}
-    taken = tuple(
-        RequestSummary(
-            one.asked_at, one.author, one.words, one.generation, rows[one.id]["samples"], rows[one.id]["gain"]
-        )
-        for one in read_interventions(files)
-        if one.id in rows
+    rows = {row["id"]: row for row in run_data.rows("FROM interventions WHERE run_id = ?")}
+    taken = [(one, one.generation, rows[one.id]) for one in read_interventions(files) if one.id in rows]
+    waiting = [(one, 0, {"samples": 0, "gain": None}) for one in pending_requests(files)]
+    return tuple(
+        RequestSummary(one.asked_at, one.author, one.words, generation, row["samples"], row["gain"])
+        for one, generation, row in (*taken, *waiting)
     )
-    waiting = (RequestSummary(one.asked_at, one.author, one.words, 0, 0, None) for one in pending_requests(files))
-    return (*taken, *waiting)
 
 
-def _conversations(database: Database, run_data: RunData, best: str) -> dict[str, Conversation]:
+def _conversations(run_data: RunData, best: str) -> dict[str, Conversation]:
     """Return what agents did for the best program and those that it descends from."""
-    line = [one.program_id for one in line_of_descent(lineage(run_data, best))]
-    size = run_data.run.problem.settings.candidates_per_prompt
-    rows = database.rows(_TRANSCRIPTS, [size, size, run_data.run.run_id, line])
+    line = [one.program_id for one in line_to(run_data, best)]
+    rows = run_data.rows(_TRANSCRIPTS, run_data.run.problem.settings.candidates_per_prompt, line)
     return {row["program_id"]: read_conversation(row["transcript"]) for row in rows}
 
 
-def _machines(database: Database, run_id: str, night: int | None) -> tuple[MachineSummary, ...]:
+def _machines(run_data: RunData) -> tuple[MachineSummary, ...]:
     """Return what each machine did; nothing for a run that was evaluated on its own machine alone."""
-    rows = database.rows(_MACHINES, [run_id, night])
+    rows = run_data.rows(_MACHINES, run_data.night)
     return tuple(MachineSummary(**row) for row in rows) if any(row["name"] for row in rows) else ()
 
 
 def _time_spent(run_data: RunData, nights: Sequence[NightSummary]) -> TimeSpent:
-    first, last = run_data.first_place, run_data.last_place
-    rows = [row for row in run_data.generations if first <= row["place"] <= last]
+    rows, candidates = run_data.covered(run_data.generations), run_data.covered(run_data.candidates)
+    sums = {name: sum(row[name] for row in rows) for name in ("sample_s", "evaluate_s", "select_s")}
     return TimeSpent(
         nights_s=sum((night.seen_at - night.started_at).total_seconds() for night in nights),
         generations_s=_covered_s([(row["started_at"], row["ended_at"]) for row in rows]),
-        sample_s=sum(row["sample_s"] for row in rows),
-        evaluate_s=sum(row["evaluate_s"] for row in rows),
-        select_s=sum(row["select_s"] for row in rows),
-        candidates_s=sum(row["wall_s"] for row in run_data.covered_candidates),
-        cpu_s=sum(row["cpu_s"] for row in run_data.covered_candidates),
+        candidates_s=sum(row["wall_s"] for row in candidates),
+        cpu_s=sum(row["cpu_s"] for row in candidates),
+        **sums,
     )
 
 
@@ -295,10 +264,9 @@ def draw_report(database: Database, report: ReportData, *, note: Callable[[str],
         return NO_DRAWINGS
     line = [ancestor.program_id for ancestor in line_of_descent(report.lineage)]
     wanted = list(dict.fromkeys([report.start.program_id, report.best.program_id, *spread(line, _MAX_STEPS)]))
-    rows = database.rows(_BODIES, [report.run.run_id, wanted])
-    bodies = {row["program_id"]: row["body"] for row in rows}
-    bodies = {name: bodies[name] for name in wanted if name in bodies}
     run = report.run
+    found = bodies_of(database, run.run_id, wanted)
+    bodies = {name: found[name] for name in wanted if name in found}
     return draw_programs(run.problem, bodies, seed=run.seed, run_id=run.run_id, note=note)
 
 

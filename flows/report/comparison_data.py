@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from overnight.flows.report.run_data import Row, made
 from overnight.schemas.errors import HistoryError, UsageError
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import TUNER
@@ -17,41 +18,46 @@ from overnight.schemas.settings import flat_settings, parse_settings
 from overnight.tasks.history.database import Database
 from overnight.tasks.select.front import Goals, hypervolume
 
-Row = dict[str, Any]
-
-_RUNS = """
-SELECT run_id, problem, title, started_at, seed, settings, specification_hash, samples, cost_usd, start_score,
-    best_score, best_program_id
-FROM runs WHERE run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY started_at, run_id
-"""
-_GENERATIONS = """
-SELECT run_id, candidates * (generation > 0)::INT AS candidates, best_score
-FROM generations WHERE state = 'committed' AND run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, place
-"""
-_NIGHTS = """
-SELECT run_id, best_program_id, finalists, stop_reason, ended_at IS NULL AS is_open,
-    epoch(seen_at - started_at) AS seconds, (
-        SELECT arg_max(best_program_id, place) FROM generations AS own
-        WHERE own.run_id = nights.run_id AND own.night <= nights.night AND own.state = 'committed'
-    ) AS best_then
-FROM nights WHERE run_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY run_id, night
-"""
-_TUNER_GAINS = f"""
-WITH scored AS (
-    SELECT run_id, model, score, max(score) OVER (
-        PARTITION BY run_id ORDER BY place, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) AS best_before
-    FROM programs WHERE score IS NOT NULL AND run_id IN (SELECT unnest(?::VARCHAR[]))
+_RUNS = f"""
+WITH ended AS (
+    SELECT run_id, sum(epoch(seen_at - started_at)) AS seconds,
+        arg_max(if(ended_at IS NULL, 'not ended', nullif(stop_reason, '')), night) AS stop_reason,
+        max(night) FILTER (len(finalists) > 0) AS last_final,
+        arg_max(list_filter(finalists, lambda one: one.program_id = best_program_id)[1], night)
+            FILTER (len(finalists) > 0) AS winner
+    FROM nights GROUP BY run_id
+), risen AS (
+    SELECT run_id, list([sample, best_score] ORDER BY place) FILTER (before IS NULL OR best_score > before) AS steps
+    FROM (
+        SELECT run_id, place, best_score, sum(candidates * (generation > 0)::INT) OVER past AS sample,
+            max(best_score) OVER (past ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        FROM generations WHERE state = 'committed' WINDOW past AS (PARTITION BY run_id ORDER BY place)
+    ) GROUP BY run_id
+), tuned AS (
+    SELECT run_id, sum(score - before) AS tuner_gain FROM (
+        SELECT run_id, model, score, max(score) OVER (
+            PARTITION BY run_id ORDER BY place, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+        FROM programs WHERE score IS NOT NULL
+    ) WHERE model = '{TUNER}' AND score > before GROUP BY run_id
 )
-SELECT run_id, sum(score - best_before) AS gain FROM scored
-WHERE model = '{TUNER}' AND score > best_before GROUP BY run_id
+SELECT run_id, own.problem, title, own.started_at, seed, settings, specification_hash,
+    coalesce(samples, 0) AS samples, coalesce(cost_usd, 0) AS cost_usd, start_score AS start, best_score,
+    coalesce(seconds, 0) AS seconds, coalesce(stop_reason, 'no night') AS stop_reason, steps,
+    coalesce(tuner_gain, 0) AS tuner_gain,
+    run_id IN (
+        SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
+        UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
+    ) AS has_unknown_costs,
+    if(best_program_id = (
+        SELECT arg_max(best_program_id, place) FROM generations AS its
+        WHERE its.run_id = own.run_id AND its.night <= last_final AND its.state = 'committed'
+    ), winner, NULL) AS winner,
+    {{'program_id': best_program_id, 'train': best_score}} AS last_best
+FROM runs AS own LEFT JOIN ended USING (run_id) LEFT JOIN risen USING (run_id) LEFT JOIN tuned USING (run_id)
+WHERE coalesce(list_contains(?::VARCHAR[], run_id), true) ORDER BY own.started_at, run_id
 """
-
-_UNKNOWN_COSTS = """
-SELECT DISTINCT run_id FROM (
-    SELECT run_id, cost_usd FROM programs WHERE generation > 0 UNION ALL SELECT run_id, cost_usd FROM questions
-) WHERE cost_usd IS NULL AND run_id IN (SELECT unnest(?::VARCHAR[]))
-"""
+"""The named runs, or all."""
 
 _FRONTS = "SELECT run_id, score, metrics FROM front WHERE run_id IN (SELECT unnest(?::VARCHAR[]))"
 
@@ -80,8 +86,7 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
             remedy="Compare runs of one problem; `overnight runs` lists them.",
         )
     found = hypervolumes(database, {row["run_id"]: _objectives(row) for row in rows})
-    curves = _curves(database, rows, _groups(rows))
-    return tuple(replace(curve, hypervolume=found.get(curve.run_id)) for curve in curves)
+    return tuple(replace(curve, hypervolume=found.get(curve.run_id)) for curve in _curves(rows, _groups(rows)))
 
 
 def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
@@ -89,80 +94,32 @@ def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
 
     A run whose generations are gone has none.
     """
-    rows = [row for row in database.rows(_RUNS, [_all_runs(database)]) if row["best_score"] is not None]
-    return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows})
+    rows = [row for row in database.rows(_RUNS, [None]) if row["best_score"] is not None]
+    return _curves(rows, {row["run_id"]: _models(_settings(row)) for row in rows})
 
 
 def best_programs(database: Database) -> dict[str, SplitScores]:
     """Return the best program of each run of the history, as `overnight best` names it, with its scores."""
-    run_ids = _all_runs(database)
-    nights = _by_run(database.rows(_NIGHTS, [run_ids]))
-    return {row["run_id"]: _best(row, nights[row["run_id"]]) for row in database.rows(_RUNS, [run_ids])}
+    return {row["run_id"]: _best(row) for row in database.rows(_RUNS, [None])}
 
 
-def _all_runs(database: Database) -> list[str]:
-    return [row["run_id"] for row in database.rows("SELECT run_id FROM runs")]
-
-
-def _curves(database: Database, rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, ...]:
-    run_ids = list(groups)
-    generations, nights = (_by_run(database.rows(query, [run_ids])) for query in (_GENERATIONS, _NIGHTS))
-    tuner_gains = {row["run_id"]: row["gain"] for row in database.rows(_TUNER_GAINS, [run_ids])}
-    unknown = {row["run_id"] for row in database.rows(_UNKNOWN_COSTS, [run_ids])}
-    return tuple(
-        RunCurve(
-            run_id=run_id,
-            problem=run["title"] or run["problem"],
-            group=groups[run_id],
-            seed=run["seed"],
-            started_at=run["started_at"],
-            samples=sum(row["candidates"] for row in generations[run_id]),
-            seconds=sum(night["seconds"] for night in nights[run_id]),
-            cost_usd=run["cost_usd"] or 0.0,
-            start=run["start_score"],
-            steps=_steps(generations[run_id]),
-            tuner_gain=tuner_gains.get(run_id, 0.0),
-            best=_best(run, nights[run_id]),
-            stop_reason=_stop_reason(nights[run_id]),
-            has_unknown_costs=run_id in unknown,
-        )
-        for run in rows
-        for run_id in [run["run_id"]]
-    )
-
-
-def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    by_run: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_run[row["run_id"]].append(row)
-    return by_run
-
-
-def _steps(generations: Sequence[Row]) -> tuple[tuple[int, float], ...]:
-    """Return the numbers of samples at which the best score rose, each with the score from there on."""
-    steps: list[tuple[int, float]] = []
-    samples = 0
-    for row in generations:
-        samples += row["candidates"]
-        if row["best_score"] is not None and (not steps or row["best_score"] > steps[-1][1]):
-            steps.append((samples, row["best_score"]))
-    return tuple(steps)
-
-
-def _stop_reason(nights: Sequence[Row]) -> str:
-    if not nights:
-        return "no night"
-    return "not ended" if nights[-1]["is_open"] else nights[-1]["stop_reason"] or "no night"
-
-
-def _best(run: Row, nights: Sequence[Row]) -> SplitScores:
+def _best(row: Row) -> SplitScores:
     """Return the winner of the last final evaluation, unless a better program came after it."""
-    final = next((night for night in reversed(nights) if night["finalists"]), None)
-    if final is not None:
-        finalists = {finalist["program_id"]: finalist for finalist in final["finalists"]}
-        if run["best_program_id"] == final["best_then"] and final["best_program_id"] in finalists:
-            return SplitScores(**finalists[final["best_program_id"]])
-    return SplitScores(run["best_program_id"], run["best_score"])
+    return SplitScores(**row["winner"] or row["last_best"])
+
+
+def _curves(rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, ...]:
+    return tuple(
+        made(
+            RunCurve,
+            row,
+            problem=row["title"] or row["problem"],
+            group=groups[row["run_id"]],
+            steps=tuple((int(sample), score) for sample, score in row["steps"]),
+            best=_best(row),
+        )
+        for row in rows
+    )
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, str]:

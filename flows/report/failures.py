@@ -29,13 +29,14 @@ FROM failed GROUP BY outcome, kind ORDER BY last_night DESC, candidates DESC, ou
 _REPEATED = """
 WITH repeated AS (
     SELECT code_hash, count(*) AS times FROM programs
-    WHERE run_id = ? AND place BETWEEN ? AND ? AND outcome = 'duplicate' AND code_hash <> '' GROUP BY code_hash
+    WHERE run_id = $1 AND place BETWEEN $2 AND $3 AND outcome = 'duplicate' AND code_hash <> ''
+    GROUP BY code_hash HAVING times > 1
 )
 SELECT p.program_id, p.score, p.outcome, p.body, repeated.times
-FROM repeated JOIN programs AS p ON p.code_hash = repeated.code_hash AND p.run_id = ?
+FROM repeated JOIN programs AS p ON p.code_hash = repeated.code_hash AND p.run_id = $1
 WHERE p.outcome <> 'duplicate'
 QUALIFY row_number() OVER (PARTITION BY p.code_hash ORDER BY p.place, p.index) = 1
-ORDER BY repeated.times DESC, p.place, p.index LIMIT ?
+ORDER BY repeated.times DESC, p.place, p.index LIMIT $4
 """
 
 
@@ -43,17 +44,12 @@ def failures(run_data: RunData) -> tuple[Failure, ...]:
     """Return the most frequent kinds of failure, ordered by their number in the last night."""
     first, last = run_data.first_place, run_data.last_place
     covered = run_data.summaries[1:]
-    of_last_night = (run_data.place_of(summary) for summary in covered if summary.night == covered[-1].night)
-    last_night_starts = next(of_last_night, last + 1)
-    rows = run_data.database.rows(_FAILURES, [run_data.run.run_id, first, last, last_night_starts, _MAX_KINDS])
+    last_night_starts = next((one.place for one in covered if one.night == covered[-1].night), last + 1)
+    rows = run_data.rows(_FAILURES, first, last, last_night_starts, _MAX_KINDS)
     return tuple(Failure(function=run_data.function_text(row.pop("body")), **row) for row in rows)
 
 
 def repeats(run_data: RunData) -> tuple[RepeatedProposal, ...]:
     """Return the programs that were proposed most often after they had been evaluated."""
-    run_id = run_data.run.run_id
-    parameters = [run_id, run_data.first_place, run_data.last_place, run_id, _MAX_REPEATS]
-    rows = run_data.database.rows(_REPEATED, parameters)
-    return tuple(
-        RepeatedProposal(function=run_data.function_text(row.pop("body")), **row) for row in rows if row["times"] > 1
-    )
+    rows = run_data.rows(_REPEATED, run_data.first_place, run_data.last_place, _MAX_REPEATS)
+    return tuple(RepeatedProposal(function=run_data.function_text(row.pop("body")), **row) for row in rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from overnight.flows.report.run_data import RunData
+from overnight.flows.report.run_data import Row, RunData, bodies_of, made
 from overnight.schemas.report_data import Ancestor
 from overnight.tasks.report.lineage_graph import line_of_descent
 
@@ -23,29 +23,19 @@ def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
     without a score, such as one that was repaired, is left out: its parents stand for it.
     """
     ids = _ancestor_ids(run_data, program_id)
-    bodies = _bodies(run_data, ids)
-    by_id: dict[str, Ancestor] = {}
-    for ancestor_id in ids:
-        row = run_data.by_id[ancestor_id]
-        by_id[ancestor_id] = Ancestor(
-            program_id=ancestor_id,
-            generation=row["generation"],
-            sample=run_data.sample_number(row),
-            niche=row["niche"] or "",
-            model=row["model"],
-            score=row["score"],
-            parent_ids=tuple(_scored_parents(run_data, ancestor_id)),
-            function=run_data.function_text(bodies[ancestor_id]),
-        )
+    bodies = bodies_of(run_data.database, run_data.run.run_id, ids)
+    by_id = {one: _ancestor(run_data, run_data.by_id[one], bodies[one]) for one in ids}
     line = _nearest_parents(by_id, program_id)
-    others = [ancestor_id for ancestor_id in ids if ancestor_id not in line]
-    included = [*line, *others][: max(_MAX_ANCESTORS, len(line))]
-    ancestors = [
-        replace(by_id[ancestor_id], nearest_parent_id=line.get(ancestor_id) or _nearest_parent(by_id, ancestor_id))
-        for ancestor_id in included
-    ]
-    rows = {ancestor.program_id: run_data.by_id[ancestor.program_id] for ancestor in ancestors}
-    return tuple(sorted(ancestors, key=lambda one: (rows[one.program_id]["place"], rows[one.program_id]["index"])))
+    chosen = set(list(dict.fromkeys([*line, *ids]))[: max(_MAX_ANCESTORS, len(line))])
+    oldest_first = [name for name in run_data.by_id if name in chosen]
+    return tuple(
+        replace(by_id[name], nearest_parent_id=line.get(name) or _nearest_parent(by_id, name)) for name in oldest_first
+    )
+
+
+def _ancestor(run_data: RunData, row: Row, body: str) -> Ancestor:
+    parents = tuple(_scored_parents(run_data, row["program_id"]))
+    return made(Ancestor, row, parent_ids=parents, function=run_data.function_text(body))
 
 
 def line_to(run_data: RunData, program_id: str) -> list[Ancestor]:
@@ -98,9 +88,3 @@ def _similarity(first: str, second: str) -> float:
     words, others = first.split(), second.split()
     matcher = difflib.SequenceMatcher(None, words, others, autojunk=False)
     return matcher.ratio() if len(words) * len(others) <= _MAX_PAIRS else matcher.quick_ratio()
-
-
-def _bodies(run_data: RunData, program_ids: list[str]) -> dict[str, str]:
-    query = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
-    rows = run_data.database.rows(query, [run_data.run.run_id, program_ids])
-    return {row["program_id"]: row["body"] for row in rows}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunRecord
@@ -15,16 +14,63 @@ from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    T = TypeVar("T", bound=DataclassInstance)
+
 Row = dict[str, Any]
 
-_GENERATIONS = "FROM generations WHERE run_id = ? AND state = 'committed' ORDER BY place"
-_NIGHTS = "FROM nights WHERE run_id = ? ORDER BY night"
+# The time of a night counts up to its last commit. A generation without a score has what the first one with one has,
+# which stands for a start program.
+_GENERATIONS = """
+WITH unpriced AS (
+    SELECT generation FROM programs WHERE run_id = $1 AND generation > 0 AND cost_usd IS NULL
+    UNION SELECT generation FROM questions WHERE run_id = $1 AND cost_usd IS NULL
+), own AS (
+    SELECT its.*, generation IN (FROM unpriced) AS is_unpriced,
+        CASE WHEN generation > 0 THEN greatest(epoch(ended_at - coalesce(begun_at, started_at)), 0)
+            ELSE 0 END AS elapsed,
+        lead(night) OVER (ORDER BY place) IS DISTINCT FROM night AS ends_night,
+        arg_min(best_score, place) FILTER (best_score IS NOT NULL) OVER () AS first_score,
+        arg_min(best_program_id, place) FILTER (best_score IS NOT NULL) OVER () AS first_id
+    FROM generations AS its LEFT JOIN (SELECT run_id, night, started_at AS begun_at FROM nights) USING (run_id, night)
+    WHERE run_id = $1 AND state = 'committed'
+)
+SELECT generation, place, night, started_at, ended_at, sample_s, evaluate_s, select_s, is_unpriced,
+    coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
+    sum(cost_usd) OVER past AS cost_usd,
+    elapsed + coalesce(sum(elapsed) FILTER (ends_night) OVER before, 0) AS seconds,
+    coalesce(best_score, first_score) AS best,
+    CASE WHEN best_score IS NULL THEN first_id ELSE best_program_id END AS best_program_id,
+    generation_best AS own_best,
+    bool_or(is_unpriced) OVER past AS has_unknown_costs
+FROM own
+WINDOW past AS (ORDER BY place), before AS (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+ORDER BY place
+"""
+_NIGHTS = """
+SELECT * REPLACE (
+    coalesce(finalists, []) AS finalists, coalesce(stop_reason, '') AS stop_reason, coalesce(error, '') AS error,
+    coalesce(warning, '') AS warning
+) FROM nights WHERE run_id = ? ORDER BY night
+"""
 _CANDIDATES = """
-SELECT
-    generation, place, index, program_id, parent_ids, niche, model, operator, outcome, score,
-    tokens_in, tokens_cached, tokens_out, cost_usd, latency_s, wall_s, cpu_s
+SELECT generation, place, index, sample, program_id, parent_ids, coalesce(niche, '') AS niche, model,
+    coalesce(operator, '') AS operator, score, wall_s, cpu_s
 FROM programs WHERE run_id = ? ORDER BY place, index
 """
+_BODIES = "SELECT program_id, body FROM programs WHERE run_id = ? AND list_contains(?, program_id)"
+
+
+def made(kind: type[T], row: Row, **more: Any) -> T:
+    """Return an instance of a dataclass, whose fields are the columns of a row of these names and what is given."""
+    return kind(**{field.name: row[field.name] for field in fields(kind) if field.name in row} | more)
+
+
+def bodies_of(database: Database, run_id: str, program_ids: Sequence[str]) -> dict[str, str]:
+    """Return the bodies of some programs, by id."""
+    return {row["program_id"]: row["body"] for row in database.rows(_BODIES, [run_id, program_ids])}
 
 
 @dataclass(frozen=True)
@@ -44,105 +90,46 @@ class RunData:
     candidates: Sequence[Row]
     night: int | None
 
+    def rows(self, sql: str, *parameters: Any) -> list[Row]:
+        """Return the rows of a query, whose first parameter is the run's id."""
+        return self.database.rows(sql, [self.run.run_id, *parameters])
+
     @cached_property
     def all_summaries(self) -> tuple[GenerationSummary, ...]:
         """Summaries of the committed generations of all nights, including those that the report does not cover."""
-        night_starts = {row["night"]: row["started_at"] for row in self.nights}
-        samples, cost_usd, night = 0, 0.0, 0
-        has_unknown_costs = False
-        seconds = seconds_before_night = 0.0
-        summaries = []
-        for row in self.generations:
-            is_start = row["generation"] == 0
-            samples += 0 if is_start else row["candidates"]
-            cost_usd += row["cost_usd"]
-            has_unknown_costs |= row["generation"] in self.generations_with_unknown_costs
-            if row["night"] != night:
-                night, seconds_before_night = row["night"], seconds
-            night_start = night_starts.get(night, row["started_at"])
-            elapsed = 0.0 if is_start else max((row["ended_at"] - night_start).total_seconds(), 0.0)
-            seconds = seconds_before_night + elapsed
-            summaries.append(
-                GenerationSummary(
-                    generation=row["generation"],
-                    night=row["night"],
-                    samples=samples,
-                    seconds=seconds,
-                    cost_usd=cost_usd,
-                    best=row["best_score"],
-                    best_program_id=row["best_program_id"],
-                    own_best=row["generation_best"],
-                    ended_at=row["ended_at"],
-                    has_unknown_costs=has_unknown_costs,
-                )
-            )
-        return tuple(summaries)
-
-    @cached_property
-    def generations_with_unknown_costs(self) -> set[int]:
-        """Numbers of the generations in which the price of a completion, or of an answer to the scoring, is unknown."""
-        candidates = [row for row in self.candidates if row["generation"] > 0]
-        questions = self.database.rows("SELECT generation, cost_usd FROM questions WHERE run_id = ?", [self.run.run_id])
-        return {row["generation"] for row in (*candidates, *questions) if row["cost_usd"] is None}
+        return tuple(made(GenerationSummary, row) for row in self.generations)
 
     @cached_property
     def summaries(self) -> tuple[GenerationSummary, ...]:
         """Summaries of the generations that the report covers, and of the one before them."""
         if self.night is None:
             return self.all_summaries
-        covered = [place for place, summary in enumerate(self.all_summaries) if summary.night == self.night]
+        covered = [number for number, summary in enumerate(self.all_summaries) if summary.night == self.night]
         return self.all_summaries[covered[0] - 1 : covered[-1] + 1] if covered else self.all_summaries[-1:]
 
     @property
     def last_generation(self) -> int:
         """Highest number of a generation that the report covers or that came before."""
-        return max(summary.generation for summary in self.all_summaries if self.place_of(summary) <= self.last_place)
+        return max(summary.generation for summary in self.all_summaries if summary.place <= self.last_place)
 
     @property
     def first_place(self) -> int:
         """Place of the first generation that the report covers, in the order of commits."""
-        return self.place_of(self.summaries[0]) + 1
+        return self.summaries[0].place + 1
 
     @property
     def last_place(self) -> int:
         """Place of the last generation that the report covers."""
-        return self.place_of(self.summaries[-1])
+        return self.summaries[-1].place
 
-    def place_of(self, summary: GenerationSummary) -> int:
-        """Return the place of a generation in the order of commits."""
-        return self._places[summary.generation]
-
-    @cached_property
-    def _places(self) -> dict[int, int]:
-        return {row["generation"]: row["place"] for row in self.generations}
-
-    @cached_property
-    def covered_candidates(self) -> list[Row]:
-        """Candidates of the generations that the report covers."""
-        first, last = self.first_place, self.last_place
-        return [row for row in self.candidates if first <= row["place"] <= last]
+    def covered(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows of the generations that the report covers."""
+        return [row for row in rows if self.first_place <= row["place"] <= self.last_place]
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
         """Rows of all candidates by program id."""
         return {row["program_id"]: row for row in self.candidates}
-
-    def sample_number(self, row: Row) -> int:
-        """Return the 1-based position of a candidate among all samples of the run; 0 for the start program.
-
-        An answer of the tuner, which comes after all samples of its generation, has the position of the last one.
-        """
-        if not row["generation"]:
-            return 0
-        before, samples = self._samples[row["generation"]]
-        return before + min(row["index"] + 1, samples)
-
-    @cached_property
-    def _samples(self) -> dict[int, tuple[int, int]]:
-        return {
-            after.generation: (before.samples, after.samples - before.samples)
-            for before, after in pairwise(self.all_summaries)
-        }
 
     def function_text(self, body: str) -> str:
         """Return the evolved function with a body, without its docstring; empty if there is no body."""
@@ -156,21 +143,17 @@ def read_run_data(database: Database, files: RunFiles, night: int | None) -> Run
         UsageError: If the run has no such night, or no program with a score.
         HistoryError: If it has no generation.
     """
-    nights = database.rows(_NIGHTS, [files.run_id])
+    nights, generations, candidates = (
+        database.rows(query, [files.run_id]) for query in (_NIGHTS, _GENERATIONS, _CANDIDATES)
+    )
     if night is not None and night not in [row["night"] for row in nights]:
         numbers = ", ".join(str(row["night"]) for row in nights) or "none yet"
         raise UsageError(f"run {files.run_id} has no night {night}", remedy=f"Its nights: {numbers}.")
-    generations = database.rows(_GENERATIONS, [files.run_id])
     if not generations:
         raise stored_run.without_start_program(files)
-    first = next((row for row in generations if row["best_score"] is not None), None)
-    if first is None:
+    if generations[0]["best"] is None:
         raise UsageError(
             f"no program of run {files.run_id} has a score yet",
             remedy=f"See why: overnight sql \"FROM failures('{files.run_id}')\"",
         )
-    begin = {name: first[name] for name in ("best_score", "best_program_id")}  # stands for a start program
-    generations = [row if row["best_score"] is not None else row | begin for row in generations]
-    return RunData(
-        database, stored_run.read_run(files), generations, nights, database.rows(_CANDIDATES, [files.run_id]), night
-    )
+    return RunData(database, stored_run.read_run(files), generations, nights, candidates, night)

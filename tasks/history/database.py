@@ -115,23 +115,31 @@ class Database:
         self._run_id = run_id
         self._only = only
         self._connection = duckdb.connect(config=_CONFIG)
-        self._defined: dict[str, tuple[tuple[str, ...], ...]] = {}
-        self._has_macros = self._has_comments = False
-        with _ctrl_c():
-            self.max_bytes = self._open()
-
-    def _open(self) -> int:
-        """Define tables and views, restrict access to them, and return the limit on memory."""
-        self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
-        # Over no files, so that a compaction that runs meanwhile cannot remove one; each query defines them again.
-        self._define_tables(dict.fromkeys(query_guard.SOURCES, ()))
-        for name in VIEWS:
-            self._connection.execute(_sql(name))
-        self._connection.execute(f"SET allowed_directories = [{_quoted(str(self.history))}]")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
+        self._committed: dict[str, tuple[str, ...]] = {}
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        return self._connection.execute(limit).fetchall()[0][0]
+        self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
+
+    def _open(self, committed: dict[str, tuple[str, ...]]) -> None:
+        """Connect anew, with tables and views over these files: DuckDB then lets no query read any other."""
+        import duckdb
+
+        self._connection.close()
+        self._connection, self._committed, self._has_comments = duckdb.connect(config=_CONFIG), {}, False
+        self._refuse_later_formats(committed["runs"])
+        self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
+        for source in dict.fromkeys(("interventions", "programs", *query_guard.SOURCES)):  # others refer to the first
+            empty = self._connection.from_arrow(query_guard.SOURCES[source].empty_table())
+            columns = dict(zip(empty.columns, map(str, empty.types), strict=True))
+            relation = _relation(committed[source], columns)
+            if committed["interventions"] and source in _AFTER_DROPS:
+                relation = _AFTER_DROPS[source].format(relation=relation, dropped=DROPPED)
+            self._connection.execute(f"CREATE VIEW files.{source} AS {relation}")
+        for name in (*VIEWS, "macros"):
+            self._connection.execute(_sql(name))
+        paths = ", ".join(_quoted(path) for of_table in committed.values() for path in of_table)
+        self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+        self._committed = committed
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """Run one query: one SELECT, or an EXPLAIN of one, with the values of its question marks.
@@ -167,27 +175,19 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
-        if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
-            sql = query_guard.list_pivot_values(sql, self._values)
-        self._require_single_query(sql)
         return self._read_consistently(lambda: self._run(sql, parameters).to_arrow_table())
 
-    def _values(self, sql: str) -> list[str]:
-        self._require_single_query(sql)
-        return [row[0] for row in self._read_consistently(lambda: self._run(sql).fetchall())]
-
-    def _run(self, sql: str, parameters: list[Any] | None = None) -> Relation:
-        import duckdb
-
+    def _run(self, sql: str, parameters: list[Any] | None) -> Relation:
+        statements = self._connection.extract_statements(sql)
+        if [_kind(statement) for statement in statements] == ["EXPLAIN"]:
+            statements = self._connection.extract_statements(query_guard.strip_explain(statements[0].query))
+        kinds = [_kind(statement) for statement in statements]
+        query_guard.require_single_select(kinds)
+        if self._only or kinds == ["SELECT"]:
+            parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
+            query_guard.refuse_others(parsed[0][0], self._only)
         if _CATALOG in sql.casefold() and not self._has_comments:
-            self._define_macros()
             self._add_comments()
-        try:
-            return self._connection.sql(sql, params=parameters or None)
-        except duckdb.CatalogException:
-            if self._has_macros:
-                raise
-        self._define_macros()  # one may be what is missing, or what was meant
         return self._connection.sql(sql, params=parameters or None)
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
@@ -197,7 +197,8 @@ class Database:
         for tries in range(_TRIES):
             committed = tables_in(self.history, self._run_id)
             try:
-                self._define_tables(committed)
+                if committed != self._committed:
+                    self._open(committed)
                 return read()
             except duckdb.Error as error:
                 # The row of a night is replaced while it runs: DuckDB may look for its end where the last one had it.
@@ -207,40 +208,11 @@ class Database:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
-    def _define_tables(self, committed: Mapping[str, tuple[str, ...]]) -> None:
-        for source, schema in query_guard.SOURCES.items():
-            known = (committed[source], committed["interventions"])  # which may drop programs of the others
-            if known != self._defined.get(source):
-                if source == "runs":
-                    self._refuse_later_formats(committed[source])
-                relation = _relation(committed[source], schema)
-                if committed["interventions"] and source in _AFTER_DROPS:
-                    relation = _AFTER_DROPS[source].format(relation=relation, dropped=DROPPED)
-                self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
-                self._defined[source] = known
-
     def _refuse_later_formats(self, runs: tuple[str, ...]) -> None:
         """Check that this version reads the formats of all runs, of which it would show other columns as null."""
         parameters = [list(runs), tables.FORMAT_KEY.decode(), tables.FORMAT]
         if runs and (later := self._connection.execute(_LATER, parameters).fetchone()):
             raise later_format(*later)
-
-    def _require_single_query(self, sql: str) -> None:
-        query_guard.require_unicode(sql)
-        statements = self._connection.extract_statements(sql)
-        kinds = [_kind(statement) for statement in statements]
-        if kinds == ["EXPLAIN"]:
-            self._require_single_query(query_guard.strip_explain(statements[0].query))
-            return
-        query_guard.require_single_select(kinds)
-        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
-        query_guard.refuse_file_access(parsed[0][0], self._only)
-
-    def _define_macros(self) -> None:
-        """Define the macros, for the first query that needs them: they take as long to define as all views."""
-        if not self._has_macros:
-            self._connection.execute(_sql("macros"))
-            self._has_macros = True
 
     def _add_comments(self) -> None:
         """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
@@ -280,9 +252,8 @@ def _kind(statement: duckdb.Statement) -> str:
         return "something else"
 
 
-def _relation(paths: Sequence[str], schema: pa.Schema) -> str:
+def _relation(paths: Sequence[str], columns: dict[str, str]) -> str:
     """Return SQL that reads the files; columns that one lacks are null. Without files, it has no rows."""
-    columns = {column.name: _sql_type(column.type) for column in schema}
     if not paths:
         nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
         return f"SELECT {nulls} WHERE false"
@@ -298,21 +269,6 @@ def _map(columns: Mapping[str, str]) -> str:
         for name, kind in columns.items()
     )
     return f"MAP {{{', '.join(parts)}}}"
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    import pyarrow.types as kinds
-
-    if kinds.is_map(kind):
-        return f"MAP({_sql_type(kind.key_type)}, {_sql_type(kind.item_type)})"
-    if kinds.is_struct(kind):
-        parts = ", ".join(f'"{part.name}" {_sql_type(part.type)}' for part in kind)
-        return f"STRUCT({parts})"
-    if kinds.is_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    return {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}.get(
-        str(kind), "TIMESTAMP WITH TIME ZONE"
-    )
 
 
 def _quoted(text: str) -> str:

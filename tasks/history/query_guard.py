@@ -1,14 +1,10 @@
-"""Check that a query reads only the tables of the history and functions that read no files.
-
-A PIVOT over the values of the data is first written as one over a list of values, which is a single SELECT: DuckDB runs
-the former as several statements, of which the first creates a type, and can neither check nor allow them.
-"""
+"""Check that a query is one, of the tables of the history; which files it may read, DuckDB itself checks."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from overnight.schemas import tables
@@ -27,8 +23,7 @@ _TABLE_FUNCTIONS = frozenset(
 SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
 """Tables of the schema `files`, over the Parquet files, by name."""
 
-_TABLES = frozenset([*(("files", name) for name in SOURCES), *((one, name) for one in ("", "main") for name in VIEWS)])
-_CATALOGS = frozenset(("", "memory"))
+_SCHEMAS = {"", "main", "files"}
 _TABLES_ONLY = "Query the views and macros; `overnight sql --describe` shows them."
 
 
@@ -47,17 +42,15 @@ def require_unicode(sql: str) -> None:
 
 def require_single_select(kinds: list[str]) -> None:
     """Check the types of the statements."""
-    if kinds != ["SELECT"]:
+    if kinds not in (["SELECT"], ["MULTI"]):  # a PIVOT is run as several: the first makes a type of what it finds
         raise QueryError(
             f"expected one query, got {', '.join(kinds) or 'nothing'}",
             remedy="The history is read-only; begin with SELECT, WITH, FROM, DESCRIBE or EXPLAIN.",
         )
 
 
-def refuse_file_access(parsed: str, only: Collection[str] = ()) -> None:
-    """Check everything that a query reads: DuckDB's access limit allows any file of the history, even journals.
-
-    DuckDB takes a name that it does not know, with its catalog and schema before it, for that of a file.
+def refuse_others(parsed: str, only: Collection[str] = ()) -> None:
+    """Check what a query reads by name; which files it reads, DuckDB checks.
 
     Args:
         parsed: The query as DuckDB's `json_serialize_sql` returns it.
@@ -70,25 +63,19 @@ def refuse_file_access(parsed: str, only: Collection[str] = ()) -> None:
     if tree["error"]:
         raise QueryError(f"the query cannot be checked: {tree.get('error_message')}", remedy=_TABLES_ONLY)
     nodes = list(_nodes(tree))
+    given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
+    known = {*only, *(given - VIEWS.keys())}
     functions = _TABLE_FUNCTIONS - MACROS.keys() if only else _TABLE_FUNCTIONS
+    schemas = _SCHEMAS - {"files"} if only else _SCHEMAS
     for node in nodes:
         function = (node.get("function") or {}).get("function_name", "").lower()
         if node.get("type") == "TABLE_FUNCTION" and function not in functions:
             raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
-    # Any word, wherever it is named: outside of its query it is a table of the catalog or unknown, but never a file.
-    given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
-    views = frozenset((schema, name) for schema in ("", "main") for name in only)
-    if only:  # else the name of a view that is refused, given in one place, would be allowed in another
-        given -= VIEWS.keys() - set(only)
-    known = (views or _TABLES) | {("", name) for name in given if name.isidentifier()}
-    for node in nodes:
-        if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":
-            catalog, schema, table = (
-                (node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table")
-            )
-            if catalog not in _CATALOGS or (schema, table) not in known:
-                name = ".".join(filter(None, (catalog, schema, table)))
-                raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
+        catalog, schema, table = ((node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table"))
+        is_known = catalog in ("", "memory") and schema in schemas and (not only or table in known)
+        if table and not is_known and node.get("show_type") != "SHOW_SPECIAL":
+            name = ".".join(filter(None, (catalog, schema, table)))
+            raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -99,71 +86,3 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, list):
         for part in tree:
             yield from _nodes(part)
-
-
-_TOKEN = re.compile(
-    r"""
-    (?P<comment> --[^\n]* | /\*.*?\*/ )
-    | (?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-    | (?P<word> [A-Za-z_]\w* ) | (?P<mark> [()\[\],;] ) | .
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_END = {"USING", "GROUP", "ORDER", "LIMIT", ";"}
-"""Words at which the list of a PIVOT's columns ends."""
-
-_MAX_VALUES = 1000
-"""Limit on the values of one expression, each of which is a column."""
-
-
-def list_pivot_values(sql: str, values_of: Callable[[str], Sequence[str]]) -> str:
-    """Return a PIVOT over the values of the data as one over lists of them; any other statement as it is.
-
-    `values_of` returns the values that a query finds. An expression that lists its values stays.
-
-    Raises:
-        QueryError: If there are too many values.
-    """
-    plain = "".join(" " if token["comment"] else token.group() for token in _TOKEN.finditer(sql))
-    marks = list(_outer_words(plain))
-    start = next((span for word, span in marks if word == "PIVOT"), None)
-    on = next((span for word, span in marks if word == "ON" and start and span[0] > start[1]), None)
-    if start is None or on is None:
-        return sql
-    later = [(word, span) for word, span in marks if span[0] >= on[1]]
-    end = next((span[0] for word, span in later if word in _END), len(plain))
-    cuts = [on[1], *(edge for word, span in later if word == "," and span[1] <= end for edge in span), end]
-    beginning, source, columns = plain[: start[0]], plain[start[1] : on[0]], list[str]()
-    for first, last in zip(cuts[::2], cuts[1::2], strict=True):
-        column = plain[first:last].strip()
-        if not any(word == "IN" for word, _ in _outer_words(column)):
-            query = (
-                f"{strip_explain(beginning)} SELECT DISTINCT ({column})::VARCHAR AS value FROM {source} "
-                f"WHERE value IS NOT NULL ORDER BY value LIMIT {_MAX_VALUES + 1}"
-            )
-            column = _listed(column, values_of(query))
-        columns.append(column)
-    return f"{beginning} PIVOT {source} ON {', '.join(columns)} {plain[end:]}"
-
-
-def _listed(column: str, values: Sequence[str]) -> str:
-    if len(values) > _MAX_VALUES:
-        raise QueryError(
-            f"PIVOT: more than {_MAX_VALUES} values of {column}, each of which is a column",
-            remedy=f"List those that you want: ON {column} IN (…)",
-        )
-    listed = ", ".join("'" + value.replace("'", "''") + "'" for value in values) or "NULL"
-    return f"({column}) IN ({listed})"
-
-
-def _outer_words(sql: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield words, commas and semicolons outside of brackets, quotes and comments, in upper case, with their spans."""
-    depth = 0
-    for token in _TOKEN.finditer(sql):
-        text = token.group()
-        if token["mark"] and text in "([":
-            depth += 1
-        elif token["mark"] and text in ")]":
-            depth -= 1
-        elif not depth and (token["word"] or token["mark"]):
-            yield text.upper(), token.span()

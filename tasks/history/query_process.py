@@ -6,7 +6,6 @@ DuckDB cannot be interrupted within a function, and does not count all the memor
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
 import math
@@ -17,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from overnight.schemas.errors import EnvironmentFault, OvernightError, QueryError
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 _POLL_S = 0.02
 _SLACK_BYTES = 256 * 2**20
 """Memory that the process may take beyond the limit that DuckDB enforces in it."""
-
-_PIPE_BYTES = 65536
-_ERRORS: dict[str, type[OvernightError]] = {"QueryError": QueryError, "EnvironmentFault": EnvironmentFault}
 
 
 class QueryProcess:
@@ -63,17 +59,14 @@ class QueryProcess:
         """Run one query in the process, with the arguments and errors of `Database.query`.
 
         Raises:
-            EnvironmentFault: If there is no room for the answer, or the process ended by itself.
+            EnvironmentFault: If the process ended by itself.
         """
         child = self._ready()
-        try:
-            child.send({"sql": sql, "parameters": parameters})
-            reply = child.receive(timeout_s)
-        except BaseException:  # also Ctrl-C: only a kill is sure to end the query
-            self.close()
-            raise
+        with self._closed_on_error():
+            reply = child.ask({"sql": sql, "parameters": parameters}, timeout_s)
         _raise_error(reply)
-        return child.answer()
+        with self._closed_on_error():
+            return child.answer()
 
     def close(self) -> None:
         if self._child is not None:
@@ -81,64 +74,64 @@ class QueryProcess:
             self._child = None
 
     def _ready(self) -> _Child:
-        if self._child is None:
-            self._child = self._start()
-        try:
+        self._child = self._child or self._start()
+        with self._closed_on_error():
             self._child.wait_until_ready()
-        except BaseException:
+        return self._child
+
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # also Ctrl-C: only a kill is sure to end the query
             self.close()
             raise
-        return self._child
 
 
 class _Child:
-    """One process, the pipes to it, and the file for its answers."""
+    """One process: it gets requests as lines of JSON, and sends replies as such, each answer after its reply."""
 
     def __init__(self, history: Path, run_id: str | None, only: Sequence[str]) -> None:
-        self._answer, self._errors = _unnamed_file(), _unnamed_file()
+        self._errors = tempfile.TemporaryFile(prefix="overnight-sql-")  # noqa: SIM115  (open as long as the process)
         self._is_ready = False
         self._max_bytes = math.inf
-        self._received = b""
-        descriptor = self._answer.fileno()
-        job = json.dumps({"history": str(history), "answers": descriptor, "run_id": run_id, "only": [*only]})
+        job = json.dumps({"history": str(history), "run_id": run_id, "only": [*only]})
         # Without -P, modules in the working directory would replace ours.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "overnight.tasks.history.query_worker", job],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            pass_fds=[descriptor],
             process_group=0,  # Ctrl-C reaches only this process, which then ends the child
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
 
     def wait_until_ready(self) -> None:
         """Wait until the process has opened the history."""
-        if self._is_ready:
-            return
-        importlib.import_module("pyarrow")  # slow, and needed for the answer: import it while the process starts
-        reply = self.receive(None)
-        _raise_error(reply)
-        self._max_bytes = resident_bytes(self._process.pid) + reply["max_bytes"] + _SLACK_BYTES
-        self._is_ready = True
+        if not self._is_ready:
+            importlib.import_module("pyarrow")  # slow, and needed for the answer: import it while the process starts
+            reply = self._reply(None)
+            _raise_error(reply)
+            self._max_bytes = resident_bytes(self._process.pid) + reply["max_bytes"] + _SLACK_BYTES
+            self._is_ready = True
 
-    def send(self, request: dict[str, Any]) -> None:
-        """Send a request; if the process has ended, `receive` raises the error."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def receive(self, timeout_s: float | None) -> dict[str, Any]:
-        """Wait for one reply.
+    def ask(self, request: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
+        """Send a request and wait for the reply.
 
         Raises:
             QueryError: If the process takes too long or too much memory.
             EnvironmentFault: If it ended by itself.
         """
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
-        end = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
-        while b"\n" not in self._received:
+        with contextlib.suppress(BrokenPipeError):  # the process has ended, of which there is no reply either
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+        return self._reply(timeout_s)
+
+    def _reply(self, timeout_s: float | None) -> dict[str, Any]:
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not select.select([self._replies], [], [], _POLL_S)[0]:
             if time.monotonic() >= end:
                 raise QueryError(
                     f"no answer within {timeout_s:g} s",
@@ -146,54 +139,44 @@ class _Child:
                 )
             if resident_bytes(self._process.pid) > self._max_bytes:
                 raise memory_error()
-            if select.select([pipe], [], [], _POLL_S)[0]:
-                chunk = os.read(pipe, _PIPE_BYTES)
-                if not chunk:
-                    self._raise_end()
-                self._received += chunk
-        line, _, self._received = self._received.partition(b"\n")
+        if not (line := self._replies.readline()):
+            raise self._end()
         return json.loads(line)
 
     def answer(self) -> pa.Table:
+        """Read the table that follows a reply."""
         import pyarrow as pa
 
-        self._answer.seek(0)
-        return pa.ipc.open_file(pa.py_buffer(self._answer.read())).read_all()
+        try:
+            return pa.ipc.open_stream(self._replies).read_all()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._end() from error
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._answer.close()
-        self._errors.close()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # closing flushes unsent data
-                    pipe.close()
+        for file in (self._errors, self._replies, self._requests):
+            with contextlib.suppress(BrokenPipeError):  # closing flushes unsent data
+                file.close()
 
-    def _raise_end(self) -> None:
+    def _end(self) -> QueryError | EnvironmentFault:
+        """Return the error of a process that ended by itself."""
         code = self._process.wait()
-        if code == -signal.SIGKILL:
-            raise memory_error()  # Overnight did not kill it, so the kernel did, for lack of memory
         self._errors.seek(0)
-        output = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        if code == -signal.SIGABRT and output and "bad_alloc" in output[-1]:
-            raise memory_error()
-        raise EnvironmentFault(
-            f"the process that answers queries ended with {code}: {output[-1] if output else 'no output'}",
+        output = self._errors.read().decode("utf-8", "replace").strip().splitlines() or ["no output"]
+        # Overnight did not kill it, so the kernel did, for lack of memory.
+        if code == -signal.SIGKILL or (code == -signal.SIGABRT and "bad_alloc" in output[-1]):
+            return memory_error()
+        return EnvironmentFault(
+            f"the process that answers queries ended with {code}: {output[-1]}",
             remedy="Ask again; `overnight doctor` checks the environment.",
         )
-
-
-def _unnamed_file() -> IO[bytes]:
-    """Return a temporary file with a descriptor above 2, even where standard streams are closed."""
-    with tempfile.TemporaryFile(prefix="overnight-sql-") as file:
-        return open(fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), "w+b")
 
 
 def _raise_error(reply: dict[str, Any]) -> None:
     if "error" in reply:
         kind, message, remedy = reply["error"]
-        raise _ERRORS.get(kind, OvernightError)(message, remedy=remedy)
+        raise (QueryError if kind == QueryError.__name__ else OvernightError)(message, remedy=remedy)
 
 
 def memory_error() -> QueryError:

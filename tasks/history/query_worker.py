@@ -10,31 +10,41 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
-from overnight.schemas.errors import EnvironmentFault, OvernightError
+from overnight.schemas.errors import OvernightError
 from overnight.tasks.history.database import Database
 
-if TYPE_CHECKING:
+
+def main(history: str, run_id: str | None, only: Sequence[str]) -> None:
+    """Answer requests from stdin, one per line: a reply on stdout, and after it the table, unless it is an error."""
     import pyarrow as pa
 
-
-def main(history: str, answers: int, run_id: str | None, only: Sequence[str]) -> None:
-    """Answer requests from stdin, one per line; write replies to stdout, result tables to the file of a descriptor."""
     with suppress(OSError):
         # Where memory runs out, the kernel kills this process first.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
-    replies = sys.stdout.buffer
     try:
         database = Database(Path(history), run_id, only)
     except OvernightError as error:
-        _reply(replies, _error(error))
+        _reply(_error(error))
         return
-    _reply(replies, {"max_bytes": database.max_bytes})
+    _reply({"max_bytes": database.max_bytes})
     while True:
-        _reply(replies, _answer(database, json.loads(requests.get()), answers))
+        try:
+            table = database.query(**json.loads(requests.get()))
+        except OvernightError as error:
+            _reply(_error(error))
+            continue
+        _reply({})
+        with pa.ipc.new_stream(sys.stdout.buffer, table.schema) as writer:
+            writer.write_table(table)
+        sys.stdout.buffer.flush()
+
+
+def _error(error: OvernightError) -> dict[str, Any]:
+    return {"error": [type(error).__name__, error.message, error.remedy]}
 
 
 def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
@@ -44,33 +54,9 @@ def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
     os._exit(0)
 
 
-def _answer(database: Database, request: dict[str, Any], answers: int) -> dict[str, Any]:
-    try:
-        _write(database.query(request["sql"], request["parameters"]), answers)
-    except OvernightError as error:
-        return _error(error)
-    except OSError as error:
-        message = f"the answer cannot be written to the temporary folder: {error.strerror or error}"
-        return _error(EnvironmentFault(message, remedy="Free some space, or name another folder: TMPDIR=DIR"))
-    return {}
-
-
-def _write(answer: pa.Table, descriptor: int) -> None:
-    import pyarrow as pa
-
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, "wb", closefd=False) as file, pa.ipc.new_file(file, answer.schema) as writer:
-        writer.write_table(answer)
-
-
-def _error(error: OvernightError) -> dict[str, Any]:
-    return {"error": [type(error).__name__, error.message, error.remedy]}
-
-
-def _reply(replies: IO[bytes], reply: dict[str, Any]) -> None:
-    replies.write(json.dumps(reply).encode() + b"\n")
-    replies.flush()
+def _reply(reply: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
