@@ -235,7 +235,7 @@ def ask_models(
     settings = problem.settings
     _say_limits_of_agents(settings)
     asked = {model.asked.name: model.asked for model in settings.sampling.models}
-    in_flight = settings.sampling.concurrency or samples_in_flight(expected_of_night(settings, conditions, None))
+    in_flight = settings.sampling.concurrency or samples_in_flight(expected_of_night(settings, conditions))
     probes = [
         _ask(problem, model, samples or probe_size(model, in_flight), conditions, is_given=samples is not None)
         for model in asked.values()

@@ -32,7 +32,6 @@ from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT, compact
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import PendingBatches
-from overnight.tasks.history.rows import read_pace
 from overnight.tasks.history.run_lock import run_lock
 from overnight.tasks.sample.batch_job import BatchJob
 from overnight.tasks.sample.budget import Budget
@@ -111,8 +110,6 @@ class OpenRun:
         confirmer: Runs claims again in them.
         judge: Answers questions of the scoring; `None` if it asks none.
         cluster: Cluster that evaluates; `None` for this machine.
-        samples_before: Number of samples of models in committed generations.
-        latency_s: Mean seconds of their answers lately; `None` without any.
     """
 
     files: RunFiles
@@ -132,8 +129,6 @@ class OpenRun:
     judge: Judge | None
     compaction: Compaction
     cluster: Cluster | None = None
-    samples_before: int = 0
-    latency_s: float | None = None
 
     @property
     def slots(self) -> int:
@@ -310,7 +305,6 @@ def _open(
         own = {TUNER: tuner} | agents.sources(generation, stores.of)
         return RoutedCompletions(own, lambda: batch_jobs.source(generation) if sampling.batch_api else gateway)
 
-    samples_before, latency_s = read_pace(files)
     return OpenRun(
         files=files,
         run=run,
@@ -329,8 +323,6 @@ def _open(
         judge=judge,
         compaction=compaction,
         cluster=cluster,
-        samples_before=samples_before,
-        latency_s=latency_s,
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from overnight.flows.night.stop_conditions import USUAL_LATENCY_S, Forecast, StopConditions, expected_samples
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,23 +31,19 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
     if run.cluster is not None:
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
-    expected = expected_of_night(settings, conditions, run.latency_s)
-    if expected is None:
-        number, why = samples_in_flight(None), "as nothing says how many are expected"
-    else:
-        total = expected + run.samples_before
-        number, why = samples_in_flight(total), f"as about {total:,} are expected in all"
+    expected = expected_of_night(settings, conditions)
+    number = samples_in_flight(expected)
+    why = "as nothing says how many are expected" if expected is None else f"as {expected:,} are expected"
     return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
 
 
-def expected_of_night(settings: Settings, conditions: StopConditions, latency_s: float | None) -> int | None:
-    """Return about how many samples a night on this machine takes; `None` if no limit says."""
-    forecast = Forecast(datetime.now(UTC), settings, MANY_IN_FLIGHT, latency_s or USUAL_LATENCY_S)
-    return expected_samples(conditions, forecast)
+def expected_of_night(settings: Settings, conditions: StopConditions) -> int | None:
+    """Return how many samples a night takes at most; `None` if no limit on them says."""
+    size = settings.search.prompts * settings.search.samples
+    limits = [conditions.max_samples, conditions.generations and conditions.generations * size]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def samples_in_flight(expected: int | None) -> int:
-    """Return the number of samples in flight for a run that is expected to take so many, all nights together."""
-    if expected is None:
-        return MANY_IN_FLIGHT
-    return _FEW_IN_FLIGHT if expected <= _SMALL_SEARCH else MANY_IN_FLIGHT
+    """Return the number of samples in flight in a night that takes so many."""
+    return _FEW_IN_FLIGHT if expected is not None and expected <= _SMALL_SEARCH else MANY_IN_FLIGHT

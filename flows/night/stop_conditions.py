@@ -1,4 +1,4 @@
-"""Stop conditions of a night: one row each in `RULES`, with what they are compared with and the samples they allow."""
+"""Stop conditions of a night: one row each in `RULES`, with what they are compared with."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import as_target
-from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.schemas.settings import Settings
 from overnight.tasks.sample.budget import BudgetLimits
-from overnight.tasks.sample.provider import price_of
-
-_TOKENS_IN, _TOKENS_OUT = 3_000, 2_000
-"""Usual length of a prompt and of a completion, tokens."""
-
-USUAL_LATENCY_S = 30.0
-"""Seconds of a completion of this length, where none was measured."""
 
 
 class StopConditions(BaseModel):
@@ -132,7 +123,6 @@ class StopRule:
         field: Its field of `StopConditions`.
         reason: Reason that a night ends with.
         done: Returns the count that ends the night once it reaches the limit.
-        samples: Returns about how many samples a limit allows; `None` where it says nothing of them.
         is_spending: Whether requests are refused near the limit, before it is reached.
         has_share: Whether the share that is done tells how much of a night is over.
     """
@@ -140,7 +130,6 @@ class StopRule:
     field: str
     reason: StopReason
     done: Callable[[Tally], float]
-    samples: Callable[[float, Forecast], float | None] = lambda *_: None
     is_spending: bool = False
     has_share: bool = True
 
@@ -152,31 +141,6 @@ class StopRule:
         return value.timestamp() if isinstance(value, datetime) else value
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Facts about a night before it begins.
-
-    Attributes:
-        settings: Models with their prices and weights, and the size of a generation.
-        in_flight: Number of samples in flight at most.
-        latency_s: Seconds from a request to its answer.
-    """
-
-    now: datetime
-    settings: Settings
-    in_flight: int
-    latency_s: float = USUAL_LATENCY_S
-
-    def within_usd(self, usd: float) -> float | None:
-        """Return the samples that so many USD pay for; `None` where no price is known."""
-        each = _usd_per_sample(self.settings.sampling)
-        return usd / each if each else None
-
-    def within_time(self, until: float) -> float:
-        """Return the samples of some seconds since 1970."""
-        return (until - self.now.timestamp()) * self.in_flight / self.latency_s
-
-
 RULES = (
     StopRule(
         "target",
@@ -184,41 +148,17 @@ RULES = (
         lambda tally: tally.best if tally.meets_target is None else float(tally.meets_target),
         has_share=False,
     ),
-    StopRule(
-        "generations",
-        StopReason.GENERATIONS,
-        lambda tally: tally.generations,
-        lambda limit, forecast: limit * forecast.settings.search.prompts * forecast.settings.search.samples,
-    ),
-    StopRule("max_samples", StopReason.SAMPLES, lambda tally: tally.samples, lambda limit, _: limit),
+    StopRule("generations", StopReason.GENERATIONS, lambda tally: tally.generations),
+    StopRule("max_samples", StopReason.SAMPLES, lambda tally: tally.samples),
     StopRule("patience", StopReason.PATIENCE, lambda tally: tally.generations_since_best, has_share=False),
-    StopRule(
-        "budget_usd",
-        StopReason.BUDGET,
-        lambda tally: tally.cost_usd,
-        lambda limit, forecast: forecast.within_usd(limit),
-        is_spending=True,
-    ),
-    StopRule(
-        "total_budget_usd",
-        StopReason.BUDGET,
-        lambda tally: tally.total_usd,
-        lambda limit, forecast: forecast.within_usd(limit),
-        is_spending=True,
-    ),
-    StopRule(
-        "max_tokens",
-        StopReason.TOKENS,
-        lambda tally: tally.tokens,
-        lambda limit, _: limit / (_TOKENS_IN + _TOKENS_OUT),
-        is_spending=True,
-    ),
+    StopRule("budget_usd", StopReason.BUDGET, lambda tally: tally.cost_usd, is_spending=True),
+    StopRule("total_budget_usd", StopReason.BUDGET, lambda tally: tally.total_usd, is_spending=True),
+    StopRule("max_tokens", StopReason.TOKENS, lambda tally: tally.tokens, is_spending=True),
     StopRule(
         "until",
         StopReason.DEADLINE,
         # Reached when a generation that takes as long as the latest ones would end after it.
         lambda tally: tally.now.timestamp() + tally.usual_generation_s,
-        lambda limit, forecast: forecast.within_time(limit),
         has_share=False,  # a time has no share of its own; see `share_done`
     ),
 )
@@ -244,22 +184,3 @@ def share_done(conditions: StopConditions, tally: Tally) -> float:
         planned_s = max((conditions.until - tally.since).total_seconds(), 1e-9)
         shares.append((tally.now - tally.since).total_seconds() / planned_s)
     return min(1.0, max(shares, default=0.0))
-
-
-def expected_samples(conditions: StopConditions, forecast: Forecast) -> int | None:
-    """Return about how many samples the nearest limit of a night allows; `None` if no limit says."""
-    given = [(rule, limit) for rule in RULES if (limit := rule.limit(conditions)) is not None]
-    allowed = [rule.samples(limit, forecast) for rule, limit in given]
-    known = [samples for samples in allowed if samples is not None]
-    return max(1, round(min(known))) if known else None
-
-
-def _usd_per_sample(sampling: Sampling) -> float:
-    """Return the mean cost of a sample in USD, by the models' weights; 0 where no price is known."""
-    total = sum(model.weight for model in sampling.models)
-    return sum(model.weight / total * _usd(model) for model in sampling.models)
-
-
-def _usd(model: Model) -> float:
-    price = price_of(model)
-    return price.cost_usd(_TOKENS_IN, _TOKENS_OUT) if price else 0.0

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 import orjson
@@ -274,14 +273,6 @@ def read_attempts(files: RunFiles) -> list[Row]:
     """Return the failed attempts, ordered by generation and attempt."""
     rows = [row for path in files.attempts() for row in read_file(path).to_pylist()]
     return sorted(rows, key=lambda row: (row["generation"], row["attempt"]))
-
-
-def read_pace(files: RunFiles) -> tuple[int, float | None]:
-    """Return the number of samples of models in committed generations, and the mean seconds of the latest answers."""
-    rows = files.rows_of("programs", ["model", "latency_s"])
-    latencies = [row["latency_s"] for row in rows if row["model"] not in ("", TUNER)]
-    latest = latencies[-_LATEST:]
-    return len(latencies), fmean(latest) if latest else None
 
 
 def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
