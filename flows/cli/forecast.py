@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
 from overnight.flows.formatting import round_up
 from overnight.flows.night.block import LEAST_PROMPTS_TO_VERDICT
-from overnight.flows.night.samples_in_flight import expected_of_night, samples_in_flight
+from overnight.flows.night.samples_in_flight import most_samples, samples_in_flight
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
 from overnight.schemas.completion_source import Sample
@@ -235,7 +235,7 @@ def ask_models(
     settings = problem.settings
     _say_limits_of_agents(settings)
     asked = {model.asked.name: model.asked for model in settings.sampling.models}
-    in_flight = settings.sampling.concurrency or samples_in_flight(expected_of_night(settings, conditions))
+    in_flight = settings.sampling.concurrency or samples_in_flight(most_samples(settings, conditions))
     probes = [
         _ask(problem, model, samples or probe_size(model, in_flight), conditions, is_given=samples is not None)
         for model in asked.values()

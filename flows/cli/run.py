@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -41,9 +41,6 @@ from overnight.schemas.generation import RunHistory
 from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.problems import find
 from overnight.tasks.sample.provider import load_providers, require_keys
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(
