@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import AnyRun, RunId
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say
 from overnight.schemas.errors import HistoryError, RunIsBusy
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from overnight.tasks.history.files import RunFiles
 
 
-def compact(run: AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
+def compact(run: options.AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
     """Merge the files of a run's generations, so that queries are faster. No data is lost."""
     from overnight.tasks.history.compact import compact as compact_run
     from overnight.tasks.history.files import find_run, runs_in
@@ -35,7 +35,7 @@ def compact(run: AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> Non
 
 
 def export(
-    run: RunId,
+    run: options.RunId,
     /,
     *,
     write: Annotated[

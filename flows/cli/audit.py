@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import ApiBase, JudgeName, TrustSettings, overrides
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -53,9 +53,9 @@ def audit(
             help="also ask this model where the winner of a run may exploit the scoring; it flags, it never scores"
         ),
     ] = None,
-    api_base: ApiBase = None,
-    judge: JudgeName = None,
-    trust_settings: TrustSettings = False,
+    api_base: options.ApiBase = None,
+    judge: options.JudgeName = None,
+    trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> int:
@@ -63,7 +63,7 @@ def audit(
 
     Exits with 2 if something has to be looked at.
     """
-    given = overrides(judge=judge)
+    given = options.RunOptions(judge=judge).settings()
     problem, files = _find(what, history, given)
     if model is not None and files is None:
         remedy = f"overnight audit last --model {model}"

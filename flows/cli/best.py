@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import RunId, TrustSettings
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -36,7 +36,7 @@ from overnight.tasks.report.number_format import gain_of
 
 
 def best(
-    run: RunId = "last",
+    run: options.RunId = "last",
     /,
     *,
     write: Annotated[
@@ -54,7 +54,7 @@ def best(
         ),
     ] = None,
     unchecked: Annotated[bool, Parameter(show_default=False, help="write it without evaluating it again")] = False,
-    trust_settings: TrustSettings = False,
+    trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:

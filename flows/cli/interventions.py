@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from overnight.flows.cli.options import RunId
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
 from overnight.flows.cli.runs import continuable
 from overnight.schemas.errors import UsageError
@@ -23,7 +23,7 @@ _PROMPTS = 20
 
 
 def hint(
-    run: RunId,
+    run: options.RunId,
     text: Annotated[str, Parameter(help='what the model is told, such as "try a two-pass scheme"')] = "",
     /,
     *,
@@ -67,7 +67,7 @@ def hint(
 
 
 def drop(
-    run: RunId,
+    run: options.RunId,
     program: Annotated[str, Parameter(help="program of the run, by its id or a prefix")],
     /,
     *,

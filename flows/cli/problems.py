@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import ApiBase, Inputs, Models, ProblemName, Sets, Style, overrides
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -125,17 +125,17 @@ def _write_notebook(file: Path, notebook: Path) -> None:
 
 
 def prompt(
-    problem: ProblemName | None = None,
+    problem: options.ProblemName | None = None,
     /,
     *,
     of: Annotated[
         str | None, Parameter(help="program id: print the very prompt that it answers, in place of a first prompt")
     ] = None,
-    model: Models = None,
-    api_base: ApiBase = None,
-    style: Style = None,
-    inputs: Inputs = None,
-    set: Sets = None,  # noqa: A002
+    model: options.ModelNames = None,
+    api_base: options.ApiBase = None,
+    style: options.Style = None,
+    inputs: options.Inputs = None,
+    set: options.Sets = None,  # noqa: A002
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
@@ -155,7 +155,8 @@ def prompt(
     assert problem is not None
     from overnight.tasks.sample.probe import build_probe_prompts
 
-    loaded = load_problem(find(problem), overrides(model, api_base, style, inputs, set))
+    settings = options.RunOptions(model=model, api_base=api_base, style=style, inputs=inputs, set=set)
+    loaded = load_problem(find(problem), settings.settings())
     say_notes(loaded)
     chosen = _model(loaded)
     (shown,) = build_probe_prompts(_with_one_parent(loaded), chosen, 1)

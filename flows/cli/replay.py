@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from overnight.flows.cli import options
 from overnight.flows.cli.live_view import live_view
-from overnight.flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides, require_int64
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -54,7 +54,7 @@ _PROGRESS_INTERVAL = 100
 
 
 def replay(
-    run: RunId,
+    run: options.RunId,
     /,
     *,
     into: Annotated[
@@ -66,7 +66,7 @@ def replay(
             metavar="PLACE",
         ),
     ] = None,
-    trust_settings: TrustSettings = False,
+    trust_settings: options.TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
@@ -147,18 +147,18 @@ def _short(value: Any) -> str:
 
 
 def rescore(
-    run: RunId,
+    run: options.RunId,
     problem: Annotated[str | None, Parameter(help="the changed specification; default: the run's own")] = None,
     /,
     *,
-    inputs: Inputs = None,
-    set: Sets = None,  # noqa: A002
-    confirm: Confirm = None,
+    inputs: options.Inputs = None,
+    set: options.Sets = None,  # noqa: A002
+    confirm: options.Confirm = None,
     most: Annotated[int, Parameter(help="highest number of programs; taken from the niches in turn, best first")] = 500,
     seed: Annotated[
-        int | None, Parameter(help="seed of the new run; default: the old run's", validator=require_int64)
+        int | None, Parameter(help="seed of the new run; default: the old run's", validator=options.require_int64)
     ] = None,
-    trust_settings: TrustSettings = False,
+    trust_settings: options.TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
@@ -168,7 +168,7 @@ def rescore(
     if most < 1:
         raise UsageError(f"--most: expected 1 or more, got {most}")
     files = find_run(history, run)
-    given = overrides(inputs=inputs, sets=set, confirm=confirm)
+    given = options.RunOptions(inputs=inputs, set=set, confirm=confirm).settings()
     old = trusted_run(stored_run.read_run(files), trust=trust_settings)
     changed, path = _changed_problem(old, problem, given)
     changed = accept(changed, given, trust=trust_settings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import TrustSettings
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, say
 from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import UsageError
@@ -45,7 +45,7 @@ def report(
     without_pictures: Annotated[
         bool, Parameter(show_default=False, help="leave out what the problem draws of programs, in the sandbox")
     ] = False,
-    trust_settings: TrustSettings = False,
+    trust_settings: options.TrustSettings = False,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
 ) -> None:

@@ -49,6 +49,7 @@ def test_the_first_stop_condition_ends_the_night():
     assert forecast(2.0, 0.01, seconds=100, budget=1.0).seconds == 50
     assert forecast(2.0, 0.01, seconds=100, budget=9.0).ends_by == "deadline"
     assert forecast(2.0, 0.01, seconds=None, budget=None).usd == 72
+    assert forecast(2.0, 0.01, seconds=100, budget=9.0, samples=50).ends_by == "number of samples"
     assert forecast(2.0, None, seconds=100, budget=None).usd is None
 
 
