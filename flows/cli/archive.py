@@ -38,20 +38,17 @@ def export(
     run: options.RunId,
     /,
     *,
-    write: Annotated[
-        Path | None, Parameter(help="file to write; an existing one is replaced; default: RUN.tar.zst or RUN.jsonl")
-    ] = None,
-    as_: Annotated[
-        Literal["archive", "jsonl"],
-        Parameter(
-            name="--as",
-            help="archive: the whole run; jsonl: each sample's prompt, response, parent, child and scores on a line, "
-            "in the form of OpenEvolve's evolution trace",
-        ),
-    ] = "archive",
+    write: Path | None = None,
+    as_: Annotated[Literal["archive", "jsonl"], Parameter(name="--as")] = "archive",
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Export a run to one file, which `overnight import` reads on another machine, or as data to learn from."""
+    """Export a run to one file, which `overnight import` reads on another machine, or as data to learn from.
+
+    Args:
+        write: file to write; an existing one is replaced; default: RUN.tar.zst or RUN.jsonl
+        as_: archive: the whole run; jsonl: each sample's prompt, response, parent, child and scores on a line, in the
+            form of OpenEvolve's evolution trace
+    """
     from overnight.tasks.history.archive import pack, require_no_folder
     from overnight.tasks.history.database import Database
     from overnight.tasks.history.files import find_run
@@ -93,12 +90,16 @@ def _pending_batches_warning(files: RunFiles, history: History) -> str:
 
 
 def import_run(
-    file: Annotated[Path, Parameter(help="file that `overnight export` wrote")],
+    file: Path,
     /,
     *,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Import a complete run that was exported elsewhere; `overnight resume` can continue it."""
+    """Import a complete run that was exported elsewhere; `overnight resume` can continue it.
+
+    Args:
+        file: file that `overnight export` wrote
+    """
     from overnight.tasks.history.archive import unpack
 
     files, is_new = unpack(file, history)

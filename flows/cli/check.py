@@ -6,9 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from overnight.flows.cli import options
 from overnight.flows.cli.baseline import print_baseline
@@ -53,7 +51,7 @@ def check(
     samples: int | None = None,
     until: options.Until = None,
     stop: options.Stop = options.NO_CONDITIONS,
-    baseline: Annotated[bool, Parameter(show_default=False)] = False,
+    baseline: bool = False,
     trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
 ) -> int:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
@@ -54,10 +52,10 @@ _SAMPLES = 1000
 
 
 def compare(
-    *runs: Annotated[str, Parameter(help="run ids, or unique prefixes of them")],
-    problem: Annotated[str | None, Parameter(help="run models on this problem, instead of naming runs")] = None,
-    model: Annotated[list[str] | None, Parameter(help="model to compare, as for `overnight run`; repeatable")] = None,
-    seeds: Annotated[int, Parameter(help="number of runs of each model")] = 5,
+    *runs: str,
+    problem: str | None = None,
+    model: list[str] | None = None,
+    seeds: int = 5,
     stop: options.Stop = options.NO_CONDITIONS,
     api_base: options.ApiBase = None,
     style: options.Style = None,
@@ -72,6 +70,12 @@ def compare(
     With --problem, first run a search for each model and seed; all models get the same seeds and the same stop
     conditions: 1000 samples in each run, or as many as --max-samples says, unless another condition ends it earlier.
     Then, --format json prints the lines of JSON of each night, as `overnight run` does, before the comparison.
+
+    Args:
+        runs: run ids, or unique prefixes of them
+        problem: run models on this problem, instead of naming runs
+        model: model to compare, as for `overnight run`; repeatable
+        seeds: number of runs of each model
     """
     as_json = format == "json"
     _require_output(write, as_json=as_json)

@@ -9,7 +9,7 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts import ValidationError as RefusedValue
@@ -90,6 +90,11 @@ class _HelpFormatter(DefaultFormatter):
         super().__call__(console, options, panel)
 
 
+def _default_in_words(value: Any) -> Any:
+    """Return what help says of a default: nothing of one that is empty, or that leaves a flag out."""
+    return f"{value:g}" if isinstance(value, float) else str(value) if value else None
+
+
 def _app(*, lists_commands: bool) -> App:
     """Return the application; its list of commands has a line of help for each, for which no module is imported."""
     made = App(
@@ -99,7 +104,7 @@ def _app(*, lists_commands: bool) -> App:
         version_flags=["--version"],
         help_format="plaintext",
         help_formatter=_HelpFormatter(),
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_default_in_words),
         group_commands=_OTHER,
         group_parameters=_OPTIONS,
         suppress_keyboard_interrupt=False,

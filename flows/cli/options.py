@@ -86,7 +86,6 @@ TrustSettings = Annotated[
     Parameter(
         name="--trust-settings",
         help="accept the addresses, logins, prices, image, runtime and downloads that the files or the run propose",
-        show_default=False,
     ),
 ]
 NightFormat = Annotated[
@@ -97,7 +96,7 @@ NightFormat = Annotated[
 _stop = Parameter(group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
 
 NO_CONDITIONS = NightlyConditions()
-Stop = Annotated[NightlyConditions, Parameter(name="*", name_transform=flag_of, show_default=False), _stop]
+Stop = Annotated[NightlyConditions, Parameter(name="*", name_transform=flag_of), _stop]
 Until = Annotated[
     str | None,
     _stop,
@@ -156,7 +155,7 @@ class RunOptions:
     configuration file; for agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"""
     style: Style = None
     judge: JudgeName = None
-    batch: Annotated[bool, _models, Parameter(show_default=False)] = False
+    batch: Annotated[bool, _models] = False
     """send prompts through the provider's Batch API: half the price, completions within a day"""
     confirm: Confirm = None
     image: Annotated[str | None, _evaluation] = None

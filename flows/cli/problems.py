@@ -89,19 +89,18 @@ def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002
 
 
 def init(
-    file: Annotated[Path, Parameter(help="new file NAME.py, or a folder to write to, created if needed")],
+    file: Path,
     /,
     *,
-    from_: Annotated[
-        str | None,
-        Parameter(
-            name="--from",
-            help="built-in problem to copy, a name from `overnight problems`; or a notebook NAME.ipynb, whose "
-            "specifications are written as files",
-        ),
-    ] = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
 ) -> None:
-    """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook."""
+    """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook.
+
+    Args:
+        file: new file NAME.py, or a folder to write to, created if needed
+        from_: built-in problem to copy, a name from `overnight problems`; or a notebook NAME.ipynb, whose
+            specifications are written as files
+    """
     if from_ is not None and from_.endswith(".ipynb"):
         _write_notebook(file, Path(from_))
         return
@@ -128,9 +127,7 @@ def prompt(
     problem: options.ProblemName | None = None,
     /,
     *,
-    of: Annotated[
-        str | None, Parameter(help="program id: print the very prompt that it answers, in place of a first prompt")
-    ] = None,
+    of: str | None = None,
     model: options.ModelNames = None,
     api_base: options.ApiBase = None,
     style: options.Style = None,
@@ -143,6 +140,10 @@ def prompt(
 
     Without a model, it is the prompt that a chat model would be sent. With --of PROGRAM, it is the one that made a
     program of the history.
+
+    Args:
+        model: model that would be sent it, as for `overnight run`
+        of: program id: print the very prompt that it answers, in place of a first prompt
     """
     if (problem is None) == (of is None):
         raise UsageError(

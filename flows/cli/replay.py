@@ -57,19 +57,15 @@ def replay(
     run: options.RunId,
     /,
     *,
-    into: Annotated[
-        HistoryBackend | None,
-        Parameter(
-            help="another history to keep the repeated run in; by default it is deleted",
-            converter=history_to_read,
-            n_tokens=1,
-            metavar="PLACE",
-        ),
-    ] = None,
+    into: Annotated[HistoryBackend | None, Parameter(converter=history_to_read, n_tokens=1, metavar="PLACE")] = None,
     trust_settings: options.TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
-    """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
+    """Repeat a run from its recorded completions, without a model, and print whether the history is the same.
+
+    Args:
+        into: another history to keep the repeated run in; by default it is deleted
+    """
     files = continuable(run, history)
     from overnight.flows.night.replay import read_recorded_run
 
@@ -148,20 +144,24 @@ def _short(value: Any) -> str:
 
 def rescore(
     run: options.RunId,
-    problem: Annotated[str | None, Parameter(help="the changed specification; default: the run's own")] = None,
+    problem: str | None = None,
     /,
     *,
     inputs: options.Inputs = None,
     set: options.Sets = None,  # noqa: A002
     confirm: options.Confirm = None,
-    most: Annotated[int, Parameter(help="highest number of programs; taken from the niches in turn, best first")] = 500,
-    seed: Annotated[
-        int | None, Parameter(help="seed of the new run; default: the old run's", validator=options.require_int64)
-    ] = None,
+    most: int = 500,
+    seed: Annotated[int | None, Parameter(validator=options.require_int64)] = None,
     trust_settings: options.TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
+    """Score the survivors of a run again, as the first generation of a new run; the old run is not changed.
+
+    Args:
+        problem: the changed specification; default: the run's own
+        most: highest number of programs; taken from the niches in turn, best first
+        seed: seed of the new run; default: the old run's
+    """
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 

@@ -6,11 +6,8 @@ import secrets
 import socket
 import threading
 from functools import partial
-from typing import Annotated
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-
-from cyclopts import Parameter
 
 from overnight.flows.cli import options
 from overnight.flows.cli.interventions import pin_until_withdrawn
@@ -33,9 +30,7 @@ def run(
     *,
     settings: options.RunOptions = options.NO_SETTINGS,
     start: options.FurtherStarts = None,
-    pin: Annotated[
-        str | None, Parameter(help="further program, named as for --start, that every second prompt builds on")
-    ] = None,
+    pin: str | None = None,
     seed: options.Seed = None,
     until: options.Until = None,
     stop: options.Stop = options.NO_CONDITIONS,
@@ -45,7 +40,11 @@ def run(
     format: options.NightFormat = "text",  # noqa: A002
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
-    """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
+    """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C.
+
+    Args:
+        pin: further program, named as for --start, that every second prompt builds on
+    """
     choose_cluster(cluster)
     conditions = options.conditions_of_night(stop, until)
     path = find(problem)
@@ -78,9 +77,7 @@ def resume(
     run: options.RunId,
     /,
     *,
-    pin: Annotated[
-        str | None, Parameter(help="program of the run, by its id or a prefix, that every second prompt builds on")
-    ] = None,
+    pin: str | None = None,
     until: options.Until = None,
     stop: options.Stop = options.NO_CONDITIONS,
     trust_settings: options.TrustSettings = False,
@@ -89,7 +86,11 @@ def resume(
     format: options.NightFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> int:
-    """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
+    """Continue a run, from its files alone. Completions that are already paid for are not requested again.
+
+    Args:
+        pin: program of the run, by its id or a prefix, that every second prompt builds on
+    """
     from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
@@ -117,9 +118,7 @@ def retry(
     run: options.RunId,
     /,
     *,
-    generation: Annotated[
-        list[int] | None, Parameter(help="generation to run again; repeatable; default: all that were given up")
-    ] = None,
+    generation: list[int] | None = None,
     until: options.Until = None,
     stop: options.Stop = options.NO_CONDITIONS,
     trust_settings: options.TrustSettings = False,
@@ -132,6 +131,9 @@ def retry(
 
     Completions already paid for are reused; programs join the current population. An outage gives up no generation: the
     night waits for its end, and `overnight resume` goes on after any other end of a night.
+
+    Args:
+        generation: generation to run again; repeatable; default: all that were given up
     """
     from overnight.tasks.history import stored_run
 

@@ -44,12 +44,12 @@ def add(
     problem: options.ProblemName,
     /,
     *,
-    cron: Annotated[str, Parameter(help="cron expression of the nights' start: minute, hour, day, month, weekday")],
+    cron: str,
     time_zone: TimeZone = None,
     until: options.UntilEveryNight = None,
     stop: options.Stop = options.NO_CONDITIONS,
-    name: Annotated[str | None, Parameter(help="name of the schedule; default: the problem's name")] = None,
-    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: that of `schedule serve`")] = None,
+    name: str | None = None,
+    pool: str | None = None,
     settings: options.RunOptions = options.NO_SETTINGS,
     start: options.FurtherStarts = None,
     seed: options.Seed = None,
@@ -57,7 +57,13 @@ def add(
     notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
-    """Schedule a run: the first night starts it, and each later night continues it."""
+    """Schedule a run: the first night starts it, and each later night continues it.
+
+    Args:
+        cron: cron expression of the nights' start: minute, hour, day, month, weekday
+        name: name of the schedule; default: the problem's name
+        pool: Prefect work pool; default: that of `schedule serve`
+    """
     zone = time_zone or _local_zone()
     deadline = deadline_of(until, zone)
     path = find(problem)
@@ -211,17 +217,19 @@ def change(
     name: Name,
     /,
     *,
-    cron: Annotated[str | None, Parameter(help="cron expression of the nights' start")] = None,
+    cron: str | None = None,
     time_zone: TimeZone = None,
     until: options.UntilEveryNight = None,
-    drop: Annotated[
-        list[str] | None,
-        Parameter(help="stop condition to remove, by the name of its flag, such as budget; repeatable"),
-    ] = None,
+    drop: list[str] | None = None,
     stop: options.Stop = options.NO_CONDITIONS,
     notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
 ) -> None:
-    """Change the start of nights, their stop conditions or the notified addresses; the rest is kept."""
+    """Change the start of nights, their stop conditions or the notified addresses; the rest is kept.
+
+    Args:
+        cron: cron expression of the nights' start
+        drop: stop condition to remove, by the name of its flag, such as budget; repeatable
+    """
     from overnight.flows.schedules.deployments import cron_schedule, open_schedules
 
     notifications.notifier()  # refuses invalid addresses

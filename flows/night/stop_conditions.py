@@ -37,7 +37,7 @@ class NightlyConditions(Section):
     patience: int | None = Field(default=None, ge=1)
     """stop after this many generations without improvement"""
     grace_s: float = Field(default=60.0, ge=0, le=7 * 86_400)
-    """seconds after the deadline at which a generation is cut short; default: 60"""
+    """seconds after the deadline at which a generation is cut short"""
 
     def given(self) -> dict[str, Any]:
         """Return the conditions that the user gave, by their names."""
