@@ -92,7 +92,9 @@ class _HelpFormatter(DefaultFormatter):
 
 def _default_in_words(value: Any) -> Any:
     """Return what help says of a default: nothing of one that is empty, or that leaves a flag out."""
-    return f"{value:g}" if isinstance(value, float) else str(value) if value else None
+    if not value:
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _app(*, lists_commands: bool) -> App:
@@ -177,18 +179,20 @@ def _call(arguments: Sequence[str]) -> int:
 
 
 def _message(error: CycloptsError) -> str:
-    """Return what is wrong with the arguments; of a stop condition, its model says it."""
+    """Return what is wrong with the arguments; of a stop condition, its field says it."""
     from pydantic import ValidationError
 
+    cause = error.__cause__
+    if not isinstance(error, RefusedValue) or not isinstance(cause, ValidationError):
+        return str(error)
     from overnight.flows.night.stop_conditions import flag_of
 
-    if not isinstance(error, RefusedValue) or not isinstance(error.__cause__, ValidationError):
-        return str(error)
-    first = error.__cause__.errors()[0]
+    first = cause.errors()[0]
     return f"--{flag_of(str(first['loc'][0]))}: {in_words(first, first['input'])}"
 
 
 def _flags(command: str) -> set[str]:
+    """Return the flags of a command, with the names of its arguments."""
     return {name for argument in app[command].assemble_argument_collection() for name in argument.names}
 
 

@@ -100,7 +100,7 @@ Stop = Annotated[NightlyConditions, Parameter(name="*", name_transform=flag_of),
 Until = Annotated[
     str | None,
     _stop,
-    Parameter(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m"),
+    Parameter(help=StopConditions.model_fields["until"].description),
 ]
 UntilEveryNight = Annotated[
     str | None,
