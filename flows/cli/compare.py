@@ -90,7 +90,7 @@ def compare(
         raise UsageError("--problem starts new runs, and cannot be combined with existing ones")
     if seeds < 1:
         raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
-    conditions = StopConditions(**{"max_samples": _SAMPLES} | stop.given())
+    conditions = StopConditions.model_validate({"max_samples": _SAMPLES} | stop.given())
     given = [_settings_of(each, api_base, style, set) for each in dict.fromkeys(model or ())]
     path, problems = _load(problem, given, conditions, trust=trust_settings)
     searches = [(loaded, seed) for seed in range(1, seeds + 1) for loaded in problems]
