@@ -1,4 +1,4 @@
-"""Writes the generated parts of the READMEs: settings, stop conditions, and the SQL views, macros and columns.
+"""Writes the generated parts of the READMEs: settings, flags, and the SQL views, macros and columns.
 
     python -m tests.docs            # rewrite them: `make docs`
 
@@ -18,6 +18,7 @@ from docstring_parser import parse_from_object
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from overnight.flows.cli.main import app
 from overnight.flows.night.stop_conditions import NightlyConditions, StopConditions, flag_of
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
@@ -172,6 +173,14 @@ def stop_conditions() -> str:
     return _table(("flag", "meaning"), rows)
 
 
+def run_options() -> str:
+    """Return a table of the flags that are fixed when a run is created: those of `run` that `resume` does not have."""
+    resume, run = (app[name].assemble_argument_collection(parse_docstring=True) for name in ("resume", "run"))
+    kept = {flag.name for flag in resume}
+    fixed = [flag for flag in run.filter_by(show=True) if flag.name.startswith("--") and flag.name not in kept]
+    return _table(("flag", "meaning"), ((f"`{flag.name}`", _in_one_line(flag.parameter.help)) for flag in fixed))
+
+
 def outcomes() -> str:
     """Return a table of all outcomes."""
     rows = [(f"`{kind}`", kind.facts.meaning) for kind in Outcome]
@@ -186,6 +195,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "outcomes": outcomes,
     "stop_conditions": stop_conditions,
+    "run_options": run_options,
     "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,
