@@ -219,9 +219,10 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
     if not is_named:
-        if given := [f"--{flag_of(name)}" for name in conditions.given() if name != "until" or conditions.until]:
+        if given := [f"--{flag_of(name)}" for name in conditions.given()]:
             raise UsageError(
-                f"{' and '.join(given)} describe a night with a model, but no model is named", remedy=_ADD_MODEL
+                f"{', '.join(given)}: stop conditions describe a night with a model, but no model is named",
+                remedy=_ADD_MODEL,
             )
         return False
     require_keys(problem.settings.sampling)

@@ -41,7 +41,7 @@ class NightlyConditions(Section):
 
     def given(self) -> dict[str, Any]:
         """Return the conditions that the user gave, by their names."""
-        return self.model_dump(exclude_unset=True)
+        return self.model_dump(exclude_unset=True, exclude_none=True)
 
     @property
     def budget(self) -> BudgetLimits:

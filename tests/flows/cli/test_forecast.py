@@ -22,6 +22,7 @@ from overnight.flows.cli.forecast import (
     print_samples_per_prompt,
     seconds_of_changes,
 )
+from overnight.flows.cli.main import run
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Completion
@@ -41,6 +42,14 @@ from overnight.tasks.sample.probe import (
 from overnight.testing.fake_provider import Answer, Provider, default_response
 from overnight.testing.made import TOY, a_problem
 from tests.flows.cli.conftest import Command
+
+
+def test_stop_conditions_of_no_model_are_refused(capsys: pytest.CaptureFixture[str]):
+    assert run(["check", "cap-set", "--until", "8h", "--budget", "1"]) == 2
+    refused = (
+        "overnight: error: --budget, --until: stop conditions describe a night with a model, but no model is named"
+    )
+    assert refused in capsys.readouterr().err
 
 
 def test_the_first_stop_condition_ends_the_night():
