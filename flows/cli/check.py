@@ -57,8 +57,8 @@ def check(
 ) -> int:
     """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts and estimate the samples and cost of a night with the stop conditions.
-    Exits with 2 if something has to be looked at before a night.
+    With a model, send it a few real prompts and estimate the samples and cost of a night that its deadline, its budget
+    or its number of samples ends. Exits with 2 if something has to be looked at before a night.
 
     Args:
         settings.model: also send this model a few prompts and estimate a night; repeatable

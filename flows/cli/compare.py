@@ -46,7 +46,6 @@ _TWO_RUNS = (
 )
 """Remedy where there are too few runs to compare."""
 
-
 _SAMPLES = 1000
 """Samples of each run, unless the user gives another number."""
 
