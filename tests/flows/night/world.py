@@ -205,8 +205,9 @@ class World:
     def _done(self, action: events.Action, order: Random) -> list[events.Event]:
         is_away = self.away[0] <= self.seconds < self.away[1]
         self.seconds += 20.0 if is_away else 0.0  # until it is known that nobody answers
-        can_fail = events.Ask | events.Confirm | events.Commit
-        if isinstance(action, can_fail) and (is_away or order.random() < self.faults):
+        if isinstance(action, events.Ask | events.Confirm | events.Commit) and (
+            is_away or order.random() < self.faults
+        ):
             failed = events.Failed(action.attempt, Outage("it is away"))
             return [failed, events.Ended(action.attempt)] if isinstance(action, events.Commit) else [failed]
         match action:
