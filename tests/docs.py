@@ -1,4 +1,4 @@
-"""Writes the generated parts of the READMEs: settings, and the SQL views, macros and columns.
+"""Writes the generated parts of the READMEs: settings, flags, and the SQL views, macros and columns.
 
     python -m tests.docs            # rewrite them: `make docs`
 
@@ -18,6 +18,8 @@ from docstring_parser import parse_from_object
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from overnight.flows.cli.main import app
+from overnight.flows.night.stop_conditions import NightlyConditions, StopConditions, flag_of
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
 from overnight.schemas.outcome import Outcome
@@ -91,7 +93,11 @@ def _settings_rows(section: Any, prefix: str) -> list[tuple[str, str, str]]:
 def _meanings(section: type[BaseModel]) -> dict[str, str]:
     """Return the text below each field of a section, its base classes' included, in one line."""
     parsed = [parse_from_object(kind) for kind in reversed(section.__mro__) if issubclass(kind, BaseModel)]
-    return {one.arg_name: re.sub(r"\n\s*", " ", one.description or "") for each in parsed for one in each.params}
+    return {one.arg_name: _in_one_line(one.description) for each in parsed for one in each.params}
+
+
+def _in_one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _rows_of_kinds(tables: Sequence[type[BaseModel]], prefix: str) -> list[tuple[str, str, str]]:
@@ -159,6 +165,22 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def stop_conditions() -> str:
+    """Return a table of the flags that end a night, with the texts of `--help`."""
+    fields = StopConditions.model_fields
+    names = ["until", *NightlyConditions.model_fields]
+    rows = [(f"`--{flag_of(name)}`", _in_one_line(fields[name].description)) for name in names]
+    return _table(("flag", "meaning"), rows)
+
+
+def run_options() -> str:
+    """Return a table of the flags that are fixed when a run is created: those of `run` that `resume` does not have."""
+    resume, run = (app[name].assemble_argument_collection(parse_docstring=True) for name in ("resume", "run"))
+    kept = {flag.name for flag in resume}
+    fixed = [flag for flag in run.filter_by(show=True) if flag.name.startswith("--") and flag.name not in kept]
+    return _table(("flag", "meaning"), ((f"`{flag.name}`", _in_one_line(flag.parameter.help)) for flag in fixed))
+
+
 def outcomes() -> str:
     """Return a table of all outcomes."""
     rows = [(f"`{kind}`", kind.facts.meaning) for kind in Outcome]
@@ -172,6 +194,8 @@ def _row(cells: Sequence[str]) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "outcomes": outcomes,
+    "stop_conditions": stop_conditions,
+    "run_options": run_options,
     "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,

@@ -16,21 +16,11 @@ if TYPE_CHECKING:
 
 
 class SearchOptions(NightOptions, total=False):
-    """Options that are fixed when a run is created, by the names of the flags of `overnight run`, beside a night's.
+    """Options that are fixed when a run is created: flags of `overnight run` by their names, beside a night's.
 
     Attributes:
-        model: LiteLLM model strings, or one; a mapping gives each its share of the prompts.
-        agent: Coding agents that work with the first model, beside prompts to it, or one.
-        api_base: Address of an OpenAI-compatible server for these models.
-        style: How prompts are written: `chat` or `completion`.
-        judge: Model that the scoring asks, where it asks one by `funsearch.ask`.
-        batch: Whether prompts go through the provider's Batch API.
-        seed: Seed of all random choices; by default it is drawn.
-        confirm: Which programs must repeat their score in a fresh container: `never`, `best` or `always`.
-        image: Container image with python3 that the engine already has.
-        runtime: Container runtime that the engine knows.
-        sandbox: Where candidates run: `docker`, or `process` for a try without an engine, hardly confined.
-        settings: Any other settings by their dotted names, such as `{"search.algorithm": "tree"}`.
+        model: Models, or one; a mapping gives each its share of the prompts.
+        settings: Any other settings by their dotted names, such as `{"search.algorithm": "tree"}`: `--set`.
         history: Where the run is stored; by default OVERNIGHT_HISTORY, or the folder `history`.
     """
 
@@ -125,7 +115,7 @@ def evaluate(
     Raises:
         OvernightError: If the problem cannot be loaded, or there is no sandbox.
     """
-    from overnight.flows.cli.options import overrides
+    from overnight.flows.cli.options import RunOptions
     from overnight.flows.start.judging import judge_of
     from overnight.flows.start.own_process import settle_process
     from overnight.flows.start.sandboxes import open_sandboxes
@@ -135,7 +125,7 @@ def evaluate(
     from overnight.tasks.problems.loading.load import load_problem
 
     sets = [f"{name}={as_json(value, name)}" for name, value in (settings or {}).items()]
-    given = overrides(sets=sets, backend=sandbox, judge=judge)
+    given = RunOptions(set=sets, sandbox=sandbox, judge=judge).settings()
     loaded = accept(load_problem(find(str(problem)), given), given, trust=trust_settings)
     loaded, _ = settle_process(loaded, seed=0, run_id="evaluate")
     ask = judge_of(loaded).ask

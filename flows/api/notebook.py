@@ -5,13 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 from overnight.flows.api.process import Event
 from overnight.flows.formatting import score
-
-if TYPE_CHECKING:
-    from overnight.flows.api.run import Run
 
 _WIDTH, _HEIGHT = 520, 130
 """Size of the curve, pixels."""
@@ -42,20 +39,17 @@ def _line(event: Event) -> str:
             return f"{run}: the start program scores {event.get('start_score')}"
 
 
-_STEPS = """
+STEPS = """
 SELECT sum(candidates * (generation > 0)::INT) OVER (ORDER BY place) AS samples, best_score
 FROM generations WHERE state = 'committed' QUALIFY best_score IS NOT NULL ORDER BY place
 """
+"""Query for the samples and the best score of a run after each generation."""
 
 
-def run_as_html(run: Run) -> str:
-    """Return a run as HTML: the result in a sentence, the best score over its samples, and the best program."""
-    start, best = f"{run.start.score:.6g}", f"{run.best.score:.6g}"
-    result = f"no better than {start}" if run.best.score == run.start.score else f"{best} from {start}"
-    held_out = "" if run.best.held_out is None else f", held out {run.best.held_out:.6g}"
-    sentence = f"{run.problem}: {result}{held_out}, after {run.samples} samples in {run.generations} generations"
-    curve = _curve([(samples or 0, best) for samples, best in run.sql(_STEPS).fetchall()])
-    return f"<p><b>{escape(sentence)}</b> <code>{escape(run.id)}</code></p>{curve}<pre>{escape(run.best.code)}</pre>"
+def run_as_html(run_id: str, sentence: str, steps: Sequence[Sequence[Any]], code: str) -> str:
+    """Return a run as HTML: its result in a sentence, the best score over its samples, and the best program's code."""
+    curve = _curve([(samples or 0, best) for samples, best in steps])
+    return f"<p><b>{escape(sentence)}</b> <code>{escape(run_id)}</code></p>{curve}<pre>{escape(code)}</pre>"
 
 
 def _curve(steps: Sequence[tuple[float, float]]) -> str:

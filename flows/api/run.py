@@ -70,23 +70,10 @@ class Generation:
 
 
 class NightOptions(TypedDict, total=False):
-    """Options of one night, by the names of the flags of `overnight resume`, and what it tells.
+    """Options of one night: flags of `overnight resume` by their names, with `_` for `-`; its `--help` describes them.
 
     Attributes:
         until: Deadline: `"07:00"`, `"7h30m"`, a time, or a duration.
-        generations: Most generations in this night.
-        max_samples: Most samples in this night.
-        max_tokens: Most tokens in this night, prompts and completions together.
-        budget: Most USD in this night.
-        total_budget: Most USD for the run, in all its nights.
-        target: Score that is good enough, or conditions such as `"score >= 0.9, seconds <= 1"`.
-        patience: Most generations without improvement.
-        grace: Seconds after the deadline at which a generation is cut short.
-        trust_settings: Whether to accept what the problem's files propose that reaches outside of the sandbox.
-        notify: Apprise addresses to notify when the night ends.
-        notify_gain: Rise of the best score at which they are notified, too.
-        cluster: Address of the cluster that evaluates, `local:N`, or `none`.
-        pin: Program that every second prompt builds on: of a run its id, of a new one as for `start`.
         on_generation: Called with each generation that is committed.
         on_best: Called with each program that is the best one of the run when a generation is committed.
         progress: Whether progress is shown: in the terminal as the command shows it, in a notebook in place.
@@ -236,9 +223,13 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Return the run for a notebook: a sentence, its curve, and the best program."""
-        from overnight.flows.api.notebook import run_as_html
+        from overnight.flows.api import notebook
 
-        return run_as_html(self)
+        start, best = f"{self.start.score:.6g}", f"{self.best.score:.6g}"
+        result = f"no better than {start}" if self.best.score == self.start.score else f"{best} from {start}"
+        held_out = "" if self.best.held_out is None else f", held out {self.best.held_out:.6g}"
+        sentence = f"{self.problem}: {result}{held_out}, after {self.samples} samples in {self.generations} generations"
+        return notebook.run_as_html(self.id, sentence, self.sql(notebook.STEPS).fetchall(), self.best.code)
 
 
 @dataclass(frozen=True)

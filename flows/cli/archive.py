@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import AnyRun, RunId
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say
 from overnight.schemas.errors import HistoryError, RunIsBusy
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from overnight.tasks.history.files import RunFiles
 
 
-def compact(run: AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
+def compact(run: options.AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
     """Merge the files of a run's generations, so that queries are faster. No data is lost."""
     from overnight.tasks.history.compact import compact as compact_run
     from overnight.tasks.history.files import find_run, runs_in
@@ -35,23 +35,20 @@ def compact(run: AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> Non
 
 
 def export(
-    run: RunId,
+    run: options.RunId,
     /,
     *,
-    write: Annotated[
-        Path | None, Parameter(help="file to write; an existing one is replaced; default: RUN.tar.zst or RUN.jsonl")
-    ] = None,
-    as_: Annotated[
-        Literal["archive", "jsonl"],
-        Parameter(
-            name="--as",
-            help="archive: the whole run; jsonl: each sample's prompt, response, parent, child and scores on a line, "
-            "in the form of OpenEvolve's evolution trace",
-        ),
-    ] = "archive",
+    write: Path | None = None,
+    as_: Annotated[Literal["archive", "jsonl"], Parameter(name="--as")] = "archive",
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Export a run to one file, which `overnight import` reads on another machine, or as data to learn from."""
+    """Export a run to one file, which `overnight import` reads on another machine, or as data to learn from.
+
+    Args:
+        write: file to write; an existing one is replaced; default: RUN.tar.zst or RUN.jsonl
+        as_: archive: the whole run; jsonl: each sample's prompt, response, parent, child and scores on a line, in the
+            form of OpenEvolve's evolution trace
+    """
     from overnight.tasks.history.archive import pack, require_no_folder
     from overnight.tasks.history.database import Database
     from overnight.tasks.history.files import find_run
@@ -93,12 +90,16 @@ def _pending_batches_warning(files: RunFiles, history: History) -> str:
 
 
 def import_run(
-    file: Annotated[Path, Parameter(help="file that `overnight export` wrote")],
+    file: Path,
     /,
     *,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Import a complete run that was exported elsewhere; `overnight resume` can continue it."""
+    """Import a complete run that was exported elsewhere; `overnight resume` can continue it.
+
+    Args:
+        file: file that `overnight export` wrote
+    """
     from overnight.tasks.history.archive import unpack
 
     files, is_new = unpack(file, history)

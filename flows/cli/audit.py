@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from overnight.flows.cli.options import ApiBase, JudgeName, TrustSettings, overrides
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -42,28 +40,25 @@ _MOST_CHARS = 100
 
 
 def audit(
-    what: Annotated[
-        str, Parameter(help="a problem, as for `overnight check`; or a run: its id, a unique prefix of one, or `last`")
-    ],
+    what: str,
     /,
     *,
-    model: Annotated[
-        str | None,
-        Parameter(
-            help="also ask this model where the winner of a run may exploit the scoring; it flags, it never scores"
-        ),
-    ] = None,
-    api_base: ApiBase = None,
-    judge: JudgeName = None,
-    trust_settings: TrustSettings = False,
+    model: str | None = None,
+    api_base: options.ApiBase = None,
+    judge: options.JudgeName = None,
+    trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Try a scoring with programs that should not win; of a run, its best program with other seeds, orders, parts.
 
     Exits with 2 if something has to be looked at.
+
+    Args:
+        what: a problem, as for `overnight check`; or a run: its id, a unique prefix of one, or `last`
+        model: also ask this model where the winner of a run may exploit the scoring; it flags, it never scores
     """
-    given = overrides(judge=judge)
+    given = options.RunOptions(judge=judge).settings()
     problem, files = _find(what, history, given)
     if model is not None and files is None:
         remedy = f"overnight audit last --model {model}"

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from overnight.flows.cli.options import RunId, TrustSettings
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -36,31 +33,26 @@ from overnight.tasks.report.number_format import gain_of
 
 
 def best(
-    run: RunId = "last",
+    run: options.RunId = "last",
     /,
     *,
-    write: Annotated[
-        Path | None,
-        Parameter(
-            help="evaluate the program once more, then write the specification with it to this file; of several files "
-            "that evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does"
-        ),
-    ] = None,
-    prefer: Annotated[
-        str | None,
-        Parameter(
-            help="in place of the best score of all: the best of the programs that meet conditions on metrics, such "
-            'as "seconds < 1, memory_mib <= 64"; of equal scores the one that is better in the objectives'
-        ),
-    ] = None,
-    unchecked: Annotated[bool, Parameter(show_default=False, help="write it without evaluating it again")] = False,
-    trust_settings: TrustSettings = False,
+    write: Path | None = None,
+    prefer: str | None = None,
+    unchecked: bool = False,
+    trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Show the best program of a run, or write it to a file.
 
     If the problem has validation inputs, the best program is the one chosen by them at the end of the last night.
+
+    Args:
+        write: evaluate the program once more, then write the specification with it to this file; of several files that
+            evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does
+        prefer: in place of the best score of all: the best of the programs that meet conditions on metrics, such as
+            "seconds < 1, memory_mib <= 64"; of equal scores the one that is better in the objectives
+        unchecked: write it without evaluating it again
     """
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run

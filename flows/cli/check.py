@@ -6,26 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
+from overnight.flows.cli import options
 from overnight.flows.cli.baseline import print_baseline
 from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models, seconds_of_changes
-from overnight.flows.cli.options import (
-    ApiBase,
-    Backend,
-    Image,
-    Inputs,
-    JudgeName,
-    ProblemName,
-    Runtime,
-    Sets,
-    Style,
-    TrustSettings,
-    overrides,
-    stop_conditions,
-)
 from overnight.flows.cli.printing import OutputFormat, say, say_notes, say_score_warning, working, write_json
 from overnight.flows.cli.start_program import (
     StartRuns,
@@ -43,6 +28,7 @@ from overnight.flows.cli.start_program import (
     try_confirmation,
     unreturned,
 )
+from overnight.flows.night.stop_conditions import StopConditions, flag_of
 from overnight.flows.start.audit import quick_audit
 from overnight.flows.start.judging import judge_of
 from overnight.flows.start.own_process import settle_process
@@ -58,67 +44,43 @@ from overnight.tasks.problems.loading.load import is_of_another_tool, load_probl
 
 
 def check(
-    problem: ProblemName,
+    problem: options.ProblemName,
     /,
     *,
-    model: Annotated[
-        list[str] | None, Parameter(help="also send this model a few prompts and estimate a night; repeatable")
-    ] = None,
-    api_base: ApiBase = None,
-    style: Style = None,
-    judge: JudgeName = None,
-    samples: Annotated[
-        int | None,
-        Parameter(
-            help="number of prompts to send to each model; default: 3, or up to 32 to a server on this machine or "
-            "network, to see how many it answers at once"
-        ),
-    ] = None,
-    until: Annotated[str | None, Parameter(help="deadline of the night to estimate: 07:00, 7h30m")] = None,
-    budget: Annotated[float | None, Parameter(help="budget of the night to estimate, in USD")] = None,
-    baseline: Annotated[
-        bool, Parameter(help="also compute the score that can be had without a model, where the problem says how")
-    ] = False,
-    inputs: Inputs = None,
-    image: Image = None,
-    runtime: Runtime = None,
-    sandbox: Backend = None,
-    set: Sets = None,  # noqa: A002
-    trust_settings: TrustSettings = False,
+    settings: options.RunOptions = options.NO_SETTINGS,
+    samples: int | None = None,
+    until: options.Until = None,
+    stop: options.Stop = options.NO_CONDITIONS,
+    baseline: bool = False,
+    trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
 ) -> int:
     """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts and estimate the samples and cost of a night. Exits with 2 if something has
-    to be looked at before a night.
+    With a model, send it a few real prompts and estimate the samples and cost of a night that its deadline, its budget
+    or its number of samples ends. Exits with 2 if something has to be looked at before a night.
+
+    Args:
+        settings.model: also send this model a few prompts and estimate a night; repeatable
+        samples: number of prompts to send to each model; default: 3, or up to 32 to a server on this machine or
+            network, to see how many it answers at once
+        baseline: also compute the score that can be had without a model, where the problem says how
     """
-    repeated = {
-        "--model": model,
-        "--api-base": api_base,
-        "--style": style,
-        "--judge": judge,
-        "--inputs": inputs,
-        "--image": image,
-        "--runtime": runtime,
-        "--sandbox": sandbox,
-        "--set": set,
-        "--trust-settings": trust_settings,
-        "--until": until,
-        "--budget": budget,
-    }
     path = find(problem)
-    given = overrides(model, api_base, style, inputs, set, judge=judge, image=image, runtime=runtime, backend=sandbox)
+    given = settings.settings()
     loaded = load_problem(path, given)
     say(f"{path.resolve().name}: {_describe(loaded)}")
     loaded = accept(loaded, given, trust=trust_settings)
-    conditions = stop_conditions(until, budget_usd=budget)
+    conditions = options.conditions_of_night(stop, until)
     ask = judge_of(loaded).ask
-    asks_models = require_models(loaded, conditions, samples, is_named=bool(model))
+    asks_models = require_models(loaded, conditions, samples, is_named=bool(settings.model))
     with working("preparing the image"):
         image_of(loaded, say)
     with working("running the start program in a process of its own"):
         loaded, _ = settle_process(loaded, seed=0, run_id="check", tell=say)
-    as_text, next_line = format == "text", next_command(problem, repeated)
+    limits = {"until": until} | {flag_of(name): value for name, value in stop.given().items()}
+    flags = vars(settings) | {"trust_settings": trust_settings} | limits
+    as_text, next_line = format == "text", next_command(problem, flags)
     if begins_without_program(loaded, ask):
         return _check_without_start(loaded, path, next_line, ask, as_text=as_text)
     warnings = unreturned(loaded)
@@ -228,13 +190,14 @@ def _limits(
 def next_command(problem: str, given: Mapping[str, Any]) -> str:
     """Return the command that runs a problem with the flags that `check` was given, without those that are not set."""
     words = ["overnight", "run", problem]
-    for flag, value in given.items():
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(flag)
         elif value is not None and value is not False:
             values = value if isinstance(value, list) else [value]
-            words += [word for each in values for word in (flag, _exactly(each) if isinstance(each, float) else each)]
-    if not given.get("--until") and given.get("--budget") is None:
+            words += [word for each in values for word in (flag, each if isinstance(each, str) else _exactly(each))]
+    if not any(given.get(flag_of(name)) is not None for name in StopConditions.model_fields):
         words += ["--generations", "10"]
     return shlex.join(words)
 

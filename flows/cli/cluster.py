@@ -34,8 +34,12 @@ def init() -> None:
 
 
 @cluster.command
-def start(*, listen: Annotated[str, Parameter(help="address to listen at")] = "tls://0.0.0.0:8786") -> None:
-    """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it."""
+def start(*, listen: str = "tls://0.0.0.0:8786") -> None:
+    """Run the scheduler of a cluster until Ctrl-C; machines and nights connect to it.
+
+    Args:
+        listen: address to listen at
+    """
 
     def ready(address: str) -> None:
         say(f"listening at {address}; machines join with: overnight cluster worker {address}")
@@ -45,14 +49,16 @@ def start(*, listen: Annotated[str, Parameter(help="address to listen at")] = "t
 
 @cluster.command
 def show(
-    address: Annotated[
-        str | None, Parameter(help="address of the cluster; default: OVERNIGHT_CLUSTER, or your configuration file's")
-    ] = None,
+    address: str | None = None,
     /,
     *,
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
-    """List the machines of a cluster, with their slots, versions, engines, and whether they have the sandbox image."""
+    """List the machines of a cluster, with their slots, versions, engines, and whether they have the sandbox image.
+
+    Args:
+        address: address of the cluster; default: OVERNIGHT_CLUSTER, or your configuration file's
+    """
     machines = inspect_machines(require_named_cluster(address, "overnight cluster show"))
     if format == "json":
         write_json([asdict(machine) for machine in machines])
@@ -80,10 +86,13 @@ def worker(
     address: ClusterAddress,
     /,
     *,
-    slots: Annotated[
-        int | None, Parameter(help="programs to evaluate at the same time; default: the processors it may use")
-    ] = None,
-    name: Annotated[str | None, Parameter(help="name of this machine in tables; default: its host name")] = None,
+    slots: int | None = None,
+    name: str | None = None,
 ) -> None:
-    """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only."""
+    """Be a machine of a cluster until Ctrl-C: evaluate programs for the nights that use it. It needs an engine only.
+
+    Args:
+        slots: programs to evaluate at the same time; default: the processors it may use
+        name: name of this machine in tables; default: its host name
+    """
     work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from overnight.flows.cli.options import ApiBase, Sets, Style, TrustSettings, overrides, stop_conditions
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -48,33 +46,40 @@ _TWO_RUNS = (
 )
 """Remedy where there are too few runs to compare."""
 
+_SAMPLES = 1000
+"""Samples of each run, unless the user gives another number."""
+
 
 def compare(
-    *runs: Annotated[str, Parameter(help="run ids, or unique prefixes of them")],
-    problem: Annotated[str | None, Parameter(help="run models on this problem, instead of naming runs")] = None,
-    model: Annotated[list[str] | None, Parameter(help="model to compare, as for `overnight run`; repeatable")] = None,
-    seeds: Annotated[int, Parameter(help="number of runs of each model")] = 5,
-    max_samples: Annotated[
-        int, Parameter(name=("--max-samples", "--samples"), help="number of samples of each run")
-    ] = 1000,
-    budget: Annotated[float | None, Parameter(help="budget of each run, in USD; it may end the run earlier")] = None,
-    api_base: ApiBase = None,
-    style: Style = None,
-    set: Sets = None,  # noqa: A002
-    trust_settings: TrustSettings = False,
+    *runs: str,
+    problem: str | None = None,
+    model: list[str] | None = None,
+    seeds: int = 5,
+    stop: options.Stop = options.NO_CONDITIONS,
+    api_base: options.ApiBase = None,
+    style: options.Style = None,
+    set: options.Sets = None,  # noqa: A002
+    trust_settings: options.TrustSettings = False,
     write: Write = None,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> ExitCode:
     """Compare runs of one problem: grouped by models and settings, with medians and quartiles over their seeds.
 
-    With --problem, first run a search for each model and seed; all models get the same seeds and as many samples.
+    With --problem, first run a search for each model and seed; all models get the same seeds and the same stop
+    conditions: 1000 samples in each run, or as many as --max-samples says, unless another condition ends it earlier.
     Then, --format json prints the lines of JSON of each night, as `overnight run` does, before the comparison.
+
+    Args:
+        runs: run ids, or unique prefixes of them
+        problem: run models on this problem, instead of naming runs
+        model: model to compare, as for `overnight run`; repeatable
+        seeds: number of runs of each model
     """
     as_json = format == "json"
     _require_output(write, as_json=as_json)
     if problem is None:
-        if model or set or api_base or style or budget is not None:
+        if model or set or api_base or style or stop.given():
             raise UsageError(
                 "these flags describe a comparison of models, but no problem is named", remedy="Add --problem NAME"
             )
@@ -84,8 +89,8 @@ def compare(
         raise UsageError("--problem starts new runs, and cannot be combined with existing ones")
     if seeds < 1:
         raise UsageError(f"--seeds: expected 1 or more, got {seeds}")
-    conditions = stop_conditions(None, max_samples=max_samples, budget_usd=budget)
-    given = [_settings_of(each, api_base, style, set or ()) for each in dict.fromkeys(model or ())]
+    conditions = StopConditions.model_validate({"max_samples": _SAMPLES} | stop.given())
+    given = [_settings_of(each, api_base, style, set) for each in dict.fromkeys(model or ())]
     path, problems = _load(problem, given, conditions, trust=trust_settings)
     searches = [(loaded, seed) for seed in range(1, seeds + 1) for loaded in problems]
     leaves_stdout = str(write) == "-"
@@ -95,11 +100,11 @@ def compare(
     return code
 
 
-def _settings_of(model: str, api_base: str | None, style: str | None, sets: Sequence[str]) -> dict[str, Any]:
+def _settings_of(model: str, api_base: str | None, style: str | None, sets: list[str] | None) -> dict[str, Any]:
     """Return the settings that the flags give for one model; the address is for those that are not built in."""
     if model.startswith("builtin/"):
         api_base = style = None
-    return overrides([model], api_base, style, sets=sets)
+    return options.RunOptions(model=[model], api_base=api_base, style=style, set=sets).settings()
 
 
 def _load(

@@ -35,23 +35,20 @@ class Finding(NamedTuple):
 
 def doctor(
     *,
-    model: Annotated[list[str] | None, Parameter(help="also check the keys that this model needs; repeatable")] = None,
-    cluster: Annotated[
-        str | bool | None,
-        Parameter(
-            help="also check each machine of this cluster; without an address, and without the flag, the one that "
-            "OVERNIGHT_CLUSTER or your configuration file names",
-            negative=(),
-        ),
-    ] = None,
-    fix: Annotated[
-        bool, Parameter(help="first build the sandbox image, if it is missing: from a registry, or of Debian packages")
-    ] = False,
+    model: list[str] | None = None,
+    cluster: Annotated[str | bool | None, Parameter(negative=())] = None,
+    fix: bool = False,
     format: OutputFormat = "text",  # noqa: A002
     history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> int:
     """Check the sandbox's engine and image, Prefect, keys, the disk and machines, and list plug-ins; exit with 3 if a
     night could not start.
+
+    Args:
+        model: also check the keys that this model needs; repeatable
+        cluster: also check each machine of this cluster; without an address, and without the flag, the one that
+            OVERNIGHT_CLUSTER or your configuration file names
+        fix: first build the sandbox image, if it is missing: from a registry, or of Debian packages
     """
     if fix:
         say(f"the sandbox image {ensure_image(say)} is ready")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
 from overnight.flows.formatting import round_up
 from overnight.flows.night.block import LEAST_PROMPTS_TO_VERDICT
-from overnight.flows.night.samples_in_flight import expected_of_night, samples_in_flight
-from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.night.samples_in_flight import most_samples, samples_in_flight
+from overnight.flows.night.stop_conditions import StopConditions, flag_of
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
 from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import UsageError
@@ -189,19 +189,26 @@ class NightEstimate:
 
 
 def forecast(
-    rate: float, usd_per_sample: float | None, *, seconds: float | None, budget: float | None
+    rate: float,
+    usd_per_sample: float | None,
+    *,
+    seconds: float | None,
+    budget: float | None,
+    samples: int | None = None,
 ) -> NightEstimate:
-    """Estimate a night from its samples per second, limited by the seconds until its deadline and a budget in USD.
+    """Estimate a night from its samples per second, limited by the seconds until its deadline, a budget and samples.
 
-    Without either, estimate one hour. Without a price of a sample, its cost is unknown.
+    Without these, estimate one hour. Without a price of a sample, its cost is unknown.
     """
     ends: dict[str, float] = {} if seconds is None else {"deadline": seconds * rate}
+    if samples is not None:
+        ends["number of samples"] = samples
     if budget is not None and usd_per_sample:
         ends["budget"] = budget / usd_per_sample
     ends_by = min(ends, key=ends.__getitem__, default="an hour")
-    samples = ends.get(ends_by, 3600 * rate)
-    cost = None if usd_per_sample is None else samples * usd_per_sample
-    return NightEstimate(samples, samples / rate, cost, ends_by)
+    number = ends.get(ends_by, 3600 * rate)
+    cost = None if usd_per_sample is None else number * usd_per_sample
+    return NightEstimate(number, number / rate, cost, ends_by)
 
 
 def require_models(problem: Problem, conditions: StopConditions, samples: int | None, *, is_named: bool) -> bool:
@@ -212,9 +219,10 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     if samples is not None and samples < 1:
         raise UsageError(f"--samples: expected at least 1, got {samples}")
     if not is_named:
-        if conditions.budget.is_in_usd or conditions.until:
+        if given := [f"--{flag_of(name)}" for name in conditions.given()]:
             raise UsageError(
-                "--budget and --until describe a night with a model, but no model is named", remedy=_ADD_MODEL
+                f"{', '.join(given)}: stop conditions describe a night with a model, but no model is named",
+                remedy=_ADD_MODEL,
             )
         return False
     require_keys(problem.settings.sampling)
@@ -235,7 +243,8 @@ def ask_models(
     settings = problem.settings
     _say_limits_of_agents(settings)
     asked = {model.asked.name: model.asked for model in settings.sampling.models}
-    in_flight = settings.sampling.concurrency or samples_in_flight(expected_of_night(settings, conditions))
+    most = most_samples(settings, conditions)
+    in_flight = settings.sampling.concurrency or samples_in_flight(most)
     probes = [
         _ask(problem, model, samples or probe_size(model, in_flight), conditions, is_given=samples is not None)
         for model in asked.values()
@@ -251,7 +260,7 @@ def ask_models(
     seconds = max(1.0, (conditions.until - datetime.now(UTC)).total_seconds()) if conditions.until else None
     evaluated_per_second = pace.candidates_in(seconds or _HOUR_S) / (seconds or _HOUR_S)
     rate = min(sampled_per_second, evaluated_per_second)
-    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd)
+    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd, samples=most)
     limited_by = "the models" if sampled_per_second <= evaluated_per_second else "the sandbox"
     say(
         f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from overnight.flows.cli.options import RunId
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
 from overnight.flows.cli.runs import continuable
 from overnight.schemas.errors import UsageError
@@ -23,23 +23,25 @@ _PROMPTS = 20
 
 
 def hint(
-    run: RunId,
-    text: Annotated[str, Parameter(help='what the model is told, such as "try a two-pass scheme"')] = "",
+    run: options.RunId,
+    text: str = "",
     /,
     *,
-    pin: Annotated[
-        str | None,
-        Parameter(help="program of the run, by its id or a prefix, that prompts build on, in place of a text"),
-    ] = None,
+    pin: str | None = None,
     prompts: Annotated[
         int | None, Parameter(help=f"number of prompts that it is for; default: {_PROMPTS}", validator=Number(gte=1))
     ] = None,
-    withdraw: Annotated[bool, Parameter(help="end all hints and pins of the run", show_default=False)] = False,
+    withdraw: bool = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Tell a search what to try, from its next prompt on: every second prompt asks for it, as the operator `hint`.
 
     A night under way takes it at once, else the next night does. It is part of the history, and replayed like answers.
+
+    Args:
+        text: what the model is told, such as "try a two-pass scheme"
+        pin: program of the run, by its id or a prefix, that prompts build on, in place of a text
+        withdraw: end all hints and pins of the run
     """
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import new_request
@@ -67,19 +69,22 @@ def hint(
 
 
 def drop(
-    run: RunId,
-    program: Annotated[str, Parameter(help="program of the run, by its id or a prefix")],
+    run: options.RunId,
+    program: str,
     /,
     *,
-    why: Annotated[str, Parameter(help="reason, for the history and the report")] = "",
-    descendants: Annotated[
-        bool, Parameter(help="drop what was built on it, too, and what still will be", show_default=False)
-    ] = False,
+    why: str = "",
+    descendants: bool = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
     """Take a program out that cheats: from now on it counts as failed, as if it had never been told of.
 
     It is not the best, not shown and in no niche any more; a night under way goes on without it after its generation.
+
+    Args:
+        program: program of the run, by its id or a prefix
+        why: reason, for the history and the report
+        descendants: drop what was built on it, too, and what still will be
     """
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.interventions import new_request

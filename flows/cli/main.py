@@ -9,12 +9,18 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import ValidationError as RefusedValue
+from cyclopts.help import DefaultFormatter, HelpPanel
 
 from overnight.flows.cli.printing import print_error, route_warnings_to_stderr
 from overnight.flows.cli.terminal import protect
-from overnight.schemas.errors import EnvironmentFault, ExitCode, OvernightError, UsageError
+from overnight.schemas.errors import EnvironmentFault, ExitCode, OvernightError, UsageError, in_words
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
@@ -74,6 +80,23 @@ _OTHER, _OPTIONS = Group("Other", sort_key=len(_GROUPS)), Group("Options", sort_
 COMMANDS = tuple(name for commands in _COMMANDS.values() for name in commands)
 
 
+class _HelpFormatter(DefaultFormatter):
+    """Lays out help whose texts are docstrings, with line breaks where the source has them."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        for entry in panel.entries:
+            text = entry.description.primary_renderable
+            text.plain = " ".join(text.plain.split())
+        super().__call__(console, options, panel)
+
+
+def _default_in_words(value: Any) -> Any:
+    """Return what help says of a default: nothing of one that is empty, or that leaves a flag out."""
+    if not value:
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _app(*, lists_commands: bool) -> App:
     """Return the application; its list of commands has a line of help for each, for which no module is imported."""
     made = App(
@@ -82,7 +105,8 @@ def _app(*, lists_commands: bool) -> App:
         version=_version,
         version_flags=["--version"],
         help_format="plaintext",
-        default_parameter=Parameter(negative=()),
+        help_formatter=_HelpFormatter(),
+        default_parameter=Parameter(negative=(), show_default=_default_in_words),
         group_commands=_OTHER,
         group_parameters=_OPTIONS,
         suppress_keyboard_interrupt=False,
@@ -150,20 +174,32 @@ def _call(arguments: Sequence[str]) -> int:
     try:
         code = chosen(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        raise UsageError(str(error), remedy=_usage_remedy(arguments)) from error
+        raise UsageError(_message(error), remedy=_usage_remedy(arguments)) from error
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-_RUN_SETTINGS_FLAGS = {
-    "--model", "--api-base", "--style", "--batch", "--confirm", "--seed", "--image", "--runtime", "--sandbox",
-    "--inputs", "--set",
-}  # fmt: skip
-"""Flags whose values are fixed when a run is created."""
+def _message(error: CycloptsError) -> str:
+    """Return what is wrong with the arguments; of a stop condition, its field says it."""
+    from pydantic import ValidationError
+
+    cause = error.__cause__
+    if not isinstance(error, RefusedValue) or not isinstance(cause, ValidationError):
+        return str(error)
+    from overnight.flows.night.stop_conditions import flag_of
+
+    first = cause.errors()[0]
+    return f"--{flag_of(str(first['loc'][0]))}: {in_words(first, first['input'])}"
+
+
+def _flags(command: str) -> set[str]:
+    """Return the flags of a command, with the names of its arguments."""
+    return {name for argument in app[command].assemble_argument_collection() for name in argument.names}
 
 
 def _usage_remedy(arguments: Sequence[str]) -> str:
     command = arguments[0] if arguments else ""
-    if command in ("resume", "retry") and _RUN_SETTINGS_FLAGS & {argument.partition("=")[0] for argument in arguments}:
+    given = {argument.partition("=")[0] for argument in arguments}
+    if command in ("resume", "retry") and given & (_flags("run") - _flags("resume")):
         return "A run keeps its models and settings; `overnight run` starts a new run with different ones."
     if command in COMMANDS:
         return f"`overnight {command} --help` lists its arguments and flags."

@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -18,11 +17,11 @@ from cyclopts import Group, Parameter
 from overnight.flows.cli.printing import say, say_notes
 from overnight.flows.night.deadlines import local_now, parse_until
 from overnight.flows.night.notifications import Notifier, notification_addresses
-from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.night.stop_conditions import NightlyConditions, StopConditions, flag_of
 from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import require_agents
 from overnight.flows.start.trust import accept
-from overnight.schemas.errors import UsageError, in_words
+from overnight.schemas.errors import UsageError
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import require_address
 from overnight.tasks.problems.loading.load import load_problem
@@ -30,46 +29,31 @@ from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.program.config_layers import set_by_path
 from overnight.tasks.sample.provider import require_prices
 
-_stop = partial(Parameter, group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
-_models = partial(Parameter, group=Group("Models", sort_key=2))
-_evaluation = partial(Parameter, group=Group("Evaluation", sort_key=3))
-_notifications = partial(Parameter, group=Group("Notifications", sort_key=4))
+_models = Parameter(group=Group("Models", sort_key=2))
+_evaluation = Parameter(group=Group("Evaluation", sort_key=3))
+_notifications = Parameter(group=Group("Notifications", sort_key=4))
 
 ProblemName = Annotated[str, Parameter(help="a name from `overnight problems`, a specification file, or a directory")]
 RunId = Annotated[str, Parameter(help="a run id, a unique prefix of one, or `last`; a problem's name is its last run")]
 AnyRun = Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`; default: all runs")]
 
-Models = Annotated[
-    list[str] | None,
-    _models(
-        help="LiteLLM model string, command:NAME of your configuration file, or relay:FOLDER; NAME=WEIGHT sets its "
-        "share of the prompts; repeatable"
-    ),
-]
-ApiBase = Annotated[str | None, _models(help="address of an OpenAI-compatible server for these models")]
+ModelNames = Annotated[list[str] | None, _models]
+ApiBase = Annotated[str | None, _models, Parameter(help="address of an OpenAI-compatible server for these models")]
 JudgeName = Annotated[
-    str | None, _models(name="--judge", help="model that the scoring asks, where it asks one by funsearch.ask")
+    str | None, _models, Parameter(help="model that the scoring asks, where it asks one by funsearch.ask")
 ]
-Style = Annotated[str | None, _models(help="how prompts are written: `chat` or `completion`")]
+Style = Annotated[str | None, _models, Parameter(help="how prompts are written: `chat` or `completion`")]
 
 Confirm = Annotated[
     Literal["never", "best", "always"] | None,
-    _evaluation(help="which programs must repeat their score, isolated, in a fresh container; default: best"),
+    _evaluation,
+    Parameter(help="which programs must repeat their score, isolated, in a fresh container; default: best"),
 ]
-Inputs = Annotated[str | None, _evaluation(help="training inputs as JSON, instead of the specification's")]
-Image = Annotated[
-    str | None, _evaluation(help="container image with python3 that the engine already has; nothing is pulled")
-]
-Runtime = Annotated[str | None, _evaluation(help="container runtime that the engine knows, such as runsc")]
-Backend = Annotated[
-    str | None,
-    _evaluation(
-        name="--sandbox", help="where candidates run: docker, or process for a try without an engine, hardly confined"
-    ),
-]
+Inputs = Annotated[str | None, _evaluation, Parameter(help="training inputs as JSON, instead of the specification's")]
 ClusterName = Annotated[
     str | None,
-    _evaluation(
+    _evaluation,
+    Parameter(
         name="--cluster",
         help="evaluate on the machines of this cluster, tls://HOST:PORT, on local:N for a try, or here alone: none; "
         "default: OVERNIGHT_CLUSTER, or your configuration file's",
@@ -102,7 +86,6 @@ TrustSettings = Annotated[
     Parameter(
         name="--trust-settings",
         help="accept the addresses, logins, prices, image, runtime and downloads that the files or the run propose",
-        show_default=False,
     ),
 ]
 NightFormat = Annotated[
@@ -110,58 +93,28 @@ NightFormat = Annotated[
     Parameter(name="--format", help="json: a line of JSON for each generation on stdout, for programs; no summary"),
 ]
 
+_stop = Parameter(group=Group("Stop conditions (the first one that is met ends the night)", sort_key=1))
+
+NO_CONDITIONS = NightlyConditions()
+Stop = Annotated[NightlyConditions, Parameter(name="*", name_transform=flag_of), _stop]
 Until = Annotated[
-    str | None, _stop(help="stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m")
+    str | None,
+    _stop,
+    Parameter(help=StopConditions.model_fields["until"].description),
 ]
 UntilEveryNight = Annotated[
-    str | None, _stop(name="--until", help="stop each night at a time of day or after a duration: 07:00, 7h30m")
-]
-MaxTokens = Annotated[
-    int | None, _stop(help="stop after this many tokens in this night, prompts and completions together")
-]
-Budget = Annotated[float | None, _stop(name="--budget", help="stop when this many USD have been spent in this night")]
-TotalBudget = Annotated[
-    float | None,
-    _stop(name="--total-budget", help="stop when this many USD have been spent on the run, over all its nights"),
+    str | None,
+    _stop,
+    Parameter(name="--until", help="stop each night at a time of day or after a duration: 07:00, 7h30m"),
 ]
 
 
-def flag_of(condition: str) -> str:
-    """Return the flag of a stop condition, without its dashes: `total-budget` for `total_budget_usd`."""
-    return condition.removesuffix("_usd").removesuffix("_s").replace("_", "-")
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class StopOptions:
-    """Stop conditions that are the same every night, by their names in `StopConditions`; `--until` is not."""
-
-    generations: Annotated[int | None, _stop(help="stop after this many generations in this night")] = None
-    max_samples: Annotated[
-        int | None, _stop(name=("--max-samples", "--samples"), help="stop after this many samples in this night")
-    ] = None
-    max_tokens: MaxTokens = None
-    budget_usd: Budget = None
-    total_budget_usd: TotalBudget = None
-    target: Annotated[
-        float | str | None,
-        _stop(
-            help="stop when the best score is at least this, or when one program meets conditions such as "
-            '"score >= 0.9, seconds <= 1"'
-        ),
-    ] = None
-    patience: Annotated[int | None, _stop(help="stop after this many generations without improvement")] = None
-    grace_s: Annotated[
-        float | None,
-        _stop(name="--grace", help="seconds after the deadline at which a generation is cut short; default: 60"),
-    ] = None
-
-    def given(self) -> dict[str, Any]:
-        """Return the values that the user gave."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-    def conditions(self, until: str | None = None) -> StopConditions:
-        return stop_conditions(until, **self.given())
+def conditions_of_night(stop: NightlyConditions, until: str | None) -> StopConditions:
+    """Return the stop conditions of a night that begins now, and say when `--until` is."""
+    deadline = None if until is None else parse_until(until, local_now())
+    if deadline is not None:
+        say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
+    return stop.with_deadline(deadline)
 
 
 @Parameter(name="*")
@@ -169,13 +122,10 @@ class StopOptions:
 class NotificationOptions:
     """Addresses that are notified about a night, and when."""
 
-    notify: Annotated[
-        list[str] | None,
-        _notifications(help="Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"),
-    ] = None
-    notify_gain: Annotated[
-        float | None, _notifications(help="also notify of a new best, whenever the best score has risen by this much")
-    ] = None
+    notify: Annotated[list[str] | None, _notifications] = None
+    """Apprise address to notify when the night ends; repeatable; default: OVERNIGHT_NOTIFY"""
+    notify_gain: Annotated[float | None, _notifications] = None
+    """also notify of a new best, whenever the best score has risen by this much"""
 
     def notifier(self) -> Notifier:
         """Return the notifier of these addresses; raise a UsageError if one, or the rise, is wrong."""
@@ -188,119 +138,87 @@ class NotificationOptions:
         return Notifier(notification_addresses(self.notify), self.notify_gain, lambda text: say(f"warning: {text}"))
 
 
+NO_NOTIFICATIONS = NotificationOptions()
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Settings that are fixed when a run is created."""
 
-    model: Models = None
+    model: ModelNames = None
+    """LiteLLM model string, command:NAME of your configuration file, or relay:FOLDER; NAME=WEIGHT sets its share of the
+    prompts; repeatable"""
     api_base: ApiBase = None
-    agent: Annotated[
-        list[str] | None,
-        _models(
-            help="coding agent that works with the first --model in a container, beside its prompts: mini-swe-agent, "
-            "or one of your configuration file; for agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"
-        ),
-    ] = None
+    agent: Annotated[list[str] | None, _models] = None
+    """coding agent that works with the first --model in a container, beside its prompts: mini-swe-agent, or one of your
+    configuration file; for agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"""
     style: Style = None
     judge: JudgeName = None
-    batch: Annotated[
-        bool,
-        _models(
-            help="send prompts through the provider's Batch API: half the price, completions within a day",
-            show_default=False,
-        ),
-    ] = False
+    batch: Annotated[bool, _models] = False
+    """send prompts through the provider's Batch API: half the price, completions within a day"""
     confirm: Confirm = None
-    image: Image = None
-    runtime: Runtime = None
-    sandbox: Backend = None
+    image: Annotated[str | None, _evaluation] = None
+    """container image with python3 that the engine already has; nothing is pulled"""
+    runtime: Annotated[str | None, _evaluation] = None
+    """container runtime that the engine knows, such as runsc"""
+    sandbox: Annotated[str | None, _evaluation] = None
+    """where candidates run: docker, or process for a try without an engine, hardly confined"""
     inputs: Inputs = None
     set: Sets = None
 
-    def load(self, path: Path, stop: StopConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
-        """Load a problem that can be run with these settings, and accept what it proposes; return it and the overrides.
+    def load(self, path: Path, stop: NightlyConditions, *, trust: bool) -> tuple[Problem, dict[str, Any]]:
+        """Load a problem that can be run with these settings, and accept what it proposes; return it and the settings.
 
         A budget in USD requires prices of all models.
         """
         from overnight.tasks.sample.batch_api import require_batches
 
-        settings = overrides(
-            self.model,
-            self.api_base,
-            self.style,
-            self.inputs,
-            self.set,
-            self.batch,
-            self.agent,
-            self.judge,
-            confirm=self.confirm,
-            image=self.image,
-            runtime=self.runtime,
-            backend=self.sandbox,
-        )
-        problem = load_problem(path, settings)
+        given = self.settings()
+        problem = load_problem(path, given)
         say_notes(problem)
-        problem = accept(problem, settings, trust=trust)
+        problem = accept(problem, given, trust=trust)
         require_batches(problem.settings.sampling)
         require_agents(problem.settings)
         require_judge(problem)
         if stop.budget.is_in_usd:
             require_prices(problem.settings.sampling)
-        return problem, settings
+        return problem, given
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that these flags give, as files have them."""
+        given: dict[str, Any] = {}
+        for assignment in self.set or ():
+            set_by_path(given, assignment)
+        if self.model:
+            models = [_model(text, self.api_base, self.style) for text in self.model]
+            _part(given, "sampling", "--model")["models"] = models
+        elif self.api_base or self.style:
+            raise UsageError("--api-base and --style describe a model, but no model is named", remedy="Add --model.")
+        if self.agent:
+            listed = _part(given, "sampling", "--agent").get("models") or []
+            _part(given, "sampling", "--agent")["models"] = [*listed, *_agents(self.agent, listed)]
+        if self.batch:
+            _part(given, "sampling", "--batch")["batch_api"] = True
+        if self.judge:
+            _part(given, "sampling", "--judge")["judge"] = {"name": self.judge}
+        for flag, name in _SANDBOX.items():
+            if (value := getattr(self, flag)) is not None:
+                _part(given, "sandbox", f"--{flag}")[name] = value
+        if self.inputs is not None:
+            given["inputs"] = _json(self.inputs)
+        return given
 
 
-def stop_conditions(until: str | None, **values: float | str | None) -> StopConditions:
-    """Return the stop conditions of `--until`, and of the other flags by their names in `StopConditions`."""
-    from pydantic import ValidationError
+NO_SETTINGS = RunOptions()
 
-    deadline = None if until is None else parse_until(until, local_now())
-    if deadline is not None:
-        say(f"until {deadline:%Y-%m-%d %H:%M %Z}")
-    try:
-        return StopConditions.model_validate({**values, "until": deadline})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"--{flag_of(str(first['loc'][0]))}: {in_words(first, first['input'])}") from error
+_SANDBOX = {"confirm": "confirm", "image": "image", "runtime": "runtime", "sandbox": "backend"}
+"""Settings of the section `sandbox` by the names of their flags."""
 
 
-def overrides(
-    models: Sequence[str] | None = None,
-    api_base: str | None = None,
-    style: str | None = None,
-    inputs: str | None = None,
-    sets: Sequence[str] | None = None,
-    batch: bool = False,
-    agents: Sequence[str] | None = None,
-    judge: str | None = None,
-    **sandbox: str | None,
-) -> dict[str, Any]:
-    """Return the settings that a command's flags override; `sandbox` are sandbox settings by name."""
-    overrides: dict[str, Any] = {}
-    for assignment in sets or ():
-        set_by_path(overrides, assignment)
-    if models:
-        _part(overrides, "sampling", "--model")["models"] = [_model(text, api_base, style) for text in models]
-    elif api_base or style:
-        raise UsageError("--api-base and --style describe a model, but no model is named", remedy="Add --model.")
-    if agents:
-        listed = _part(overrides, "sampling", "--agent").get("models") or []
-        _part(overrides, "sampling", "--agent")["models"] = [*listed, *_agents(agents, listed)]
-    if batch:
-        _part(overrides, "sampling", "--batch")["batch_api"] = True
-    if judge:
-        _part(overrides, "sampling", "--judge")["judge"] = {"name": judge}
-    for name, value in sandbox.items():
-        if value is not None:
-            _part(overrides, "sandbox", "--sandbox" if name == "backend" else f"--{name}")[name] = value
-    if inputs is not None:
-        overrides["inputs"] = _json(inputs)
-    return overrides
-
-
-def _part(overrides: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
+def _part(given: dict[str, Any], name: str, flag: str) -> dict[str, Any]:
     """Return a part of the settings, to which a flag adds."""
-    part = overrides.setdefault(name, {})
+    part = given.setdefault(name, {})
     if not isinstance(part, dict):
         raise UsageError(
             f"{flag} changes a setting in {name}, and --set {name}={part} gives {name} a value that is no table",

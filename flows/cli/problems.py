@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import ApiBase, Inputs, Models, ProblemName, Sets, Style, overrides
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -89,19 +89,18 @@ def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002
 
 
 def init(
-    file: Annotated[Path, Parameter(help="new file NAME.py, or a folder to write to, created if needed")],
+    file: Path,
     /,
     *,
-    from_: Annotated[
-        str | None,
-        Parameter(
-            name="--from",
-            help="built-in problem to copy, a name from `overnight problems`; or a notebook NAME.ipynb, whose "
-            "specifications are written as files",
-        ),
-    ] = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
 ) -> None:
-    """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook."""
+    """Write a commented example specification to start from, a copy of a built-in problem, or those of a notebook.
+
+    Args:
+        file: new file NAME.py, or a folder to write to, created if needed
+        from_: built-in problem to copy, a name from `overnight problems`; or a notebook NAME.ipynb, whose
+            specifications are written as files
+    """
     if from_ is not None and from_.endswith(".ipynb"):
         _write_notebook(file, Path(from_))
         return
@@ -125,17 +124,15 @@ def _write_notebook(file: Path, notebook: Path) -> None:
 
 
 def prompt(
-    problem: ProblemName | None = None,
+    problem: options.ProblemName | None = None,
     /,
     *,
-    of: Annotated[
-        str | None, Parameter(help="program id: print the very prompt that it answers, in place of a first prompt")
-    ] = None,
-    model: Models = None,
-    api_base: ApiBase = None,
-    style: Style = None,
-    inputs: Inputs = None,
-    set: Sets = None,  # noqa: A002
+    of: str | None = None,
+    model: options.ModelNames = None,
+    api_base: options.ApiBase = None,
+    style: options.Style = None,
+    inputs: options.Inputs = None,
+    set: options.Sets = None,  # noqa: A002
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
@@ -143,6 +140,10 @@ def prompt(
 
     Without a model, it is the prompt that a chat model would be sent. With --of PROGRAM, it is the one that made a
     program of the history.
+
+    Args:
+        model: model that would be sent it, as for `overnight run`
+        of: program id: print the very prompt that it answers, in place of a first prompt
     """
     if (problem is None) == (of is None):
         raise UsageError(
@@ -155,7 +156,8 @@ def prompt(
     assert problem is not None
     from overnight.tasks.sample.probe import build_probe_prompts
 
-    loaded = load_problem(find(problem), overrides(model, api_base, style, inputs, set))
+    settings = options.RunOptions(model=model, api_base=api_base, style=style, inputs=inputs, set=set)
+    loaded = load_problem(find(problem), settings.settings())
     say_notes(loaded)
     chosen = _model(loaded)
     (shown,) = build_probe_prompts(_with_one_parent(loaded), chosen, 1)

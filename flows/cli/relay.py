@@ -9,9 +9,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json, write_text
 from overnight.schemas.errors import UsageError
@@ -22,15 +19,22 @@ _SHOWN = 60
 
 
 def relay(
-    folder: Annotated[Path, Parameter(help="folder that a run was given as --model relay:FOLDER")],
+    folder: Path,
     /,
     *,
-    show: Annotated[str | None, Parameter(help="print the prompt of the request with this id")] = None,
-    answer: Annotated[str | None, Parameter(help="read the answer of this request from standard input")] = None,
-    edit: Annotated[str | None, Parameter(help="write the answer of this request in $EDITOR")] = None,
+    show: str | None = None,
+    answer: str | None = None,
+    edit: str | None = None,
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
-    """List the requests that wait for an answer, oldest first; show one, or answer it."""
+    """List the requests that wait for an answer, oldest first; show one, or answer it.
+
+    Args:
+        folder: folder that a run was given as --model relay:FOLDER
+        show: print the prompt of the request with this id
+        answer: read the answer of this request from standard input
+        edit: write the answer of this request in $EDITOR
+    """
     if not (folder / GUIDE).is_file():
         raise UsageError(
             f"{folder} is no folder of requests: there is no {GUIDE} in it",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from overnight.flows.cli import options
 from overnight.flows.cli.live_view import live_view
-from overnight.flows.cli.options import Confirm, Inputs, RunId, Sets, TrustSettings, overrides, require_int64
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -54,22 +54,18 @@ _PROGRESS_INTERVAL = 100
 
 
 def replay(
-    run: RunId,
+    run: options.RunId,
     /,
     *,
-    into: Annotated[
-        HistoryBackend | None,
-        Parameter(
-            help="another history to keep the repeated run in; by default it is deleted",
-            converter=history_to_read,
-            n_tokens=1,
-            metavar="PLACE",
-        ),
-    ] = None,
-    trust_settings: TrustSettings = False,
+    into: Annotated[HistoryBackend | None, Parameter(converter=history_to_read, n_tokens=1, metavar="PLACE")] = None,
+    trust_settings: options.TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> int:
-    """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
+    """Repeat a run from its recorded completions, without a model, and print whether the history is the same.
+
+    Args:
+        into: another history to keep the repeated run in; by default it is deleted
+    """
     files = continuable(run, history)
     from overnight.flows.night.replay import read_recorded_run
 
@@ -147,28 +143,32 @@ def _short(value: Any) -> str:
 
 
 def rescore(
-    run: RunId,
-    problem: Annotated[str | None, Parameter(help="the changed specification; default: the run's own")] = None,
+    run: options.RunId,
+    problem: str | None = None,
     /,
     *,
-    inputs: Inputs = None,
-    set: Sets = None,  # noqa: A002
-    confirm: Confirm = None,
-    most: Annotated[int, Parameter(help="highest number of programs; taken from the niches in turn, best first")] = 500,
-    seed: Annotated[
-        int | None, Parameter(help="seed of the new run; default: the old run's", validator=require_int64)
-    ] = None,
-    trust_settings: TrustSettings = False,
+    inputs: options.Inputs = None,
+    set: options.Sets = None,  # noqa: A002
+    confirm: options.Confirm = None,
+    most: int = 500,
+    seed: Annotated[int | None, Parameter(validator=options.require_int64)] = None,
+    trust_settings: options.TrustSettings = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Score the survivors of a run again, as the first generation of a new run; the old run is not changed."""
+    """Score the survivors of a run again, as the first generation of a new run; the old run is not changed.
+
+    Args:
+        problem: the changed specification; default: the run's own
+        most: highest number of programs; taken from the niches in turn, best first
+        seed: seed of the new run; default: the old run's
+    """
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     if most < 1:
         raise UsageError(f"--most: expected 1 or more, got {most}")
     files = find_run(history, run)
-    given = overrides(inputs=inputs, sets=set, confirm=confirm)
+    given = options.RunOptions(inputs=inputs, set=set, confirm=confirm).settings()
     old = trusted_run(stored_run.read_run(files), trust=trust_settings)
     changed, path = _changed_problem(old, problem, given)
     changed = accept(changed, given, trust=trust_settings)

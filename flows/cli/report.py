@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.options import TrustSettings
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, say
 from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import UsageError
@@ -37,19 +37,24 @@ Write = Annotated[
 
 
 def report(
-    run: Annotated[str | None, Parameter(help="a run id, a unique prefix of one, or `last`")] = None,
+    run: str | None = None,
     /,
     *,
-    all: Annotated[bool, Parameter(show_default=False, help="write an index of all runs instead")] = False,  # noqa: A002
-    night: Annotated[int | None, Parameter(name=["--night", "--nights"], help="report this night only")] = None,
-    without_pictures: Annotated[
-        bool, Parameter(show_default=False, help="leave out what the problem draws of programs, in the sandbox")
-    ] = False,
-    trust_settings: TrustSettings = False,
+    all: bool = False,  # noqa: A002
+    night: Annotated[int | None, Parameter(name=["--night", "--nights"])] = None,
+    without_pictures: bool = False,
+    trust_settings: options.TrustSettings = False,
     write: Write = None,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Write the morning report of a run, by default the last one, as one self-contained HTML file."""
+    """Write the morning report of a run, by default the last one, as one self-contained HTML file.
+
+    Args:
+        run: a run id, a unique prefix of one, or `last`
+        all: write an index of all runs instead
+        night: report this night only
+        without_pictures: leave out what the problem draws of programs, in the sandbox
+    """
     if all:
         if run is not None or night is not None:
             raise UsageError("--all lists every run, and takes neither a run nor --night")

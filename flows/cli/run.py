@@ -6,30 +6,11 @@ import secrets
 import socket
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from cyclopts import Parameter
-
+from overnight.flows.cli import options
 from overnight.flows.cli.interventions import pin_until_withdrawn
-from overnight.flows.cli.options import (
-    Budget,
-    ClusterName,
-    FurtherStarts,
-    MaxTokens,
-    NightFormat,
-    NotificationOptions,
-    ProblemName,
-    RunId,
-    RunOptions,
-    Seed,
-    StopOptions,
-    TotalBudget,
-    TrustSettings,
-    Until,
-    stop_conditions,
-)
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
 from overnight.flows.cli.runs import continuable
 from overnight.flows.cluster.choice import choose_cluster, named_cluster
@@ -42,33 +23,32 @@ from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.problems import find
 from overnight.tasks.sample.provider import load_providers, require_keys
 
-if TYPE_CHECKING:
-    pass
-
 
 def run(
-    problem: ProblemName,
+    problem: options.ProblemName,
     /,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
-    start: FurtherStarts = None,
-    pin: Annotated[
-        str | None, Parameter(help="further program, named as for --start, that every second prompt builds on")
-    ] = None,
-    seed: Seed = None,
-    until: Until = None,
-    stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
-    trust_settings: TrustSettings = False,
-    notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
-    cluster: ClusterName = None,
-    format: NightFormat = "text",  # noqa: A002
+    settings: options.RunOptions = options.NO_SETTINGS,
+    start: options.FurtherStarts = None,
+    pin: str | None = None,
+    seed: options.Seed = None,
+    until: options.Until = None,
+    stop: options.Stop = options.NO_CONDITIONS,
+    trust_settings: options.TrustSettings = False,
+    notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
+    cluster: options.ClusterName = None,
+    format: options.NightFormat = "text",  # noqa: A002
     history: NewRun = DEFAULT_HISTORY,
 ) -> int:
-    """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C."""
+    """Start a run: score the start program, then search until a stop condition is met or you press Ctrl-C.
+
+    Args:
+        pin: further program, named as for --start, that every second prompt builds on
+    """
     choose_cluster(cluster)
-    conditions = stop.conditions(until)
+    conditions = options.conditions_of_night(stop, until)
     path = find(problem)
-    loaded, _ = options.load(path, conditions, trust=trust_settings)
+    loaded, _ = settings.load(path, conditions, trust=trust_settings)
     require_judge(loaded, on_cluster=bool(named_cluster()))
     require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -94,25 +74,27 @@ def run(
 
 
 def resume(
-    run: RunId,
+    run: options.RunId,
     /,
     *,
-    pin: Annotated[
-        str | None, Parameter(help="program of the run, by its id or a prefix, that every second prompt builds on")
-    ] = None,
-    until: Until = None,
-    stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
-    trust_settings: TrustSettings = False,
-    notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
-    cluster: ClusterName = None,
-    format: NightFormat = "text",  # noqa: A002
+    pin: str | None = None,
+    until: options.Until = None,
+    stop: options.Stop = options.NO_CONDITIONS,
+    trust_settings: options.TrustSettings = False,
+    notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
+    cluster: options.ClusterName = None,
+    format: options.NightFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> int:
-    """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
+    """Continue a run, from its files alone. Completions that are already paid for are not requested again.
+
+    Args:
+        pin: program of the run, by its id or a prefix, that every second prompt builds on
+    """
     from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
-    conditions = stop.conditions(until)
+    conditions = options.conditions_of_night(stop, until)
     files = continuable(run, history)
     say(f"continuing: {files.run_id}")
     if pin:
@@ -133,30 +115,30 @@ def resume(
 
 
 def retry(
-    run: RunId,
+    run: options.RunId,
     /,
     *,
-    generation: Annotated[
-        list[int] | None, Parameter(help="generation to run again; repeatable; default: all that were given up")
-    ] = None,
-    max_tokens: MaxTokens = None,
-    until: Until = None,
-    budget: Budget = None,
-    total_budget: TotalBudget = None,
-    trust_settings: TrustSettings = False,
-    cluster: ClusterName = None,
-    format: NightFormat = "text",  # noqa: A002
+    generation: list[int] | None = None,
+    until: options.Until = None,
+    stop: options.Stop = options.NO_CONDITIONS,
+    trust_settings: options.TrustSettings = False,
+    notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
+    cluster: options.ClusterName = None,
+    format: options.NightFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Run the generations again that a night has given up and gone on without.
 
     Completions already paid for are reused; programs join the current population. An outage gives up no generation: the
     night waits for its end, and `overnight resume` goes on after any other end of a night.
+
+    Args:
+        generation: generation to run again; repeatable; default: all that were given up
     """
     from overnight.tasks.history import stored_run
 
     choose_cluster(cluster)
-    conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
+    conditions = options.conditions_of_night(stop, until)
     files = continuable(run, history)
     failed = failed_generations(stored_run.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
@@ -167,10 +149,10 @@ def retry(
     accept(stored.problem, trust=trust_settings, versions=stored.versions)
     from overnight.flows.prefect_server.embedded import PrefectServer
 
-    with PrefectServer() as server:
+    with notifications.notifier().reporting_failure(files.run_id) as notifier, PrefectServer() as server:
         from overnight.flows.cli.foreground_night import run_night
 
-        return run_night(server, lambda: files, conditions, history, failed, as_json=format == "json")
+        return run_night(server, lambda: files, conditions, history, failed, notifier, as_json=format == "json")
 
 
 _CONNECT_S = 5.0

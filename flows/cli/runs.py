@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
@@ -39,10 +37,10 @@ FROM runs ORDER BY started_at DESC, run_id DESC
 
 
 def runs(
-    run: Annotated[str | None, Parameter(help="show the log of this run's nights, or of one: --night")] = None,
+    run: str | None = None,
     /,
     *,
-    night: Annotated[int | None, Parameter(help="number of the only night whose log is shown")] = None,
+    night: int | None = None,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
@@ -50,6 +48,10 @@ def runs(
 
     A run's best program is the one that `overnight best` shows: chosen by the validation inputs, if there are any. With
     RUN, show what happened in its nights: start, generations, pauses, end, and why a scheduled night did not start.
+
+    Args:
+        run: show the log of this run's nights, or of one: --night
+        night: number of the only night whose log is shown
     """
     if run is None:
         _list(format, history)

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import App, Parameter
 
-from overnight.flows.cli.options import (
-    FurtherStarts,
-    NotificationOptions,
-    ProblemName,
-    RunOptions,
-    Seed,
-    StopOptions,
-    TrustSettings,
-    UntilEveryNight,
-    flag_of,
-)
+from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, NewRun, OutputFormat, out, say, table, write_json
 from overnight.flows.night.deadlines import is_every_night, local_zone, parse_until
-from overnight.flows.night.stop_conditions import limits_text
+from overnight.flows.night.stop_conditions import NightlyConditions, flag_of, limits_text
 from overnight.flows.start.sandboxes import require_sandbox
 from overnight.flows.start.trust import proposals_of
 from overnight.schemas.errors import UsageError
@@ -52,29 +41,35 @@ Name = Annotated[str, Parameter(help="name of the schedule, as `overnight schedu
 
 @schedule.command(sort_key=0)
 def add(
-    problem: ProblemName,
+    problem: options.ProblemName,
     /,
     *,
-    cron: Annotated[str, Parameter(help="cron expression of the nights' start: minute, hour, day, month, weekday")],
+    cron: str,
     time_zone: TimeZone = None,
-    until: UntilEveryNight = None,
-    stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
-    name: Annotated[str | None, Parameter(help="name of the schedule; default: the problem's name")] = None,
-    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: that of `schedule serve`")] = None,
-    options: RunOptions = RunOptions(),  # noqa: B008  (frozen)
-    start: FurtherStarts = None,
-    seed: Seed = None,
-    trust_settings: TrustSettings = False,
-    notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
+    until: options.UntilEveryNight = None,
+    stop: options.Stop = options.NO_CONDITIONS,
+    name: str | None = None,
+    pool: str | None = None,
+    settings: options.RunOptions = options.NO_SETTINGS,
+    start: options.FurtherStarts = None,
+    seed: options.Seed = None,
+    trust_settings: options.TrustSettings = False,
+    notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
     history: NewRun = DEFAULT_HISTORY,
 ) -> None:
-    """Schedule a run: the first night starts it, and each later night continues it."""
+    """Schedule a run: the first night starts it, and each later night continues it.
+
+    Args:
+        cron: cron expression of the nights' start: minute, hour, day, month, weekday
+        name: name of the schedule; default: the problem's name
+        pool: Prefect work pool; default: that of `schedule serve`
+    """
     zone = time_zone or _local_zone()
     deadline = deadline_of(until, zone)
     path = find(problem)
-    loaded, settings = options.load(path, stop.conditions(), trust=trust_settings)
+    loaded, given = settings.load(path, stop, trust=trust_settings)
     sandbox = loaded.settings.sandbox
-    if (options.image or options.runtime or sandbox.backend != Sandbox().backend) and pool is None:
+    if (settings.image or settings.runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.
         require_sandbox(sandbox)
     from overnight.flows.night.given_starts import lasting_name
@@ -85,7 +80,7 @@ def add(
     name, pool = require_name("--name", name or loaded.name), require_name("--pool", pool or POOL)
     beginning = Start(
         problem=problem if problem in names() else str(path.resolve()),
-        settings=settings,
+        settings=given,
         starts=[lasting_name(text, loaded, history) for text in start or ()],
         seed=secrets.randbelow(2**31) if seed is None else seed,
         accepted=[(proposal.setting, proposal.value) for proposal in proposals_of(loaded)],
@@ -222,28 +217,29 @@ def change(
     name: Name,
     /,
     *,
-    cron: Annotated[str | None, Parameter(help="cron expression of the nights' start")] = None,
+    cron: str | None = None,
     time_zone: TimeZone = None,
-    until: UntilEveryNight = None,
-    drop: Annotated[
-        list[str] | None,
-        Parameter(help="stop condition to remove, by the name of its flag, such as budget; repeatable"),
-    ] = None,
-    stop: StopOptions = StopOptions(),  # noqa: B008  (frozen)
-    notifications: NotificationOptions = NotificationOptions(),  # noqa: B008  (frozen)
+    until: options.UntilEveryNight = None,
+    drop: list[str] | None = None,
+    stop: options.Stop = options.NO_CONDITIONS,
+    notifications: options.NotificationOptions = options.NO_NOTIFICATIONS,
 ) -> None:
-    """Change the start of nights, their stop conditions or the notified addresses; the rest is kept."""
+    """Change the start of nights, their stop conditions or the notified addresses; the rest is kept.
+
+    Args:
+        cron: cron expression of the nights' start
+        drop: stop condition to remove, by the name of its flag, such as budget; repeatable
+    """
     from overnight.flows.schedules.deployments import cron_schedule, open_schedules
 
-    stop.conditions()  # refuses invalid values
     notifications.notifier()  # refuses invalid addresses
-    dropped, names = set(drop or ()), ["until", *(flag_of(field.name) for field in fields(StopOptions))]
+    dropped, names = set(drop or ()), ["until", *map(flag_of, NightlyConditions.model_fields)]
     if unknown := dropped - set(names):
         raise UsageError(f"--drop: expected one of {', '.join(names)}, got {', '.join(sorted(unknown))}")
     if both := dropped & {*map(flag_of, stop.given()), *(["until"] if until else [])}:
         raise UsageError(f"--drop {min(both)} and --{min(both)} contradict each other", remedy="Leave out one of them.")
     is_unchanged = cron is None and time_zone is None and until is None and not dropped
-    if is_unchanged and not stop.given() and notifications == NotificationOptions():
+    if is_unchanged and not stop.given() and notifications == options.NO_NOTIFICATIONS:
         raise UsageError("no change was given", remedy="For example: --cron '0 23 * * *', --budget 10 or --drop budget")
     with open_schedules() as server:
         old = server.find(name)

@@ -9,9 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from overnight.flows.cli.printing import say
 from overnight.flows.prefect_server.access import password_file
@@ -35,12 +33,16 @@ _FORWARDED_INTERRUPTS = 2
 
 def serve(
     *,
-    pool: Annotated[str | None, Parameter(help="Prefect work pool; default: that of `overnight schedule add`")] = None,
-    port: Annotated[int | None, Parameter(help="port of the server to start; default: 4200")] = None,
+    pool: str | None = None,
+    port: int | None = None,
 ) -> None:
     """Run scheduled nights until Ctrl-C, with the server that PREFECT_API_URL names or with a new server.
 
     A running server of this installation, such as the one of its systemd unit, is used as well.
+
+    Args:
+        pool: Prefect work pool; default: that of `overnight schedule add`
+        port: port of the server to start; default: 4200
     """
     from overnight.flows.schedules.deployments import POOL
     from overnight.flows.schedules.night_worker import NightWorker

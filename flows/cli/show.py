@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
@@ -37,30 +35,27 @@ _FACTS = (
 
 
 def show(
-    program: Annotated[str, Parameter(help="a program id or a unique prefix of one")],
-    other: Annotated[str | None, Parameter(help="a newer program, for --diff")] = None,
+    program: str,
+    other: str | None = None,
     /,
     *,
-    prompt: Annotated[bool, Parameter(show_default=False, help="also show the prompt and the completion")] = False,
-    diff: Annotated[
-        bool,
-        Parameter(
-            show_default=False,
-            help="show what it changed of its better parent, or OTHER of it; with --lineage, what each step did",
-        ),
-    ] = False,
-    lineage: Annotated[
-        bool,
-        Parameter(
-            show_default=False,
-            help="show its ancestors, from the start program on, each the most similar parent of the next",
-        ),
-    ] = False,
-    why: Annotated[bool, Parameter(show_default=False, help="explain in words why it was kept or dropped")] = False,
+    prompt: bool = False,
+    diff: bool = False,
+    lineage: bool = False,
+    why: bool = False,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Show one program: its scores, parents, cost and code; or, in place of these, one of the views below."""
+    """Show one program: its scores, parents, cost and code; or, in place of these, one of the views below.
+
+    Args:
+        program: a program id or a unique prefix of one
+        other: a newer program, for --diff
+        prompt: also show the prompt and the completion
+        diff: show what it changed of its better parent, or OTHER of it; with --lineage, what each step did
+        lineage: show its ancestors, from the start program on, each the most similar parent of the next
+        why: explain in words why it was kept or dropped
+    """
     from overnight.tasks.history.database import Database
 
     given = [name for name, is_given in (("--prompt", prompt), ("--lineage", lineage), ("--why", why)) if is_given]

@@ -55,24 +55,24 @@ _DELIMITERS = " \t\n,()=<>+*/;'\"[]"
 
 
 def sql(
-    query: Annotated[
-        str | None,
-        Parameter(
-            help="one query, or `-` for stdin; by default the piped input, or a shell on a terminal",
-            allow_leading_hyphen=True,
-        ),
-    ] = None,
+    query: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
-    format: Annotated[Format, Parameter(help="output format")] = "text",  # noqa: A002
-    timeout: Annotated[float, Parameter(help="seconds that a query may take")] = _TIMEOUT_S,
-    describe: Annotated[
-        bool, Parameter(show_default=False, help="describe the columns of one view, or of all views, and the macros")
-    ] = False,
-    cookbook: Annotated[bool, Parameter(show_default=False, help="show common questions with their SQL")] = False,
+    format: Format = "text",  # noqa: A002
+    timeout: float = _TIMEOUT_S,
+    describe: bool = False,
+    cookbook: bool = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Query the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores."""
+    """Query the history in SQL, read-only. Views: runs, nights, generations, programs, population, scores.
+
+    Args:
+        query: one query, or `-` for stdin; by default the piped input, or a shell on a terminal
+        format: output format
+        timeout: seconds that a query may take
+        describe: describe the columns of one view, or of all views, and the macros
+        cookbook: show common questions with their SQL
+    """
     from overnight.tasks.history.query_process import QueryProcess
 
     if timeout <= 0:

@@ -19,18 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
 from overnight.flows.formatting import score
-from overnight.flows.night.events import (
-    Abandon,
-    Ask,
-    Commit,
-    Committed,
-    Confirm,
-    Confirmed,
-    Ended,
-    Evaluated,
-    Event,
-    Failed,
-)
+from overnight.flows.night import events
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.prefect_server.connection import outages
 from overnight.schemas.errors import EnvironmentFault
@@ -40,7 +29,7 @@ from overnight.tasks.history import record
 from overnight.tasks.sample.sampling_task import sample
 from overnight.tasks.select.selection_task import select
 
-Work = Ask | Confirm | Commit | Abandon
+Work = events.Ask | events.Confirm | events.Commit | events.Abandon
 
 
 @dataclass
@@ -61,7 +50,7 @@ class GenerationAttempt:
     run: OpenRun
     key: int
     number: int
-    post: Callable[[Event], None]
+    post: Callable[[events.Event], None]
     flow: Callable[[str, int, str], Any]
     flow_runs: threading.Lock
     inbox: SimpleQueue[Work] = field(default_factory=SimpleQueue)
@@ -84,9 +73,9 @@ class GenerationAttempt:
         except CancelledRun:
             pass
         except Exception as error:  # noqa: BLE001  (the core decides what follows)
-            self.post(Failed(self.key, error))
+            self.post(events.Failed(self.key, error))
         finally:
-            self.post(Ended(self.key))
+            self.post(events.Ended(self.key))
 
     def work(self) -> State[float]:
         """Do what is asked for, until the generation is committed or abandoned; others may start and end meanwhile."""
@@ -94,19 +83,19 @@ class GenerationAttempt:
         try:
             while True:
                 match self.inbox.get():
-                    case Ask() as asked:
+                    case events.Ask() as asked:
                         self._ask(asked)
-                    case Confirm(_, claim):
+                    case events.Confirm(_, claim):
                         confirmed = confirm.submit(self.run.confirmer, self.number, claim)
                         confirmed.add_done_callback(lambda future, name=claim.id: self._post_confirmed(future, name))
-                    case Commit(_, record):
+                    case events.Commit(_, record):
                         return self._commit(record)
-                    case Abandon() as abandoned:
+                    case events.Abandon() as abandoned:
                         return self._abandon(abandoned)
         finally:
             self.flow_runs.acquire()
 
-    def _ask(self, asked: Ask) -> None:
+    def _ask(self, asked: events.Ask) -> None:
         self._batches += 1
         sampled = sample.submit(self.run.sampler, self.number, self._batches, asked.prompts)
         sampled_at = list[float]()
@@ -116,13 +105,13 @@ class GenerationAttempt:
         def post(future: PrefectConcurrentFuture[Any]) -> None:
             with self._posting_failure():
                 sampled.result()  # its error: the evaluate task after it only says that it was not run
-                self.post(Evaluated(self.key, asked.prompts, _result(future), max(sampled_at, default=0.0)))
+                self.post(events.Evaluated(self.key, asked.prompts, _result(future), max(sampled_at, default=0.0)))
 
         evaluated.add_done_callback(cast("Any", post))
 
     def _post_confirmed(self, future: Any, program_id: str) -> None:
         with self._posting_failure():
-            self.post(Confirmed(self.key, program_id, _result(future)))
+            self.post(events.Confirmed(self.key, program_id, _result(future)))
 
     @contextlib.contextmanager
     def _posting_failure(self) -> Any:
@@ -130,17 +119,17 @@ class GenerationAttempt:
             with outages():  # a task run that starts may ask Prefect's server for those before it
                 yield
         except Exception as error:  # noqa: BLE001  (the core decides what follows)
-            self.post(Failed(self.key, error))
+            self.post(events.Failed(self.key, error))
 
     def _commit(self, generation_record: GenerationRecord) -> State[float]:
         record = replace(generation_record, flow_run_id=_flow_run_id())
         best = select(record, self.run.write)
-        self.post(Committed(self.key))
+        self.post(events.Committed(self.key))
         scored = sum(one.score is not None for one in record.judged)
         message = f"{scored} of {len(record.judged)} candidates scored; best {score(best.score)}"
         return Completed(message=message, data=best.score)
 
-    def _abandon(self, abandoned: Abandon) -> State[float]:
+    def _abandon(self, abandoned: events.Abandon) -> State[float]:
         if abandoned.error is not None:
             if abandoned.record is not None:
                 # A disk that is full, which may be the very reason, must not hide it.

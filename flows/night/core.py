@@ -10,35 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from overnight.flows.formatting import error_text
+from overnight.flows.night import events
 from overnight.flows.night.attempts import Attempt, Attempts
 from overnight.flows.night.block import Block
-from overnight.flows.night.events import (
-    Abandon,
-    Action,
-    Ask,
-    Begin,
-    Clock,
-    Close,
-    Commit,
-    Committed,
-    Confirm,
-    Confirmed,
-    Cut,
-    DropWanted,
-    Ended,
-    Evaluated,
-    Event,
-    Failed,
-    Finish,
-    GiveUp,
-    Opened,
-    Pause,
-    Phase,
-    Reload,
-    Reloaded,
-    Say,
-    Suggested,
-)
 from overnight.flows.night.night_limits import NightLimits, NightPlan
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.retry_policy import RetryPolicy
@@ -56,7 +30,7 @@ _BEGINS_AGAIN = "it was begun before its turn, and begins again after the genera
 class NightCore:
     """The decisions of one night, which begins at the time of a clock."""
 
-    def __init__(self, state: SearchState, plan: NightPlan, clock: Clock) -> None:
+    def __init__(self, state: SearchState, plan: NightPlan, clock: events.Clock) -> None:
         self.state = state
         self.plan = plan
         self.limits = NightLimits(state, plan.conditions, clock.now)
@@ -73,12 +47,12 @@ class NightCore:
         self._is_reloading = self._gave_up = self._is_drop_wanted = False
         self._paused_until: float | None = None
         self._is_losing_time = False
-        self._end: Finish | None = None
-        self._actions: list[Action] = []
+        self._end: events.Finish | None = None
+        self._actions: list[events.Action] = []
         self._is_closing = self._is_finished = False
         state.planner.widen(self._window)
 
-    def handle(self, event: Event, clock: Clock) -> Sequence[Action]:
+    def handle(self, event: events.Event, clock: events.Clock) -> Sequence[events.Action]:
         """Take an event, and return what is to be done, in order."""
         self._clock = clock
         self._note(event)
@@ -89,53 +63,53 @@ class NightCore:
 
     # Events
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: events.Event) -> None:
         match event:
-            case Reloaded():
+            case events.Reloaded():
                 self._note_reloaded(event)
-            case Cut():
+            case events.Cut():
                 self._is_cut = True
-                self._do(Say("the deadline has passed: this generation is cut short"))
-            case Suggested(given):
+                self._do(events.Say("the deadline has passed: this generation is cut short"))
+            case events.Suggested(given):
                 self.state.planner.suggest(given)
-            case DropWanted():
+            case events.DropWanted():
                 self._is_drop_wanted = True
-            case Opened() | Evaluated() | Confirmed() | Failed() | Committed() | Ended():
+            case events.Tick():
+                pass
+            case _:
                 if attempt := self._attempts.find(event.attempt):
                     self._note_of(attempt, event)
-            case _:
-                pass
 
-    def _note_of(self, attempt: Attempt, event: Event) -> None:
+    def _note_of(self, attempt: Attempt, event: events.Event) -> None:
         match event:
-            case Opened(_, stored, failed):
+            case events.Opened(_, stored, failed):
                 attempt.failed = failed
                 left = self.limits.samples_left(attempt.number)
                 attempt.block = Block(self.state, attempt.number, window=self._window, stored=stored, most_samples=left)
-            case Evaluated() if attempt.block:
+            case events.Evaluated() if attempt.block:
                 self._end_pause()
                 attempt.note_evaluated(event, attempt.block, self._clock)
-            case Confirmed(_, program_id, verdict) if attempt.block:
+            case events.Confirmed(_, program_id, verdict) if attempt.block:
                 attempt.confirming.discard(program_id)
                 attempt.block.confirm(program_id, verdict)
-            case Failed(_, error):
+            case events.Failed(_, error):
                 attempt.error = attempt.error or error
                 if attempt.record is not None and isinstance(error, _FINAL):
-                    self._end = self._end or Finish(StopReason.FAILED, error)
+                    self._end = self._end or events.Finish(StopReason.FAILED, error)
                 elif attempt.record is not None and self._failure is None:
                     self._failure = (attempt.number, error)
-            case Committed():
+            case events.Committed():
                 self._end_pause()
                 self._attempts.note_committed()
                 self._commit_next()
                 self._retries = RetryPolicy(self._search.retries, self._search.failures)
-                self._do(Say(""))
-            case Ended():
+                self._do(events.Say(""))
+            case events.Ended():
                 self._attempts.end(attempt)
             case _:
                 pass
 
-    def _note_reloaded(self, event: Reloaded) -> None:
+    def _note_reloaded(self, event: events.Reloaded) -> None:
         """Go on with what the files say, after an attempt that failed; count the failure, and pause."""
         self._is_reloading = False
         if event.history is not None:
@@ -158,7 +132,7 @@ class NightCore:
         self._gave_up = False
         self._pause(number, error, is_unread=event.history is None)
 
-    def _note_dropped(self, event: Reloaded) -> None:
+    def _note_dropped(self, event: events.Reloaded) -> None:
         """Go on without a program; where that could not be recorded, try again after a pause."""
         if event.history is not None:
             self._adopt(event.history)
@@ -168,14 +142,14 @@ class NightCore:
     def _pause(self, number: int, error: Exception, *, is_unread: bool) -> None:
         """Wait after a failure, unless the night ends."""
         if isinstance(error, _FINAL) or self._retries.ends_night(error, self._clock.seconds):
-            self._end = Finish(StopReason.FAILED, error)
+            self._end = events.Finish(StopReason.FAILED, error)
         elif reason := self._reason_to_stop():
-            self._end = Finish(reason)
+            self._end = events.Finish(reason)
         else:
             if is_unread:
                 self._failure = (number, error)  # the files are read again after the pause
             message = self._retries.message(error_text(error), error, self._clock.now, self._clock.seconds)
-            self._do(Phase("paused"), Say(message), Pause(self._retries.wait_s, error_text(error)))
+            self._do(events.Phase("paused"), events.Say(message), events.Pause(self._retries.wait_s, error_text(error)))
             self._paused_until = self._clock.seconds + self._retries.wait_s
             self._is_losing_time = True
 
@@ -183,7 +157,7 @@ class NightCore:
         """Note that work is done again: attempts after a wait that fail, too, belong to the pause."""
         if self._is_losing_time:
             self._is_losing_time = False
-            self._do(Pause(None, ""))
+            self._do(events.Pause(None, ""))
 
     def _adopt(self, history: RunHistory) -> None:
         """Take the state from the files; what was settled and is not committed does not count."""
@@ -199,12 +173,12 @@ class NightCore:
 
     def _give_up(self, number: int, error: Exception) -> None:
         """Continue without a generation, if that can be recorded: the state is read again."""
-        self._do(Say(f"generation {number} is given up: {error_text(error)}"))
+        self._do(events.Say(f"generation {number} is given up: {error_text(error)}"))
         if self._retried is not None:
             self._retried.popleft()
             self._pause(number, error, is_unread=False)
         else:
-            self._do(GiveUp(number, self.state.place), Reload())
+            self._do(events.GiveUp(number, self.state.place), events.Reload())
             self._failure = (number, error)
             self._is_reloading = self._gave_up = True
 
@@ -232,7 +206,7 @@ class NightCore:
         if self._clock.seconds < self._paused_until and self._reason_to_stop() is None:
             return True
         self._paused_until = None
-        self._do(Say(""))
+        self._do(events.Say(""))
         return False
 
     def _step(self) -> bool:
@@ -243,7 +217,7 @@ class NightCore:
             impossible = self.limits.impossible_score(self.plan.history_flag)
             if reason := StopReason.FAILED if impossible else self._reason_to_stop():
                 if not self._attempts.uncommitted:  # else a commit that fails may change it
-                    self._end = Finish(reason, impossible)
+                    self._end = events.Finish(reason, impossible)
                 return False
             self._turn, self._turn_begin = self._number, self._clock.seconds
         attempt = self._attempts.at(self._turn) or self._begin(self._turn)
@@ -252,7 +226,7 @@ class NightCore:
             self._fail(attempt, attempt.error)
         if attempt.block is None or attempt.is_over or self._failure or self._end:
             return False
-        self._do(Phase("sample and evaluate", attempt.number))
+        self._do(events.Phase("sample and evaluate", attempt.number))
         is_in_order = self.state.is_in_order(attempt.number)
         attempt.block.resets = is_in_order and self._search.algorithm.is_reset_due(attempt.number)
         attempt.block.advance()
@@ -267,7 +241,7 @@ class NightCore:
 
     def _begin(self, number: int) -> Attempt:
         attempt = self._attempts.begin(number, self._clock)
-        self._do(Begin(attempt.key, number))
+        self._do(events.Begin(attempt.key, number))
         return attempt
 
     def _ask(self) -> None:
@@ -278,7 +252,7 @@ class NightCore:
             if self._is_cut:
                 attempt.block.leave_out()
             for prompts in attempt.block.due():
-                self._do(Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
+                self._do(events.Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
         latest = self._attempts.open[-1] if self._attempts.open else None
         if latest and latest.block and latest.block.is_asked and self._may_begin(latest.number + 1):
             self._begin(latest.number + 1)
@@ -303,11 +277,11 @@ class NightCore:
     def _confirm(self, attempt: Attempt, block: Block) -> None:
         """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""
         if block.needed:
-            self._do(Phase("confirm"))
+            self._do(events.Phase("confirm"))
         for claim in block.wanted:
             if claim.id not in attempt.confirming and len(attempt.confirming) < self.plan.most_confirmations:
                 attempt.confirming.add(claim.id)
-                self._do(Confirm(attempt.key, claim))
+                self._do(events.Confirm(attempt.key, claim))
 
     # The end of a generation
 
@@ -331,11 +305,11 @@ class NightCore:
         """Commit the first generation that is settled, once those before it are committed."""
         if self._failure is None and (first := self._attempts.commit_first()):
             assert first.record is not None
-            self._do(Phase("select"), Commit(first.key, first.record))
+            self._do(events.Phase("select"), events.Commit(first.key, first.record))
 
     def _leave(self, attempt: Attempt) -> bool:
         """End a generation without a verdict. Its completions are kept for the next attempt."""
-        self._do(Abandon(attempt.key, "nothing was judged before it ended; it is not committed"))
+        self._do(events.Abandon(attempt.key, "nothing was judged before it ended; it is not committed"))
         attempt.is_over = True
         self._turn = None
         error = Outage(f"no completion arrived for generation {attempt.number}", remedy="It is asked for again.")
@@ -349,11 +323,13 @@ class NightCore:
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
         record = self._base_record(attempt, error_text(error))
-        self._do(Abandon(attempt.key, "", error=error, record=None if isinstance(error, HistoryGone) else record))
+        self._do(
+            events.Abandon(attempt.key, "", error=error, record=None if isinstance(error, HistoryGone) else record)
+        )
         attempt.is_over = True
         self._turn = None
         if isinstance(error, _FINAL):
-            self._end = Finish(StopReason.FAILED, error)
+            self._end = events.Finish(StopReason.FAILED, error)
         else:
             self._failure = (attempt.number, error)
 
@@ -362,11 +338,11 @@ class NightCore:
         self._withdraw(_BEGINS_AGAIN)
         if self._attempts.are_withdrawn and not self._is_reloading and not self._is_paused():
             self._is_reloading = True
-            self._do(Reload())
+            self._do(events.Reload())
 
     def _withdraw(self, why: str) -> None:
         for attempt in self._attempts.withdraw():
-            self._do(Abandon(attempt.key, why, is_cancelled=True))
+            self._do(events.Abandon(attempt.key, why, is_cancelled=True))
 
     def _finish(self) -> None:
         """Ask for nothing further, wait for what is in flight, which is paid for, and end."""
@@ -374,7 +350,7 @@ class NightCore:
         if not self._is_closing:
             self._is_closing = True
             self._end_pause()
-            self._do(Close())
+            self._do(events.Close())
             self._withdraw("the night has ended before its turn")
         if self._attempts.have_ended:
             self._is_finished = True
@@ -390,5 +366,5 @@ class NightCore:
         is_paid = is_spent and self._number in self._clock.batch_brought
         return None if is_paid else reason
 
-    def _do(self, *actions: Action) -> None:
+    def _do(self, *actions: events.Action) -> None:
         self._actions += actions

@@ -12,33 +12,8 @@ from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
-from overnight.flows.night.events import (
-    Abandon,
-    Action,
-    Ask,
-    Begin,
-    Clock,
-    Close,
-    Commit,
-    Committed,
-    Confirm,
-    Cut,
-    DropWanted,
-    Ended,
-    Event,
-    Failed,
-    Finish,
-    GiveUp,
-    Opened,
-    Pause,
-    Phase,
-    Reload,
-    Reloaded,
-    Say,
-    Suggested,
-    Tick,
-)
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.requests import take
 from overnight.flows.night.stop_conditions import StopConditions
@@ -83,7 +58,7 @@ class NightLoop:
         self._run = run
         self._core = core
         self._conditions = conditions
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: SimpleQueue[events.Event] = SimpleQueue()
         self._attempts: dict[int, GenerationAttempt | _Unstarted] = {}
         self._commits: dict[int, GenerationRecord] = {}
         self._threads: list[threading.Thread] = []
@@ -91,7 +66,7 @@ class NightLoop:
         self._context: contextvars.Context | None = None
         self._flow: Callable[[str, int, str], Any] | None = None
         self._observer: Observer | None = None
-        self._finish: Finish | None = None
+        self._finish: events.Finish | None = None
         self._paused_at: float | None = None
         self._is_cut = self._are_confirmations_cut = False
         self._bytes_of_requests = 0
@@ -99,7 +74,7 @@ class NightLoop:
 
     def ask_early(self) -> None:
         """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
-        self._take(Tick())
+        self._take(events.Tick())
         while not self._events.empty():
             self._take(self._events.get())
 
@@ -125,7 +100,7 @@ class NightLoop:
             try:
                 event = self._events.get(timeout=_TICK_S)
             except Empty:
-                event = Tick()
+                event = events.Tick()
             self._take(event)
             observer.ticked()
         self._join()
@@ -141,17 +116,17 @@ class NightLoop:
     def abandon(self, why: str) -> None:
         """End the flow runs that wait for work."""
         for attempt in self._attempts.values():
-            attempt.inbox.put(Abandon(attempt.key, why, is_cancelled=True))
+            attempt.inbox.put(events.Abandon(attempt.key, why, is_cancelled=True))
         self._join()
 
     def _join(self) -> None:
         for thread in self._threads:
             thread.join()
 
-    def clock(self) -> Clock:
+    def clock(self) -> events.Clock:
         """Return what the core is told of the world."""
         run, budget = self._run, self._run.progress.budget
-        return Clock(
+        return events.Clock(
             now=datetime.now(UTC),
             seconds=time.monotonic(),
             tokens=budget.tokens,
@@ -166,13 +141,13 @@ class NightLoop:
     def _has_answers(self, generation: int) -> bool:
         return not self._core.state.has_ended(generation) and bool(self._run.stores.known(generation))
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: events.Event) -> None:
         clock = self.clock()
         for action in self._core.handle(event, clock):
             self._perform(action, clock.seconds)
-        if isinstance(event, Committed):
+        if isinstance(event, events.Committed):
             self._note_committed(self._commits.pop(event.attempt))
-        if isinstance(event, Ended):
+        if isinstance(event, events.Ended):
             del self._attempts[event.attempt]
 
     def _look_at_the_clock(self) -> None:
@@ -180,7 +155,7 @@ class NightLoop:
         now, conditions = datetime.now(UTC), self._conditions
         if not self._is_cut and conditions.cut_at is not None and now >= conditions.cut_at:
             self._is_cut = True
-            self._take(Cut())
+            self._take(events.Cut())
             self._run.cut()
         if not self._are_confirmations_cut and conditions.ends_by is not None and now >= conditions.ends_by:
             self._are_confirmations_cut = True
@@ -204,9 +179,9 @@ class NightLoop:
         self._bytes_of_requests = size
         if taken:
             self._note_taken(taken)
-            self._take(Suggested(taken))
+            self._take(events.Suggested(taken))
         if len(hints) < len(requests):
-            self._take(DropWanted())
+            self._take(events.DropWanted())
 
     def _record(self, requests: Sequence[Intervention], past: RunHistory | None) -> list[Intervention]:
         first = self._core.state.planner.next_turn
@@ -216,33 +191,33 @@ class NightLoop:
         if self._observer:
             self._observer.taken(taken)
 
-    def _perform(self, action: Action, now: float) -> None:
+    def _perform(self, action: events.Action, now: float) -> None:
         match action:
-            case Begin(key, number):
+            case events.Begin(key, number):
                 self._begin(key, number)
-            case Ask() | Confirm() | Abandon():
+            case events.Ask() | events.Confirm() | events.Abandon():
                 self._pass_on(action)
-            case Commit(key, generation):
+            case events.Commit(key, generation):
                 questions = tuple(self._run.stores.take_answers(generation.number))
                 unused_usd = self._run.unused_usd(generation.number, generation.judged)
                 self._commits[key] = replace(generation, unused_usd=unused_usd, questions=questions)
-                self._attempts[key].inbox.put(Commit(key, self._commits[key]))
-            case Reload():
+                self._attempts[key].inbox.put(events.Commit(key, self._commits[key]))
+            case events.Reload():
                 self._events.put(self._reload())
-            case GiveUp(number, place):
+            case events.GiveUp(number, place):
                 with contextlib.suppress(EnvironmentFault, HistoryError):
                     record.give_up(self._run.files, number, place)
                 self._run.progress.forget(number)
-            case Say(text):
+            case events.Say(text):
                 self._run.progress.note(text)
-            case Phase(name, generation):
+            case events.Phase(name, generation):
                 self._run.progress.enter(name, generation)
-            case Pause(seconds, said):
+            case events.Pause(seconds, said):
                 self._pause(seconds, said, now)
-            case Close():
+            case events.Close():
                 left_s = self._seconds_left(self._run.run.problem.settings.sampling.timeout_s)
                 self._run.finish(left_s)
-            case Finish():
+            case events.Finish():
                 self._finish = action
 
     def _begin(self, key: int, number: int) -> None:
@@ -254,9 +229,9 @@ class NightLoop:
             run.limits.can_keep = True
             run.stores.open(number)
             run.evaluator.begin_attempt(number)
-            self._events.put(Opened(key, run.stores.samples(number), run.files.failed_attempts(number)))
+            self._events.put(events.Opened(key, run.stores.samples(number), run.files.failed_attempts(number)))
         except OvernightError as error:
-            self._events.put(Failed(key, error))
+            self._events.put(events.Failed(key, error))
 
     def _start(self, key: int, attempt: _Unstarted | GenerationAttempt) -> GenerationAttempt:
         from overnight.flows.night.attempt import GenerationAttempt  # loading Prefect takes a second
@@ -269,8 +244,8 @@ class NightLoop:
         self._threads = [*(one for one in self._threads if one.is_alive()), started.start(self._context)]
         return started
 
-    def _pass_on(self, action: Ask | Confirm | Abandon) -> None:
-        if isinstance(action, Ask):
+    def _pass_on(self, action: events.Ask | events.Confirm | events.Abandon) -> None:
+        if isinstance(action, events.Ask):
             if action.group:
                 for number in action.group:
                     self._run.stores.open(number)
@@ -279,7 +254,7 @@ class NightLoop:
                 self._run.sampler.begin(action.number, action.prompts)
         self._attempts[action.attempt].inbox.put(action)
 
-    def _reload(self) -> Reloaded:
+    def _reload(self) -> events.Reloaded:
         try:
             self._run.files.require_run()  # reading what is left of a removed history would fail again and again
             self._run.files.catch_up()
@@ -289,9 +264,9 @@ class NightLoop:
                 history = self._read_history()
                 self._run.progress.fall_back(self._run.run.problem.settings.objectives.best(history.programs.values()))
                 self._note_taken(taken)
-            return Reloaded(history)
+            return events.Reloaded(history)
         except OvernightError as error:
-            return Reloaded(None, error)
+            return events.Reloaded(None, error)
 
     def _read_history(self) -> RunHistory:
         samples = self._run.run.problem.settings.candidates_per_prompt
@@ -327,4 +302,4 @@ class _Unstarted:
     def __init__(self, key: int, number: int) -> None:
         self.key = key
         self.number = number
-        self.inbox: SimpleQueue[Ask | Confirm | Commit | Abandon] = SimpleQueue()
+        self.inbox: SimpleQueue[events.Ask | events.Confirm | events.Commit | events.Abandon] = SimpleQueue()

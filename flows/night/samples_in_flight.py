@@ -1,4 +1,4 @@
-"""The number of samples in flight in a night, which follows from the samples that are expected in its run."""
+"""The number of samples in flight in a night, which follows from the most samples that it can take."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 _FEW_IN_FLIGHT = 8
 _SMALL_SEARCH = 5_000
-"""Largest number of expected samples of a search that has few in flight, so that each prompt sees more results."""
+"""Most samples of a night that has few in flight, so that each prompt sees more results."""
 
-MANY_IN_FLIGHT = 16
-"""Samples in flight where more are expected, or where their number is not known."""
+_MANY_IN_FLIGHT = 16
+"""Samples in flight in a night of more, or where nothing limits their number."""
 
 _SAMPLES_PER_SLOT = 2
 """Samples in flight for each slot of a cluster, so that none is idle while models answer."""
@@ -31,19 +31,19 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
     if run.cluster is not None:
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
-    expected = expected_of_night(settings, conditions)
-    number = samples_in_flight(expected)
-    why = "as nothing says how many are expected" if expected is None else f"as {expected:,} are expected"
+    most = most_samples(settings, conditions)
+    number = samples_in_flight(most)
+    why = "as nothing limits their number" if most is None else f"as the night takes at most {most:,}"
     return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
 
 
-def expected_of_night(settings: Settings, conditions: StopConditions) -> int | None:
-    """Return how many samples a night takes at most; `None` if no limit on them says."""
+def most_samples(settings: Settings, conditions: StopConditions) -> int | None:
+    """Return how many samples a night takes at most by its limits on samples and generations; `None` without these."""
     size = settings.search.prompts * settings.search.samples
     limits = [conditions.max_samples, conditions.generations and conditions.generations * size]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def samples_in_flight(expected: int | None) -> int:
-    """Return the number of samples in flight in a night that takes so many."""
-    return _FEW_IN_FLIGHT if expected is not None and expected <= _SMALL_SEARCH else MANY_IN_FLIGHT
+def samples_in_flight(most: int | None) -> int:
+    """Return the number of samples in flight in a night that takes at most so many."""
+    return _FEW_IN_FLIGHT if most is not None and most <= _SMALL_SEARCH else _MANY_IN_FLIGHT

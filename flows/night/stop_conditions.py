@@ -7,36 +7,62 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import as_target
+from overnight.schemas.section import Section
 from overnight.tasks.sample.budget import BudgetLimits
 
 
-class StopConditions(BaseModel):
+class NightlyConditions(Section):
+    """Stop conditions that can be the same every night; each is a flag of its name, and the text below it its help."""
+
+    model_config = ConfigDict(allow_inf_nan=False, use_attribute_docstrings=True)
+
+    generations: int | None = Field(default=None, ge=1)
+    """stop after this many generations in this night"""
+    max_samples: int | None = Field(default=None, ge=1)
+    """stop after this many samples in this night"""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """stop after this many tokens in this night, prompts and completions together"""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """stop when this many USD have been spent in this night"""
+    total_budget_usd: float | None = Field(default=None, ge=0)
+    """stop when this many USD have been spent on the run, over all its nights"""
+    target: Annotated[float | str | None, BeforeValidator(as_target)] = None
+    """stop when the best score is at least this, or when one program meets conditions such as
+    "score >= 0.9, seconds <= 1"
+    """
+    patience: int | None = Field(default=None, ge=1)
+    """stop after this many generations without improvement"""
+    grace_s: float = Field(default=60.0, ge=0, le=7 * 86_400)
+    """seconds after the deadline at which a generation is cut short"""
+
+    def given(self) -> dict[str, Any]:
+        """Return the conditions that the user gave, by their names."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+    @property
+    def budget(self) -> BudgetLimits:
+        """Limits for the budget, which checks them before each request."""
+        return BudgetLimits(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
+
+    def with_deadline(self, deadline: datetime | None) -> StopConditions:
+        """Return the conditions of one night."""
+        return StopConditions(**self.given(), until=deadline)
+
+
+def flag_of(condition: str) -> str:
+    """Return the flag of a stop condition, without its dashes: `total-budget` for `total_budget_usd`."""
+    return condition.removesuffix("_usd").removesuffix("_s").replace("_", "-")
+
+
+class StopConditions(NightlyConditions):
     """Limits of a night, any of which ends it; without any it runs until it is interrupted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    generations: int | None = Field(default=None, ge=1, description="generations in this night")
-    max_samples: int | None = Field(default=None, ge=1, description="samples in this night")
-    max_tokens: int | None = Field(default=None, ge=1, description="tokens in this night, prompts and completions")
-    until: datetime | None = Field(default=None, description="deadline")
-    grace_s: float = Field(
-        default=60.0,
-        ge=0,
-        le=7 * 86_400,
-        description="seconds after the deadline until the generation under way is cut short; a week at most",
-    )
-    budget_usd: float | None = Field(default=None, ge=0, description="USD in this night")
-    total_budget_usd: float | None = Field(default=None, ge=0, description="USD for the run, all its nights together")
-    target: Annotated[float | str | None, BeforeValidator(as_target)] = Field(
-        default=None,
-        description="score that is good enough, or conditions that one program has to meet, such as "
-        "`score >= 0.9, seconds <= 1`",
-    )
-    patience: int | None = Field(default=None, ge=1, description="generations without improvement")
+    until: datetime | None = None
+    """stop at a time of day, at a date and time, or after a duration: 07:00, 7h30m"""
 
     def with_optimum(self, optimum: float | None) -> StopConditions:
         """Return the conditions of a night that ends at a proven optimum, too, which nothing can beat."""
@@ -67,11 +93,6 @@ class StopConditions(BaseModel):
         limits = {name: getattr(self, name) for name in used}
         left = {name: max(0, limit - used[name]) for name, limit in limits.items() if limit is not None}
         return self.model_copy(update=left)
-
-    @property
-    def budget(self) -> BudgetLimits:
-        """Limits for the budget, which checks them before each request."""
-        return BudgetLimits(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
 
 
 def limits_text(limits: Mapping[str, Any]) -> list[str]:

@@ -24,9 +24,6 @@ from overnight.tasks.history.files import Block, RunFiles
 Table = Literal["generation", "programs", "population"]
 Row = dict[str, Any]
 
-_LATEST = 100
-"""Latest answers from which the usual latency is taken."""
-
 _ORDER = {"generation": "generation", "programs": "index", "population": "step"}
 
 

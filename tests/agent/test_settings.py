@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.cli.options import overrides
+from overnight.flows.cli.options import RunOptions
 from overnight.flows.start.sandboxes import require_agents
 from overnight.schemas.agent_settings import PRESETS
 from overnight.schemas.errors import UsageError
@@ -32,7 +32,7 @@ def test_its_model_is_named_after_it_with_the_address_and_prices_of_its_entry():
 
 
 def test_the_flag_adds_an_agent_with_the_first_model_beside_all_models():
-    given = overrides(["openai/a=3", "openai/b"], LOCAL, agents=["pi=2", "mini-swe-agent"])
+    given = RunOptions(model=["openai/a=3", "openai/b"], api_base=LOCAL, agent=["pi=2", "mini-swe-agent"]).settings()
     models = given["sampling"]["models"]
     assert [(model["name"], model["weight"]) for model in models] == [
         ("openai/a", "3"), ("openai/b", "1"), ("agent:pi/openai/a", "2"), ("agent:mini-swe-agent/openai/a", "1"),
@@ -42,7 +42,7 @@ def test_the_flag_adds_an_agent_with_the_first_model_beside_all_models():
 
 def test_a_flag_without_a_model_says_what_is_missing():
     with pytest.raises(UsageError, match="no model for the agent") as refused:
-        overrides(agents=["pi"])
+        RunOptions(agent=["pi"]).settings()
     assert "--model" in refused.value.remedy
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from overnight.flows.cli.options import overrides
+from overnight.flows.cli.options import RunOptions
 from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
 from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
@@ -230,7 +230,7 @@ def main() -> None:
         found = []
         for seed in range(int(first), int(last or first) + 1):
             begin = time.process_time()
-            search = Search(name, seed, overrides([MODEL], None, None, None, [size, *options.set]))
+            search = Search(name, seed, RunOptions(model=[MODEL], set=[size, *options.set]).settings())
             search.run(options.answers)
             winner = search.winner()
             found.append(winner.score)

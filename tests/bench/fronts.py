@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overnight.flows.cli.options import overrides
+from overnight.flows.cli.options import RunOptions
 from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.report.comparison_data import shares
 from overnight.schemas.objectives import Objectives
@@ -132,7 +132,8 @@ def nsga2(problem: str, objectives: Objectives, answers: int, seed: int) -> list
 def built_in(problem: str, objectives: Objectives, answers: int, seed: int, given: Sequence[str]) -> list[Goals]:
     """Return what the programs of a search with the built-in model reach."""
     size = f"sampling.concurrency={samples_in_flight(answers)}"
-    search = Search(problem, seed, overrides([MODEL], None, None, None, [size, "tuner.enabled=false", *given]))
+    settings = RunOptions(model=[MODEL], set=[size, "tuner.enabled=false", *given]).settings()
+    search = Search(problem, seed, settings)
     search.run(answers)
     return [objectives.goals(one.score, one.metrics) for one in search.scored]
 

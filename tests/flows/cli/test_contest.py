@@ -24,7 +24,7 @@ def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_compariso
     done = here(
         [
             *("compare", "--problem", str(toy), "--model", "openai/small", "--model", "builtin/mutate"),
-            *("--api-base", provider.api_base, "--seeds", "1", "--samples", "6", "--set", "search.prompts=3"),
+            *("--api-base", provider.api_base, "--seeds", "1", "--max-samples", "6", "--set", "search.prompts=3"),
             *("--set", "search.samples=2", "--write", str(tmp_path / "comparison.html"), "--format", "json"),
         ],
         tmp_path / "history",
@@ -49,7 +49,7 @@ def test_each_model_gets_the_same_seeds_and_samples_and_a_group_in_the_compariso
         (["--model", "builtin/mutate"], "Add --problem"),
         (["last", "--problem", "cap-set", "--model", "a", "--model", "b"], "cannot be combined with existing ones"),
         (["--problem", "cap-set", "--model", "a", "--model", "b", "--seeds", "0"], "--seeds"),
-        (["--problem", "cap-set", "--model", "a", "--model", "b", "--samples", "0"], "--max-samples"),
+        (["--problem", "cap-set", "--model", "a", "--model", "b", "--max-samples", "0"], "--max-samples"),
     ],
 )
 def test_invalid_arguments_are_refused(here: Command, arguments: list[str], message: str, tmp_path: Path):

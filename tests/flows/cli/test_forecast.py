@@ -22,6 +22,7 @@ from overnight.flows.cli.forecast import (
     print_samples_per_prompt,
     seconds_of_changes,
 )
+from overnight.flows.cli.main import run
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Completion
@@ -43,12 +44,21 @@ from overnight.testing.made import TOY, a_problem
 from tests.flows.cli.conftest import Command
 
 
+def test_stop_conditions_of_no_model_are_refused(capsys: pytest.CaptureFixture[str]):
+    assert run(["check", "cap-set", "--until", "8h", "--budget", "1"]) == 2
+    refused = (
+        "overnight: error: --budget, --until: stop conditions describe a night with a model, but no model is named"
+    )
+    assert refused in capsys.readouterr().err
+
+
 def test_the_first_stop_condition_ends_the_night():
     assert forecast(2.0, 0.01, seconds=100, budget=None).samples == 200
     assert forecast(2.0, 0.01, seconds=100, budget=1.0).ends_by == "budget"
     assert forecast(2.0, 0.01, seconds=100, budget=1.0).seconds == 50
     assert forecast(2.0, 0.01, seconds=100, budget=9.0).ends_by == "deadline"
     assert forecast(2.0, 0.01, seconds=None, budget=None).usd == 72
+    assert forecast(2.0, 0.01, seconds=100, budget=9.0, samples=50).ends_by == "number of samples"
     assert forecast(2.0, None, seconds=100, budget=None).usd is None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.cli.main import COMMANDS, run
+from overnight.flows.cli.main import COMMANDS, app, run
 
 
 def page(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -38,6 +38,16 @@ def test_options_of_a_run_are_in_groups(capsys: pytest.CaptureFixture[str]):
     ]
     assert "--budget" in options["Stop conditions (the first one that is met ends the night)"]
     assert "--api-base" in options["Models"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "schedule add", "schedule change", "cluster worker"])
+def test_every_flag_has_a_text(command: str):
+    found = app
+    for name in command.split():
+        found = found[name]
+    if found.default_command is not None:
+        arguments = found.assemble_argument_collection(parse_docstring=True)
+        assert [one.name for one in arguments.filter_by(show=True) if not one.parameter.help] == []
 
 
 def test_completion_is_installed_for_the_shell(

@@ -41,17 +41,18 @@ def test_limits_that_the_verdicts_say_nothing_about_are_kept():
     [
         ({}, "overnight run mine.py --generations 10"),
         (
-            {"--model": ["openai/a=2", "openai/b"], "--set": ["search.prompts=4"], "--trust-settings": True},
+            {"model": ["openai/a=2", "openai/b"], "set": ["search.prompts=4"], "trust_settings": True},
             "overnight run mine.py --model openai/a=2 --model openai/b --set search.prompts=4 --trust-settings "
             "--generations 10",
         ),
-        ({"--inputs": "[[1, 2]]", "--image": None}, "overnight run mine.py --inputs '[[1, 2]]' --generations 10"),
-        ({"--until": "7h", "--budget": 2.5}, "overnight run mine.py --until 7h --budget 2.5"),
-        ({"--budget": 0.0}, "overnight run mine.py --budget 0"),
-        ({"--budget": 1e22}, "overnight run mine.py --budget 10000000000000000000000"),
-        ({"--budget": 0.00001}, "overnight run mine.py --budget 0.00001"),
+        ({"inputs": "[[1, 2]]", "image": None}, "overnight run mine.py --inputs '[[1, 2]]' --generations 10"),
+        ({"until": "7h", "budget": 2.5}, "overnight run mine.py --until 7h --budget 2.5"),
+        ({"max_samples": 40, "patience": 3}, "overnight run mine.py --max-samples 40 --patience 3"),
+        ({"budget": 0.0}, "overnight run mine.py --budget 0"),
+        ({"budget": 1e22}, "overnight run mine.py --budget 10000000000000000000000"),
+        ({"budget": 0.00001}, "overnight run mine.py --budget 0.00001"),
     ],
-    ids=["nothing", "models and settings", "inputs", "an end", "no budget", "large", "small"],
+    ids=["nothing", "models and settings", "inputs", "an end", "another end", "no budget", "large", "small"],
 )
 def test_the_next_command_repeats_the_flags_of_check(flags: dict[str, Any], command: str):
     assert next_command("mine.py", flags) == command

@@ -12,22 +12,41 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.settings import Settings
 
 
-def in_flight(conditions: dict[str, Any], *, slots: int = 0, before: int = 0, **sampling: Any) -> tuple[int, str]:
-    settings = Settings.model_validate({"sampling": sampling})
-    problem = SimpleNamespace(settings=settings)
+def in_flight(
+    conditions: dict[str, Any], *, slots: int = 0, search: dict[str, int] | None = None, **sampling: Any
+) -> tuple[int, str]:
+    settings = Settings.model_validate({"sampling": sampling, "search": search or {}})
     run: Any = SimpleNamespace(
-        run=SimpleNamespace(problem=problem), cluster=object() if slots else None, slots=slots, samples_before=before
+        run=SimpleNamespace(problem=SimpleNamespace(settings=settings)),
+        cluster=object() if slots else None,
+        slots=slots,
     )
-    run.latency_s = None
     return samples_of_night(run, StopConditions.model_validate(conditions))
 
 
 @pytest.mark.parametrize(
     ("given", "number", "said"),
     [
-        ({"conditions": {"max_samples": 240}}, 8, "8 samples in flight, as about 240 are expected in all"),
-        ({"conditions": {"max_samples": 240}, "before": 300}, 8, "8 samples in flight, as about 540 are expected"),
-        ({"conditions": {}}, 16, "16 samples in flight, as nothing says how many are expected"),
+        ({"conditions": {"max_samples": 240}}, 8, "8 samples in flight, as the night takes at most 240;"),
+        ({"conditions": {"max_samples": 5_000}}, 8, "8 samples in flight, as the night takes at most 5,000;"),
+        ({"conditions": {"max_samples": 5_001}}, 16, "16 samples in flight, as the night takes at most 5,001;"),
+        ({"conditions": {"generations": 20}}, 8, "8 samples in flight, as the night takes at most 960;"),
+        (
+            {"conditions": {"generations": 5}, "search": {"prompts": 3, "samples": 2}},
+            8,
+            "8 samples in flight, as the night takes at most 30;",
+        ),
+        (
+            {"conditions": {"max_samples": 5_000, "generations": 2}},
+            8,
+            "8 samples in flight, as the night takes at most 96;",
+        ),
+        ({"conditions": {}}, 16, "16 samples in flight, as nothing limits their number;"),
+        (
+            {"conditions": {"budget_usd": 5.0, "max_tokens": 9}},
+            16,
+            "16 samples in flight, as nothing limits their number;",
+        ),
         ({"conditions": {"max_samples": 9}, "concurrency": 64}, 64, "64 samples in flight, as sampling.concurrency"),
         ({"conditions": {}, "slots": 12}, 24, "24 samples in flight, 2 for each slot of the cluster"),
     ],

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.cli.options import stop_conditions
+from overnight.flows.cli.main import run
 from overnight.flows.night.events import Clock
 from overnight.flows.night.night_limits import NightLimits, unknown_metrics
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
 from overnight.schemas.algorithm import Join
-from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import Program
@@ -71,11 +70,22 @@ def test_a_night_ends_at_a_proven_optimum_unless_the_user_names_a_target():
     assert StopConditions().with_optimum(Known(best=112.0).optimum).target is None
 
 
-def test_what_is_no_condition_of_a_target_is_said_once():
-    with pytest.raises(UsageError) as raised:
-        stop_conditions(None, target="speed = 1")
-    expected = "--target: expected conditions such as `seconds < 1, score >= 0.5`, got 'speed = 1'"
-    assert raised.value.message == expected
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--target", "speed = 1"],
+            "--target: expected conditions such as `seconds < 1, score >= 0.5`, got 'speed = 1'",
+        ),
+        (["--total-budget", "-1"], "--total-budget: Input should be greater than or equal to 0, got -1"),
+        (["--grace", "nan"], "--grace: Input should be a finite number, got nan"),
+    ],
+)
+def test_a_condition_that_cannot_be_is_refused_by_the_name_of_its_flag(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+):
+    assert run(["resume", "last", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"overnight: error: {message}\n")
 
 
 def test_a_new_member_of_the_front_is_a_gain_where_the_front_is_searched(tmp_path: Path):

@@ -12,33 +12,8 @@ from datetime import timedelta
 from math import inf
 from random import Random
 
+from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
-from overnight.flows.night.events import (
-    Abandon,
-    Action,
-    Ask,
-    Begin,
-    Clock,
-    Close,
-    Commit,
-    Committed,
-    Confirm,
-    Confirmed,
-    Cut,
-    DropWanted,
-    Ended,
-    Evaluated,
-    Event,
-    Failed,
-    Finish,
-    GiveUp,
-    Opened,
-    Pause,
-    Reload,
-    Reloaded,
-    Suggested,
-    Tick,
-)
 from overnight.flows.night.night_limits import NightPlan
 from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
@@ -154,47 +129,47 @@ class World:
         number = len(self.files.windows)
         plan = NightPlan(number, conditions, self.in_flight, 2, retried, after_empty_night)
         self.core = core = NightCore(state, plan, self._clock())
-        pending: list[tuple[Action, float]] = []
+        pending: list[tuple[events.Action, float]] = []
         is_closed = False
-        waits: list[Event] = [Tick()]
+        waits: list[events.Event] = [events.Tick()]
         for number in range(5_000):
             if number == kill_at:
                 return False
             if number == cut_at:
-                waits.append(Cut())
+                waits.append(events.Cut())
             if asks and number in asks and (request := asks[number](core)):
                 self.files.requests.append(request)
-                waits[:0] = self._taken(core) or [DropWanted()]  # before anything else is planned
+                waits[:0] = self._taken(core) or [events.DropWanted()]  # before anything else is planned
             event = waits.pop(0) if waits else None
             if event is None and pending:
                 action, _ = pending.pop(order.randrange(len(pending)))
                 waits += self._done(action, order)
                 continue
             self.seconds += 1.0
-            for action in core.handle(event or Tick(), self._clock()):
+            for action in core.handle(event or events.Tick(), self._clock()):
                 match action:
-                    case Begin(attempt, generation):
+                    case events.Begin(attempt, generation):
                         failed = sum(one.number == generation for one in self.files.failed_attempts)
-                        waits.append(Opened(attempt, dict(self.files.paid[generation]), failed))
-                    case Ask():
+                        waits.append(events.Opened(attempt, dict(self.files.paid[generation]), failed))
+                    case events.Ask():
                         assert not is_closed, "nothing is asked after the end"
                         pending.append((action, 0.0))
-                    case Confirm() | Commit() | Abandon():
+                    case events.Confirm() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
-                    case Reload():
+                    case events.Reload():
                         self._take(core, [one for one in self.files.requests if one.kind is Kind.DROP])
-                        waits.append(Reloaded(self.files.history()))
-                    case GiveUp(generation, _):
+                        waits.append(events.Reloaded(self.files.history()))
+                    case events.GiveUp(generation, _):
                         self.files.ends.append(generation)
-                    case Pause(None, _):
+                    case events.Pause(None, _):
                         self.lost_s += self.seconds - (self.lost_since or 0.0)
                         self.lost_since = None
-                    case Pause(seconds, _):
+                    case events.Pause(seconds, _):
                         self.lost_since = self.lost_since or self.seconds
                         self.seconds += seconds or 0.0
-                    case Close():
+                    case events.Close():
                         is_closed = True
-                    case Finish(reason, error):
+                    case events.Finish(reason, error):
                         self.reason = reason
                         if error is not None:
                             raise error
@@ -211,10 +186,10 @@ class World:
         files.interventions += placed(files.requests, first, files.interventions, past, None)
         files.requests = []
 
-    def _taken(self, core: NightCore) -> list[Event]:
+    def _taken(self, core: NightCore) -> list[events.Event]:
         """Take hints and pins, as the loop of a night does at once."""
         hints = [one for one in self.files.requests if one.kind is not Kind.DROP]
-        return [Suggested(self._take(core, hints))] if hints else []
+        return [events.Suggested(self._take(core, hints))] if hints else []
 
     def _take(self, core: NightCore, requests: list[Intervention]) -> list[Intervention]:
         first, files = core.state.planner.next_turn, self.files
@@ -223,30 +198,32 @@ class World:
         files.requests = [one for one in files.requests if one not in requests]
         return taken
 
-    def _clock(self) -> Clock:
+    def _clock(self) -> events.Clock:
         is_interrupted = self.seconds >= self.interrupted_at
-        return Clock(NOW + timedelta(seconds=self.seconds), self.seconds, interrupted=is_interrupted)
+        return events.Clock(NOW + timedelta(seconds=self.seconds), self.seconds, interrupted=is_interrupted)
 
-    def _done(self, action: Action, order: Random) -> list[Event]:
+    def _done(self, action: events.Action, order: Random) -> list[events.Event]:
         is_away = self.away[0] <= self.seconds < self.away[1]
         self.seconds += 20.0 if is_away else 0.0  # until it is known that nobody answers
-        if isinstance(action, Ask | Confirm | Commit) and (is_away or order.random() < self.faults):
-            events: list[Event] = [Failed(action.attempt, Outage("it is away"))]
-            return [*events, Ended(action.attempt)] if isinstance(action, Commit) else events
+        if isinstance(action, events.Ask | events.Confirm | events.Commit) and (
+            is_away or order.random() < self.faults
+        ):
+            failed = events.Failed(action.attempt, Outage("it is away"))
+            return [failed, events.Ended(action.attempt)] if isinstance(action, events.Commit) else [failed]
         match action:
-            case Ask(attempt, number, prompts):
-                return [Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
-            case Confirm(attempt, claim):
+            case events.Ask(attempt, number, prompts):
+                return [events.Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
+            case events.Confirm(attempt, claim):
                 self.confirmed += 1
-                return [Confirmed(attempt, claim.id, self._confirmation(claim))]
-            case Commit(attempt, record):
+                return [events.Confirmed(attempt, claim.id, self._confirmation(claim))]
+            case events.Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
                 self.files.ends.append(record)
-                return [Committed(attempt), Ended(attempt)]
-            case Abandon(attempt, record=record):
+                return [events.Committed(attempt), events.Ended(attempt)]
+            case events.Abandon(attempt, record=record):
                 if record is not None:
                     self.files.failed_attempts.append(record)
-                return [Ended(attempt)]
+                return [events.Ended(attempt)]
             case _:
                 return []
 

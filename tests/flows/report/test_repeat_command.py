@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.cli.options import overrides
+from overnight.flows.cli.options import RunOptions
 from overnight.flows.report.repeat_command import command_of
 from overnight.schemas.generation import RunRecord
 from overnight.tasks.problems.loading.load import load_problem
@@ -23,5 +23,5 @@ def test_texts_come_back_as_texts_whatever_they_look_like(toy: Path, statement: 
     run = RunRecord("run", problem, 7, datetime.now(UTC), str(toy), "image", {})
     words = shlex.split(command_of(run, 2))
     sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    again = load_problem(toy, overrides(None, None, None, None, sets))
+    again = load_problem(toy, RunOptions(set=sets).settings())
     assert again.settings == problem.settings
