@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from overnight.flows.cli.printing import say
+from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, say
 from overnight.flows.prefect_server.access import password_file
 from overnight.schemas.errors import EnvironmentFault, ExitCode
+from overnight.tasks.history.backends import open_history
 
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
@@ -46,17 +47,19 @@ def serve(
             "asked no more; default: OVERNIGHT_HEARTBEAT"
         ),
     ] = None,
+    history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> None:
     """Run scheduled nights until Ctrl-C, with the server that PREFECT_API_URL names or with a new server.
 
-    A running server of this installation, such as the one of its systemd unit, is used as well.
+    A running server of this installation, such as the one of its systemd unit, is used as well. A new one shows the
+    metrics of a history for Prometheus, at /api/overnight/metrics.
     """
     from overnight.flows.schedules.deployments import POOL
     from overnight.flows.schedules.heartbeat import heartbeat_address, send_heartbeats
     from overnight.flows.schedules.night_worker import NightWorker
 
     heartbeat = heartbeat_address(heartbeat)
-    with _server(port) as (url, server):
+    with _server(port, open_history(history).absolute_location) as (url, server):
         address = url.removesuffix("/api")
         say(f"running scheduled nights; Prefect's UI: {address}; Ctrl-C stops after the running nights' generations")
         if server is not None:
@@ -151,8 +154,8 @@ def _is_night(command: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
-    """Yield the URL of the Prefect API, and the server if this command started it."""
+def _server(port: int | None, history: str) -> Iterator[tuple[str, EmbeddedServer | None]]:
+    """Yield the URL of the Prefect API, and the server if this command started it; it shows metrics of the history."""
     from prefect.settings import PREFECT_API_URL
 
     from overnight.flows.prefect_server.embedded import is_served, serve_forever, standing_server
@@ -161,5 +164,5 @@ def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
         with standing_server() as url:
             yield url, None
         return
-    with serve_forever(port, say) as server:
+    with serve_forever(port, say, metrics_of=history) as server:
         yield server.url, server

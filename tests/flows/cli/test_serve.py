@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
@@ -26,6 +27,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
+from overnight.flows.prefect_server.access import server_password
 from overnight.flows.prefect_server.embedded import RESTARTS
 from overnight.flows.prefect_server.night_state import CORRECTION
 from overnight.tasks.history.database import Database
@@ -79,6 +81,15 @@ def test_scheduled_nights_are_planned_and_the_pages_answer(served: Serving, home
     with client_of(served) as client:
         wait_until(lambda: bool(client.read_flow_runs()))
         assert all(night.state is not None and night.state.is_scheduled() for night in client.read_flow_runs())
+
+
+def test_the_metrics_need_the_password_and_are_there(served: Serving):
+    address = f"{served.address}/api/overnight/metrics"
+    assert httpx.get(address, timeout=20).status_code == 401
+    user, _, password = server_password().partition(":")
+    answer = httpx.get(address, auth=(user, password), timeout=20)
+    assert answer.status_code == 200
+    assert "overnight_history_readable 1.0" in answer.text
 
 
 @pytest.mark.slow
