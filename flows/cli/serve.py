@@ -7,13 +7,16 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overnight.flows.cli.printing import say
+from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, say
 from overnight.flows.prefect_server.access import password_file
 from overnight.schemas.errors import EnvironmentFault, ExitCode
+from overnight.tasks.history.backends import open_history
 
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
@@ -35,25 +38,33 @@ def serve(
     *,
     pool: str | None = None,
     port: int | None = None,
+    heartbeat: str | None = None,
+    history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> None:
     """Run scheduled nights until Ctrl-C, with the server that PREFECT_API_URL names or with a new server.
 
-    A running server of this installation, such as the one of its systemd unit, is used as well.
+    A running server of this installation, such as the one of its systemd unit, is used as well. A new one shows the
+    metrics of a history for Prometheus, at /api/overnight/metrics.
 
     Args:
         pool: Prefect work pool; default: that of `overnight schedule add`
         port: port of the server to start; default: 4200
+        heartbeat: address that is asked each minute while nights can start, so that its service alarms you when it is
+            asked no more; default: OVERNIGHT_HEARTBEAT
     """
     from overnight.flows.schedules.deployments import POOL
+    from overnight.flows.schedules.heartbeat import heartbeat_address, send_heartbeats
     from overnight.flows.schedules.night_worker import NightWorker
 
-    with _server(port) as (url, server):
+    heartbeat = heartbeat_address(heartbeat)
+    with _server(port, open_history(history).absolute_location) as (url, server):
         address = url.removesuffix("/api")
         say(f"running scheduled nights; Prefect's UI: {address}; Ctrl-C stops after the running nights' generations")
         if server is not None:
             say(f"the UI asks for a password, which is the line in {password_file()}")
-        worker = NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS, report=say)
-        asyncio.run(_work(worker, server.has_ended if server else None))
+        worker = NightWorker(work_pool_name=pool or POOL, limit=_MAX_NIGHTS, report=_say_with_time)
+        beats = partial(send_heartbeats, heartbeat, lambda: worker.has_polled_lately, _say_with_time)
+        asyncio.run(_work(worker, server.has_ended if server else None, beats))
         if server is not None and server.has_ended.is_set():
             raise EnvironmentFault(
                 "Prefect's server has ended too often; no night can start any more",
@@ -62,7 +73,15 @@ def serve(
     say("stopped; nights that come due wait for the next `overnight schedule serve`, or for a worker")
 
 
-async def _work(worker: ProcessWorker, server_has_ended: threading.Event | None) -> None:
+def _say_with_time(text: str) -> None:
+    say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}")
+
+
+async def _work(
+    worker: ProcessWorker,
+    server_has_ended: threading.Event | None,
+    send_heartbeats: Callable[[], Coroutine[None, None, None]],
+) -> None:
     """Run the worker until Ctrl-C, then wait until the running nights have finished their generation.
 
     If the server has ended for good, stop as after Ctrl-C: without it, no generation can start.
@@ -72,13 +91,14 @@ async def _work(worker: ProcessWorker, server_has_ended: threading.Event | None)
     working = asyncio.ensure_future(worker.start(printer=lambda _: None))
     interrupted = asyncio.ensure_future(interrupts.acquire())
     server_lost = asyncio.ensure_future(_wait_for(server_has_ended))
+    beating = asyncio.ensure_future(send_heartbeats())
     await asyncio.wait({working, interrupted, server_lost}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
         if server_lost.done():
             say("Prefect's server has ended too often to be started again")
         await _drain(worker, interrupts)
     _exit_after(_SHUTDOWN_S, ExitCode.ENVIRONMENT if server_lost.done() else ExitCode.DONE)
-    for task in (interrupted, server_lost, working):
+    for task in (interrupted, server_lost, beating, working):
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
@@ -132,8 +152,8 @@ def _is_night(command: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
-    """Yield the URL of the Prefect API, and the server if this command started it."""
+def _server(port: int | None, history: str) -> Iterator[tuple[str, EmbeddedServer | None]]:
+    """Yield the URL of the Prefect API, and the server if this command started it; it shows metrics of the history."""
     from prefect.settings import PREFECT_API_URL
 
     from overnight.flows.prefect_server.embedded import is_served, serve_forever, standing_server
@@ -142,5 +162,5 @@ def _server(port: int | None) -> Iterator[tuple[str, EmbeddedServer | None]]:
         with standing_server() as url:
             yield url, None
         return
-    with serve_forever(port, say) as server:
+    with serve_forever(port, say, metrics_of=history) as server:
         yield server.url, server

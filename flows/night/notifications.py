@@ -83,7 +83,7 @@ class Notifier:
         if has_risen and time.monotonic() - self._reported_at >= MIN_INTERVAL_S:
             text = f"Best score {score(best)}, {score(rise)} more than last reported."
             text += f"\nShow it: overnight best {run_id}{flag}"
-            self._send(Notification("info", f"Overnight: {run_id} has a new best", text))
+            self.report(Notification("info", f"Overnight: {run_id} has a new best", text))
             self._reported_best, self._reported_at = best, time.monotonic()
 
     def report_end(self, run_id: str, reason: StopReason | None, summary: str) -> None:
@@ -91,7 +91,7 @@ class Notifier:
         self._has_ended = True
         reason = reason or StopReason.FAILED
         level = _LEVELS.get(reason, "success")
-        self._send(Notification(level, f"Overnight: {run_id}, stopped by: {reason}", summary))
+        self.report(Notification(level, f"Overnight: {run_id}, stopped by: {reason}", summary))
 
     @contextlib.contextmanager
     def reporting_failure(self, name: str) -> Iterator[Notifier]:
@@ -102,12 +102,13 @@ class Notifier:
             if not self._has_ended:
                 self._has_ended = True
                 text = printable(str(error) or type(error).__name__)
-                self._send(Notification("failure", f"Overnight: {name} failed", text))
+                self.report(Notification("failure", f"Overnight: {name} failed", text))
             raise
         finally:
             self._finish()
 
-    def _send(self, notification: Notification) -> None:
+    def report(self, notification: Notification) -> None:
+        """Send a message to all addresses, in the sender's thread."""
         if not self._services:
             return
         if self._sender is None:

@@ -29,7 +29,7 @@ from overnight.flows.prefect_server.access import (
     server_password,
 )
 from overnight.flows.prefect_server.connection import answers
-from overnight.flows.prefect_server.process import environment_of_server, listen
+from overnight.flows.prefect_server.process import METRICS_HISTORY, environment_of_server, listen
 from overnight.flows.prefect_server.pruning import environment_of_pruning, pruning
 from overnight.schemas.errors import EnvironmentFault
 
@@ -54,6 +54,7 @@ class EmbeddedServer:
     Args:
         port: Port on loopback; a free one by default.
         with_services: Whether it also runs the scheduler, crash detection and Prefect's UI.
+        metrics_of: History whose metrics it shows; none if empty.
 
     Attributes:
         has_ended: Event that is set when it has ended unexpectedly and is not restarted any more.
@@ -62,7 +63,7 @@ class EmbeddedServer:
         EnvironmentFault: If the port is taken.
     """
 
-    def __init__(self, port: int | None = None, *, with_services: bool = False) -> None:
+    def __init__(self, port: int | None = None, *, with_services: bool = False, metrics_of: str = "") -> None:
         try:
             self._listener = listen(port)
         except OSError as error:
@@ -72,6 +73,7 @@ class EmbeddedServer:
             ) from error
         self.port: int = self._listener.getsockname()[1]
         self._with_services = with_services
+        self._metrics_of = metrics_of
         self.password = server_password()
         self.has_ended = threading.Event()
         self._is_stopping = threading.Event()
@@ -152,7 +154,7 @@ class EmbeddedServer:
         services = _environment_of_ui() if self._with_services else {"PREFECT__SERVER_EPHEMERAL": "1"}
         # Unlike a command line, only its owner can read a process's environment.
         password = {"PREFECT_SERVER_API_AUTH_STRING": self.password}
-        return {**environment_of_server(self.port), **services, **password}
+        return {**environment_of_server(self.port), **services, **password, METRICS_HISTORY: self._metrics_of}
 
     def _restart(self, report: Callable[[str], None], max_restarts: int | None) -> None:
         in_a_row = 0
@@ -255,9 +257,9 @@ def using_server(server: EmbeddedServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def serve_forever(port: int | None, report: Callable[[str], None]) -> Iterator[EmbeddedServer]:
+def serve_forever(port: int | None, report: Callable[[str], None], *, metrics_of: str = "") -> Iterator[EmbeddedServer]:
     """Run the server of `overnight schedule serve` while the block lasts; this user's other commands use it."""
-    server = EmbeddedServer(port or DEFAULT_PORT, with_services=True)
+    server = EmbeddedServer(port or DEFAULT_PORT, with_services=True, metrics_of=metrics_of)
     try:
         server.wait()
         server.keep_running(report, RESTARTS)

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from overnight.flows.environment import SERVER_VARIABLES, prepare
 from overnight.flows.prefect_server.access import forget_served_port, remember_served_port, server_password
@@ -29,6 +29,9 @@ from overnight.flows.prefect_server.request_guard import LocalGuard, own_origins
 
 if TYPE_CHECKING:
     import uvicorn
+
+METRICS_HISTORY = "OVERNIGHT_METRICS_HISTORY"
+"""Environment variable with the history whose metrics the server shows; without it, it shows none."""
 
 _SHUTDOWN_S = 8.0
 _PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # Prefect reads it once, when it is imported
@@ -86,7 +89,12 @@ def _server(port: int) -> uvicorn.Server:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    application = LocalGuard(LockRetries(create_app()), port)
+    app = create_app()
+    if history := os.environ.get(METRICS_HISTORY):
+        from overnight.flows.prefect_server.metrics import add_metrics
+
+        add_metrics(cast("Any", app).api_app, history)
+    application = LocalGuard(LockRetries(app), port)
     config = uvicorn.Config(application, log_level="error", lifespan="on", server_header=False)  # pyright: ignore[reportArgumentType]
     return uvicorn.Server(config)
 

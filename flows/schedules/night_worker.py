@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import shlex
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.process import ProcessWorker
 
-from overnight.flows.schedules.scheduled_night import Deadline, night
+from overnight.flows.night.notifications import Notification
+from overnight.flows.schedules.scheduled_night import Deadline, NotificationSettings, night
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +29,12 @@ if TYPE_CHECKING:
 
 _MOST_DEATHS = 3
 """Deaths of one night after which nobody goes on with it."""
+
+_TOLD = "overnight.death-told"
+"""Label of a dead night's flow run whose death was told."""
+
+_LATELY_S = 180.0
+"""Seconds after the last answer of the server for which nights count as able to start."""
 
 _LONGEST_NIGHT = timedelta(days=7)
 """Age of the oldest night that is looked at."""
@@ -42,13 +52,21 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
     def __init__(self, *args: Any, report: Callable[[str], None] = lambda _: None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.report = report
+        self._polled_at = float("-inf")
         self._dead: set[UUID] = set()
         self._settled: set[UUID] = set()
+
+    @property
+    def has_polled_lately(self) -> bool:
+        """Whether the server has answered in the last minutes, so that a night that is due would start."""
+        return time.monotonic() - self._polled_at < _LATELY_S
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         with _outages_ignored():
             await self._go_on_with_dead_nights()
-            return await super().get_and_submit_flow_runs()
+            submitted = await super().get_and_submit_flow_runs()
+            self._polled_at = time.monotonic()
+            return submitted
         return []
 
     async def sync_with_backend(self) -> None:
@@ -66,7 +84,7 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
             if flow_run.id in self._dead - self._settled:
                 self._settled.add(flow_run.id)
                 twins = [other for other in crashed if _name(other) == _name(flow_run)]
-                await self._go_on_with(flow_run, len(twins))
+                await self._tell(flow_run, await self._go_on_with(flow_run, len(twins)))
         self._dead = {flow_run.id for flow_run in crashed}
 
     async def _crashed_nights(self) -> list[FlowRun]:
@@ -80,21 +98,21 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
             ),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
         )
-        return [flow_run for flow_run in found if flow_run.deployment_id and flow_run.parameters.get("deadline")]
+        return [flow_run for flow_run in found if flow_run.deployment_id]
 
-    async def _go_on_with(self, flow_run: FlowRun, deaths: int) -> None:
-        due, run_id = flow_run.expected_start_time, flow_run.parameters.get("run_id")
-        if due is None or flow_run.deployment_id is None:
-            return
-        until = Deadline.model_validate(flow_run.parameters["deadline"]).after(due)
+    async def _go_on_with(self, flow_run: FlowRun, deaths: int) -> str:
+        """Plan a dead night anew, if it may go on; return what becomes of it, in words."""
+        due, deadline = flow_run.expected_start_time, flow_run.parameters.get("deadline")
+        if due is None or flow_run.deployment_id is None or not deadline:
+            return "it is not begun again, since its schedule has no --until"
+        until = Deadline.model_validate(deadline).after(due)
         if until <= datetime.now(UTC):
-            return
+            return "it is not begun again, since its deadline has passed"
         if deaths > _MOST_DEATHS:
-            self.report(f"the night of {run_id} has died {deaths} times; it is not begun again")
-            return
-        with contextlib.suppress(ObjectNotFound):  # the schedule was removed
+            return f"it is given up, since it has died {deaths} times"
+        try:
             if (await self.client.read_deployment(flow_run.deployment_id)).paused:
-                return
+                return "it is not begun again, since its schedule is paused"
             # With this key, only one of several workers plans it.
             await self.client.create_flow_run_from_deployment(
                 flow_run.deployment_id,
@@ -102,7 +120,27 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
                 state=Scheduled(scheduled_time=due),
                 idempotency_key=f"goes-on-{flow_run.id}",
             )
-            self.report(f"the night of {run_id} has died; it goes on until {until:%Y-%m-%d %H:%M %Z}")
+        except ObjectNotFound:
+            return "it is not begun again, since its schedule was removed"
+        return f"it goes on until {until:%Y-%m-%d %H:%M %Z}"
+
+    async def _tell(self, flow_run: FlowRun, what_follows: str) -> None:
+        """Say once that a night has died, here and to its notified addresses, also after a restart of `serve`."""
+        if _TOLD in flow_run.labels:
+            return
+        await self.client.update_flow_run_labels(flow_run.id, {_TOLD: True})
+        text = f"the night of {flow_run.parameters.get('run_id')} has died; {what_follows}"
+        self.report(text)
+        await asyncio.to_thread(_notify, flow_run.parameters, text, self.report)
+
+
+def _notify(parameters: Mapping[str, Any], text: str, warn: Callable[[str], None]) -> None:
+    """Send a message to the notified addresses of a schedule with these parameters."""
+    settings = NotificationSettings.model_validate(parameters.get("notices") or {})
+    run_id = str(parameters.get("run_id"))
+    follow = f"Continue it yourself: overnight resume {run_id} --history {shlex.quote(str(parameters.get('history')))}"
+    with settings.notifier(warn).reporting_failure(run_id) as notifier:
+        notifier.report(Notification("failure", f"Overnight: {run_id}, a night has died", f"{text}.\n{follow}"))
 
 
 def _name(flow_run: FlowRun) -> tuple[UUID | None, datetime | None]:

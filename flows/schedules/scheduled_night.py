@@ -4,7 +4,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
@@ -21,7 +21,7 @@ from overnight.flows.environment import prepare
 from overnight.flows.night.deadlines import parse_until
 from overnight.flows.night.given_starts import create_run_from
 from overnight.flows.night.night import Night
-from overnight.flows.night.notifications import Notifier, notification_addresses
+from overnight.flows.night.notifications import Notification, Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.prefect_artifacts import PrefectArtifacts
 from overnight.flows.night.search import run_night, stopped_at_once
@@ -101,12 +101,11 @@ class NotificationSettings(BaseModel):
     secret: str | None = Field(default=None, description="name of the Prefect Secret block with the addresses")
     gain: float | None = Field(default=None, description="rise of the best score that is worth a notification")
 
-    def notifier(self) -> Notifier:
+    def notifier(self, warn: Callable[[str], None]) -> Notifier:
         """Return a notifier for the addresses of the block, or of the worker's environment if no block is named.
 
-        If the block cannot be read or an address is wrong, the notifier sends nothing and the log has a warning.
+        If the block cannot be read or an address is wrong, the notifier sends nothing, and `warn` says so.
         """
-        warn = get_run_logger().warning
         try:
             given = None if self.secret is None else cast("Any", Secret.load(self.secret)).get()
             return Notifier(notification_addresses(given), self.gain, warn)
@@ -138,7 +137,7 @@ def night(
     if deadline is not None:
         rules = rules.model_copy(update={"until": deadline.after(flow_run.scheduled_start_time)})
     _log_to_stderr()
-    with (notices or NotificationSettings()).notifier().reporting_failure(run_id) as notifier:
+    with (notices or NotificationSettings()).notifier(get_run_logger().warning).reporting_failure(run_id) as notifier:
         backend = open_history(history)
         try:
             with _logging_why_not(files_of(backend, run_id)):
@@ -147,7 +146,9 @@ def night(
                     left = what_is_left(rules, run.files, flow_run.scheduled_start_time)
                     final_state = _run_night(run, left, notifier)
         except RunIsBusy as error:
-            return Cancelled(message=f"{error.message}; this night has done nothing")
+            said = f"{error.message}; this night has done nothing"
+            notifier.report(Notification("warning", f"Overnight: {run_id}, a night did not start", said))
+            return Cancelled(message=said)
         wait_for_server(_FINAL_STATE_TIMEOUT_S)
         return final_state
 

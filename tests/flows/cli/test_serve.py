@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
@@ -26,6 +27,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
+from overnight.flows.prefect_server.access import server_password
 from overnight.flows.prefect_server.embedded import RESTARTS
 from overnight.flows.prefect_server.night_state import CORRECTION
 from overnight.tasks.history.database import Database
@@ -34,6 +36,7 @@ from tests.command_server import RunningCommand, start_command
 from tests.conftest import ON_PROCESSES
 from tests.flows.cli.conftest import call
 from tests.flows.schedules.test_worker import kill_all
+from tests.notification_receiver import NotificationReceiver
 from tests.ports import free_port
 from tests.prefect_database import MigratedDatabase
 from tests.standing import process
@@ -78,6 +81,15 @@ def test_scheduled_nights_are_planned_and_the_pages_answer(served: Serving, home
     with client_of(served) as client:
         wait_until(lambda: bool(client.read_flow_runs()))
         assert all(night.state is not None and night.state.is_scheduled() for night in client.read_flow_runs())
+
+
+def test_the_metrics_need_the_password_and_are_there(served: Serving):
+    address = f"{served.address}/api/overnight/metrics"
+    assert httpx.get(address, timeout=20).status_code == 401
+    user, _, password = server_password().partition(":")
+    answer = httpx.get(address, auth=(user, password), timeout=20)
+    assert answer.status_code == 200
+    assert "overnight_history_readable 1.0" in answer.text
 
 
 @pytest.mark.slow
@@ -132,10 +144,10 @@ def test_a_night_goes_on_once_serve_runs_again_after_a_power_failure(
 
 
 def test_a_night_survives_a_wrong_state_goes_on_after_a_kill_and_finishes_its_generation_after_ctrl_c(
-    served: Serving, slow_toy: Path, tmp_path: Path
+    served: Serving, slow_toy: Path, tmp_path: Path, mailbox: NotificationReceiver
 ):
     history = tmp_path / "history"
-    schedule(served, slow_toy, tmp_path, "--until", "2h", name="killed")
+    schedule(served, slow_toy, tmp_path, "--until", "2h", "--notify", mailbox.address, name="killed")
     with client_of(served) as client:
         deployment = deployment_of(client, "killed")
         assert deployment.global_concurrency_limit is None, "Prefect ends a night whose lease it cannot renew"
@@ -147,6 +159,8 @@ def test_a_night_survives_a_wrong_state_goes_on_after_a_kill_and_finishes_its_ge
         assert state_of(client, night).message == CORRECTION
     os.kill(child_of(served.process, b"prefect.engine"), signal.SIGKILL)
     wait_for_generations(history, 2)
+    assert [message["title"].partition(", ")[2] for message in mailbox.messages] == ["a night has died"]
+    assert "; it goes on until " in mailbox.messages[0]["message"]
     served.process.send_signal(signal.SIGINT)
     _, output = served.process.communicate(timeout=60)
     assert served.process.returncode == 0
@@ -158,6 +172,12 @@ def test_a_night_survives_a_wrong_state_goes_on_after_a_kill_and_finishes_its_ge
     assert ended["ended_at"] is not None
     last = database.rows("SELECT max(generation) AS last FROM generations")[0]["last"]
     assert first["generations"] + ended["generations"] == last
+
+
+@pytest.fixture
+def mailbox() -> Iterator[NotificationReceiver]:
+    with NotificationReceiver() as running:
+        yield running
 
 
 def deployment_of(client: SyncPrefectClient, name: str) -> DeploymentResponse:
