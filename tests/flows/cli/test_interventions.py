@@ -21,7 +21,7 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider, says
 from overnight.testing.made import run_at
 from tests.flows.conftest import Call, Night
-from tests.flows.night.test_given_starts import variant
+from tests.flows.night.test_starts import variant
 from tests.flows.nights import require_replay
 
 

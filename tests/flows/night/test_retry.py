@@ -25,7 +25,7 @@ from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.flows.conftest import Night
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 
 def busy() -> Answer:
@@ -117,6 +117,7 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     assert len(provider.requests) == 3 * 3, "generation 3 was asked ahead"
 
 
+@pytest.mark.prefect
 def test_one_that_is_committed_or_has_no_turn_is_not_run(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
 ):
@@ -142,6 +143,7 @@ def prefect(*arguments: str, api: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.docker
+@pytest.mark.prefect
 def test_prefect_s_own_retry_runs_a_failed_generation_again(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path, prefect_api: str
 ):
