@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.schemas.operators import Operator
-from overnight.schemas.program import Program
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 from overnight.tasks.select.operators.operator_choice import (
     SHARES,
@@ -22,6 +21,7 @@ from overnight.tasks.select.operators.operator_choice import (
     partner_of,
     stagnation_operator,
 )
+from tests.select.told import scored as program
 
 # Operators, tactics on stagnation, and partners of a base
 
@@ -115,10 +115,6 @@ def test_a_gain_is_finite_and_limited_whatever_the_scores(scores: list[float], d
 def test_the_rank_is_the_share_of_scores_that_are_higher():
     made = gains(0.0, 1.0, 2.0, 3.0)
     assert [made.rank(score) for score in (3.0, 2.0, 0.0)] == [0.0, 0.25, 0.75]
-
-
-def program(name: str, *scores: float, body: str = "") -> Program:
-    return Program(name, body or f"return {name}", scores, sum(scores) / len(scores))
 
 
 def test_a_search_stagnates_after_fifty_answers_or_a_tenth_of_all():
