@@ -19,7 +19,8 @@ from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import JUDGED, Night
 from tests.in_process import InProcess
 
-SANDBOX = {"slots": 2, "confirm": "best"}
+SANDBOX = {"slots": 2, "confirm": "best", "backend": "process"}
+"""The programs here lie, and do no harm: the runner, which confirms, is the same in each backend."""
 HONEST = "return offset + 4.0"
 FORGED = "import builtins\n    builtins.abs = lambda value: -1000.0\n    return offset + 2.0"
 REMEMBERS = "evaluate.calls = getattr(evaluate, 'calls', 0) + 1\n    return offset + 3.0 + 7.0 * (evaluate.calls > 1)"
@@ -47,7 +48,7 @@ def rows(history: Path) -> list[dict[str, Any]]:
     )
 
 
-@pytest.mark.docker
+@pytest.mark.heavy
 def test_what_lies_is_unconfirmed_with_both_scores_and_what_is_honest_is_registered(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -75,7 +76,7 @@ LIES_ON_VALIDATION = (
 )
 
 
-@pytest.mark.docker
+@pytest.mark.heavy
 def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):

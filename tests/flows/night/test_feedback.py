@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +13,22 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.report.page import render
 from overnight.testing.fake_provider import Answer, Provider, Request, says
 from tests.flows.conftest import Night
-from tests.flows.nights import require_replay
+from tests.flows.night.conftest import TwoNights
 
 pytestmark = pytest.mark.heavy
 
-_BODIES = ("return offset + {0}", "raise ValueError('no luck with {0}')", "return offset - {0}")
 
-
-def by_prompt(_number: int, request: Request) -> Answer:
-    """An answer that depends on what is asked alone, so that two nights are answered alike."""
-    asked = request["messages"][-1]["content"]
-    texts = []
-    for place in range(request.get("n", 1)):
-        drawn = int.from_bytes(hashlib.sha256(f"{asked}/{request.get('seed')}/{place}".encode()).digest()[:4])
-        code = f"def guess(offset):\n    {_BODIES[drawn % 3].format(drawn % 9)}"
-        texts.append(f"```python\n{code}\n```")
-    return says(request, *texts)
-
-
-def test_prompts_tell_of_the_last_try_and_a_resumed_night_tells_the_same(
-    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
-):
-    provider.script = by_prompt
-    settings = {**asks, "search": {"feedback": 600, "operators": []}}
-    night(3, settings=settings)
-    files = night(3)
-    require_replay(files, tmp_path / "again")
-    rows = Database(tmp_path).rows("SELECT generation, prompt FROM programs WHERE generation > 0")
+def test_prompts_tell_of_the_last_try_also_after_a_pause(two_nights: TwoNights):
+    rows = Database(two_nights("feedback").backend.root).rows(
+        "SELECT generation, prompt FROM programs WHERE generation > 0"
+    )
     telling = [row for row in rows if "The last try on the best version did not do better" in row["prompt"]]
     assert {row["generation"] for row in telling} == {3, 4, 5, 6}, "the first two are asked before anything is known"
     assert any("It was crashed: ValueError: no luck with" in row["prompt"] for row in telling)
 
 
-def test_a_resumed_night_asks_for_the_same_operators_and_repairs(
-    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
-):
-    provider.script = by_prompt
-    settings = {"sampling": {**asks["sampling"], "concurrency": 2}, "search": {"repairs": 1.0}}
-    night(3, settings=settings)
-    files = night(3)
-    require_replay(files, tmp_path / "again")
-    rows = Database(tmp_path).rows(
+def test_failed_programs_are_repaired_beside_other_operators(two_nights: TwoNights):
+    rows = Database(two_nights("repairs").backend.root).rows(
         "SELECT p.operator, p.gain, p.prompt, f.outcome AS first, f.error FROM programs p "
         "LEFT JOIN programs f ON f.program_id = p.parent_ids[1] WHERE p.generation > 0"
     )

@@ -22,8 +22,7 @@ from overnight.tasks.history.interventions import new_request, read_intervention
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.fake_provider import Answer, Provider, Request
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.night.test_feedback import by_prompt
-from tests.flows.nights import require_replay
+from tests.flows.nights import by_prompt, require_replay
 
 pytestmark = pytest.mark.heavy
 

@@ -28,12 +28,11 @@ from overnight.testing.fake_provider import Answer, Provider, Request, says
 from tests.accidents import copy_as_if_killed, wait_until
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_faults import error
-from tests.flows.night.test_feedback import by_prompt
-from tests.flows.nights import everything, require_replay
+from tests.flows.nights import by_prompt, everything, require_replay
+from tests.toys import toy_with
 
 pytestmark = pytest.mark.heavy
 
-SCORE = "return -abs(guess(offset) - 10.0 - offset)"
 ASKING = """found = guess(offset)
     return float(funsearch.ask(f"How near is {found} to {10.0 + offset}?"))"""
 
@@ -44,12 +43,9 @@ KILLS = range(2, 22, 2)
 
 
 @pytest.fixture
-def toy(toy: Path, tmp_path: Path) -> Path:
+def toy(tmp_path: Path) -> Path:
     """The toy problem, of which a model says how near a guess is."""
-    copy = tmp_path / "judged" / "toy.py"
-    copy.parent.mkdir()
-    copy.write_text(toy.read_text().replace(SCORE, ASKING))
-    return copy
+    return toy_with(tmp_path / "judged/toy.py", score=ASKING)
 
 
 def answer(number: int, request: Request) -> Answer:
@@ -213,8 +209,7 @@ def test_a_night_whose_judge_is_gone_judges_nothing_and_the_next_goes_on(
 def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     night: Night, begin: Callable[..., RunFiles], provider: Provider, toy: Path, tmp_path: Path
 ):
-    better = toy.with_name("better.py")
-    better.write_text(toy.read_text().replace("offset + 1.0", "offset + 3.0"))
+    better = toy_with(toy.with_name("better.py"), score=ASKING, start="return offset + 3.0")
     files = begin(tmp_path, better, **JUDGED)
     begun = len(provider.requests)
 

@@ -13,9 +13,8 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.testing.fake_provider import Answer, Provider, Request
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.night.test_feedback import by_prompt
 from tests.flows.night.test_retry import busy
-from tests.flows.nights import everything, replayed, require_replay
+from tests.flows.nights import by_prompt, everything, replayed, require_replay
 
 pytestmark = pytest.mark.heavy
 

@@ -14,7 +14,7 @@ import overnight.flows.night.retry_policy
 from overnight.flows.night.open_run import Compaction, OpenRun
 from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
 from overnight.schemas.generation import GenerationRecord, NightRecord
-from overnight.schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from overnight.tasks.history.database import Database
@@ -25,13 +25,11 @@ from overnight.testing.fake_provider import Provider, Request, says
 from overnight.testing.made import NOW, create, grow, run_at
 from tests.flows.cli.conftest import call
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.nights import containers, everything
+from tests.flows.night.kinds import CONFIRMED
+from tests.flows.nights import everything
+from tests.in_process import InProcess
 
 pytestmark = pytest.mark.heavy
-
-
-CONFIRMED: dict[str, Any] = {"sandbox": {"slots": 2, "confirm": "best"}}
-"""Settings of a night in which each best is confirmed."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +53,6 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
     assert history.rows("SELECT reset_niches FROM generations WHERE generation = 2")[0]["reset_niches"]
 
 
-def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_seed_gives(night: Night, tmp_path: Path):
-    whole = night(3, history=tmp_path / "whole", settings=CONFIRMED)
-    parts = night(1, settings=CONFIRMED)
-    night(2)
-    assert everything(parts) == everything(whole)
-
-
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
     rows, write = [], record.write_night
     monkeypatch.setattr(overnight.flows.night.night, "ROW_S", 0.0)
@@ -75,33 +66,32 @@ def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatc
 BODIES = {
     Outcome.SCORED: "return offset + 2.0",
     Outcome.CRASHED: "raise ValueError('no')",
-    Outcome.TIMED_OUT: "while True: pass",
-    Outcome.OUT_OF_MEMORY: "x = bytearray(2 * 1024 ** 3)\n    return 1.0",
-    Outcome.OUTPUT_LIMIT: "print('x' * 1_000_000)\n    return 1.0",
     Outcome.BAD_SCORE: "return float('nan')",
     Outcome.REJECTED: "return guess_v0(offset)",
 }
+CUT_OFF = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
+"""What only a sandbox says of a program; that it does is tried in `tests/contract/test_sandbox.py`."""
 
 
-@pytest.mark.docker
 def test_every_outcome_can_be_seen_in_the_history(
-    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+    night: Night, in_process: InProcess, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
-    texts = [f"def guess_v9(offset):\n    {body}" for body in BODIES.values()]
+    in_process.fault = lambda _, text: next(
+        (Verdict(outcome, error="it was stopped") for outcome in CUT_OFF if f"'{outcome}'" in text), None
+    )
+    bodies = BODIES | {outcome: f"return '{outcome}'" for outcome in CUT_OFF}
+    texts = [f"def guess_v9(offset):\n    {body}" for body in bodies.values()]
     texts += ["I am sorry.", texts[0]]
     provider.script = lambda number, request: says(request, texts[number])
     asks["sampling"]["concurrency"] = 1
-    search = {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}
-    settings = {**asks, "search": search, "limits": {"wall_s": 1}}
-    docker_night(1, run_id="outcomes", settings=settings)  # other workers have containers of the usual name
+    night(1, settings={**asks, "search": {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}})
     rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
     assert Counter(row["outcome"] for row in rows) == Counter(
-        [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
+        [outcome.value for outcome in bodies] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
     )
     for row in rows:
         assert (row["score"] is not None) == (row["outcome"] == "scored")
         assert bool(row["error"]) == (row["outcome"] != "scored")
-    assert containers("outcomes") == [], "no container is left"
 
 
 def test_a_night_counts_the_samples_of_what_it_committed(

@@ -23,9 +23,9 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.report.page import render
 from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import Call, Night
-from tests.flows.night.test_feedback import by_prompt
-from tests.flows.nights import require_replay
+from tests.flows.nights import by_prompt, require_replay
 from tests.in_process import InProcess
+from tests.toys import SCORE, toy_with
 
 pytestmark = pytest.mark.heavy
 
@@ -37,14 +37,9 @@ def begin_from(toy: Path, tmp_path: Path, in_process: InProcess, sandbox_image: 
     return lambda *starts: create_run_from(load_problem(toy, settings), toy, LocalBackend(tmp_path), starts, seed=1)
 
 
-def variant(toy: Path, path: Path, body: str) -> Path:
-    path.write_text(toy.read_text().replace("return offset + 1.0", body))
-    return path
-
-
-def test_programs_of_files_are_scored_first_and_searched_from(begin_from, night: Night, toy: Path, tmp_path: Path):
-    better = variant(toy, tmp_path / "better.py", "return offset + 9.0")
-    worse = variant(toy, tmp_path / "worse.py", "return offset - 5.0")
+def test_programs_of_files_are_scored_first_and_searched_from(begin_from, night: Night, tmp_path: Path):
+    better = toy_with(tmp_path / "better.py", start="return offset + 9.0")
+    worse = toy_with(tmp_path / "worse.py", start="return offset - 5.0")
     files: RunFiles = begin_from(str(better), str(worse))
     night(2, run_id=files.run_id)
     rows = Database(tmp_path).rows("FROM programs WHERE generation = 1 ORDER BY index")
@@ -69,8 +64,8 @@ def test_survivors_of_an_earlier_run_or_one_of_its_programs_begin_another(begin_
     assert only["parent_ids"] == [best["program_id"]]
 
 
-def test_the_same_program_twice_is_one(begin_from, toy: Path, tmp_path: Path):
-    files = [variant(toy, tmp_path / name, "return offset + 9.0") for name in ("a.py", "b.py")]
+def test_the_same_program_twice_is_one(begin_from, tmp_path: Path):
+    files = [toy_with(tmp_path / name, start="return offset + 9.0") for name in ("a.py", "b.py")]
     record_of = stored_run.read_run_history(begin_from(*map(str, files)))
     assert len(record_of.programs) == 2
 
@@ -88,7 +83,7 @@ def test_what_cannot_begin_a_run_is_named_and_nothing_is_written(
     begin_from, night: Night, toy: Path, tmp_path: Path, text: str, error: type[OvernightError], said: str
 ):
     night(1, run_id="earlier")
-    variant(toy, tmp_path / "broken.py", "return 1 / 0")
+    toy_with(tmp_path / "broken.py", start="return 1 / 0")
     (tmp_path / "other.py").write_text(toy.read_text().replace("guess", "other"))
     before = sorted((tmp_path / "runs").iterdir())
     given = partial(begin_from, str(tmp_path / text) if text.endswith(".py") else text)
@@ -112,20 +107,10 @@ def test_what_a_schedule_begins_with_is_named_so_that_it_lasts(
 # Without a start program: a signature and a docstring
 
 
-def stub(toy: Path, folder: Path, body: str = "...") -> Path:
-    """Return the toy problem with a signature and a docstring alone."""
-    path = folder / "stub" / toy.name
-    path.parent.mkdir()
-    path.write_text(toy.read_text().replace("return offset + 1.0", body))
-    return path
-
-
 @pytest.fixture
-def begin(
-    toy: Path, tmp_path: Path, in_process: InProcess, sandbox_image: str, asks: dict[str, Any]
-) -> Callable[..., RunFiles]:
+def begin(tmp_path: Path, in_process: InProcess, sandbox_image: str, asks: dict[str, Any]) -> Callable[..., RunFiles]:
     """Function that begins a run of the toy problem without a start program."""
-    path = stub(toy, tmp_path)
+    path = toy_with(tmp_path / "stub/toy.py", start="...")
     asks["sampling"]["concurrency"] = 16
     settings = {**asks, "sandbox": {"image": sandbox_image, "slots": 1}}
 
@@ -191,24 +176,23 @@ def test_programs_of_files_begin_a_search_in_its_place(
 
 
 def test_a_start_program_that_fails_is_none_only_if_it_is_still_to_be_written(
-    begin: Callable[..., RunFiles], toy: Path, tmp_path: Path
+    begin: Callable[..., RunFiles], tmp_path: Path
 ):
-    path = tmp_path / "wrong.py"
-    path.write_text(toy.read_text().replace("return offset + 1.0", "return offset / 0"))
+    path = toy_with(tmp_path / "wrong.py", start="return offset / 0")
     with pytest.raises(SpecificationError, match="it has no score"):
         begin(str(path))
 
 
 @pytest.mark.parametrize("body", ["...", "pass", 'raise NotImplementedError("later")', ""])
 def test_check_says_that_there_is_none_and_checks_the_rest(
-    body: str, toy: Path, tmp_path: Path, call: Call, in_process: InProcess, sandbox_image: str
+    body: str, tmp_path: Path, call: Call, in_process: InProcess, sandbox_image: str
 ):
-    path = stub(toy, tmp_path, body)
+    path = toy_with(tmp_path / "stub/toy.py", start=body)
     code, said = call("check", path, "--image", sandbox_image)
     assert code == 0, said
     assert "no start program: `guess(offset)` is to be written" in said
     assert "the scoring runs as far as to call what is to be written" in said
-    path.write_text(path.read_text().replace("return -abs(", "return -abc("))
+    toy_with(path, score=SCORE.replace("abs", "abc"), start=body)
     code, said = call("check", path, "--image", sandbox_image)
     assert code == 2
     assert "the scoring fails by itself: crashed: NameError" in said

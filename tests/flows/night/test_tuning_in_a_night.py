@@ -1,4 +1,4 @@
-"""A night tunes the numbers of its best program beside the answers of models; resume and replay give the same."""
+"""A night tunes the numbers of its best program beside the answers of models."""
 
 from __future__ import annotations
 
@@ -11,23 +11,15 @@ import pytest
 
 from overnight.tasks.history.database import Database
 from tests.flows.conftest import Night
-from tests.flows.nights import everything, require_replay
+from tests.flows.night.conftest import TwoNights
+from tests.flows.night.kinds import TUNED
+from tests.flows.nights import everything
 
 pytestmark = pytest.mark.heavy
 
-TUNED: dict[str, Any] = {
-    "search": {"prompts": 3, "samples": 2},
-    "sampling": {"concurrency": 4},
-    "tuner": {"enabled": True, "share": 1.0},
-}
 
-
-def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(night: Night, tmp_path: Path):
-    night(1, settings=TUNED)
-    files = night(2)
-    require_replay(files, tmp_path / "again")
-
-    history = Database(tmp_path)
+def test_tuned_numbers_are_programs_of_the_run_that_cost_no_call(two_nights: TwoNights):
+    history = Database(two_nights("tuner").backend.root)
     tuned = history.rows(
         "SELECT p.*, b.score AS before FROM programs p JOIN programs b ON b.program_id = p.parent_ids[-1] "
         "WHERE p.model = 'builtin/tuner' AND p.outcome = 'scored'"
