@@ -9,10 +9,8 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.sample import endpoint
 from overnight.testing.fake_provider import Answer, Provider, Request, says
 from overnight.testing.made import run_at
-from tests.accidents import wait_until
+from tests.accidents import meanwhile, wait_until
 from tests.engine import PrivateEngine
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
@@ -191,30 +189,20 @@ def rows(history: Path) -> list[dict[str, object]]:
 # Loss of the engine: candidates in flight are evaluated once when it is back, and nothing is left
 
 
-@contextmanager
-def accident(engine: PrivateEngine, run: Path) -> Iterator[None]:
-    """Kill the engine once more than a generation is committed; restart it when the night has paused."""
-
-    def stop_and_restart() -> None:
-        wait_until(lambda: len(run_at(run).committed()) > 1)
-        engine.end(signal.SIGKILL)
-        wait_until(lambda: any((run / "attempts").glob("*.parquet")))
-        engine.start()
-
-    thread = threading.Thread(target=stop_and_restart)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
 @pytest.mark.docker
 def test_a_lost_engine_pauses_the_night_until_it_is_back(
     docker_night: Night, engine: PrivateEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.5)
-    with accident(engine, tmp_path / "runs/toy"):
+    run = tmp_path / "runs/toy"
+
+    def kill_and_restart() -> None:
+        wait_until(lambda: len(run_at(run).committed()) > 1)
+        engine.end(signal.SIGKILL)
+        wait_until(lambda: any((run / "attempts").glob("*.parquet")), lambda: "the night has not paused")
+        engine.start()
+
+    with meanwhile(kill_and_restart):
         docker_night(4)
     database = Database(tmp_path)
     (row,) = database.rows("FROM nights")
