@@ -20,9 +20,16 @@ TwoNights = Callable[[str], RunFiles]
 
 @pytest.fixture
 def two_nights(
-    night: Night, finished: Callable[..., Path], provider: Provider, asks: dict[str, Any], tmp_path: Path
+    night: Night,
+    finished: Callable[..., Path],
+    provider: Provider,
+    asks: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> TwoNights:
     """Function that returns the files of a run of two nights of a kind, of which the second resumed the first."""
+
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.api_base)
 
     def of(name: str) -> RunFiles:
         kind = KINDS[name]

@@ -51,6 +51,18 @@ TUNED: dict[str, Any] = {
     "tuner": {"enabled": True, "share": 1.0},
 }
 
+FALLBACK: dict[str, Any] = {
+    "models": [{"name": "openai/down", "fallbacks": [{"name": "openai/spare"}]}, {"name": "openai/test"}],
+    "concurrency": 2,
+}
+
+
+def down(number: int, request: Request) -> Answer:
+    """Answer for all models but one."""
+    is_down = request["model"] == "down"
+    return Answer({"error": {"message": "down"}}, status=503) if is_down else by_prompt(number, request)
+
+
 KINDS = {
     "confirmed": Kind((1, 2), CONFIRMED),
     "metrics and notes": Kind((1, 2), SPOKEN | JUDGED | {"sandbox": {"confirm": "best"}}, NOTED),
@@ -58,4 +70,5 @@ KINDS = {
     "tuner": Kind((1, 2), TUNED),
     "feedback": Kind((3, 3), {"search": {"feedback": 600, "operators": []}}, script=by_prompt),
     "repairs": Kind((3, 3), {"sampling": {"concurrency": 2}, "search": {"repairs": 1.0}}, script=by_prompt),
+    "fallback": Kind((3, 3), {"sampling": FALLBACK}, script=down),
 }
