@@ -18,11 +18,10 @@ from overnight.schemas.agent_settings import PRESETS
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import TURN
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import files_of
 from overnight.tasks.history.journal import Journal
-from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.stored_run import read_spent_usd
 from overnight.testing.fake_provider import Answer, Provider, Request
+from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.agent.scripted import ScriptedChannel, Work, ask, ended, turn
 from tests.command_server import RunningCommand, start_command
@@ -117,7 +116,7 @@ def test_a_night_that_failed_within_sessions_goes_on_without_paying_a_turn_twice
     with pytest.raises(TerminalProviderError):
         night(1, settings=asked)
     paid = len(provider.responses)
-    files = files_of(LocalBackend(tmp_path), "toy")
+    files = run_at(tmp_path / "runs/toy")
     assert read_spent_usd(files) > 0.0
     provider.script = lambda *_: None
     provider.requests.clear()
@@ -211,7 +210,7 @@ def turns_kept(history: Path, run_id: str) -> int:
     """Return the number of a model's turns in transcripts, and in journals of generations that are not committed."""
     rows = Database(history).rows("SELECT transcript FROM programs WHERE transcript IS NOT NULL")
     events = [event["event"] for row in rows for event in json.loads(row["transcript"])["events"]]
-    files = files_of(LocalBackend(history), run_id)
+    files = run_at(history / "runs" / run_id)
     journals = [Journal(files.journal(number), files.backend) for number in files.journalled_generations()]
     stored = [one for journal in journals for one in journal.known().values() if one.finish_reason == TURN]
     return events.count("turn") + sum(one.tokens_in > 0 for one in stored)

@@ -20,12 +20,13 @@ from overnight.flows.start.trust import accept
 from overnight.schemas.interventions import Kind
 from overnight.tasks.history import archive, stored_run
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import new_request
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Answer, Provider, Request, says
+from overnight.testing.made import run_at
 from tests.accidents import copy_as_if_killed, meanwhile, wait_until
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_faults import error
@@ -224,7 +225,7 @@ def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     assert "hint" in {row["operator"] for row in Database(tmp_path).rows("FROM programs")}
     replayed = list[dict[str, pa.Table]]()
     for number in KILLS:
-        killed = files_of(LocalBackend(tmp_path / f"killed-{number}"), files.run_id)
+        killed = run_at(tmp_path / f"killed-{number}/runs/toy")
         bought = {json.loads(one.text)["question"] for one in stored_run.read_answers(killed)}
         before = len(provider.requests)
         done = stored_run.read_run_history(killed).generations - 1
