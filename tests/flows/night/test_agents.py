@@ -134,7 +134,7 @@ def test_agents_and_prompts_share_a_night_which_is_replayed_the_same(
 ):
     both = [*asks["sampling"]["models"], *asked["sampling"]["models"]]
     settings = {**asked, "sampling": {**asked["sampling"], "models": both}}
-    files = night(4, settings=settings)
+    files = night(2, settings=settings)
     rows = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
     assert {row["proposer"] for row in rows} == {None, "agent", "prompt"}
     require_replay(files, tmp_path / "again")

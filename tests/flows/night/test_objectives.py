@@ -76,11 +76,12 @@ def test_a_night_ends_once_a_program_meets_all_conditions_of_its_target(night: N
         assert tuple(row.values()) == expected
 
 
-def test_where_only_bests_are_confirmed_no_other_program_meets_a_target(night: Night, tmp_path: Path):
-    of_the_score = PARETO | {"objectives": {"metrics": {"size": "minimize"}}}
-    for settings, reason in ((of_the_score, "generations"), (PARETO, "target")):
-        history = tmp_path / reason
-        night(3, history=history, settings=settings)
+def test_where_only_bests_are_confirmed_no_other_program_meets_a_target(
+    night: Night, two_nights: TwoNights, tmp_path: Path
+):
+    all_confirmed = two_nights("pareto").backend.root
+    night(3, history=tmp_path / "bests", settings=PARETO | {"objectives": {"metrics": {"size": "minimize"}}})
+    for history, reason in ((tmp_path / "bests", "generations"), (all_confirmed, "target")):
         (row,) = Database(history).rows("SELECT best_score, start_score FROM runs")
         assert row["best_score"] > row["start_score"]
         night(1, history=history, target=f"score <= {row['start_score']}")
