@@ -1,9 +1,8 @@
-"""Finalists on inputs that the search has not seen: limits, what counts against none of them, and what is written."""
+"""Finalists on inputs that the search has not seen: limits, and what counts against none of them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +14,7 @@ from overnight.schemas.job import Job
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.program import Program
-from overnight.testing.fake_provider import Provider, says
 from overnight.testing.made import a_problem, a_run
-from tests.flows.conftest import JUDGED, Call, Night
 from tests.in_process import InProcess
 
 STARVED = Verdict(Outcome.SANDBOX_ERROR, error="the machine is too busy")
@@ -76,27 +73,3 @@ def test_where_objectives_count_in_their_order_validation_scores_do_not_choose_b
     )
     found = [(one.program.id, one.validation) for one in judge_finalists(opened)]
     assert found == [(WORSE.id, -1.5), (GOOD.id, -0.5), ("fails", None)]
-
-
-# `overnight best --write`: the program that is written runs on the held-out inputs, though the best one may not
-
-
-FAILS = "return offset + 9.0 if offset < 3 else 1 / 0"
-HOLDS = "return offset + 8.0"
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("bodies", [(FAILS, HOLDS), (FAILS,)])
-def test_the_next_finalist_is_written_where_the_best_one_fails_on_held_out_inputs(
-    bodies: tuple[str, ...], night: Night, call: Call, tmp_path: Path, provider: Provider, asks: dict[str, Any]
-):
-    codes = [f"```python\ndef guess(offset):\n    {body}\n```" for body in bodies]
-    provider.script = lambda _, request: says(request, *codes)
-    night(1, settings={**asks, **JUDGED, "search": {"prompts": 1, "samples": len(bodies)}})
-    code, said = call("best", "last", "--history", tmp_path, "--write", tmp_path / "better.py")
-    assert code == 0, said
-    assert "gets no score on the held-out inputs" in said
-    assert "the next finalist" in said
-    written = (tmp_path / "better.py").read_text()
-    assert (HOLDS if HOLDS in bodies else "return offset + 1.0") in written
-    assert "1 / 0" not in written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 import overnight.flows.night.night
 import overnight.flows.night.retry_policy
 from overnight.flows.night.open_run import Compaction, OpenRun
-from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
+from overnight.schemas.errors import EnvironmentFault, ImpossibleScore, Outage, SandboxUnavailable
 from overnight.schemas.generation import GenerationRecord, NightRecord
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.settings import Known
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from overnight.tasks.history.database import Database
@@ -269,3 +271,67 @@ def test_the_command_compacts_one_run_or_all_except_runs_under_way(tmp_path: Pat
         assert "skipped: run 20260101-0001-toy-aaaa is under way" in done.stderr
         assert call(["compact", runs[1].run_id], tmp_path).returncode == 2
     assert [len(files.blocks()) for files in runs] == [1, 3, 1]
+
+
+# Generations overlap within the window; what a prompt may see of them is tried in `test_core.py`
+
+
+WINDOW = 6
+
+
+def test_a_straggler_holds_up_no_more_than_the_window_and_generations_overlap(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    """One of the first prompts is answered only after all others that the window allows have been asked."""
+    asked = threading.Event()
+
+    def straggler(number: int, request: Request) -> Any:
+        if number == 1:
+            assert asked.wait(60), "the others are asked meanwhile"
+        if len(provider.requests) >= WINDOW:
+            asked.set()
+        return says(request, f"```python\ndef guess(offset):\n    return offset + 1.{number}\n```")
+
+    provider.script = straggler
+    asks["sampling"]["concurrency"] = WINDOW
+    night(2, settings={**asks, "search": {"prompts": 4, "samples": 1}})
+    overlap = Database(tmp_path).rows(
+        "SELECT b.started_at < a.ended_at AS overlap FROM generations a JOIN generations b ON b.generation = 2 "
+        "WHERE a.generation = 1"
+    )
+    assert overlap == [{"overlap": True}]
+
+
+# A score that is better than a proven optimum: the checker is wrong, and the night stops and says so
+
+
+def proven(best: float) -> dict[str, object]:
+    return {"known": {"best": best, "proven": True, "label": "by counting", "source": "a book"}}
+
+
+def test_a_score_beyond_a_proven_optimum_stops_the_night_and_every_one_after_it(night: Night, tmp_path: Path):
+    with pytest.raises(ImpossibleScore, match=r"proven to be the best \(by counting; a book\)") as caught:
+        night(20, settings=proven(-8.61))
+    history = Database(tmp_path)
+    (ended,) = history.rows("FROM nights")
+    assert ended["stop_reason"] == "failed"
+    assert "what checks it has a bug" in ended["error"]
+    (best,) = history.rows("SELECT * FROM best_programs('toy', how_many := 1)")
+    assert best["score"] > -8.61
+    assert caught.value.remedy.endswith(f": overnight show {best['program_id']} --history {tmp_path}")
+    committed = history.rows("SELECT max(generation) AS last FROM generations WHERE state = 'committed'")[0]["last"]
+    assert best["generation"] == committed < 20, "it stops with the generation that found it, which is kept"
+    with pytest.raises(ImpossibleScore):
+        night(1)
+    assert history.rows("SELECT count(*) AS n FROM nights")[0]["n"] == 2
+    assert history.rows("SELECT max(generation) AS last FROM generations")[0]["last"] == committed
+
+
+def test_the_optimum_itself_is_no_bug_nor_is_rounding():
+    known = Known(best=3003.0, proven=True)
+    assert not known.is_beaten_by(3003.0)
+    assert not known.is_beaten_by(3003.0 * (1 + 1e-12))
+    assert known.is_beaten_by(3003.001)
+    assert known.is_beaten_by(3004)
+    assert not Known(best=3003.0).is_beaten_by(3004)
+    assert not Known(proven=True).is_beaten_by(3004)
