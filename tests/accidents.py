@@ -7,9 +7,10 @@ import random
 import re
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -40,6 +41,17 @@ def wait_until(
         assert looked < deadline, message()
         time.sleep(max(0.02, 4 * (looked - began)))
         began = time.monotonic()
+
+
+@contextmanager
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Run a function in another thread while the block lasts."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def copy_as_if_killed(history: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from filelock import FileLock
 from overnight.flows.environment import SERVER_VARIABLES, prepare
 from tests.command_server import FOLDER, IN_PROCESS, OWNER, WITHOUT_PREFECT
 from tests.prefect_database import MigratedDatabase, shared_server
+from tests.toys import SCORE, TOY, toy_with
 
 if TYPE_CHECKING:
     from tests.objects import ObjectServer
@@ -165,17 +166,13 @@ def plain(monkeypatch: pytest.MonkeyPatch, without_charts: None) -> None:
 @pytest.fixture
 def toy() -> Path:
     """A specification that is scored quickly, by the distance of a number from 10."""
-    return SPECIFICATIONS / "toy.py"
+    return TOY
 
 
 @pytest.fixture
-def slow_toy(toy: Path, tmp_path: Path) -> Path:
+def slow_toy(tmp_path: Path) -> Path:
     """The same, but each score takes a quarter of a second of sleep: for nights that go on until a test ends them."""
-    path = tmp_path / "slow" / toy.name
-    path.parent.mkdir()
-    slow = "import time\n\n    time.sleep(0.25)\n    return -abs("
-    path.write_text(toy.read_text().replace("return -abs(", slow))
-    return path
+    return toy_with(tmp_path / "slow/toy.py", score=f"import time\n\n    time.sleep(0.25)\n    {SCORE}")
 
 
 _FIRST = (
@@ -219,12 +216,9 @@ _HEAVY = (
     "tests/flows/cli/test_terminal.py",
     "tests/flows/cli/test_together.py",
     "tests/flows/night/test_agents.py",
-    "tests/flows/night/test_compaction.py",
     "tests/flows/night/test_confirmation_in_a_night.py::test_an_engine",
     "tests/flows/night/test_early_requests.py",
-    "tests/flows/night/test_full_disk.py",
     "tests/flows/night/test_remote.py",
-    "tests/flows/night/test_given_starts.py",
     "tests/flows/night/test_interventions.py::test_what_people_ask",
     "tests/flows/night/test_planning.py::test_plans_rebuilt",
     "tests/flows/night/test_several_files.py::test_nights_with",

@@ -17,7 +17,7 @@ from overnight.testing.programs.wreckers import HEAD
 pytestmark = pytest.mark.docker
 
 COMMAND = Command("candidate.py", ("python3", "{program}", "{input}"), metric="score")
-LIMITS = Limits(wall_s=3, memory_mib=96, scratch_mib=16, output_kib=16)
+LIMITS = Limits(wall_s=2, memory_mib=96, scratch_mib=16, output_kib=16)
 
 HONEST = HEAD + "print(json.dumps({'score': given * 2.5, 'given': given}))\n"
 HONEST_SCORES = (7.5, 10.0)
@@ -40,7 +40,7 @@ OUTCOMES = [
     ("aborts", "import os; os.abort()", Outcome.CRASHED, "killed by SIGABRT"),
     ("kills its own process group", HEAD + "os.killpg(0, signal.SIGKILL)", Outcome.CRASHED, "SIGKILL"),
     ("kills the process that reports", HEAD + "os.kill(os.getppid(), signal.SIGKILL)", Outcome.CRASHED, "SIGKILL"),
-    ("spins", "while True: pass", Outcome.TIMED_OUT, "3 s of"),
+    ("spins", "while True: pass", Outcome.TIMED_OUT, "2 s of"),
     ("ignores signals", HEAD + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", Outcome.TIMED_OUT, ""),
     ("stops itself", HEAD + "os.kill(os.getpid(), signal.SIGSTOP)", Outcome.TIMED_OUT, ""),
     ("takes memory", "x = bytearray(400 * 2**20)", Outcome.OUT_OF_MEMORY, "96 MiB"),

@@ -101,7 +101,7 @@ def docker_night(toy: Path, tmp_path: Path, sandbox_image: str, monkeypatch: pyt
 
 def _run_night(
     search: Callable[..., object],
-    problem: Path,
+    toy: Path,
     folder: Path,
     image: str,
     generations: int | None = 2,
@@ -111,7 +111,7 @@ def _run_night(
     again: list[int] | None = None,
     **more: Any,
 ) -> RunFiles:
-    settings = more.pop("settings", {})
+    problem, settings = more.pop("problem", toy), more.pop("settings", {})
     place = history or folder
     backend = LocalBackend(place) if isinstance(place, Path) else place
     files = files_of(backend, run_id)

@@ -1,7 +1,8 @@
-"""What tests of nights share: all that a run committed, its replay, its containers."""
+"""What tests of nights share: all that a run committed, its replay, its containers, and a model."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.differences import Comparison
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
+from overnight.testing.fake_provider import Answer, Request, says
 
 _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
@@ -44,6 +46,20 @@ def require_replay(files: RunFiles, into: Path) -> None:
     found, again = replayed(files, into)
     assert found.first is None, found.first
     assert everything(again) == everything(files)
+
+
+_BODIES = ("return offset + {0}", "raise ValueError('no luck with {0}')", "return offset - {0}")
+
+
+def by_prompt(_number: int, request: Request) -> Answer:
+    """An answer that depends on what is asked alone, so that two nights are answered alike."""
+    asked = request["messages"][-1]["content"]
+    texts = []
+    for place in range(request.get("n", 1)):
+        drawn = int.from_bytes(hashlib.sha256(f"{asked}/{request.get('seed')}/{place}".encode()).digest()[:4])
+        code = f"def guess(offset):\n    {_BODIES[drawn % 3].format(drawn % 9)}"
+        texts.append(f"```python\n{code}\n```")
+    return says(request, *texts)
 
 
 def containers(run_id: str) -> list[str]:

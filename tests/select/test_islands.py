@@ -20,17 +20,13 @@ from overnight.tasks.select.funsearch import draw_program, temperature_after
 from overnight.tasks.select.pool import softmax_weights
 from overnight.testing.made import search_table
 from overnight.testing.population import Population
+from tests.select.told import START, program
 
-START = Program("start", "return 0", (0.0,), 0.0)
 Children = list[tuple[int, Program]]
 
 
 def search(**fields: Any) -> Search:
     return Search.model_validate(search_table(**{"algorithm": "islands", "islands": 1, "prompts": 300, **fields}))
-
-
-def program(name: str, score: float, *, body: str = "return 1", signature: tuple[float, ...] | None = None) -> Program:
-    return Program(name, body, (score,) if signature is None else signature, score)
 
 
 def populated(scores: Sequence[float], **fields: Any) -> Population:

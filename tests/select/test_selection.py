@@ -12,13 +12,15 @@ from overnight.schemas.algorithm import PromptResult
 from overnight.schemas.ids import program_id
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged, Program
+from overnight.schemas.program import Candidate, Judged
 from overnight.schemas.scores import reduce_scores
 from overnight.schemas.search_settings import Search
 from overnight.schemas.settings import Reducer
 from overnight.tasks.select.selection import judge, record_of, results_of, surviving_programs
 from overnight.testing.made import a_judged
 from overnight.testing.population import Population
+from tests.select.told import START
+from tests.select.told import scored as a_program
 
 SCORED = Verdict(Outcome.SCORED, (1.0, 3.0), wall_s=2.0)
 Pair = tuple[Candidate, Verdict]
@@ -147,17 +149,10 @@ def test_a_candidate_without_a_score_is_no_program():
         judged[0].program()
 
 
-def a_program(name: str, score: float, body: str | None = None) -> Program:
-    return Program(name, body or f"return {name!r}", (score,), score)
-
-
-START = a_program("start", 0.0)
-
-
 def a_population() -> Population:
     population = Population(Search.model_validate({"algorithm": {"islands": 2}}), START, seed=1)
     first = [(0, a_program("a", 3.0)), (0, a_program("b", 2.0)), (0, a_program("c", 1.0))]
-    second = [(1, a_program("d", 0.5)), (1, a_program("a2", 3.0, body="return 'a'"))]
+    second = [(1, a_program("d", 0.5)), (1, a_program("a2", 3.0, body="return a"))]
     population.tell(1, [*first, *second], reset=False)
     return population
 

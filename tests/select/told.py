@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from overnight.schemas.algorithm import Algorithm, Change, Plan, PromptResult, Turn
@@ -13,8 +14,13 @@ from overnight.tasks.select import create_algorithm
 START = Program("start", "return 0", (0.0,), 0.0)
 
 
-def program(name: str, score: float, *, body: str = "return 1", signature: tuple[float, ...] | None = None) -> Program:
-    return Program(name, body, (score,) if signature is None else signature, score)
+def program(name: str, score: float, *, body: str = "return 1", signature: Sequence[float] = ()) -> Program:
+    return Program(name, body, tuple(signature) or (score,), score)
+
+
+def scored(name: str, *scores: float, body: str = "") -> Program:
+    """Return a program whose score is the mean of those on each input."""
+    return program(name, fmean(scores), body=body or f"return {name}", signature=scores)
 
 
 def make(name: str, start: Program = START, seed: int = 0, **settings: Any) -> Any:

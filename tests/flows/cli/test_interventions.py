@@ -21,8 +21,8 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider, says
 from overnight.testing.made import run_at
 from tests.flows.conftest import Call, Night
-from tests.flows.night.test_given_starts import variant
 from tests.flows.nights import require_replay
+from tests.toys import toy_with
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_models_that_continue_text_are_told_nothing(night: Night, call: Call, tm
 def test_a_pinned_start_is_the_base_of_every_second_prompt_until_it_is_withdrawn(
     night: Night, call: Call, toy: Path, tmp_path: Path, sandbox_image: str
 ):
-    pinned = variant(toy, tmp_path / "pinned.py", "return offset - 5.0")
+    pinned = toy_with(tmp_path / "pinned.py", start="return offset - 5.0")
     problem = load_problem(
         toy, {"sandbox": {"image": sandbox_image, "slots": 1}, "search": {"prompts": 6, "samples": 1}}
     )

@@ -1,4 +1,4 @@
-"""Nights that evaluate on a cluster."""
+"""Nights that evaluate on a cluster, one on this machine, and the tuner's evaluations there."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from overnight.flows.cluster.certificates import create_certificates, member_files
 from overnight.flows.cluster.choice import VARIABLE, choose_cluster, parse_address
+from overnight.flows.cluster.open_cluster import Cluster, open_cluster
+from overnight.flows.night.tuning import RunTrials
+from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.evaluate.cluster.dask_client import Connection, MachineLost
+from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.differences import compare
+from overnight.tasks.problems.loading.load import load_problem
+from tests.accidents import wait_until
 from tests.flows.conftest import Night
 from tests.machines import FORGER, LIAR, Machines, raise_hostile, return_hostile
 
@@ -118,3 +129,70 @@ def test_a_local_cluster_has_1_to_64_machines(text: str, monkeypatch: pytest.Mon
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(UsageError, match="from 1 to 64"):
         choose_cluster(text)
+
+
+# The tuner's evaluations
+
+
+LONG_S = 120
+
+
+@pytest.mark.docker
+def test_machines_evaluate_variants_on_training_inputs_and_the_head_on_validation_inputs(
+    toy: Path, cluster: Machines, sandbox_image: str
+):
+    cluster.join("first", 2)
+    settings = {"inputs": [1, 2, 3], "validation": [4], "sandbox": {"image": sandbox_image, "slots": 1}}
+    run: Any = SimpleNamespace(problem=load_problem(toy, settings), seed=1, run_id="tests")
+    skeleton = run.problem.specification
+    with (
+        open_cluster(lambda _: None) as opened,
+        open_sandboxes(run.problem, "train", seed=1, run_id="tests") as sandbox,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        trials = RunTrials(run, Evaluator(sandbox, skeleton, set, lambda *_: None, threads), opened)
+        first = trials.submit(skeleton.start_body, "first").result(LONG_S)
+        validation = trials.submit(skeleton.start_body, "validation").result(LONG_S)
+        trials.close()
+    assert (first.machine, len(first.scores)) == ("first", 1)
+    assert (validation.machine, len(validation.scores)) == ("", 1)
+
+
+# A cluster on this machine is open to its night alone
+
+
+KEYS = ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "DOCKER_AUTH_CONFIG", "OVERNIGHT_NOTIFY", "PREFECT_API_KEY")
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv(VARIABLE, "local:1")
+    for name in KEYS:
+        monkeypatch.setenv(name, "secret")
+    with open_cluster(lambda _: None) as cluster:
+        assert cluster is not None
+        wait_until(lambda: bool(cluster.connection.machines))
+        yield cluster
+
+
+@pytest.mark.docker
+def test_who_has_no_certificate_of_the_night_is_refused(local: Cluster):
+    from distributed import Client
+
+    (worker,) = local.connection.machines
+    scheduler = local.connection._client.scheduler
+    assert scheduler is not None
+    address = str(scheduler.address)
+    assert {worker[:16], address[:16]} == {"tls://127.0.0.1:"}
+    with pytest.raises(OSError, match=r"Timed out|in <TCP \(closed\)"):
+        Client(address.replace("tls", "tcp"), timeout=2)
+
+
+@pytest.mark.docker
+def test_its_processes_have_no_keys(local: Cluster):
+    children = [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+    processes = [one for one in children if "overnight.flows.cluster.process" in one.cmdline()]
+    assert len(processes) == 2
+    for process in processes:
+        assert not {*KEYS} & process.environ().keys()
+        assert "secret" not in process.environ().values()

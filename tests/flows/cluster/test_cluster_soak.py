@@ -22,7 +22,7 @@ from overnight.testing.fake_provider import Provider
 from tests.accidents import NightProcess, wait_until
 from tests.conftest import SPECIFICATIONS
 from tests.engine import PrivateEngine, private_engine
-from tests.flows.night.test_chaos import (
+from tests.flows.night.test_kill import (
     assert_best_never_falls,
     assert_one_verdict_each,
     assert_verdicts_are_reproducible,

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from overnight.flows.night import agents
+from overnight.schemas.agent_settings import PRESETS
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import TURN
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import files_of
 from overnight.tasks.history.journal import Journal
-from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.stored_run import read_spent_usd
 from overnight.testing.fake_provider import Answer, Provider, Request
+from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.agent.scripted import ScriptedChannel, Work, ask, ended, turn
 from tests.command_server import RunningCommand, start_command
-from tests.flows.conftest import Night
+from tests.flows.conftest import Call, Night
 from tests.flows.nights import containers, require_replay
 
 STAND_IN = (Path(__file__).parents[2] / "agent/stand_in.py").read_text()
@@ -116,7 +116,7 @@ def test_a_night_that_failed_within_sessions_goes_on_without_paying_a_turn_twice
     with pytest.raises(TerminalProviderError):
         night(1, settings=asked)
     paid = len(provider.responses)
-    files = files_of(LocalBackend(tmp_path), "toy")
+    files = run_at(tmp_path / "runs/toy")
     assert read_spent_usd(files) > 0.0
     provider.script = lambda *_: None
     provider.requests.clear()
@@ -134,7 +134,7 @@ def test_agents_and_prompts_share_a_night_which_is_replayed_the_same(
 ):
     both = [*asks["sampling"]["models"], *asked["sampling"]["models"]]
     settings = {**asked, "sampling": {**asked["sampling"], "models": both}}
-    files = night(4, settings=settings)
+    files = night(2, settings=settings)
     rows = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
     assert {row["proposer"] for row in rows} == {None, "agent", "prompt"}
     require_replay(files, tmp_path / "again")
@@ -210,7 +210,48 @@ def turns_kept(history: Path, run_id: str) -> int:
     """Return the number of a model's turns in transcripts, and in journals of generations that are not committed."""
     rows = Database(history).rows("SELECT transcript FROM programs WHERE transcript IS NOT NULL")
     events = [event["event"] for row in rows for event in json.loads(row["transcript"])["events"]]
-    files = files_of(LocalBackend(history), run_id)
+    files = run_at(history / "runs" / run_id)
     journals = [Journal(files.journal(number), files.backend) for number in files.journalled_generations()]
     stored = [one for journal in journals for one in journal.known().values() if one.finish_reason == TURN]
     return events.count("turn") + sum(one.tokens_in > 0 for one in stored)
+
+
+# Agents that need no definition, from their packages, against a model on loopback that makes tool calls
+
+
+COMMANDS = [
+    "cat program/program.py",
+    "sed -i 's/offset + 1.0/offset + 9.0/' program/program.py && overnight-evaluate",
+    "overnight-sql 'SELECT program_id, score FROM programs'",
+    "echo nine > IDEA.md",
+    "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT",
+]
+
+
+def script(_: int, request: Request) -> Answer:
+    place = sum(one["role"] == "assistant" for one in request["messages"])
+    message: dict[str, Any] = {"role": "assistant", "content": f"step {place}"}
+    if place < len(COMMANDS):
+        function = {"name": "bash", "arguments": json.dumps({"command": COMMANDS[place]})}
+        message["tool_calls"] = [{"id": f"c{place}", "type": "function", "function": function}]
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if place < len(COMMANDS) else "stop"}
+    usage = {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55}
+    return Answer({"id": "x", "object": "chat.completion", "created": 0, "choices": [choice], "usage": usage})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_works_on_a_program_has_it_scored_and_hands_it_back(
+    name: str, prefect: str, call: Call, toy: Path, tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+):
+    """It needs an index of packages, and npm for those of npm, the first time."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    provider.script = script
+    flags = ("--api-base", provider.api_base, "--generations", "1", "--set", "search.prompts=1", "--history", tmp_path)
+    code, said = call("run", toy, "--model", f"agent:{name}/openai/test", *flags)
+    assert code == 0, said
+    (row,) = Database(tmp_path).rows("SELECT score, idea, transcript FROM programs WHERE generation > 0")
+    assert (row["score"], row["idea"]) == (-1.0, "nine")
+    events = [event["event"] for event in json.loads(row["transcript"])["events"]]
+    assert events.count("evaluation") == events.count("query") == 1

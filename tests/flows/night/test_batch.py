@@ -19,7 +19,7 @@ from tests.command_server import run_command, start_command
 from tests.flows.conftest import Night
 from tests.flows.nights import require_replay
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,7 @@ def test_prompts_of_several_generations_are_sent_at_once_and_two_nights_give_wha
     assert len(provider.batches.sent) == len(sent), "no batch is sent"
 
 
+@pytest.mark.prefect
 @pytest.mark.usefixtures("processes")
 def test_kill_9_costs_no_batch(provider: Provider, mails: dict, toy: Path, tmp_path: Path, prefect_api: str):
     """Killed before the night knows the batch's id."""

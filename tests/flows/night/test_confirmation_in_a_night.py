@@ -1,4 +1,4 @@
-"""A night with programs that lie: what is confirmed, what is not, and what is told of both."""
+"""A night with programs that lie or fail where it matters: what is confirmed, what is not, and what is told of both."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider, says
-from tests.flows.conftest import JUDGED, Night
+from tests.flows.conftest import JUDGED, Call, Night
 from tests.in_process import InProcess
 
-SANDBOX = {"slots": 2, "confirm": "best"}
+SANDBOX = {"slots": 2, "confirm": "best", "backend": "process"}
+"""The programs here lie, and do no harm: the runner, which confirms, is the same in each backend."""
 HONEST = "return offset + 4.0"
 FORGED = "import builtins\n    builtins.abs = lambda value: -1000.0\n    return offset + 2.0"
 REMEMBERS = "evaluate.calls = getattr(evaluate, 'calls', 0) + 1\n    return offset + 3.0 + 7.0 * (evaluate.calls > 1)"
@@ -47,7 +48,7 @@ def rows(history: Path) -> list[dict[str, Any]]:
     )
 
 
-@pytest.mark.docker
+@pytest.mark.heavy
 def test_what_lies_is_unconfirmed_with_both_scores_and_what_is_honest_is_registered(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -75,7 +76,7 @@ LIES_ON_VALIDATION = (
 )
 
 
-@pytest.mark.docker
+@pytest.mark.heavy
 def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
     docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
@@ -122,3 +123,27 @@ def test_an_engine_that_is_down_is_no_verdict_on_the_start_program(toy: Path, tm
     problem = load_problem(toy, {"sandbox": {"confirm": "best"}})
     with pytest.raises(SandboxUnavailable, match="the engine is gone"):
         create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id="gone")
+
+
+# `overnight best --write`: the program that is written runs on the held-out inputs, though the best one may not
+
+
+FAILS = "return offset + 9.0 if offset < 3 else 1 / 0"
+HOLDS = "return offset + 8.0"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("bodies", [(FAILS, HOLDS), (FAILS,)])
+def test_the_next_finalist_is_written_where_the_best_one_fails_on_held_out_inputs(
+    bodies: tuple[str, ...], night: Night, call: Call, tmp_path: Path, provider: Provider, asks: dict[str, Any]
+):
+    codes = [f"```python\ndef guess(offset):\n    {body}\n```" for body in bodies]
+    provider.script = lambda _, request: says(request, *codes)
+    night(1, settings={**asks, **JUDGED, "search": {"prompts": 1, "samples": len(bodies)}})
+    code, said = call("best", "last", "--history", tmp_path, "--write", tmp_path / "better.py")
+    assert code == 0, said
+    assert "gets no score on the held-out inputs" in said
+    assert "the next finalist" in said
+    written = (tmp_path / "better.py").read_text()
+    assert (HOLDS if HOLDS in bodies else "return offset + 1.0") in written
+    assert "1 / 0" not in written

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from overnight.flows.night.events import Action, Ask, Commit, Cut, Ended, Event, Failed
 from overnight.flows.night.rebuild import rebuild
+from overnight.flows.night.retry_policy import LONGEST_WAIT_S, RetryPolicy
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Correct
-from overnight.schemas.errors import HistoryGone
+from overnight.schemas.errors import HistoryGone, Outage
 from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_SCORE, Candidate, Judged, Program, Prompt
@@ -356,3 +357,14 @@ def test_a_night_whose_history_is_gone_ends_whatever_waits_for_a_commit(seed: in
     with pytest.raises(HistoryGone):
         search.night(Random(seed), StopConditions())
     assert [commit.number for commit in search.files.commits] == [1]
+
+
+def test_pauses_get_longer_up_to_a_limit_however_many_there_are():
+    policy, waits = RetryPolicy(retries=2, failures=5), list[float]()
+    for _ in range(1100):
+        policy.count(1, Outage("the engine is gone"), seconds=0.0)
+        waits.append(policy.wait_s)
+    assert waits[:7] == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, LONGEST_WAIT_S]
+    assert set(waits[7:]) == {LONGEST_WAIT_S}
+    said = policy.message("the engine is gone", Outage(""), NOW, seconds=0.0)
+    assert said == "paused: the engine is gone; next attempt in 300 s"

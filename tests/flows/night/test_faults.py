@@ -1,4 +1,4 @@
-"""Nights in which a provider fails, or Prefect's server: one of each class of fault.
+"""Nights in which a provider fails, Prefect's server, the disk or the engine: one of each class of fault.
 
 `tests/contract/test_provider.py` tries all faults of providers, at the requests. In each, no sample is lost, and none
 is paid for twice.
@@ -6,8 +6,11 @@ is paid for twice.
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,19 @@ import httpx
 import pytest
 
 import overnight.flows.night.retry_policy
-from overnight.schemas.errors import TerminalProviderError
+from overnight.flows.cli.main import run
+from overnight.schemas.errors import ExitCode, HistoryGone, TerminalProviderError
 from overnight.tasks.history.database import Database
 from overnight.tasks.sample import endpoint
 from overnight.testing.fake_provider import Answer, Provider, Request, says
+from overnight.testing.made import run_at
+from tests.accidents import meanwhile, wait_until
+from tests.engine import PrivateEngine
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
 
 pytestmark = pytest.mark.heavy
+
 
 START = "return offset + 1.0"
 """What only the start program says."""
@@ -118,3 +126,101 @@ def test_a_task_whose_request_meets_a_dead_prefect_server_pauses_the_night_and_u
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["stop_reason"] == "generations"
     assert "the Prefect server does not answer" in row["paused_by"]
+
+
+# A full or removed disk: it is reported, no committed generation is lost, and the run can be resumed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1.3 MiB, of which a night requires 1 MiB free for its completions."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_is_space(
+    small_disk: Path,
+    toy: Path,
+    plain: None,
+    in_process: InProcess,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.4)
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FULL_DISK_S", 1.0)
+    code = run(["run", str(toy), "--generations", "1000", "--seed", "1", "--history", str(small_disk)])
+    stderr = capsys.readouterr().err
+    assert code == ExitCode.ENVIRONMENT, stderr
+    assert "paused: cannot write" in stderr
+    assert "No space left on device; next attempt in" in stderr
+    assert "unless there is room by" in stderr
+    assert "Free some space" in stderr
+    before = rows(small_disk)
+    assert before
+    given_up = "FROM generations WHERE state = 'given up'"
+    assert Database(small_disk).rows(given_up) == [], "no generation is at fault"
+    subprocess.run(["mount", "-o", "remount,size=32m", small_disk], check=True)
+    code = run(["resume", "last", "--generations", "2", "--history", str(small_disk)])
+    assert code == ExitCode.DONE, capsys.readouterr().err
+    after = rows(small_disk)
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 2 * 6
+    assert len({row["program_id"] for row in after}) == len(after)
+
+
+def test_a_night_ends_if_its_history_is_removed(night: Night, asks: dict, provider: Provider, tmp_path: Path):
+    history = tmp_path / "history"
+    provider.script = lambda number, _: shutil.rmtree(history, ignore_errors=True) if number == 7 else None
+    with pytest.raises(HistoryGone, match=r"run.parquet was removed while the run is under way\nPut .* back"):
+        night(1000, settings=asks, history=history)
+
+
+def rows(history: Path) -> list[dict[str, object]]:
+    return Database(history).rows(
+        "SELECT program_id, generation, outcome, score, completion FROM programs WHERE generation > 0 "
+        'ORDER BY generation, "index"'
+    )
+
+
+# Loss of the engine: candidates in flight are evaluated once when it is back, and nothing is left
+
+
+@pytest.mark.docker
+def test_a_lost_engine_pauses_the_night_until_it_is_back(
+    docker_night: Night, engine: PrivateEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.5)
+    run = tmp_path / "runs/toy"
+
+    def kill_and_restart() -> None:
+        wait_until(lambda: len(run_at(run).committed()) > 1)
+        engine.end(signal.SIGKILL)
+        wait_until(lambda: any((run / "attempts").glob("*.parquet")), lambda: "the night has not paused")
+        engine.start()
+
+    with meanwhile(kill_and_restart):
+        docker_night(4)
+    database = Database(tmp_path)
+    (row,) = database.rows("FROM nights")
+    assert (row["stop_reason"], row["generations"]) == ("generations", 4)
+    assert row["paused_s"] >= 0.5
+    assert "engine" in row["paused_by"]
+    failed = database.rows("FROM generations WHERE state = 'failed'")
+    assert failed
+    assert all("engine" in attempt["error"] for attempt in failed)
+    assert_one_verdict_for_each(database, generations=4)
+    assert engine.containers() == []
+    assert engine.processes() == []
+
+
+def assert_one_verdict_for_each(database: Database, *, generations: int) -> None:
+    counted = database.rows(
+        "SELECT count(*) AS n, count(DISTINCT program_id) AS ids FROM programs WHERE generation > 0"
+    )
+    assert counted == [{"n": 6 * generations, "ids": 6 * generations}]
+    lost = database.rows("SELECT generation, index, error, wall_s FROM programs WHERE outcome = 'sandbox_error'")
+    assert lost == [], "all are evaluated once it is back"

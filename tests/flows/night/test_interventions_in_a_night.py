@@ -17,13 +17,12 @@ from overnight.flows.night.requests import ask
 from overnight.schemas.interventions import Kind
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import new_request, read_interventions
-from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.fake_provider import Answer, Provider, Request
+from overnight.testing.made import run_at
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.night.test_feedback import by_prompt
-from tests.flows.nights import require_replay
+from tests.flows.nights import by_prompt, require_replay
 
 pytestmark = pytest.mark.heavy
 
@@ -63,7 +62,7 @@ KILLED_AT = 18
 @pytest.fixture
 def asked_night(night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path) -> RunFiles:
     """The files of a night in which a person asked for everything; as they were after each of these, too."""
-    files, left, asking = files_of(LocalBackend(tmp_path), "toy"), dict(ASKED), threading.Lock()
+    files, left, asking = run_at(tmp_path / "runs/toy"), dict(ASKED), threading.Lock()
 
     def answer(number: int, request: Request) -> Answer:
         if number == KILLED_AT:
@@ -104,7 +103,7 @@ def test_what_people_ask_for_in_a_night_counts_and_is_replayed(asked_night: RunF
 
 
 def test_a_night_that_is_killed_goes_on_with_what_people_asked_for(asked_night: RunFiles, night: Night, tmp_path: Path):
-    killed = files_of(LocalBackend(tmp_path / "killed"), asked_night.run_id)
+    killed = run_at(tmp_path / "killed/runs/toy")
     done = stored_run.read_run_history(killed).generations
     night(GENERATIONS - done, history=tmp_path / "killed")
     require_replay(killed, tmp_path / "replayed")

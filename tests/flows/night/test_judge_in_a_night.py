@@ -7,9 +7,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread, main_thread
+from threading import main_thread
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import overnight.flows.night.retry_policy
@@ -19,21 +20,21 @@ from overnight.flows.start.trust import accept
 from overnight.schemas.interventions import Kind
 from overnight.tasks.history import archive, stored_run
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import new_request
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Answer, Provider, Request, says
-from tests.accidents import copy_as_if_killed, wait_until
+from overnight.testing.made import run_at
+from tests.accidents import copy_as_if_killed, meanwhile, wait_until
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_faults import error
-from tests.flows.night.test_feedback import by_prompt
-from tests.flows.nights import everything, require_replay
+from tests.flows.nights import by_prompt, everything, require_replay
+from tests.toys import toy_with
 
 pytestmark = pytest.mark.heavy
 
-SCORE = "return -abs(guess(offset) - 10.0 - offset)"
 ASKING = """found = guess(offset)
     return float(funsearch.ask(f"How near is {found} to {10.0 + offset}?"))"""
 
@@ -44,12 +45,9 @@ KILLS = range(2, 22, 2)
 
 
 @pytest.fixture
-def toy(toy: Path, tmp_path: Path) -> Path:
+def toy(tmp_path: Path) -> Path:
     """The toy problem, of which a model says how near a guess is."""
-    copy = tmp_path / "judged" / "toy.py"
-    copy.parent.mkdir()
-    copy.write_text(toy.read_text().replace(SCORE, ASKING))
-    return copy
+    return toy_with(tmp_path / "judged/toy.py", score=ASKING)
 
 
 def answer(number: int, request: Request) -> Answer:
@@ -194,11 +192,8 @@ def test_a_night_whose_judge_is_gone_judges_nothing_and_the_next_goes_on(
         files = begin(tmp_path)
         asked = len(questions(judge))
         judge.script = lambda number, request: replace(answer(number, request), refuse=True)
-        thread = Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
+        with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
             night(2)
-        thread.join()
         assert (files.committed(), len(questions(judge))) == ([0], asked + 1)
         judge.listen_again()
         judge.script = answer
@@ -213,8 +208,7 @@ def test_a_night_whose_judge_is_gone_judges_nothing_and_the_next_goes_on(
 def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     night: Night, begin: Callable[..., RunFiles], provider: Provider, toy: Path, tmp_path: Path
 ):
-    better = toy.with_name("better.py")
-    better.write_text(toy.read_text().replace("offset + 1.0", "offset + 3.0"))
+    better = toy_with(toy.with_name("better.py"), score=ASKING, start="return offset + 3.0")
     files = begin(tmp_path, better, **JUDGED)
     begun = len(provider.requests)
 
@@ -229,8 +223,9 @@ def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     night(3)
     provider.script = answer
     assert "hint" in {row["operator"] for row in Database(tmp_path).rows("FROM programs")}
+    replayed = list[dict[str, pa.Table]]()
     for number in KILLS:
-        killed = files_of(LocalBackend(tmp_path / f"killed-{number}"), files.run_id)
+        killed = run_at(tmp_path / f"killed-{number}/runs/toy")
         bought = {json.loads(one.text)["question"] for one in stored_run.read_answers(killed)}
         before = len(provider.requests)
         done = stored_run.read_run_history(killed).generations - 1
@@ -239,7 +234,8 @@ def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
         again = [one["messages"][-1]["content"] for one in asked]
         assert len(again) == len(set(again))
         assert not bought & set(again), "nothing is bought twice"
-        if number % 4 == 0:  # a replay takes as long as two nights
+        if (found := everything(killed)) not in replayed:  # most come out alike
             before = len(provider.requests)
             require_replay(killed, tmp_path / f"replayed-{number}")
             assert len(provider.requests) == before
+            replayed.append(found)

@@ -1,46 +1,34 @@
-"""A night with two objectives: its front, its limits, and that it is resumed and replayed as it was."""
+"""Nights whose scoring gives more than a score: metrics and notes, a front, limits, targets."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from overnight.flows.cli.show import show
+from overnight.flows.report.build import build_report
 from overnight.schemas.errors import SpecificationError
 from overnight.tasks.history.database import Database
+from overnight.tasks.report.page import render
 from tests.flows.conftest import Night
+from tests.flows.night.conftest import TwoNights
+from tests.flows.night.kinds import PARETO, TWO
 from tests.flows.nights import everything, require_replay
+from tests.toys import toy_with
 
 pytestmark = pytest.mark.heavy
 
-SCORE = "return -abs(guess(offset) - 10.0 - offset)"
-TWO = 'return {"score": -abs(guess(offset) - 10.0 - offset), "size": abs(guess(offset))}'
-
-PARETO: dict[str, Any] = {
-    "objectives": {"metrics": {"size": "minimize"}, "limits": {"size": "< 9"}, "preference": "pareto"},
-    "sampling": {"models": [{"name": "builtin/mutate", "style": "chat"}]},
-    "sandbox": {"confirm": "best"},
-}
-"""The nearer to 10, the higher the score; the nearer to 0, the smaller: the front is what lies between."""
-
 
 @pytest.fixture
-def toy(toy: Path, tmp_path: Path) -> Path:
+def toy(tmp_path: Path) -> Path:
     """The toy problem with a second objective."""
-    copy = tmp_path / "two" / "toy.py"
-    copy.parent.mkdir()
-    copy.write_text(toy.read_text().replace(SCORE, TWO))
-    return copy
+    return toy_with(tmp_path / "two/toy.py", score=TWO)
 
 
-def test_a_night_with_a_front_is_resumed_and_replayed_as_it_was(night: Night, tmp_path: Path):
-    whole = night(4, history=tmp_path / "whole", settings=PARETO)
-    parts = night(1, history=tmp_path / "parts", settings=PARETO)
-    night(3, history=tmp_path / "parts", settings=PARETO)
-    assert everything(parts) == everything(whole)
-    require_replay(parts, tmp_path / "again")
-    database = Database(tmp_path / "whole")
+def test_a_night_with_a_front_keeps_it_and_its_limits(two_nights: TwoNights):
+    database = Database(two_nights("pareto").backend.root)
     front = database.rows("FROM front")
     assert len(front) > 1
     rows = database.rows("SELECT program_id, score, metrics FROM programs WHERE outcome = 'scored'")
@@ -88,11 +76,12 @@ def test_a_night_ends_once_a_program_meets_all_conditions_of_its_target(night: N
         assert tuple(row.values()) == expected
 
 
-def test_where_only_bests_are_confirmed_no_other_program_meets_a_target(night: Night, tmp_path: Path):
-    of_the_score = PARETO | {"objectives": {"metrics": {"size": "minimize"}}}
-    for settings, reason in ((of_the_score, "generations"), (PARETO, "target")):
-        history = tmp_path / reason
-        night(3, history=history, settings=settings)
+def test_where_only_bests_are_confirmed_no_other_program_meets_a_target(
+    night: Night, two_nights: TwoNights, tmp_path: Path
+):
+    all_confirmed = two_nights("pareto").backend.root
+    night(3, history=tmp_path / "bests", settings=PARETO | {"objectives": {"metrics": {"size": "minimize"}}})
+    for history, reason in ((tmp_path / "bests", "generations"), (all_confirmed, "target")):
         (row,) = Database(history).rows("SELECT best_score, start_score FROM runs")
         assert row["best_score"] > row["start_score"]
         night(1, history=history, target=f"score <= {row['start_score']}")
@@ -103,3 +92,25 @@ def test_an_objective_that_the_scoring_does_not_give_is_an_error_before_the_nigh
     settings = PARETO | {"objectives": {"metrics": {"sise": "minimize"}}}
     with pytest.raises(SpecificationError, match=r"expected the metric 'sise'.*got of every input: size"):
         night(1, settings=settings)
+
+
+# Metrics and notes: kept, and shown to models, except those on held-out inputs
+
+
+def test_metrics_and_notes_are_in_history_prompts_and_report(two_nights: TwoNights, capsys: pytest.CaptureFixture[str]):
+    files = two_nights("metrics and notes")
+    database = Database(files.backend.root)
+    rows = database.rows("SELECT * FROM programs WHERE outcome = 'scored' ORDER BY generation, index")
+    assert all(dict(row["metrics"]).keys() == {"value"} for row in rows)
+    start = rows[0]
+    assert dict(start["metrics_by_input"]) == {"value": [1.0, 2.0]}
+    assert start["notes"] == ["guessed 1.0 of 100", "guessed 2.0 of 101"]
+    prompts = [row["prompt"] for row in database.rows("SELECT prompt FROM programs WHERE generation > 0")]
+    assert any("on input 1 (scores -9): guessed 1.0 of 100" in prompt for prompt in prompts)
+    assert not any("of 102" in str(row) or "of 103" in str(row) for row in rows), "notes on other splits"
+    page = render(build_report(database, files))
+    assert "guessed" in page[page.index('id="inputs"') :]
+    show(start["program_id"], history=files.backend)
+    assert "note on input 2: guessed 2.0 of 101" in capsys.readouterr().out
+    show(start["program_id"], format="json", history=files.backend)
+    assert json.loads(capsys.readouterr().out)["metrics"] == {"value": 1.5}

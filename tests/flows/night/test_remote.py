@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,7 @@ from overnight.tasks.history.files import files_of, find_run
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
 from overnight.tasks.history.run_lock import run_lock
-from tests.accidents import wait_until
+from tests.accidents import meanwhile, wait_until
 from tests.flows.conftest import Night
 from tests.in_process import InProcess
 from tests.objects import ObjectServer
@@ -31,17 +28,6 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows(history: Path) -> list[dict[str, object]]:
     return Database(history).rows("SELECT * FROM programs ORDER BY generation, index")
-
-
-@contextmanager
-def meanwhile(action: Callable[[], None]) -> Iterator[None]:
-    """Run a function in another thread while the block lasts."""
-    thread = threading.Thread(target=action)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 @pytest.mark.slow

@@ -11,11 +11,10 @@ import overnight.flows.night.retry_policy
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from overnight.testing.fake_provider import Answer, Provider, Request
+from overnight.testing.fake_provider import Answer, Provider
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.night.test_feedback import by_prompt
 from tests.flows.night.test_retry import busy
-from tests.flows.nights import everything, replayed, require_replay
+from tests.flows.nights import everything, replayed
 
 pytestmark = pytest.mark.heavy
 
@@ -67,22 +66,3 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     ]
     assert nights[0] == nights[1]
     assert nights[0][-1]["finalists"]
-
-
-def test_a_run_in_which_a_fallback_answered_resumes_and_comes_out_the_same(
-    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
-):
-    def answer(number: int, request: Request) -> Answer:
-        is_down = request["model"] == "down"
-        return Answer({"error": {"message": "down"}}, status=503) if is_down else by_prompt(number, request)
-
-    provider.script = answer
-    names = ("openai/down", "openai/spare", "openai/test")
-    down, spare, test = ({"name": name, "api_base": provider.api_base} for name in names)
-    sampling = {**asks["sampling"], "models": [{**down, "fallbacks": [spare]}, test]}
-    settings = {"sampling": {**sampling, "concurrency": 2}}
-    night(3, settings=settings)
-    files = night(3)
-    rows = Database(tmp_path).rows("SELECT DISTINCT model, asked_model FROM programs WHERE operator != 'tune'")
-    assert {tuple(row.values()) for row in rows} == {("openai/spare", "openai/down"), ("openai/test", None)}
-    require_replay(files, tmp_path / "again")

@@ -17,15 +17,13 @@ from overnight.flows.night.search import generation
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import files_of
-from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.testing.fake_provider import Answer, Provider, says
 from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.flows.conftest import Night
 
-pytestmark = pytest.mark.prefect
+pytestmark = pytest.mark.heavy
 
 
 def busy() -> Answer:
@@ -101,7 +99,7 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
 
     def obstruct(number: int, _: dict[str, Any]) -> None:
         if number == 3:
-            wait_until(lambda: 1 in files_of(LocalBackend(tmp_path), "toy").committed())
+            wait_until(lambda: 1 in run_at(tmp_path / "runs/toy").committed())
             shutil.rmtree(hidden)
             hidden.write_text("a file where a folder must be")
 
@@ -117,6 +115,7 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     assert len(provider.requests) == 3 * 3, "generation 3 was asked ahead"
 
 
+@pytest.mark.prefect
 def test_one_that_is_committed_or_has_no_turn_is_not_run(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path
 ):
@@ -142,6 +141,7 @@ def prefect(*arguments: str, api: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.docker
+@pytest.mark.prefect
 def test_prefect_s_own_retry_runs_a_failed_generation_again(
     prefect_night: Night, provider: Provider, few: dict, tmp_path: Path, prefect_api: str
 ):

@@ -1,7 +1,8 @@
-"""A night and its files: what is committed, counted and bought, whatever fails meanwhile."""
+"""A night and its files: what is committed, counted, bought and compacted, whatever fails meanwhile."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,23 +12,26 @@ import pytest
 
 import overnight.flows.night.night
 import overnight.flows.night.retry_policy
-from overnight.flows.night.open_run import OpenRun
-from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
+from overnight.flows.night.open_run import Compaction, OpenRun
+from overnight.schemas.errors import EnvironmentFault, ImpossibleScore, Outage, SandboxUnavailable
 from overnight.schemas.generation import GenerationRecord, NightRecord
-from overnight.schemas.outcome import Outcome
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.settings import Known
 from overnight.tasks.history import record, stored_run
+from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.fake_provider import Provider, Request, says
 from overnight.testing.made import NOW, create, grow, run_at
+from tests.flows.cli.conftest import call
 from tests.flows.conftest import JUDGED, Night
-from tests.flows.nights import containers, everything
+from tests.flows.night.kinds import CONFIRMED
+from tests.flows.nights import everything
+from tests.in_process import InProcess
 
 pytestmark = pytest.mark.heavy
-
-CONFIRMED: dict[str, Any] = {"sandbox": {"slots": 2, "confirm": "best"}}
-"""Settings of a night in which each best is confirmed."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +55,6 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
     assert history.rows("SELECT reset_niches FROM generations WHERE generation = 2")[0]["reset_niches"]
 
 
-def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_seed_gives(night: Night, tmp_path: Path):
-    whole = night(3, history=tmp_path / "whole", settings=CONFIRMED)
-    parts = night(1, settings=CONFIRMED)
-    night(2)
-    assert everything(parts) == everything(whole)
-
-
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
     rows, write = [], record.write_night
     monkeypatch.setattr(overnight.flows.night.night, "ROW_S", 0.0)
@@ -71,33 +68,32 @@ def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatc
 BODIES = {
     Outcome.SCORED: "return offset + 2.0",
     Outcome.CRASHED: "raise ValueError('no')",
-    Outcome.TIMED_OUT: "while True: pass",
-    Outcome.OUT_OF_MEMORY: "x = bytearray(2 * 1024 ** 3)\n    return 1.0",
-    Outcome.OUTPUT_LIMIT: "print('x' * 1_000_000)\n    return 1.0",
     Outcome.BAD_SCORE: "return float('nan')",
     Outcome.REJECTED: "return guess_v0(offset)",
 }
+CUT_OFF = (Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
+"""What only a sandbox says of a program; that it does is tried in `tests/contract/test_sandbox.py`."""
 
 
-@pytest.mark.docker
 def test_every_outcome_can_be_seen_in_the_history(
-    docker_night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+    night: Night, in_process: InProcess, provider: Provider, asks: dict[str, Any], tmp_path: Path
 ):
-    texts = [f"def guess_v9(offset):\n    {body}" for body in BODIES.values()]
+    in_process.fault = lambda _, text: next(
+        (Verdict(outcome, error="it was stopped") for outcome in CUT_OFF if f"'{outcome}'" in text), None
+    )
+    bodies = BODIES | {outcome: f"return '{outcome}'" for outcome in CUT_OFF}
+    texts = [f"def guess_v9(offset):\n    {body}" for body in bodies.values()]
     texts += ["I am sorry.", texts[0]]
     provider.script = lambda number, request: says(request, texts[number])
     asks["sampling"]["concurrency"] = 1
-    search = {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}
-    settings = {**asks, "search": search, "limits": {"wall_s": 1}}
-    docker_night(1, run_id="outcomes", settings=settings)  # other workers have containers of the usual name
+    night(1, settings={**asks, "search": {"prompts": len(texts), "samples": 1, "algorithm": {"islands": 2}}})
     rows = Database(tmp_path).rows("SELECT outcome, score, error FROM programs WHERE generation = 1")
     assert Counter(row["outcome"] for row in rows) == Counter(
-        [outcome.value for outcome in BODIES] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
+        [outcome.value for outcome in bodies] + [Outcome.UNPARSABLE.value, Outcome.DUPLICATE.value]
     )
     for row in rows:
         assert (row["score"] is not None) == (row["outcome"] == "scored")
         assert bool(row["error"]) == (row["outcome"] != "scored")
-    assert containers("outcomes") == [], "no container is left"
 
 
 def test_a_night_counts_the_samples_of_what_it_committed(
@@ -228,3 +224,114 @@ def test_a_night_that_was_killed_counts_what_it_committed(tmp_path: Path):
     (found,) = Database(tmp_path).rows("SELECT generations, samples, best_after, best_program_id FROM nights")
     (run,) = Database(tmp_path).rows("SELECT generations, samples, best_score, best_program_id FROM runs")
     assert list(found.values()) == list(run.values())
+
+
+# Compaction during and after a night; errors are reported and never stop the search
+
+
+def test_a_compaction_starts_after_enough_generations_and_at_the_end_of_a_night(tmp_path: Path):
+    files = create(tmp_path, prompts=2)
+    compaction = Compaction(files, pytest.fail)
+    grow(files, MIN_DURING_NIGHT - 2)
+    compaction.committed()
+    assert len(files.blocks()) == MIN_DURING_NIGHT - 1, "too few generations so far"
+    grow(files, 1)
+    compaction.committed()
+    compaction.close()
+    assert [block.size for block in files.blocks()] == [MIN_DURING_NIGHT]
+    grow(files, MIN_AT_END)
+    Compaction(files, pytest.fail).close()
+    assert [block.size for block in files.blocks()] == [MIN_DURING_NIGHT, MIN_AT_END]
+
+
+def test_a_failed_compaction_is_noted_once_and_not_repeated(tmp_path: Path):
+    files = create(tmp_path, prompts=2)
+    grow(files, MIN_AT_END)
+    (files.generation(2) / "programs.parquet").write_bytes(b"nonsense")
+    notes: list[str] = []
+    compaction = Compaction(files, notes.append)
+    compaction.committed()
+    compaction.close()
+    assert len(notes) == 1
+    assert "damaged" in notes[0]
+    assert len(files.blocks()) == MIN_AT_END + 1
+
+
+def test_the_command_compacts_one_run_or_all_except_runs_under_way(tmp_path: Path):
+    runs = [create(tmp_path, f"20260101-000{number}-toy-aaaa", prompts=2) for number in range(3)]
+    for files in runs:
+        grow(files, 2)
+    done = call(["compact", runs[0].run_id], tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "merged 3 folders into one" in done.stderr
+    with run_lock(runs[1]):
+        done = call(["compact"], tmp_path)
+        assert done.returncode == 0
+        assert "nothing to do" in done.stderr
+        assert "skipped: run 20260101-0001-toy-aaaa is under way" in done.stderr
+        assert call(["compact", runs[1].run_id], tmp_path).returncode == 2
+    assert [len(files.blocks()) for files in runs] == [1, 3, 1]
+
+
+# Generations overlap within the window; what a prompt may see of them is tried in `test_core.py`
+
+
+WINDOW = 6
+
+
+def test_a_straggler_holds_up_no_more_than_the_window_and_generations_overlap(
+    night: Night, provider: Provider, asks: dict[str, Any], tmp_path: Path
+):
+    """One of the first prompts is answered only after all others that the window allows have been asked."""
+    asked = threading.Event()
+
+    def straggler(number: int, request: Request) -> Any:
+        if number == 1:
+            assert asked.wait(60), "the others are asked meanwhile"
+        if len(provider.requests) >= WINDOW:
+            asked.set()
+        return says(request, f"```python\ndef guess(offset):\n    return offset + 1.{number}\n```")
+
+    provider.script = straggler
+    asks["sampling"]["concurrency"] = WINDOW
+    night(2, settings={**asks, "search": {"prompts": 4, "samples": 1}})
+    overlap = Database(tmp_path).rows(
+        "SELECT b.started_at < a.ended_at AS overlap FROM generations a JOIN generations b ON b.generation = 2 "
+        "WHERE a.generation = 1"
+    )
+    assert overlap == [{"overlap": True}]
+
+
+# A score that is better than a proven optimum: the checker is wrong, and the night stops and says so
+
+
+def proven(best: float) -> dict[str, object]:
+    return {"known": {"best": best, "proven": True, "label": "by counting", "source": "a book"}}
+
+
+def test_a_score_beyond_a_proven_optimum_stops_the_night_and_every_one_after_it(night: Night, tmp_path: Path):
+    with pytest.raises(ImpossibleScore, match=r"proven to be the best \(by counting; a book\)") as caught:
+        night(20, settings=proven(-8.61))
+    history = Database(tmp_path)
+    (ended,) = history.rows("FROM nights")
+    assert ended["stop_reason"] == "failed"
+    assert "what checks it has a bug" in ended["error"]
+    (best,) = history.rows("SELECT * FROM best_programs('toy', how_many := 1)")
+    assert best["score"] > -8.61
+    assert caught.value.remedy.endswith(f": overnight show {best['program_id']} --history {tmp_path}")
+    committed = history.rows("SELECT max(generation) AS last FROM generations WHERE state = 'committed'")[0]["last"]
+    assert best["generation"] == committed < 20, "it stops with the generation that found it, which is kept"
+    with pytest.raises(ImpossibleScore):
+        night(1)
+    assert history.rows("SELECT count(*) AS n FROM nights")[0]["n"] == 2
+    assert history.rows("SELECT max(generation) AS last FROM generations")[0]["last"] == committed
+
+
+def test_the_optimum_itself_is_no_bug_nor_is_rounding():
+    known = Known(best=3003.0, proven=True)
+    assert not known.is_beaten_by(3003.0)
+    assert not known.is_beaten_by(3003.0 * (1 + 1e-12))
+    assert known.is_beaten_by(3003.001)
+    assert known.is_beaten_by(3004)
+    assert not Known(best=3003.0).is_beaten_by(3004)
+    assert not Known(proven=True).is_beaten_by(3004)

@@ -48,17 +48,15 @@ def pool(problem: Problem) -> Iterator[SandboxPool]:
 
 
 @pytest.mark.docker
-def test_the_command_and_its_script_find_every_file_at_its_path(problem: Problem, pool: SandboxPool):
+def test_the_command_and_its_script_find_every_file_at_its_path_and_no_other_files_are_sent(
+    problem: Problem, pool: SandboxPool
+):
     program = problem.specification.program
     assert pool.evaluate(problem.specification.start_program).scores == (-3.0, -4.0)
     assert pool.evaluate(program(body(1.0, 3.0))).scores == (-1.0, -2.0)
     writes = body(1.0, 3.0).replace("return 3.0", "return open('lib/notes.txt', 'w')")
     assert not pool.evaluate(program(writes)).is_scored, "files that do not evolve are read-only"
     assert pool.evaluate(program(body(4.0, 1.0))).scores == (-0.0, -1.0)
-
-
-@pytest.mark.docker
-def test_a_program_of_other_files_is_not_sent(pool: SandboxPool):
     for other in ("x = 1", ProgramBundle((("position.py", "x = 1"), ("climb.py", "print(9)")))):
         with pytest.raises(ValueError, match="expected"):
             pool.evaluate(other)

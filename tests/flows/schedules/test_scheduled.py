@@ -26,6 +26,7 @@ from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.made import NOW, a_generation, a_judged, an_answer, create, grow
 from tests.in_process import InProcess
+from tests.toys import toy_with
 
 pytestmark = pytest.mark.prefect
 
@@ -68,11 +69,8 @@ def test_the_first_night_creates_the_run_and_the_next_continues_it(parameters: d
     assert any(f"overnight watch {NIGHTLY}" in str(artifact.data) for artifact in artifacts)
 
 
-def test_the_first_night_begins_with_the_programs_that_the_schedule_names(
-    parameters: dict[str, Any], toy: Path, tmp_path: Path
-):
-    better = tmp_path / "better.py"
-    better.write_text(toy.read_text().replace("return offset + 1.0", "return offset + 9.0"))
+def test_the_first_night_begins_with_the_programs_that_the_schedule_names(parameters: dict[str, Any], tmp_path: Path):
+    better = toy_with(tmp_path / "better.py", start="return offset + 9.0")
     start = parameters["start"].model_copy(update={"starts": [str(better)]})
     create_if_missing(NIGHTLY, LocalBackend(tmp_path), start)
     files = create_if_missing(NIGHTLY, LocalBackend(tmp_path), start)

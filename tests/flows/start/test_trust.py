@@ -61,10 +61,10 @@ def model(provider: Provider) -> str:
     return f'sampling.models = [{{ name = "openai/x", api_base = "{provider.api_base}" }}]'
 
 
-@pytest.mark.prefect
-@pytest.mark.usefixtures("in_process")
+@pytest.mark.heavy
+@pytest.mark.usefixtures("plain")
 def test_no_key_is_sent_to_a_specification_s_address_until_the_address_is_accepted(
-    toy: Path, home: Path, provider: Provider, prefect: str, call: Call
+    toy: Path, home: Path, provider: Provider, call: Call
 ):
     path = specification(toy, home / "problem", model(provider))
     history = ("--history", home / "history")
@@ -83,10 +83,10 @@ def test_no_key_is_sent_to_a_specification_s_address_until_the_address_is_accept
         assert not other.keys
 
 
-@pytest.mark.prefect
-@pytest.mark.usefixtures("in_process")
+@pytest.mark.heavy
+@pytest.mark.usefixtures("plain")
 def test_no_key_is_sent_to_an_imported_run_s_address_until_the_address_is_accepted(
-    toy: Path, home: Path, provider: Provider, prefect: str, call: Call, monkeypatch: pytest.MonkeyPatch
+    toy: Path, home: Path, provider: Provider, call: Call, monkeypatch: pytest.MonkeyPatch
 ):
     theirs, ours = ("--history", home / "theirs"), ("--history", home / "ours")
     address = ("--model", "openai/x", "--api-base", provider.api_base)

@@ -10,8 +10,8 @@ import pytest
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import Program
 from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, learned_share, shape_of
+from tests.select.told import scored as program
 
 
 def answer(name: str, outcome: Outcome = Outcome.CRASHED, failed_id: str = "", body: str = "return x") -> Feedback:
@@ -96,10 +96,6 @@ def test_after_thirty_repairs_that_scored_nothing_one_answer_in_fifty_is_one_and
 def test_with_a_share_of_nothing_nothing_is_repaired():
     mine = record(answer("a"))
     assert all(told(Repairs(0.0), mine).wanted(mine, 0.0, Random(seed)) is None for seed in range(50))
-
-
-def program(name: str, *scores: float, body: str = "") -> Program:
-    return Program(name, body or f"return {name}", scores, sum(scores) / len(scores))
 
 
 def test_the_best_programs_are_tuned_once_each():
