@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
+from overnight.schemas.errors import EXIT_CODES
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
@@ -165,6 +166,11 @@ def outcomes() -> str:
     return _table(("outcome", "what became of the candidate"), rows)
 
 
+def exit_codes() -> str:
+    """Return a table of all exit codes."""
+    return _table(("exit code", "meaning"), ((f"{code}", meaning) for code, meaning in EXIT_CODES.items()))
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -172,6 +178,7 @@ def _row(cells: Sequence[str]) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "outcomes": outcomes,
+    "exit_codes": exit_codes,
     "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,

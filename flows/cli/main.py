@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from overnight.flows.cli.printing import print_error, route_warnings_to_stderr
 from overnight.flows.cli.terminal import protect
-from overnight.schemas.errors import EnvironmentFault, ExitCode, OvernightError, UsageError
+from overnight.schemas.errors import EXIT_CODES, EnvironmentFault, ExitCode, OvernightError, UsageError
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
@@ -82,6 +82,7 @@ def _app(*, lists_commands: bool) -> App:
         version=_version,
         version_flags=["--version"],
         help_format="plaintext",
+        help_epilogue=f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
         default_parameter=Parameter(negative=()),
         group_commands=_OTHER,
         group_parameters=_OPTIONS,
