@@ -9,7 +9,6 @@ from cyclopts.validators import Number
 
 from overnight.flows.cli.options import RunId
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
-from overnight.flows.cli.runs import continuable
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.history_backend import HistoryBackend
@@ -42,6 +41,7 @@ def hint(
     A night under way takes it at once, else the next night does. It is part of the history, and replayed like answers.
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
     from overnight.tasks.history.interventions import new_request
 
     if sum(map(bool, (text, pin, withdraw))) != 1 or (withdraw and prompts):
@@ -49,7 +49,7 @@ def hint(
             "expected a text, --pin PROGRAM, or --withdraw alone",
             remedy=f'For example: overnight hint {run} "try a two-pass scheme"',
         )
-    files = continuable(run, history)
+    files = find_run(history, run)
     if withdraw:
         _tell(files, new_request(Kind.WITHDRAWAL), history)
     elif pin:
@@ -82,9 +82,10 @@ def drop(
     It is not the best, not shown and in no niche any more; a night under way goes on without it after its generation.
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
     from overnight.tasks.history.interventions import new_request
 
-    files = continuable(run, history)
+    files = find_run(history, run)
     name, past = scored_program(files, program, history), stored_run.read_run_history(files)
     if name == past.start.id:
         raise UsageError(

@@ -25,7 +25,6 @@ from overnight.flows.cli.printing import (
     table,
     write_text,
 )
-from overnight.flows.cli.runs import continuable
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_of
@@ -70,7 +69,9 @@ def replay(
     history: History = DEFAULT_HISTORY,
 ) -> int:
     """Repeat a run from its recorded completions, without a model, and print whether the history is the same."""
-    files = continuable(run, history)
+    from overnight.tasks.history.files import find_run
+
+    files = find_run(history, run)
     from overnight.flows.night.replay import read_recorded_run
 
     recorded = read_recorded_run(files)

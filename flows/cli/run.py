@@ -31,7 +31,6 @@ from overnight.flows.cli.options import (
     stop_conditions,
 )
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
-from overnight.flows.cli.runs import continuable
 from overnight.flows.cluster.choice import choose_cluster, named_cluster
 from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import image_of
@@ -110,10 +109,11 @@ def resume(
 ) -> int:
     """Continue a run, from its files alone. Completions that are already paid for are not requested again."""
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
 
     choose_cluster(cluster)
     conditions = stop.conditions(until)
-    files = continuable(run, history)
+    files = find_run(history, run)
     say(f"continuing: {files.run_id}")
     if pin:
         pin_until_withdrawn(files, pin, history)
@@ -154,10 +154,11 @@ def retry(
     night waits for its end, and `overnight resume` goes on after any other end of a night.
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
 
     choose_cluster(cluster)
     conditions = stop_conditions(until, max_tokens=max_tokens, budget_usd=budget, total_budget_usd=total_budget)
-    files = continuable(run, history)
+    files = find_run(history, run)
     failed = failed_generations(stored_run.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"

@@ -8,9 +8,9 @@
 
 `build` reads clones of the public repositories of `sources.py`, FOLDER/ShinkaEvolve and so on, bare or not,
 `own_answers.parquet`, and further exports of our own runs, *answers-*.tar.zst. What is missing is said, and the rest
-goes on. The texts of others stay in the store, which belongs outside of this repository. `evaluate` runs children again, in containers; `parse` compares what
-our codecs make of the answers with the programs that they became; `figures` measures how models answer, which simulated
-personas are fitted to (`../simulated/fitted.py`).
+goes on. The texts of others stay in the store, which belongs outside of this repository. `evaluate` runs children
+again, in containers; `parse` compares what our codecs make of the answers with the programs that they became;
+`figures` measures how models answer, which simulated personas are fitted to (`../simulated/fitted.py`).
 """
 
 from __future__ import annotations
