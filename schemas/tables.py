@@ -180,7 +180,7 @@ GENERATIONS = _table(
     ("candidates", COUNT, "number of samples requested"),
     ("outcomes", pa.map_(TEXT, COUNT), "number of candidates by outcome"),
     ("best_score", REAL, "score of the best program of the run after the generation"),
-    ("best_program_id", TEXT, "that program: of the best score, or as the objectives choose (`lexicographic`)"),
+    ("best_program_id", TEXT, "that program"),
     ("generation_best", REAL, "best score among the generation's own candidates; null if none is scored"),
     ("tokens_in", pa.int64(), "prompt tokens, of its candidates and of questions of the scoring"),
     ("tokens_out", pa.int64(), "completion tokens, counted likewise"),

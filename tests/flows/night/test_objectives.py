@@ -61,26 +61,6 @@ def test_a_night_with_a_front_is_resumed_and_replayed_as_it_was(night: Night, tm
     assert any("do better than the last version in something" in prompt for prompt in prompts)
 
 
-def test_a_night_whose_objectives_count_in_their_order_is_resumed_and_replayed_as_it_was(night: Night, tmp_path: Path):
-    in_order = {"preference": "lexicographic", "tolerance": {"score": 3.0}, "metrics": {"size": "minimize"}}
-    settings = PARETO | {"objectives": in_order}
-    whole = night(4, history=tmp_path / "whole", settings=settings)
-    parts = night(1, history=tmp_path / "parts", settings=settings)
-    night(3, history=tmp_path / "parts", settings=settings)
-    assert everything(parts) == everything(whole)
-    require_replay(parts, tmp_path / "again")
-    database = Database(tmp_path / "whole")
-    rows = database.rows("SELECT program_id, score, metrics['size'] AS size FROM programs WHERE outcome = 'scored'")
-    near = [row for row in rows if row["score"] >= max(one["score"] for one in rows) - 3.0]
-    (run,) = database.rows("SELECT best_program_id, best_score FROM runs")
-    chosen = {row["program_id"]: row for row in rows}[run["best_program_id"]]
-    assert (chosen["size"], chosen["score"]) == (min(one["size"] for one in near), run["best_score"])
-    (row,) = database.rows("SELECT best_program_id, finalists FROM nights")
-    assert row["best_program_id"] == run["best_program_id"] == row["finalists"][0]["program_id"]
-    prompts = [row["prompt"] for row in database.rows("SELECT prompt FROM programs WHERE generation > 0")]
-    assert all("less `size` counts, where the score is as good." in prompt for prompt in prompts)
-
-
 def test_a_night_ends_once_a_program_meets_all_conditions_of_its_target(night: Night, tmp_path: Path):
     for target, expected in (("score >= -9, size <= 2", ("target", 0)), ("score > 0, size <= 2", ("generations", 1))):
         night(1, history=tmp_path / expected[0], settings=PARETO, target=target)
