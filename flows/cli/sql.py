@@ -18,7 +18,6 @@ from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, out, p
 from overnight.flows.cli.terminal import is_terminal
 from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.tasks.history.files import no_run_in, runs_in
 from overnight.tasks.history.private_files import make_private_folder, open_private
 
 if TYPE_CHECKING:
@@ -96,6 +95,8 @@ def _answer(
     if describe or (query is None and not is_shell):
         describe_views(database, query, style)
         return
+    from overnight.tasks.history.files import no_run_in, runs_in
+
     if not runs_in(history):
         raise no_run_in(history)
     if query is None:
