@@ -40,6 +40,18 @@ class ExitCode(IntEnum):
     USAGE = 2
     ENVIRONMENT = 3
     INTERRUPTED = 130
+    TERMINATED = 143
+
+
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "the search, the query or the comparison failed",
+    ExitCode.USAGE: "wrong usage or a wrong specification",
+    ExitCode.ENVIRONMENT: "the environment is at fault: engine, image, key, disk",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
+    ExitCode.TERMINATED: "ended by SIGTERM",
+}
+"""What each exit code says."""
 
 
 class OvernightError(Exception):

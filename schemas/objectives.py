@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from overnight.schemas.program import Program
 from overnight.schemas.section import Section
 
 SCORE = "score"
@@ -84,6 +83,15 @@ def as_target(value: object) -> object:
     return value
 
 
+def _is_not_gone(value: object) -> object:
+    if value == "lexicographic":
+        raise ValueError(
+            'there is no preference "lexicographic" any more; set limits on the metrics, such as '
+            'limits = {seconds = "<= 1"}, or preference = "pareto", got \'lexicographic\''
+        )
+    return value
+
+
 class Objectives(Section):
     """What counts beside the score, `[tool.overnight.objectives]`."""
 
@@ -93,18 +101,13 @@ class Objectives(Section):
     limits: dict[str, Annotated[str, AfterValidator(_as_comparison)]] = Field(default={})
     """limits on metrics of a program, reduced as its scores are, such as `{memory_mib = "<= 64"}`; a program that
     breaks one is `over_limit` and has no score"""
-    preference: Literal["score", "lexicographic", "pareto"] = "score"
+    preference: Annotated[Literal["score", "pareto"], BeforeValidator(_is_not_gone)] = "score"
     """how the objectives count: with `score`, the search looks at the score alone, and the front is for you; with
-    `lexicographic`, the best program is the one with the best score, of those within its tolerance the one that is
-    best in the first metric, and so on; with `pareto`, all of the front is looked for. With the last two, a share of
-    the prompts builds on the best program or on one of the front, and every program is confirmed before it counts
-    (`sandbox.confirm` of `best` means `always`)"""
-    tolerance: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
-    """with `lexicographic`: how much of the best score, or value of a metric, may be given up for the objectives
-    after it, such as `{score = 0.01}`; 0 for those that are not named"""
+    `pareto`, all of the front is looked for: a share of the prompts builds on a program of it, and every program is
+    confirmed before it counts (`sandbox.confirm` of `best` means `always`)"""
     share: float = Field(default=0.5, ge=0, le=1)
     """with `pareto`: share of the prompts that build on a program of the front, drawn by weights of the objectives;
-    with `lexicographic`, on the best program; the others build on what the algorithm chooses"""
+    the others build on what the algorithm chooses"""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -113,19 +116,13 @@ class Objectives(Section):
                 "the score is an objective always, and the higher, the better: leave it out of the metrics"
             )
         if self.searches_front and not self.metrics:
-            raise ValueError(
-                f'`{self.preference}` needs objectives beside the score, such as metrics = {{seconds = "minimize"}}'
-            )
-        if self.tolerance and self.preference != "lexicographic":
-            raise ValueError('`tolerance` needs preference = "lexicographic"')
-        if unknown := [name for name in self.tolerance if name not in (SCORE, *self.metrics)]:
-            raise ValueError(f"`tolerance` is of {SCORE} and the metrics that are objectives, got {unknown[0]!r}")
+            raise ValueError('`pareto` needs objectives beside the score, such as metrics = {seconds = "minimize"}')
         return self
 
     @property
     def searches_front(self) -> bool:
-        """Whether prompts build on programs of the front; the best in order is one of them, too."""
-        return self.preference != "score"
+        """Whether prompts build on programs of the front."""
+        return self.preference == "pareto"
 
     def missing(self, metrics: Mapping[str, float]) -> str:
         """Return what a program's metrics lack, in words; empty if nothing."""
@@ -150,37 +147,6 @@ class Objectives(Section):
         """Return the score and the objectives, all such that higher is better."""
         signs = {"minimize": -1.0, "maximize": 1.0}
         return (score, *(signs[direction] * metrics[name] for name, direction in self.metrics.items()))
-
-    def best(self, programs: Iterable[Program]) -> Program:
-        """Return the best of some programs by the preference, which is the score but where it is `lexicographic`.
-
-        Of equal ones it is the first.
-        """
-        if self.preference == "lexicographic":
-            return self.first_in_order(programs)
-        return max(programs, key=lambda program: program.score)
-
-    def ranked(self, programs: Iterable[Program], most: int) -> list[Program]:
-        """Return the best programs, best first."""
-        left = list(programs)
-        if self.preference != "lexicographic":
-            return sorted(left, key=lambda program: program.score, reverse=True)[:most]
-        ranked: list[Program] = []
-        while left and len(ranked) < most:
-            ranked.append(self.first_in_order(left))
-            left = [program for program in left if program is not ranked[-1]]
-        return ranked
-
-    def first_in_order(self, programs: Iterable[Program]) -> Program:
-        """Return the program that the objectives choose in their order, the score first.
-
-        Each leaves those that are within its tolerance of its best value. No program dominates the one that is chosen.
-        """
-        left = [(self.goals(program.score, program.metrics), program) for program in programs]
-        for place, name in enumerate((SCORE, *self.metrics)):
-            least = max(goals[place] for goals, _ in left) - self.tolerance.get(name, 0.0)
-            left = [one for one in left if one[0][place] >= least]
-        return max(left, key=lambda one: one[0])[1]
 
 
 NO_OBJECTIVES = Objectives()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -65,6 +65,11 @@ class Program:
     def __deepcopy__(self, memo: object) -> Program:
         """Return the program itself, which cannot change, so that the state of a search is copied quickly."""
         return self
+
+
+def best_of(programs: Iterable[Program]) -> Program:
+    """Return the program with the best score; of equal ones, the first."""
+    return max(programs, key=lambda program: program.score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,10 +229,25 @@ def parse_settings(data: dict[str, Any], where: str, *, is_stored: bool = False)
         require_plain(data)
     except ValueError as error:
         raise UsageError(f"{where}: {error}", remedy="Simplify the settings.") from error
+    if is_stored:
+        data = _without_what_is_gone(data)
     try:
         return Settings.model_validate(data, context=STORED if is_stored else None)
     except ValidationError as error:
         raise _refusal(error.errors(), where, setting_names()) from error
+
+
+_GONE = {"objectives": {"tolerance"}}
+"""Settings by table that runs of the present format may have, and that say nothing any more."""
+
+
+def _without_what_is_gone(stored: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: one for key, one in table.items() if key not in _GONE[name]}
+        if name in _GONE and isinstance(table, dict)
+        else table
+        for name, table in stored.items()
+    }
 
 
 def load_algorithm(settings: Settings, where: str, release: str = "") -> Settings:

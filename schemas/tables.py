@@ -7,10 +7,13 @@ import pyarrow as pa
 from overnight.schemas.generation import StopReason
 
 FORMAT = 2
-"""Format number in every file. Versions 0.1 and 0.2 wrote 1, which is read still; a higher one is refused."""
+"""Format number in every file; a higher one is refused."""
+
+OLDEST_FORMAT = 2
+"""The first format that is read, that of 0.3.0."""
 
 FORMAT_KEY = b"overnight.schema_version"
-"""Metadata that has it, as in all versions, so that they refuse files of a later format, too."""
+"""Metadata that has it, as in all versions, so that each refuses files of other formats."""
 
 TEXT = pa.string()
 TIME = pa.timestamp("us", tz="UTC")
@@ -43,8 +46,7 @@ PROGRAMS = _table(
     (
         "code_hash",
         TEXT,
-        "16 hex digits that are equal for bodies that count as the same, as `search.novelty` says: those that differ "
-        "only in form, or, in runs of 0.1 and 0.2, only in layout",
+        "16 hex digits that are equal for bodies that count as the same, as `search.novelty` says",
     ),
     ("outcome", TEXT, "one of the closed list of outcomes; only `scored` has a score"),
     ("error", TEXT, "why the candidate was not scored; empty if it was"),
@@ -82,25 +84,24 @@ PROGRAMS = _table(
     (
         "evaluations",
         COUNT,
-        "number of evaluations behind an answer of the tuner; null for answers of models and in files of version 0.2",
+        "number of evaluations behind an answer of the tuner; null for answers of models",
     ),
     (
         "tokens_cached",
         COUNT,
-        "prompt tokens among `tokens_in` that the provider read from its cache; null in files of earlier versions",
+        "prompt tokens among `tokens_in` that the provider read from its cache",
     ),
     ("machine", TEXT, "machine of a cluster that evaluated it; null if the machine of the night did"),
     (
         "asked_model",
         TEXT,
-        "model that the prompt was for, where one of its fallbacks answered; null where the model answered itself, and "
-        "in files of earlier versions",
+        "model that the prompt was for, where one of its fallbacks answered; null where the model answered itself",
     ),
     (
         "transcript",
         TEXT,
         "what an agent did, as JSON: its messages, the programs that it had scored, its queries; null for programs "
-        "that no agent handed back, and in files of earlier versions",
+        "that no agent handed back",
     ),
     (
         "claimed_scores",
@@ -111,7 +112,7 @@ PROGRAMS = _table(
         "metrics",
         pa.map_(TEXT, REAL),
         "further numbers of the scoring by name, each reduced over all training inputs as `scores` are, such as "
-        "`metrics['seconds']`; of an unconfirmed program what it claimed; null in files of earlier versions",
+        "`metrics['seconds']`; of an unconfirmed program what it claimed",
     ),
     (
         "metrics_by_input",
@@ -121,8 +122,7 @@ PROGRAMS = _table(
     (
         "notes",
         pa.list_(TEXT),
-        "what the scoring says of each training input, in order, up to the last with a note; null in files of earlier "
-        "versions",
+        "what the scoring says of each training input, in order, up to the last with a note",
     ),
     ("confirmed_metrics", pa.map_(TEXT, REAL), "`metrics` of the confirmation"),
 )
@@ -145,14 +145,12 @@ POPULATION = _table(
     (
         "prompt",
         COUNT,
-        "index in the generation of the prompt whose results caused the change, or before which a claim was settled; "
-        "null in files of version 0.1",
+        "index in the generation of the prompt whose results caused the change, or before which a claim was settled",
     ),
     (
         "samples",
         COUNT,
-        "of an expansion, number of samples that got a verdict, failed ones too; null for other events and in files of "
-        "earlier versions",
+        "of an expansion, number of samples that got a verdict, failed ones too; null for other events",
     ),
 )
 
@@ -182,7 +180,7 @@ GENERATIONS = _table(
     ("candidates", COUNT, "number of samples requested"),
     ("outcomes", pa.map_(TEXT, COUNT), "number of candidates by outcome"),
     ("best_score", REAL, "score of the best program of the run after the generation"),
-    ("best_program_id", TEXT, "that program: of the best score, or as the objectives choose (`lexicographic`)"),
+    ("best_program_id", TEXT, "that program"),
     ("generation_best", REAL, "best score among the generation's own candidates; null if none is scored"),
     ("tokens_in", pa.int64(), "prompt tokens, of its candidates and of questions of the scoring"),
     ("tokens_out", pa.int64(), "completion tokens, counted likewise"),
@@ -190,12 +188,12 @@ GENERATIONS = _table(
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     ("error", TEXT, "why the attempt failed; empty if it was committed"),
     ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at the generation's end"),
-    ("tokens_cached", pa.int64(), "prompt tokens that were read from a cache; null in files of earlier versions"),
+    ("tokens_cached", pa.int64(), "prompt tokens that were read from a cache"),
     (
         "unused_usd",
         REAL,
         "part of cost_usd: price of answers of earlier attempts that no candidate has, and of answers to questions of "
-        "the scoring; null in older files",
+        "the scoring",
     ),
 )
 
@@ -209,7 +207,7 @@ RUNS = _table(
     ("settings", TEXT, "all settings, JSON"),
     ("specification", TEXT, "the specification file, verbatim"),
     ("specification_hash", TEXT, "SHA-256 of the specification and its files"),
-    ("specification_path", TEXT, "name or relative path of the problem; in runs of 0.1 as it was typed"),
+    ("specification_path", TEXT, "name or relative path of the problem"),
     ("files", pa.map_(TEXT, TEXT), "files that are copied into the sandbox with the specification: path to SHA-256"),
     ("dependencies", pa.list_(TEXT), "packages that the specification requires"),
     ("image_id", TEXT, "id of the sandbox image"),

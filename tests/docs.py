@@ -22,6 +22,7 @@ from overnight.flows.cli.main import app
 from overnight.flows.night.stop_conditions import NightlyConditions, StopConditions, flag_of
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
+from overnight.schemas.errors import EXIT_CODES
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
@@ -187,6 +188,11 @@ def outcomes() -> str:
     return _table(("outcome", "what became of the candidate"), rows)
 
 
+def exit_codes() -> str:
+    """Return a table of all exit codes."""
+    return _table(("exit code", "meaning"), ((f"{code}", meaning) for code, meaning in EXIT_CODES.items()))
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -196,6 +202,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "outcomes": outcomes,
     "stop_conditions": stop_conditions,
     "run_options": run_options,
+    "exit_codes": exit_codes,
     "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,

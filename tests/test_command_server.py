@@ -62,6 +62,7 @@ def test_the_installed_program_passes_streams_and_exit_code_on(tmp_path: Path):
     program = str(tmp_path / "overnight")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == version("overnight")
+    create(tmp_path / "history")
     query = subprocess.run(
         [program, "sql", "-", "--history", str(tmp_path / "history"), "--format", "csv"],
         input="SELECT 42 AS answer", capture_output=True, text=True, check=True,

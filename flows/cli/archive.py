@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say
-from overnight.schemas.errors import HistoryError, RunIsBusy
+from overnight.schemas.errors import HistoryError, RunIsBusy, UsageError
 
 if TYPE_CHECKING:
     from overnight.tasks.history.files import RunFiles
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 def compact(run: options.AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
     """Merge the files of a run's generations, so that queries are faster. No data is lost."""
     from overnight.tasks.history.compact import compact as compact_run
-    from overnight.tasks.history.files import find_run, runs_in
+    from overnight.tasks.history.files import find_run, no_run_in, runs_in
     from overnight.tasks.history.run_lock import run_lock
 
-    for files in runs_in(history) if run is None else [find_run(history, run)]:
+    found = runs_in(history) if run is None else [find_run(history, run)]
+    if not found:
+        raise no_run_in(history)
+    for files in found:
         try:
             with run_lock(files):
                 merged = compact_run(files, min_generations=1)
@@ -59,6 +62,11 @@ def export(
     name = f"{files.run_id}.{'jsonl' if as_ == 'jsonl' else 'tar.zst'}"
     target = write or Path(name)
     require_no_folder(target, name)
+    if as_ == "archive" and target.suffix != ".zst":
+        raise UsageError(
+            f"--write: an archive is compressed with zstd, so that its name ends in .zst, got {target}",
+            remedy=f"For example: --write {shlex.quote(str(target.with_name(name)))}",
+        )
     if as_ == "jsonl":
         steps = write_trace(Database(files.backend.root), files.run_id, target)
         say(f"wrote {target}: {count(steps, 'step')} from a parent to a child, one a line")
@@ -95,13 +103,20 @@ def import_run(
     *,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Import a complete run that was exported elsewhere; `overnight resume` can continue it.
+    """Import a complete run that was exported elsewhere, to read it and to continue it.
 
     Args:
         file: file that `overnight export` wrote
     """
+    from overnight.flows.start.trust import can_be_accepted
     from overnight.tasks.history.archive import unpack
+    from overnight.tasks.history.stored_run import read_run
 
     files, is_new = unpack(file, history)
     result = "imported" if is_new else "already in the history, with the same content"
-    say(f"{files.run_id}: {result}; continue it with: overnight resume {files.run_id}{history_flag(history)}")
+    name = f"{files.run_id}{history_flag(history)}"
+    if can_be_accepted(read_run(files).problem):
+        say(f"{files.run_id}: {result}; continue it with: overnight resume {name}")
+    else:  # a command, a folder or a sandbox of whoever exported it
+        command = f"overnight rescore {name} --set sampling.models=NAME"
+        say(f"{files.run_id}: {result}; begin a run of yours from its programs: {command}")

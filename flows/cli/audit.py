@@ -114,7 +114,7 @@ def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
     from overnight.tasks.history import stored_run
 
     past, run = stored_run.read_run_history(files), stored_run.read_run(files)
-    best, _ = stored_run.best_program(files, past.programs, run.problem.settings.objectives)
+    best, _ = stored_run.best_program(files, past.programs)
     night = stored_run.last_finished_night(files, past.programs)
     finalists = {one.program.id: one for one in night.finalists} if night else {}
     return best.body, f"the best program, {best.id},", run.seed, _on_held_out(finalists, best.id, past.start.id)

@@ -62,7 +62,7 @@ def best(
     specification = run_record.problem.specification
     if write is not None:
         require_new(write) if _is_picture(write, run_record) else require_new_program(write, run_record.problem)
-    program, deciding_night = stored_run.best_program(files, past.programs, run_record.problem.settings.objectives)
+    program, deciding_night = stored_run.best_program(files, past.programs)
     objectives = run_record.problem.settings.objectives
     if prefer is not None:
         program, deciding_night = preferred(prefer, past.programs.values(), objectives, history_flag(history)), None
@@ -71,7 +71,7 @@ def best(
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     if program.metrics:
         say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
-    if prefer is None and (note := best_note(program, past.programs.values(), objectives)):
+    if prefer is None and (note := best_note(program, past.programs.values())):
         say(note)
     if prefer is None and objectives.metrics:
         of_front = f"overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"{history_flag(history)}"
@@ -118,7 +118,7 @@ def best(
 def preferred(text: str, programs: Iterable[Program], objectives: Objectives, flag: str) -> Program:
     """Return the program with the best score among those that meet the conditions in a text.
 
-    Of equal scores, or those within a tolerance, it is the one that is better in the objectives, in their order.
+    Of equal scores, it is the one that is better in the objectives, in their order.
     """
     programs = list(programs)
     try:
@@ -136,7 +136,7 @@ def preferred(text: str, programs: Iterable[Program], objectives: Objectives, fl
             f"--prefer: none of {len(programs)} scored programs meets {text!r}",
             remedy=f'Ask for less; `overnight sql "FROM front"{flag}` shows what can be had.',
         )
-    return objectives.first_in_order(met)
+    return max(met, key=lambda program: objectives.goals(program.score, program.metrics))
 
 
 def _is_picture(path: Path, run: RunRecord) -> bool:
@@ -160,14 +160,15 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
     say(f"wrote {path}")
 
 
-def best_note(best: Program, programs: Iterable[Program], objectives: Objectives) -> str:
+def best_note(best: Program, programs: Iterable[Program]) -> str:
     """Return a note if another program has a higher training score than the chosen one; otherwise an empty text."""
     highest = max(programs, key=lambda program: program.score)
     if gain_of(best.score, highest.score) <= 0:
         return ""
-    in_order = f"in the order of the objectives: {', '.join(('score', *objectives.metrics))}"
-    chosen = in_order if objectives.preference == "lexicographic" else "by its score on the validation inputs"
-    return f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen {chosen}"
+    return (
+        f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen by its "
+        "score on the validation inputs"
+    )
 
 
 def _scores(program: Program, night: NightRecord | None) -> str:

@@ -264,7 +264,7 @@ def print_summary(
         say(f"warning: {night.warning}")
     if night.paused_by:
         say(f"paused for {duration(night.paused_s)}; last reason: {night.paused_by}")
-    if note := best_note(best, past.programs.values(), run.problem.settings.objectives):
+    if note := best_note(best, past.programs.values()):
         say(note)
     if failed := night.winner_fails_on:
         say(f"the best program fails on the {' and '.join(failed)} inputs and has no score there")

@@ -9,7 +9,6 @@ from cyclopts.validators import Number
 
 from overnight.flows.cli import options
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
-from overnight.flows.cli.runs import continuable
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.history_backend import HistoryBackend
@@ -44,6 +43,7 @@ def hint(
         withdraw: end all hints and pins of the run
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
     from overnight.tasks.history.interventions import new_request
 
     if sum(map(bool, (text, pin, withdraw))) != 1 or (withdraw and prompts):
@@ -51,7 +51,7 @@ def hint(
             "expected a text, --pin PROGRAM, or --withdraw alone",
             remedy=f'For example: overnight hint {run} "try a two-pass scheme"',
         )
-    files = continuable(run, history)
+    files = find_run(history, run)
     if withdraw:
         _tell(files, new_request(Kind.WITHDRAWAL), history)
     elif pin:
@@ -87,9 +87,10 @@ def drop(
         descendants: drop what was built on it, too, and what still will be
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
     from overnight.tasks.history.interventions import new_request
 
-    files = continuable(run, history)
+    files = find_run(history, run)
     name, past = scored_program(files, program, history), stored_run.read_run_history(files)
     if name == past.start.id:
         raise UsageError(

@@ -17,7 +17,7 @@ from cyclopts.help import DefaultFormatter, HelpPanel
 
 from overnight.flows.cli.printing import print_error, route_warnings_to_stderr
 from overnight.flows.cli.terminal import protect
-from overnight.schemas.errors import EnvironmentFault, ExitCode, OvernightError, UsageError, in_words
+from overnight.schemas.errors import EXIT_CODES, EnvironmentFault, ExitCode, OvernightError, UsageError, in_words
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -106,6 +106,7 @@ def _app(*, lists_commands: bool) -> App:
         version_flags=["--version"],
         help_format="plaintext",
         help_formatter=_HelpFormatter(),
+        help_epilogue=f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
         default_parameter=Parameter(negative=(), show_default=_default_in_words),
         group_commands=_OTHER,
         group_parameters=_OPTIONS,

@@ -25,7 +25,6 @@ from overnight.flows.cli.printing import (
     table,
     write_text,
 )
-from overnight.flows.cli.runs import continuable
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_of
@@ -66,7 +65,9 @@ def replay(
     Args:
         into: another history to keep the repeated run in; by default it is deleted
     """
-    files = continuable(run, history)
+    from overnight.tasks.history.files import find_run
+
+    files = find_run(history, run)
     from overnight.flows.night.replay import read_recorded_run
 
     recorded = read_recorded_run(files)

@@ -110,11 +110,12 @@ def unwritable(path: Path, error: OSError) -> UsageError:
 def _write_index(history: HistoryBackend, write: Path | None) -> None:
     from overnight.flows.report.comparison_data import all_score_curves
     from overnight.tasks.history.database import Database
+    from overnight.tasks.history.files import no_run_in
     from overnight.tasks.report.comparison import render_index
 
     runs = all_score_curves(Database(history.root))
     if not runs:
-        raise UsageError(f"no run in {history.location}", remedy="Start one: overnight run bin-packing-or")
+        raise no_run_in(history)
     path = write or Path("report-all.html")
     pages = [run.run_id for run in runs if (path.parent / f"report-{run.run_id}.html").exists()]
     write_page(path, render_index(runs, pages), is_named=write is not None)

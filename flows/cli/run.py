@@ -12,7 +12,6 @@ from urllib.request import getproxies, proxy_bypass
 from overnight.flows.cli import options
 from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
-from overnight.flows.cli.runs import continuable
 from overnight.flows.cluster.choice import choose_cluster, named_cluster
 from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import image_of
@@ -92,10 +91,11 @@ def resume(
         pin: program of the run, by its id or a prefix, that every second prompt builds on
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
 
     choose_cluster(cluster)
     conditions = options.conditions_of_night(stop, until)
-    files = continuable(run, history)
+    files = find_run(history, run)
     say(f"continuing: {files.run_id}")
     if pin:
         pin_until_withdrawn(files, pin, history)
@@ -136,10 +136,11 @@ def retry(
         generation: generation to run again; repeatable; default: all that were given up
     """
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
 
     choose_cluster(cluster)
     conditions = options.conditions_of_night(stop, until)
-    files = continuable(run, history)
+    files = find_run(history, run)
     failed = failed_generations(stored_run.read_run_history(files), files.run_id, generation, history_flag(history))
     if not failed:
         command = f"overnight resume {files.run_id}{history_flag(history)}"

@@ -67,17 +67,7 @@ def runs(
     for number, line in lines:
         write_text(f"night {number}  {line}")
     if not lines:
-        say("no log: these nights are of an earlier version, or were imported")
-
-
-def continuable(run: str, history: HistoryBackend) -> RunFiles:
-    """Return the files of a run that this version can continue."""
-    from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
-
-    files = find_run(history, run)
-    stored_run.require_present_format(files)
-    return files
+        say("no log: this run was imported")
 
 
 def _files(run: str, history: HistoryBackend) -> RunFiles:

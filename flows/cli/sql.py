@@ -80,8 +80,6 @@ def sql(
     if cookbook:
         print_cookbook()
         return
-    if not (history.root / "runs").is_dir():
-        say(f"no run in {history.location} yet")
     with QueryProcess(history.root) as database:
         _answer(history, database, query, format, timeout, describe)
 
@@ -93,10 +91,16 @@ def _answer(
         query = _read_stdin()
     elif query is None and not describe:
         query = _piped_query()
-    if query is None and not describe and is_terminal(sys.stdin) and is_terminal(sys.stdout):
-        Shell(history, database, style, timeout_s).run()
-    elif query is None or describe:
+    is_shell = query is None and not describe and is_terminal(sys.stdin) and is_terminal(sys.stdout)
+    if describe or (query is None and not is_shell):
         describe_views(database, query, style)
+        return
+    from overnight.tasks.history.files import no_run_in, runs_in
+
+    if not runs_in(history):
+        raise no_run_in(history)
+    if query is None:
+        Shell(history, database, style, timeout_s).run()
     else:
         run_query(database, query, style, timeout_s)
 

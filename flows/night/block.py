@@ -16,7 +16,7 @@ from overnight.flows.night.search_state import SearchState
 from overnight.schemas.algorithm import Change, Correct, Plan, Turn
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import TUNER, Candidate, Judged, Program, Prompt
+from overnight.schemas.program import TUNER, Candidate, Judged, Prompt, best_of
 from overnight.tasks.evaluate.confirmation import ConfirmationRules
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select.selection import judge, with_failed_twins
@@ -322,12 +322,6 @@ class Block:
             base,
             judged=judged,
             changes={index: changes for index, changes in sorted(self._changes.items()) if changes},
-            best=self._best(programs),
+            best=best_of([self._state.best, *programs]),
             place=self._state.place,
         )
-
-    def _best(self, new: Sequence[Program]) -> Program:
-        objectives = self._state.run.problem.settings.objectives
-        if objectives.preference != "lexicographic":
-            return objectives.best([self._state.best, *new])
-        return objectives.best([*self._state.programs.values(), *new])  # a tolerance compares with all

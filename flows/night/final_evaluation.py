@@ -32,7 +32,7 @@ def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
     if not candidates:
         return ()
     validation = scores_on(run.run, "validation", candidates, ask=run.ask)
-    order = _ranked(run, candidates, validation)
+    order = _ranked(candidates, validation)
     if _confirms(run):
         order = _with_confirmed_winner(run, order, validation)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
@@ -44,23 +44,15 @@ def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
 
 def _best_of_each_signature(run: OpenRun) -> list[Program]:
     """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
-    settings = run.run.problem.settings
-    in_order = settings.objectives.preference == "lexicographic"
     first: dict[tuple[float, ...], Program] = {}
     for program in run.state.programs.values():
-        metrics = settings.objectives.goals(program.score, program.metrics) if in_order else ()
-        first.setdefault((*program.scores, *metrics), program)
-    return settings.objectives.ranked(first.values(), settings.finalists)
+        first.setdefault(program.scores, program)
+    ranked = sorted(first.values(), key=lambda program: program.score, reverse=True)
+    return ranked[: run.run.problem.settings.finalists]
 
 
-def _ranked(run: OpenRun, programs: list[Program], validation: dict[str, float]) -> list[Program]:
-    """Sort programs by validation score, then by training score; programs without a validation score come last.
-
-    Where the objectives count in their order, validation scores do not choose, but to have none does.
-    """
-    objectives = run.run.problem.settings.objectives
-    if objectives.preference == "lexicographic":
-        return sorted(objectives.ranked(programs, len(programs)), key=lambda program: program.id not in validation)
+def _ranked(programs: list[Program], validation: dict[str, float]) -> list[Program]:
+    """Sort programs by validation score, then by training score; programs without a validation score come last."""
     return sorted(
         programs, key=lambda program: (validation.get(program.id, float("-inf")), program.score), reverse=True
     )
@@ -83,7 +75,7 @@ def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
-        order = _ranked(run, order, validation)
+        order = _ranked(order, validation)
     return order
 
 

@@ -20,7 +20,7 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
 from overnight.schemas.interventions import Intervention, Kind
-from overnight.schemas.program import TUNER
+from overnight.schemas.program import TUNER, best_of
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.interventions import pending_requests
 
@@ -262,7 +262,7 @@ class NightLoop:
             if drops := [one for one in pending_requests(self._run.files) if one.kind is Kind.DROP]:
                 taken = self._record(drops, history)
                 history = self._read_history()
-                self._run.progress.fall_back(self._run.run.problem.settings.objectives.best(history.programs.values()))
+                self._run.progress.fall_back(best_of(history.programs.values()))
                 self._note_taken(taken)
             return events.Reloaded(history)
         except OvernightError as error:

@@ -73,7 +73,7 @@ class NightLimits:
     def _is_gain(self, record: GenerationRecord) -> bool:
         """Return whether a generation has a new best or, where the front is searched, a new member of it."""
         objectives = self._state.run.problem.settings.objectives
-        if objectives.preference != "pareto":
+        if not objectives.searches_front:
             return record.best.id != self._state.best.id
         new = [one.program() for one in record.judged if one.score is not None]
         programs = [*self._state.programs.values(), *new]

@@ -228,7 +228,6 @@ def open_run(
 
     Raises:
         RunIsBusy: If another process has the run open.
-        UsageError: If an earlier version wrote the run.
         SandboxUnavailable: If no sandbox can be started.
     """
     with run_lock(files), contextlib.ExitStack() as stack:
@@ -254,7 +253,6 @@ def read_state(files: RunFiles, run: RunRecord) -> SearchState:
 def _open(
     files: RunFiles, stack: contextlib.ExitStack, source: SourceOf | None, answers: Sequence[Completion] | None
 ) -> OpenRun:
-    stored_run.require_present_format(files)
     run = trusted_run(stored_run.read_run(files))
     problem, sampling = run.problem, run.problem.settings.sampling
     take_all(files, run)

@@ -114,7 +114,7 @@ class Progress:
             self.candidates += len(outcomes)
             self.generations += 1
             self.latest = number
-        if best.score != self.best:  # less where objectives count in their order
+        if best.score != self.best:
             now = time.monotonic()
             self._bests.append((now, self.best))
             self.best, self.best_at, self.best_since = best.score, number, now

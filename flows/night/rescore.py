@@ -20,7 +20,7 @@ from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import RESCORED, Judged, Program
+from overnight.schemas.program import RESCORED, Judged, Program, best_of
 from overnight.schemas.question import Ask
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer
@@ -147,7 +147,7 @@ def score_kept(
         night=0,
         started_at=now,
         ended_at=datetime.now(UTC),
-        best=problem.settings.objectives.best(programs),
+        best=best_of(programs),
         judged=tuple(judged),
         changes={0: tuple(changes)},
         place=1,

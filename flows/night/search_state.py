@@ -12,7 +12,7 @@ from overnight.schemas.algorithm import Change, Plan, Turn
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
 from overnight.schemas.interventions import DROPPED
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import Judged, Program
+from overnight.schemas.program import Judged, Program, best_of
 from overnight.tasks.select.selection import record_of, results_of
 
 _CLAIMS_REMEMBERED = 8
@@ -54,7 +54,7 @@ class SearchState:
         self.planner = rebuild(self.run, history)
         self.start = history.start
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
-        self.best = self.run.problem.settings.objectives.best(history.programs.values())
+        self.best = best_of(history.programs.values())
         self.programs = dict(history.programs)
         self.hashes = set(history.code_hashes)
 

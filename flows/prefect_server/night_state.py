@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -91,19 +90,3 @@ class NightState:
         self._on_cancel()
         # A thread that waits for a lock wakes up only for a signal that is sent to it directly.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-
-def outlive_leases() -> None:
-    """Let this process continue when Prefect cannot renew the lease of a deployment's concurrency limit.
-
-    Deployments of version 0.1 have such a limit. Prefect ends a flow run whose lease it cannot renew, for example
-    after a restart of the server. A night needs no lease: the run's lock prevents a second night.
-    """
-    from prefect import flow_engine
-
-    renew = flow_engine.maintain_concurrency_lease  # pyright: ignore[reportPrivateImportUsage]
-
-    def maintain(lease_id: UUID, lease_duration: float, **_: Any) -> contextlib.AbstractContextManager[None]:
-        return renew(lease_id, lease_duration, raise_on_lease_renewal_failure=False, suppress_warnings=True)
-
-    flow_engine.maintain_concurrency_lease = maintain  # pyright: ignore[reportPrivateImportUsage]

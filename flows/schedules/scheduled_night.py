@@ -29,7 +29,7 @@ from overnight.flows.night.signals import handle_interrupts
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.prefect_server.connection import server_answers, wait_for_server
 from overnight.flows.prefect_server.crash_detection import mark_children_crashed
-from overnight.flows.prefect_server.night_state import NightState, outlive_leases
+from overnight.flows.prefect_server.night_state import NightState
 from overnight.flows.report.build import build_report, draw_report, write_report
 from overnight.flows.start.trust import accept, remember
 from overnight.schemas.errors import OvernightError, RunIsBusy
@@ -219,7 +219,6 @@ def _report_night(current: Night, artifacts: PrefectArtifacts, files: RunFiles) 
 
 
 night.on_crashed(mark_children_crashed)
-outlive_leases()
 
 
 def create_if_missing(run_id: str, history: HistoryBackend, start: Start) -> RunFiles:

@@ -112,6 +112,15 @@ def require_trusted_models(problem: Problem, name: str) -> None:
     _require(_bound(model_proposals(problem.settings.sampling), problem), name, _named(user_settings(), problem))
 
 
+def can_be_accepted(problem: Problem) -> bool:
+    """Return whether all proposals of a problem are accepted, or would be by `--trust-settings`."""
+    accepted, configured = _accepted(), _named(user_settings(), problem)
+    return all(
+        not one.must_be_named or one in configured or (one.setting, one.value) in accepted
+        for one in proposals_of(problem)
+    )
+
+
 def remember(proposals: Iterable[Proposal]) -> None:
     """Store proposals as accepted, for this and all later commands of this user."""
     accepted = _accepted()
@@ -185,7 +194,8 @@ _NAMED = {
     "another one, with --set or, for all problems on this machine, as `sandbox.backend` in your configuration file; "
     "--trust-settings does not.",
     "sampling.models": "Only you can name a command or a folder as the model, and only for this problem as it is: "
-    "--model NAME; --trust-settings does not.",
+    "--model NAME, or, for a run from elsewhere, overnight rescore RUN --set sampling.models=NAME; --trust-settings "
+    "does not.",
     "sampling.judge": "Only you can name the model that a scoring asks, and only for this problem as it is: --judge "
     "NAME, or [sampling] judge in your configuration file; --trust-settings does not.",
 }

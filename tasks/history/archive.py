@@ -21,15 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import RUN_ID
-from overnight.schemas.tables import FORMAT
+from overnight.schemas.tables import FORMAT, OLDEST_FORMAT
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.atomic_files import (
     declared_rows,
     disk_errors,
-    later_format,
     read_groups,
     sync,
     sync_directory,
+    unread_format,
 )
 from overnight.tasks.history.files import FILE, RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
@@ -161,7 +161,7 @@ def unpack(source: Path, history: HistoryBackend) -> tuple[RunFiles, bool]:
     becomes visible by one rename. Importing an archive again changes nothing.
 
     Raises:
-        HistoryError: If the archive is damaged, or from a later version.
+        HistoryError: If the archive is damaged, or of a format that this version does not read.
         UsageError: If the file cannot be read, or the history has the run with other content.
         EnvironmentFault: If the disk has too little space.
     """
@@ -286,9 +286,10 @@ def _manifest(members: Iterator[Member], source: Path) -> Manifest:
         manifest = Manifest.model_validate_json(content.read())
     except ValidationError as error:
         raise _damaged(source, f"{_MANIFEST}: {error.errors()[0]['msg']}") from error
-    for found, known in ((manifest.format, _FORMAT), (manifest.schema_version, FORMAT)):
-        if found > known:
-            raise later_format(source, found, known)
+    if manifest.format > _FORMAT:
+        raise unread_format(source, manifest.format, _FORMAT)
+    if not OLDEST_FORMAT <= manifest.schema_version <= FORMAT:
+        raise unread_format(source, manifest.schema_version)
     if manifest.run_id != run_id or not all(map(FILE.fullmatch, manifest.files)):
         raise _damaged(source, f"{_MANIFEST} describes another run")
     return manifest

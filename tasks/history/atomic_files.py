@@ -1,8 +1,8 @@
 """Write files and folders of the history atomically, and read them back in bounded memory.
 
 A small Parquet file may repeat one text or number a million times. So texts are read dictionary-encoded, and decoded
-only if the result does not become too large. Readers raise `HistoryError` if a file is missing or damaged, or a later
-version wrote it.
+only if the result does not become too large. Readers raise `HistoryError` if a file is missing or damaged, or it has
+a format that this version does not read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 import io
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from overnight.schemas import tables
 from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.tables import FORMAT, FORMAT_KEY
-from overnight.tasks.history.conversion import FORMER_COLUMNS, current_table
 from overnight.tasks.history.private_files import make_folder, open_private
 
 RUNS = "runs"
@@ -36,6 +35,8 @@ _MAX_RATIO, _BASE_BYTES = 500, 256 * 2**20
 """Limit on the memory of a file's table: this multiple of the file's size, plus these bytes."""
 
 _NUMBER_BYTES = 8
+
+_TABLES = {**tables.ALL, "files": tables.FILES}
 
 
 def write_file(history: HistoryBackend, path: Path, table: pa.Table) -> None:
@@ -108,13 +109,7 @@ def commit_lock(run: Path) -> Iterator[None]:
 def read_file(path: Path, *, columns: list[str] | None = None) -> pa.Table:
     """Read one file of the history; columns that it lacks are null."""
     with _opened(path) as file:
-        stored = columns and [*columns, *FORMER_COLUMNS.values()]
-        return _decoded(file.read(columns=stored), path, columns)
-
-
-def format_of(path: Path) -> int:
-    with _opened(path) as file:
-        return _format(file)
+        return _decoded(file.read(columns=columns), path, columns)
 
 
 def declared_rows(path: Path) -> int:
@@ -142,7 +137,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         file = _open(path)
         found = _format(file)
-        if found <= FORMAT:
+        if tables.OLDEST_FORMAT <= found <= tables.FORMAT:
             with file:
                 yield file
             return
@@ -150,7 +145,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise HistoryError(f"no file {path}", remedy="Restore it from a copy.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy, or remove it.") from error
-    raise later_format(path, found)
+    raise unread_format(path, found)
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -166,7 +161,21 @@ def _open(path: Path) -> pq.ParquetFile:
 def _decoded(table: pa.Table, path: Path, columns: list[str] | None = None) -> pa.Table:
     """Return a table with its texts decoded and the present columns."""
     _require_size(path, sum(_bytes(chunk) for column in table.columns for chunk in column.chunks))
-    return current_table(table, columns)
+    return _with_all_columns(table, columns)
+
+
+def _with_all_columns(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """Return these columns, by default all of its kind of table; those that the file lacks are null."""
+    name = (table.schema.metadata or {}).get(b"overnight.table", b"").decode()
+    schema = _TABLES.get(name)
+    if schema is None:
+        return table
+    wanted = [field for field in schema if columns is None or field.name in columns]
+    there = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in wanted
+    ]
+    return pa.table(there, schema=pa.schema(wanted, metadata=schema.metadata))
 
 
 class _UnreadableFile(io.FileIO):
@@ -225,14 +234,23 @@ def _bytes(array: Any) -> int:
 
 
 def _format(file: pq.ParquetFile) -> int:
-    return int((file.schema_arrow.metadata or {}).get(FORMAT_KEY, b"1"))
+    number = (file.schema_arrow.metadata or {}).get(tables.FORMAT_KEY)
+    if number is None:
+        raise ValueError("it has no format number")
+    return int(number)
 
 
-def later_format(source: object, found: int, known: int = FORMAT) -> HistoryError:
-    """Return the error for a file, or an archive, of a format that only later versions know."""
+def unread_format(source: object, found: int, known: int = tables.FORMAT) -> HistoryError:
+    """Return the error for a file, or an archive, of a format that only earlier or only later versions know."""
+    if found > known:
+        return HistoryError(
+            f"{source} has format {found}, and this Overnight reads formats up to {known}",
+            remedy="Use the newer Overnight that wrote it.",
+        )
     return HistoryError(
-        f"{source} has format {found}, and this Overnight reads formats up to {known}",
-        remedy="Use the newer Overnight that wrote it.",
+        f"{source} has format {found}, and this Overnight reads formats from {tables.OLDEST_FORMAT} on",
+        remedy="Use the Overnight before 0.3.0 that wrote it. If it is in a history, move its run's folder out of "
+        "`runs` there, and the other runs are read.",
     )
 
 

@@ -15,8 +15,7 @@ from overnight.schemas.errors import QueryError
 from overnight.schemas.interventions import DROPPED
 from overnight.schemas.views import MACROS, VIEWS
 from overnight.tasks.history import query_guard
-from overnight.tasks.history.atomic_files import later_format
-from overnight.tasks.history.conversion import FORMER_COLUMNS
+from overnight.tasks.history.atomic_files import unread_format
 from overnight.tasks.history.files import tables_in
 from overnight.tasks.history.query_process import memory_error
 
@@ -40,9 +39,9 @@ _CATALOG = "duckdb_"
 _DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
-_LATER = """
+_OF_OTHER_FORMATS = """
 SELECT file_name, try_cast(value::VARCHAR AS INT) AS found FROM parquet_kv_metadata(?)
-WHERE key::VARCHAR = ? AND found > ?
+WHERE key::VARCHAR = ? AND found NOT BETWEEN ? AND ?
 """
 _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
@@ -125,7 +124,7 @@ class Database:
 
         self._connection.close()
         self._connection, self._committed, self._has_comments = duckdb.connect(config=_CONFIG), {}, False
-        self._refuse_later_formats(committed["runs"])
+        self._refuse_other_formats(committed["runs"])
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         for source in dict.fromkeys(("interventions", "programs", *query_guard.SOURCES)):  # others refer to the first
             empty = self._connection.from_arrow(query_guard.SOURCES[source].empty_table())
@@ -208,11 +207,11 @@ class Database:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
-    def _refuse_later_formats(self, runs: tuple[str, ...]) -> None:
+    def _refuse_other_formats(self, runs: tuple[str, ...]) -> None:
         """Check that this version reads the formats of all runs, of which it would show other columns as null."""
-        parameters = [list(runs), tables.FORMAT_KEY.decode(), tables.FORMAT]
-        if runs and (later := self._connection.execute(_LATER, parameters).fetchone()):
-            raise later_format(*later)
+        parameters = [list(runs), tables.FORMAT_KEY.decode(), tables.OLDEST_FORMAT, tables.FORMAT]
+        if runs and (other := self._connection.execute(_OF_OTHER_FORMATS, parameters).fetchone()):
+            raise unread_format(*other)
 
     def _add_comments(self) -> None:
         """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
@@ -257,10 +256,7 @@ def _relation(paths: Sequence[str], columns: dict[str, str]) -> str:
     if not paths:
         nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
         return f"SELECT {nulls} WHERE false"
-    former = {old: columns[name] for name, old in FORMER_COLUMNS.items() if name in columns}
-    wanted = (f"coalesce({n}, {FORMER_COLUMNS[n]}) AS {n}" if n in FORMER_COLUMNS else f'"{n}"' for n in columns)
-    source = f"read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns | former)})"
-    return f"SELECT {', '.join(wanted)} FROM {source}"
+    return f"FROM read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns)})"
 
 
 def _map(columns: Mapping[str, str]) -> str:

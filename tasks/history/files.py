@@ -325,7 +325,7 @@ def find_run(history: HistoryBackend, name: str) -> RunFiles:
     """
     runs = runs_in(history)
     if not runs:
-        raise UsageError(f"no run in {history.location}", remedy="Start one: overnight run bin-packing-or")
+        raise no_run_in(history)
     if name == "last":
         return _checked(max(runs, key=_start))
     found = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
@@ -339,6 +339,14 @@ def find_run(history: HistoryBackend, name: str) -> RunFiles:
         )
     names = ", ".join(run.run_id for run in found[:5])
     raise UsageError(f"{name!r} fits {len(found)} runs: {names}", remedy="Give a longer prefix.")
+
+
+def no_run_in(history: HistoryBackend) -> UsageError:
+    """Return the error for a history without a run, whose place may be misspelt."""
+    return UsageError(
+        f"no run in {history.location}",
+        remedy="Name the place of your runs with --history, or start one: overnight run bin-packing-or",
+    )
 
 
 def _start(files: RunFiles) -> tuple[datetime, str]:

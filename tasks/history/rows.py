@@ -333,12 +333,12 @@ def _answer(row: Row, operator: str) -> Feedback:
 
 
 def metrics_of(row: Row) -> dict[str, float]:
-    """Return the metrics of a row of `tables.PROGRAMS`, reduced and finite; none in older files."""
+    """Return the metrics of a row of `tables.PROGRAMS`, reduced and finite."""
     return {name: value for name, value in row["metrics"] or () if value is not None and math.isfinite(value)}
 
 
 def notes_of(row: Row) -> tuple[str, ...]:
-    """Return the notes of a row of `tables.PROGRAMS`; none in older files."""
+    """Return the notes of a row of `tables.PROGRAMS`."""
     return tuple(text or "" for text in row["notes"] or ())
 
 

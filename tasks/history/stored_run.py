@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overnight.schemas import tables
 from overnight.schemas.algorithm import Change
-from overnight.schemas.errors import HistoryError, SpecificationError, UsageError
+from overnight.schemas.errors import HistoryError, SpecificationError
 from overnight.schemas.files import File, require_distinct
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Kind
-from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program
-from overnight.tasks.history.atomic_files import declared_rows, format_of, read_file
-from overnight.tasks.history.conversion import current_settings
+from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program, best_of
+from overnight.tasks.history.atomic_files import declared_rows, read_file
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
 from overnight.tasks.history.journal import Journal
@@ -78,24 +74,6 @@ def ended_without_generation(files: RunFiles, night: int) -> bool:
     return row["stop_reason"] == StopReason.DEADLINE and not row["generations"]
 
 
-def require_present_format(files: RunFiles) -> None:
-    """Check that a run has the format that this version writes, so that it can go on, or be replayed.
-
-    Raises:
-        UsageError: If an earlier version wrote it.
-        HistoryError: If a later one did.
-    """
-    found = format_of(files.run)
-    if found < tables.FORMAT:
-        version = read_run(files).versions.get("overnight", "an earlier version")
-        raise UsageError(
-            f"{files.run_id} was written by Overnight {version} (format {found}), and this one continues and replays "
-            f"runs of format {tables.FORMAT}; it can be read, queried, reported and exported as before",
-            remedy=f"Begin a new run from its programs: overnight rescore {files.run_id} "
-            f"--history {shlex.quote(files.backend.location)}",
-        )
-
-
 def read_run(files: RunFiles) -> RunRecord:
     row = read_file(files.run).to_pylist()[0]
     return RunRecord(
@@ -103,7 +81,7 @@ def read_run(files: RunFiles) -> RunRecord:
         problem=restore_problem(
             row["problem"],
             row["specification"],
-            current_settings(_read_settings(files, row["settings"])),
+            _read_settings(files, row["settings"]),
             _read_files(files, dict(row["files"] or ())),
         ),
         seed=row["seed"],
@@ -301,9 +279,7 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
     return None
 
 
-def best_program(
-    files: RunFiles, programs: Mapping[str, Program], objectives: Objectives
-) -> tuple[Program, NightRecord | None]:
+def best_program(files: RunFiles, programs: Mapping[str, Program]) -> tuple[Program, NightRecord | None]:
     """Return the best program of a run, and the night whose final evaluation chose it; `None` if that was none.
 
     A final evaluation counts until a later generation has a better program. Of its finalists, those do not that were
@@ -311,10 +287,8 @@ def best_program(
     """
     night = last_finished_night(files, programs)
     finalists = [one.program for one in night.finalists] if night else []
-    best = objectives.best([*finalists, *programs.values()])
-    # With a tolerance, a later program may make another of them the best.
-    is_as_it_was = bool(finalists) and best == objectives.best(finalists)
-    return (finalists[0], night) if is_as_it_was else (best, None)
+    best = best_of([*finalists, *programs.values()])
+    return (finalists[0], night) if best in finalists else (best, None)
 
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]
@@ -327,13 +301,13 @@ _RECORD_COLUMNS = [
 
 
 def _changes(blocks: Sequence[Block]) -> dict[int, dict[int, tuple[Change, ...]]]:
-    """Return the changes of each generation, in order, by prompt; the first, where an older file does not say which."""
+    """Return the changes of each generation, in order, by prompt."""
     numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
     found: dict[int, defaultdict[int, list[Change]]] = {number: defaultdict(list) for number in numbers}
     for block in blocks:
         rows_of_block = read_file(block.folder / "population.parquet").to_pylist()
         for row in sorted(rows_of_block, key=lambda row: (row["generation"], row["step"])):
-            found[row["generation"]][row["prompt"] or 0].append(change_of(row))
+            found[row["generation"]][row["prompt"]].append(change_of(row))
     return {
         number: {prompt: tuple(changes) for prompt, changes in by_prompt.items()} for number, by_prompt in found.items()
     }

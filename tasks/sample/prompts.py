@@ -204,8 +204,7 @@ def _objectives_in_words(objectives: Objectives) -> str:
     """Return what counts beside the score; empty if nothing."""
     wanted = [f"{'less' if how == 'minimize' else 'more'} `{name}`" for name, how in objectives.metrics.items()]
     limits = [f"`{name}` has to be {limit}" for name, limit in objectives.limits.items()]
-    how = "where the score is as good" if objectives.preference == "lexicographic" else "too"
-    parts = [f"{' and '.join(wanted)} count{'s' if len(wanted) == 1 else ''}, {how}"] if wanted else []
+    parts = [f"{' and '.join(wanted)} count{'s' if len(wanted) == 1 else ''}, too"] if wanted else []
     return "; ".join([*parts, *limits])
 
 

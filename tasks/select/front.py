@@ -80,9 +80,7 @@ class FrontSearch:
         return replace(plan, rivals=self._rivals(plan.base))
 
     def _base(self, rng: Random) -> Program:
-        """Return the program that the objectives choose in their order, or by weights that are drawn."""
-        if self._objectives.preference == "lexicographic":
-            return self._objectives.first_in_order(self.front)
+        """Return the program that the objectives choose by weights that are drawn."""
         goals = self._goals
         drawn = [rng.expovariate(1.0) for _ in goals[0]]  # in proportion, they are spread evenly over all weights
         return self.front[best_by_weights(goals, drawn)]

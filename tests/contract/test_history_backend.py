@@ -56,7 +56,7 @@ class TestMirroredBackend(HistoryBackendContract):
     def test_its_copy_is_recognised_by_its_path_within_this_machine_s_cache(
         self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        """Flow runs of 0.1 name the directory of the copy."""
+        """Whoever names the directory of the copy means the history."""
         monkeypatch.setenv("OVERNIGHT_CACHE", str(tmp_path / "cache"))
         again = open_history(str(place.here.root))
         assert again.location == place.here.location

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from overnight.schemas import tables
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError, UsageError
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import describe, pack, unpack
@@ -276,7 +277,7 @@ def test_a_file_of_a_problem_stays_in_its_folder_on_import_and_on_resume(path: s
     named = pa.array([[(path, hashlib.sha256(content).hexdigest())]], row.schema.field(at).type)
     changed, files = row.set_column(at, row.schema.field(at), named), {"path": [path], "content": [content]}
     pq.write_table(changed, there.run)
-    pq.write_table(pa.table(files), there.problem_files)
+    pq.write_table(pa.table(files, schema=tables.FILES), there.problem_files)
     with pytest.raises(HistoryError, match="is not a path inside of a problem's folder"):
         stored_run.read_run(there)
     pack(there, archive)

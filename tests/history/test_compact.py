@@ -113,12 +113,11 @@ def test_a_long_run_has_few_blocks_and_rewrites_rows_seldom(tmp_path: Path):
     assert written <= 24 * math.log2(24)
 
 
-def test_files_of_an_older_version_get_the_current_schema(tmp_path: Path):
+def test_files_that_lack_columns_get_the_current_schema(tmp_path: Path):
     files = create(tmp_path, prompts=2)
     path = files.generation(0) / "programs.parquet"
     old = pq.read_table(path).drop_columns(["confirmed_score", "peak_mib"])
-    metadata = {"overnight.table": "programs", "overnight.schema_version": "1"}
-    write_file(LocalBackend(tmp_path), path, old.replace_schema_metadata(metadata))
+    write_file(LocalBackend(tmp_path), path, old)
     grow(files, 2)
     before = all_rows(tmp_path)
     compact(files, 1)

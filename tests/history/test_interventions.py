@@ -12,7 +12,6 @@ from overnight.flows.report.comparison_data import best_programs
 from overnight.schemas.errors import HistoryError
 from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
-from overnight.schemas.objectives import NO_OBJECTIVES
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -96,7 +95,7 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
 
 def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFiles, tmp_path: Path):
     past = stored_run.read_run_history(files)
-    first, second, third = NO_OBJECTIVES.ranked(past.programs.values(), 3)
+    first, second, third = sorted(past.programs.values(), key=lambda one: one.score, reverse=True)[:3]
     finalists = tuple(
         Finalist(one, one.score, value, None) for one, value in ((second, 3.0), (third, 2.0), (first, 1.0))
     )
@@ -109,7 +108,7 @@ def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFile
 def winner(files: RunFiles, history: Path) -> str:
     """Return the best program as all that tell it do: `best`, the night, the report, and the table of runs."""
     programs, database = stored_run.read_run_history(files).programs, Database(history)
-    best, night = stored_run.best_program(files, programs, NO_OBJECTIVES)
+    best, night = stored_run.best_program(files, programs)
     assert night is not None
     (row,) = database.rows("FROM nights")
     assert row["best_program_id"] == best.id

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.bench.real_answers import store
 from tests.bench.real_answers.parsing import compare
-from tests.bench.real_answers.sources import read_own
+from tests.bench.real_answers.sources import OWN_ANSWERS, SPECIFICATION, read_own
 from tests.real_answers.stand_ins import CHILD, EDIT, GRANDCHILD, HEAD, PARENT
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+OWN_RUN = "0.2-answers-binpack-12x4-1"
 ROW: dict[str, Any] = {"source": "shinka", "run_id": "toy", "program_id": "x", "form": "edits", "parent": PARENT}
 
 
@@ -53,11 +56,19 @@ def test_other_cases_are_named():
     assert kind("shinka", "edits", EDIT, CHILD, parent=GRANDCHILD) == "unparsable"
 
 
-def test_our_own_answers_are_parsed_by_their_specification():
-    start, *answers = read_own(Path(__file__).parents[1] / "fixtures/0.2-answers-binpack-12x4-1.tar.zst")
-    assert (start.sample, len(answers)) == (0, 48)
-    assert answers[0].parent_score == pytest.approx(-5.35, abs=0.01)
+@pytest.mark.parametrize("run", [OWN_RUN, pytest.param("%", marks=pytest.mark.slow)])
+def test_our_own_answers_are_parsed_by_their_specification(run: str):
+    rows = [row for row in store.read(OWN_ANSWERS.parent, OWN_ANSWERS.name) if run in ("%", row["run_id"])]
+    texts = {row["run_id"]: row["body"] for row in rows if row["form"] == SPECIFICATION}
+    answers = [row for row in rows if row["form"] != SPECIFICATION]
+    assert len(answers) == 48 * len(texts)
+    assert {compare(row, texts)["kind"] for row in answers} == {"same"}
+    assert compare({**answers[0], "body": "return item"}, texts)["kind"] == "different"
+
+
+def test_answers_of_an_exported_run_are_read_and_parsed_likewise():
+    start, *answers = read_own(FIXTURES / "0.3-answers-bin-packing-or.tar.zst")
+    assert (start.sample, len(answers)) == (0, 24)
+    assert answers[0].parent_score == pytest.approx(-5.28, abs=0.01)
     rows = [{**asdict(answer), "program_id": answer.key} for answer in answers]
     assert {compare(row, {start.run_id: start.body})["kind"] for row in rows} == {"same"}
-    changed = {**rows[0], "body": "return item"}
-    assert compare(changed, {start.run_id: start.body})["kind"] == "different"

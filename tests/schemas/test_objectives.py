@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from overnight.schemas.errors import UsageError
 from overnight.schemas.objectives import Comparison, Objectives, conditions
-from overnight.schemas.program import Program
+from overnight.schemas.program import Program, best_of
 from overnight.schemas.settings import parse_settings
 
 BOTH = Objectives(metrics={"seconds": "minimize", "ratio": "maximize"}, limits={"mib": "<= 64", "score": "> 0"})
-
-IN_ORDER = {"metrics": {"seconds": "minimize", "mib": "minimize"}, "preference": "lexicographic"}
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metrics": {"seconds": "up"}}, "objectives.metrics.seconds: Input should be 'minimize' or 'maximize', got 'up'"),
     ({"metrics": {"score": "minimize"}}, "the score is an objective always"),
     ({"preference": "pareto"}, "`pareto` needs objectives beside the score"),
-    ({"preference": "lexicographic"}, "`lexicographic` needs objectives beside the score"),
-    ({"preference": "fast"}, "Input should be 'score', 'lexicographic' or 'pareto'"),
-    ({"metrics": {"seconds": "minimize"}, "tolerance": {"score": 1}}, 'needs preference = "lexicographic"'),
-    (IN_ORDER | {"tolerance": {"mb": 1}}, "`tolerance` is of score and the metrics that are objectives, got 'mb'"),
-    (IN_ORDER | {"tolerance": {"score": -1}}, "objectives.tolerance.score: Input should be greater than or equal to 0"),
-    (IN_ORDER | {"tolerance": {"score": math.nan}}, "Input should be a finite number"),
+    ({"preference": "fast"}, "Input should be 'score' or 'pareto'"),
+    ({"preference": "lexicographic"}, 'no preference "lexicographic" any more; set limits on the metrics, such as'),
     ({"limits": {"mib": "<= nan"}}, "expected a comparison"),
     ({"limits": {"mib": "<= 1 GiB"}}, "expected a comparison"),
 ]
@@ -47,6 +36,13 @@ def test_what_is_wrong_and_what_was_given_is_said_once():
         parse_settings({"objectives": {"limits": {"mib": "64"}}}, "overnight.toml")
     assert raised.value.message.endswith("mib: expected a comparison such as `<= 64`, got '64'")
     assert "Value error" not in raised.value.message
+
+
+def test_a_stored_run_may_have_the_tolerance_that_is_gone():
+    stored = {"objectives": {"preference": "score", "tolerance": {}}}
+    assert parse_settings(stored, "a run", is_stored=True).objectives == Objectives()
+    with pytest.raises(UsageError, match=r"there is no setting `objectives\.tolerance`"):
+        parse_settings(stored, "overnight.toml")
 
 
 def test_conditions_are_parsed():
@@ -74,45 +70,9 @@ def program(score: float, seconds: float, mib: float) -> Program:
     return Program(f"{score} {seconds} {mib}", "", (score,), score, metrics={"seconds": seconds, "mib": mib})
 
 
-@pytest.mark.parametrize(
-    ("tolerance", "expected"),
-    [
-        ({}, (10.0, 9.0, 1.0)),
-        ({"score": 0.5}, (9.5, 2.0, 5.0)),
-        ({"score": 0.5, "seconds": 1.0}, (9.8, 3.0, 1.0)),
-        ({"score": 0.5, "seconds": 9.0}, (10.0, 9.0, 1.0)),
-        ({"score": 1.0}, (9.1, 1.0, 7.0)),
-    ],
-)
-def test_objectives_choose_in_their_order_each_of_what_is_within_a_tolerance(
-    tolerance: dict[str, float], expected: tuple[float, float, float]
-):
-    points = [(9.1, 1.0, 7.0), (9.5, 2.0, 6.0), (9.5, 2.0, 5.0), (9.8, 3.0, 1.0), (10.0, 9.0, 1.0), (10.0, 9.0, 1.0)]
-    programs = [program(*point) for point in points]
-    objectives = Objectives.model_validate(IN_ORDER | {"tolerance": tolerance})
-    assert objectives.best(programs) is programs[points.index(expected)]
-    ranked = objectives.ranked(programs, 4)
-    assert ranked[0] is programs[points.index(expected)]
-    assert len({id(one) for one in ranked}) == 4
-
-
-@given(st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 3), min_size=1, max_size=12), st.integers(0, 2))
-def test_what_the_objectives_choose_is_dominated_by_no_program(points: list[tuple[float, float, float]], most: int):
-    objectives = Objectives.model_validate(IN_ORDER | {"tolerance": {"score": most, "seconds": most}})
-    best = objectives.goals(*of(objectives.best(program(*point) for point in points)))
-    others = [objectives.goals(*of(program(*point))) for point in points]
-    assert not any(one != best and all(map(operator.ge, one, best)) for one in others)
-
-
-def of(one: Program) -> tuple[float, Mapping[str, float]]:
-    return one.score, one.metrics
-
-
-def test_where_the_score_alone_counts_the_first_of_the_best_scores_is_the_best():
+def test_of_the_best_scores_the_first_is_the_best():
     programs = [program(1.0, 5.0, 0.0), program(2.0, 9.0, 0.0), program(2.0, 1.0, 0.0)]
-    for objectives in (Objectives(), Objectives(metrics={"seconds": "minimize"}, preference="pareto")):
-        assert objectives.best(programs) is programs[1]
-        assert objectives.ranked(programs, 2) == [programs[1], programs[2]]
+    assert best_of(programs) is programs[1]
 
 
 def test_of_goals_higher_is_better():
@@ -123,7 +83,6 @@ def test_where_the_front_is_searched_every_program_is_confirmed():
     metrics = {"metrics": {"seconds": "minimize"}}
     for preference, confirm, expected in (
         *(("score", "best", "best"), ("pareto", "best", "always")),
-        ("lexicographic", "best", "always"),
         *(("pareto", "never", "never"), ("pareto", "always", "always")),
     ):
         given = {"objectives": metrics | {"preference": preference}, "sandbox": {"confirm": confirm}}

@@ -88,15 +88,6 @@ def create_and_ask(index: int) -> str:
     return algorithm.ask(Turn(1, index)).base.id
 
 
-def test_in_their_order_the_objectives_choose_the_base():
-    objectives = Objectives(
-        metrics={"seconds": "minimize"}, preference="lexicographic", tolerance={"score": 2.0}, share=1.0
-    )
-    found = FrontSearch(create_algorithm(GreedySettings(), START, 7), objectives, START, 7)
-    told(found, *(program(str(n), float(n), 10.0 * n) for n in range(1, 6)))
-    assert {found.ask(Turn(1, index)).base.id for index in range(20)} == {"3"}
-
-
 def test_a_base_of_the_front_is_the_best_shown_and_its_rivals_are_next_better():
     found = told(search(), *(program(str(n), float(n), 10.0 * n) for n in range(1, 6)))
     for index in range(50):

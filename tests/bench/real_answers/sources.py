@@ -223,6 +223,10 @@ def read_levi(clone: Clone, problems: Problems) -> Iterator[Answer]:
             )
 
 
+OWN_ANSWERS = Path(__file__).with_name("own_answers.parquet")
+"""Rows of six runs of ours, 48 answers each of a frontier model, whose histories no version reads any more."""
+
+
 def read_own(archive: Path) -> Iterator[Answer]:
     """Read a run that Overnight exported."""
     with tempfile.TemporaryDirectory() as folder:

@@ -54,6 +54,15 @@ def test_an_export_warns_of_batch_jobs_that_it_leaves_out(here: Command, tmp_pat
     assert "batch job" not in here(export, tmp_path / "here").stderr
 
 
+def test_an_export_under_the_name_of_another_compression_is_refused(here: Command, tmp_path: Path):
+    files = create(tmp_path / "here")
+    done = here(["export", "last", "--write", str(tmp_path / "run.tar.gz")], tmp_path / "here")
+    assert done.returncode == 2
+    assert f"its name ends in .zst, got {tmp_path / 'run.tar.gz'}" in done.stderr
+    assert f"--write {tmp_path / files.run_id}.tar.zst" in done.stderr
+    assert not (tmp_path / "run.tar.gz").exists()
+
+
 def test_an_export_into_a_folder_is_refused(here: Command, tmp_path: Path):
     files = create(tmp_path / "here")
     done = here(["export", "last", "--write", "."], tmp_path / "here")

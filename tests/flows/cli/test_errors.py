@@ -65,8 +65,13 @@ WRONG = {
     "two views of a program": (["show", "abc", "--why", "--lineage"], 2, "--lineage and --why"),
     "two programs without a comparison": (["show", "abc", "abd"], 2, "overnight show abc abd --diff"),
     "a schedule's problem without its verb": (["schedule", "cap-set"], 2, "cap-set"),
-    "SQL that writes": (["sql", "CREATE TABLE x AS SELECT 1"], 1, "read-only"),
-    "SQL that reads other files": (["sql", "SELECT * FROM read_text('/etc/hostname')"], 1, "refused"),
+    **{
+        f"a history that is not there: {arguments[0]}": (arguments, 2, "Name the place of your runs with --history")
+        for arguments in (
+            *(["sql", "FROM runs"], ["best"], ["report"], ["report", "--all"], ["watch"]),
+            *(["compare", "a", "b"], ["replay", "last"], ["rescore", "last"], ["export", "last"], ["compact"]),
+        )
+    },
     "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
     "a model without a provider": (["check", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
     "a run instead of a program": (["show", "last", "--why"], 2, "overnight best last"),
@@ -163,6 +168,7 @@ def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_packag
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
+    create(tmp_path)
     done = subprocess.run(
         f"{sys.executable} -m overnight.flows.cli.main sql 'SELECT * FROM range(300000)' --format csv | head -1",
         shell=True,

@@ -25,6 +25,12 @@ def test_commands_are_in_groups_and_eight_are_marked(capsys: pytest.CaptureFixtu
     assert listed == list(COMMANDS)
 
 
+def test_exit_codes_are_listed(capsys: pytest.CaptureFixture[str]):
+    shown = " ".join(page(capsys).partition("Exit codes: ")[2].split())
+    assert shown.startswith("0 done; 1 the search")
+    assert shown.endswith("130 interrupted by Ctrl-C; 143 ended by SIGTERM.")
+
+
 def test_options_of_a_run_are_in_groups(capsys: pytest.CaptureFixture[str]):
     groups = re.split(r"^╭─ (.+?) ─", page(capsys, "run"), flags=re.MULTILINE)
     options = dict(zip(groups[1::2], groups[2::2], strict=True))

@@ -107,8 +107,8 @@ def test_a_drop_takes_what_was_built_on_the_program_along(over: RunFiles, call: 
 def test_what_is_asked_for_goes_along_into_an_archive(over: RunFiles, call: Call, tmp_path: Path):
     gone = best_of(over)
     call("drop", "toy", gone, "--history", tmp_path)
-    assert call("export", "toy", "--write", tmp_path / "toy.run", "--history", tmp_path)[0] == 0
-    assert call("import", tmp_path / "toy.run", "--history", tmp_path / "elsewhere")[0] == 0
+    assert call("export", "toy", "--write", tmp_path / "toy.tar.zst", "--history", tmp_path)[0] == 0
+    assert call("import", tmp_path / "toy.tar.zst", "--history", tmp_path / "elsewhere")[0] == 0
     (there,) = Database(tmp_path / "elsewhere").rows("FROM interventions")
     assert there == Database(tmp_path).rows("FROM interventions")[0]
 

@@ -15,7 +15,6 @@ from overnight.flows.cli.best import best_note
 from overnight.flows.cli.live_view import live_view, spent
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.stop_conditions import StopConditions
-from overnight.schemas.objectives import NO_OBJECTIVES
 from overnight.tasks.sample.budget import Budget, BudgetLimits
 from overnight.testing.made import a_judged
 
@@ -35,8 +34,8 @@ def test_tokens_without_a_price_are_not_shown_as_free():
 
 def test_a_note_explains_a_best_program_below_the_highest_training_score():
     low, high = (a_judged("run", 1, index, scores=(float(index),)).program() for index in range(2))
-    assert best_note(high, [low, high], NO_OBJECTIVES) == ""
-    assert best_note(low, [low, high], NO_OBJECTIVES).startswith(f"{high.id} scores 1 on the training inputs, but")
+    assert best_note(high, [low, high]) == ""
+    assert best_note(low, [low, high]).startswith(f"{high.id} scores 1 on the training inputs, but")
 
 
 @pytest.mark.parametrize(("text", "is_wrapped"), [("long message " * 20, True), ("overnight resume last " * 20, False)])

@@ -19,7 +19,9 @@ def scraped(history: Path) -> dict[str, dict[frozenset[str], float]]:
     registry.register(HistoryCollector(str(history)))
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {
-        sample.name: {frozenset(each.labels.values()): each.value for each in family.samples if each.name == sample.name}
+        sample.name: {
+            frozenset(each.labels.values()): each.value for each in family.samples if each.name == sample.name
+        }
         for family in families
         for sample in family.samples
     }

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from overnight.flows.night.final_evaluation import judge_finalists, scores_on
+from overnight.flows.night.final_evaluation import scores_on
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
-from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.program import Program
 from overnight.testing.made import a_problem, a_run
@@ -56,20 +53,3 @@ def test_a_refused_question_of_the_start_program_is_no_fault_of_the_sandbox_whic
 def test_without_inputs_there_are_no_scores_and_no_sandbox(run: RunRecord, in_process: InProcess):
     assert scores_on(run, "held_out", [GOOD]) == {}
     assert in_process.jobs == []
-
-
-def test_where_objectives_count_in_their_order_validation_scores_do_not_choose_but_to_have_none_does(
-    run: RunRecord, in_process: InProcess
-):
-    del in_process
-    objectives = Objectives(metrics={"size": "minimize"}, preference="lexicographic")
-    sandbox = run.problem.settings.sandbox.model_copy(update={"confirm": "never"})
-    settings = run.problem.settings.model_copy(update={"objectives": objectives, "sandbox": sandbox})
-    fails = Program("fails", "raise ValueError", (1.0,), 1.0)
-    programs = [replace(one, metrics={"size": size}) for one, size in ((GOOD, 2.0), (WORSE, 1.0), (fails, 0.0))]
-    state = SimpleNamespace(start=programs[0], programs={one.id: one for one in programs})
-    opened: Any = SimpleNamespace(
-        run=replace(run, problem=replace(run.problem, settings=settings)), state=state, ask=None
-    )
-    found = [(one.program.id, one.validation) for one in judge_finalists(opened)]
-    assert found == [(WORSE.id, -1.5), (GOOD.id, -0.5), ("fails", None)]

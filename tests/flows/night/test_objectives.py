@@ -15,7 +15,6 @@ from overnight.tasks.report.page import render
 from tests.flows.conftest import Night
 from tests.flows.night.conftest import TwoNights
 from tests.flows.night.kinds import PARETO, TWO
-from tests.flows.nights import everything, require_replay
 from tests.toys import toy_with
 
 pytestmark = pytest.mark.heavy
@@ -47,26 +46,6 @@ def test_a_night_with_a_front_keeps_it_and_its_limits(two_nights: TwoNights):
     prompts = [row["prompt"] for row in database.rows("SELECT prompt FROM programs WHERE generation > 0")]
     assert all("Beside the score: less `size` counts, too; `size` has to be < 9." in prompt for prompt in prompts)
     assert any("do better than the last version in something" in prompt for prompt in prompts)
-
-
-def test_a_night_whose_objectives_count_in_their_order_is_resumed_and_replayed_as_it_was(night: Night, tmp_path: Path):
-    in_order = {"preference": "lexicographic", "tolerance": {"score": 3.0}, "metrics": {"size": "minimize"}}
-    settings = PARETO | {"objectives": in_order}
-    whole = night(4, history=tmp_path / "whole", settings=settings)
-    parts = night(1, history=tmp_path / "parts", settings=settings)
-    night(3, history=tmp_path / "parts", settings=settings)
-    assert everything(parts) == everything(whole)
-    require_replay(parts, tmp_path / "again")
-    database = Database(tmp_path / "whole")
-    rows = database.rows("SELECT program_id, score, metrics['size'] AS size FROM programs WHERE outcome = 'scored'")
-    near = [row for row in rows if row["score"] >= max(one["score"] for one in rows) - 3.0]
-    (run,) = database.rows("SELECT best_program_id, best_score FROM runs")
-    chosen = {row["program_id"]: row for row in rows}[run["best_program_id"]]
-    assert (chosen["size"], chosen["score"]) == (min(one["size"] for one in near), run["best_score"])
-    (row,) = database.rows("SELECT best_program_id, finalists FROM nights")
-    assert row["best_program_id"] == run["best_program_id"] == row["finalists"][0]["program_id"]
-    prompts = [row["prompt"] for row in database.rows("SELECT prompt FROM programs WHERE generation > 0")]
-    assert all("less `size` counts, where the score is as good." in prompt for prompt in prompts)
 
 
 def test_a_night_ends_once_a_program_meets_all_conditions_of_its_target(night: Night, tmp_path: Path):

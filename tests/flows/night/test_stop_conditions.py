@@ -16,7 +16,7 @@ from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_
 from overnight.schemas.algorithm import Join
 from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import Objectives
-from overnight.schemas.program import Program
+from overnight.schemas.program import Program, best_of
 from overnight.schemas.settings import Known
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
@@ -100,7 +100,7 @@ def test_a_new_member_of_the_front_is_a_gain_where_the_front_is_searched(tmp_pat
     found = []
     for number, (score, size) in enumerate([(-1.0, 4.0), (-2.0, 5.0), (-1.0, 4.0), (0.0, 5.0), (1.0, 9.0)], start=1):
         one = replace(a_judged(RUN, number, 0, scores=(score,)), metrics={"size": size})
-        generation = a_generation(number, [one], objectives.best([state.best, one.program()]))
+        generation = a_generation(number, [one], best_of([state.best, one.program()]))
         limits.count(generation, 1.0)
         state.settle(generation)
         found.append(limits.tally(Clock(NOW, 1.0)).generations_since_best)
