@@ -17,14 +17,11 @@ def scraped(history: Path) -> dict[str, dict[frozenset[str], float]]:
     """Return the values of each metric, by the values of its labels, as Prometheus reads them."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(HistoryCollector(str(history)))
-    families = text_string_to_metric_families(generate_latest(registry).decode())
-    return {
-        sample.name: {
-            frozenset(each.labels.values()): each.value for each in family.samples if each.name == sample.name
-        }
-        for family in families
-        for sample in family.samples
-    }
+    found: dict[str, dict[frozenset[str], float]] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[frozenset(sample.labels.values())] = sample.value
+    return found
 
 
 def test_they_are_those_of_the_files(finished_history: Finished):
