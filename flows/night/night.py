@@ -11,9 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from overnight.flows.formatting import cost, count, error_text, few_scored, history_flag, score
+from overnight.flows.formatting import error_text, few_scored, history_flag, score
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.events import Clock
+from overnight.flows.night.facts import LogLine, ShownNight, counts, ending, generation_line, without_any_score
 from overnight.flows.night.final_evaluation import judge_finalists
 from overnight.flows.night.loop import NightLoop, Observer
 from overnight.flows.night.night_limits import NightPlan, unknown_metrics
@@ -22,7 +23,6 @@ from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.samples_in_flight import samples_of_night
 from overnight.flows.night.stop_conditions import StopConditions, share_done
-from overnight.flows.night.view import LogLine, generation_line, night_view, without_any_score
 from overnight.schemas.errors import (
     EnvironmentFault,
     Outage,
@@ -243,36 +243,34 @@ class Night:
     def _end(self, reason: StopReason, error: str = "") -> None:
         """Write the night's row, before the final evaluation, which may fail."""
         self._record = night = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
-        spent = cost(night.cost_usd, is_partly_unknown=self.run.progress.budget.has_unknown_costs)
-        self._say(
-            f"ended, stopped by: {reason.value}{f': {error}' if error else ''}; best {score(night.best_after)}; "
-            f"{count(night.generations, 'generation')}, {count(night.samples, 'sample')}, cost {spent}"
-        )
+        self._say(f"ended, {ending(self.shown)}; best {score(night.best_after)}; {counts(self.shown)}")
         record.write_night(self.run.files, self._record)
 
     # What is shown
 
-    def _show(self, *, now: bool = False) -> None:
-        if self._artifacts is None:
-            return
-        run = self.run
-        share = share_done(self._conditions, self._core.limits.tally(self._loop.clock()))
-        # Once the finalists are scored on other inputs, the best of them is chosen, as `overnight best` does.
-        best = self._record.finalists[0].program if self._record.finalists else run.state.best
-        if self._record.ended_at is not None:
-            share = 1.0
-        self._artifacts.update(
-            lambda: night_view(run, best, share, self._flag, self._drawings, self._record, self._log), now=now
+    @property
+    def shown(self) -> ShownNight:
+        """The night as it is now, for all that show it."""
+        run, is_over = self.run, self._record.ended_at is not None
+        return ShownNight(
+            run=run.run,
+            state=run.state,
+            progress=run.progress,
+            record=self._record if is_over else self._reached(),
+            flag=self._flag,
+            share=1.0 if is_over else share_done(self._conditions, self._core.limits.tally(self._loop.clock())),
+            pictures=self._drawings.pictures,
+            log=self._log,
         )
 
+    def _show(self, *, now: bool = False) -> None:
+        if self._artifacts is not None:
+            self._artifacts.update(self.shown, now=now)
+
     def _tell(self) -> None:
-        run = self.run
-        run.progress.enter("over")
+        self.run.progress.enter("over")
         self._show(now=True)
-        start, failed = run.state.start.score, sorted(run.state.failed)
-        unknown = run.progress.budget.has_unknown_costs
-        summary = night_summary(run.run.run_id, self._record, start, failed, self._flag, has_unknown_costs=unknown)
-        self.notifier.report_end(run.run.run_id, self._record.stop_reason, summary)
+        self.notifier.report_end(self.run.run.run_id, self._record.stop_reason, night_summary(self.shown))
 
     # The final evaluation
 
