@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 
+from overnight.flows.formatting import error_text, history_flag
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.reporting import NightReporter
+from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
+from overnight.schemas.errors import Outage, QuestionUnanswered, SandboxUnavailable, TerminalProviderError
 from overnight.schemas.generation import Finalist, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
@@ -15,6 +21,46 @@ from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
 from overnight.tasks.evaluate.sandbox import evaluate_with_retry
+
+
+def hold_final(run: OpenRun, reporter: NightReporter, until: datetime | None) -> tuple[Finalist, ...]:
+    """Hold the final evaluation of a night, which waits for a lost engine, too, as long as the night may.
+
+    Raises:
+        SandboxUnavailable: If the engine is still away at the deadline, or when the night is interrupted.
+    """
+    retries, progress = RetryPolicy(retries=0, failures=1), run.progress
+    while True:
+        progress.enter("final")
+        try:
+            return judge_finalists(run)
+        except (QuestionUnanswered, TerminalProviderError) as error:
+            reporter.say(f"warning: no final evaluation: {error.message}")
+            return ()
+        except Outage as error:
+            if progress.interrupted or _is_past(until):
+                again = f"overnight resume {run.run.run_id} --generations 1{history_flag(run.files.backend)}"
+                raise SandboxUnavailable(
+                    f"the final is undecided: {error.message}", remedy=f"`{again}` holds it again."
+                ) from error
+            retries.count(reporter.row.number, error, time.monotonic())
+            _wait(run, reporter, retries, error, until)
+
+
+def _wait(run: OpenRun, reporter: NightReporter, retries: RetryPolicy, error: Outage, until: datetime | None) -> None:
+    """Wait, longer each time, until the deadline or an interruption at the latest."""
+    progress, said, begin = run.progress, error_text(error), time.monotonic()
+    progress.enter("paused")
+    progress.note(retries.message(said, error, datetime.now(UTC), begin))
+    reporter.note_pause(said)
+    while time.monotonic() < begin + retries.wait_s and not progress.interrupted and not _is_past(until):
+        time.sleep(min(0.2, retries.wait_s))
+    reporter.note_end_of_pause(time.monotonic() - begin)
+    progress.note("")
+
+
+def _is_past(until: datetime | None) -> bool:
+    return until is not None and datetime.now(UTC) >= until
 
 
 def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:

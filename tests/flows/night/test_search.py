@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-import overnight.flows.night.night
+import overnight.flows.night.final_evaluation
+import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 from overnight.flows.night.open_run import OpenRun
 from overnight.schemas.errors import EnvironmentFault, Outage, SandboxUnavailable
@@ -60,7 +61,7 @@ def test_resuming_from_files_alone_gives_what_an_undisturbed_night_of_the_same_s
 
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
     rows, write = [], record.write_night
-    monkeypatch.setattr(overnight.flows.night.night, "ROW_S", 0.0)
+    monkeypatch.setattr(overnight.flows.night.reporting, "ROW_S", 0.0)
     monkeypatch.setattr(record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
     night(3)
     under_way = [row for row in rows if row.ended_at is None]
@@ -194,14 +195,14 @@ def test_a_full_disk_stops_the_buying(
 
 
 def test_the_final_is_waited_for_through_pauses(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pauses, judge = iter(range(3)), overnight.flows.night.night.judge_finalists
+    pauses, judge = iter(range(3)), overnight.flows.night.final_evaluation.judge_finalists
 
     def unavailable_for_long(run: OpenRun) -> Any:
         if next(pauses, None) is not None:
             raise SandboxUnavailable("the engine is gone")
         return judge(run)
 
-    monkeypatch.setattr(overnight.flows.night.night, "judge_finalists", unavailable_for_long)
+    monkeypatch.setattr(overnight.flows.night.final_evaluation, "judge_finalists", unavailable_for_long)
     night(1, settings=JUDGED)
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["finalists"]
@@ -214,7 +215,7 @@ def test_an_undecided_final_names_the_command_that_holds_it_again(
     def out_of_order(run: OpenRun) -> Any:
         raise Outage("the engine is gone")
 
-    monkeypatch.setattr(overnight.flows.night.night, "judge_finalists", out_of_order)
+    monkeypatch.setattr(overnight.flows.night.final_evaluation, "judge_finalists", out_of_order)
     with pytest.raises(SandboxUnavailable, match="the final is undecided: the engine is gone") as caught:
         night(None, within_s=0.1, settings=JUDGED)
     assert caught.value.remedy == f"`overnight resume toy --generations 1 --history {tmp_path}` holds it again."
