@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
@@ -129,6 +130,8 @@ class GenerationAttempt:
         try:
             with outages():  # a task run that starts may ask Prefect's server for those before it
                 yield
+        except asyncio.CancelledError:
+            pass  # Prefect's end of a task run that began after its flow run had ended, for which nobody waits
         except Exception as error:  # noqa: BLE001  (the core decides what follows)
             self.post(Failed(self.key, error))
 
