@@ -207,9 +207,12 @@ def _no_gain_text(night: ShownNight) -> str:
 
 
 def _paused_text(record: NightRecord) -> str:
-    if not record.paused_by:
+    """Return how long a night was paused, and by what; with several causes, for how long by each."""
+    if not record.pauses:
         return ""
-    return f"paused for {duration(record.paused_s)}; last reason: {printable(record.paused_by)}"
+    first, *others = [(printable(one.cause), duration(one.seconds)) for one in record.pauses]
+    causes = "; ".join(f"{cause} ({taken})" for cause, taken in [first, *others]) if others else first[0]
+    return f"paused for {duration(record.paused_s)}: {causes}"
 
 
 def _failed_text(failed: Sequence[int]) -> str:

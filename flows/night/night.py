@@ -13,32 +13,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from overnight.flows.formatting import history_flag
+from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
-from overnight.flows.night.events import (
-    Abandon,
-    Action,
-    Ask,
-    Begin,
-    Close,
-    Commit,
-    Committed,
-    Confirm,
-    Cut,
-    DropWanted,
-    Ended,
-    Event,
-    Failed,
-    Finish,
-    GiveUp,
-    Opened,
-    Pause,
-    Phase,
-    Reload,
-    Reloaded,
-    Say,
-    Suggested,
-    Tick,
-)
 from overnight.flows.night.facts import ShownNight
 from overnight.flows.night.final_evaluation import hold_final
 from overnight.flows.night.night_limits import NightPlan, unknown_metrics
@@ -123,16 +99,15 @@ class Night:
         self._conditions = conditions
         self._core = NightCore(run.state, plan, clock)
         self._reporter = NightReporter(run, conditions, self._core.limits, row, flag, self.notifier)
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: SimpleQueue[events.Event] = SimpleQueue()
         self._inboxes: dict[int, SimpleQueue[Work]] = {}
-        self._unstarted: list[Begin] = []
+        self._unstarted: list[events.Begin] = []
         self._commits: dict[int, GenerationRecord] = {}
         self._threads: list[threading.Thread] = []
         self._flow_runs = threading.Lock()
         self._context: contextvars.Context | None = None
         self._flow: Callable[[str, int, str], Any] | None = None
-        self._finish: Finish | None = None
-        self._paused_at: float | None = None
+        self._finish: events.Finish | None = None
         self._is_cut = self._are_confirmations_cut = False
         self._bytes_of_requests = 0
         self._look_again_at = 0.0
@@ -148,7 +123,7 @@ class Night:
 
     def ask_early(self) -> None:
         """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
-        self._take(Tick())
+        self._take(events.Tick())
         while not self._events.empty():
             self._take(self._events.get())
 
@@ -183,7 +158,7 @@ class Night:
             self._break_off(error)
             raise
         self._reporter.end(reason)
-        self._reporter.note_finalists(hold_final(run, self._reporter, self._conditions.until))
+        self._reporter.note_finalists(hold_final(run, self._reporter, self._conditions))
         self._reporter.tell()
         return {
             "stop_reason": reason.value,
@@ -203,7 +178,7 @@ class Night:
             try:
                 event = self._events.get(timeout=_TICK_S)
             except Empty:
-                event = Tick()
+                event = events.Tick()
             self._take(event)
             self._reporter.note_time()
         self._join()
@@ -226,20 +201,23 @@ class Night:
     def _abandon(self, why: str) -> None:
         """End the flow runs that wait for work."""
         for key, inbox in self._inboxes.items():
-            inbox.put(Abandon(key, why, is_cancelled=True))
+            inbox.put(events.Abandon(key, why, is_cancelled=True))
         self._join()
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, events.Committed):  # it was under way
+                self._note_committed(self._commits.pop(event.attempt))
 
     def _join(self) -> None:
         for thread in self._threads:
             thread.join()
 
-    def _take(self, event: Event) -> None:
-        clock = self.run.clock()
-        for action in self._core.handle(event, clock):
-            self._perform(action, clock.seconds)
-        if isinstance(event, Committed):
+    def _take(self, event: events.Event) -> None:
+        for action in self._core.handle(event, self.run.clock()):
+            self._perform(action)
+        if isinstance(event, events.Committed):
             self._note_committed(self._commits.pop(event.attempt))
-        if isinstance(event, Ended):
+        if isinstance(event, events.Ended):
             del self._inboxes[event.attempt]
 
     def _look_at_the_clock(self) -> None:
@@ -247,7 +225,7 @@ class Night:
         now, conditions = datetime.now(UTC), self._conditions
         if not self._is_cut and conditions.cut_at is not None and now >= conditions.cut_at:
             self._is_cut = True
-            self._take(Cut())
+            self._take(events.Cut())
             self.run.cut()
         if not self._are_confirmations_cut and conditions.ends_by is not None and now >= conditions.ends_by:
             self._are_confirmations_cut = True
@@ -271,44 +249,46 @@ class Night:
         self._bytes_of_requests = size
         if taken:
             self._reporter.note_taken(taken)
-            self._take(Suggested(taken))
+            self._take(events.Suggested(taken))
         if len(hints) < len(requests):
-            self._take(DropWanted())
+            self._take(events.DropWanted())
 
     def _record(self, requests: Sequence[Intervention], past: RunHistory | None) -> list[Intervention]:
         first = self._core.state.planner.next_turn
         return take(self.run.files, requests, first, past, self._core.plan.number)
 
-    def _perform(self, action: Action, now: float) -> None:
+    def _perform(self, action: events.Action) -> None:
         match action:
-            case Begin():
+            case events.Begin():
                 self._begin(action)
-            case Ask() | Confirm() | Abandon():
+            case events.Ask() | events.Confirm() | events.Abandon():
                 self._pass_on(action)
-            case Commit(key, generation):
+            case events.Commit(key, generation):
                 questions = tuple(self.run.stores.take_answers(generation.number))
                 unused_usd = self.run.unused_usd(generation.number, generation.judged)
                 self._commits[key] = replace(generation, unused_usd=unused_usd, questions=questions)
-                self._inboxes[key].put(Commit(key, self._commits[key]))
-            case Reload():
+                self._inboxes[key].put(events.Commit(key, self._commits[key]))
+            case events.Reload():
                 self._events.put(self._reload())
-            case GiveUp(number, place):
+            case events.GiveUp(number, place):
                 with contextlib.suppress(EnvironmentFault, HistoryError):
                     record.give_up(self.run.files, number, place)
                 self.run.progress.forget(number)
-            case Say(text):
+            case events.Say(text):
                 self.run.progress.note(text)
-            case Phase(name, generation):
+            case events.Phase(name, generation):
                 self.run.progress.enter(name, generation)
-            case Pause(seconds, said):
-                self._pause(seconds, said, now)
-            case Close():
+            case events.Pause(None, _):
+                self._reporter.note_end_of_pause()
+            case events.Pause(_, said):
+                self._reporter.note_pause(said)
+            case events.Close():
                 left_s = self._seconds_left(self.run.run.problem.settings.sampling.timeout_s)
                 self.run.finish(left_s)
-            case Finish():
+            case events.Finish():
                 self._finish = action
 
-    def _begin(self, begun: Begin) -> None:
+    def _begin(self, begun: events.Begin) -> None:
         self._inboxes[begun.attempt] = SimpleQueue()
         if self._context is None:
             self._unstarted.append(begun)
@@ -320,11 +300,13 @@ class Night:
             run.limits.can_keep = True
             run.stores.open(number)
             run.evaluator.begin_attempt(number)
-            self._events.put(Opened(begun.attempt, run.stores.samples(number), run.files.failed_attempts(number)))
+            self._events.put(
+                events.Opened(begun.attempt, run.stores.samples(number), run.files.failed_attempts(number))
+            )
         except OvernightError as error:
-            self._events.put(Failed(begun.attempt, error))
+            self._events.put(events.Failed(begun.attempt, error))
 
-    def _start(self, begun: Begin) -> None:
+    def _start(self, begun: events.Begin) -> None:
         """Start the flow run of an attempt, with what was asked for before it could start."""
         from overnight.flows.night.attempt import GenerationAttempt  # loading Prefect takes a second
 
@@ -336,8 +318,8 @@ class Night:
         )
         self._threads = [*(one for one in self._threads if one.is_alive()), attempt.start(self._context)]
 
-    def _pass_on(self, action: Ask | Confirm | Abandon) -> None:
-        if isinstance(action, Ask):
+    def _pass_on(self, action: events.Ask | events.Confirm | events.Abandon) -> None:
+        if isinstance(action, events.Ask):
             if action.group:
                 for number in action.group:
                     self.run.stores.open(number)
@@ -346,7 +328,7 @@ class Night:
                 self.run.sampler.begin(action.number, action.prompts)
         self._inboxes[action.attempt].put(action)
 
-    def _reload(self) -> Reloaded:
+    def _reload(self) -> events.Reloaded:
         try:
             self.run.files.require_run()  # reading what is left of a removed history would fail again and again
             self.run.files.catch_up()
@@ -356,21 +338,13 @@ class Night:
                 history = self._read_history()
                 self.run.progress.fall_back(self.run.run.problem.settings.objectives.best(history.programs.values()))
                 self._reporter.note_taken(taken)
-            return Reloaded(history)
+            return events.Reloaded(history)
         except OvernightError as error:
-            return Reloaded(None, error)
+            return events.Reloaded(None, error)
 
     def _read_history(self) -> RunHistory:
         samples = self.run.run.problem.settings.candidates_per_prompt
         return stored_run.read_run_history(self.run.files, samples=samples)
-
-    def _pause(self, seconds: float | None, said: str, now: float) -> None:
-        if seconds is not None:
-            self._paused_at = now if self._paused_at is None else self._paused_at
-            self._reporter.note_pause(said)
-        elif self._paused_at is not None:
-            self._reporter.note_end_of_pause(now - self._paused_at)
-            self._paused_at = None
 
     def _note_committed(self, generation: GenerationRecord) -> None:
         self.run.committed(generation)

@@ -280,7 +280,7 @@ def _open(
     take_all(files, run)
     state = read_state(files, run)
     budget = Budget(before_usd=stored_run.read_spent_usd(files))
-    progress = Progress(best=state.best.score, generation=state.generations, budget=budget)
+    progress = Progress(best=state.best.score, best_id=state.best.id, generation=state.generations, budget=budget)
     limits = RequestLimits()
     stores = CompletionStores(files, progress, limits)
     stores.open(state.generations + 1)

@@ -68,6 +68,7 @@ class NightReporter:
         self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
         self._artifacts: PrefectArtifacts | None = None
         self._written = time.monotonic()
+        self._paused_at: float | None = None
 
     @property
     def shown(self) -> ShownNight:
@@ -112,11 +113,21 @@ class NightReporter:
     def note_pause(self, said: str) -> None:
         """Note that a pause begins, or that its cause is another one."""
         self.say(self._run.progress.message)
-        self._write(replace(self._reached(), paused_by=said))
+        self._count_pause()
+        self._paused_at = time.monotonic()
+        self.row = self.row.with_pause(said, 0.0)
+        self._write(self._reached())
         self._show(now=True)
 
-    def note_end_of_pause(self, seconds: float) -> None:
-        self._write(replace(self._reached(), paused_s=self.row.paused_s + seconds))
+    def note_end_of_pause(self) -> None:
+        self._count_pause()
+        self._write(self._reached())
+
+    def _count_pause(self) -> None:
+        """Count the seconds of the pause under way, if there is one, to its cause."""
+        if self._paused_at is not None:
+            self.row = self.row.with_pause(self.row.paused_by, time.monotonic() - self._paused_at)
+            self._paused_at = None
 
     def note_taken(self, taken: Sequence[Intervention]) -> None:
         """Note what people asked for, once it is recorded."""
@@ -166,16 +177,16 @@ class NightReporter:
 
     def _reached(self) -> NightRecord:
         """Return the night's row as it is now."""
-        run, best = self._run, self._run.state.best
+        run, progress = self._run, self._run.progress
         return replace(
             self.row,
             machine_faults=tuple(sorted(run.cluster.slots.faults().items())) if run.cluster else (),
-            generations=run.progress.generations,
-            samples=run.progress.candidates,
-            cost_usd=run.progress.budget.night_usd,
-            best_after=best.score,
-            best_program_id=best.id,
-            warning=few_scored(run.progress.outcomes),
+            generations=progress.generations,
+            samples=progress.candidates,
+            cost_usd=progress.budget.night_usd,
+            best_after=progress.best,  # of what is committed; the state of the search is ahead of it
+            best_program_id=progress.best_id,
+            warning=few_scored(progress.outcomes),
         )
 
     def _write(self, reached: NightRecord) -> None:

@@ -33,9 +33,9 @@ def mailbox() -> Iterator[NotificationReceiver]:
 def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox: NotificationReceiver):
     over = replace(
         a_night(4.5).record, best_before=3.0, ended_at=NOW + timedelta(hours=9), stop_reason=StopReason.DEADLINE,
-        generations=120, samples=5760, paused_s=60, paused_by="no answer", warning="96 of 96 are duplicate",
+        generations=120, samples=5760, warning="96 of 96 are duplicate",
     )  # fmt: skip
-    night = replace(a_night(4.5), record=over)
+    night = replace(a_night(4.5), record=over.with_pause("no answer", 40).with_pause("it is full", 20))
     night.state.failed.add(7)
     with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
         notifier.report_end("r1", over.stop_reason, night_summary(night))
@@ -46,7 +46,7 @@ def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox:
         "Best score 4.5: 1.5 more than before this night; the start program has 1",
         "Night 3: 120 generations, 5,760 samples, $0.00, 0 tokens, 9 h 00 min; stopped by: deadline",
         "Warning: 96 of 96 are duplicate",
-        "Paused for 1 min 00 s; last reason: no answer",
+        "Paused for 1 min 00 s: no answer (40 s); it is full (20 s)",
         "Given up: generation 7",
         "Report: overnight report toy-run --history there",
         "Continue: overnight resume toy-run --history there",
