@@ -139,6 +139,7 @@ class NightRecord:
         first_generation: Number of the generation that it began with, or would have.
         machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
         warning: What is wrong with its samples, in words.
+        alive_until: Time before which it writes its row again, unless it has ended or was killed.
     """
 
     number: int
@@ -161,6 +162,7 @@ class NightRecord:
     samples_in_flight: int = 0
     first_generation: int = 0
     warning: str = ""
+    alive_until: datetime | None = None
 
     def with_pause(self, cause: str, seconds: float) -> NightRecord:
         """Return the night with so many seconds more that it waited for a cause."""

@@ -281,6 +281,11 @@ NIGHTS = _table(
         "set if 95 % or more of at least 50 samples were not scored, those apart that the sandbox failed on; null in "
         "older nights",
     ),
+    (
+        "alive_until",
+        TIME,
+        "time before which a night that is alive writes its row again; null in older nights",
+    ),
 )
 
 INTERVENTIONS = _table(

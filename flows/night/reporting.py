@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from overnight.flows.formatting import few_scored, score
@@ -20,7 +20,7 @@ from overnight.schemas.errors import EnvironmentFault
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.night_log import log_line
 
 if TYPE_CHECKING:
@@ -88,13 +88,25 @@ class NightReporter:
     def begin(self, artifacts: PrefectArtifacts, flow_run_id: str, in_flight: str) -> None:
         """Write the night's row and the first lines of its log; `in_flight` says how many samples are, and why."""
         run, self._artifacts = self._run.run, artifacts
-        self.row = replace(self.row, flow_run_id=flow_run_id)
+        self.row = replace(self.row, flow_run_id=flow_run_id, alive_until=self._alive_until())
+        self._note_killed()
         record.write_night(self._run.files, self.row)
         self.say(f"started, {self._conditions}; best {score(self.row.best_before)}; {in_flight}")
         if run.sandbox_warning:
             self.say(f"warning: {run.sandbox_warning}")
         self._notifier.report_best(run.run_id, self._run.state.best.score, self._flag)
         artifacts.begin(run.run_id, run.problem.name, self.row.number)
+
+    def _note_killed(self) -> None:
+        """Write to the log of the night before that it was killed, if it has no end: this one has the run's lock."""
+        files, before = self._run.files, self.row.number - 1
+        if before in files.night_numbers() and stored_run.read_night(files, before, {}).ended_at is None:
+            log_line(files, before, "killed: it left no end; what it committed and paid for is used")
+
+    def _alive_until(self) -> datetime:
+        """Return a time before which the row is written again, though the loop waits for answers in flight."""
+        timeout_s = self._run.run.problem.settings.sampling.timeout_s
+        return datetime.now(UTC) + timedelta(seconds=2 * ROW_S + timeout_s)
 
     def say(self, text: str) -> None:
         """Write a line to the night's log, in the history and in Prefect."""
@@ -187,6 +199,7 @@ class NightReporter:
             best_after=progress.best,  # of what is committed; the state of the search is ahead of it
             best_program_id=progress.best_id,
             warning=few_scored(progress.outcomes),
+            alive_until=self._alive_until(),
         )
 
     def _write(self, reached: NightRecord) -> None:

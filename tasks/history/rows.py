@@ -212,7 +212,7 @@ def without_machine_paths(text: str) -> str:
 
 _NIGHT_COLUMNS = (
     "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
-    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning",
+    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning", "alive_until",
 )  # fmt: skip
 """Columns of `tables.NIGHTS` that are attributes of a night's record."""
 

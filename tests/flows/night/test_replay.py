@@ -15,6 +15,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.night_log import read_log
 from overnight.testing.fake_provider import Answer, Provider, Request
 from overnight.testing.made import NOW
 from tests.flows.conftest import JUDGED, Night
@@ -83,6 +84,7 @@ def test_a_killed_night_comes_out_the_same(night: Night, tmp_path: Path, monkeyp
     left = next(row for row in rows if row.ended_at is None and row.best_after > row.best_before)
     write(files, left)  # a row of some moment is all that a kill leaves of a night
     night(1)
+    assert [line.partition(" ")[2] for number, line in read_log(files) if number == 1][-1].startswith("killed: ")
     require_replay(files, tmp_path / "again")
     write(files, replace(left, ended_at=NOW, stop_reason=StopReason.INTERRUPTED))  # as one ended by force leaves
     require_replay(files, tmp_path / "once-more")

@@ -21,8 +21,9 @@ from overnight.schemas.generation import GenerationRecord, NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.testing.fake_provider import Provider, Request, says
 from overnight.testing.made import NOW, create, grow, run_at
@@ -86,7 +87,7 @@ def test_a_night_that_is_stopped_at_once_counts_all_that_it_committed(
     monkeypatch.setattr(overnight.flows.night.night.Night, "_take", stop_while_a_commit_is_under_way)
     with pytest.raises(KeyboardInterrupt):
         night(5)
-    files = run_at(tmp_path)
+    files = files_of(LocalBackend(tmp_path), "toy")
     past = stored_run.read_run_history(files)
     row = stored_run.read_night(files, 1, past.programs)
     assert (row.stop_reason, row.generations) == ("interrupted", past.generations)
