@@ -115,6 +115,18 @@ def fails_on(winner: OnOtherInputs, finalists: Sequence[OnOtherInputs]) -> tuple
     return tuple(name for name, (own, all_) in given.items() if own is None and any(one is not None for one in all_))
 
 
+_MOST_CAUSES = 50
+"""Causes of pauses that a night tells apart, as messages of a provider may differ each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long a night waited for one cause, all its pauses together."""
+
+    cause: str
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class NightRecord:
     """One night; `ended_at` and `stop_reason` are missing while it is under way.
@@ -122,10 +134,12 @@ class NightRecord:
     Attributes:
         paused_s: Seconds that it waited for the engine, a provider or the disk.
         paused_by: Cause of the last pause, in words.
+        pauses: Pauses by their causes, in the order in which these first came.
         samples_in_flight: Number of samples that were in flight at a time.
         first_generation: Number of the generation that it began with, or would have.
         machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
         warning: What is wrong with its samples, in words.
+        alive_until: Time before which it writes its row again, unless it has ended or was killed.
     """
 
     number: int
@@ -143,10 +157,20 @@ class NightRecord:
     flow_run_id: str = ""
     paused_s: float = 0.0
     paused_by: str = ""
+    pauses: tuple[Pause, ...] = ()
     machine_faults: tuple[tuple[str, int], ...] = ()
     samples_in_flight: int = 0
     first_generation: int = 0
     warning: str = ""
+    alive_until: datetime | None = None
+
+    def with_pause(self, cause: str, seconds: float) -> NightRecord:
+        """Return the night with so many seconds more that it waited for a cause."""
+        spent = {one.cause: one.seconds for one in self.pauses}
+        own = cause if cause in spent or len(spent) < _MOST_CAUSES else "other causes"
+        spent[own] = spent.get(own, 0.0) + seconds
+        pauses = tuple(Pause(*one) for one in spent.items())
+        return replace(self, paused_s=self.paused_s + seconds, paused_by=cause, pauses=pauses)
 
     @property
     def winner_fails_on(self) -> tuple[str, ...]:

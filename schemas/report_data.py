@@ -63,6 +63,7 @@ class NightSummary:
     finalists: tuple[SplitScores, ...]
     has_unknown_costs: bool = False
     warning: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,6 +237,8 @@ FINALIST = pa.struct(
 
 MACHINE_FAULTS = pa.struct([pa.field("machine", TEXT), pa.field("faults", COUNT)])
 
+PAUSE = pa.struct([pa.field("cause", TEXT), pa.field("seconds", REAL)])
+
 NIGHTS = _table(
     "nights",
     ("run_id", TEXT, "id of the run"),
@@ -258,6 +260,11 @@ NIGHTS = _table(
     ("error", TEXT, "why the night failed; empty if it did not"),
     ("paused_s", REAL, "seconds spent waiting during outages of the engine, a provider or the disk"),
     ("paused_by", TEXT, "cause of the last pause; empty if there was none"),
+    (
+        "pauses",
+        pa.list_(PAUSE),
+        "causes of its pauses, with seconds; null if it had none, and in older nights",
+    ),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     (
         "machine_faults",
@@ -271,6 +278,11 @@ NIGHTS = _table(
         TEXT,
         "set if 95 % or more of at least 50 samples were not scored, those apart that the sandbox failed on; null in "
         "older nights",
+    ),
+    (
+        "alive_until",
+        TIME,
+        "time before which a night that is alive writes its row again; null in older nights",
     ),
 )
 

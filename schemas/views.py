@@ -49,7 +49,12 @@ VIEWS = {
     "nights": View(
         "one row per night: start, end, generations, samples, cost, scores of the finalists on each split, and why it "
         "stopped",
-        _columns("nights") | {"seen_at": "its end; of a night under way or killed, its last commit"},
+        _columns("nights")
+        | {
+            "seen_at": "its end; of a night under way or killed, its last commit",
+            "state": "`ended`; `running`; or `killed`: it has no end, and the next night has begun, or `alive_until` "
+            "is past",
+        },
     ),
     "generations": View(
         "one row per attempt at a generation: committed, failed and tried again, or given up; times, counts by "

@@ -23,8 +23,10 @@ from markupsafe import Markup
 
 from overnight.flows.cli import foreground_night
 from overnight.flows.night import attempt
+from overnight.flows.night.facts import ShownNight
 from overnight.flows.night.night import Night
 from overnight.flows.night.open_run import open_run
+from overnight.flows.night.prefect_artifacts import report_markdown
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.prefect_server import embedded
 from overnight.flows.start import sandboxes
@@ -210,8 +212,8 @@ class NoArtifacts:
 
     def begin(self, *_: object) -> None: ...
 
-    def update(self, view: Callable[[], object], **_: object) -> None:
-        view()
+    def update(self, night: ShownNight, **_: object) -> None:
+        report_markdown(night)
 
 
 def search_without_prefect(

@@ -6,23 +6,22 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.best import best_note
-from overnight.flows.cli.live_view import live_view, spent
+from overnight.flows.cli.live_view import live_view
 from overnight.flows.cli.printing import (
     count,
-    duration,
     err,
     history_flag,
     out,
     say,
     say_score_warning,
-    score,
     table,
     write_code,
     write_json,
 )
+from overnight.flows.night.facts import ShownNight, commands, facts_of, first_line, remarks, score_rows
 from overnight.flows.night.night import Night
 from overnight.flows.night.notifications import Notifier
 from overnight.flows.night.open_run import OpenRun, open_run
@@ -33,13 +32,15 @@ from overnight.flows.prefect_server.embedded import PrefectServer
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import EnvironmentFault, ExitCode, PrefectUnavailable, ProviderError
-from overnight.schemas.generation import NightRecord, RunRecord, StopReason
+from overnight.schemas.generation import StopReason
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import Program
 from overnight.tasks.history import record, stored_run
-from overnight.tasks.history.files import RunFiles, find_run
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.problems.loading.stored_problem import changed_since
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def run_night(
@@ -105,12 +106,9 @@ def run_with_view(
                 except PrefectUnavailable as error:
                     result = _result_without_server(run, night.number, error)
     if as_json:
-        row = stored_run.read_night(files, result["night"], run.state.programs)
-        print_end(run, result, row.best_program_id)
+        print_end(night.shown)
     else:
-        used = spent(run.progress.budget)
-        print_summary(history, files.run_id, result["night"], spent=used, leaves_stdout=leaves_stdout)
-    _print_failed_generations(files.run_id, result["failed"], history)
+        print_summary(night.shown, leaves_stdout=leaves_stdout)
     return files.run_id, result
 
 
@@ -154,13 +152,6 @@ def _abandon(server: PrefectServer, files: RunFiles, history: HistoryBackend) ->
     record.mark_night_interrupted(files)
     err().show_cursor()
     say(f"stopped at once; continue with: overnight resume {files.run_id}{history_flag(history)}")
-
-
-def _print_failed_generations(run_id: str, failed: list[int], history: HistoryBackend) -> None:
-    if failed:
-        numbers = ", ".join(map(str, failed))
-        command = f"overnight retry {run_id}{history_flag(history)}"
-        say(f"retry     {command}    (given up: generation{'s' * (len(failed) > 1)} {numbers})")
 
 
 def _warn_of_changes(run: OpenRun) -> None:
@@ -220,21 +211,12 @@ def _generation(run: OpenRun, number: int) -> dict[str, Any]:
     }
 
 
-def print_end(run: OpenRun, result: dict[str, Any], best_program_id: str) -> None:
-    write_json(
-        {
-            "event": "night",
-            "run_id": run.run.run_id,
-            "night": result["night"],
-            "stop_reason": result["stop_reason"],
-            "generations": run.progress.generations,
-            "samples": run.progress.candidates,
-            "best_score": run.state.best.score,
-            "best_program_id": best_program_id,
-            "failed_generations": result["failed"],
-            **_cost(run),
-        }
-    )
+def print_end(night: ShownNight) -> None:
+    """Print the facts of a night that has ended."""
+    facts = {fact.name: fact.value for fact in facts_of(night) if fact.name}
+    write_json({"event": "night", "run_id": night.run.run_id, **facts})
+    if night.state.failed:
+        say(f"retry     {commands(night)['retry']}")
 
 
 def _cost(run: OpenRun) -> dict[str, Any]:
@@ -243,44 +225,26 @@ def _cost(run: OpenRun) -> dict[str, Any]:
     return {"tokens": budget.tokens, "cost_usd": budget.night_usd, "has_unknown_costs": budget.has_unknown_costs}
 
 
-def print_summary(
-    history: HistoryBackend, run_id: str, night_number: int, *, spent: str, leaves_stdout: bool = False
-) -> None:
-    """Read a night from its files and print its summary; with `leaves_stdout` without its table and code."""
-    files = find_run(history, run_id)
-    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
-    night = stored_run.read_night(files, night_number, past.programs)
-    best = past.programs[night.best_program_id]
+def print_summary(night: ShownNight, *, leaves_stdout: bool = False) -> None:
+    """Print the summary of a night; with `leaves_stdout` without its table and code."""
+    problem, best = night.run.problem, night.best
     if not leaves_stdout:
-        out().print(result_table(run, night, past.start))
-        write_beginning(run.problem.specification.function_text(best.body))
-    elapsed = duration((night.ended_at - night.started_at).total_seconds()) if night.ended_at else "unfinished"
-    reason = night.stop_reason.value if night.stop_reason else "unknown"
-    say(
-        f"\nnight {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
-        f"{spent}, {elapsed}; stopped by: {reason}"
-    )
-    if night.warning:
-        say(f"warning: {night.warning}")
-    if night.paused_by:
-        say(f"paused for {duration(night.paused_s)}; last reason: {night.paused_by}")
-    if note := best_note(best, past.programs.values()):
+        out().print(result_table(night))
+        write_beginning(night.text_of(best))
+    say(f"\n{first_line(night)}")
+    for remark in remarks(night, beside_table=not leaves_stdout):
+        say(remark)
+    if note := best_note(best, night.state.programs.values()):
         say(note)
-    if failed := night.winner_fails_on:
-        say(f"the best program fails on the {' and '.join(failed)} inputs and has no score there")
-    if not best.is_scored:
-        say(f"nothing has a score yet; why: overnight sql \"FROM failures('{run_id}')\"{history_flag(history)}")
-    elif best.id == past.start.id:
-        say("no program is better than the start program yet")
-    flag = history_flag(history)
-    picture = f"picture   overnight best {run_id} --write best.svg{flag}\n" if run.problem.draws else ""
-    say(
-        f"\nreport    overnight report {run_id}{flag}\n"
-        f"continue  overnight resume {run_id}{flag}\n"
-        f"show      overnight show {best.id}{flag}\n"
-        f"save      overnight best {run_id} --write {file_name_of(run.problem)}{flag}\n{picture}"
-        f"""query     overnight sql "FROM progress('{run_id}')"{flag}"""
-    )
+    run_id, flag = night.run.run_id, night.flag
+    more = {
+        "show": f"overnight show {best.id}{flag}",
+        "save": f"overnight best {run_id} --write {file_name_of(problem)}{flag}",
+        "picture": f"overnight best {run_id} --write best.svg{flag}" if problem.draws else "",
+        "query": f"""overnight sql "FROM progress('{run_id}')"{flag}""",
+    }
+    lines = [f"{name:10}{command}" for name, command in (commands(night) | more).items() if command]
+    say("\n" + "\n".join(lines))
 
 
 def write_beginning(code: str) -> None:
@@ -297,25 +261,9 @@ def file_name_of(problem: Problem) -> str:
     return "best" if others else f"best{PurePath(first).suffix}"
 
 
-def result_table(run: RunRecord, night: NightRecord, start: Program):  # noqa: ANN201  (rich is imported late)
+def result_table(night: ShownNight) -> Table:
     """Return the table of scores on each split: start program, best program and known results."""
-    settings = run.problem.settings
-    by_id = {finalist.program.id: finalist for finalist in night.finalists}
-    rows = []
-    for label, program_id in (("start program", start.id), ("best program", night.best_program_id)):
-        finalist = by_id.get(program_id)
-        train = finalist.train if finalist else (start.score if program_id == start.id else night.best_after)
-        failed = night.winner_fails_on if program_id == night.best_program_id else ()
-        other_splits = {"validation": finalist and finalist.validation, "held-out": finalist and finalist.held_out}
-        cells = ["fails" if name in failed else score(value) for name, value in other_splits.items()]
-        rows.append((label, score(train), *cells, program_id))
-    known = settings.known
-    if known.honesty is not None:
-        held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out)
-        rows.append(("without a model", score(known.honesty), "", held_out, known.honesty_label))
-    if known.best is not None:
-        proven = ", proven" if known.proven else ""
-        rows.append(("best known", "", "", score(known.best), f"{known.label}{proven} ({known.source}, {known.date})"))
-    columns = ("", "train", "validation", "held-out", "program or source")
-    title = f"{settings.title or run.problem.name}: {settings.score_name}"
-    return table(columns, rows, right=("train", "validation", "held-out"), title=title)
+    rows = score_rows(night)
+    title = f"{night.title}: {night.run.problem.settings.score_name}"
+    right = ("train", "validation", "held-out")
+    return table(list(rows[0]), [list(row.values()) for row in rows], right=right, title=title)

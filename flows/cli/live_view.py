@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from overnight.flows.cli.printing import count, duration, err, printable, say, score, usd
+from overnight.flows.cli.printing import count, duration, err, printable, say, score
 from overnight.flows.formatting import outcomes_text, spark
+from overnight.flows.night.facts import spent
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.tasks.evaluate.cluster.slots import MachineState
-from overnight.tasks.sample.budget import Budget, RequestsInFlight
+from overnight.tasks.sample.budget import RequestsInFlight
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -114,18 +115,6 @@ def _awaited(progress: Progress) -> str:
     if progress.requests.count() or progress.phase != _BUSY:
         return ""
     return f"evaluating {count(unjudged, 'program')}" if unjudged > 0 else "confirming or tuning programs"
-
-
-def spent(budget: Budget) -> str:
-    """Return spending like `$1.20 of $5.00, 81,000 tokens`; unpriced tokens are named, not counted as free."""
-    limits, total = budget.limits, f" ({usd(budget.total_usd)} with earlier nights)" if budget.before_usd else ""
-    of_usd = f" of {usd(limits.night_usd)}" if limits.night_usd is not None else ""
-    of_tokens = f" of {limits.tokens:,}" if limits.tokens is not None else ""
-    cached = f" ({budget.tokens_cached:,} from a cache)" if budget.tokens_cached else ""
-    if budget.has_unknown_costs and not budget.night_usd:
-        return f"price unknown{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
-    unpriced = " and tokens without a known price" if budget.has_unknown_costs else ""
-    return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
 
 
 def _time(run: OpenRun, conditions: StopConditions) -> str:

@@ -122,6 +122,7 @@ def state(data: ReportData) -> dict[str, Any]:
         "problem": data.run.problem.name,
         "night": night.night if night else 1,
         "has_ended": night is not None and night.ended_at is not None,
+        "state": night.state if night else "",
         "stop_reason": night.stop_reason if night else "",
         "generation": _last_number(data),
         "samples": last.samples,
@@ -181,9 +182,10 @@ def _last_number(data: ReportData) -> int:
 
 def _state(data: ReportData) -> str:
     night = data.nights[-1] if data.nights else None
-    if night is None or night.ended_at is None:
-        return f"night {night.night if night else 1} is under way, or was killed"
-    return f"night {night.night} ended: {night.stop_reason}"
+    if night is None:
+        return "no night has begun"
+    said = {"ended": f"ended: {night.stop_reason}", "running": "is under way"}
+    return f"night {night.night} {said.get(night.state, 'was killed')}"
 
 
 def _niches(data: ReportData):  # noqa: ANN202  (rich is imported late)

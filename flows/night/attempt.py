@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
@@ -118,6 +119,8 @@ class GenerationAttempt:
         try:
             with outages():  # a task run that starts may ask Prefect's server for those before it
                 yield
+        except asyncio.CancelledError:
+            pass  # Prefect's end of a task run that began after its flow run had ended, for which nobody waits
         except Exception as error:  # noqa: BLE001  (the core decides what follows)
             self.post(events.Failed(self.key, error))
 

@@ -2,26 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from overnight.flows.formatting import error_text, history_flag
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.reporting import NightReporter
+from overnight.flows.night.retry_policy import RetryPolicy
+from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
+from overnight.schemas.errors import Outage, QuestionUnanswered, SandboxUnavailable, TerminalProviderError
 from overnight.schemas.generation import Finalist, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
 from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
-from overnight.tasks.evaluate.sandbox import evaluate_with_retry
+from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
+
+_WALL_TIMES = 5
+"""Limits of one evaluation's seconds that a final evaluation may take by itself: one on the validation inputs, and two
+each for the confirmation and on the held-out inputs."""
 
 
-def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
+def hold_final(run: OpenRun, reporter: NightReporter, conditions: StopConditions) -> tuple[Finalist, ...]:
+    """Hold the final evaluation of a night, which waits for a lost engine, too, as long as the night may.
+
+    Where a night has a deadline, it waits for slots that others hold no longer than the grace period.
+
+    Raises:
+        SandboxUnavailable: If the engine is still away at the deadline, or when the night is interrupted.
+    """
+    retries, progress, until = RetryPolicy(retries=0, failures=1), run.progress, conditions.until
+    ends_by = None if until is None else max(until, datetime.now(UTC)) + _longest(run, conditions)
+    while True:
+        progress.enter("final")
+        try:
+            return judge_finalists(run, ends_by)
+        except (QuestionUnanswered, TerminalProviderError) as error:
+            reporter.say(f"warning: no final evaluation: {error.message}")
+            return ()
+        except Outage as error:
+            again = f"overnight resume {run.run.run_id} --generations 1{history_flag(run.files.backend)}"
+            if _is_past(ends_by):
+                reporter.say(f"warning: no final evaluation in time; `{again}` holds it: {error.message}")
+                progress.note(f"no final evaluation in time; `{again}` holds it")
+                return ()
+            if progress.interrupted or _is_past(until):
+                raise SandboxUnavailable(
+                    f"the final is undecided: {error.message}", remedy=f"`{again}` holds it again."
+                ) from error
+            retries.count(reporter.row.number, error, time.monotonic())
+            _wait(run, reporter, retries, error, until)
+
+
+def _wait(run: OpenRun, reporter: NightReporter, retries: RetryPolicy, error: Outage, until: datetime | None) -> None:
+    """Wait, longer each time, until the deadline or an interruption at the latest."""
+    progress, said, begin = run.progress, error_text(error), time.monotonic()
+    progress.enter("paused")
+    progress.note(retries.message(said, error, datetime.now(UTC), begin))
+    reporter.note_pause(said)
+    while time.monotonic() < begin + retries.wait_s and not progress.interrupted and not _is_past(until):
+        time.sleep(min(0.2, retries.wait_s))
+    reporter.note_end_of_pause()
+    progress.note("")
+
+
+def _longest(run: OpenRun, conditions: StopConditions) -> timedelta:
+    """Return how long a final evaluation may take after a deadline."""
+    return timedelta(seconds=conditions.grace_s + _WALL_TIMES * run.run.problem.settings.limits.wall_s)
+
+
+def _is_past(until: datetime | None) -> bool:
+    return until is not None and datetime.now(UTC) >= until
+
+
+def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
     Return the finalists, best first: by validation score if there are validation inputs, else by training score. Of
-    equal programs the earlier one comes first, so that the start program stays the best until another is better.
+    equal programs the earlier one comes first, so that the start program stays the best until another is better. What
+    is not done by `ends_by` is given up.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
@@ -31,12 +97,13 @@ def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
     candidates = [one for one in (start, *others) if one.is_scored]
     if not candidates:
         return ()
-    validation = scores_on(run.run, "validation", candidates, ask=run.ask)
+    scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by)
+    validation = scores("validation", candidates)
     order = _ranked(candidates, validation)
     if _confirms(run):
-        order = _with_confirmed_winner(run, order, validation)
+        order = _with_confirmed_winner(run, order, validation, scores)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
-    held_out = scores_on(run.run, "held_out", winner_and_start, isolation=_confirms(run) or None, ask=run.ask)
+    held_out = scores("held_out", winner_and_start, isolation=_confirms(run) or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )
@@ -62,7 +129,9 @@ def _confirms(run: OpenRun) -> bool:
     return run.run.problem.settings.sandbox.confirm != "never"
 
 
-def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[str, float]) -> list[Program]:
+def _with_confirmed_winner(
+    run: OpenRun, order: list[Program], validation: dict[str, float], scores: Callable[..., dict[str, float]]
+) -> list[Program]:
     """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
 
     Confirmation repeats the evaluation, isolated. The lower of both scores counts, and is set in `validation`; without
@@ -71,7 +140,7 @@ def _with_confirmed_winner(run: OpenRun, order: list[Program], validation: dict[
     rerun = {run.state.start.id}
     while (first := order[0]).id in validation and first.id not in rerun:
         rerun.add(first.id)
-        confirmed_score = scores_on(run.run, "validation", [first], isolation=True, ask=run.ask).get(first.id)
+        confirmed_score = scores("validation", [first], isolation=True).get(first.id)
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
@@ -86,8 +155,13 @@ def scores_on(
     *,
     isolation: bool | None = None,
     ask: Ask | None = None,
+    ends_by: datetime | None = None,
 ) -> dict[str, float]:
-    """Evaluate programs on one split in a new sandbox; return scores by program id, without those that have none."""
+    """Evaluate programs on one split in a new sandbox; return scores by program id, without those that have none.
+
+    Raises:
+        SandboxUnavailable: If the engine fails, or it is not done by a time, such as while others hold all slots.
+    """
     problem = run.problem
     if not problem.inputs[split]:
         return {}
@@ -95,6 +169,7 @@ def scores_on(
         open_sandboxes(
             problem, split, seed=run.seed, run_id=run.run_id, isolation=isolation, programs=len(programs), ask=ask
         ) as sandbox,
+        _closed_at(ends_by, sandbox),
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
         evaluate = partial(evaluate_with_retry, sandbox, honest=problem.specification.start_program)
@@ -110,3 +185,18 @@ def scores_on(
         for program, verdict in zip(programs, verdicts, strict=True)
     }
     return {program_id: score for program_id, score in scores.items() if score is not None}
+
+
+@contextlib.contextmanager
+def _closed_at(ends_by: datetime | None, sandbox: Sandbox) -> Iterator[None]:
+    """Close a sandbox at a time, unless the context ends before it."""
+    if ends_by is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, (ends_by - datetime.now(UTC)).total_seconds()), sandbox.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,55 +1,52 @@
-"""A night of an open run: its row in the history, artifacts, notifications and final evaluation around the loop."""
+"""A night of an open run: one loop takes events from one queue, hands them to the core, and does what that asks for."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from overnight.flows.formatting import cost, count, error_text, few_scored, history_flag, score
+from overnight.flows.formatting import history_flag
+from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
-from overnight.flows.night.events import Clock
-from overnight.flows.night.final_evaluation import judge_finalists
-from overnight.flows.night.loop import NightLoop, Observer
+from overnight.flows.night.facts import ShownNight
+from overnight.flows.night.final_evaluation import hold_final
 from overnight.flows.night.night_limits import NightPlan, unknown_metrics
-from overnight.flows.night.notifications import Notifier, night_summary, notification_addresses
+from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
-from overnight.flows.night.retry_policy import RetryPolicy
+from overnight.flows.night.reporting import NightReporter
+from overnight.flows.night.requests import take
 from overnight.flows.night.samples_in_flight import samples_of_night
-from overnight.flows.night.stop_conditions import StopConditions, share_done
-from overnight.flows.night.view import LogLine, generation_line, night_view, without_any_score
-from overnight.schemas.errors import (
-    EnvironmentFault,
-    Outage,
-    QuestionUnanswered,
-    SandboxUnavailable,
-    TerminalProviderError,
-)
-from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
-from overnight.schemas.interventions import Intervention
-from overnight.schemas.report_data import NO_DRAWINGS, Drawings
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
+from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, StopReason
+from overnight.schemas.interventions import Intervention, Kind
+from overnight.schemas.program import TUNER, best_of
+from overnight.schemas.report_data import Drawings
 from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.history import record, stored_run
-from overnight.tasks.history.night_log import log_line
+from overnight.tasks.history.interventions import pending_requests
 from overnight.tasks.sample.provider import require_prices
 
 if TYPE_CHECKING:
+    from overnight.flows.night.attempt import Work
     from overnight.flows.night.prefect_artifacts import PrefectArtifacts
 
-_LOG_LINES = 10_000
-"""Most lines of a night's log that are kept while Prefect's server does not answer."""
+_TICK_S = 0.2
+"""Longest seconds between two looks at the clock, which may be set or may advance while the machine sleeps."""
 
-ROW_S = 60.0
-"""Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
+_LOOK_AGAIN_S = 10.0
+"""Seconds after which requests of people are tried again that could not be recorded."""
 
 
 class Night:
-    """One night of an open run.
+    """One night of an open run. One thread runs it; others only put events into its queue.
 
     Args:
         retried: Numbers of failed generations that are tried again in place of new ones.
@@ -66,57 +63,69 @@ class Night:
         retried: list[int] | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        if conditions.budget.is_in_usd:
-            require_prices(run.run.problem.settings.sampling)
-        self.run = run
         settings = run.run.problem.settings
+        if conditions.budget.is_in_usd:
+            require_prices(settings.sampling)
         if not settings.objectives.searches_front:  # else the search goes on for the other objectives
             conditions = conditions.with_optimum(settings.known.optimum)
         if unknown := unknown_metrics(conditions.target, run.state.programs.values()):
             run.progress.note(f"the target asks for {', '.join(unknown)}, which no program has; is the name right?")
-        self._conditions = conditions
-        self._flag = history_flag(run.files.backend)  # for the commands that are named
+        self.run = run
+        self.number = run.files.last_night() + 1
         self.notifier = notifier or Notifier(notification_addresses(None), warn=run.progress.note)
-        self._drawings = NO_DRAWINGS
-        self._warned = ""
-        self._log: deque[LogLine] = deque(maxlen=_LOG_LINES)
-        self._artifacts: PrefectArtifacts | None = None
         in_flight, self.in_flight = samples_of_night(run, conditions)
-        now = datetime.now(UTC)
-        best = run.state.best
-        self._record = NightRecord(
-            number=run.files.last_night() + 1,
-            started_at=now,
+        flag = history_flag(run.files.backend)  # for the commands that are named
+        run.limits.until = conditions.until
+        run.progress.begin_night(conditions.budget)
+        plan = NightPlan(
+            number=self.number,
+            conditions=conditions,
+            samples_in_flight=in_flight,
+            most_confirmations=run.most_confirmations,
+            retried=None if retried is None else tuple(retried),
+            history_flag=flag,
+            after_empty_night=stored_run.ended_without_generation(run.files, self.number - 1),
+        )
+        best, clock = run.state.best, run.clock()
+        row = NightRecord(
+            number=self.number,
+            started_at=clock.now,
             best_before=best.score,
             best_after=best.score,
             best_program_id=best.id,
             samples_in_flight=in_flight,
             first_generation=run.state.generations + 1,
         )
-        self._written = time.monotonic()
-        run.limits.until = conditions.until
-        run.progress.begin_night(conditions.budget)
-        plan = NightPlan(
-            number=self._record.number,
-            conditions=conditions,
-            samples_in_flight=in_flight,
-            most_confirmations=run.most_confirmations,
-            retried=None if retried is None else tuple(retried),
-            history_flag=self._flag,
-            after_empty_night=stored_run.ended_without_generation(run.files, self._record.number - 1),
-        )
-        budget = run.progress.budget
-        clock = Clock(now, time.monotonic(), total_usd=budget.total_usd, interrupted=run.progress.interrupted)
+        self._conditions = conditions
         self._core = NightCore(run.state, plan, clock)
-        self._loop = NightLoop(run, self._core, conditions)
+        self._reporter = NightReporter(run, conditions, self._core.limits, row, flag, self.notifier)
+        self._events: SimpleQueue[events.Event] = SimpleQueue()
+        self._inboxes: dict[int, SimpleQueue[Work]] = {}
+        self._unstarted: list[events.Begin] = []
+        self._commits: dict[int, GenerationRecord] = {}
+        self._threads: list[threading.Thread] = []
+        self._flow_runs = threading.Lock()
+        self._context: contextvars.Context | None = None
+        self._flow: Callable[[str, int, str], Any] | None = None
+        self._finish: events.Finish | None = None
+        self._is_cut = self._are_confirmations_cut = False
+        self._bytes_of_requests = 0
+        self._look_again_at = 0.0
 
     @property
-    def number(self) -> int:
-        return self._record.number
+    def shown(self) -> ShownNight:
+        """The night as it is now, for all that show it."""
+        return self._reporter.shown
+
+    def show_drawings(self, drawings: Drawings) -> None:
+        """Show pictures of programs in the artifacts, once the night is over."""
+        self._reporter.show_drawings(drawings)
 
     def ask_early(self) -> None:
-        """Ask for the first prompts, while Prefect's server starts."""
-        self._loop.ask_early()
+        """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
+        self._take(events.Tick())
+        while not self._events.empty():
+            self._take(self._events.get())
 
     def search(
         self,
@@ -125,191 +134,226 @@ class Night:
         context: contextvars.Context,
         generation: Callable[[str, int, str], Any],
     ) -> dict[str, Any]:
-        """Run the night with the flow of its generations, in a context with Prefect's settings; show it in artifacts.
+        """Run the night to its end, and show it in artifacts.
+
+        Args:
+            artifacts: The night's artifacts in Prefect.
+            flow_run_id: Id of its flow run.
+            context: Context with Prefect's settings for the flow runs of generations.
+            generation: Their flow, which takes the id of the run, a number and the history.
 
         Returns:
             `stop_reason`, `best`, `generations` (the last one's number), `failed` (those of the run that are) and
             `night`.
+
+        Raises:
+            OvernightError: If the night fails.
         """
-        run, self._artifacts = self.run, artifacts
-        self._record = replace(self._record, flow_run_id=flow_run_id)
-        record.write_night(run.files, self._record)
-        HostSlots.holder = f"run {run.run.run_id}, night {self._record.number}"
-        self._say(f"started, {self._conditions}; best {score(self._record.best_before)}; {self.in_flight}")
-        if warning := run.run.sandbox_warning:
-            self._say(f"warning: {warning}")
-        self.notifier.report_best(run.run.run_id, run.state.best.score, self._flag)
-        artifacts.begin(run.run.run_id, run.run.problem.name, self._record.number)
+        run, self._context, self._flow = self.run, context, generation
+        HostSlots.holder = f"run {run.run.run_id}, night {self.number}"
+        self._reporter.begin(artifacts, flow_run_id, self.in_flight)
         try:
-            observer = Observer(self._note_commit, self._note_pause, self._note_time, self._note_taken)
-            reason = self._loop.run(context, generation, observer)
+            reason = self._search()
         except BaseException as error:
             self._break_off(error)
             raise
-        self._end(reason)
-        self._final()
-        self._tell()
+        self._reporter.end(reason)
+        self._reporter.note_finalists(hold_final(run, self._reporter, self._conditions))
+        self._reporter.tell()
         return {
             "stop_reason": reason.value,
             "best": run.state.best.score,
             "generations": run.state.generations,
             "failed": sorted(run.state.failed),
-            "night": self._record.number,
+            "night": self.number,
         }
 
-    def show_drawings(self, drawings: Drawings) -> None:
-        """Show pictures of programs in the artifacts, once the night is over."""
-        self._drawings = drawings
-        self._show(now=True)
-
-    # What the loop tells
-
-    def _note_commit(self, generation: GenerationRecord) -> None:
-        self.notifier.report_best(self.run.run.run_id, generation.best.score, self._flag)
-        self._say(generation_line(generation.number, self.run.progress))
-        if failure := without_any_score(generation):
-            self._say(failure)
-        if warning := self._warning() or failure:
-            self.run.progress.note(warning)
-        self._show()
-
-    def _note_pause(self, said: str, seconds: float) -> None:
-        if said:
-            self._say(self.run.progress.message)
-            self._write(replace(self._reached(), paused_by=said))
-            self._show(now=True)
-        else:
-            self._write(replace(self._reached(), paused_s=self._record.paused_s + seconds))
-
-    def _note_taken(self, taken: Sequence[Intervention]) -> None:
-        first, *others = taken
-        more = f", and {len(others)} more" if others else ""  # only one message is shown
-        self.run.progress.note(
-            f"{first.words}{more}, from prompt {first.prompt + 1} of generation {first.generation} on"
-        )
-        for one in taken:
-            place = f"from prompt {one.prompt + 1} of generation {one.generation} on"
-            self._say(f"{one.author or 'somebody'} asked: {one.words}; {place}")
-
-    def _note_time(self) -> None:
-        if time.monotonic() - self._written >= ROW_S:
-            self._write(self._reached())
-
-    def _say(self, text: str) -> None:
-        """Write a line to the night's log, in the history and in Prefect."""
-        self._log.append(LogLine(datetime.now(UTC), text))
-        log_line(self.run.files, self._record.number, text)
-
-    def _warning(self) -> str:
-        """Return the warning that nearly no sample is scored, as the log has it; empty if that is over."""
-        warning = few_scored(self.run.progress.outcomes)
-        if warning and not self._warned:
-            self._say(f"warning: {warning}")
-        self._warned = (self._warned or f"warning: {warning}") if warning else ""
-        return self._warned
-
-    # The row of the night
-
-    def _reached(self) -> NightRecord:
-        """Return the night's row as it is now."""
-        run, best = self.run, self.run.state.best
-        return replace(
-            self._record,
-            machine_faults=tuple(sorted(run.cluster.slots.faults().items())) if run.cluster else (),
-            generations=run.progress.generations,
-            samples=run.progress.candidates,
-            cost_usd=run.progress.budget.night_usd,
-            best_after=best.score,
-            best_program_id=best.id,
-            warning=few_scored(run.progress.outcomes),
-        )
-
-    def _write(self, reached: NightRecord) -> None:
-        """Write the row of the night under way, to be seen meanwhile and kept if the night is killed."""
-        self._record, self._written = reached, time.monotonic()
-        with contextlib.suppress(EnvironmentFault):  # a disk that is full may be what it waits for
-            record.write_night(self.run.files, reached)
+    def _search(self) -> StopReason:
+        """Run the loop until the core ends the night; return its reason, or raise its error."""
+        for begun in self._unstarted:
+            self._start(begun)
+        while self._finish is None:
+            self._look_at_the_clock()
+            self._look_for_requests()
+            try:
+                event = self._events.get(timeout=_TICK_S)
+            except Empty:
+                event = events.Tick()
+            self._take(event)
+            self._reporter.note_time()
+        self._join()
+        if self._finish.error is not None:
+            raise self._finish.error
+        return self._finish.reason
 
     def _break_off(self, error: BaseException) -> None:
         """End the night after an error, or when a person stops it at once."""
         interrupted = not isinstance(error, Exception)
         try:
-            self._loop.stop_now() if interrupted else self._loop.abandon("the night has failed")
+            if interrupted:
+                self.run.stop_now()
+            self._abandon("the night was stopped at once" if interrupted else "the night has failed")
         finally:
             with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended
-                self._end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
-            self._tell()
+                self._reporter.end(StopReason.INTERRUPTED if interrupted else StopReason.FAILED, error=str(error))
+            self._reporter.tell()
 
-    def _end(self, reason: StopReason, error: str = "") -> None:
-        """Write the night's row, before the final evaluation, which may fail."""
-        self._record = night = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
-        spent = cost(night.cost_usd, is_partly_unknown=self.run.progress.budget.has_unknown_costs)
-        self._say(
-            f"ended, stopped by: {reason.value}{f': {error}' if error else ''}; best {score(night.best_after)}; "
-            f"{count(night.generations, 'generation')}, {count(night.samples, 'sample')}, cost {spent}"
-        )
-        record.write_night(self.run.files, self._record)
+    def _abandon(self, why: str) -> None:
+        """End the flow runs that wait for work."""
+        for key, inbox in self._inboxes.items():
+            inbox.put(events.Abandon(key, why, is_cancelled=True))
+        self._join()
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, events.Committed):  # it was under way
+                self._note_committed(self._commits.pop(event.attempt))
 
-    # What is shown
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
 
-    def _show(self, *, now: bool = False) -> None:
-        if self._artifacts is None:
+    def _take(self, event: events.Event) -> None:
+        for action in self._core.handle(event, self.run.clock()):
+            self._perform(action)
+        if isinstance(event, events.Committed):
+            self._note_committed(self._commits.pop(event.attempt))
+        if isinstance(event, events.Ended):
+            del self._inboxes[event.attempt]
+
+    def _look_at_the_clock(self) -> None:
+        """Cut short what is under way, once it is time."""
+        now, conditions = datetime.now(UTC), self._conditions
+        if not self._is_cut and conditions.cut_at is not None and now >= conditions.cut_at:
+            self._is_cut = True
+            self._take(events.Cut())
+            self.run.cut()
+        if not self._are_confirmations_cut and conditions.ends_by is not None and now >= conditions.ends_by:
+            self._are_confirmations_cut = True
+            self.run.cut_confirmations()
+
+    def _look_for_requests(self) -> None:
+        """Take what people ask for meanwhile: hints and pins at once, drops when the history is read again."""
+        try:
+            size = self.run.files.requests.stat().st_size
+        except OSError:  # nobody has asked for anything
             return
-        run = self.run
-        share = share_done(self._conditions, self._core.limits.tally(self._loop.clock()))
-        # Once the finalists are scored on other inputs, the best of them is chosen, as `overnight best` does.
-        best = self._record.finalists[0].program if self._record.finalists else run.state.best
-        if self._record.ended_at is not None:
-            share = 1.0
-        self._artifacts.update(
-            lambda: night_view(run, best, share, self._flag, self._drawings, self._record, self._log), now=now
+        if size == self._bytes_of_requests or time.monotonic() < self._look_again_at:
+            return
+        try:
+            requests = pending_requests(self.run.files)
+            hints = [one for one in requests if one.kind is not Kind.DROP]
+            taken = self._record(hints, None) if hints else []
+        except (EnvironmentFault, HistoryError):  # a full disk, or a store that is away
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
+            return
+        self._bytes_of_requests = size
+        if taken:
+            self._reporter.note_taken(taken)
+            self._take(events.Suggested(taken))
+        if len(hints) < len(requests):
+            self._take(events.DropWanted())
+
+    def _record(self, requests: Sequence[Intervention], past: RunHistory | None) -> list[Intervention]:
+        first = self._core.state.planner.next_turn
+        return take(self.run.files, requests, first, past, self._core.plan.number)
+
+    def _perform(self, action: events.Action) -> None:
+        match action:
+            case events.Begin():
+                self._begin(action)
+            case events.Ask() | events.Confirm() | events.Abandon():
+                self._pass_on(action)
+            case events.Commit(key, generation):
+                questions = tuple(self.run.stores.take_answers(generation.number))
+                unused_usd = self.run.unused_usd(generation.number, generation.judged)
+                self._commits[key] = replace(generation, unused_usd=unused_usd, questions=questions)
+                self._inboxes[key].put(events.Commit(key, self._commits[key]))
+            case events.Reload():
+                self._events.put(self._reload())
+            case events.GiveUp(number, place):
+                with contextlib.suppress(EnvironmentFault, HistoryError):
+                    record.give_up(self.run.files, number, place)
+                self.run.progress.forget(number)
+            case events.Say(text):
+                self.run.progress.note(text)
+            case events.Phase(name, generation):
+                self.run.progress.enter(name, generation)
+            case events.Pause(None, _):
+                self._reporter.note_end_of_pause()
+            case events.Pause(_, said):
+                self._reporter.note_pause(said)
+            case events.Close():
+                left_s = self._seconds_left(self.run.run.problem.settings.sampling.timeout_s)
+                self.run.finish(left_s)
+            case events.Finish():
+                self._finish = action
+
+    def _begin(self, begun: events.Begin) -> None:
+        self._inboxes[begun.attempt] = SimpleQueue()
+        if self._context is None:
+            self._unstarted.append(begun)
+        else:
+            self._start(begun)
+        run, number = self.run, begun.number
+        try:
+            run.files.probe()
+            run.limits.can_keep = True
+            run.stores.open(number)
+            run.evaluator.begin_attempt(number)
+            self._events.put(
+                events.Opened(begun.attempt, run.stores.samples(number), run.files.failed_attempts(number))
+            )
+        except OvernightError as error:
+            self._events.put(events.Failed(begun.attempt, error))
+
+    def _start(self, begun: events.Begin) -> None:
+        """Start the flow run of an attempt, with what was asked for before it could start."""
+        from overnight.flows.night.attempt import GenerationAttempt  # loading Prefect takes a second
+
+        assert self._context is not None
+        assert self._flow is not None
+        key, inbox = begun.attempt, self._inboxes[begun.attempt]
+        attempt = GenerationAttempt(
+            self.run, key, begun.number, self._events.put, self._flow, self._flow_runs, inbox=inbox
         )
+        self._threads = [*(one for one in self._threads if one.is_alive()), attempt.start(self._context)]
 
-    def _tell(self) -> None:
-        run = self.run
-        run.progress.enter("over")
-        self._show(now=True)
-        start, failed = run.state.start.score, sorted(run.state.failed)
-        unknown = run.progress.budget.has_unknown_costs
-        summary = night_summary(run.run.run_id, self._record, start, failed, self._flag, has_unknown_costs=unknown)
-        self.notifier.report_end(run.run.run_id, self._record.stop_reason, summary)
+    def _pass_on(self, action: events.Ask | events.Confirm | events.Abandon) -> None:
+        if isinstance(action, events.Ask):
+            if action.group:
+                for number in action.group:
+                    self.run.stores.open(number)
+                self.run.batch_jobs.expect(action.number, action.group)
+            elif self._context is None and all(prompt.model != TUNER for prompt in action.prompts):
+                self.run.sampler.begin(action.number, action.prompts)
+        self._inboxes[action.attempt].put(action)
 
-    # The final evaluation
+    def _reload(self) -> events.Reloaded:
+        try:
+            self.run.files.require_run()  # reading what is left of a removed history would fail again and again
+            self.run.files.catch_up()
+            history = self._read_history()
+            if drops := [one for one in pending_requests(self.run.files) if one.kind is Kind.DROP]:
+                taken = self._record(drops, history)
+                history = self._read_history()
+                self.run.progress.fall_back(best_of(history.programs.values()))
+                self._reporter.note_taken(taken)
+            return events.Reloaded(history)
+        except OvernightError as error:
+            return events.Reloaded(None, error)
 
-    def _final(self) -> None:
-        finalists = self._finalists(RetryPolicy(retries=0, failures=1))
-        best = finalists[0].program if finalists else self.run.state.best
-        self._record = replace(self._record, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=best.id)
-        record.write_night(self.run.files, self._record)
+    def _read_history(self) -> RunHistory:
+        samples = self.run.run.problem.settings.candidates_per_prompt
+        return stored_run.read_run_history(self.run.files, samples=samples)
 
-    def _finalists(self, retries: RetryPolicy) -> tuple[Finalist, ...]:
-        """Hold the final evaluation, which waits for a lost engine, too, as long as the night may."""
-        while True:
-            self.run.progress.enter("final")
-            try:
-                return judge_finalists(self.run)
-            except (QuestionUnanswered, TerminalProviderError) as error:
-                self._say(f"warning: no final evaluation: {error.message}")
-                return ()
-            except Outage as error:
-                if self._is_past_the_deadline() or self.run.progress.interrupted:
-                    run_id = self.run.run.run_id
-                    again = f"`overnight resume {run_id} --generations 1{self._flag}` holds it again."
-                    raise SandboxUnavailable(f"the final is undecided: {error.message}", remedy=again) from error
-                retries.count(self._record.number, error, time.monotonic())
-                self._wait(retries, error)
+    def _note_committed(self, generation: GenerationRecord) -> None:
+        self.run.committed(generation)
+        outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]
+        self.run.progress.committed(generation.number, outcomes, generation.best)
+        self._reporter.note_commit(generation)
 
-    def _wait(self, retries: RetryPolicy, error: Outage) -> None:
-        """Wait, longer each time, until the deadline or an interruption at the latest."""
-        progress, said, begin = self.run.progress, error_text(error), time.monotonic()
-        progress.enter("paused")
-        progress.note(retries.message(said, error, datetime.now(UTC), begin))
-        self._note_pause(said, 0.0)
-        until = begin + retries.wait_s
-        while time.monotonic() < until and not progress.interrupted and not self._is_past_the_deadline():
-            time.sleep(min(0.2, retries.wait_s))
-        self._note_pause("", time.monotonic() - begin)
-        progress.note("")
-
-    def _is_past_the_deadline(self) -> bool:
-        return self._conditions.until is not None and datetime.now(UTC) >= self._conditions.until
+    def _seconds_left(self, most: float) -> float:
+        """Return the seconds until the generations under way are cut short, `most` at most."""
+        if self._conditions.cut_at is None:
+            return most
+        return min(most, (self._conditions.cut_at - datetime.now(UTC)).total_seconds())

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote
 
-from overnight.flows.formatting import cost, count, duration, printable, score
+from overnight.flows.formatting import printable, score
+from overnight.flows.night.facts import ShownNight, commands, first_line, remarks
 from overnight.schemas import plugins
 from overnight.schemas.errors import UsageError
-from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.generation import StopReason
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -133,47 +134,11 @@ class Notifier:
         self._sender = None
 
 
-def night_summary(
-    run_id: str,
-    night: NightRecord,
-    start: float,
-    failed: Sequence[int],
-    flag: str = "",
-    *,
-    has_unknown_costs: bool = False,
-) -> str:
+def night_summary(night: ShownNight) -> str:
     """Return lines of text on a night's result, its stop reason, its problems, and commands to continue with."""
-    reason = night.stop_reason.value if night.stop_reason else "unknown"
-    taken = f", {duration((night.ended_at - night.started_at).total_seconds())}" if night.ended_at else ""
-    gain = night.best_after - night.best_before
-    lines = [
-        f"Best score {score(night.best_after)}: "
-        + (f"{score(gain)} more than before this night" if gain > 0 else "not better than before this night")
-        + f"; the start program has {score(start)}.",
-        *_scores_on_other_inputs(night),
-        f"Night {night.number}: {count(night.generations, 'generation')}, {count(night.samples, 'sample')}, "
-        f"cost {cost(night.cost_usd, is_partly_unknown=has_unknown_costs)}{taken}.",
-        f"Stopped by: {reason}{f': {printable(night.error)}' if night.error else '.'}",
-    ]
-    if night.warning:
-        lines.append(f"Warning: {night.warning}.")
-    if night.paused_by:
-        lines.append(f"Paused for {duration(night.paused_s)}, most recently by: {printable(night.paused_by)}")
-    if failed:
-        lines.append(f"Generations given up: {', '.join(map(str, failed))}. Retry them: overnight retry {run_id}{flag}")
-    lines += [f"Report: overnight report {run_id}{flag}", f"Continue: overnight resume {run_id}{flag}"]
-    return "\n".join(lines)
-
-
-def _scores_on_other_inputs(night: NightRecord) -> list[str]:
-    """Return a line with the winner's scores on inputs that the search has not seen; no line without any."""
-    if not night.finalists:
-        return []
-    winner = night.finalists[0]
-    splits = [("validation", winner.validation), ("held-out", winner.held_out)]
-    scores = [f"{name} {score(value)}" for name, value in splits if value is not None]
-    scores += [f"{name} none, it fails there" for name in night.winner_fails_on]
-    return [f"The winner on other inputs: {', '.join(scores)}."] if scores else []
+    best, *others = remarks(night)
+    lines = [best, first_line(night), *others, *(f"{name}: {command}" for name, command in commands(night).items())]
+    return "\n".join(line[:1].upper() + line[1:] for line in lines)
 
 
 def notification_addresses(given: Sequence[str] | None) -> list[str]:

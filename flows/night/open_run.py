@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from overnight.flows.cluster.open_cluster import Cluster, open_cluster
 from overnight.flows.night.agents import Agents
 from overnight.flows.night.completions import CompletionStores, RequestLimits
+from overnight.flows.night.events import Clock
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.requests import take_all
 from overnight.flows.night.search_state import SearchState
@@ -143,6 +145,24 @@ class OpenRun:
     def most_confirmations(self) -> int:
         return max(1, self.slots // _CONFIRMING_SHARE)
 
+    def clock(self) -> Clock:
+        """Return what the core of a night is told of the world."""
+        budget = self.progress.budget
+        return Clock(
+            now=datetime.now(UTC),
+            seconds=time.monotonic(),
+            tokens=budget.tokens,
+            night_usd=budget.night_usd,
+            total_usd=budget.total_usd,
+            is_exhausted=budget.is_exhausted,
+            interrupted=self.progress.interrupted,
+            answered_at=self.batch_jobs.answered_at,
+            batch_brought=frozenset(filter(self._has_answers, self.batch_jobs.answered())),
+        )
+
+    def _has_answers(self, generation: int) -> bool:
+        return not self.state.has_ended(generation) and bool(self.stores.known(generation))
+
     def unused_usd(self, generation: int, judged: Sequence[Judged]) -> float:
         """Return the price of a generation's stored answers that none of its candidates has, USD.
 
@@ -258,7 +278,7 @@ def _open(
     take_all(files, run)
     state = read_state(files, run)
     budget = Budget(before_usd=stored_run.read_spent_usd(files))
-    progress = Progress(best=state.best.score, generation=state.generations, budget=budget)
+    progress = Progress(best=state.best.score, best_id=state.best.id, generation=state.generations, budget=budget)
     limits = RequestLimits()
     stores = CompletionStores(files, progress, limits)
     stores.open(state.generations + 1)

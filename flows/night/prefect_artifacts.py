@@ -1,10 +1,10 @@
-"""Prefect artifacts of a night: its progress, a table of its best programs, the best program with its changes."""
+"""Prefect artifacts of a night: its progress, and its report in short, which is there from the beginning on."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import json
+import heapq
 import logging
 import re
 import time
@@ -21,8 +21,9 @@ from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from overnight.flows.formatting import cost, printable, score, spark
-from overnight.flows.night.view import LogLine, NightView
+from overnight.flows.night.facts import LogLine, ShownNight, first_line, remarks, score_rows
 from overnight.flows.prefect_server.crash_detection import mark_crashed, watch_for_crashes
+from overnight.schemas.outcome import Outcome
 from overnight.tasks.report.code_view import unified_diff
 from overnight.tasks.report.sanitised_svg import data_uri
 
@@ -30,6 +31,9 @@ TAG = "overnight"
 
 _MAX_PICTURE_CHARS = 300_000
 """Maximum size of a picture in an artifact, which Prefect's pages load whole."""
+
+_BEST_PROGRAMS = 10
+_CURVE_POINTS = 60
 
 _LINES_PER_REQUEST = 500
 _PAGE_PORT = 8787
@@ -61,9 +65,8 @@ class PrefectArtifacts:
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
         self._shown_at = float("-inf")
-        self._shown_best = "", 0
         self._logged_until: datetime | None = None
-        self._last: NightView | None = None
+        self._last: ShownNight | None = None
         self._report_path: Path | None = None
 
     def begin(self, run_id: str, problem: str, number: int) -> None:
@@ -79,24 +82,18 @@ class PrefectArtifacts:
             mark_crashed(self._client, run_id, self._flow_run_id)
             watch_for_crashes(self._client)
 
-    def update(self, view: Callable[[], NightView], *, now: bool = False) -> None:
+    def update(self, night: ShownNight, *, now: bool = False) -> None:
         """Show the current state now, or at most every 20 s."""
         if now or time.monotonic() - self._shown_at >= _INTERVAL_S:
             self._shown_at = time.monotonic()
-            self._context.copy().run(self._show, view())
+            self._context.copy().run(self._show, night)
 
-    def _show(self, view: NightView) -> None:
-        self._last = view
+    def _show(self, night: ShownNight) -> None:
+        self._last = night
         with self._noting_errors():
-            self._put("progress", "progress", round(100 * view.share, 1), progress_text(view))
-            if self._shown_best != (view.best.id, len(view.pictures)):
-                text = best_program_markdown(self._run_id, view)
-                self._put("best", "markdown", text, "The best program and its changes")
-                self._shown_best = view.best.id, len(view.pictures)
-            self._put("best-programs", "table", json.dumps(best_program_rows(view)), "The best programs, best first")
-            if view.stop_reason:
-                self._put_report()
-            self._send_log(view.log)
+            self._put("progress", "progress", round(100 * night.share, 1), progress_text(night))
+            self._put_report()
+            self._send_log(night.log)
 
     def _send_log(self, log: Sequence[LogLine]) -> None:
         """Send the lines that are new to the log of the night's flow run, in time, without waiting for a thread."""
@@ -117,8 +114,7 @@ class PrefectArtifacts:
 
     def _put_report(self) -> None:
         if self._last is not None:
-            text = report_markdown(self._run_id, self._last, self._report_path)
-            self._put("report", "markdown", text, "The report of the run, in short")
+            self._put("report", "markdown", report_markdown(self._last, self._report_path), "The night in short")
 
     def link_report(self, path: Path) -> None:
         """Say in the report's artifact where the whole report is."""
@@ -153,104 +149,83 @@ class PrefectArtifacts:
         self._shown[key] = data, description
 
 
-def progress_text(view: NightView) -> str:
+def progress_text(night: ShownNight) -> str:
     """Return one line of text on the progress of a night."""
+    progress, scored = night.progress, night.progress.outcomes[Outcome.SCORED]
+    budget = progress.budget
     text = (
-        f"generation {view.generation}, {view.phase}; {view.candidates} candidates, {view.scored} scored; "
-        f"best {score(view.best.score)}, start {score(view.start.score)}; "
-        f"cost {cost(view.cost_usd, is_partly_unknown=view.has_unknown_costs)}"
+        f"generation {progress.generation}, {progress.phase}; {progress.candidates} candidates, {scored} scored; "
+        f"best {score(night.best.score)}, start {score(night.start.score)}; "
+        f"cost {cost(budget.night_usd, is_partly_unknown=budget.has_unknown_costs)}"
     )
-    return f"{text}; {printable(view.message)}" if view.message else text
+    return f"{text}; {printable(progress.message)}" if progress.message else text
 
 
-def best_program_rows(view: NightView) -> list[dict[str, Any]]:
+def best_program_rows(night: ShownNight) -> list[dict[str, str]]:
     """Return the rows of the table of best programs, best first."""
+    scored = [program for program in night.state.programs.values() if program.is_scored]
     return [
         {
             "program": program.id,
-            view.score_name: score(program.score),
-            "gain on start": score(program.score - view.start.score),
-            "lines": program.body.count("\n") + 1,
+            night.run.problem.settings.score_name: score(program.score),
+            "gain on start": score(program.score - night.start.score),
+            "lines": str(program.body.count("\n") + 1),
         }
-        for program in view.best_programs
+        for program in heapq.nlargest(_BEST_PROGRAMS, scored, key=lambda program: program.score)
     ]
 
 
-def report_markdown(run_id: str, view: NightView, path: Path | None = None) -> str:
+def report_markdown(night: ShownNight, path: Path | None = None) -> str:
     """Return the report of a night in short; untrusted text cannot leave its code fences and tables.
 
     There is no link to a file: a browser opens none from a page that a server sent.
     """
+    run_id, flag, best = night.run.run_id, night.flag, night.best
+    best_text, start_text = printable(night.text_of(best)), printable(night.text_of(night.start))
+    difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))
+    curve = night.progress.bests(_CURVE_POINTS)
+    is_over = night.record.stop_reason is not None
     parts = [
-        f"## {_cell(view.title)}: {score(view.best.score)}",
-        f"Stopped by: {view.stop_reason or 'nothing yet'}. {printable(progress_text(view))}.",
-        _scores_table(view),
-        *_pictures(view),
-        "### Best score over the night",
-        _fenced(f"{spark(view.curve, len(view.curve))}\n{score(view.curve[0])} to {score(view.curve[-1])}", "text")
-        if view.curve
-        else "",
+        f"## {_escaped(night.title)}: {score(best.score)}",
+        _list([first_line(night), *remarks(night)] if is_over else [progress_text(night)]),
+        _markdown_table(score_rows(night)),
+        *_pictures(night),
+        "### Best score over the night" if curve else "",
+        _fenced(f"{spark(curve, len(curve))}\n{score(curve[0])} to {score(curve[-1])}", "text") if curve else "",
         "### Best programs",
-        _markdown_table(best_program_rows(view)),
-        "### The winner",
-        _fenced(printable(view.best_text), "python"),
+        _markdown_table(best_program_rows(night)),
+        f"### The best program, {best.id}",
+        _fenced(best_text, "python"),
+        "### Its changes" if difference else "",
+        _fenced(difference, "diff") if difference else "",
         "### The whole report",
-        f"On the machine of the night: `overnight watch {run_id} --port {_PAGE_PORT}{view.flag}`, then open "
-        f"[{_PAGE}]({_PAGE}). Or write it to a file: `overnight report {run_id}{view.flag}`.",
+        f"On the machine of the night: `overnight watch {run_id} --port {_PAGE_PORT}{flag}`, then open "
+        f"[{_PAGE}]({_PAGE}). Or write it to a file: `overnight report {run_id}{flag}`; the best program: "
+        f"`overnight best {run_id} --write best.py{flag}`.",
         f"It is already in a file there: `{path}`." if path else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _scores_table(view: NightView) -> str:
-    by_id = {finalist.program.id: finalist for finalist in view.finalists}
-    rows: list[dict[str, Any]] = []
-    for label, program in (("start program", view.start), ("best program", view.best)):
-        finalist = by_id.get(program.id)
-        others = (finalist.validation, finalist.held_out) if finalist else (None, None)
-        rows.append(_scores_row(label, program.id, program.score, *others))
-    if view.known_best is not None:
-        rows.append(_scores_row("best known", view.known_label, view.known_best, None, None))
-    return _markdown_table(rows)
-
-
-def _scores_row(label: str, source: str, *scores: float | None) -> dict[str, Any]:
-    named = zip(("train", "validation", "held-out"), map(score, scores), strict=True)
-    return {"": label, **dict(named), "program or source": source}
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_escaped(line)}" for line in lines)
 
 
 def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(rows[0]) if rows else []
     lines = [names, ["---"] * len(names), *([str(value) for value in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
 
 
-def _cell(text: str) -> str:
+def _escaped(text: str) -> str:
     """Escape what would be read as Markdown or HTML in a line of text."""
     return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", printable(text).replace("\n", " "))
 
 
-def best_program_markdown(run_id: str, view: NightView) -> str:
-    """Return the best program and its difference to the start program; untrusted text cannot leave its code fences."""
-    best, flag = view.best, view.flag
-    best_text, start_text = printable(view.best_text), printable(view.start_text)
-    difference = "\n".join(unified_diff(start_text, best_text, "start", best.id))
-    parts = [
-        f"## {view.title}: {score(best.score)}",
-        *_pictures(view),
-        f"The start program has {score(view.start.score)}. Program `{best.id}` of run `{run_id}`.",
-        _fenced(best_text, "python"),
-        "### Changes" if difference else "No better program than the start program yet.",
-        _fenced(difference, "diff") if difference else "",
-        f"Save it: `overnight best {run_id} --write best.py{flag}`. Report: `overnight report {run_id}{flag}`.",
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _pictures(view: NightView) -> list[str]:
+def _pictures(night: ShownNight) -> list[str]:
     """Return the pictures of the start program and the best one as images, if they are not too large."""
-    names = {view.start.id: "start", view.best.id: "best"}
-    uris = {label: data_uri(view.pictures[name]) for name, label in names.items() if name in view.pictures}
+    names = {night.start.id: "start", night.best.id: "best"}
+    uris = {label: data_uri(night.pictures[name]) for name, label in names.items() if name in night.pictures}
     return [f"{label}:\n\n![{label}]({uri})" for label, uri in uris.items() if len(uri) <= _MAX_PICTURE_CHARS]
 
 

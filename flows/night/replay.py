@@ -61,6 +61,14 @@ class RecordedRun:
             return self.committed[step.generation]["night"]
         return self._given_up(step)["night"]
 
+    def counts_all_of(self, night: NightRecord) -> bool:
+        """Return whether a night's row is of its end; one that was killed, or ended by force, left an earlier one.
+
+        What is best in such a row was so at a moment that nothing tells, so it is not repeated.
+        """
+        committed = sum(row["night"] == night.number for number, row in self.committed.items() if number)
+        return night.ended_at is not None and night.generations == committed
+
     def failures_until(self, step: Step) -> list[Row]:
         """Return the attempts at a generation that had failed when it ended this way."""
         mine = [row for row in self.failed if row["generation"] == step.generation]
@@ -151,8 +159,8 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
             _repeat(then, run, steps.pop(0), number, window)
             _take_drops(then, run, night=number)
         night = stored_run.read_night(then.files, number, run.state.programs)
-        night = replace(night, best_before=before.score, best_after=before.score, best_program_id=before.id)
-        record.write_night(run.files, _ended(night, run) if night.ended_at else night)
+        night = replace(night, best_before=before.score)
+        record.write_night(run.files, _ended(night, run) if then.counts_all_of(night) else night)
     return compare(then.files, run.files, then.ends)
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from overnight.schemas.algorithm import Change, Correct, Expand, Join, Reset
 from overnight.schemas.errors import HistoryError
 from overnight.schemas.feedback import Feedback, PromptRecord, sum_of_costs
-from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, RunRecord, StopReason, flat
+from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, Pause, RunRecord, StopReason, flat
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, count_outcomes
 from overnight.schemas.program import NO_SCORE, QUESTION, TUNER, Completion, Judged, Program
@@ -209,7 +209,7 @@ def without_machine_paths(text: str) -> str:
 
 _NIGHT_COLUMNS = (
     "started_at", "ended_at", "generations", "samples", "cost_usd", "best_before", "best_after", "best_program_id",
-    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning",
+    "error", "paused_s", "paused_by", "flow_run_id", "samples_in_flight", "first_generation", "warning", "alive_until",
 )  # fmt: skip
 """Columns of `tables.NIGHTS` that are attributes of a night's record."""
 
@@ -232,6 +232,7 @@ def night_row(run_id: str, night: NightRecord) -> Row:
         ],
         "stop_reason": night.stop_reason.value if night.stop_reason else None,
         "error": without_machine_paths(night.error),
+        "pauses": [{"cause": one.cause, "seconds": one.seconds} for one in night.pauses] or None,
         "machine_faults": [{"machine": name, "faults": faults} for name, faults in night.machine_faults],
         "samples_in_flight": night.samples_in_flight or None,
         "first_generation": night.first_generation or None,
@@ -249,6 +250,7 @@ def night_of_row(row: Row, programs: Mapping[str, Program]) -> NightRecord:
     faults = tuple((entry["machine"], entry["faults"]) for entry in row["machine_faults"] or ())
     columns: Row = {"best_before": NO_SCORE, "best_after": NO_SCORE}
     columns |= {key: row[key] for key in _NIGHT_COLUMNS if row[key] is not None}
+    columns["pauses"] = tuple(Pause(**entry) for entry in row["pauses"] or ())
     return NightRecord(number=row["night"], finalists=finalists, stop_reason=reason, machine_faults=faults, **columns)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections import defaultdict
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -99,6 +99,17 @@ def test_a_killed_night_lasts_until_its_own_last_commit(tmp_path: Path):
     rows = Database(tmp_path).rows("SELECT ended_at, epoch(seen_at - started_at) AS lasted FROM nights ORDER BY night")
     assert [row["ended_at"] for row in rows] == [None, None]
     assert [row["lasted"] for row in rows] == [180.0, 0.0]
+
+
+def test_a_night_is_running_until_its_end_or_until_it_no_longer_writes_its_row(tmp_path: Path):
+    files, now = create(tmp_path), datetime.now(UTC)
+    for number, hours in ((1, 1), (2, -1)):
+        record.write_night(files, NightRecord(number, NOW, -9, -9, "", alive_until=now + timedelta(hours=hours)))
+    record.write_night(files, NightRecord(3, NOW, -9, -9, "", ended_at=NOW))
+    states = "SELECT list(state ORDER BY night) AS states FROM nights"
+    assert Database(tmp_path).rows(states)[0]["states"] == ["killed", "killed", "ended"]
+    record.write_night(files, NightRecord(4, NOW, -9, -9, "", alive_until=now + timedelta(hours=1)))
+    assert Database(tmp_path).rows(states)[0]["states"] == ["killed", "killed", "ended", "running"]
 
 
 def test_samples_records_and_parents_match_the_record(grown: RunFiles, database: Database):

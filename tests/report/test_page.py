@@ -12,7 +12,9 @@ import pytest
 
 from overnight.flows.cli.best import best
 from overnight.flows.cli.foreground_night import print_summary
-from overnight.flows.night.notifications import night_summary
+from overnight.flows.night.facts import ShownNight
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.search_state import SearchState
 from overnight.flows.report.build import build_report
 from overnight.flows.report.explanation import explain
 from overnight.schemas.outcome import Outcome
@@ -133,8 +135,8 @@ def test_a_best_program_that_fails_on_held_out_inputs_is_reported_as_failing_eve
     (winner,) = database.rows("FROM programs WHERE program_id = ?", [night.best_program_id])
     assert 'id="fails">It <strong>fails on the held-out inputs</strong>' in render(build_report(database, files, None))
     assert "held-out none, it fails there" in " ".join(explain(database, winner))
-    assert "held-out none, it fails there" in night_summary(files.run_id, night, past.start.score, [])
-    print_summary(files.backend, files.run_id, 1, spent="$0.00")
+    run = stored_run.read_run(files)
+    print_summary(ShownNight(run, SearchState(run, past), Progress(best=night.best_after), night))
     assert "the best program fails on the held-out inputs" in capsys.readouterr().err
     best(files.run_id, history=files.backend)
     assert "none on the held-out inputs, where it fails" in capsys.readouterr().err

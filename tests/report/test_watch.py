@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from overnight.testing.made import NOW, create, grow
 from tests.command_server import run_command, start_command
 from tests.report.browser import Page
 
-NIGHT = NightRecord(1, NOW, -9.0, -9.0, "start")
+NIGHT = NightRecord(1, NOW, -9.0, -9.0, "start", alive_until=datetime.now(UTC) + timedelta(hours=1))
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def test_watch_has_the_state_of_the_run_and_ends(data: Data):
     found = data("watch", "priced")
     assert (found["run_id"], found["generation"], found["samples"], found["has_ended"]) == ("priced", 1, 2, False)
     assert (found["best_score"], found["cost_usd"], found["has_unknown_costs"]) == (1.0, 1.0, False)
+    assert found["state"] == ""
 
 
 def test_diff_has_both_programs_and_the_difference(data: Data):

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from overnight.flows.cli import printing
 from overnight.flows.cli.best import best_note
-from overnight.flows.cli.live_view import live_view, spent
+from overnight.flows.cli.live_view import live_view
+from overnight.flows.night.facts import spent
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.tasks.sample.budget import Budget, BudgetLimits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -75,21 +74,20 @@ def test_a_night_has_names_tags_states_and_artifacts(prefect_night: Night, clien
     assert over.state.message.startswith("stopped by: generations; best ")
     assert "of 6 candidates scored; best " in runs["seen-g3"].state.message
     shown = artifacts(client, over.id)
-    assert set(shown) == {"seen-progress", "seen-best-programs", "seen-best", "seen-report"}
+    assert set(shown) == {"seen-progress", "seen-report"}
     assert shown["seen-progress"].data == 100
     assert "generation 3, over; 18 candidates" in shown["seen-progress"].description
-    rows = json.loads(shown["seen-best-programs"].data)
-    scores = [float(row["score"].replace("−", "-")) for row in rows]
-    assert scores == sorted(scores, reverse=True)
-    best = shown["seen-best"].data
-    assert f"`{rows[0]['program']}` of run `seen`" in best
-    assert "def " in best
-    assert "```diff\n--- start\n" in best
-    assert "overnight report seen" in best
     report = shown["seen-report"].data
-    assert report.startswith(f"## Guess a number: {rows[0]['score']}\n")
-    assert f"| {rows[0]['program']} |" in report
+    best = re.search(r"### The best program, (\w+)", report)
+    assert best
+    assert f"| {best[1]} |" in report
+    scores = [float(row.split(" | ")[1].replace("\\", "").replace("−", "-")) for row in _best_rows(report)]
+    assert report.startswith(f"## Guess a number: {scores[0]:.6g}\n")
+    assert scores == sorted(scores, reverse=True)
+    assert "- night 1: 3 generations, 18 samples, $0.00, " in report
+    assert "stopped by: generations" in report
     assert "def " in report
+    assert "```diff\n--- start\n" in report
     assert "`overnight watch seen --port 8787" in report
     assert "](http://127.0.0.1:8787/)" in report
     assert "file://" not in report
@@ -98,6 +96,12 @@ def test_a_night_has_names_tags_states_and_artifacts(prefect_night: Night, clien
         "started", "generation 1", "generation 2", "generation 3", "ended",
     ]  # fmt: skip
     assert re.fullmatch(r"generation 3: best \S+( \(new\))?; scored .*; cost so far \$0.00, [\d,]+ tokens", lines[-2])
+
+
+def _best_rows(report: str) -> list[str]:
+    """Return the rows of the table of best programs."""
+    table = report.partition("### Best programs\n\n")[2].partition("\n\n")[0]
+    return table.splitlines()[2:]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from overnight.flows.night import final_evaluation
 from overnight.flows.night.final_evaluation import scores_on
+from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
@@ -41,6 +46,27 @@ def test_a_finalist_that_the_others_starved_is_evaluated_by_itself(run: RunRecor
 
     in_process.fault = fault
     assert scores_on(run, "validation", [GOOD, WORSE]) == {GOOD.id: -0.5, WORSE.id: -1.5}
+
+
+class HeldUp:
+    """A sandbox all of whose slots others hold until it is closed."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def evaluate(self, source: object) -> Verdict:
+        assert self._closed.wait(30)
+        return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def test_an_evaluation_waits_for_no_one_beyond_its_limit(run: RunRecord, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(final_evaluation, "open_sandboxes", lambda *_, **__: contextlib.closing(HeldUp()))
+    ends_by = datetime.now(UTC) + timedelta(seconds=0.05)
+    with pytest.raises(SandboxUnavailable, match="the sandbox was closed"):
+        scores_on(run, "validation", [GOOD, WORSE], ends_by=ends_by)
 
 
 def test_a_refused_question_of_the_start_program_is_no_fault_of_the_sandbox_which_a_night_would_wait_for(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,12 +16,12 @@ from overnight.flows.night.notifications import Notifier, night_summary, notific
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.schedules.scheduled_night import NotificationSettings, Start, night
 from overnight.schemas.errors import TerminalProviderError, UsageError
-from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.generation import StopReason
 from overnight.schemas.outcome import Outcome
+from overnight.testing.made import NOW
 from tests.flows.conftest import Call
+from tests.flows.night.shown import a_night
 from tests.notification_receiver import NotificationReceiver
-
-BEGIN = datetime(2026, 11, 25, 22, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -30,31 +30,28 @@ def mailbox() -> Iterator[NotificationReceiver]:
         yield running
 
 
-def over(reason: StopReason, **more: Any) -> NightRecord:
-    end = BEGIN + timedelta(hours=9)
-    return NightRecord(
-        2, BEGIN, best_before=3.0, best_after=4.5, best_program_id="x", ended_at=end, stop_reason=reason,
-        generations=120, samples=5760, cost_usd=1.25, **more,
-    )  # fmt: skip
-
-
 def test_the_end_of_a_night_is_reported_with_its_result_and_stop_reason(mailbox: NotificationReceiver):
-    night = over(StopReason.DEADLINE, paused_s=60, paused_by="no answer", warning="96 of 96 are duplicate")
+    over = replace(
+        a_night(4.5).record, best_before=3.0, ended_at=NOW + timedelta(hours=9), stop_reason=StopReason.DEADLINE,
+        generations=120, samples=5760, warning="96 of 96 are duplicate",
+    )  # fmt: skip
+    night = replace(a_night(4.5), record=over.with_pause("no answer", 40).with_pause("it is full", 20))
+    night.state.failed.add(7)
     with Notifier([mailbox.address]).reporting_failure("r1") as notifier:
-        notifier.report_end("r1", night.stop_reason, night_summary("r1", night, 1.0, [7], " --history there"))
+        notifier.report_end("r1", over.stop_reason, night_summary(night))
     (message,) = mailbox.messages
     assert message["title"] == "Overnight: r1, stopped by: deadline"
     assert message["type"] == "success"
-    for part in (
-        "Best score 4.5: 1.5 more than before this night; the start program has 1.",
-        "120 generations, 5,760 samples, cost $1.25, 9 h 00 min",
-        "Stopped by: deadline.",
-        "Paused for 1 min 00 s, most recently by: no answer",
-        "Warning: 96 of 96 are duplicate.",
-        "Generations given up: 7. Retry them: overnight retry r1 --history there",
-        "overnight report r1 --history there",
-    ):
-        assert part in message["message"]
+    assert message["message"].splitlines() == [
+        "Best score 4.5: 1.5 more than before this night; the start program has 1",
+        "Night 3: 120 generations, 5,760 samples, $0.00, 0 tokens, 9 h 00 min; stopped by: deadline",
+        "Warning: 96 of 96 are duplicate",
+        "Paused for 1 min 00 s: no answer (40 s); it is full (20 s)",
+        "Given up: generation 7",
+        "Report: overnight report toy-run --history there",
+        "Continue: overnight resume toy-run --history there",
+        "Retry: overnight retry toy-run --history there",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,34 +11,12 @@ from typing import Any, cast
 
 import pytest
 
-from overnight.flows.night.view import NightView
-from overnight.schemas.program import Program
+from overnight.flows.night.facts import ShownNight
+from tests.flows.night.shown import a_night, program
 
 pytestmark = pytest.mark.prefect
 
-START = Program("aaaaaaaaaaaa", "return 0", (1.0,), 1.0)
-BEST = Program("bbbbbbbbbbbb", "return 5", (5.25,), 5.25)
-BETTER = Program("cccccccccccc", "return 7", (7.5,), 7.5)
 NIGHT = "toy-run", "toy", 3
-VIEW = NightView(
-    title="A toy",
-    score_name="points",
-    share=0.25,
-    generation=4,
-    phase="sampling",
-    candidates=48,
-    scored=30,
-    cost_usd=1.5,
-    message="",
-    start=START,
-    start_text="def f():\n    return 0",
-    best=BEST,
-    best_text="def f():\n    return 5",
-    best_programs=(BEST, START),
-    flag=" --history there",
-)
-LATER = replace(VIEW, share=0.5, generation=9, phase="evaluating", best=BETTER, best_text="def f():\n    return 7")
-LATER = replace(LATER, best_programs=(BETTER, BEST, START))
 
 
 @dataclass(frozen=True)
@@ -55,10 +33,10 @@ class Shown:
     text: Callable[[], str]
     notes: list[str] = field(default_factory=list)
 
-    def show(self, *views: NightView) -> str:
+    def show(self, *nights: ShownNight) -> str:
         self.artifacts.begin(*NIGHT)
-        for view in views:
-            self.artifacts.update(lambda view=view: view, now=True)
+        for night in nights:
+            self.artifacts.update(night, now=True)
         assert self.notes == []
         return self.text()
 
@@ -85,37 +63,34 @@ def shown(prefect: str) -> Iterator[Shown]:
 
 
 def test_a_later_state_takes_the_place_of_an_earlier_one(shown: Shown):
-    text = shown.show(VIEW, LATER, LATER)
-    assert BETTER.id in text
+    text = shown.show(a_night(5.25), a_night(7.5, "evaluating"))
+    assert program(7.5).id in text
+    assert "```diff\n--- start\n" in text
     assert "evaluating" in text
     assert "sampling" not in text
 
 
 def test_control_characters_of_programs_and_messages_are_not_shown_as_such(shown: Shown):
-    text = shown.show(replace(VIEW, message="\x1b[31m a wrong key", best_text="def f():\n    return '\x1b\u202e'"))
-    assert not {"\x1b", "\u202e"} & set(text)
+    night = a_night(5.25, message="\x1b[31m a wrong key")
+    night.state.best = replace(night.best, body="    return '\x1b\u202e'")
+    assert not {"\x1b", "\u202e"} & set(shown.show(night))
 
 
-def test_pictures_are_images_in_the_text_on_the_best_program(shown: Shown):
-    assert "data:image" not in shown.show(VIEW)
-    text = shown.show(replace(VIEW, pictures={START.id: "<svg/>", BEST.id: f"<svg>{'x' * 400_000}</svg>"}))
+def test_pictures_of_programs_are_images_in_the_report(shown: Shown):
+    assert "data:image" not in shown.show(a_night(5.25))
+    pictures = {"aaaaaaaaaaaa": "<svg/>", program(5.25).id: f"<svg>{'x' * 400_000}</svg>"}
+    text = shown.show(a_night(5.25, pictures=pictures))
     images = re.findall(r"!\[(\w+)\]\(data:image/svg\+xml;base64,\S+\)", text)
     assert images == ["start"], "what is too large is left out"
 
 
-def test_the_state_is_computed_and_shown_only_when_an_update_is_due(shown: Shown):
-    computed = list[NightView]()
-
-    def compute(view: NightView) -> NightView:
-        computed.append(view)
-        return view
-
+def test_the_state_is_shown_only_when_an_update_is_due(shown: Shown):
     shown.artifacts.begin(*NIGHT)
-    for view in (VIEW, LATER):
-        shown.artifacts.update(lambda view=view: compute(view))
-    assert computed == [VIEW], "the next one is due in 20 s"
-    shown.artifacts.update(lambda: compute(LATER), now=True)
-    assert computed == [VIEW, LATER]
+    for best in (5.25, 7.5):
+        shown.artifacts.update(a_night(best))
+    assert program(7.5).id not in shown.text(), "the next one is due in 20 s"
+    shown.artifacts.update(a_night(7.5), now=True)
+    assert program(7.5).id in shown.text()
 
 
 def test_a_server_that_cannot_be_reached_is_noted(tmp_path: Path):
@@ -129,7 +104,7 @@ def test_a_server_that_cannot_be_reached_is_noted(tmp_path: Path):
         with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed.getsockname()[1]}/api"}):
             artifacts = PrefectArtifacts("00000000-0000-0000-0000-000000000001", notes.append)
         artifacts.begin(*NIGHT)
-        artifacts.update(lambda: VIEW)
+        artifacts.update(a_night(5.25))
         artifacts.link_report(tmp_path / "report.html")
     assert len(notes) == 3
     assert all("Prefect's UI is incomplete" in note for note in notes)

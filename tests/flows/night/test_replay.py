@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
+from overnight.schemas.generation import NightRecord, StopReason
+from overnight.tasks.history import record
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.night_log import read_log
 from overnight.testing.fake_provider import Answer, Provider
+from overnight.testing.made import NOW
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_retry import busy
-from tests.flows.nights import everything, replayed
+from tests.flows.nights import everything, replayed, require_replay
 
 pytestmark = pytest.mark.heavy
 
@@ -66,3 +72,18 @@ def test_a_run_whose_nights_met_everything_comes_out_the_same(
     ]
     assert nights[0] == nights[1]
     assert nights[0][-1]["finalists"]
+
+
+def test_a_killed_night_comes_out_the_same(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows: list[NightRecord] = []
+    write = record.write_night
+    monkeypatch.setattr(overnight.flows.night.reporting, "ROW_S", 0.0)
+    monkeypatch.setattr(record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
+    files = night(4)
+    left = next(row for row in rows if row.ended_at is None and row.best_after > row.best_before)
+    write(files, left)  # a row of some moment is all that a kill leaves of a night
+    night(1)
+    assert [line.partition(" ")[2] for number, line in read_log(files) if number == 1][-1].startswith("killed: ")
+    require_replay(files, tmp_path / "again")
+    write(files, replace(left, ended_at=NOW, stop_reason=StopReason.INTERRUPTED))  # as one ended by force leaves
+    require_replay(files, tmp_path / "once-more")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import overnight.flows.night.final_evaluation
 import overnight.flows.night.night
+import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
+from overnight.flows.night.events import Event
 from overnight.flows.night.open_run import Compaction, OpenRun
 from overnight.schemas.errors import EnvironmentFault, ImpossibleScore, Outage, SandboxUnavailable
 from overnight.schemas.generation import GenerationRecord, NightRecord
@@ -20,8 +24,10 @@ from overnight.schemas.settings import Known
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import MIN_AT_END, MIN_DURING_NIGHT
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.fake_provider import Provider, Request, says
 from overnight.testing.made import NOW, create, grow, run_at
@@ -57,12 +63,33 @@ def test_a_night_leaves_generations_a_population_and_its_own_row(night: Night, t
 
 def test_a_night_s_row_is_kept_up_while_it_is_under_way(night: Night, monkeypatch: pytest.MonkeyPatch):
     rows, write = [], record.write_night
-    monkeypatch.setattr(overnight.flows.night.night, "ROW_S", 0.0)
+    monkeypatch.setattr(overnight.flows.night.reporting, "ROW_S", 0.0)
     monkeypatch.setattr(record, "write_night", lambda files, row: (rows.append(row), write(files, row)))
     night(3)
     under_way = [row for row in rows if row.ended_at is None]
     assert {row.generations: row.samples for row in under_way} == {0: 0, 1: 6, 2: 12, 3: 18}
     assert under_way[-1].best_after >= under_way[0].best_after
+
+
+def test_a_night_that_is_stopped_at_once_counts_all_that_it_committed(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    take = overnight.flows.night.night.Night._take
+
+    def stop_while_a_commit_is_under_way(self: overnight.flows.night.night.Night, event: Event) -> None:
+        take(self, event)
+        if self.run.state.best.id != self.run.progress.best_id:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(overnight.flows.night.night.Night, "_take", stop_while_a_commit_is_under_way)
+    with pytest.raises(KeyboardInterrupt):
+        night(5)
+    files = files_of(LocalBackend(tmp_path), "toy")
+    past = stored_run.read_run_history(files)
+    row = stored_run.read_night(files, 1, past.programs)
+    assert (row.stop_reason, row.generations) == ("interrupted", past.generations)
+    assert row.best_after == max(program.score for program in past.programs.values())
+    assert past.programs[row.best_program_id].score == row.best_after
 
 
 BODIES = {
@@ -190,30 +217,49 @@ def test_a_full_disk_stops_the_buying(
 
 
 def test_the_final_is_waited_for_through_pauses(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pauses, judge = iter(range(3)), overnight.flows.night.night.judge_finalists
+    pauses = iter(["the engine is gone", "the disk is full", "the engine is gone"])
+    judge = overnight.flows.night.final_evaluation.judge_finalists
 
-    def unavailable_for_long(run: OpenRun) -> Any:
-        if next(pauses, None) is not None:
-            raise SandboxUnavailable("the engine is gone")
+    def unavailable_for_long(run: OpenRun, *_: object) -> Any:
+        if cause := next(pauses, None):
+            raise SandboxUnavailable(cause)
         return judge(run)
 
-    monkeypatch.setattr(overnight.flows.night.night, "judge_finalists", unavailable_for_long)
+    monkeypatch.setattr(overnight.flows.night.final_evaluation, "judge_finalists", unavailable_for_long)
     night(1, settings=JUDGED)
     (row,) = Database(tmp_path).rows("FROM nights")
     assert row["finalists"]
     assert (row["stop_reason"], row["paused_by"]) == ("generations", "the engine is gone")
+    assert [one["cause"] for one in row["pauses"]] == ["the engine is gone", "the disk is full"]
+    assert sum(one["seconds"] for one in row["pauses"]) == pytest.approx(row["paused_s"])
 
 
 def test_an_undecided_final_names_the_command_that_holds_it_again(
     night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def out_of_order(run: OpenRun) -> Any:
+    def out_of_order(*_: object) -> Any:
         raise Outage("the engine is gone")
 
-    monkeypatch.setattr(overnight.flows.night.night, "judge_finalists", out_of_order)
+    monkeypatch.setattr(overnight.flows.night.final_evaluation, "judge_finalists", out_of_order)
     with pytest.raises(SandboxUnavailable, match="the final is undecided: the engine is gone") as caught:
         night(None, within_s=0.1, settings=JUDGED)
     assert caught.value.remedy == f"`overnight resume toy --generations 1 --history {tmp_path}` holds it again."
+
+
+def test_a_final_that_is_not_done_in_time_is_left_for_another_night(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def held_up(run: OpenRun, ends_by: datetime | None) -> Any:
+        assert ends_by
+        assert ends_by - datetime.now(UTC) < timedelta(seconds=1 + 5 * run.run.problem.settings.limits.wall_s)
+        monkeypatch.setattr(overnight.flows.night.final_evaluation, "_is_past", lambda _: True)
+        raise SandboxUnavailable("the sandbox was closed")
+
+    monkeypatch.setattr(overnight.flows.night.final_evaluation, "judge_finalists", held_up)
+    files = night(None, within_s=0.1, grace_s=1.0, settings=JUDGED)
+    (row,) = Database(tmp_path).rows("FROM nights")
+    assert (row["stop_reason"], row["finalists"], row["error"]) == ("deadline", [], "")
+    assert f"`overnight resume toy --generations 1 --history {tmp_path}` holds it" in read_log(files)[-1][1]
 
 
 def test_a_night_that_was_killed_counts_what_it_committed(tmp_path: Path):

@@ -1,0 +1,258 @@
+"""Facts of a night: one record of it, and one list of facts, from which all that show a night choose.
+
+The summary in the terminal, notifications, Prefect's report, the log's last line and the last line of JSON are made of
+`facts_of`; the panel adds what is only true for a moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from overnight.flows.formatting import cost, count, duration, outcomes_text, printable, score, usd
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.search_state import SearchState
+from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import Program
+from overnight.tasks.sample.budget import Budget
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line about a night, and when it was written."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class ShownNight:
+    """A night at one moment. Texts come from models and programs, and are not escaped.
+
+    Attributes:
+        run: Its run.
+        state: What the run has committed.
+        progress: Counters of the night.
+        record: Its row in the history.
+        flag: `--history` flag of commands that are shown; empty for the default history.
+        share: Share of the night that is over by the stop condition nearest to its limit, 0 to 1.
+        pictures: Sanitised SVG pictures of programs, by program id, once the night is over.
+        log: Lines of the night's log, in the order of time; the last ones of a long night.
+    """
+
+    run: RunRecord
+    state: SearchState
+    progress: Progress
+    record: NightRecord
+    flag: str = ""
+    share: float = 0.0
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    log: Sequence[LogLine] = ()
+
+    @property
+    def title(self) -> str:
+        return self.run.problem.settings.title or self.run.problem.name
+
+    @property
+    def start(self) -> Program:
+        return self.state.start
+
+    @property
+    def best(self) -> Program:
+        """Its best program; after the final evaluation the one that this chose, as `overnight best` does."""
+        if self.record.finalists:
+            return self.state.programs[self.record.best_program_id]
+        return self.state.best
+
+    def text_of(self, program: Program) -> str:
+        """Return the evolved part of a program."""
+        return self.run.problem.specification.function_text(program.body)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact of a night.
+
+    Attributes:
+        name: Its key in lines of JSON; empty if it is for people alone.
+        value: Its value, as plain data for programs.
+        text: The value in words, with its unit; empty if there is nothing to say.
+        is_count: Whether its text is one of those in the first line of a summary, and not a line of its own.
+        is_in_table: Whether the table of scores has it, too.
+    """
+
+    name: str
+    value: Any
+    text: str = ""
+    is_count: bool = False
+    is_in_table: bool = False
+
+
+def facts_of(night: ShownNight) -> list[Fact]:
+    """Return the facts of a night: what it did, then what is to be said of it. A new fact is a row here."""
+    record, budget, failed = night.record, night.progress.budget, sorted(night.state.failed)
+    seconds = (record.ended_at - record.started_at).total_seconds() if record.ended_at else None
+    return [
+        Fact("night", record.number),
+        Fact("stop_reason", record.stop_reason.value if record.stop_reason else None),
+        Fact("generations", record.generations, count(record.generations, "generation"), is_count=True),
+        Fact("samples", record.samples, count(record.samples, "sample"), is_count=True),
+        Fact("cost_usd", budget.night_usd, spent(budget), is_count=True),
+        Fact("tokens", budget.tokens),
+        Fact("has_unknown_costs", budget.has_unknown_costs),
+        Fact("seconds", seconds, "unfinished" if seconds is None else duration(seconds), is_count=True),
+        Fact("best_score", record.best_after, _best_text(night), is_in_table=True),
+        Fact("best_program_id", night.best.id),
+        Fact("", None, _other_inputs_text(night), is_in_table=True),
+        Fact("", None, _fails_text(record)),
+        Fact("", None, _no_gain_text(night)),
+        Fact("warning", record.warning, f"warning: {record.warning}" if record.warning else ""),
+        Fact("paused_s", record.paused_s, _paused_text(record)),
+        Fact("failed_generations", failed, _failed_text(failed)),
+    ]
+
+
+def counts(night: ShownNight) -> str:
+    """Return what a night did, in one line."""
+    return ", ".join(fact.text for fact in facts_of(night) if fact.is_count)
+
+
+def ending(night: ShownNight) -> str:
+    """Return why a night ended."""
+    record = night.record
+    reason = record.stop_reason.value if record.stop_reason else "nothing yet"
+    return f"stopped by: {reason}{f': {printable(record.error)}' if record.error else ''}"
+
+
+def first_line(night: ShownNight) -> str:
+    """Return what a night did and why it ended, in one line."""
+    return f"night {night.record.number}: {counts(night)}; {ending(night)}"
+
+
+def remarks(night: ShownNight, *, beside_table: bool = False) -> list[str]:
+    """Return what else is to be said of a night, one line for each; less beside the table of scores."""
+    facts = [fact for fact in facts_of(night) if fact.text and not fact.is_count]
+    return [fact.text for fact in facts if not (beside_table and fact.is_in_table)]
+
+
+def commands(night: ShownNight) -> dict[str, str]:
+    """Return the commands to continue with, by what they do."""
+    run_id, flag = night.run.run_id, night.flag
+    found = {"report": f"overnight report {run_id}{flag}", "continue": f"overnight resume {run_id}{flag}"}
+    return found | ({"retry": f"overnight retry {run_id}{flag}"} if night.state.failed else {})
+
+
+def score_rows(night: ShownNight) -> list[dict[str, str]]:
+    """Return the table of scores on each split: start program, best program and known results."""
+    rows = [_scores_of("start program", night.start, night), _scores_of("best program", night.best, night)]
+    known = night.run.problem.settings.known
+    if known.honesty is not None:
+        held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out)
+        rows.append(_score_row("without a model", score(known.honesty), "", held_out, known.honesty_label))
+    if known.best is not None:
+        proven = ", proven" if known.proven else ""
+        source = f"{known.label}{proven} ({known.source}, {known.date})"
+        rows.append(_score_row("best known", "", "", score(known.best), source))
+    return rows
+
+
+def _scores_of(label: str, program: Program, night: ShownNight) -> dict[str, str]:
+    record = night.record
+    finalist = next((one for one in record.finalists if one.program.id == program.id), None)
+    failed = record.winner_fails_on if program.id == record.best_program_id else ()
+    others = {"validation": finalist and finalist.validation, "held-out": finalist and finalist.held_out}
+    cells = ["fails" if name in failed else score(value) for name, value in others.items()]
+    return _score_row(label, score(program.score), *cells, program.id)
+
+
+def _score_row(*cells: str) -> dict[str, str]:
+    return dict(zip(("", "train", "validation", "held-out", "program or source"), cells, strict=True))
+
+
+def _best_text(night: ShownNight) -> str:
+    record = night.record
+    gain = record.best_after - record.best_before
+    than_before = f"{score(gain)} more than" if gain > 0 else "not better than"
+    return (
+        f"best score {score(record.best_after)}: {than_before} before this night; the start program has "
+        f"{score(night.start.score)}"
+    )
+
+
+def _other_inputs_text(night: ShownNight) -> str:
+    """Return the winner's scores on inputs that the search has not seen; empty without any."""
+    record = night.record
+    winner = next((one for one in record.finalists if one.program.id == record.best_program_id), None)
+    if winner is None:
+        return ""
+    splits = [("validation", winner.validation), ("held-out", winner.held_out)]
+    scores = [f"{name} {score(value)}" for name, value in splits if value is not None]
+    return f"the best program on other inputs: {', '.join(scores)}" if scores else ""
+
+
+def _fails_text(record: NightRecord) -> str:
+    failed = record.winner_fails_on
+    return f"the best program fails on the {' and '.join(failed)} inputs and has no score there" if failed else ""
+
+
+def _no_gain_text(night: ShownNight) -> str:
+    if not night.best.is_scored:
+        return f"nothing has a score yet; why: overnight sql \"FROM failures('{night.run.run_id}')\"{night.flag}"
+    return "no program is better than the start program yet" if night.best.id == night.start.id else ""
+
+
+def _paused_text(record: NightRecord) -> str:
+    """Return how long a night was paused, and by what; with several causes, for how long by each."""
+    if not record.pauses:
+        return ""
+    first, *others = [(printable(one.cause), duration(one.seconds)) for one in record.pauses]
+    causes = "; ".join(f"{cause} ({taken})" for cause, taken in [first, *others]) if others else first[0]
+    return f"paused for {duration(record.paused_s)}: {causes}"
+
+
+def _failed_text(failed: Sequence[int]) -> str:
+    numbers = ", ".join(map(str, failed))
+    return f"given up: generation{'s' * (len(failed) > 1)} {numbers}" if failed else ""
+
+
+def spent(budget: Budget) -> str:
+    """Return spending like `$1.20 of $5.00, 81,000 tokens`; unpriced tokens are named, not counted as free."""
+    limits, total = budget.limits, f" ({usd(budget.total_usd)} with earlier nights)" if budget.before_usd else ""
+    of_usd = f" of {usd(limits.night_usd)}" if limits.night_usd is not None else ""
+    of_tokens = f" of {limits.tokens:,}" if limits.tokens is not None else ""
+    cached = f" ({budget.tokens_cached:,} from a cache)" if budget.tokens_cached else ""
+    if budget.has_unknown_costs and not budget.night_usd:
+        return f"price unknown{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
+    unpriced = " and tokens without a known price" if budget.has_unknown_costs else ""
+    return f"{usd(budget.night_usd)}{unpriced}{of_usd}{total}, {budget.tokens:,}{of_tokens} tokens{cached}"
+
+
+def generation_line(number: int, progress: Progress) -> str:
+    """Return one line about a generation that was committed last."""
+    is_new = " (new)" if progress.best_at == number else ""
+    budget = progress.budget
+    so_far = cost(budget.night_usd, is_partly_unknown=budget.has_unknown_costs)
+    return (
+        f"generation {number}: best {score(progress.best)}{is_new}; {outcomes_text(progress.last_outcomes)}; "
+        f"cost so far {so_far}, {budget.tokens:,} tokens"
+    )
+
+
+def without_any_score(generation: GenerationRecord) -> str:
+    """Return the most common failure of a generation after which no program of the run has a score; else empty."""
+    if generation.best.is_scored or not generation.judged:
+        return ""
+    verdicts = [one.verdict for one in generation.judged]
+    own = [one for one in verdicts if one.outcome is not Outcome.DUPLICATE]
+    failures = [(one.outcome.value, one.error.partition("\n")[0]) for one in own]
+    kinds = [(outcome, re.sub(r"\d+", "#", error)) for outcome, error in failures]
+    if not kinds:
+        return "nothing has a score yet"
+    (kind, times), *_ = Counter(kinds).most_common(1)
+    outcome, error = failures[kinds.index(kind)]
+    return f"nothing has a score yet; {times} of {len(verdicts)} samples are {outcome}: {printable(error)}".rstrip(": ")

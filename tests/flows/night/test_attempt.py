@@ -1,0 +1,29 @@
+"""The work of a generation's flow run, without one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from overnight.flows.night import attempt
+from overnight.flows.night.attempt import GenerationAttempt
+from overnight.flows.night.events import Ask, Event
+from tests.in_process import Submitted
+
+
+def test_a_task_that_begins_after_its_flow_run_has_ended_ends_in_silence(monkeypatch: pytest.MonkeyPatch):
+    sampled, evaluated = Submitted(), Submitted()
+    monkeypatch.setattr(attempt, "sample", SimpleNamespace(submit=lambda *_: sampled))
+    monkeypatch.setattr(attempt, "evaluate", SimpleNamespace(submit=lambda *_: evaluated))
+    events: list[Event] = []
+    run: Any = SimpleNamespace(sampler=None, evaluator=None)
+    given_up = GenerationAttempt(run, 1, 1, events.append, cast("Any", None), threading.Lock())
+    given_up._ask(Ask(1, 1, ()))
+    sampled.set_result([])
+    # An error of a callback that is no `Exception` would end the thread, with a traceback on stderr.
+    evaluated.set_exception(asyncio.CancelledError("Task run cancelled by the task runner"))
+    assert events == []
