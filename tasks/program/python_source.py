@@ -162,31 +162,27 @@ def has_same_code(
 
 def is_same_code(first: Sequence[ast.stmt], second: Sequence[ast.stmt]) -> bool:
     """Return whether statements are the same, but for those that do nothing, such as docstrings."""
-    return list(_written(list(first), keeps_all=False)) == list(_written(list(second), keeps_all=False))
+    return list(_parts(list(first), keeps_all=False)) == list(_parts(list(second), keeps_all=False))
 
 
-def _written(part: Any, *, keeps_all: bool) -> Iterator[str]:
-    """Yield a tree part by part, without places: equal for equal trees, with every version of Python.
-
-    Nothing is written of empty fields, since later versions have more of them. `ascii` and `hex` write constants: what
-    `repr` escapes differs between versions, and it refuses integers of thousands of digits.
-    """
+def _parts(part: Any, *, keeps_all: bool) -> Iterator[Any]:
+    """Yield a tree part by part, without places and empty fields, of which later versions of Python have more."""
     waiting = [part]
     while waiting:
         part = waiting.pop()
         if isinstance(part, list):
             kept = [each for each in part if keeps_all or not does_nothing(each)]
-            yield str(len(kept))
+            yield len(kept)
             waiting += reversed(kept)
         elif isinstance(part, ast.AST):
-            used = {name: value for name, value in ast.iter_fields(part) if _is_written(name, value)}
-            yield " ".join((type(part).__name__, *used))
+            used = {name: value for name, value in ast.iter_fields(part) if _has_meaning(name, value)}
+            yield (type(part).__name__, *used)
             waiting += reversed(used.values())
         else:
-            yield hex(part) if type(part) is int else ascii(part)
+            yield type(part).__name__, part
 
 
-def _is_written(field: str, value: Any) -> bool:
+def _has_meaning(field: str, value: Any) -> bool:
     """Return whether a field has a value, and one that neither its place nor the form of a literal gives."""
     return field not in ("ctx", "kind") and value is not None and value != []
 
@@ -267,10 +263,14 @@ def code_hash(body: str) -> str:
     """Return a hash that is equal for bodies which differ only in layout or comments, with every version of Python.
 
     Raises:
-        SourceError: If the text is not a body.
+        SourceError: If the text is not a body, or has an integer with more digits than Python writes.
     """
     tree = parse("def f():\n" + indent(body, " "))
-    return code_hash_of("\n".join(_written(tree, keeps_all=True)))
+    try:
+        # What `repr` escapes differs between versions of Python.
+        return code_hash_of("\n".join(map(ascii, _parts(tree, keeps_all=True))))
+    except ValueError as error:
+        raise SourceError(f"cannot be written out: {error}") from None
 
 
 def rename_first(header: str, old: str, new: str) -> str:
