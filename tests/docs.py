@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
@@ -114,7 +115,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required() or value in ("", (), None):
         return ""
     if isinstance(value, tuple):
-        value = ", ".join(getattr(item, "name", str(item)) for item in value)
+        value = ", ".join(str(item if isinstance(item, str) else getattr(item, "name", item)) for item in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -165,6 +166,12 @@ def outcomes() -> str:
     return _table(("outcome", "what became of the candidate"), rows)
 
 
+def operators() -> str:
+    """Return a table of all operators."""
+    rows = [(f"`{one}`", one.facts.meaning) for one in Operator]
+    return _table(("operator (`search.operators`)", "asks for"), rows)
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -172,6 +179,7 @@ def _row(cells: Sequence[str]) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "outcomes": outcomes,
+    "operators": operators,
     "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,
