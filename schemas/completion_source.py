@@ -8,9 +8,11 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from overnight.schemas.program import Completion, Prompt
+
+T = TypeVar("T")
 
 Answer = Future[list[Completion]]
 
@@ -69,12 +71,12 @@ class CompletionSource(Protocol):
 
 
 def answer_in_thread(
-    work: Callable[[Answer], list[Completion]], name: str, on_cancel: Callable[[Answer], None] = lambda _: None
-) -> Answer:
-    """Return the completions that a thread makes, or its error; `on_cancel` is called where the answer is cancelled."""
-    answer: Answer = Future()
+    work: Callable[[Future[T]], T], name: str, on_cancel: Callable[[Future[T]], None] = lambda _: None
+) -> Future[T]:
+    """Return what a thread makes, or its error; `on_cancel` is called where the answer is cancelled."""
+    answer: Future[T] = Future()
 
-    def note_cancelled(_: Answer) -> None:
+    def note_cancelled(_: Future[T]) -> None:
         if answer.cancelled():
             answer.set_running_or_notify_cancel()  # whoever waits for a cancelled future is told so by this call only
             on_cancel(answer)
@@ -84,7 +86,7 @@ def answer_in_thread(
         with suppress(InvalidStateError):
             try:
                 answer.set_result(work(answer))
-            except BaseException as error:  # noqa: BLE001  (raised where the completions are waited for)
+            except BaseException as error:  # noqa: BLE001  (raised where the answer is waited for)
                 answer.set_exception(error)
 
     answer.add_done_callback(note_cancelled)

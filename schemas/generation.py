@@ -263,11 +263,12 @@ class RunHistory:
     Attributes:
         programs: All scored programs by id that were not dropped, the start program first.
         steps: Ends of generations in their order, from 1. A generation that was given up and retried is there twice.
-        code_hashes: Code hashes of all evaluated bodies.
+        code_hashes: Code hashes of all evaluated bodies, but for those in `unhashed`.
         windows: Samples in flight of each night, in order.
         claimed: Scores that the algorithm was told, by id of a program whose confirmation changed them.
         interventions: What people asked for, in order.
         dropped: Programs by id that people have taken out.
+        unhashed: Evaluated bodies of which an earlier version stored another form of hash.
     """
 
     programs: dict[str, Program]
@@ -277,6 +278,7 @@ class RunHistory:
     claimed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     interventions: tuple[Intervention, ...] = ()
     dropped: Mapping[str, Program] = field(default_factory=dict)
+    unhashed: frozenset[str] = frozenset()
 
     @cached_property
     def told(self) -> dict[str, Program]:

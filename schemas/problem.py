@@ -121,7 +121,7 @@ class Problem:
         return (self.settings.draw or self.specification.draw) if self.specification.run else ""
 
     def code_hash(self, body: str) -> str:
-        """Return 16 hex digits by which programs count as the same, as `search.novelty` says."""
+        """Return the hash by which programs count as the same, as `search.novelty` says."""
         if self.settings.search.compares_meaning:
             return self.specification.meaning_hash(body)
         return self.specification.code_hash(body)

@@ -12,6 +12,13 @@ from overnight.schemas.agent_settings import AGENT, split_agent
 from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section, as_list
 
+BUILTIN = "builtin/"
+ON_THE_HOST = ("command:", "relay:")
+"""Beginnings of names of models that are a command or a folder of this machine: only the user can name one."""
+
+OURS = (BUILTIN, *ON_THE_HOST)
+"""Beginnings of the names of models that Overnight's own providers answer for, which are modules of that name."""
+
 
 def _as_model(value: Any) -> Any:
     """Expand the short forms `"gpt-5"` and `"gpt-5=2"` to a table."""

@@ -34,9 +34,8 @@ class Search(Section):
     """whether chat models are told the facts: a system message with the task, what is scored, the best known score,
     limits and packages, and the scores of the programs shown; never with `funsearch`"""
     operators: Annotated[tuple[Operator, ...], BeforeValidator(as_list), AfterValidator(_choosable)] = CHOOSABLE
-    """what prompts of chat models may ask for, chosen by what it gained so far: `refine`, `rewrite`, `fresh`,
-    `cross`, `simplify`; `repair` for failed answers, `tactic` where the search stagnates; `[]` leaves it to the
-    model; never with `funsearch`"""
+    """what prompts of chat models may ask for, chosen by what it gained so far; `repair` is for failed answers,
+    `tactic` for where the search stagnates; `[]` leaves it to the model; never with `funsearch`"""
     notes: int = Field(default=1_500, ge=0)
     """maximum length of what a prompt tells of the scoring's notes on its best program, characters, those on the
     worst inputs first; the same again of a failed or worse child; 0 tells none, and no metrics either; for chat

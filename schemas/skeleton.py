@@ -105,11 +105,11 @@ class Skeleton(Protocol):
         ...
 
     def code_hash(self, body: str) -> str:
-        """Return 16 hex digits that are equal for bodies which differ only in layout."""
+        """Return a hash that is equal for bodies which differ only in layout; see `code_hash_of`."""
         ...
 
     def meaning_hash(self, body: str) -> str:
-        """Return 16 hex digits that are equal for bodies which differ only in form, as far as that is certain.
+        """Return a hash that is equal for bodies which differ only in form, as far as that is certain.
 
         Where the form of a body may matter, or its language is not known well enough, it is the `code_hash`.
         """

@@ -46,7 +46,8 @@ PROGRAMS = _table(
     (
         "code_hash",
         TEXT,
-        "16 hex digits that are equal for bodies that count as the same, as `search.novelty` says",
+        "20 hex digits that are equal for bodies that count as the same, as `search.novelty` says: those that differ "
+        "only in form, or only in layout; 16 digits, computed in another way, if an earlier version wrote them",
     ),
     ("outcome", TEXT, "one of the closed list of outcomes; only `scored` has a score"),
     ("error", TEXT, "why the candidate was not scored; empty if it was"),

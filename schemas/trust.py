@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from overnight.schemas import plugins
 from overnight.schemas.algorithm_settings import AnyAlgorithm, plugin_of
 from overnight.schemas.dependencies import Dependencies, read_dependencies
-from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.sampling_settings import ON_THE_HOST, Model, Sampling
 from overnight.schemas.settings import Sandbox, parse_settings
 
 _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
@@ -25,9 +25,6 @@ _PLAIN_NAME = re.compile(r"[\w.@+-]+(/[\w.@+-]+(:[\w.+-]+)*)*(:[\w.+-]+)*")
 
 _DOTS = re.compile(r"(?:^|/)\.\.?(?=[/:]|$)")
 """Relative parts of a name, which lead to another address at the provider: LiteLLM puts names into request paths."""
-
-_ON_THE_HOST = ("command:", "relay:")
-"""Beginnings of names of models that are a command or a folder of this machine: only the user can name one."""
 
 _LOGINS = ("github_copilot/", "chatgpt/")
 """Providers for which LiteLLM uses the user's login on this machine, or starts one."""
@@ -111,10 +108,10 @@ def _proposals_of(model: Model) -> Iterator[Proposal]:
     if model.api_base is not None:
         effect = f"prompts, and the key for {model.name} if there is one, are sent to {model.api_base}"
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)
-    is_address = not model.name.startswith(_ON_THE_HOST)
+    is_address = not model.name.startswith(ON_THE_HOST)
     if is_address and (not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name)):
         yield Proposal("sampling.models", model.name, "prompts, and a key, are sent to the address in this name")
-    if model.name.startswith(_ON_THE_HOST):
+    if model.name.startswith(ON_THE_HOST):
         effect = "a command of yours is run with your rights, or a folder of yours is written, and given the prompts"
         yield Proposal("sampling.models", model.name, effect, must_be_named=True)
     prefix, separator, _ = model.name.partition("/")

@@ -23,6 +23,7 @@ from overnight.flows.night.stop_conditions import NightlyConditions, StopConditi
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
 from overnight.schemas.errors import EXIT_CODES
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import Settings
@@ -121,7 +122,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required() or value in ("", (), None):
         return ""
     if isinstance(value, tuple):
-        value = ", ".join(getattr(item, "name", str(item)) for item in value)
+        value = ", ".join(str(item if isinstance(item, str) else getattr(item, "name", item)) for item in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -193,6 +194,12 @@ def exit_codes() -> str:
     return _table(("exit code", "meaning"), ((f"{code}", meaning) for code, meaning in EXIT_CODES.items()))
 
 
+def operators() -> str:
+    """Return a table of all operators."""
+    rows = [(f"`{one}`", one.facts.meaning) for one in Operator]
+    return _table(("operator (`search.operators`)", "asks for"), rows)
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -203,6 +210,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "stop_conditions": stop_conditions,
     "run_options": run_options,
     "exit_codes": exit_codes,
+    "operators": operators,
     "user_sections": user_sections,
     "views": views,
     "cookbook": cookbook,

@@ -20,9 +20,9 @@ from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import UsageError
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.sampling_settings import Model, Sampling
+from overnight.schemas.sampling_settings import BUILTIN, Model, Sampling
 from overnight.schemas.settings import Settings
-from overnight.tasks.sample.provider import BUILTIN, require_keys, require_prices
+from overnight.tasks.sample.provider import require_keys, require_prices
 from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 if TYPE_CHECKING:

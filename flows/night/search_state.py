@@ -56,7 +56,7 @@ class SearchState:
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
         self.best = best_of(history.programs.values())
         self.programs = dict(history.programs)
-        self.hashes = set(history.code_hashes)
+        self.hashes = {*history.code_hashes, *map(self.run.problem.code_hash, history.unhashed)}
 
     @property
     def known(self) -> set[str] | None:

@@ -19,9 +19,7 @@ SELECT
     CASE
         WHEN own.generation = 0 OR own.model = '' THEN NULL
         WHEN own.model = 'builtin/tuner' THEN 'tuner'
-        WHEN own.model LIKE 'agent:%' THEN 'agent'
-        WHEN own.model LIKE 'command:%' THEN 'command'
-        WHEN own.model LIKE 'relay:%' THEN 'relay'
+        WHEN regexp_matches(own.model, '^(agent|command|relay):') THEN split_part(own.model, ':', 1)
         ELSE 'prompt'
     END AS proposer,
     CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + least(own.index + 1, places.candidates) END::BIGINT AS sample,

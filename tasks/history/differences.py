@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from overnight.schemas.code_hash import is_of_older_form
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.rows import Row, Table, read_rows
@@ -99,6 +100,8 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
         yield Difference(table, number, row or {}, other or {}, row or other or {})
         return
     left_out = _TIMES | (_MONEY if row.get("unused_usd") else set())
+    if is_of_older_form(row.get("code_hash", "")):
+        left_out = left_out | {"code_hash"}  # it follows from the body, which is compared
     names = [name for name in row if name not in left_out and row[name] != other[name]]
     if names:
         yield Difference(table, number, {n: row[n] for n in names}, {n: other[n] for n in names}, row)

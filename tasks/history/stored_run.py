@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overnight.schemas.algorithm import Change
+from overnight.schemas.code_hash import is_of_older_form
 from overnight.schemas.errors import HistoryError, SpecificationError
 from overnight.schemas.files import File, require_distinct
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
@@ -177,6 +178,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     programs: defaultdict[int, list[Program]] = defaultdict(list)
     asked: defaultdict[int, defaultdict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     hashes: set[str] = set()
+    unhashed: set[str] = set()
     claimed: dict[str, tuple[float, ...]] = {}
     columns = [*_CANDIDATE_COLUMNS, *_RECORD_COLUMNS] if samples else _CANDIDATE_COLUMNS
     for row in _candidates(before_gap, columns):
@@ -185,7 +187,10 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
         if scores := row.get("claimed_scores"):
             claimed[row["program_id"]] = tuple(scores)
         if Outcome(row["outcome"]).facts.counts_as_known:
-            hashes.add(row["code_hash"])
+            if is_of_older_form(row["code_hash"]):
+                unhashed.add(row["body"])
+            else:
+                hashes.add(row["code_hash"])
         if row["outcome"] == "scored" or not row["generation"]:
             programs[row["generation"]].append(_program(row))
     changes = _changes(before_gap)
@@ -203,7 +208,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     out = {one.program_id for one in drops if one.place <= len(steps)}
     dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
-    return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped)
+    return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped, frozenset(unhashed))
 
 
 def _committed_step(

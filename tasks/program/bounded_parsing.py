@@ -67,8 +67,6 @@ def parse_yaml(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if _expanded_size(node, {}) > MAX_YAML_NODES:
-            raise ValueError(f"with its aliases expanded, it has more than {MAX_YAML_NODES} nodes")
         value = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
@@ -110,7 +108,7 @@ def _require_short_keys(text: str) -> None:
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """YAML loader that limits aliases, nodes and nesting, and refuses tags."""
+    """YAML loader that limits aliases, nodes, nesting and the digits of numbers, and refuses tags."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -118,45 +116,39 @@ class _BoundedLoader(yaml.SafeLoader):
         except yaml.YAMLError as error:
             raise ValueError(str(error)) from error
         self._depth = self._aliases = self._nodes = 0
+        self._sizes: dict[yaml.Node, int] = {}
+        """Nodes below each node that is complete, and itself."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            self._aliases += 1
-        elif event.tag is not None:
+        is_alias = isinstance(event, yaml.AliasEvent)
+        if not is_alias and event.tag is not None:
             raise ValueError(f"line {event.start_mark.line + 1}: tags such as {event.tag} are not supported")
-        self._depth, self._nodes = self._depth + 1, self._nodes + 1
+        self._aliases += is_alias
         if self._aliases > MAX_ALIASES:
             raise ValueError(f"it has more than {MAX_ALIASES} aliases")
-        if self._nodes > MAX_YAML_NODES:
-            raise ValueError(f"it has more than {MAX_YAML_NODES} nodes")
+        self._depth += 1
         if self._depth > MAX_LEVELS:
             raise ValueError(TOO_DEEP)
+        before = self._nodes
+        self._count(0 if is_alias else 1)
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if node is not None and is_alias:
+            if node not in self._sizes:
+                raise ValueError("an alias is inside the node that it stands for")
+            self._count(self._sizes[node])
+        elif node is not None:
+            _require_short_number(node)
+            self._sizes[node] = self._nodes - before
         return node
 
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MAX_YAML_NODES:
+            raise ValueError(f"it has more than {MAX_YAML_NODES} nodes, with its aliases expanded")
 
-def _expanded_size(node: yaml.Node, sizes: dict[int, int | None], depth: int = 0) -> int:
-    """Return the number of nodes below a node, including itself, with aliases expanded.
 
-    Refuses a node that contains itself, is nested too deeply, or is a number with too many digits.
-    """
-    if id(node) in sizes:
-        known_size = sizes[id(node)]
-        if known_size is None:
-            raise ValueError("an alias is inside the node that it stands for")
-        return known_size
-    if depth > 2 * MAX_LEVELS:
-        raise ValueError(TOO_DEEP)
-    sizes[id(node)] = None
-    total = 1
-    if isinstance(node, yaml.ScalarNode):
-        if node.tag in _YAML_NUMBERS and len(node.value) > _MAX_NUMBER_CHARS:
-            raise ValueError(TOO_LARGE)
-    else:
-        is_table = isinstance(node, yaml.MappingNode)
-        children = [part for pair in node.value for part in pair] if is_table else node.value
-        total += sum(_expanded_size(child, sizes, depth + 1) for child in children)
-    sizes[id(node)] = total
-    return total
+def _require_short_number(node: yaml.Node) -> None:
+    if node.tag in _YAML_NUMBERS and len(node.value) > _MAX_NUMBER_CHARS:
+        raise ValueError(TOO_LARGE)

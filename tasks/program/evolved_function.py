@@ -72,9 +72,7 @@ def _is_to_be_written(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Raise) and statement.exc is not None:
         error = statement.exc.func if isinstance(statement.exc, ast.Call) else statement.exc
         return ast.unparse(error) == "NotImplementedError"
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    )
+    return python_source.does_nothing(statement)
 
 
 def read_evolved_function(text: str, function: ast.FunctionDef) -> EvolvedFunction:

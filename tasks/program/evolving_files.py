@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.code_hash import code_hash_of
 from overnight.schemas.errors import SpecificationError
 from overnight.tasks.program.marked_file import MarkedFile, read_marked
 from overnight.tasks.program.scored_by_command import ScoredByCommand
@@ -92,7 +92,7 @@ class EvolvingFiles(ScoredByCommand):
 
 def _joint_hash(hashes: Mapping[str, str]) -> str:
     digests = [f"{path}\n{digest}" for path, digest in hashes.items()]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+    return code_hash_of("\n".join(digests))
 
 
 def read_evolving_files(bundle: ProgramBundle) -> EvolvingFiles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import PurePath
 from typing import ClassVar, NoReturn
 
 from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.code_hash import code_hash_of
 from overnight.schemas.errors import SpecificationError
 from overnight.tasks.program import python_source
 from overnight.tasks.program.meaning import meaning_hash
@@ -97,7 +97,7 @@ class MarkedFile(ScoredByCommand):
                 pass
         lines = [line.rstrip() for line in body.splitlines()]
         normalised = "\n".join(line for line in lines if line)
-        return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return code_hash_of(normalised)
 
     def meaning_hash(self, body: str) -> str:
         """Return the hash of what the file means if it is Python; names may be used outside of the marks."""

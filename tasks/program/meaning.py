@@ -17,17 +17,16 @@ Code that can see how it is written, such as with `locals()` or `eval`, is refus
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from overnight.schemas.code_hash import code_hash_of
 from overnight.tasks.program import python_source
 from overnight.tasks.program.scopes import (
     Binding,
     Names,
     Scope,
-    does_nothing,
     has_no_effect,
     owner_of,
     parts_of,
@@ -36,7 +35,7 @@ from overnight.tasks.program.scopes import (
 
 
 def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
-    """Return 16 hex digits that are equal for texts which differ only in form.
+    """Return a hash that is equal for texts which differ only in form, with every version of Python.
 
     `surroundings` are names that code around the text defines.
 
@@ -49,7 +48,7 @@ def meaning_hash(text: str, surroundings: Collection[str] = ()) -> str:
         written = _Writer(names, surroundings).text(tree, None)
     except (ValueError, RecursionError) as error:  # such as an integer with more digits than Python writes
         raise python_source.SourceError(f"cannot be written out: {error}") from error
-    return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return code_hash_of(written)
 
 
 class _Writer:
@@ -78,14 +77,14 @@ class _Writer:
                     texts.sort()
                 return f"{type(part).__name__}({','.join(texts)})"
             case list():
-                return f"[{','.join(self.text(each, scope) for each in part if not does_nothing(each))}]"
-        return repr(part)
+                return f"[{','.join(self.text(each, scope) for each in part if not python_source.does_nothing(each))}]"
+        return ascii(part)  # unlike `repr`, the same with every version of Python
 
     def _symbol(self, name: str, scope: Scope | None) -> str:
         """Return the number of a local variable, or the name of anything else."""
         owner = owner_of(name, scope)
         if owner is None or name in owner.kept or name in self._names.untouched or name.startswith("__"):
-            return repr(name)
+            return ascii(name)
         return self._symbols.setdefault((owner, name), f"${len(self._symbols)}")
 
     def _is_sorted(self, node: ast.BinOp, scope: Scope | None) -> bool:

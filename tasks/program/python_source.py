@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import hashlib
 import re
 import textwrap
 import threading
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from overnight.schemas.code_hash import code_hash_of
 from overnight.tasks.program.source_lines import escape_strings, indent, split_lines, tokens_of
 
 MAX_SOURCE_CHARS = 1_000_000
@@ -161,32 +161,35 @@ def has_same_code(
 
 
 def is_same_code(first: Sequence[ast.stmt], second: Sequence[ast.stmt]) -> bool:
-    """Return whether statements are the same, but for `pass` and strings that are statements, such as docstrings."""
-    return list(_code(first)) == list(_code(second))
+    """Return whether statements are the same, but for those that do nothing, such as docstrings."""
+    return list(_parts(list(first), keeps_all=False)) == list(_parts(list(second), keeps_all=False))
 
 
-def _code(statements: Sequence[ast.stmt]) -> Iterator[Any]:
-    """Yield the parts of statements in order, without places and without statements that do nothing."""
-    waiting: list[Any] = [list(statements)]
+def _parts(part: Any, *, keeps_all: bool) -> Iterator[Any]:
+    """Yield a tree part by part, without places and empty fields, of which later versions of Python have more."""
+    waiting = [part]
     while waiting:
         part = waiting.pop()
         if isinstance(part, list):
-            kept = [each for each in part if not _does_nothing(each)]
+            kept = [each for each in part if keeps_all or not does_nothing(each)]
             yield len(kept)
-            waiting.extend(kept)
+            waiting += reversed(kept)
         elif isinstance(part, ast.AST):
-            yield type(part)
-            waiting.extend(value for _, value in ast.iter_fields(part))
+            used = {name: value for name, value in ast.iter_fields(part) if _has_meaning(name, value)}
+            yield (type(part).__name__, *used)
+            waiting += reversed(used.values())
         else:
-            yield type(part), part
+            yield type(part).__name__, part
 
 
-def _does_nothing(node: Any) -> bool:
-    match node:
-        case ast.Pass() | ast.Expr(value=ast.Constant(value=str())):
-            return True
-        case _:
-            return False
+def _has_meaning(field: str, value: Any) -> bool:
+    """Return whether a field has a value, and one that neither its place nor the form of a literal gives."""
+    return field not in ("ctx", "kind") and value is not None and value != []
+
+
+def does_nothing(node: Any) -> bool:
+    """Return whether a statement is a docstring, another lone literal such as `...`, or `pass`."""
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 def unparse(tree: ast.AST) -> str:
@@ -195,12 +198,8 @@ def unparse(tree: ast.AST) -> str:
     Raises:
         SourceError: If it is nested too deeply, or has an integer with more digits than Python writes.
     """
-    return _serialised(ast.unparse, tree)
-
-
-def _serialised(write: Callable[[ast.AST], str], tree: ast.AST) -> str:
     try:
-        return write(tree)
+        return ast.unparse(tree)
     except (RecursionError, ValueError) as error:
         raise SourceError(f"cannot be written out: {error}") from None
 
@@ -261,13 +260,17 @@ def called_names(tree: ast.AST) -> set[str]:
 
 
 def code_hash(body: str) -> str:
-    """Return 16 hex digits that are equal for bodies which differ only in layout or comments.
+    """Return a hash that is equal for bodies which differ only in layout or comments, with every version of Python.
 
     Raises:
-        SourceError: If the text is not a body, or cannot be unparsed.
+        SourceError: If the text is not a body, or has an integer with more digits than Python writes.
     """
     tree = parse("def f():\n" + indent(body, " "))
-    return hashlib.sha256(_serialised(ast.dump, tree).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    try:
+        # What `repr` escapes differs between versions of Python.
+        return code_hash_of("\n".join(map(ascii, _parts(tree, keeps_all=True))))
+    except ValueError as error:
+        raise SourceError(f"cannot be written out: {error}") from None
 
 
 def rename_first(header: str, old: str, new: str) -> str:

@@ -143,7 +143,7 @@ class _Reader:
         if isinstance(part, list):
             for each in part:
                 self._part(each, scope)
-        elif isinstance(part, ast.AST) and part._fields and not does_nothing(part):
+        elif isinstance(part, ast.AST) and part._fields and not python_source.does_nothing(part):
             self.visit(part, scope)
 
     def _scope_of(self, node: ast.AST, scope: Scope | None) -> Scope | None:
@@ -327,11 +327,6 @@ def _folded(left: float, op: ast.operator, right: float) -> float | None:
         return None
     is_plain = abs(value) < _MAX_FOLDED if isinstance(value, int) else math.isfinite(value)
     return value if is_plain else None
-
-
-def does_nothing(node: Any) -> bool:
-    """Return whether a node is a docstring, another lone literal, or `pass`."""
-    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 def has_no_effect(node: ast.AnnAssign, scope: Scope | None) -> bool:

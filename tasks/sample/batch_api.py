@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import httpx
 
+from overnight.schemas.completion_source import answer_in_thread
 from overnight.schemas.errors import TerminalProviderError, TransientProviderError, UsageError, without_keys
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
@@ -210,7 +209,7 @@ async def _call(model: Model, call: Callable[[], T]) -> T:
     errors = (litellm.exceptions.openai.OpenAIError, _base_error(litellm), httpx.HTTPError)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await _in_thread(call)
+            return await asyncio.wrap_future(answer_in_thread(lambda _: call(), "overnight-batch"))
     except TimeoutError as error:
         raise TransientProviderError(f"{model.name}: no complete response in {_TIMEOUT_S:g} s") from error
     except errors as error:
@@ -219,23 +218,6 @@ async def _call(model: Model, call: Callable[[], T]) -> T:
         if type(error) is not ValueError:  # the response is no JSON, or has an unexpected structure
             raise to_provider_error(error, model.name, model.api_base) from None
         raise TerminalProviderError(f"{model.name}: {error}", remedy=_SETUP_REMEDY) from None
-
-
-def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a call in a thread of its own, which does not keep the process alive."""
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001  (raised where the result is awaited)
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=run, name="overnight-batch", daemon=True).start()
-    return asyncio.wrap_future(future)
 
 
 def _base_error(litellm: Any) -> type[Exception]:

@@ -23,9 +23,16 @@ from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample import batch_api
 from overnight.tasks.sample.batch_api import choice_of, failure_reason, usage_of
 from overnight.tasks.sample.budget import Budget, Estimate
-from overnight.tasks.sample.completion_sources import CompletionStore, Key, completions_of, key_of
+from overnight.tasks.sample.completion_sources import (
+    CompletionStore,
+    Key,
+    completions_of,
+    empty_completions,
+    key_of,
+    requests_of,
+)
 from overnight.tasks.sample.provider import event_loop, takes_n
-from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, Choice, Usage, rough_tokens
+from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS, rough_tokens
 
 SampleKey = tuple[int, int, int, str]
 """Generation, prompt, sample and the prompt's hash."""
@@ -151,14 +158,12 @@ class BatchJob:
         items = []
         for generation, samples in self._wanted.items():
             known = self._store(generation).known()
-            groups: dict[tuple[int, int], list[Sample]] = {}
-            for sample in samples:
-                if key_of(sample) not in known:
-                    model = sample.prompt.model
-                    is_alone = model in self._single_sample_models or not takes_n(model)
-                    groups.setdefault((sample.prompt.index, sample.number if is_alone else -1), []).append(sample)
-            items += [BatchItem(generation, tuple(group)) for group in groups.values()]
+            missing = [sample for sample in samples if key_of(sample) not in known]
+            items += [BatchItem(generation, tuple(group)) for group in requests_of(missing, self._takes_n)]
         return items
+
+    def _takes_n(self, model: str) -> bool:
+        return model not in self._single_sample_models and takes_n(model)
 
     async def _send(self, items: Sequence[BatchItem]) -> bool:
         """Send as many items as the budget allows, in order; return false if it allows none.
@@ -293,23 +298,22 @@ class BatchJob:
             reason = failure_reason(row, body)
             self._failure_reasons.update({(generation, *key): reason for key in keys})
             is_refused = response.get("status_code") == 400
-            return _empty_completions(pending_batch, keys, reason, "refused") if is_refused else []
+            return empty_completions(keys, reason, "refused", **_origin(pending_batch)) if is_refused else []
         choices = [choice_of(choice) for choice in body["choices"][: len(keys)]]
         if len(choices) < len(keys):
             self._single_sample_models.add(model.name)
         prompt = self._prompt_texts.get((generation, keys[0][0]), "")
         usage = usage_of(model, body.get("usage") or {}, prompt, [choice.text for choice in choices])
-        return _completions(pending_batch, keys, choices, usage)
+        return completions_of(keys, choices, usage, **_origin(pending_batch))
 
     def _record_lost(self, items: Sequence[BatchItem]) -> None:
         """Record empty completions for the samples that no batch completed, so that they are not sent again."""
         for item in items:
-            nowhere = PendingBatch("", item.prompt.model, datetime.now(UTC))
-            lost = []
+            lost, now = [], datetime.now(UTC)
             for sample in item.samples:
                 reason = self._failure_reasons.get(_sample_key(item.generation, sample), "no answer")
                 error = f"lost: no answer in {self._sampling.attempts} batches: {reason}"
-                lost += _empty_completions(nowhere, [key_of(sample)], error, "lost")
+                lost += empty_completions([key_of(sample)], error, "lost", model=item.prompt.model, asked_at=now)
             self._store(item.generation).record(lost)
 
 
@@ -336,11 +340,7 @@ def _read_id(custom_id: re.Match[str]) -> tuple[int, int, list[int], str]:
     return int(generation), int(prompt), [int(number) for number in numbers.split("+")], hash_of_prompt
 
 
-def _completions(batch: PendingBatch, keys: Sequence[Key], choices: Sequence[Choice], usage: Usage) -> list[Completion]:
+def _origin(batch: PendingBatch) -> dict[str, Any]:
+    """Return the model, the time and the latency of a batch's completions."""
     latency_s = (datetime.now(UTC) - batch.sent_at).total_seconds()
-    return completions_of(keys, choices, usage, model=batch.model, asked_at=batch.sent_at, latency_s=latency_s)
-
-
-def _empty_completions(batch: PendingBatch, keys: Sequence[Key], error: str, finish_reason: str) -> list[Completion]:
-    empty = _completions(batch, keys, [Choice("", finish_reason)] * len(keys), Usage(0, 0, 0.0))
-    return [replace(completion, error=error) for completion in empty]
+    return {"model": batch.model, "asked_at": batch.sent_at, "latency_s": latency_s}

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from overnight.schemas.completion_source import CompletionSource, Record, Sample
+from overnight.schemas.completion_source import Answer, CompletionSource, Record, Sample
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import Completion
 from overnight.tasks.sample.providers import Choice, Usage
 
 Key = tuple[int, int, str]
 """Prompt, sample and the prompt's hash."""
-
-Answer = Future[list[Completion]]
 
 
 class CompletionStore(Protocol):
@@ -57,6 +55,29 @@ def completions_of(
         )
         for key, choice, usage in zip(keys, choices, usages, strict=False)
     ]
+
+
+def empty_completions(
+    keys: Sequence[Key], error: str, finish_reason: str, *, model: str, asked_at: datetime, latency_s: float = 0.0
+) -> list[Completion]:
+    """Return completions without text for samples that have no answer and get none; `error` says why."""
+    choices = [Choice("", finish_reason)] * len(keys)
+    empty = completions_of(keys, choices, Usage(0, 0, 0.0), model=model, asked_at=asked_at, latency_s=latency_s)
+    return [replace(completion, error=error) for completion in empty]
+
+
+def requests_of(wanted: Iterable[Sample], takes_n: Callable[[str], bool]) -> list[list[Sample]]:
+    """Return the samples of each request: those of one prompt share one if its model takes several at once."""
+    groups: dict[tuple[int, int], list[Sample]] = {}
+    for sample in wanted:
+        number = -1 if takes_n(sample.prompt.model) else sample.number
+        groups.setdefault((sample.prompt.index, number), []).append(sample)
+    return list(groups.values())
+
+
+def gravest(failures: Iterable[BaseException]) -> BaseException:
+    """Return the error that is raised of several: one that no retry can help, if there is any."""
+    return min(failures, key=lambda error: not isinstance(error, TerminalProviderError))
 
 
 class RecordedCompletions:
@@ -104,7 +125,11 @@ def merge_answers(answers: Sequence[Answer]) -> Answer:
 
 @dataclass
 class _Merging:
-    """The answers of several sources as one."""
+    """The answers of several sources as one.
+
+    Cancelling it cancels them before it returns, unlike `asyncio.gather`: whoever then waits for the gateway
+    (`await_cancellation`) has waited for all of them.
+    """
 
     parts: Sequence[Answer]
     answer: Answer = field(default_factory=Future)
@@ -131,7 +156,7 @@ class _Merging:
         if not is_last or self.answer.cancelled() or not self.answer.set_running_or_notify_cancel():
             return
         if failures := [error for part in self.parts if (error := _error(part)) is not None]:
-            self.answer.set_exception(min(failures, key=lambda error: not isinstance(error, TerminalProviderError)))
+            self.answer.set_exception(gravest(failures))
         else:
             completions = [completion for part in self.parts for completion in part.result()]
             self.answer.set_result(sorted(completions, key=lambda one: (one.prompt, one.sample)))

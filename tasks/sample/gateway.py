@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -23,10 +22,10 @@ from overnight.schemas.errors import (
 from overnight.schemas.program import Completion
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.budget import Budget, Estimate, RequestsInFlight
-from overnight.tasks.sample.completion_sources import completions_of, key_of
+from overnight.tasks.sample.completion_sources import completions_of, empty_completions, gravest, key_of, requests_of
 from overnight.tasks.sample.endpoint import Endpoint, backoff_s
 from overnight.tasks.sample.provider import Turn, event_loop, every_model, send_request, send_turn, takes_n
-from overnight.tasks.sample.providers import Choice, Usage
+from overnight.tasks.sample.providers import Usage
 
 T = TypeVar("T")
 
@@ -139,21 +138,14 @@ class Gateway:
         return turn
 
     async def _sample_all(self, wanted: Sequence[Sample], record: Record) -> list[Completion]:
-        requests = [asyncio.ensure_future(self._request(group, record)) for group in self._groups(wanted)]
+        groups = requests_of(wanted, self._takes_n)
+        requests = [asyncio.ensure_future(self._request(group, record)) for group in groups]
         results = await asyncio.gather(*requests, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
-            raise min(failures, key=lambda error: not isinstance(error, TerminalProviderError))
+            raise gravest(failures)
         completions = [completion for result in results if isinstance(result, list) for completion in result]
         return sorted(completions, key=lambda completion: (completion.prompt, completion.sample))
-
-    def _groups(self, wanted: Sequence[Sample]) -> list[list[Sample]]:
-        """Return the samples of each request."""
-        groups: dict[tuple[int, int], list[Sample]] = {}
-        for sample in wanted:
-            is_alone = not self._takes_n(sample.prompt.model)
-            groups.setdefault((sample.prompt.index, sample.number if is_alone else -1), []).append(sample)
-        return list(groups.values())
 
     def _takes_n(self, name: str) -> bool:
         model = self._models[name]
@@ -221,7 +213,7 @@ class Gateway:
 
     async def _once(self, group: Sequence[Sample], endpoint: Endpoint) -> list[Completion]:
         """Send one request for a group; a prompt that is refused for good has completions without text."""
-        prompt, estimate = group[0].prompt, self._estimate(group)
+        prompt, estimate, keys = group[0].prompt, self._estimate(group), list(map(key_of, group))
         await endpoint.wait_for_rate_limit(estimate)
         asked_at, begin = datetime.now(UTC), time.monotonic()
         seed = prompt.seeds[group[0].number]
@@ -231,10 +223,10 @@ class Gateway:
         except PromptRefused as error:
             if not endpoint.has_responded and not error.is_about_the_text:
                 raise
-            return _refused(group, error.message)
+            return empty_completions(keys, error.message, "refused", model=prompt.model, asked_at=datetime.now(UTC))
         endpoint.record_response(response.usage, estimate, len(response.choices))
         return completions_of(
-            list(map(key_of, group)),
+            keys,
             response.choices,
             response.usage,
             model=endpoint.model.name,
@@ -246,14 +238,6 @@ class Gateway:
 def await_cancellation() -> None:
     """Return once requests that were cancelled before can no longer record a completion."""
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), event_loop()).result()
-
-
-def _refused(group: Sequence[Sample], reason: str) -> list[Completion]:
-    """Return completions without text, for a prompt that the provider refuses for good."""
-    keys, choices, asked_at = list(map(key_of, group)), [Choice("", "refused")] * len(group), datetime.now(UTC)
-    model = group[0].prompt.model
-    refused = completions_of(keys, choices, Usage(0, 0, 0.0), model=model, asked_at=asked_at, latency_s=0.0)
-    return [replace(completion, error=reason) for completion in refused]
 
 
 def _endpoint_key(model: Model) -> tuple[str, str | None]:

@@ -20,17 +20,6 @@ from overnight.schemas.settings import Reducer, Sandbox
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.codecs import ANY_IDEA, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
 
-_ASKED = {
-    Operator.REFINE: "Make one targeted change that should raise the score, and keep the rest as it is.",
-    Operator.REWRITE: "Keep its main idea, but build it better: rewrite the parts that hold the score back.",
-    Operator.FRESH: "Do not build on what is shown: write a different algorithm from scratch.",
-    Operator.CROSS: "Combine the best parts of the versions above in one program.",
-    Operator.SIMPLIFY: "Make it simpler: remove what does not help, so that the score stays or rises.",
-    Operator.REPAIR: "It failed. Mend it with as little change as needed, and keep its idea.",
-    Operator.HINT: "A person chose the last version to build on: keep what it does, and improve it.",
-}
-"""What is asked for beside a better program."""
-
 _REDUCED: dict[Reducer, str] = {
     "mean": "It is the mean of the scores on {count} inputs.",
     "min": "It is the lowest of the scores on {count} inputs.",
@@ -224,11 +213,11 @@ def instruction(plan: Plan) -> str:
         case Operator.FRESH if plan.tactic:
             return f"Make it {plan.tactic}."
         case Operator.CROSS:
-            return f"{_ASKED[Operator.CROSS]}{_strengths(plan.shown)}"
+            return f"{Operator.CROSS.facts.request}{_strengths(plan.shown)}"
         case Operator.HINT if plan.tactic:
             return f"Follow what a person suggests who watches the search:\n\n{plan.tactic}\n"
         case operator:
-            return _ASKED[operator]
+            return operator.facts.request
 
 
 def failure_note(failed: Feedback) -> str:

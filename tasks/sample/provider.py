@@ -21,12 +21,8 @@ from typing import Any, TypeVar
 from overnight.schemas import plugins
 from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from overnight.schemas.program import Prompt
-from overnight.schemas.sampling_settings import Model, Sampling, require_address
+from overnight.schemas.sampling_settings import BUILTIN, OURS, Model, Sampling, require_address
 from overnight.tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
-
-BUILTIN = "builtin/"
-_OURS = ("builtin/", "command:", "relay:")
-"""Beginnings of the names of models that Overnight's own providers answer for."""
 
 _PREFIX = re.compile(r"\w+[:/]")
 _MILLION = 1_000_000
@@ -76,7 +72,7 @@ def provider_of(name: str) -> Provider:
 def own_provider(name: str) -> str | None:
     """Return the name of a model's provider if it is one that LiteLLM does not know."""
     prefix = _PREFIX.match(name)
-    if prefix and prefix[0] in _OURS:
+    if prefix and prefix[0] in OURS:
         return prefix[0].rstrip(":/")
     return name.partition("/")[0] if provider_plugin(name) else None
 
@@ -84,7 +80,7 @@ def own_provider(name: str) -> str | None:
 def provider_plugin(name: str) -> plugins.Plugin | None:
     """Return the plug-in that is a model's provider; `None` if Overnight or LiteLLM knows the provider."""
     prefix, separator, _ = name.partition("/")
-    found = plugins.find("providers", prefix) if separator and prefix != "builtin" else None
+    found = plugins.find("providers", prefix) if separator and f"{prefix}/" != BUILTIN else None
     if found is None:
         return None
     from overnight.tasks.sample.providers.litellm import knows_provider

@@ -67,20 +67,8 @@ class State:
             self.best_child = max(scores if self.best_child is None else [self.best_child, *scores])
 
 
-class Losses:
-    """Expansions that are in flight: they count as made, and nothing came of them yet."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._by_state: Counter[State] = Counter()
-
-    def add(self, state: State) -> None:
-        self.total += 1
-        self._by_state.update(state.lineage())
-
-    def expansions(self, state: State) -> int:
-        """Return the expansions of a state and its descendants, made or in flight."""
-        return state.expansions + self._by_state[state]
+InFlight = Counter[State]
+"""Expansions in flight of each state and its descendants: they count as made, and nothing came of them yet."""
 
 
 class Rule(ABC):
@@ -96,11 +84,11 @@ class Rule(ABC):
         self._states = states
 
     @abstractmethod
-    def select(self, losses: Losses) -> State:
+    def select(self, in_flight: InFlight) -> State:
         """Return the state to be expanded."""
 
     @abstractmethod
-    def ranked(self, losses: Losses) -> list[State]:
+    def ranked(self, in_flight: InFlight) -> list[State]:
         """Return the state to be expanded, then the others in the order in which a prompt may show them."""
 
 
@@ -123,20 +111,20 @@ class PUCT(Rule):
         weight = self.exploration * scale / (count * (count + 1) / 2)
         self._bonus = {state: weight * (count - rank) for rank, state in enumerate(by_score)}
 
-    def select(self, losses: Losses) -> State:
+    def select(self, in_flight: InFlight) -> State:
         """Return the state with the highest value; of equals the one with the best score, then the oldest."""
-        return max(self._states, key=self._key(losses))
+        return max(self._states, key=self._key(in_flight))
 
-    def ranked(self, losses: Losses) -> list[State]:
-        return sorted(self._states, key=self._key(losses), reverse=True)
+    def ranked(self, in_flight: InFlight) -> list[State]:
+        return sorted(self._states, key=self._key(in_flight), reverse=True)
 
-    def _key(self, losses: Losses) -> Callable[[State], tuple[float, float]]:
+    def _key(self, in_flight: InFlight) -> Callable[[State], tuple[float, float]]:
         root = self._states[0]
-        total = math.sqrt(1 + losses.expansions(root))
+        total = math.sqrt(1 + _expansions(root, in_flight))
 
         def key(state: State) -> tuple[float, float]:
             quality = state.score if state.best_child is None else state.best_child
-            return quality + self._bonus[state] * total / (1 + losses.expansions(state)), state.score
+            return quality + self._bonus[state] * total / (1 + _expansions(state, in_flight)), state.score
 
         return key
 
@@ -160,26 +148,31 @@ class UCT(Rule):
                 self._quality[state] = max(self._quality[child] for child in children)
         self._lowest, self._highest = min(self._quality.values()), max(self._quality.values())
 
-    def select(self, losses: Losses) -> State:
+    def select(self, in_flight: InFlight) -> State:
         state = self._states[0]
         for _ in range(_MAX_DEPTH):
-            children, visits = self._children[state], 1 + losses.expansions(state)
+            children, visits = self._children[state], 1 + _expansions(state, in_flight)
             if not children or math.isqrt(visits) > len(children):
                 break
-            state = max(children, key=lambda child: self.value(child, visits, losses))
+            state = max(children, key=lambda child: self.value(child, visits, in_flight))
         return state
 
-    def ranked(self, losses: Losses) -> list[State]:
+    def ranked(self, in_flight: InFlight) -> list[State]:
         """Return the selected state, then the others by score."""
-        selected = self.select(losses)
+        selected = self.select(in_flight)
         others = sorted(self._states, key=lambda state: state.score, reverse=True)
         return [selected, *(state for state in others if state is not selected)]
 
-    def value(self, child: State, visits: int, losses: Losses) -> float:
+    def value(self, child: State, visits: int, in_flight: InFlight) -> float:
         spread = self._highest / 2 - self._lowest / 2  # halves, since a difference of the largest floats overflows
         quality = (self._quality[child] / 2 - self._lowest / 2) / spread if spread else 0.0
-        own = 1 + losses.expansions(child)
+        own = 1 + _expansions(child, in_flight)
         return quality + self.exploration * math.sqrt(math.log(visits + 1) / own)
+
+
+def _expansions(state: State, in_flight: InFlight) -> int:
+    """Return the expansions of a state and its descendants, made or in flight."""
+    return state.expansions + in_flight[state]
 
 
 def _living_children(states: Sequence[State]) -> dict[State, list[State]]:
@@ -214,10 +207,10 @@ class Tree(PoolAlgorithm[TreeSettings]):
         Before the selection, as many others as are in flight are made, each of which counts as an expansion whose
         result is not known.
         """
-        rule, losses = self._rule(), Losses()
+        rule, in_flight = self._rule(), InFlight()
         for _ in range(turn.slot):
-            losses.add(rule.select(losses))
-        base, *others = rule.ranked(losses)
+            in_flight.update(rule.select(in_flight).lineage())
+        base, *others = rule.ranked(in_flight)
         return Plan(NICHE, shown_with(base.program, self._unrelated(base, others), self._settings.parents))
 
     def _rule(self) -> Rule:

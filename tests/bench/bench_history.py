@@ -78,7 +78,7 @@ def made_programs(run_id: str, seed: int, generations: int, candidates: int) -> 
         model=np.array(MODELS)[index % 3].tolist(),
         prompt=[f"improve {one}" for one in generation],
         body=[f"return item * {one} + {random.integers(1 << 30)}" for one in score],
-        code_hash=[f"{one:016x}" for one in random.integers(0, 1 << 62, size)],
+        code_hash=[f"{one:020x}" for one in random.integers(0, 1 << 62, size)],
         outcome=np.where(scored, "scored", "crashed").tolist(),
         score=pa.array(score, mask=~scored),
         tokens_in=np.full(size, 900),

@@ -5,12 +5,12 @@ In Overnight, it is a module of `tasks/program/`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import ClassVar
 
 from overnight.schemas.bundle import ProgramBundle
+from overnight.schemas.code_hash import code_hash_of
 from overnight.tasks.program.scored_by_command import ScoredByCommand
 
 
@@ -63,4 +63,4 @@ class Numbers(ScoredByCommand):
 
     def code_hash(self, body: str) -> str:
         """Return a hash that does not depend on order and blanks."""
-        return hashlib.sha256(json.dumps(json.loads(body), sort_keys=True).encode()).hexdigest()[:16]
+        return code_hash_of(json.dumps(json.loads(body), sort_keys=True))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from overnight.flows.night.search_state import SearchState
 from overnight.schemas import tables
 from overnight.schemas.algorithm import Expand, Join, Reset
 from overnight.schemas.errors import HistoryError
@@ -21,6 +22,7 @@ from overnight.schemas.program import TUNED, TUNER
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
+from overnight.tasks.history.differences import compare
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import completions_of, record_of_rows
@@ -158,6 +160,33 @@ def test_the_history_of_a_run_has_all_judged_programs(tmp_path: Path):
     assert crashed.candidate.code_hash in past.code_hashes
     assert ours.candidate.code_hash not in past.code_hashes, "it is evaluated again"
     assert "" not in past.code_hashes
+
+
+def test_bodies_whose_hashes_an_earlier_version_stored_are_hashed_anew(tmp_path: Path):
+    files = create(tmp_path)
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0))
+    older = replace(judged, candidate=replace(judged.candidate, code_hash="c7d9e3000630b291"))
+    record.commit(files, a_generation(1, [older], older.program()))
+    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
+    assert past.unhashed == {judged.candidate.body}
+    hashes = SearchState(run, past).hashes
+    assert run.problem.code_hash(judged.candidate.body) in hashes
+    assert "c7d9e3000630b291" not in hashes
+
+
+def test_a_comparison_of_records_leaves_out_hashes_that_an_earlier_version_stored(tmp_path: Path):
+    judged = a_judged("r", 1, 0, scores=(1.0, 2.0))
+    records = []
+    for name, code_hash in (("now", judged.candidate.code_hash), ("older", "c7d9e3000630b291"), ("other", "0" * 20)):
+        files = create(tmp_path / name)
+        same = replace(judged, id=f"{files.run_id}-1-0", candidate=replace(judged.candidate, code_hash=code_hash))
+        record.commit(files, a_generation(1, [same], same.program()))
+        records.append(files)
+    now, older, other = records
+    assert compare(older, now, [0, 1]).first is None
+    found = compare(other, now, [0, 1]).first
+    assert found is not None
+    assert set(found.recorded) == {"code_hash"}
 
 
 def test_expansions_come_back_with_their_samples_and_in_their_place(tmp_path: Path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.program import Program
-from overnight.tasks.select.tree import PUCT, UCT, Losses, State, Tree
+from overnight.tasks.select.tree import PUCT, UCT, InFlight, State, Tree
 from tests.select.told import START, ask, ids, in_flight, make, program, tell
 
 
@@ -30,7 +30,7 @@ def other(name: str, score: float) -> Program:
 
 
 def values(made: Tree) -> dict[str, float]:
-    key = PUCT(made._states)._key(Losses())
+    key = PUCT(made._states)._key(InFlight())
     return dict(zip(ids([one.program for one in made._states]), [key(one)[0] for one in made._states], strict=True))
 
 
@@ -185,12 +185,12 @@ def test_uct_by_hand():
     made = tree(variant="uct")
     # Visits of the start program: 2; ⌊√2⌋ = 1 is not more than its 2 children. Q: a 1, b 3, start 3.
     # a: 0 + 0.1 · √(ln 3 / 1) = 0.104815; b: 1 + 0.104815
-    rule, losses = UCT(made._states), Losses()
+    rule, pending = UCT(made._states), InFlight()
     _, a, b = made._states
-    assert [rule.value(a, 2, losses), rule.value(b, 2, losses)] == pytest.approx([0.104815, 1.104815], abs=1e-6)
-    losses.add(b)
+    assert [rule.value(a, 2, pending), rule.value(b, 2, pending)] == pytest.approx([0.104815, 1.104815], abs=1e-6)
+    pending.update(b.lineage())
     # With an expansion of b in flight: visits of the start program 3, of b 2: b: 1 + 0.1 · √(ln 4 / 2) = 1.083255
-    assert rule.value(b, 3, losses) == pytest.approx(1.083255, abs=1e-6)
+    assert rule.value(b, 3, pending) == pytest.approx(1.083255, abs=1e-6)
 
 
 def test_uct_widens_when_the_root_of_the_visits_is_more_than_the_children():
@@ -210,7 +210,7 @@ def test_uct_goes_no_deeper_than_ten():
     states = [State(START)]
     for number in range(1, 15):
         states.append(State(program(f"p{number}", float(number)), states[-1]))
-    assert UCT(states).select(Losses()).program.id == "p10"
+    assert UCT(states).select(InFlight()).program.id == "p10"
 
 
 def test_uct_shows_the_best_of_other_lineages():

@@ -131,10 +131,7 @@ def _depth(tree: ast.AST) -> int:
 
 def is_empty(function: ast.FunctionDef) -> bool:
     """Return whether a function's body has nothing but a docstring, `pass` or `...`."""
-    return all(
-        isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-        for s in function.body
-    )
+    return all(map(python_source.does_nothing, function.body))
 
 
 def find_functions(lines: list[str]) -> FoundFunctions:

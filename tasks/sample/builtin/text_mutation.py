@@ -85,24 +85,17 @@ def _mutated(base: list[str], donors: list[list[str]], random: Random, *, is_pyt
 
 
 def _is_broken_or_the_same(text: str, base: str) -> bool:
-    """Return whether a child of valid Python is not valid, or equal up to comments and docstrings."""
-    before, after = _dump(base), _dump(text)
-    return bool(before) and after in ("", before)
+    """Return whether a child of valid Python is not valid, or the same code."""
+    before, after = _statements(base), _statements(text)
+    return before is not None and (after is None or python_source.is_same_code(before, after))
 
 
-def _dump(text: str) -> str:
-    """Return a dump of a module without comments and docstrings; empty if it is not valid Python."""
+def _statements(text: str) -> list[ast.stmt] | None:
+    """Return the statements of a module; `None` if it is not valid Python."""
     try:
-        return ast.dump(_DocstringRemover().visit(python_source.parse_shallow(python_source.dedent(text))))
+        return python_source.parse_shallow(python_source.dedent(text)).body
     except python_source.SourceError:
-        return ""
-
-
-class _DocstringRemover(ast.NodeTransformer):
-    """Transformer that drops docstrings and other constants that are statements."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) else node
+        return None
 
 
 def _matching(lines: list[str], pattern: re.Pattern[str] | None = None) -> list[int]:

@@ -341,8 +341,7 @@ def _is_code(statements: list[ast.stmt]) -> bool:
 def _does_something(statements: list[ast.stmt]) -> bool:
     """Return whether a body has more than `pass`, imports and constants."""
     return any(
-        not isinstance(statement, (ast.Pass, ast.Import, ast.ImportFrom))
-        and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        not isinstance(statement, ast.Import | ast.ImportFrom) and not python_source.does_nothing(statement)
         for statement in statements
     )
 

@@ -68,13 +68,7 @@ class Gains:
         return max(deviation, 1e-12 * abs(middle), self._noise) or 1.0
 
 
-SHARES = {
-    Operator.REFINE: 0.5,
-    Operator.REWRITE: 0.2,
-    Operator.CROSS: 0.2,
-    Operator.FRESH: 0.05,
-    Operator.SIMPLIFY: 0.05,
-}
+SHARES = {one: one.facts.share for one in Operator if one.facts.share}
 """Operators among which is chosen, with what is believed of each before there are results."""
 
 _BELIEF = 10.0
