@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
@@ -14,7 +13,6 @@ from overnight.schemas.problem import Split
 from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
-from overnight.tasks.evaluate.sandbox import evaluate_with_retry
 
 
 def judge_finalists(run: OpenRun) -> tuple[Finalist, ...]:
@@ -105,12 +103,11 @@ def scores_on(
         ) as sandbox,
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
-        evaluate = partial(evaluate_with_retry, sandbox, honest=problem.specification.start_program)
         sources = [problem.specification.program(program.body) for program in programs]
-        verdicts = list(threads.map(evaluate, sources))
+        verdicts = list(threads.map(sandbox.evaluate, sources))
         # What the others left too little processor time for is evaluated again by itself.
         verdicts = [
-            evaluate(source) if verdict.outcome is Outcome.SANDBOX_ERROR else verdict
+            sandbox.evaluate(source) if verdict.outcome is Outcome.SANDBOX_ERROR else verdict
             for source, verdict in zip(sources, verdicts, strict=True)
         ]
     scores = {
