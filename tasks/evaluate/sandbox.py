@@ -56,8 +56,8 @@ class Sandbox(ABC):
         """Judge one program, and wait for the verdict. Thread-safe.
 
         It returns exactly one verdict, whatever dies. A run that is lost with its container or machine, or is starved,
-        is repeated in another: at most `MAX_RUNS` runs, and before the last one the job's honest program has to run.
-        Above this, only a night's generations try again, after a while.
+        is repeated: at most `MAX_RUNS` runs, and before the last one the job's honest program has to run. Above this,
+        only a night's generations try again, after a while.
 
         Args:
             source: The whole program: the skeleton with the candidate's body in place.
@@ -76,7 +76,7 @@ class Sandbox(ABC):
             if isinstance(found, Verdict):
                 return found
             deaths.append(found)
-            if found.out_of_memory and len(deaths) > 1:
+            if sum(death.out_of_memory for death in deaths) > 1:  # once, memory of another program may have counted
                 limit = self.job.limits.memory_mib
                 return Verdict(Outcome.OUT_OF_MEMORY, error=f"used more than {limit} MiB, and its container was ended")
         if self._closing.is_set():

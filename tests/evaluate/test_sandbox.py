@@ -55,7 +55,11 @@ class Scripted(Sandbox):
             Verdict(Outcome.OUT_OF_MEMORY, error="used more than 64 MiB, and its container was ended"),
             ["x", "x"],
         ),
-        ([OOM, SCORED], SCORED, ["x", "x"]),
+        (
+            [OOM, LOST, LOST],
+            Verdict(Outcome.SANDBOX_ERROR, error="exit code 137; the container ended"),
+            ["x", "x", "honest", "x"],
+        ),
     ],
     ids=["at once", "again", "after the honest program", "not at all", "out of memory twice", "out of memory once"],
 )
