@@ -33,17 +33,22 @@ REQUEST = Request(
 
 
 class FakePool(Sandbox):
-    """A pool that scores each program; one that is called `long` once it is closed.
+    """A pool that scores each program, but `killer`, which ends its container; and `long` once it is closed.
 
     Attributes:
         is_closed: Set once it was closed.
+        asked: Programs that were run.
     """
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.is_closed = threading.Event()
+        self.asked: list[Source] = []
 
     def run(self, source: Source) -> Verdict | Death:
+        self.asked.append(source)
+        if source == "killer":
+            return Death("the container ended", out_of_memory=True)
         if source == "long":
             self.is_closed.wait(60)
         return Death("closed") if self.is_closed.is_set() else Verdict(Outcome.SCORED, (1.0,))
@@ -96,6 +101,14 @@ def test_a_program_that_runs_does_not_keep_the_job_open_and_has_no_verdict(pools
         wait_until(running.running)
         del lease
         assert running.result(60) in (Answer(fault="closed"), Answer(fault="the job is not open here"))
+
+
+def test_a_program_that_is_lost_on_a_sound_machine_is_run_once_and_the_head_is_told_why(pools: list[FakePool]):
+    lease = Lease("one")
+    open_job(lease)
+    assert evaluate("one", "killer") == Answer(lost="the container ended", out_of_memory=True)
+    assert pools[0].asked == ["honest", "killer", "honest"]
+    assert evaluate("one").verdict
 
 
 def test_jobs_of_several_heads_end_each_for_itself(pools: list[FakePool]):
