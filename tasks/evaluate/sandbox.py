@@ -69,16 +69,20 @@ class Sandbox(ABC):
         if (too_long := _verdict_on_length(source)) is not None:
             return too_long
         deaths = list[Death]()
-        while len(deaths) < MAX_RUNS and not self._closing.is_set():
+        while not self._closing.is_set() and len(deaths) < MAX_RUNS and not _ran_out_of_memory(deaths):
             if len(deaths) == MAX_RUNS - 1:
                 self._require_honest(deaths[-1])
             found = self.run(source)
             if isinstance(found, Verdict):
                 return found
             deaths.append(found)
-            if sum(death.out_of_memory for death in deaths) > 1:  # once, memory of another program may have counted
-                limit = self.job.limits.memory_mib
-                return Verdict(Outcome.OUT_OF_MEMORY, error=f"used more than {limit} MiB, and its container was ended")
+        return self._verdict_on_deaths(deaths)
+
+    def _verdict_on_deaths(self, deaths: Sequence[Death]) -> Verdict:
+        """Return the verdict on a program that came to none by itself."""
+        if _ran_out_of_memory(deaths):
+            limit = self.job.limits.memory_mib
+            return Verdict(Outcome.OUT_OF_MEMORY, error=f"used more than {limit} MiB, and its container was ended")
         if self._closing.is_set():
             return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
         reasons = dict.fromkeys(death.reason for death in deaths)
@@ -107,6 +111,11 @@ class Sandbox(ABC):
     @abstractmethod
     def close(self) -> None:
         """End every container; evaluations in progress become `sandbox_error`."""
+
+
+def _ran_out_of_memory(deaths: Sequence[Death]) -> bool:
+    """Return whether two containers ran out of memory; in one, memory of an earlier program may have counted."""
+    return sum(death.out_of_memory for death in deaths) > 1
 
 
 def _verdict_on_length(source: Source) -> Verdict | None:
