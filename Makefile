@@ -8,7 +8,7 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-# The engine that set-up found may listen where only it knows to look: colima, Docker Desktop, podman.
+# Tests, and the docker command, look for an engine where DOCKER_HOST says and at one socket only.
 WITH_ENGINE = DOCKER_HOST="$$($(BIN)/python infra/engine.py address)"; export DOCKER_HOST;
 # A larger young generation saves an eighth of Pyright's processor time.
 PYRIGHT = NODE_OPTIONS="--max-semi-space-size=64 $${NODE_OPTIONS:-}" $(BIN)/pyright
@@ -30,7 +30,7 @@ compose: setup  ## what infra/compose needs: passwords in its .env, and base ima
 	@$(WITH_ENGINE) $(BIN)/python infra/compose_setup.py
 
 demo: setup  ## a short night on a problem of combinatorics with the built-in model: no key, no cost
-	@$(WITH_ENGINE) $(BIN)/overnight run corner-free-set --model builtin/mutate --until 120s
+	@$(BIN)/overnight run corner-free-set --model builtin/mutate --until 120s
 	@echo 'overnight is in .venv/bin; to call it by its name: export PATH="$$PWD/.venv/bin:$$PATH"' >&2
 
 check: environment  ## style, import rules, and the fast tests without Docker and Prefect: less than a minute

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-from debian import install, is_debian, is_ubuntu, root_prefix
+from debian import install, root_prefix
 from steps import main, step
+
+from overnight.tasks.evaluate.debian_image import is_debian, is_ubuntu
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

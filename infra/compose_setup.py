@@ -23,7 +23,9 @@ from steps import ROOT, STATE, SetupError, Step, main, step
 from overnight.schemas.errors import EnvironmentFault
 from overnight.tasks.evaluate import debian_image
 from overnight.tasks.evaluate.backends.docker import DockerBackend
+from overnight.tasks.evaluate.engine import DEFAULT_SOCKET
 from overnight.tasks.evaluate.sandbox_image import pull
+from overnight.tasks.history.private_files import open_private
 
 FOLDER = ROOT / "infra/compose"
 SETTINGS = FOLDER / ".env"
@@ -164,7 +166,7 @@ def socket_settings(host: str) -> dict[str, str]:
     """
     path = Path(host.removeprefix("unix://"))
     if not host.startswith("unix://") or os.uname().sysname != "Linux":
-        return {"DOCKER_SOCKET": str(engine.SOCKET), "DOCKER_GID": "0"}
+        return {"DOCKER_SOCKET": str(DEFAULT_SOCKET), "DOCKER_GID": "0"}
     return {"DOCKER_SOCKET": str(path), "DOCKER_GID": str(path.stat().st_gid)}
 
 
@@ -187,8 +189,9 @@ def write_settings(file: Path, images: dict[str, str], socket: dict[str, str]) -
         return f"{file.relative_to(ROOT)} is left as it is"
     others = [line for line in file.read_text().splitlines() if not re.match(r"\w+=", line)] if found else []
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-        handle.writelines(f"{line}\n" for line in [*others, *(f"{name}={value}" for name, value in wanted.items())])
+    lines = [*others, *(f"{name}={value}" for name, value in wanted.items())]
+    with open_private(temporary, "xb") as handle:
+        handle.write("".join(f"{line}\n" for line in lines).encode())
     temporary.replace(file)
     return f"{file.relative_to(ROOT)} written"
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from steps import SetupError, Step
-
-
-def is_debian() -> bool:
-    """Return whether this is Debian, Ubuntu or another system with apt-get."""
-    return shutil.which("apt-get") is not None and Path("/etc/os-release").exists()
 
 
 def root_prefix() -> list[str] | None:
@@ -32,7 +26,7 @@ def install(step: Step, *packages: str) -> None:
     """
     manual_command = f"sudo apt-get install --no-install-recommends {' '.join(packages)}    then: make setup"
     prefix = root_prefix()
-    if not is_debian() or prefix is None:
+    if shutil.which("apt-get") is None or prefix is None:
         raise SetupError(
             f"{', '.join(packages)} installed", "not installed, and this user may not install it", manual_command
         )
@@ -40,8 +34,3 @@ def install(step: Step, *packages: str) -> None:
     apt += ["-o", "DPkg::Lock::Timeout=120"]
     step.run([*apt, "update"], remedy=f"check the network and apt's sources, or: {manual_command}")
     step.run([*apt, "install", "--yes", "--no-install-recommends", *packages], remedy=manual_command)
-
-
-def is_ubuntu() -> bool:
-    """Return whether this is Ubuntu, whose Chromium is a snap."""
-    return "ubuntu" in Path("/etc/os-release").read_text().lower()

@@ -11,22 +11,16 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import debian
-import docker
-import docker.errors
-import requests
-from docker.context import ContextAPI
 from steps import SetupError, Step, main, step, tail
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.tasks.evaluate.debian_image import is_debian
+from overnight.tasks.evaluate.engine import DEFAULT_SOCKET, addresses, connect_to
 
-SOCKET = Path("/var/run/docker.sock")
-PODMAN = Path("/run/podman/podman.sock")
 LOG = Path("/var/log/overnight-dockerd.log")
 PID = Path("/run/overnight-dockerd.pid")
 """Files of the engine that set-up started: at fixed paths, since all clones on this machine share the engine."""
@@ -67,7 +61,7 @@ def set_up() -> None:
         if host is None:
             ensure_dockerd(this)
             host = start(this)
-        with connect(host, 10) as client:
+        with closing(connect_to(host, 1, 10)) as client:
             this.outcome = f"{client.version()['Version']} answers at {host}"
 
 
@@ -80,78 +74,21 @@ def find() -> str | None:
     Raises:
         SetupError: If the engine in DOCKER_HOST does not answer, or this user may not use one that is there.
     """
-    named = os.environ.get("DOCKER_HOST")
-    if named:
-        if fault := connection_fault(named):
-            remedy = "start that engine, or: unset DOCKER_HOST; make setup"
-            raise SetupError(f"an engine at DOCKER_HOST={named}", fault, remedy)
-        return named
     faults = {}
-    for host in candidates():
-        fault = connection_fault(host)
-        if not fault:
+    for host in addresses():
+        try:
+            connect_to(host, 1, 5).close()
             return host
-        faults[host] = fault
+        except SandboxUnavailable as fault:
+            faults[host] = fault.message
+    if named := os.environ.get("DOCKER_HOST"):
+        remedy = "start that engine, or: unset DOCKER_HOST; make setup"
+        raise SetupError(f"an engine at DOCKER_HOST={named}", faults[named], remedy)
     for host, fault in faults.items():
         if "Permission denied" in fault:
             remedy = 'sudo usermod -aG docker "$USER", log in again, then: make setup'
             raise SetupError(f"this user to be allowed to use the engine at {host}", "permission denied", remedy)
     return None
-
-
-def candidates() -> Iterator[str]:
-    """Yield possible addresses of engines: the docker command's context, then the sockets of common products."""
-    try:
-        context = ContextAPI.get_current_context()
-        if context is not None and context.Host:
-            yield context.Host
-    except (docker.errors.DockerException, OSError, ValueError):
-        pass  # a damaged ~/.docker affects only the docker command
-    home = Path.home()
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
-    sockets = [
-        SOCKET,
-        runtime / "docker.sock",  # rootless Docker
-        home / ".docker/run/docker.sock",  # Docker Desktop
-        home / ".docker/desktop/docker.sock",
-        home / ".colima/default/docker.sock",
-        home / ".config/colima/default/docker.sock",
-        home / ".orbstack/run/docker.sock",
-        home / ".rd/docker.sock",  # Rancher Desktop
-        runtime / "podman/podman.sock",
-        PODMAN,
-        home / ".local/share/containers/podman/machine/podman.sock",
-    ]
-    yield from (f"unix://{socket}" for socket in sockets if exists(socket))
-
-
-def exists(socket: Path) -> bool:
-    """Return whether a path is a socket that this user can see."""
-    try:
-        return socket.is_socket()
-    except PermissionError:
-        return False
-
-
-def connection_fault(host: str) -> str:
-    """Return the reason why the engine at this address does not answer; empty if it does."""
-    try:
-        with connect(host, 5) as client:
-            client.ping()
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        return str(error)
-    return ""
-
-
-@contextmanager
-def connect(host: str, timeout_s: int) -> Iterator[docker.DockerClient]:
-    """Open a client of the engine at this address, with the TLS settings in the DOCKER_* variables."""
-    environment = {**os.environ, "DOCKER_HOST": host}
-    client = docker.from_env(environment=environment, timeout=timeout_s)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 # Installing and starting an engine
@@ -161,7 +98,7 @@ def ensure_dockerd(this: Step) -> None:
     """Install the distribution's engine unless dockerd is installed already."""
     if shutil.which("dockerd"):
         return
-    if not debian.is_debian() or debian.root_prefix() is None:
+    if not is_debian() or debian.root_prefix() is None:
         got = "none does, and this user may not install one here"
         raise SetupError("a Docker engine that answers", got, manual_remedy())
     debian.install(this, "docker.io", "iptables")
@@ -171,7 +108,7 @@ def manual_remedy() -> str:
     """Return the instructions for getting an engine if set-up may not install or start it."""
     if sys.platform == "darwin":
         return "start Docker Desktop, or: brew install colima docker && colima start; then: make setup"
-    if debian.is_debian():
+    if is_debian():
         install = "sudo apt-get install docker.io iptables && sudo usermod -aG docker $USER"
         return f"{install}, log in again, start it if it does not run (sudo dockerd &); then: make setup"
     return "install and start Docker or podman with your system's packages, or set DOCKER_HOST; then: make setup"
@@ -215,7 +152,7 @@ def wait(process: subprocess.Popen[bytes] | None) -> str:
     Raises:
         SetupError: If it ends or does not answer in time; the message has the last lines of its log.
     """
-    host = f"unix://{SOCKET}"
+    host = f"unix://{DEFAULT_SOCKET}"
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
         if find() == host:

@@ -13,6 +13,7 @@ import engine
 from steps import SetupError, Step, main, step
 
 from overnight.schemas.errors import EnvironmentFault
+from overnight.tasks.evaluate.debian_image import is_debian
 from overnight.tasks.evaluate.sandbox_image import default_sources, ensure_image
 
 
@@ -32,7 +33,7 @@ def set_up() -> None:
 def find_or_build(this: Step) -> str:
     """Return the image's name; mmdebstrap is installed only where no registry provides the base."""
     *others, last = default_sources()
-    if last != "debian" or shutil.which("mmdebstrap") or not debian.is_debian():
+    if last != "debian" or shutil.which("mmdebstrap") or not is_debian():
         return ensure_image(this.note)
     if others:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from overnight.schemas.bundle import Source
 from overnight.schemas.limits_settings import Limits
 
 
@@ -76,6 +77,7 @@ class Job:
         command: Command that scores programs, if they are whole files; else `None`.
         draws: Whether the function or command draws the only input, instead of scoring it: its result is an SVG file.
         asks: Whether the scoring may ask a model, where it `is_isolated`.
+        honest: A program that a sound sandbox runs, such as the start program; `None` if none is known.
     """
 
     run_function: str
@@ -87,6 +89,7 @@ class Job:
     command: Command | None = None
     draws: bool = False
     asks: bool = False
+    honest: Source | None = None
 
     @property
     def is_isolated(self) -> bool:

@@ -86,6 +86,7 @@ class Problem:
             isolation=self._isolation if isolation else None,
             command=self._command(),
             asks=self.asks,
+            honest=skeleton.start_program,
         )
 
     @property

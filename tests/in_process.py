@@ -37,6 +37,7 @@ from overnight.schemas.files import File
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.question import Ask, Question
+from overnight.tasks.evaluate.sandbox import Death, Sandbox
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
 from overnight.tasks.report import vega
@@ -45,25 +46,26 @@ _asking = threading.local()
 """What `funsearch.ask` is in each thread."""
 
 
-@dataclass(frozen=True)
-class InProcessSandbox:
+class InProcessSandbox(Sandbox):
     """`Sandbox` that executes programs in this process, one after the other.
 
-    Attributes:
+    Args:
         job: What they are evaluated on.
-        fault: Returns a verdict that takes the place of an evaluation, or `None`; it may also raise.
+        fault_of: Returns a verdict that takes the place of an evaluation, or `None`; it may also raise.
         ask: Answers questions of the scoring.
     """
 
-    job: Job
-    fault: Callable[[Job, str], Verdict | None]
-    ask: Ask | None = None
+    def __init__(self, job: Job, fault_of: Callable[[Job, str], Verdict | None], ask: Ask | None = None) -> None:
+        super().__init__(job)
+        self.fault_of = fault_of
+        self.ask = ask
 
-    def evaluate(self, source: Source) -> Verdict:
-        """See `Sandbox.evaluate`."""
+    def run(self, source: Source) -> Verdict | Death:
+        """See `Sandbox.run`."""
         text = source if isinstance(source, str) else source.main
-        if (verdict := self.fault(self.job, text)) is not None:
-            return verdict
+        if (verdict := self.fault_of(self.job, text)) is not None:
+            is_lost = verdict.outcome is Outcome.SANDBOX_ERROR and verdict != QUESTION_REFUSED
+            return Death(verdict.error) if is_lost else verdict
         begin, spent = time.perf_counter(), list[float]()
         namespace: dict[str, Any] = {"__name__": "candidate", "funsearch": funsearch}
         scores, metrics, notes = list[float](), list[dict[str, float]](), list[str]()

@@ -21,7 +21,7 @@ from overnight.flows.start.sandboxes import image_id, image_of
 from overnight.schemas.errors import EnvironmentFault
 from overnight.schemas.job import Job
 from overnight.schemas.problem import Problem, Split
-from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
+from overnight.tasks.evaluate.cluster.messages import Request, job_text
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from overnight.tasks.evaluate.confirmation import confirmation
 
@@ -88,7 +88,6 @@ def request_for(problem: Problem, job: Job, run_id: str, *, is_fresh: bool) -> R
         backend=sandbox.backend,
         runtime=sandbox.runtime,
         labels={"overnight.run": run_id},
-        honest=source_text(problem.specification.start_program),
         slots=1,
         is_fresh=is_fresh,
     )

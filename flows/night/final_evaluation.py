@@ -23,7 +23,7 @@ from overnight.schemas.problem import Split
 from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
-from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
+from overnight.tasks.evaluate.sandbox import Sandbox
 
 _WALL_TIMES = 5
 """Limits of one evaluation's seconds that a final evaluation may take by itself: one on the validation inputs, and two
@@ -172,12 +172,11 @@ def scores_on(
         _closed_at(ends_by, sandbox),
         ThreadPoolExecutor(slots_of(problem)) as threads,
     ):
-        evaluate = partial(evaluate_with_retry, sandbox, honest=problem.specification.start_program)
         sources = [problem.specification.program(program.body) for program in programs]
-        verdicts = list(threads.map(evaluate, sources))
+        verdicts = list(threads.map(sandbox.evaluate, sources))
         # What the others left too little processor time for is evaluated again by itself.
         verdicts = [
-            evaluate(source) if verdict.outcome is Outcome.SANDBOX_ERROR else verdict
+            sandbox.evaluate(source) if verdict.outcome is Outcome.SANDBOX_ERROR else verdict
             for source, verdict in zip(sources, verdicts, strict=True)
         ]
     scores = {

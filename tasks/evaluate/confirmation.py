@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.job import Job
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Judged
 from overnight.schemas.scores import reduce_scores, reduced_metrics
 from overnight.schemas.settings import Reducer, Settings
-from overnight.schemas.skeleton import Skeleton
-from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
+from overnight.tasks.evaluate.kept_verdicts import KeptVerdicts
 
 _PATIENCE = 2
 """Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""
@@ -118,21 +116,13 @@ class ConfirmationRules:
         return replace(claim, verdict=verdict, score=None, confirmed_score=found)
 
 
-class Confirmer:
+class Confirmer(KeptVerdicts[Verdict]):
     """Runs candidates again, isolated, each in a fresh container.
-
-    Verdicts are kept until their generation is committed, so that a further attempt does not run them again.
 
     Args:
         sandbox: Sandbox that runs each program isolated, in a fresh container.
         skeleton: The fixed part of every program.
     """
-
-    def __init__(self, sandbox: Sandbox, skeleton: Skeleton) -> None:
-        self._sandbox = sandbox
-        self._skeleton = skeleton
-        self._verdicts: dict[tuple[int, str], Verdict] = {}
-        self._is_cut = False
 
     def run_again(self, claim: Judged, generation: int) -> Verdict:
         """Return the verdict of a confirmation; `STOPPED_BY_DEADLINE` once the night's end has come.
@@ -140,28 +130,14 @@ class Confirmer:
         Raises:
             SandboxUnavailable: If the engine is at fault.
         """
-        key = generation, claim.candidate.code_hash
-        if key in self._verdicts:
-            return self._verdicts[key]
-        if self._is_cut:
-            return STOPPED_BY_DEADLINE
-        program, honest = self._skeleton.program(claim.candidate.body), self._skeleton.start_program
-        program = replace(program, name=claim.candidate.code_hash)
-        try:
-            self._verdicts[key] = evaluate_with_retry(self._sandbox, program, honest=honest)
-        except (Outage, ProviderError):
-            if not self._is_cut:
-                raise
-            return STOPPED_BY_DEADLINE
-        return self._verdicts[key]
-
-    def cut(self) -> None:
-        """Run nothing further; candidates that would need a confirmation get no verdict."""
-        self._is_cut = True
-
-    def forget(self, generation: int) -> None:
-        """Drop the verdicts of a generation that is over."""
-        self._verdicts = {key: verdict for key, verdict in self._verdicts.items() if key[0] != generation}
+        code_hash = claim.candidate.code_hash
+        if (kept := self._verdicts.get((generation, code_hash))) is not None:
+            return kept
+        verdict = self._judge(claim.candidate.body, code_hash)
+        if verdict != STOPPED_BY_DEADLINE:
+            with self._lock:
+                self._verdicts[generation, code_hash] = verdict
+        return verdict
 
 
 def disagreement(first: Verdict, again: Verdict, noise: float) -> str:

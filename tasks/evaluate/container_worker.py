@@ -1,4 +1,4 @@
-"""Evaluate one candidate at a time in a container's runner, and start a new runner after one has died."""
+"""Run one candidate at a time in a container's runner, and start a new runner after one has died."""
 
 from __future__ import annotations
 
@@ -26,20 +26,6 @@ _START_S = 60.0
 _GRACE_S = 30.0
 """Seconds beyond the candidate's limits, which the runner enforces itself, after which the runner is considered
 dead."""
-
-_MAX_ATTEMPTS = 2
-"""Failed evaluations of one candidate, with or without a lost container, after which the verdict is `sandbox_error`."""
-
-MAX_SOURCE = 2**20
-"""Maximum length of a program, characters; a longer one is not run."""
-
-
-def verdict_on_length(source: Source) -> Verdict | None:
-    """Return the verdict on a program that is too long to be run; `None` for any other."""
-    chars = len(source) if isinstance(source, str) else source.chars
-    if chars <= MAX_SOURCE:
-        return None
-    return Verdict(Outcome.CRASHED, error=f"the program has {chars} characters, at most {MAX_SOURCE} are run")
 
 
 class RunnerDied(Exception):
@@ -97,36 +83,28 @@ class ContainerWorker:
                 remedy="Look at it with `overnight doctor`; `overnight doctor --fix` builds a missing image.",
             ) from fault
 
-    def evaluate(self, source: Source) -> Verdict:
-        """Return the verdict on a program; if its runner dies, run it again in a new one.
+    def run(self, source: Source) -> Verdict | Death:
+        """Run a program once; return its verdict, or why there is none. If its runner dies, the next one is new.
 
         Raises:
             OvernightError: If a question of the scoring is not answered now, and a later attempt may be.
         """
-        if (too_long := verdict_on_length(source)) is not None:
-            return too_long
-        death = Death("the sandbox was closed")
-        for _ in range(_MAX_ATTEMPTS):
-            if self._closed.done():
-                break
-            try:
-                self.start()
-                verdict = judge(self._exchange(source), self._job)
-                if verdict.outcome is not Outcome.SANDBOX_ERROR:
-                    return verdict
-                death = Death(verdict.error)
-                continue
-            except RunnerDied as died:
-                death = died.death
-            except ReplyFault as fault:
-                death = Death(str(fault))
-            except QuestionRefused:
-                return QUESTION_REFUSED
-            except SandboxUnavailable as fault:
-                death = Death(str(fault))
-                break
-            self._discard_runner()
-        return self._lost_verdict(death)
+        if self._closed.done():
+            return Death("the sandbox was closed")
+        try:
+            self.start()
+            verdict = judge(self._exchange(source), self._job)
+            return verdict if verdict.outcome is not Outcome.SANDBOX_ERROR else Death(verdict.error)
+        except QuestionRefused:
+            return QUESTION_REFUSED
+        except SandboxUnavailable as fault:
+            return Death(str(fault))
+        except RunnerDied as died:
+            death = died.death
+        except ReplyFault as fault:
+            death = Death(str(fault))
+        self._discard_runner()
+        return death
 
     def close(self) -> None:
         """End the runner permanently."""
@@ -211,9 +189,3 @@ class ContainerWorker:
             channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
-
-    def _lost_verdict(self, death: Death) -> Verdict:
-        if death.out_of_memory:
-            limit = self._job.limits.memory_mib
-            return Verdict(Outcome.OUT_OF_MEMORY, error=f"used more than {limit} MiB, and its container was ended")
-        return Verdict(Outcome.SANDBOX_ERROR, error=death.reason)

@@ -4,18 +4,20 @@ job, requests, and the parsers of the container's output.
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from overnight.schemas.bundle import Source
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.job import Job
-from overnight.tasks.evaluate.runner import frames
+from overnight.tasks.evaluate.runner import codec, frames
 
 _MODULES = (
     *("frames", "asking", "seccomp", "lockdown", "codec", "rpc", "svg", "notes", "program", "command", "processes"),
@@ -78,29 +80,28 @@ def job_frame(job: Job, *, own_users: bool = True) -> bytes:
     Raises:
         SpecificationError: If the inputs are not plain data.
     """
-    limits = job.limits
-    inputs = _inputs(job)
-    settings = {
-        "run_function": job.run_function,
-        "isolation": asdict(job.isolation) if job.isolation else None,
-        "command": asdict(job.command) if job.command else None,
-        "count": len(inputs),
+    fields = job_fields(job)
+    inputs = fields["inputs"]
+    sent = fields | {
         "inputs": [] if job.is_isolated else inputs,
-        "seed": job.seed,
-        "draws": job.draws,
-        "asks": job.asks,
-        "thresholds": [*job.thresholds, *[None] * (len(inputs) - len(job.thresholds))],
-        "wall_s": limits.wall_s,
+        "count": len(inputs),
         "cpu_s": cpu_limit(job),
-        "memory_mib": limits.memory_mib,
-        "output_kib": limits.output_kib,
-        "scratch_mib": limits.scratch_mib,
         "first_uid": random.SystemRandom().randrange(1, 2_000_000) * _USERS_PER_SLOT,
         "uids": _USERS_PER_SLOT if own_users else 0,
         "idle_s": IDLE_S,
     }
     isolation = frames.frame(json.dumps(inputs).encode()) if job.is_isolated else b""
-    return frames.frame(json.dumps(settings).encode()) + isolation
+    return frames.frame(json.dumps(sent).encode()) + isolation
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """Return a job as JSON, the form in which it is sent to containers and to machines; without its honest program.
+
+    Raises:
+        SpecificationError: If the inputs are not plain data.
+    """
+    fields = asdict(replace(job, inputs=(), honest=None))
+    return fields | {"limits": job.limits.model_dump(), "inputs": _inputs(job)}
 
 
 def request(number: int, source: Source, job: Job) -> bytes:
@@ -137,12 +138,12 @@ def cpu_limit(job: Job) -> float:
     return limits.cpu_s if limits.cpu_s is not None else limits.wall_s * max(1, len(job.inputs))
 
 
-def _inputs(job: Job) -> list[tuple[object, object]]:
+def _inputs(job: Job) -> list[str]:
     encoded = []
     for position, call in enumerate(job.inputs, start=1):
         try:
-            encoded.append((frames.encode_plain(call.args), frames.encode_plain(call.kwargs)))
-        except TypeError as error:
+            encoded.append(base64.b64encode(codec.dumps((call.args, call.kwargs))).decode())
+        except (TypeError, ValueError) as error:
             raise SpecificationError(
                 f"input {position} of {len(job.inputs)} ({call}): {error}",
                 remedy="Inputs are plain data: numbers, text, lists and dictionaries.",

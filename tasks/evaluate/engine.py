@@ -1,6 +1,6 @@
 """Connect to the Docker engine, or to podman's, which has the same API, and to the containers that it runs.
 
-Only this module imports `docker`; `backends/docker.py` is the backend that is built on it.
+Only this module and `engine_images.py` import `docker`; `backends/docker.py` is the backend that is built on them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from overnight.tasks.evaluate.sandbox import Death
 
 if TYPE_CHECKING:
     from docker import DockerClient
-    from docker.models.images import Image
+
+DEFAULT_SOCKET = Path("/var/run/docker.sock")
+PODMAN_SOCKET = Path("/run/podman/podman.sock")
 
 TIMEOUT_S = 60
 """Seconds to wait for one answer of the engine."""
@@ -44,7 +46,7 @@ _NO_ENGINE_REMEDY = (
 
 
 def connect(connections: int, timeout_s: int = TIMEOUT_S) -> DockerClient:
-    """Connect to the first engine that answers: at DOCKER_HOST if that is set, otherwise at the usual sockets.
+    """Connect to the first engine that answers of those in `addresses()`.
 
     Args:
         connections: Maximum number of open connections.
@@ -53,94 +55,66 @@ def connect(connections: int, timeout_s: int = TIMEOUT_S) -> DockerClient:
     Raises:
         SandboxUnavailable: If no engine answers.
     """
-    import docker.errors  # as everywhere here: threads that import parts in another order wait for each other
-
     faults = []
-    for host in _addresses():
-        environment = {**os.environ, "DOCKER_HOST": host}
+    for host in addresses():
         try:
-            with translated_errors():
-                client = docker.from_env(environment=environment, timeout=timeout_s, max_pool_size=connections)
-                client.ping()
-                return client
+            return connect_to(host, connections, timeout_s)
         except SandboxUnavailable as fault:
             faults.append(f"{host}: {fault.message}")
     raise SandboxUnavailable(f"no Docker engine answers ({'; '.join(faults)})", remedy=_NO_ENGINE_REMEDY)
 
 
-def _addresses() -> list[str]:
-    """Return the addresses at which an engine may listen."""
+def connect_to(host: str, connections: int, timeout_s: int) -> DockerClient:
+    """Connect to the engine at an address, with the TLS settings in the DOCKER_* variables.
+
+    Raises:
+        SandboxUnavailable: If it does not answer.
+    """
+    import docker.errors  # as everywhere here: threads that import parts in another order wait for each other
+
+    with translated_errors():
+        environment = {**os.environ, "DOCKER_HOST": host}
+        client = docker.from_env(environment=environment, timeout=timeout_s, max_pool_size=connections)
+        client.ping()
+        return client
+
+
+def addresses() -> list[str]:
+    """Return the addresses at which an engine may listen: DOCKER_HOST alone, if it is set.
+
+    Otherwise these are the one of the docker command's context, then the sockets of common products that are there.
+    """
     if named := os.environ.get("DOCKER_HOST"):
         return [named]
     home, runtime = Path.home(), Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
     sockets = [
-        Path("/var/run/docker.sock"),
-        runtime / "docker.sock",
-        home / ".docker/run/docker.sock",
+        DEFAULT_SOCKET,
+        runtime / "docker.sock",  # rootless Docker
+        home / ".docker/run/docker.sock",  # Docker Desktop
+        home / ".docker/desktop/docker.sock",
         home / ".colima/default/docker.sock",
+        home / ".config/colima/default/docker.sock",
         home / ".orbstack/run/docker.sock",
+        home / ".rd/docker.sock",  # Rancher Desktop
         runtime / "podman/podman.sock",
-        Path("/run/podman/podman.sock"),
+        PODMAN_SOCKET,
+        home / ".local/share/containers/podman/machine/podman.sock",
     ]
-    return [f"unix://{path}" for path in sockets if os.path.exists(path)] or [f"unix://{sockets[0]}"]
+    known = [*_context_host(), *(f"unix://{socket}" for socket in sockets if os.path.exists(socket))]
+    return list(dict.fromkeys(known)) or [f"unix://{DEFAULT_SOCKET}"]
 
 
-def find_image(client: DockerClient, image: str) -> Image | None:
-    """Return a local image; `None` if there is none of this name.
-
-    Raises:
-        SandboxUnavailable: If the engine does not answer.
-    """
+def _context_host() -> list[str]:
+    """Return the address of the docker command's current context, unless that is its default."""
     import docker.errors
+    from docker.context import ContextAPI
 
-    with translated_errors():
-        try:
-            return client.images.get(image)
-        except docker.errors.NotFound:
-            return None
-
-
-def pull(client: DockerClient, image: str) -> str:
-    """Pull an image from its registry; return why that failed, or an empty text."""
-    import docker.errors
-    from docker.utils import parse_repository_tag
-
-    repository, tag = parse_repository_tag(image)
     try:
-        lines = client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)
-        return next((str(line["error"]) for line in lines if "error" in line), "")
-    except (docker.errors.DockerException, OSError) as error:
-        return str(error)
-
-
-def run_python(client: DockerClient, image: str, code: str, labels: Mapping[str, str]) -> tuple[str, str]:
-    """See `EngineImages.run_python`; `labels` are those of the container.
-
-    Raises:
-        SandboxUnavailable: If the engine failed; not if the image has no Python.
-    """
-    import docker.errors
-
-    with translated_errors():
-        container = client.containers.create(
-            image,
-            ["-c", code],
-            entrypoint=["python3"],
-            network_mode="none",
-            read_only=True,
-            cap_drop=["ALL"],
-            labels=dict(labels),
-        )
-        try:
-            container.start()
-            container.wait(timeout=TIMEOUT_S)
-            return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
-        except docker.errors.APIError as error:
-            if "python3" in str(error):
-                return "", str(error.explanation)
-            raise
-        finally:
-            container.remove(force=True)
+        context = ContextAPI.get_current_context()
+    except (docker.errors.DockerException, OSError, ValueError, LookupError):
+        # A damaged ~/.docker affects the docker command only.
+        return []
+    return [context.Host] if context is not None and context.Name != "default" and context.Host else []
 
 
 def start_attached(client: DockerClient, image: str, command: list[str], arguments: Mapping[str, Any]) -> Container:

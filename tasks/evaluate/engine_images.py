@@ -9,18 +9,11 @@ from typing import IO, TYPE_CHECKING
 
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.tasks.evaluate.confinement import OWNER_LABEL, owner
-from overnight.tasks.evaluate.engine import (
-    ENGINE_REMEDY,
-    TIMEOUT_S,
-    connect,
-    find_image,
-    pull,
-    run_python,
-    translated_errors,
-)
+from overnight.tasks.evaluate.engine import ENGINE_REMEDY, TIMEOUT_S, connect, translated_errors
 
 if TYPE_CHECKING:
-    from overnight.tasks.evaluate.engine import DockerClient
+    from docker import DockerClient
+    from docker.models.images import Image
 
 RUN_LABEL = "overnight.run"
 
@@ -64,9 +57,21 @@ class EngineImages:
 
     def image_id(self, image: str) -> str:
         """Return the id of an image; none is ever pulled."""
-        if (found := find_image(self._client, image)) is None:
+        if (found := self._found(image)) is None:
             raise SandboxUnavailable(f"the engine has no image {image!r}", remedy=_IMAGE_REMEDY)
         return str(found.id)
+
+    def has_image(self, image: str) -> bool:
+        return self._found(image) is not None
+
+    def _found(self, image: str) -> Image | None:
+        import docker.errors
+
+        with translated_errors():
+            try:
+                return self._client.images.get(image)
+            except docker.errors.NotFound:
+                return None
 
     def save_image(self, image: str) -> Iterator[bytes]:
         with translated_errors():
@@ -75,9 +80,6 @@ class EngineImages:
     def load_image(self, archive: IO[bytes]) -> None:
         with translated_errors():
             self._client.images.load(archive)
-
-    def has_image(self, image: str) -> bool:
-        return find_image(self._client, image) is not None
 
     def tag(self, image: str, name: str) -> None:
         repository, _, tag = name.rpartition(":")
@@ -105,7 +107,16 @@ class EngineImages:
 
     def pull(self, image: str) -> str:
         """Pull an image from its registry; return why that failed, or an empty text."""
-        return pull(self._client, image)
+        import docker.errors
+        from docker.utils import parse_repository_tag
+
+        repository, tag = parse_repository_tag(image)
+        client = self._client
+        try:
+            lines = client.api.pull(repository, tag=tag or "latest", stream=True, decode=True)
+            return next((str(line["error"]) for line in lines if "error" in line), "")
+        except (docker.errors.DockerException, OSError) as error:
+            return str(error)
 
     def import_files(self, archive: Path, name: str, changes: Sequence[str]) -> None:
         """Make an image of one archive of files, which lines of a Dockerfile complete."""
@@ -123,7 +134,28 @@ class EngineImages:
 
         If the image has no Python, standard error tells.
         """
-        return run_python(self._client, image, code, {RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()})
+        import docker.errors
+
+        with translated_errors():
+            container = self._client.containers.create(
+                image,
+                ["-c", code],
+                entrypoint=["python3"],
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                labels={RUN_LABEL: EXAMINATION, OWNER_LABEL: owner()},
+            )
+            try:
+                container.start()
+                container.wait(timeout=TIMEOUT_S)
+                return container.logs(stderr=False).decode(), container.logs(stdout=False).decode(errors="replace")
+            except docker.errors.APIError as error:
+                if "python3" in str(error):
+                    return "", str(error.explanation)
+                raise
+            finally:
+                container.remove(force=True)
 
     def close(self) -> None:
         """Close the connection; whoever still uses it gets an error."""

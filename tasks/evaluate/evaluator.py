@@ -8,15 +8,14 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
-from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
 from overnight.schemas.skeleton import Skeleton
-from overnight.tasks.evaluate.sandbox import Sandbox, evaluate_with_retry
+from overnight.tasks.evaluate.kept_verdicts import KeptVerdicts
+from overnight.tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[int, Candidate, Verdict], None]
 """Takes the number of a generation, a candidate of it and its verdict."""
@@ -27,10 +26,8 @@ _LAST = (sys.maxsize,)
 _STOPPED = Verdict(Outcome.SANDBOX_ERROR, error="the evaluation was stopped")
 
 
-class Evaluator:
+class Evaluator(KeptVerdicts[Future[Verdict]]):
     """Evaluates the candidates of a run, from several threads.
-
-    Verdicts are kept until their generation is committed, so that a further attempt does not evaluate again.
 
     Args:
         sandbox: The sandbox that runs programs.
@@ -50,16 +47,12 @@ class Evaluator:
         report: Report,
         threads: Executor,
     ) -> None:
-        self._sandbox = sandbox
-        self._skeleton = skeleton
+        super().__init__(sandbox, skeleton)
         self._known = known
         self._report = report
         self._threads = OrderedExecutor(threads)
-        self._verdicts: dict[tuple[int, str], Future[Verdict]] = {}
         self._trials: set[Future[Verdict]] = set()
         self._left_out: dict[int, Collection[int]] = {}
-        self._is_cut = False
-        self._lock = threading.Lock()
 
     def begin_attempt(self, generation: int) -> None:
         """Prepare a further attempt at a generation: drop what the sandbox itself failed to evaluate."""
@@ -84,13 +77,8 @@ class Evaluator:
 
     def cut(self) -> None:
         """Run nothing further and do not wait for running candidates, whose sandbox is being closed."""
-        self._is_cut = True
+        super().cut()
         self.stop()
-
-    def forget(self, generation: int) -> None:
-        """Drop the verdicts of a generation that is over."""
-        with self._lock:
-            self._verdicts = {key: future for key, future in self._verdicts.items() if key[0] != generation}
 
     def evaluate(self, candidates: Sequence[Candidate], generation: int) -> list[tuple[Candidate, Verdict]]:
         """Evaluate candidates; equal ones of a generation share one evaluation.
@@ -127,7 +115,7 @@ class Evaluator:
             A future of its verdict, which is `STOPPED_BY_DEADLINE` if the night was cut before. It raises
             SandboxUnavailable if the engine is at fault. Cancelling it, as `stop` does, leaves a body that waits out.
         """
-        trial = self._threads.submit(_LAST, partial(self._evaluate, body, sandbox or self._sandbox))
+        trial = self._threads.submit(_LAST, partial(self._judge, body, sandbox=sandbox))
         with self._lock:
             self._trials.add(trial)
         trial.add_done_callback(self._trials.discard)
@@ -154,19 +142,7 @@ class Evaluator:
     def _run(self, candidate: Candidate, generation: int) -> Verdict:
         if candidate.index in self._left_out.get(generation, ()):
             return STOPPED_BY_DEADLINE
-        return self._evaluate(candidate.body, self._sandbox, candidate.code_hash)
-
-    def _evaluate(self, body: str, sandbox: Sandbox, name: str = "") -> Verdict:
-        if self._is_cut:
-            return STOPPED_BY_DEADLINE
-        skeleton = self._skeleton
-        try:
-            program = replace(skeleton.program(body), name=name)
-            return evaluate_with_retry(sandbox, program, honest=skeleton.start_program)
-        except (Outage, ProviderError):
-            if not self._is_cut:
-                raise
-        return STOPPED_BY_DEADLINE
+        return self._judge(candidate.body, candidate.code_hash)
 
 
 class OrderedExecutor:

@@ -1,19 +1,18 @@
 """Fetch packages for an image as wheels, and unpack them on this machine; no code of a package runs here.
 
-uv resolves them for the Python of the image, not for this process's, and looks for wheels where uv's settings say,
-otherwise where pip's do. Only this module imports `uv`.
+uv resolves them for the Python of the image, not for this process's, and looks for wheels where its own variables say.
+Only this module imports `uv`.
 """
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +49,11 @@ _NPM_CPUS = {"x86_64": "x64", "aarch64": "arm64"}
 _STDERR_CHARS = 2000
 """Maximum length of uv's message in an error, characters."""
 
-_NAMES = {
-    # pip's setting: uv's variable, another variable with the same meaning, separator of several values
-    "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL", " "),
-    "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL", " "),
-    "find-links": ("UV_FIND_LINKS", "UV_FIND_LINKS", ","),
-    "trusted-host": ("UV_INSECURE_HOST", "UV_INSECURE_HOST", " "),
-    "cert": ("SSL_CERT_FILE", "SSL_CERT_FILE", " "),
-}
+_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
+"""Variables that name indexes."""
 
 _DECIDING = (
-    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *(*_INDEXES, "UV_FIND_LINKS", "UV_NO_INDEX"),
     *("UV_INDEX_STRATEGY", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE_NEWER"),
     *("UV_PRERELEASE", "UV_RESOLUTION"),
 )
@@ -228,22 +221,19 @@ def _error(dependencies: Sequence[str], interpreter: Interpreter, code: int, std
         return SpecificationError(
             message,
             remedy="Correct `dependencies`, set where to look for wheels "
-            "(UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or pip's settings), or use an image that has the packages: "
-            "--set sandbox.image=NAME",
+            "(UV_FIND_LINKS=FOLDER or UV_DEFAULT_INDEX=URL; pip's settings are not read), or use an image that has the "
+            "packages: --set sandbox.image=NAME",
         )
     return EnvironmentFault(
         message,
-        remedy="Check the network, or set where to look for wheels (UV_FIND_LINKS=FOLDER, UV_DEFAULT_INDEX=URL, or "
-        "pip's settings), or use an image that has the packages: --set sandbox.image=NAME",
+        remedy="Check the network, or set where to look for wheels (UV_FIND_LINKS=FOLDER or UV_DEFAULT_INDEX=URL; "
+        "pip's settings are not read), or use an image that has the packages: --set sandbox.image=NAME",
     )
 
 
 def uv_environment() -> dict[str, str]:
     """Return the environment for uv, which may run in another working directory."""
-    variables, pip = dict(os.environ), _pip_settings()
-    for setting, (name, other, separator) in _NAMES.items():
-        if setting in pip and not variables.get(name) and not variables.get(other):
-            variables[name] = separator.join(pip[setting].split())
+    variables = dict(os.environ)
     # On a network whose proxy re-signs connections, only the system's store has the certificate.
     variables.setdefault("UV_SYSTEM_CERTS", "true")
     return variables | {name: _absolute(variables[name]) for name in _PATHS if variables.get(name)}
@@ -258,14 +248,14 @@ def _absolute(value: str) -> str:
 def uv_flags() -> list[str]:
     """Return uv's flags; without UV_CONFIG_FILE in the environment, they make uv ignore its configuration files."""
     without_files = [] if os.environ.get("UV_CONFIG_FILE") else ["--no-config"]
-    return without_files + (["--no-index"] if _is_without_index() else [])
+    return without_files + (["--no-index"] if _is_without_index() else [])  # of which uv has no variable
 
 
 def index_fingerprint() -> str:
     """Return a SHA-256 of all settings that determine where wheels are looked for and which ones are chosen."""
     variables = uv_environment()
     settings = {name: variables[name] for name in _DECIDING if variables.get(name)}
-    return hashlib.sha256(json.dumps([settings, _is_without_index()], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def describe_indexes() -> str:
@@ -273,40 +263,10 @@ def describe_indexes() -> str:
     variables = uv_environment()
     places = [f"in {variables['UV_FIND_LINKS']}"] if variables.get("UV_FIND_LINKS") else []
     if not _is_without_index():
-        named = any(variables.get(name) for setting in ("index-url", "extra-index-url") for name in _NAMES[setting][:2])
+        named = any(variables.get(name) for name in _INDEXES)
         places.append("at the index of your settings" if named else "at the usual index")
     return f"looked for {' and '.join(places)}" if places else "but no index or folder to look in is set"
 
 
 def _is_without_index() -> bool:
-    value = os.environ.get("UV_NO_INDEX") or _pip_settings().get("no-index", "")
-    return value.lower() in {"1", "true", "yes", "on"}
-
-
-def _pip_settings() -> dict[str, str]:
-    """Return pip's own settings: later files override earlier ones, and variables override files."""
-    settings: dict[str, str] = {}
-    for file in _pip_files(os.environ):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(file, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError):
-            # The user sees this error from pip itself.
-            continue
-        for section in ("global", "install"):
-            settings |= dict(parser.items(section)) if parser.has_section(section) else {}
-    for name, value in os.environ.items():
-        if name.startswith("PIP_") and value:
-            settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
-    return settings
-
-
-def _pip_files(variables: Mapping[str, str]) -> list[Path]:
-    named = variables.get("PIP_CONFIG_FILE")
-    if named == os.devnull:
-        return []
-    home = Path.home()
-    user = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
-    files = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), home / "Library/Application Support/pip/pip.conf"]
-    files += [home / ".pip/pip.conf", user / "pip/pip.conf", Path(sys.prefix) / "pip.conf"]
-    return [*files, *([Path(named)] if named else [])]
+    return os.environ.get("UV_NO_INDEX", "").lower() in {"1", "true", "yes", "on"}

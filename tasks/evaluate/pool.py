@@ -8,134 +8,120 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Self
 
 from overnight.schemas.bundle import Source
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import Verdict
 from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.container_worker import ContainerWorker
 from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.evaluate.registry import create_backend
-from overnight.tasks.evaluate.sandbox import RunnerConfig, SandboxBackend, runner_config
+from overnight.tasks.evaluate.sandbox import Death, RunnerConfig, Sandbox, SandboxBackend, runner_config
 
 DEFAULT_BACKEND = "docker"
 
 
-class SandboxPool:
-    """A `Sandbox` of several containers, which closes its backend with itself.
-
-    Attributes:
-        job: The job that programs are evaluated on; other inputs need another pool.
-    """
+class _ContainerPool(Sandbox):
+    """A `Sandbox` of containers of this machine, which closes its backend with itself."""
 
     def __init__(
-        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int, ask: Ask | None = None
+        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int | None, ask: Ask | None = None
     ) -> None:
-        self.job = job
+        super().__init__(job)
         self._backend = backend
         self._machine = host_slots(slots)
-        self._slots = [_worker(job, backend, config, ask) for _ in range(slots)]
-        self._free: queue.LifoQueue[ContainerWorker | None] = queue.LifoQueue()
-        self._closing = threading.Event()
-        try:
-            with ThreadPoolExecutor(slots) as starters:
-                list(starters.map(ContainerWorker.start, self._slots))
-        except BaseException:
-            self.close()
-            raise
-        for slot in self._slots:
-            self._free.put(slot)
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Versions of Python and numpy in the image, as far as it has them."""
-        return dict(self._slots[0].versions)
-
-    @property
-    def starts(self) -> int:
-        """Number of containers started so far: one for each slot, and one for each that was lost."""
-        return sum(slot.starts for slot in self._slots)
-
-    def evaluate(self, source: Source) -> Verdict:
-        """See `Sandbox.evaluate`."""
-        slot = self._free.get()
-        if slot is None:
-            self._free.put(None)
-            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
-        try:
-            with self._machine.acquire(self._closing):
-                return slot.evaluate(source)
-        finally:
-            self._free.put(None if self._closing.is_set() else slot)
+        self._new = partial(ContainerWorker, job, partial(backend.start, config), own_users=backend.own_users, ask=ask)
+        self._workers: set[ContainerWorker] = set()
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """End every container and wait until all are removed; calling it again does nothing."""
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        # Each thread that waits for a slot takes this and puts it back.
-        self._free.put(None)
-        with ThreadPoolExecutor(len(self._slots)) as closers:
-            list(closers.map(ContainerWorker.close, self._slots))
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            workers = list(self._workers)
+        if workers:
+            with ThreadPoolExecutor(len(workers)) as closers:
+                list(closers.map(ContainerWorker.close, workers))
         self._backend.close()
 
-    def __enter__(self) -> SandboxPool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class FreshContainerPool:
-    """A `Sandbox` with a fresh container for every program, which starts before the program waits for a host slot."""
+class SandboxPool(_ContainerPool):
+    """Several containers, of which each runs one program after the other."""
 
     def __init__(
-        self,
-        job: Job,
-        backend: SandboxBackend,
-        config: RunnerConfig,
-        *,
-        slots: int | None = None,
-        ask: Ask | None = None,
+        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int, ask: Ask | None = None
     ) -> None:
-        self.job = job
-        self._backend = backend
-        self._machine = host_slots(slots)
-        self._new = partial(_worker, job, backend, config, ask)
-        self._open: set[ContainerWorker] = set()
-        self._closing = threading.Event()
-        self._lock = threading.Lock()
-
-    def evaluate(self, source: Source) -> Verdict:
-        """See `Sandbox.evaluate`."""
-        with self._lock:
-            if self._closing.is_set():
-                return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
-            slot = self._new()
-            self._open.add(slot)
+        super().__init__(job, backend, config, slots=slots, ask=ask)
+        self._workers = {self._new() for _ in range(slots)}
+        self._free: queue.LifoQueue[ContainerWorker | None] = queue.LifoQueue()
         try:
-            slot.start()
+            with ThreadPoolExecutor(slots) as starters:
+                list(starters.map(ContainerWorker.start, self._workers))
+        except BaseException:
+            self.close()
+            raise
+        for worker in self._workers:
+            self._free.put(worker)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of Python and numpy in the image, as far as it has them."""
+        return dict(next(iter(self._workers)).versions)
+
+    @property
+    def starts(self) -> int:
+        """Number of containers started so far: one for each slot, and one for each that was lost."""
+        return sum(worker.starts for worker in self._workers)
+
+    def run(self, source: Source) -> Verdict | Death:
+        """See `Sandbox.run`."""
+        worker = self._free.get()
+        if worker is None:
+            self._free.put(None)
+            return Death("the sandbox was closed")
+        try:
             with self._machine.acquire(self._closing):
-                return slot.evaluate(source)
-        except SandboxUnavailable as fault:
-            return Verdict(Outcome.SANDBOX_ERROR, error=str(fault))
+                return worker.run(source)
         finally:
-            slot.close()
-            with self._lock:
-                self._open.discard(slot)
+            self._free.put(None if self._closing.is_set() else worker)
 
     def close(self) -> None:
-        """See `Sandbox.close`."""
+        """See `_ContainerPool.close`."""
+        super().close()
+        # Each thread that waits for a slot takes this and puts it back.
+        self._free.put(None)
+
+
+class FreshContainerPool(_ContainerPool):
+    """A fresh container for every run, which starts before the program waits for a host slot."""
+
+    def run(self, source: Source) -> Verdict | Death:
+        """See `Sandbox.run`."""
         with self._lock:
             if self._closing.is_set():
-                return
-            self._closing.set()
-            still_open = list(self._open)
-        if still_open:
-            with ThreadPoolExecutor(len(still_open)) as closers:
-                list(closers.map(ContainerWorker.close, still_open))
-        self._backend.close()
+                return Death("the sandbox was closed")
+            worker = self._new()
+            self._workers.add(worker)
+        try:
+            worker.start()
+            with self._machine.acquire(self._closing):
+                return worker.run(source)
+        except SandboxUnavailable as fault:
+            return Death(str(fault))
+        finally:
+            worker.close()
+            with self._lock:
+                self._workers.discard(worker)
 
 
 def open_pool(
@@ -193,10 +179,6 @@ def open_fresh_pool(
     opened = create_backend(backend, runners=slots or os.cpu_count() or 1)
     config = runner_config(job, image, labels, runtime)
     return FreshContainerPool(job, opened, config, slots=slots, ask=ask)
-
-
-def _worker(job: Job, backend: SandboxBackend, config: RunnerConfig, ask: Ask | None) -> ContainerWorker:
-    return ContainerWorker(job, partial(backend.start, config), own_users=backend.own_users, ask=ask)
 
 
 def host_slots(wanted: int | None) -> HostSlots:

@@ -1,11 +1,13 @@
-"""Define the seam of the sandbox: the protocols of a sandbox, of the channel to a runner, and of a backend that starts
-runners.
+"""Define the seam of the sandbox: the judge of programs, the protocol of the channel to a runner, and that of a backend
+that starts runners.
 
-A fault of the sandbox is never one of the program: `evaluate_with_retry` tells which it is.
+A fault of the sandbox is never one of the program: `Sandbox.evaluate` tells which it is.
 """
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Protocol, runtime_checkable
@@ -15,55 +17,20 @@ from overnight.schemas.dependencies import Dependencies
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.files import File
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
+from overnight.schemas.outcome import Outcome, Verdict
 
+MAX_SOURCE = 2**20
+"""Maximum length of a program, characters; a longer one is not run."""
 
-class Sandbox(Protocol):
-    """Judge of programs. Every implementation passes `tests/contract/test_sandbox.py`."""
+MAX_RUNS = 3
+"""Runs of one program that come to no verdict, after which it is a `sandbox_error`."""
 
-    def evaluate(self, source: Source) -> Verdict:
-        """Judge one program, and wait for the verdict.
-
-        Thread-safe. It returns exactly one verdict, whatever dies: a candidate whose container was lost is run once
-        more, and is a `sandbox_error` if that fails, too.
-
-        Args:
-            source: The whole program: the skeleton with the candidate's body in place.
-        """
-        ...
-
-    def close(self) -> None:
-        """End every container; evaluations in progress become `sandbox_error`."""
-        ...
-
-
-def evaluate_with_retry(sandbox: Sandbox, source: Source, *, honest: Source) -> Verdict:
-    """Evaluate a program; return `sandbox_error` only if it failed twice, and again after another program has run.
-
-    Args:
-        sandbox: Sandbox that runs the program.
-        source: The program.
-        honest: A program that this sandbox has run before, such as the start program. If it cannot be run
-            either, the sandbox is at fault, and no program is judged.
-
-    Raises:
-        SandboxUnavailable: If the sandbox is at fault.
-    """
-    verdict = sandbox.evaluate(source)
-    if verdict.outcome is Outcome.SANDBOX_ERROR and verdict != QUESTION_REFUSED:
-        verdict = sandbox.evaluate(source)
-    if verdict.outcome is not Outcome.SANDBOX_ERROR or verdict == QUESTION_REFUSED:
-        return verdict  # a question that is refused says nothing of the sandbox
-    if sandbox.evaluate(honest).outcome is Outcome.SANDBOX_ERROR:
-        raise SandboxUnavailable(
-            f"no candidate can be run: {verdict.error}", remedy="`overnight doctor` says what is wrong."
-        )
-    return sandbox.evaluate(source)  # the engine may have come back just before the other program ran
+_ERROR_CHARS = 2000
 
 
 @dataclass(frozen=True)
 class Death:
-    """Reason why a runner ended.
+    """Reason why a runner ended, or why a run of a program came to no verdict.
 
     Attributes:
         reason: Description of the reason.
@@ -72,6 +39,91 @@ class Death:
 
     reason: str
     out_of_memory: bool = False
+
+
+class Sandbox(ABC):
+    """Judge of the programs of one job. Every implementation passes `tests/contract/test_sandbox.py`.
+
+    Attributes:
+        job: The job that programs are evaluated on; other inputs need another sandbox.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._closing = threading.Event()
+
+    def evaluate(self, source: Source) -> Verdict:
+        """Judge one program, and wait for the verdict. Thread-safe.
+
+        It returns exactly one verdict, whatever dies. A run that is lost with its container or machine, or is starved,
+        is repeated: at most `MAX_RUNS` runs, and before the last one the job's honest program has to run. Above this,
+        only a night's generations try again, after a while.
+
+        Args:
+            source: The whole program: the skeleton with the candidate's body in place.
+
+        Raises:
+            SandboxUnavailable: If the honest program cannot be run either: the sandbox is at fault.
+            OvernightError: If a question of the scoring is not answered now, and a later attempt may be.
+        """
+        if (too_long := _verdict_on_length(source)) is not None:
+            return too_long
+        deaths = list[Death]()
+        while not self._closing.is_set() and len(deaths) < MAX_RUNS and not _ran_out_of_memory(deaths):
+            if len(deaths) == MAX_RUNS - 1:
+                self._require_honest(deaths[-1])
+            found = self.run(source)
+            if isinstance(found, Verdict):
+                return found
+            deaths.append(found)
+        return self._verdict_on_deaths(deaths)
+
+    def _verdict_on_deaths(self, deaths: Sequence[Death]) -> Verdict:
+        """Return the verdict on a program that came to none by itself."""
+        if _ran_out_of_memory(deaths):
+            limit = self.job.limits.memory_mib
+            return Verdict(Outcome.OUT_OF_MEMORY, error=f"used more than {limit} MiB, and its container was ended")
+        if self._closing.is_set():
+            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
+        reasons = dict.fromkeys(death.reason for death in deaths)
+        return Verdict(Outcome.SANDBOX_ERROR, error="; ".join(reasons)[:_ERROR_CHARS])
+
+    def _require_honest(self, death: Death) -> None:
+        if self.fault() and not self._closing.is_set():
+            raise SandboxUnavailable(
+                f"no candidate can be run: {death.reason}", remedy="`overnight doctor` says what is wrong."
+            )
+
+    def fault(self) -> str:
+        """Return why the honest program of the job cannot be run; empty if it can, or if there is none."""
+        found = None if self.job.honest is None else self.run(self.job.honest)
+        return found.reason if isinstance(found, Death) else ""
+
+    @abstractmethod
+    def run(self, source: Source) -> Verdict | Death:
+        """Run a program once; return its verdict, or why there is none. Thread-safe.
+
+        Raises:
+            SandboxUnavailable: If no program can be run for a while.
+            OvernightError: As for `evaluate`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End every container; evaluations in progress become `sandbox_error`."""
+
+
+def _ran_out_of_memory(deaths: Sequence[Death]) -> bool:
+    """Return whether two containers ran out of memory; in one, memory of an earlier program may have counted."""
+    return sum(death.out_of_memory for death in deaths) > 1
+
+
+def _verdict_on_length(source: Source) -> Verdict | None:
+    """Return the verdict on a program that is too long to be run; `None` for any other."""
+    chars = len(source) if isinstance(source, str) else source.chars
+    if chars <= MAX_SOURCE:
+        return None
+    return Verdict(Outcome.CRASHED, error=f"the program has {chars} characters, at most {MAX_SOURCE} are run")
 
 
 class Channel(Protocol):

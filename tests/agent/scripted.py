@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.completion_source import Sample
-from overnight.schemas.job import Call
+from overnight.schemas.job import Call, Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Completion, Prompt
@@ -21,7 +21,7 @@ from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
 from overnight.tasks.evaluate.delivery import FrameBuffer
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.runner import frames
-from overnight.tasks.evaluate.sandbox import Death
+from overnight.tasks.evaluate.sandbox import Death, Sandbox
 from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample.budget import Budget
@@ -140,13 +140,14 @@ class ScriptedBackend:
         return self.started[-1]
 
 
-class Doubling:
+class Doubling(Sandbox):
     """A sandbox of this process for `SPECIFICATION`."""
 
     def __init__(self) -> None:
+        super().__init__(Job("", ()))
         self.evaluated: list[str] = []
 
-    def evaluate(self, source: Any) -> Verdict:
+    def run(self, source: Any) -> Verdict:
         text = source if isinstance(source, str) else source.main
         self.evaluated.append(text)
         if "1 / 0" in text:

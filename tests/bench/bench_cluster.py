@@ -14,13 +14,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from overnight.schemas.job import Call, Job
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.settings import Sandbox as Settings
 from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
-from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
+from overnight.tasks.evaluate.cluster.messages import Request, job_text
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.evaluate.registry import create_backend
@@ -47,9 +48,7 @@ def on_cluster(job: Job, machines: int, slots: int) -> Iterator[tuple[ClusterPoo
     with contextlib.closing(create_backend("docker")) as backend:
         image = backend.image_id(IMAGE)
     fields = {"backend": "docker", "runtime": None, "labels": {"overnight.run": "bench"}, "slots": 1, "is_fresh": False}
-    request = Request(
-        job=job_text(job), image=image, honest=source_text(PROGRAM.replace("(seconds)", "(0)", 1)), **fields
-    )
+    request = Request(job=job_text(replace(job, honest=PROGRAM.replace("(seconds)", "(0)", 1))), image=image, **fields)
     with (
         tempfile.TemporaryDirectory() as folder,
         own_machines(Path(folder)) as cluster,

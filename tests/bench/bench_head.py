@@ -32,8 +32,10 @@ from overnight.flows.prefect_server.embedded import EmbeddedServer, using_server
 from overnight.flows.start.create_run import create_run  # noqa: E402
 from overnight.schemas.bundle import Source  # noqa: E402
 from overnight.schemas.completion_source import Record, Sample  # noqa: E402
+from overnight.schemas.job import Job  # noqa: E402
 from overnight.schemas.outcome import Outcome, Verdict  # noqa: E402
 from overnight.schemas.program import Completion  # noqa: E402
+from overnight.tasks.evaluate.sandbox import Sandbox  # noqa: E402
 from overnight.tasks.history.database import Database  # noqa: E402
 from overnight.tasks.problems.loading.load import load_problem  # noqa: E402
 from tests.bench.processor_time import processor_s, processor_s_of  # noqa: E402
@@ -81,15 +83,16 @@ class InstantModel:
         )
 
 
-class InstantSandbox:
+class InstantSandbox(Sandbox):
     """A `Sandbox` that scores each program at once, at random and seldom better than before."""
 
     def __init__(self) -> None:
+        super().__init__(Job("", ()))
         self._numbers = random.Random(1)
         self._lock = threading.Lock()
 
-    def evaluate(self, source: Source) -> Verdict:
-        """See `Sandbox.evaluate`."""
+    def run(self, source: Source) -> Verdict:
+        """See `Sandbox.run`."""
         del source
         with self._lock:
             return Verdict(Outcome.SCORED, (-60.0 - 20.0 * self._numbers.random(),))

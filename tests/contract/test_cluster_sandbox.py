@@ -22,7 +22,7 @@ from overnight.schemas.outcome import Verdict
 from overnight.tasks.evaluate.cluster import dask_client
 from overnight.tasks.evaluate.cluster.cluster_pool import ClusterPool
 from overnight.tasks.evaluate.cluster.dask_client import Connection, MachineLost
-from overnight.tasks.evaluate.cluster.messages import Request, job_text, source_text
+from overnight.tasks.evaluate.cluster.messages import Request, job_text
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.testing.programs import bombs, candidates, intruders, liars
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.docker
 CASES = [*candidates.CASES, *intruders.CASES, *bombs.CASES, *liars.CASES][::16]
 """Every sixteenth program of the contract: on a machine, they run in the same containers as here."""
 
-JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16))
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1, cpu_s=8, memory_mib=96, output_kib=16), honest=HONEST)
 
 CHAOS = "cluster-chaos"
 """Run of the tests in which something is killed."""
@@ -69,7 +69,6 @@ def opened(
             backend="docker",
             runtime=None,
             labels={"overnight.run": run},
-            honest=source_text(HONEST),
             slots=1,
             is_fresh=False,
         )

@@ -33,12 +33,12 @@ SOURCE = "import counting\ndef evaluate(n):\n    return guess(n) * 2\ndef guess(
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a directory that is the only source of wheels."""
-    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "wheels"
     folder.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
     return folder
 
 
@@ -112,7 +112,6 @@ def test_a_problem_s_folder_cannot_choose_the_package_index(
         table = "tool.uv.pip" if name == "pyproject.toml" else "pip"
         (problem / name).write_text(f"[{table}]\nno-index = true\nfind-links = ['{tmp_path / 'poison'}']\n")
     monkeypatch.chdir(problem)
-    monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("UV_FIND_LINKS", "../wheels")
     with open_pool(Job("evaluate", (Call((1,)),), LIMITS), image=make("counting"), slots=1) as pool:
         assert pool.versions["counting"] == "1.5"
@@ -123,9 +122,9 @@ def test_packages_of_another_index_go_into_another_image(make: Make, wheels: Pat
     ours = make("counting")
     poison = wheels.parent / "poison"
     make_wheel(poison, "counting", "1.5", {"counting.py": "VERSION = 'poison'\n"})
-    monkeypatch.setenv("PIP_FIND_LINKS", str(poison))
+    monkeypatch.setenv("UV_FIND_LINKS", str(poison))
     assert make("counting") != ours
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     assert make("counting") == ours
 
 
@@ -135,7 +134,7 @@ def test_the_same_wheels_of_two_indexes_go_into_one_image(make: Make, wheels: Pa
     mirror = wheels.parent / "mirror"
     mirror.mkdir()
     (mirror / wheel.name).write_bytes(wheel.read_bytes())
-    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
+    monkeypatch.setenv("UV_FIND_LINKS", str(mirror))
     client = docker.from_env()
     assert client.images.get(make("counting")).id == client.images.get(ours).id
     client.close()

@@ -19,6 +19,7 @@ from overnight.schemas.scores import reduce_scores
 from overnight.schemas.settings import Reducer
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer, confirmation, disagreement
 from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.sandbox import Death, Sandbox
 from overnight.tasks.program.specification import read_specification
 
 SPECIFICATION = read_specification(
@@ -32,15 +33,16 @@ def scored(*scores: float) -> Verdict:
     return Verdict(Outcome.SCORED, scores, wall_s=0.5, output="said")
 
 
-class FakeSandbox:
-    """Gives to each body the verdict that is written down for it; else that of the number it returns."""
+class FakeSandbox(Sandbox):
+    """Gives to each body what is written down for it; else the verdict of the number it returns."""
 
-    def __init__(self, **verdicts: Verdict) -> None:
+    def __init__(self, **verdicts: Verdict | Death) -> None:
+        super().__init__(Job("f", (), honest=SPECIFICATION.start_program))
         self.verdicts = verdicts
         self.asked: list[str] = []
         self._lock = threading.Lock()
 
-    def evaluate(self, source: Source) -> Verdict:
+    def run(self, source: Source) -> Verdict | Death:
         text = source if isinstance(source, str) else source.main
         body = text.rstrip().rpartition("return ")[2]
         with self._lock:
@@ -63,7 +65,7 @@ class Made:
     """Rules of confirmations, and a confirmer with its fake sandbox."""
 
     def __init__(
-        self, which: Literal["best", "always", "never"] = "best", noise: float = 0.0, **verdicts: Verdict
+        self, which: Literal["best", "always", "never"] = "best", noise: float = 0.0, **verdicts: Verdict | Death
     ) -> None:
         self.sandbox = FakeSandbox(**verdicts)
         self.rules = ConfirmationRules(which, "mean", noise)
@@ -175,7 +177,7 @@ def test_differences_are_named_up_to_a_few():
 
 def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_one_stopped():
     made = Made("always")
-    gone = Verdict(Outcome.SANDBOX_ERROR, error="the engine is gone")
+    gone = Death("the engine is gone")
     made.sandbox.verdicts.update({"2": gone, START: gone})
     claims = claim(0, "1", 1.0), claim(1, "2", 2.0)
     with pytest.raises(SandboxUnavailable, match="the engine is gone"):
@@ -187,7 +189,7 @@ def test_a_fault_of_ours_is_no_verdict_and_the_next_attempt_goes_on_where_this_o
 
 def test_who_alone_cannot_be_run_again_is_not_judged_and_holds_nobody_up():
     made = Made()
-    made.sandbox.verdicts["2"] = Verdict(Outcome.SANDBOX_ERROR, error="the container ended")
+    made.sandbox.verdicts["2"] = Death("the container ended")
     first, second = made.confirm(claim(0, "2", 2.0), claim(1, "1", 1.0))
     assert (first.verdict.outcome, first.score) == (Outcome.SANDBOX_ERROR, None)
     assert second.confirmed_score == second.score == 1.0

@@ -7,8 +7,8 @@ import pytest
 
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.job import Call, Job
-from overnight.schemas.outcome import Outcome
-from overnight.tasks.evaluate.container_worker import MAX_SOURCE, ContainerWorker
+from overnight.schemas.outcome import Verdict
+from overnight.tasks.evaluate.container_worker import ContainerWorker
 from overnight.tasks.evaluate.runner.frames import REQUEST, frame
 from overnight.tasks.evaluate.sandbox import Death
 
@@ -75,27 +75,23 @@ DYING: dict[str, Callable[[int], bytes | Exception]] = {
 
 
 @pytest.mark.parametrize("answer", DYING.values(), ids=DYING)
-def test_a_candidate_is_run_again_after_one_lost_runner_and_is_a_sandbox_error_after_two(
-    answer: Callable[[int], bytes | Exception],
-):
+def test_a_lost_runner_is_no_verdict_and_the_next_program_gets_a_new_one(answer: Callable[[int], bytes | Exception]):
     first, second = FakeRunner(answer), FakeRunner(good)
     worker = worker_of(first, second)
-    assert worker.evaluate("x").scores == (1.0,)
+    lost = worker.run("x")
+    assert isinstance(lost, Death)
+    assert lost.reason
     assert first.closed
-    assert worker.evaluate("x").scores == (1.0,), "the second runner is kept"
-    assert worker.starts == 2
-    verdict = worker_of(FakeRunner(answer), FakeRunner(answer)).evaluate("x")
-    assert verdict.outcome is Outcome.SANDBOX_ERROR
-    assert verdict.error
+    assert scores(worker.run("x")) == scores(worker.run("x")) == (1.0,)
+    assert worker.starts == 2, "the second runner is kept"
 
 
-def test_two_containers_ended_for_memory_are_the_candidate_s_fault():
-    oom = Death("the container ended with exit code 137", out_of_memory=True)
-    verdict = worker_of(*(FakeRunner(lambda number: b"", oom) for _ in range(2))).evaluate("x")
-    assert verdict.outcome is Outcome.OUT_OF_MEMORY
+def scores(found: Verdict | Death) -> tuple[float, ...]:
+    assert isinstance(found, Verdict), found
+    return found.scores
 
 
-def test_an_engine_outage_is_a_sandbox_error_and_ends():
+def test_an_engine_outage_is_no_verdict_and_ends():
     up = False
 
     def launch() -> FakeRunner:
@@ -104,9 +100,9 @@ def test_an_engine_outage_is_a_sandbox_error_and_ends():
         return FakeRunner(good)
 
     worker = ContainerWorker(JOB, launch)
-    assert worker.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    assert worker.run("x") == Death("no engine")
     up = True
-    assert worker.evaluate("x").scores == (1.0,)
+    assert scores(worker.run("x")) == (1.0,)
 
 
 def test_a_runner_that_never_becomes_ready_raises_with_the_reason():
@@ -120,9 +116,5 @@ def test_a_runner_that_never_becomes_ready_raises_with_the_reason():
 def test_a_closed_slot_starts_nothing():
     worker = worker_of()
     worker.close()
-    assert worker.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    assert worker.run("x") == Death("the sandbox was closed")
     assert worker.starts == 0
-
-
-def test_a_too_long_program_is_not_sent():
-    assert worker_of().evaluate("x" * (MAX_SOURCE + 1)).outcome is Outcome.CRASHED

@@ -15,6 +15,7 @@ from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
 from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.sandbox import Death
 from tests.evaluate.test_confirmation import SPECIFICATION, START, FakeSandbox, claim, scored
 
 
@@ -30,10 +31,10 @@ class Blocked(FakeSandbox):
         self.release = threading.Event()
         self.running = threading.Semaphore(0)
 
-    def evaluate(self, source: Source) -> Verdict:
+    def run(self, source: Source) -> Verdict | Death:
         self.running.release()
         assert self.release.wait(60)
-        return super().evaluate(source)
+        return super().run(source)
 
 
 class Announcing(ThreadPoolExecutor):
@@ -82,7 +83,7 @@ def test_a_program_of_an_earlier_generation_is_not_run(threads: ThreadPoolExecut
 
 
 def test_a_further_attempt_runs_again_only_what_the_sandbox_failed(threads: ThreadPoolExecutor):
-    gone = Verdict(Outcome.SANDBOX_ERROR, error="gone")
+    gone = Death("gone")
     sandbox = FakeSandbox(**{"2": gone, START: gone})
     mine = evaluator(sandbox, threads, set())
     with pytest.raises(SandboxUnavailable):
@@ -97,16 +98,16 @@ def test_a_further_attempt_runs_again_only_what_the_sandbox_failed(threads: Thre
 
 
 def test_a_sandbox_that_comes_back_between_two_tries_has_failed_no_program(threads: ThreadPoolExecutor):
-    sandbox = FakeSandbox(**{"2": Verdict(Outcome.SANDBOX_ERROR, error="gone")})
-    asked = sandbox.evaluate
+    sandbox = FakeSandbox(**{"2": Death("gone")})
+    run = sandbox.run
 
-    def evaluate(source: Source) -> Verdict:
-        verdict = asked(source)
+    def run_until_it_is_back(source: Source) -> Verdict | Death:
+        found = run(source)
         if sandbox.asked[-1] == START:  # which can be run: the engine is back
             sandbox.verdicts.clear()
-        return verdict
+        return found
 
-    sandbox.evaluate = evaluate
+    sandbox.run = run_until_it_is_back
     ((_, verdict),) = evaluator(sandbox, threads).evaluate([candidate(0, "2")], 1)
     assert verdict.is_scored
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import math
 import os
 import struct
 from itertools import pairwise
@@ -55,33 +53,6 @@ def test_a_too_long_frame_is_a_fault():
     buffer.feed(frames.LENGTH.pack(MAX_FRAME + 1))
     with pytest.raises(WireFault, match="at most"):
         buffer.take()
-
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-PLAIN = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text() | st.integers() | st.tuples(st.text()), inner, max_size=4)
-    ),
-    max_leaves=20,
-)
-
-
-@given(PLAIN)
-def test_plain_data_keeps_its_types(value: object):
-    assert repr(frames.decode_plain(json.loads(json.dumps(frames.encode_plain(value))))) == repr(value)
-
-
-@pytest.mark.parametrize("value", [{1}, b"x", object(), [1, {2: {3}}], type("I", (int,), {})(1)])
-def test_other_data_is_refused(value: object):
-    with pytest.raises(TypeError, match="not plain data"):
-        frames.encode_plain(value)
-
-
-def test_infinities_are_kept():
-    assert frames.decode_plain(json.loads(json.dumps(frames.encode_plain((math.inf,))))) == (math.inf,)
 
 
 def test_frames_and_the_end_of_a_pipe_are_read_from_descriptors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -17,6 +18,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.tasks.evaluate import engine as night_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
@@ -198,23 +202,48 @@ def empty_home(infra, monkeypatch, tmp_path):
     engine = infra("engine")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setattr(engine.ContextAPI, "get_current_context", lambda: None)
-    monkeypatch.setattr(engine, "SOCKET", tmp_path / "d.sock")
-    monkeypatch.setattr(engine, "PODMAN", tmp_path / "p.sock")
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    for module in (engine, night_engine):
+        monkeypatch.setattr(module, "DEFAULT_SOCKET", tmp_path / "d.sock")
+    monkeypatch.setattr(night_engine, "PODMAN_SOCKET", tmp_path / "p.sock")
     monkeypatch.setattr(engine, "LOG", tmp_path / "dockerd.log")
     monkeypatch.setattr(engine, "PID", tmp_path / "dockerd.pid")
     monkeypatch.setattr(engine.debian, "root_prefix", list)
     return engine
 
 
-@pytest.mark.parametrize("socket", ["run/docker.sock", ".colima/default/docker.sock", "run/podman/podman.sock"])
-def test_an_engine_that_answers_is_used(empty_home, tmp_path, socket):
+@pytest.mark.parametrize(
+    "socket", ["run/docker.sock", ".rd/docker.sock", "run/podman/podman.sock", "named by a context"]
+)
+def test_an_engine_that_answers_is_used_by_set_up_and_by_nights(empty_home, tmp_path, socket):
     assert empty_home.find() is None
-    (tmp_path / socket).parent.mkdir(parents=True)
-    with socketserver.UnixStreamServer(str(tmp_path / socket), FakeEngine) as server:
+    with pytest.raises(SandboxUnavailable, match="no Docker engine answers"):
+        night_engine.connect(1)
+    (tmp_path / socket).parent.mkdir(parents=True, exist_ok=True)
+    if socket == "named by a context":
+        name_in_context(tmp_path / ".docker", f"unix://{tmp_path / socket}")
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / socket), FakeEngine) as server:
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert empty_home.find() == f"unix://{tmp_path / socket}"
+        night_engine.connect(1).close()
         server.shutdown()
+
+
+def name_in_context(folder, host):
+    """Make an address that of the docker command's current context."""
+    meta = folder / "contexts/meta" / hashlib.sha256(b"mine").hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(
+        json.dumps({"Name": "mine", "Metadata": {}, "Endpoints": {"docker": {"Host": host}}})
+    )
+    (folder / "config.json").write_text(json.dumps({"currentContext": "mine"}))
+
+
+def test_a_damaged_configuration_of_the_docker_command_is_ignored(empty_home, tmp_path):
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text("{")
+    assert empty_home.find() is None
 
 
 def fake_dockerd(tmp_path, monkeypatch, *lines):

@@ -15,13 +15,7 @@ from overnight.schemas.files import File
 from overnight.schemas.settings import Sandbox
 from overnight.tasks.evaluate import delivery, images
 from overnight.tasks.evaluate.confinement import OWNER_LABEL, confinement, is_dead
-from overnight.tasks.evaluate.engine import (
-    TIMEOUT_S,
-    Container,
-    remove,
-    start_attached,
-    translated_errors,
-)
+from overnight.tasks.evaluate.engine import TIMEOUT_S, Container, remove, start_attached, translated_errors
 from overnight.tasks.evaluate.engine_images import RUN_LABEL, EngineImages
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from overnight.schemas.bundle import Source
 from overnight.schemas.errors import OvernightError, SandboxUnavailable
 from overnight.schemas.job import Job
-from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.outcome import Verdict
 from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost, Pending
 from overnight.tasks.evaluate.cluster.messages import (
@@ -28,9 +28,8 @@ from overnight.tasks.evaluate.cluster.messages import (
     source_text,
 )
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
-from overnight.tasks.evaluate.container_worker import verdict_on_length
 from overnight.tasks.evaluate.registry import create_backend
-from overnight.tasks.evaluate.sandbox import ImageStore
+from overnight.tasks.evaluate.sandbox import Death, ImageStore, Sandbox
 
 _PART = 8 * 2**20
 """Length of a part of an image, bytes."""
@@ -44,14 +43,11 @@ _LOADING_S = 600.0
 _GRACE_S = 120.0
 """Seconds beyond the limits of a program, which a machine enforces itself, after which it has lost the program."""
 
-_MAX_MACHINES = 3
-"""Machines that may lose a program before its verdict is `sandbox_error`."""
-
 _LOOK_S = 0.2
 """Seconds between two looks for new machines."""
 
 
-class ClusterPool:
+class ClusterPool(Sandbox):
     """A `Sandbox` on the machines of a cluster.
 
     Of the request, the number of slots is each machine's own. The slots are shared by the pools of a run. Messages
@@ -61,7 +57,7 @@ class ClusterPool:
     def __init__(
         self, job: Job, request: Request, connection: Connection, slots: ClusterSlots, note: Callable[[str], None]
     ) -> None:
-        self.job = job
+        super().__init__(job)
         self._request = request
         self._connection = connection
         self._slots = slots
@@ -71,40 +67,30 @@ class ClusterPool:
         self._open: dict[str, str] = {}
         self._pending: set[Pending] = set()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
         self._openers = ThreadPoolExecutor(64, "overnight-cluster-open")
         self._limit_s = 2 * job.limits.wall_s * job.rounds + _GRACE_S
         self._opening_s = _OPENING_S + (self._limit_s - _GRACE_S)  # it runs the honest program
         self._recruiter = threading.Thread(target=self._recruit, name="overnight-recruiter", daemon=True)
         self._recruiter.start()
 
-    def evaluate(self, source: Source) -> Verdict:
-        """See `Sandbox.evaluate`.
+    def run(self, source: Source) -> Verdict | Death:
+        """See `Sandbox.run`. A machine that is at fault is set aside, so that the next run is on another.
 
         Raises:
             SandboxUnavailable: If the cluster has had no machine for this job for a while.
         """
-        if (too_long := verdict_on_length(source)) is not None:
-            return too_long
-        text, reasons = source_text(source), list[str]()
+        text = source_text(source)
         confirmed = text if self._request.is_fresh else ""
-        while len(reasons) < _MAX_MACHINES and not self._closing.is_set():
-            machine = self._slots.take(self._may_take, self._closing.is_set, confirmed)
-            if machine is None:
-                break
-            verdict, lost = self._judged(machine, text)
-            if verdict is not None:
-                return verdict
-            reasons.append(lost)
+        machine = self._slots.take(self._may_take, self._closing.is_set, confirmed)
+        if machine is not None:
+            return self._run_on(machine, text)
         if self._closing.is_set():
-            return Verdict(Outcome.SANDBOX_ERROR, error="the sandbox was closed")
-        if not reasons:
-            raise SandboxUnavailable(
-                f"no machine of the cluster can evaluate{self._slots.reasons()}",
-                remedy="`overnight cluster show ADDRESS` lists its machines; one joins with: "
-                "overnight cluster worker ADDRESS",
-            )
-        return Verdict(Outcome.SANDBOX_ERROR, error=f"no machine could run it: {'; '.join(reasons)}"[:2000])
+            return Death("the sandbox was closed")
+        raise SandboxUnavailable(
+            f"no machine of the cluster can evaluate{self._slots.reasons()}",
+            remedy="`overnight cluster show ADDRESS` lists its machines; one joins with: "
+            "overnight cluster worker ADDRESS",
+        )
 
     @property
     def programs(self) -> Counter[str]:
@@ -114,23 +100,25 @@ class ClusterPool:
     def _may_take(self, machine: Machine) -> bool:
         return machine.address in self._open and not self._closing.is_set()
 
-    def _judged(self, machine: Machine, text: str) -> tuple[Verdict | None, str]:
-        """Return the verdict of a machine of which a slot was taken, or none and why it lost the program."""
+    def _run_on(self, machine: Machine, text: str) -> Verdict | Death:
+        """Run a program on a machine of which a slot was taken."""
         key = self._open.get(machine.address, "")
         try:
-            answer = self._call(machine, tasks.evaluate, key, text, timeout_s=self._limit_s)
+            answer = self._call(machine, tasks.run, key, text, timeout_s=self._limit_s)
+            if answer.lost:
+                return Death(f"{machine.name}: {answer.lost}", answer.out_of_memory)
             if answer.verdict is None:
                 raise MessageFault(answer.fault or "it sent no verdict")
             verdict = read_verdict(answer.verdict, self.job, machine.name)
         except (MachineLost, MessageFault) as error:
             if not self._closing.is_set():
                 self._give_up(machine, str(error))
-            return None, f"{machine.name}: {error}"
+            return Death(f"{machine.name}: {error}")
         finally:
             self._slots.release(machine)
         self._programs[machine.name] += 1
         self._slots.note_answer(machine, verdict.wall_s, "" if self._request.is_fresh else text)
-        return verdict, ""
+        return verdict
 
     def _give_up(self, machine: Machine, fault: str) -> None:
         """Stop using a machine for now; it is asked to open the job again once it is no longer set aside."""

@@ -18,9 +18,8 @@ from importlib import resources
 from importlib.metadata import version
 from typing import IO, ParamSpec
 
-from overnight.schemas.bundle import Source
 from overnight.schemas.errors import OvernightError, SandboxUnavailable
-from overnight.schemas.outcome import Outcome
+from overnight.schemas.outcome import Verdict
 from overnight.tasks.evaluate import delivery
 from overnight.tasks.evaluate.cluster.messages import (
     Answer,
@@ -30,20 +29,12 @@ from overnight.tasks.evaluate.cluster.messages import (
     read_source,
     verdict_fields,
 )
-from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
+from overnight.tasks.evaluate.pool import open_fresh_pool, open_pool
 from overnight.tasks.evaluate.registry import create_backend
-from overnight.tasks.evaluate.sandbox import ImageStore, SandboxBackend
+from overnight.tasks.evaluate.sandbox import ImageStore, Sandbox, SandboxBackend
 
 _MAX_PARTS = 10_000
 """Limit on the number of parts of an image."""
-
-
-@dataclass(frozen=True)
-class _OpenJob:
-    """A job that is open on this machine: its containers, and a program that can be run."""
-
-    pool: SandboxPool | FreshContainerPool
-    honest: Source
 
 
 @dataclass
@@ -54,8 +45,8 @@ class _Transfer:
     parts: int = 0
 
 
-_JOBS: dict[str, _OpenJob] = {}
-"""The jobs that are open on this machine, by key."""
+_JOBS: dict[str, Sandbox] = {}
+"""The containers of the jobs that are open on this machine, by key."""
 
 _IMAGES: dict[str, _Transfer] = {}
 """The images that are arriving, by id."""
@@ -156,17 +147,17 @@ def open_job(lease: Lease, text: str) -> Answer:
             backend.describe()  # an engine that does not answer lacks nothing
             return Answer(fault=error.message, lacks_image=True)
         backend.require(request.image, request.runtime)
-    opened = _OpenJob(_pool(request), read_source(request.honest))
+    opened = _pool(request)
     with contextlib.ExitStack() as unless_opened:
-        unless_opened.callback(opened.pool.close)
-        if not request.is_fresh and (fault := _fault_of(opened)):
+        unless_opened.callback(opened.close)
+        if not request.is_fresh and (fault := opened.fault()):
             return Answer(fault=fault)
         unless_opened.pop_all()
     _JOBS[lease.key] = opened
     return Answer()
 
 
-def _pool(request: Request) -> SandboxPool | FreshContainerPool:
+def _pool(request: Request) -> Sandbox:
     start = open_fresh_pool if request.is_fresh else open_pool
     return start(
         read_job(request.job),
@@ -178,28 +169,24 @@ def _pool(request: Request) -> SandboxPool | FreshContainerPool:
     )
 
 
-def _fault_of(opened: _OpenJob) -> str:
-    """Return why this machine cannot run the honest program; empty if it can."""
-    verdict = opened.pool.evaluate(opened.honest)
-    return verdict.error if verdict.outcome is Outcome.SANDBOX_ERROR else ""
-
-
 @_answers
-def evaluate(key: str, program: str) -> Answer:
-    """Evaluate a program. A machine that cannot run the honest program either hands it back, and ends the job."""
+def run(key: str, program: str) -> Answer:
+    """Run a program once. A machine that cannot run the honest program either is at fault, and ends the job."""
     opened = _JOBS.get(key)
     if opened is None:
         return Answer(fault="the job is not open here")
-    verdict = opened.pool.evaluate(read_source(program))
-    if verdict.outcome is Outcome.SANDBOX_ERROR and (fault := _fault_of(opened)):
+    found = opened.run(read_source(program))
+    if isinstance(found, Verdict):
+        return Answer(verdict=verdict_fields(found))
+    if fault := opened.fault():
         _close(key)
         return Answer(fault=fault)
-    return Answer(verdict=verdict_fields(verdict))
+    return Answer(lost=found.reason, out_of_memory=found.out_of_memory)
 
 
 def _close(key: str) -> None:
     if (opened := _JOBS.pop(key, None)) is not None:
-        opened.pool.close()
+        opened.close()
 
 
 def close_all() -> None:

@@ -5,6 +5,7 @@ What a machine answers is not trusted: each field is checked before it is used.
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
@@ -14,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from overnight.schemas.bundle import ProgramBundle, Source
 from overnight.schemas.job import Call, Job
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.tasks.evaluate.runner import frames
+from overnight.tasks.evaluate.delivery import job_fields
+from overnight.tasks.evaluate.runner import codec
 from overnight.tasks.evaluate.runner.notes import METRIC_NAME, MOST_METRICS, head_and_tail, note_chars
 from overnight.tasks.evaluate.verdicts import clean
 
@@ -54,7 +56,6 @@ class Request(BaseModel):
     Attributes:
         job: The job, as `job_text` writes it.
         runtime: Container runtime; `None` for the default.
-        honest: A program that can be run, as `source_text` writes it.
         is_fresh: Whether each program gets a fresh container.
     """
 
@@ -65,7 +66,6 @@ class Request(BaseModel):
     backend: str
     runtime: str | None
     labels: dict[str, str]
-    honest: str
     slots: int
     is_fresh: bool
 
@@ -77,6 +77,8 @@ class Answer(BaseModel):
         fault: Reason why the machine cannot do what was asked, through no fault of a program.
         lacks_image: Whether the reason is that the machine does not have the image.
         verdict: Fields of the verdict on a program.
+        lost: Reason why a run of a program came to no verdict, though the machine is sound.
+        out_of_memory: Whether the reason is that memory ran out in its container.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -84,6 +86,8 @@ class Answer(BaseModel):
     fault: _Shown = ""
     lacks_image: bool = False
     verdict: dict[str, Any] | None = None
+    lost: _Shown = ""
+    out_of_memory: bool = False
     facts: dict[_Shown, _Shown] = {}
 
 
@@ -105,20 +109,21 @@ _JOB = TypeAdapter(Job)
 
 
 def job_text(job: Job) -> str:
-    """Return a job as text.
+    """Return a job as text: as it is sent to a container, and its honest program.
 
     Raises:
-        TypeError: If its inputs are not plain data.
+        SpecificationError: If its inputs are not plain data.
     """
-    inputs = [[frames.encode_plain(call.args), frames.encode_plain(call.kwargs)] for call in job.inputs]
-    return json.dumps(_JOB.dump_python(replace(job, inputs=())) | {"inputs": inputs})
+    honest = None if job.honest is None else source_text(job.honest)
+    return json.dumps(job_fields(job) | {"honest": honest})
 
 
 def read_job(text: str) -> Job:
     """Return the job of a text by `job_text`."""
     fields = json.loads(text)
-    inputs = tuple(Call(frames.decode_plain(args), frames.decode_plain(kwargs)) for args, kwargs in fields["inputs"])
-    return replace(_JOB.validate_python(fields | {"inputs": ()}), inputs=inputs)
+    inputs = tuple(Call(*codec.loads(base64.b64decode(one))) for one in fields["inputs"])
+    honest = fields["honest"] and read_source(fields["honest"])
+    return replace(_JOB.validate_python(fields | {"inputs": (), "honest": None}), inputs=inputs, honest=honest)
 
 
 def source_text(source: Source) -> str:

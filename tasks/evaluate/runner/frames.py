@@ -1,4 +1,4 @@
-"""The formats that the host and the runner share: length-prefixed frames, and plain data as JSON."""
+"""The frames of the host and the runner: length-prefixed bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import select
 import struct
 from collections.abc import Iterable
-from typing import Any
 
 LENGTH = struct.Struct(">I")
 """Prefix of every frame: its length in bytes."""
@@ -87,34 +86,3 @@ def _await(descriptor: int, event: int, timeout_s: float | None) -> None:
     poll.register(descriptor, event)
     if not poll.poll(timeout_s * 1000):
         raise TimeoutError(f"nothing on descriptor {descriptor} for {timeout_s} s")
-
-
-def encode_plain(value: Any) -> Any:
-    """Return plain data in a form that `json.dumps` accepts and that keeps tuples and keys which are no strings.
-
-    A list stays a list; a tuple becomes `{"tuple": [...]}` and a dict becomes `{"dict": [[key, value], ...]}`.
-
-    Raises:
-        TypeError: If the value is not plain data.
-    """
-    kind = type(value)
-    if value is None or kind in (bool, int, float, str):
-        return value
-    if kind is list:
-        return [encode_plain(item) for item in value]
-    if kind is tuple:
-        return {"tuple": [encode_plain(item) for item in value]}
-    if kind is dict:
-        return {"dict": [[encode_plain(key), encode_plain(item)] for key, item in value.items()]}
-    raise TypeError(f"{kind.__name__} is not plain data (None, bool, int, float, str, list, tuple, dict)")
-
-
-def decode_plain(value: Any) -> Any:
-    """Return the value that `encode_plain` was given, from the result of `json.loads`."""
-    if isinstance(value, list):
-        return [decode_plain(item) for item in value]
-    if isinstance(value, dict):
-        if "tuple" in value:
-            return tuple(decode_plain(item) for item in value["tuple"])
-        return {decode_plain(key): decode_plain(item) for key, item in value["dict"]}
-    return value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import base64
 import marshal
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import command, frames, notes, supervisor
+from . import codec, command, notes, supervisor
 from .program import FILE
 
 STUB = "__evolved__"
@@ -93,18 +94,19 @@ class Job:
 
 def read_job(sent: dict[str, Any]) -> Job:
     """Return the job that the host sent."""
-    results_bytes = _RESULTS_BYTES + (_DRAWING_BYTES if sent["draws"] else _report_bytes(sent["count"]))
+    limits, count, thresholds = sent["limits"], sent["count"], sent["thresholds"]
+    results_bytes = _RESULTS_BYTES + (_DRAWING_BYTES if sent["draws"] else _report_bytes(count))
+    as_sent = ("run_function", "seed", "draws", "asks", "cpu_s", "first_uid", "uids", "idle_s")
     return Job(
-        **{name: sent[name] for name in ("run_function", "seed", "draws", "asks", "memory_mib", "cpu_s", "first_uid")},
-        uids=sent["uids"],
-        note_chars=notes.note_chars(sent["count"]),
-        idle_s=sent["idle_s"],
+        **{name: sent[name] for name in as_sent},
+        memory_mib=limits["memory_mib"],
+        note_chars=notes.note_chars(count),
         inputs=marshalled(sent["inputs"]),
-        thresholds=tuple(sent["thresholds"]),
+        thresholds=(*thresholds, *[None] * (count - len(thresholds))),
         command=sent["command"] and command.Command(**sent["command"], seed=sent["seed"], draws=sent["draws"]),
         isolation=sent["isolation"] and _isolation(**sent["isolation"]),
-        limits=supervisor.ChildLimits(sent["wall_s"], sent["count"], sent["output_kib"] * 1024, results_bytes),
-        scratch=sent["scratch_mib"] * 2**20,
+        limits=supervisor.ChildLimits(limits["wall_s"], count, limits["output_kib"] * 1024, results_bytes),
+        scratch=limits["scratch_mib"] * 2**20,
     )
 
 
@@ -114,9 +116,9 @@ def _report_bytes(inputs: int) -> int:
     return _RESULT_BYTES * inputs + min(said * inputs, _SAID_BYTES)
 
 
-def marshalled(inputs: Sequence[tuple[Any, Any]]) -> tuple[bytes, ...]:
-    """Return the arguments of each call, as JSON, in marshalled form."""
-    return tuple(marshal.dumps((frames.decode_plain(args), frames.decode_plain(kwargs))) for args, kwargs in inputs)
+def marshalled(inputs: Sequence[str]) -> tuple[bytes, ...]:
+    """Return the arguments of each call, as the host encoded them, in marshalled form."""
+    return tuple(marshal.dumps(codec.loads(base64.b64decode(one))) for one in inputs)
 
 
 def _isolation(evolved: list[str], specification: str, fresh_calls: bool) -> Isolation:

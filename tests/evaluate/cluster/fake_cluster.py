@@ -22,7 +22,6 @@ from overnight.tasks.evaluate.cluster.messages import (
     answer_bytes,
     job_text,
     read_source,
-    source_text,
     verdict_fields,
 )
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
@@ -31,7 +30,8 @@ from tests.accidents import wait_until
 LONG_S = 60.0
 """Seconds that no test waits for, however busy the machine is."""
 
-JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1))
+HONEST = "honest"
+JOB = Job("evaluate", (Call((3,)), Call((4,))), Limits(wall_s=1), honest=HONEST)
 
 REQUEST = Request(
     job=job_text(JOB),
@@ -39,7 +39,6 @@ REQUEST = Request(
     backend="made",
     runtime=None,
     labels={},
-    honest=source_text("honest"),
     slots=1,
     is_fresh=False,
 )
@@ -59,6 +58,11 @@ def scored(program: str) -> Verdict:
 
 def leaves(program: str) -> Verdict:
     raise MachineLost("the machine left the cluster")
+
+
+def loses(lost: str) -> Judge:
+    """Return what scores every program but one, with which the machine leaves."""
+    return lambda program: leaves(program) if program == lost else scored(program)
 
 
 class FakeMachine:
@@ -100,8 +104,8 @@ class FakeMachine:
         if task == "Lease":
             return args[0]
         self.asked.append(task)
-        if task == "evaluate":
-            return self._evaluate(*args)
+        if task == "run":
+            return self._run(*args)
         return answer_bytes({"examine": self._examine, "open_job": self._open}[task](*args))
 
     def _examine(self) -> Answer:
@@ -119,12 +123,12 @@ class FakeMachine:
                 self.open.add(key)
             return Answer()
 
-    def _evaluate(self, key: str, text: str) -> Any:
+    def _run(self, key: str, text: str) -> Any:
         """Answer with a verdict, as from a machine that says that it is another one."""
         if key not in self.open:
             return answer_bytes(Answer(fault="the job is not open here"))
-        program = read_source(text)
-        assert isinstance(program, str)
+        source = read_source(text)
+        program = source if isinstance(source, str) else source.main
         with self._lock:
             self.programs.append(program)
             self._running += 1

@@ -6,6 +6,9 @@ import threading
 import time
 from typing import Any, cast
 
+import pytest
+
+from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.cluster.messages import (
     Answer,
@@ -130,7 +133,8 @@ def test_a_pool_uses_a_machine_again_though_another_pool_saw_first_that_its_time
     cluster = FakeCluster(one)
     pool = setting.pool(cluster, slots)
     wait_until(lambda: "one" in open_names(pool))
-    assert pool.evaluate("x").outcome is Outcome.SANDBOX_ERROR
+    with pytest.raises(SandboxUnavailable):
+        pool.evaluate("x")
     with slots._lock:  # as the other pool's next look, before that of this one
         slots._aside[one.machine.address] = time.monotonic(), "its time is over"
     slots.update(cluster.machines)

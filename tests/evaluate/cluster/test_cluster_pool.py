@@ -11,6 +11,7 @@ import pytest
 
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.evaluate import sandbox
 from overnight.tasks.evaluate.cluster import cluster_pool as module
 from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.messages import (
@@ -19,10 +20,11 @@ from overnight.tasks.evaluate.cluster.messages import (
     answer_bytes,
 )
 from overnight.tasks.evaluate.cluster.slots import ClusterSlots
-from overnight.tasks.evaluate.container_worker import MAX_SOURCE
+from overnight.tasks.evaluate.sandbox import MAX_SOURCE
 from tests.accidents import wait_until
 from tests.evaluate.cluster.fake_cluster import (
     CONFIRMATION,
+    HONEST,
     LONG_S,
     REQUEST,
     SCORED,
@@ -31,10 +33,13 @@ from tests.evaluate.cluster.fake_cluster import (
     Judge,
     Setting,
     leaves,
+    loses,
     open_names,
     scored,
     wait_for_jobs,
 )
+from tests.evaluate.test_confirmation import SPECIFICATION, claim
+from tests.evaluate.test_sandbox import outcome_in_a_generation
 
 
 def test_a_program_gets_the_verdict_of_the_machine_and_its_name(setting: Setting):
@@ -43,13 +48,22 @@ def test_a_program_gets_the_verdict_of_the_machine_and_its_name(setting: Setting
     assert setting.notes == []
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT, Outcome.SANDBOX_ERROR])
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.TIMED_OUT])
 def test_a_program_that_fails_is_not_run_elsewhere(setting: Setting, outcome: Outcome):
     failed = Verdict(outcome, error="it failed")
     machines = [FakeMachine(name, judge=lambda _: failed) for name in ("one", "two")]
     verdict = setting.pool(FakeCluster(*machines)).evaluate("x")
     assert (verdict.outcome, verdict.error) == (outcome, "it failed")
     assert sum(len(one.programs) for one in machines) == 1
+    assert setting.notes == []
+
+
+def test_a_program_that_alone_cannot_be_run_is_run_again_and_sets_no_machine_aside(setting: Setting):
+    lost = [Answer(lost="the container ended", out_of_memory=True)] * 2
+    one = FakeMachine("one", judge=lambda _: answer_bytes(lost.pop()))
+    verdict = setting.pool(FakeCluster(one)).evaluate("x")
+    assert verdict == Verdict(Outcome.OUT_OF_MEMORY, error="used more than 2048 MiB, and its container was ended")
+    assert one.programs == ["x", "x"]
     assert setting.notes == []
 
 
@@ -115,38 +129,42 @@ def test_a_machine_opens_the_job_again_once_its_time_is_over(setting: Setting):
     one = FakeMachine("one", judge=lose_once)
     assert setting.pool(FakeCluster(one), aside_s=0.01).evaluate("x").machine == "one"
     assert one.programs == ["x", "x"]
-    assert one.asked == ["examine", "open_job", "evaluate", "examine", "open_job", "evaluate"]
+    assert one.asked == ["examine", "open_job", "run", "examine", "open_job", "run"]
 
 
 def test_a_program_that_three_machines_lose_is_a_sandbox_error_that_names_them(setting: Setting):
-    machines = [FakeMachine(name, judge=leaves) for name in ("one", "two", "three", "four")]
+    machines = [FakeMachine(name, judge=loses("x")) for name in ("one", "two", "three", "four")]
     cluster = FakeCluster(*machines)
     pool = setting.pool(cluster)
     wait_for_jobs(*machines)
     verdict = pool.evaluate("x")
     assert verdict.outcome is Outcome.SANDBOX_ERROR
-    assert verdict.error.startswith("no machine could run it: ")
-    asked = {one.machine.name for one in machines if one.programs}
+    asked = {one.machine.name for one in machines if "x" in one.programs}
     assert len(asked) == 3
     assert all(f"{name}: the machine left the cluster" in verdict.error for name in asked)
     notes = {f"machine {name} is set aside: the machine left the cluster" for name in asked}
     assert (set(setting.notes), len(setting.notes)) == (notes, 3)
 
 
-def test_a_machine_that_loses_a_program_three_times_is_named_each_time(setting: Setting):
-    one = FakeMachine("one", judge=leaves)
+def test_a_program_that_every_machine_loses_runs_three_times_in_a_generation(setting: Setting):
+    program = SPECIFICATION.program(claim(0, "5", 5.0).candidate.body).main
+    machines = [FakeMachine(str(number), judge=loses(program)) for number in range(6)]
+    assert outcome_in_a_generation(setting.pool(FakeCluster(*machines))) is Outcome.SANDBOX_ERROR
+    assert sum(one.programs.count(program) for one in machines) == sandbox.MAX_RUNS
+
+
+def test_a_machine_that_loses_a_program_three_times_is_named(setting: Setting):
+    one = FakeMachine("one", judge=loses("x"))
     verdict = setting.pool(FakeCluster(one), aside_s=0.01).evaluate("x")
-    assert verdict.error == "no machine could run it: " + "; ".join(["one: the machine left the cluster"] * 3)
-    assert verdict.machine == ""
-    assert len(one.programs) == 3
+    assert verdict == Verdict(Outcome.SANDBOX_ERROR, error="one: the machine left the cluster")
+    assert one.programs == ["x", "x", HONEST, "x"]
 
 
-def test_a_program_that_was_lost_and_for_which_there_is_no_machine_left_is_a_sandbox_error(setting: Setting):
+def test_where_a_program_was_lost_and_no_machine_is_left_the_sandbox_is_unavailable(setting: Setting):
     pool = setting.pool(FakeCluster(FakeMachine("one", judge=leaves)), no_machine_s=0.05)
     wait_until(lambda: "one" in open_names(pool))
-    verdict = pool.evaluate("x")
-    assert verdict.outcome is Outcome.SANDBOX_ERROR
-    assert verdict.error == "no machine could run it: one: the machine left the cluster"
+    with pytest.raises(SandboxUnavailable, match="can evaluate: one: the machine left the cluster"):
+        pool.evaluate("x")
 
 
 def test_without_any_machine_the_sandbox_is_unavailable(setting: Setting):
@@ -183,7 +201,7 @@ def test_a_machine_of_another_version_gets_no_program_and_the_note_names_both_ve
 
 def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting, monkeypatch: pytest.MonkeyPatch):
     """Every tenth program is lost at its first attempt, each time in another way, and others of its machine with it."""
-    monkeypatch.setattr(module, "_MAX_MACHINES", 100)
+    monkeypatch.setattr(sandbox, "MAX_RUNS", 100)
     ways = [leaves, lambda _: b"", lambda _: b"noise", lambda _: answer_bytes(Answer(fault="no engine"))]
     attempts = Counter[str]()
 

@@ -11,41 +11,47 @@ from typing import Any
 
 import pytest
 
+from overnight.schemas.bundle import Source
 from overnight.schemas.job import Call, Job
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.machine import Lease
 from overnight.tasks.evaluate.cluster.messages import Answer, Request, job_text, read_answer, source_text
+from overnight.tasks.evaluate.sandbox import Death, Sandbox
 from tests.accidents import wait_until
 
 REQUEST = Request(
-    job=job_text(Job("evaluate", (Call((3,)),), Limits(wall_s=1))),
+    job=job_text(Job("evaluate", (Call((3,)),), Limits(wall_s=1), honest="honest")),
     image="sha256:1",
     backend="made",
     runtime=None,
     labels={},
-    honest=source_text("honest"),
     slots=1,
     is_fresh=False,
 )
 
 
-class FakePool:
-    """A pool that scores each program; one that is called `long` once it is closed.
+class FakePool(Sandbox):
+    """A pool that scores each program, but `killer`, which ends its container; and `long` once it is closed.
 
     Attributes:
         is_closed: Set once it was closed.
+        asked: Programs that were run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
         self.is_closed = threading.Event()
+        self.asked: list[Source] = []
 
-    def evaluate(self, source: object) -> Verdict:
+    def run(self, source: Source) -> Verdict | Death:
+        self.asked.append(source)
+        if source == "killer":
+            return Death("the container ended", out_of_memory=True)
         if source == "long":
             self.is_closed.wait(60)
-        is_over = self.is_closed.is_set()
-        return Verdict(Outcome.SANDBOX_ERROR if is_over else Outcome.SCORED, () if is_over else (1.0,), error="closed")
+        return Death("closed") if self.is_closed.is_set() else Verdict(Outcome.SCORED, (1.0,))
 
     def close(self) -> None:
         self.is_closed.set()
@@ -56,8 +62,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakePool]]:
     """The pools that were opened."""
     opened: list[FakePool] = []
 
-    def open_pool(*_: Any, **__: Any) -> FakePool:
-        opened.append(FakePool())
+    def open_pool(job: Job, **_: Any) -> FakePool:
+        opened.append(FakePool(job))
         return opened[-1]
 
     engine = SimpleNamespace(close=lambda: None, image_id=lambda _: "", require=lambda *_: None)
@@ -73,7 +79,7 @@ def open_job(lease: Lease) -> str:
 
 
 def evaluate(key: str, program: str = "program") -> Answer:
-    return read_answer(tasks.evaluate(key, source_text(program)))
+    return read_answer(tasks.run(key, source_text(program)))
 
 
 def test_a_job_is_open_until_its_head_lets_go_of_the_lease(pools: list[FakePool]):
@@ -97,6 +103,14 @@ def test_a_program_that_runs_does_not_keep_the_job_open_and_has_no_verdict(pools
         assert running.result(60) in (Answer(fault="closed"), Answer(fault="the job is not open here"))
 
 
+def test_a_program_that_is_lost_on_a_sound_machine_is_run_once_and_the_head_is_told_why(pools: list[FakePool]):
+    lease = Lease("one")
+    open_job(lease)
+    assert evaluate("one", "killer") == Answer(lost="the container ended", out_of_memory=True)
+    assert pools[0].asked == ["honest", "killer", "honest"]
+    assert evaluate("one").verdict
+
+
 def test_jobs_of_several_heads_end_each_for_itself(pools: list[FakePool]):
     leases = {name: Lease(name) for name in ("one", "two")}
     assert [open_job(lease) for lease in leases.values()] == ["", ""]
@@ -113,7 +127,7 @@ def test_no_containers_stay_where_the_honest_program_cannot_be_run(
     def fail(*_: object) -> Verdict:
         raise error
 
-    monkeypatch.setattr(FakePool, "evaluate", fail)
+    monkeypatch.setattr(FakePool, "run", fail)
     with contextlib.suppress(RuntimeError):
         assert "no descriptor is free" in open_job(Lease("one"))
     assert [pool.is_closed.is_set() for pool in pools] == [True]

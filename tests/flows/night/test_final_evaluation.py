@@ -16,6 +16,7 @@ from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.program import Program
+from overnight.tasks.evaluate.sandbox import MAX_RUNS
 from overnight.testing.made import a_problem, a_run
 from tests.in_process import InProcess
 
@@ -39,7 +40,7 @@ def test_isolated_runs_have_the_time_of_a_confirmation(
 
 
 def test_a_finalist_that_the_others_starved_is_evaluated_by_itself(run: RunRecord, in_process: InProcess):
-    starved = iter([STARVED, STARVED])
+    starved = iter([STARVED] * MAX_RUNS)
 
     def fault(job: Job, text: str) -> Verdict | None:
         return next(starved, None) if "9.5" in text else None

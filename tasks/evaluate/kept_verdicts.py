@@ -1,0 +1,50 @@
+"""What the evaluator and the confirmer of a run share: programs are judged until a cut, and verdicts kept."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from overnight.schemas.errors import Outage, ProviderError
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Verdict
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.sandbox import Sandbox
+
+Kept = TypeVar("Kept")
+"""Kind of what is kept: a verdict, or a future of one."""
+
+
+class KeptVerdicts(Generic[Kept]):
+    """Judges bodies, and keeps verdicts until their generation is committed, so that a further attempt repeats none."""
+
+    def __init__(self, sandbox: Sandbox, skeleton: Skeleton) -> None:
+        self._sandbox = sandbox
+        self._skeleton = skeleton
+        self._verdicts: dict[tuple[int, str], Kept] = {}
+        self._is_cut = False
+        self._lock = threading.Lock()
+
+    def cut(self) -> None:
+        """Run nothing further; what has no verdict gets `STOPPED_BY_DEADLINE`."""
+        self._is_cut = True
+
+    def forget(self, generation: int) -> None:
+        """Drop the verdicts of a generation that is over."""
+        with self._lock:
+            self._verdicts = {key: kept for key, kept in self._verdicts.items() if key[0] != generation}
+
+    def _judge(self, body: str, name: str = "", sandbox: Sandbox | None = None) -> Verdict:
+        """Return the verdict on a body in a sandbox, by default its own.
+
+        Raises:
+            Outage, ProviderError: If it cannot be judged now.
+        """
+        if self._is_cut:
+            return STOPPED_BY_DEADLINE
+        try:
+            return (sandbox or self._sandbox).evaluate(replace(self._skeleton.program(body), name=name))
+        except (Outage, ProviderError):
+            if not self._is_cut:
+                raise
+        return STOPPED_BY_DEADLINE
