@@ -15,7 +15,6 @@ from overnight.schemas.errors import HistoryError, SpecificationError, UsageErro
 from overnight.schemas.files import File, require_distinct
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Kind
-from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program
 from overnight.tasks.history.atomic_files import declared_rows, format_of, read_file
@@ -299,22 +298,6 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
         if night.finalists:
             return night
     return None
-
-
-def best_program(
-    files: RunFiles, programs: Mapping[str, Program], objectives: Objectives
-) -> tuple[Program, NightRecord | None]:
-    """Return the best program of a run, and the night whose final evaluation chose it; `None` if that was none.
-
-    A final evaluation counts until a later generation has a better program. Of its finalists, those do not that were
-    dropped since.
-    """
-    night = last_finished_night(files, programs)
-    finalists = [one.program for one in night.finalists] if night else []
-    best = objectives.best([*finalists, *programs.values()])
-    # With a tolerance, a later program may make another of them the best.
-    is_as_it_was = bool(finalists) and best == objectives.best(finalists)
-    return (finalists[0], night) if is_as_it_was else (best, None)
 
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]

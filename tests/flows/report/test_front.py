@@ -12,7 +12,6 @@ import pytest
 from overnight.flows.cli.best import best
 from overnight.flows.cli.compare import compare
 from overnight.flows.report.build import build_report
-from overnight.flows.report.comparison_data import best_programs
 from overnight.schemas.algorithm import Join
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import Finalist, NightRecord
@@ -23,6 +22,7 @@ from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.interventions import write_interventions
+from overnight.tasks.history.winners import best_program
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run
 
@@ -115,19 +115,12 @@ def test_a_final_evaluation_counts_until_a_later_program_makes_another_of_its_fi
     finalists = tuple(Finalist(one, one.score, None, None) for one in objectives.ranked(past.programs.values(), 2))
     first, second = (one.program.id for one in finalists)
     record.write_night(files, NightRecord(1, NOW, -9.0, 1.0, first, ended_at=NOW, finalists=finalists))
-    assert winners(files, tmp_path, objectives) == {first}
+    assert best_program(files, past)[0].id == first
     third = replace(a_judged(RUN, 2, 0, scores=(1.12,)), metrics={"seconds": 3.0})
     top = objectives.best([*past.programs.values(), third.program()])
     record.commit(files, a_generation(2, [third], top, [Join("0", third.id)], night=2))
     assert top.id == second
-    assert winners(files, tmp_path, objectives) == {second}
-
-
-def winners(files: RunFiles, history: Path, objectives: Objectives) -> set[str]:
-    """Return the best program by `best`, the report and the comparison."""
-    found, _ = stored_run.best_program(files, stored_run.read_run_history(files).programs, objectives)
-    database = Database(history)
-    return {found.id, build_report(database, files).best.program_id, best_programs(database)[RUN].program_id}
+    assert best_program(files, stored_run.read_run_history(files))[0].id == second
 
 
 def test_what_a_message_names_next_has_the_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
