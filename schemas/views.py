@@ -59,7 +59,24 @@ VIEWS = {
     "generations": View(
         "one row per attempt at a generation: committed, failed and tried again, or given up; times, counts by "
         "outcome, best score, cost, Prefect's flow-run id, and why it failed",
-        _columns("generations"),
+        _columns("generations")
+        | {
+            "samples_so_far": "number of samples of the run up to its end; null for a failed attempt",
+            "cost_so_far_usd": "price of the run up to its end, USD; null for a failed attempt",
+        },
+    ),
+    "winners": View(
+        "one row per run and night: the best program at its end, as `overnight best` names it; the last row of a run "
+        "has its best program now",
+        {
+            "run_id": "id of the run",
+            "night": "number of the night, from 1; 0 is the start of the run",
+            "program_id": "the winner of the last final evaluation, or a later program with a better score",
+            "train": "its score on the training inputs",
+            "validation": "its score on the validation inputs; null if it has none",
+            "held_out": "its score on the held-out inputs; null if it has none",
+            "chosen_in": "night whose final evaluation chose it; null if its score on the training inputs did",
+        },
     ),
     "programs": View(
         "one row per candidate, scored or not: prompt, completion, body, outcome, scores, seconds, memory, tokens, "

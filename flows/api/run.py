@@ -345,7 +345,7 @@ FROM runs WHERE run_id = ?
 
 def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
     """Return runs as their files are now."""
-    from overnight.flows.report.comparison_data import best_programs
+    from overnight.tasks.history.winners import best_programs
 
     best = best_programs(database)
     rows = [database.rows(_RUN, [run_id])[0] for run_id in run_ids]

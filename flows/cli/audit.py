@@ -112,9 +112,10 @@ def _find(what: str, history: HistoryBackend, given: dict[str, Any]) -> tuple[Pr
 def _winner(files: RunFiles) -> tuple[str, str, int, list[Finding]]:
     """Return the body of a run's best program, what it is, the run's seed, and what the held-out inputs say."""
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.winners import best_program
 
     past, run = stored_run.read_run_history(files), stored_run.read_run(files)
-    best, _ = stored_run.best_program(files, past.programs)
+    best, _ = best_program(files, past)
     night = stored_run.last_finished_night(files, past.programs)
     finalists = {one.program.id: one for one in night.finalists} if night else {}
     return best.body, f"the best program, {best.id},", run.seed, _on_held_out(finalists, best.id, past.start.id)

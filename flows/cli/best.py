@@ -56,13 +56,14 @@ def best(
     """
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.winners import best_program
 
     files = find_run(history, run)
     run_record, past = stored_run.read_run(files), stored_run.read_run_history(files)
     specification = run_record.problem.specification
     if write is not None:
         require_new(write) if _is_picture(write, run_record) else require_new_program(write, run_record.problem)
-    program, deciding_night = stored_run.best_program(files, past.programs)
+    program, deciding_night = best_program(files, past)
     objectives = run_record.problem.settings.objectives
     if prefer is not None:
         program, deciding_night = preferred(prefer, past.programs.values(), objectives, history_flag(history)), None

@@ -156,6 +156,7 @@ def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> No
     """Ask, and say what becomes of it."""
     from overnight.flows.night.requests import ask
     from overnight.tasks.history import stored_run
+    from overnight.tasks.history.winners import best_program
 
     taken = ask(files, request)
     if taken is None:
@@ -166,6 +167,6 @@ def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> No
     how = f", in {request.prompts} prompts, one of {PROMPTS_PER_HINT}" if request.prompts else ""
     say(f"{request.words}{more}{how}, from prompt {taken[0].prompt + 1} of generation {taken[0].generation} on")
     if request.kind is Kind.DROP:
-        best = max(stored_run.read_run_history(files).programs.values(), key=lambda one: one.score)
+        best, _ = best_program(files, stored_run.read_run_history(files))
         say(f"the best program is now {best.id}, score {score(best.score)}")
     say(f"no night is under way; the next one begins with it: overnight resume {files.run_id}{history_flag(history)}")

@@ -92,8 +92,8 @@ def _say_not_created(history: HistoryBackend) -> None:
 
 
 def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
-    from overnight.flows.report.comparison_data import best_programs
     from overnight.tasks.history.database import Database
+    from overnight.tasks.history.winners import best_programs
 
     database = Database(history.root)
     found, best = database.rows(_RUNS), best_programs(database)

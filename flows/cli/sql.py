@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from cyclopts import Parameter
@@ -16,9 +14,10 @@ from cyclopts import Parameter
 from overnight.flows.cli.output_formats import Format, write_result
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, out, print_error, say, table
 from overnight.flows.cli.terminal import is_terminal
-from overnight.schemas.errors import OvernightError, UsageError
+from overnight.flows.state_folder import state_folder
+from overnight.schemas.errors import EnvironmentFault, OvernightError, UsageError
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.tasks.history.private_files import make_private_folder, open_private
+from overnight.tasks.history.private_files import open_private
 
 if TYPE_CHECKING:
     from overnight.tasks.history.query_process import QueryProcess
@@ -50,7 +49,7 @@ _ALIASES = {"help": ".help", "quit": ".quit", "exit": ".quit", ".exit": ".quit"}
 """Commands of other shells and the commands here that they stand for."""
 
 _PROMPT, _CONTINUATION_PROMPT = "overnight> ", "      ...> "
-_HISTORY_LINES = 2000
+_LINES, _HISTORY_LINES = "sql_history", 2000
 _DELIMITERS = " \t\n,()=<>+*/;'\"[]"
 
 
@@ -198,7 +197,7 @@ class Shell:
     def run(self) -> None:
         """Read and run queries and commands until the user leaves."""
         say("The history in SQL, read-only. End a query with `;`. `.help` lists the commands, Tab completes.")
-        with _line_editing(_history_file()):
+        with _line_editing():
             while not self._done:
                 try:
                     self._execute(_read())
@@ -249,14 +248,9 @@ def _read() -> str:
     return "\n".join(lines).strip()
 
 
-def _history_file() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "overnight" / "sql_history"
-
-
 @contextlib.contextmanager
-def _line_editing(history_file: Path) -> Iterator[None]:
-    """Enable completion and the lines of earlier shells. Errors with the history file are ignored."""
+def _line_editing() -> Iterator[None]:
+    """Enable completion and the lines of earlier shells. Errors with the file of these lines are ignored."""
     import readline
 
     readline.set_completer(lambda typed, index: (*completions(typed), None)[index])
@@ -264,12 +258,12 @@ def _line_editing(history_file: Path) -> Iterator[None]:
     is_libedit = "libedit" in (readline.__doc__ or "")
     readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
     readline.set_history_length(_HISTORY_LINES)
-    with contextlib.suppress(OSError):
-        readline.read_history_file(history_file)
+    with contextlib.suppress(OSError, EnvironmentFault):
+        readline.read_history_file(state_folder() / _LINES)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            make_private_folder(history_file.parent)
-            open_private(history_file, "ab", follows_link=True).close()
-            readline.write_history_file(history_file)
+        with contextlib.suppress(OSError, EnvironmentFault):
+            file = state_folder() / _LINES
+            open_private(file, "ab", follows_link=True).close()
+            readline.write_history_file(file)

@@ -16,6 +16,7 @@ from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.query_guard import Limits
 from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.completion_sources import CompletionStore
@@ -26,6 +27,9 @@ _FILES_MIB = 512
 
 _TABLES = ("programs", "population", "generations", "scores", "program_metrics")
 """Views that an agent may query of its run: nothing in them is of validation or held-out inputs, or of the scoring."""
+
+_QUERIES = Limits(_TABLES, chars=20_000, rows=201, answer_mib=16, memory_mib=512)
+"""Limits on these queries; an agent is shown 200 rows at most, and told if there are more."""
 
 
 class Agents:
@@ -60,7 +64,7 @@ class Agents:
             self._workplaces[name] = Workplace(
                 name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
             )
-        history = self._opened.enter_context(QueryProcess(self._files.backend.root, self._run.run_id, _TABLES))
+        history = self._opened.enter_context(QueryProcess(self._files.backend.root, self._run.run_id, _QUERIES))
         self._bench = Bench(problem, self._gateway, self._evaluator, history)
 
     def sources(self, generation: int, store_of: Callable[[int], CompletionStore]) -> dict[str, CompletionSource]:

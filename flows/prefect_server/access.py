@@ -15,6 +15,7 @@ from pathlib import Path
 
 from overnight.flows.state_folder import require_own, state_folder
 from overnight.schemas.errors import EnvironmentFault
+from overnight.tasks.history.private_files import create_once
 
 _USER = "overnight"
 _LISTENING = "0A"
@@ -34,7 +35,7 @@ def installation_password() -> str:
     """
     file = password_file()
     if not file.exists():
-        _create_once(file, f"{_USER}:{secrets.token_urlsafe(32)}\n")
+        create_once(file, f"{_USER}:{secrets.token_urlsafe(32)}\n".encode())
     require_own(file)
     file.chmod(0o600)
     return file.read_text(encoding="ascii").strip()
@@ -117,17 +118,3 @@ def _owners_of_listeners(port: int) -> set[int]:
             if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                 owners.add(int(fields[7]))
     return owners
-
-
-def _create_once(file: Path, text: str) -> None:
-    """Create a file atomically with its content; keep the existing file if another process was first."""
-    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, file)
-    finally:
-        temporary.unlink()

@@ -67,6 +67,10 @@ WHERE of_line.run_id = $1 AND list_contains($3, of_line.program_id)
 
 _PROGRAM = "SELECT body, scores, metrics_by_input, notes FROM programs WHERE run_id = ? AND program_id = ?"
 
+_WINNER = """
+SELECT program_id FROM winners WHERE run_id = ? AND coalesce(night <= ?, true) ORDER BY night DESC LIMIT 1
+"""
+
 _MAX_POINTS = 1500
 """Most programs beside the front that its charts show."""
 
@@ -102,7 +106,8 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     run_data = read_run_data(database, files, night)
     problem = run_data.run.problem
     nights = _nights(run_data)
-    best = _best_scores(run_data)
+    (winner,) = run_data.rows(_WINNER, night)
+    best = _split_scores(run_data, winner["program_id"])
     (best_row,) = run_data.rows(_PROGRAM, best.program_id)
     body = best_row["body"]
     points, left_out = scored_points(run_data)
@@ -185,16 +190,6 @@ def _nights(run_data: RunData) -> tuple[NightSummary, ...]:
         for row in run_data.nights
         if run_data.night in (None, row["night"])
     )
-
-
-def _best_scores(run_data: RunData) -> SplitScores:
-    """Return the winner of the last final evaluation that is covered, unless a better program came after it."""
-    best = run_data.summaries[-1].best_program_id
-    covered = [row for row in run_data.nights if row["finalists"] and row["night"] <= (run_data.night or row["night"])]
-    if covered:
-        then = [one.best_program_id for one in run_data.all_summaries if one.night <= covered[-1]["night"]]
-        best = covered[-1]["best_program_id"] if best == then[-1] else best
-    return _split_scores(run_data, best)
 
 
 def _split_scores(run_data: RunData, program_id: str) -> SplitScores:

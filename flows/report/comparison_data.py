@@ -13,25 +13,25 @@ from overnight.flows.report.run_data import Row, made
 from overnight.schemas.errors import HistoryError, UsageError
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import TUNER
-from overnight.schemas.report_data import RunCurve, SplitScores
+from overnight.schemas.report_data import RunCurve
 from overnight.schemas.settings import flat_settings, parse_settings
 from overnight.tasks.history.database import Database
+from overnight.tasks.history.winners import best_programs
 from overnight.tasks.select.front import Goals, hypervolume
 
 _RUNS = f"""
 WITH ended AS (
     SELECT run_id, sum(epoch(seen_at - started_at)) AS seconds,
-        arg_max(if(ended_at IS NULL, 'not ended', nullif(stop_reason, '')), night) AS stop_reason,
-        max(night) FILTER (len(finalists) > 0) AS last_final,
-        arg_max(list_filter(finalists, lambda one: one.program_id = best_program_id)[1], night)
-            FILTER (len(finalists) > 0) AS winner
+        arg_max(if(ended_at IS NULL, 'not ended', nullif(stop_reason, '')), night) AS stop_reason
     FROM nights GROUP BY run_id
 ), risen AS (
     SELECT run_id, list([sample, best_score] ORDER BY place) FILTER (before IS NULL OR best_score > before) AS steps
     FROM (
-        SELECT run_id, place, best_score, sum(candidates * (generation > 0)::INT) OVER past AS sample,
-            max(best_score) OVER (past ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-        FROM generations WHERE state = 'committed' WINDOW past AS (PARTITION BY run_id ORDER BY place)
+        SELECT run_id, place, best_score, samples_so_far AS sample,
+            max(best_score) OVER (
+                PARTITION BY run_id ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS before
+        FROM generations WHERE state = 'committed'
     ) GROUP BY run_id
 ), tuned AS (
     SELECT run_id, sum(score - before) AS tuner_gain FROM (
@@ -48,12 +48,7 @@ SELECT run_id, own.problem, title, own.started_at, seed, settings, specification
     run_id IN (
         SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
         UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
-    ) AS has_unknown_costs,
-    if(best_program_id = (
-        SELECT arg_max(best_program_id, place) FROM generations AS its
-        WHERE its.run_id = own.run_id AND its.night <= last_final AND its.state = 'committed'
-    ), winner, NULL) AS winner,
-    {{'program_id': best_program_id, 'train': best_score}} AS last_best
+    ) AS has_unknown_costs
 FROM runs AS own LEFT JOIN ended USING (run_id) LEFT JOIN risen USING (run_id) LEFT JOIN tuned USING (run_id)
 WHERE coalesce(list_contains(?::VARCHAR[], run_id), true) ORDER BY own.started_at, run_id
 """
@@ -86,7 +81,8 @@ def score_curves(database: Database, run_ids: Sequence[str]) -> tuple[RunCurve, 
             remedy="Compare runs of one problem; `overnight runs` lists them.",
         )
     found = hypervolumes(database, {row["run_id"]: _objectives(row) for row in rows})
-    return tuple(replace(curve, hypervolume=found.get(curve.run_id)) for curve in _curves(rows, _groups(rows)))
+    curves = _curves(database, rows, _groups(rows))
+    return tuple(replace(curve, hypervolume=found.get(curve.run_id)) for curve in curves)
 
 
 def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
@@ -95,20 +91,11 @@ def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
     A run whose generations are gone has none.
     """
     rows = [row for row in database.rows(_RUNS, [None]) if row["best_score"] is not None]
-    return _curves(rows, {row["run_id"]: _models(_settings(row)) for row in rows})
+    return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows})
 
 
-def best_programs(database: Database) -> dict[str, SplitScores]:
-    """Return the best program of each run of the history, as `overnight best` names it, with its scores."""
-    return {row["run_id"]: _best(row) for row in database.rows(_RUNS, [None])}
-
-
-def _best(row: Row) -> SplitScores:
-    """Return the winner of the last final evaluation, unless a better program came after it."""
-    return SplitScores(**row["winner"] or row["last_best"])
-
-
-def _curves(rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, ...]:
+def _curves(database: Database, rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, ...]:
+    best = best_programs(database)
     return tuple(
         made(
             RunCurve,
@@ -116,7 +103,7 @@ def _curves(rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, .
             problem=row["title"] or row["problem"],
             group=groups[row["run_id"]],
             steps=tuple((int(sample), score) for sample, score in row["steps"]),
-            best=_best(row),
+            best=best[row["run_id"]],
         )
         for row in rows
     )

@@ -8,22 +8,14 @@ from overnight.schemas.report_data import Failure, RepeatedProposal
 _MAX_KINDS = 12
 _MAX_REPEATS = 5
 
-# Line numbers, inputs and numbers differ between errors of the same kind, so they are removed.
 _FAILURES = """
-WITH failed AS (
-    SELECT
-        outcome, program_id, error, body, place, index,
-        regexp_replace(split_part(error, chr(10), 1), '(, in line| \\(in line|, on input).*', '') AS message,
-        regexp_replace(message, '-?\\d[\\d.e+]*', '#', 'g') AS kind
-    FROM programs
-    WHERE run_id = ? AND place BETWEEN ? AND ? AND outcome NOT IN ('scored', 'duplicate')
-)
 SELECT
-    outcome, kind, count(*) AS candidates, count(*) FILTER (place >= ?) AS last_night,
+    outcome, kind_of(error) AS kind, count(*) AS candidates, count(*) FILTER (place >= $4) AS last_night,
     arg_max(program_id, (place, -index)) AS program_id,
     arg_max(error, (place, -index)) AS error,
     arg_max(body, (place, -index)) AS body
-FROM failed GROUP BY outcome, kind ORDER BY last_night DESC, candidates DESC, outcome, kind LIMIT ?
+FROM programs WHERE run_id = $1 AND place BETWEEN $2 AND $3 AND outcome NOT IN ('scored', 'duplicate')
+GROUP BY outcome, kind ORDER BY last_night DESC, candidates DESC, outcome, kind LIMIT $5
 """
 
 _REPEATED = """

@@ -12,6 +12,7 @@ from overnight.tasks.report.lineage_graph import line_of_descent
 _MAX_ANCESTORS = 400
 """Ancestors in a lineage, the closest generations of ancestry first."""
 
+_FAMILY = "SELECT program_id FROM lineage(?) WHERE score IS NOT NULL"
 _MAX_PAIRS = 1_000_000
 """Pairs of words up to which the order of words counts in a comparison: the time grows with their number."""
 
@@ -22,7 +23,7 @@ def lineage(run_data: RunData, program_id: str) -> tuple[Ancestor, ...]:
     The line of these parents always reaches the start program. Beyond it, the closest ancestors are included. A program
     without a score, such as one that was repaired, is left out: its parents stand for it.
     """
-    ids = _ancestor_ids(run_data, program_id)
+    ids = [row["program_id"] for row in run_data.database.rows(_FAMILY, [program_id])]
     bodies = bodies_of(run_data.database, run_data.run.run_id, ids)
     by_id = {one: _ancestor(run_data, run_data.by_id[one], bodies[one]) for one in ids}
     line = _nearest_parents(by_id, program_id)
@@ -41,18 +42,6 @@ def _ancestor(run_data: RunData, row: Row, body: str) -> Ancestor:
 def line_to(run_data: RunData, program_id: str) -> list[Ancestor]:
     """Return the line of most similar parents, from the start program to this program."""
     return line_of_descent(lineage(run_data, program_id))
-
-
-def _ancestor_ids(run_data: RunData, program_id: str) -> list[str]:
-    """Return the ids of the program and of all its ancestors, breadth first from the program."""
-    seen = {program_id}
-    queue = [program_id]
-    for child_id in queue:
-        for parent_id in _scored_parents(run_data, child_id):
-            if parent_id not in seen:
-                seen.add(parent_id)
-                queue.append(parent_id)
-    return queue
 
 
 def _scored_parents(run_data: RunData, program_id: str) -> list[str]:

@@ -38,8 +38,7 @@ WITH unpriced AS (
     WHERE run_id = $1 AND state = 'committed'
 )
 SELECT generation, place, night, started_at, ended_at, sample_s, evaluate_s, select_s, is_unpriced,
-    coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
-    sum(cost_usd) OVER past AS cost_usd,
+    samples_so_far AS samples, cost_so_far_usd AS cost_usd,
     elapsed + coalesce(sum(elapsed) FILTER (ends_night) OVER before, 0) AS seconds,
     coalesce(best_score, first_score) AS best,
     CASE WHEN best_score IS NULL THEN first_id ELSE best_program_id END AS best_program_id,
@@ -104,8 +103,8 @@ class RunData:
         """Summaries of the generations that the report covers, and of the one before them."""
         if self.night is None:
             return self.all_summaries
-        covered = [number for number, summary in enumerate(self.all_summaries) if summary.night == self.night]
-        return self.all_summaries[covered[0] - 1 : covered[-1] + 1] if covered else self.all_summaries[-1:]
+        before = [summary for summary in self.all_summaries if summary.night < self.night]
+        return (*before[-1:], *(summary for summary in self.all_summaries if summary.night == self.night))
 
     @property
     def last_generation(self) -> int:

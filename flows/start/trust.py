@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from overnight.schemas.trust import (
     model_proposals,
     sandbox_proposals,
 )
+from overnight.tasks.history.private_files import open_private
 from overnight.tasks.program.user_config import user_settings
 
 
@@ -133,9 +133,8 @@ def remember(proposals: Iterable[Proposal]) -> None:
     if path.is_symlink() or path.exists():
         require_own(path)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write("".join(json.dumps(entry) + "\n" for entry in entries))
+        with open_private(path, "ab") as file:
+            file.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
     except OSError as error:
         raise EnvironmentFault(
             f"cannot write {path}, the list of settings that you have accepted: {error.strerror}",

@@ -38,21 +38,14 @@ ORDER BY p.score DESC, p.place, p.index;
 
 CREATE OR REPLACE MACRO progress(run) AS TABLE
 (SELECT
-    generation,
-    coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
-    sum(cost_usd) OVER past AS cost_usd,
-    generation_best, best_score, ended_at
-FROM files.generations WHERE run_id = the_run(run)
-WINDOW past AS (ORDER BY place) ORDER BY place),
+    generation, samples_so_far AS samples, cost_so_far_usd AS cost_usd, generation_best, best_score, ended_at
+FROM generations WHERE run_id = the_run(run) AND state = 'committed' ORDER BY place),
 () AS TABLE
 SELECT
-    run_id, problem, generation,
-    coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples,
-    sum(cost_usd) OVER past AS cost_usd,
+    run_id, problem, generation, samples_so_far AS samples, cost_so_far_usd AS cost_usd,
     generation_best, best_score, ended_at
-FROM files.generations JOIN (SELECT run_id, problem, started_at AS began_at FROM files.runs) USING (run_id)
-WINDOW past AS (PARTITION BY run_id ORDER BY place)
-ORDER BY began_at, run_id, place;
+FROM generations JOIN (SELECT run_id, problem, started_at AS began_at FROM files.runs) USING (run_id)
+WHERE state = 'committed' ORDER BY began_at, run_id, place;
 
 CREATE OR REPLACE MACRO improvements(run) AS TABLE
 SELECT
@@ -68,9 +61,11 @@ FROM (
 )
 WHERE is_record ORDER BY place, index;
 
--- The first line of an error, with # in place of numbers, so that errors of one kind are equal.
-CREATE OR REPLACE MACRO kind_of(message) AS
-    regexp_replace(split_part(message, chr(10), 1), '-?[0-9][0-9.e+]*', '#', 'g');
+-- The first line of an error without its line and input, and with # in place of numbers: errors of one kind are equal.
+CREATE OR REPLACE MACRO kind_of(message) AS regexp_replace(
+    regexp_replace(split_part(message, chr(10), 1), '(, in line| \(in line|, on input).*', ''),
+    '-?[0-9][0-9.e+]*', '#', 'g'
+);
 
 CREATE OR REPLACE MACRO failures(run) AS TABLE
 SELECT

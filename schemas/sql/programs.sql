@@ -1,13 +1,8 @@
 -- One row per candidate, scored or not. Samples are counted in the order in which generations were committed.
 CREATE VIEW programs AS
 WITH places AS (
-    SELECT
-        run_id, generation, night, candidates, place,
-        sum(candidates) FILTER (generation > 0) OVER earlier AS samples_before
-    FROM files.generations
-    WINDOW earlier AS (
-        PARTITION BY run_id ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    )
+    SELECT run_id, generation, night, candidates, place, samples_so_far - candidates AS samples_before
+    FROM generations WHERE state = 'committed'
 ), parents AS (
     SELECT child.run_id, child.program_id, max(parent.score) AS best_parent_score
     FROM (SELECT run_id, program_id, unnest(parent_ids) AS parent_id FROM files.programs) AS child

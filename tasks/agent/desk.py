@@ -230,8 +230,8 @@ class Desk:
             table = self.bench.history.query(sql, timeout_s=_QUERY_S)
         except QueryError as error:
             raise RequestRefused(error.message) from error
-        except OvernightError as error:
-            raise RequestRefused(f"the history does not answer: {error.message}") from error
+        except OvernightError as error:  # which may name files of this machine
+            raise RequestRefused("the history does not answer; ask again later") from error
         rows = table.slice(0, _MOST_ROWS).to_pylist()
         text = "\n".join(json.dumps(row, default=str) for row in rows)
         more = table.num_rows > _MOST_ROWS or len(text) > MOST_CHARS

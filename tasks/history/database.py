@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files as package_files
@@ -47,6 +47,8 @@ _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
 """Errors of reading a file that was replaced by another one meanwhile, or of one that is damaged."""
+
+_SOURCE = re.compile(r"\bfiles\.(\w+)")
 
 _AFTER_DROPS = {
     "programs": """
@@ -99,21 +101,23 @@ class Database:
     `QueryProcess`, which also limits its time and memory, and ends it at any moment.
 
     Args:
+        history: The directory, with which the names of files begin in plans and errors.
         run_id: The only run that the views show; None for all runs.
-        only: The only views that queries may read; by default all.
+        limits: What queries may read and take; by default all views, and half of the memory.
 
     Attributes:
-        history: The directory, as an absolute path.
+        history: The directory.
         max_bytes: Limit on the memory of a query.
     """
 
-    def __init__(self, history: Path, run_id: str | None = None, only: Collection[str] = ()) -> None:
+    def __init__(self, history: Path, run_id: str | None = None, limits: query_guard.Limits | None = None) -> None:
         import duckdb
 
-        self.history = history.resolve()
+        self.history = history
         self._run_id = run_id
-        self._only = only
-        self._connection = duckdb.connect(config=_CONFIG)
+        self._limits = limits
+        self._config = _CONFIG | ({"memory_limit": f"{limits.memory_mib}MiB"} if limits else {})
+        self._connection = duckdb.connect(config=self._config)
         self._committed: dict[str, tuple[str, ...]] = {}
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
@@ -123,22 +127,29 @@ class Database:
         import duckdb
 
         self._connection.close()
-        self._connection, self._committed, self._has_comments = duckdb.connect(config=_CONFIG), {}, False
+        self._connection, self._committed = duckdb.connect(config=self._config), {}
+        self._has_macros = self._has_comments = False
         self._refuse_other_formats(committed["runs"])
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
-        for source in dict.fromkeys(("interventions", "programs", *query_guard.SOURCES)):  # others refer to the first
+        definitions = [_sql(name) for name in VIEWS if self._limits is None or name in self._limits.views]
+        sources = _sources(definitions)
+        self._define_tables(sources, dict.fromkeys(committed, ()))  # views are defined sooner over no files
+        for definition in definitions:
+            self._connection.execute(definition)
+        self._define_tables(sources, committed)
+        paths = ", ".join(_quoted(path) for source in sources for path in committed[source])
+        self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+        self._committed = committed
+
+    def _define_tables(self, sources: Sequence[str], committed: Mapping[str, tuple[str, ...]]) -> None:
+        for source in sources:
             empty = self._connection.from_arrow(query_guard.SOURCES[source].empty_table())
             columns = dict(zip(empty.columns, map(str, empty.types), strict=True))
             relation = _relation(committed[source], columns)
             if committed["interventions"] and source in _AFTER_DROPS:
                 relation = _AFTER_DROPS[source].format(relation=relation, dropped=DROPPED)
-            self._connection.execute(f"CREATE VIEW files.{source} AS {relation}")
-        for name in (*VIEWS, "macros"):
-            self._connection.execute(_sql(name))
-        paths = ", ".join(_quoted(path) for of_table in committed.values() for path in of_table)
-        self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
-        self._committed = committed
+            self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """Run one query: one SELECT, or an EXPLAIN of one, with the values of its question marks.
@@ -152,7 +163,7 @@ class Database:
             with _ctrl_c():
                 return self._answer(sql, parameters)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
-            raise memory_error() from error
+            raise memory_error(self._limits) from error
         except duckdb.Error as error:
             # Queries read files of the history only.
             is_of_files = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
@@ -174,20 +185,46 @@ class Database:
 
     def _answer(self, sql: str, parameters: list[Any] | None) -> pa.Table:
         query_guard.require_unicode(sql)
-        return self._read_consistently(lambda: self._run(sql, parameters).to_arrow_table())
+        if self._limits:
+            self._limits.require_length(sql)
+        if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
+            sql = query_guard.list_pivot_values(sql, self._values)
+        self._require_single_query(sql)
+        return self._read_consistently(lambda: self._table(self._run(sql, parameters)))
 
-    def _run(self, sql: str, parameters: list[Any] | None) -> Relation:
+    def _values(self, sql: str) -> list[str]:
+        self._require_single_query(sql)
+        return [row[0] for row in self._read_consistently(lambda: self._run(sql).fetchall())]
+
+    def _require_single_query(self, sql: str) -> None:
         statements = self._connection.extract_statements(sql)
-        if [_kind(statement) for statement in statements] == ["EXPLAIN"]:
-            statements = self._connection.extract_statements(query_guard.strip_explain(statements[0].query))
         kinds = [_kind(statement) for statement in statements]
+        if kinds == ["EXPLAIN"]:
+            self._require_single_query(query_guard.strip_explain(statements[0].query))
+            return
         query_guard.require_single_select(kinds)
-        if self._only or kinds == ["SELECT"]:
-            parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
-            query_guard.refuse_others(parsed[0][0], self._only)
-        if _CATALOG in sql.casefold() and not self._has_comments:
+        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
+        query_guard.refuse_others(parsed[0][0], self._limits)
+
+    def _run(self, sql: str, parameters: list[Any] | None = None) -> Relation:
+        import duckdb
+
+        if self._limits is None and _CATALOG in sql.casefold():
+            self._define_macros()
             self._add_comments()
+        try:
+            return self._connection.sql(sql, params=parameters or None)
+        except duckdb.CatalogException:
+            if self._has_macros or self._limits:
+                raise
+        self._define_macros()  # one may be what is missing, or what was meant
         return self._connection.sql(sql, params=parameters or None)
+
+    def _table(self, found: Relation) -> pa.Table:
+        """Return the rows of an answer, as many as may be."""
+        if self._limits is None:
+            return found.to_arrow_table()
+        return _beginning(found.to_arrow_reader(self._limits.rows), self._limits)
 
     def _read_consistently(self, read: Callable[[], T]) -> T:
         """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""
@@ -203,7 +240,9 @@ class Database:
                 # The row of a night is replaced while it runs: DuckDB may look for its end where the last one had it.
                 if _TORN.search(str(error)) and tries < _TRIES_OF_ONE_FILE:
                     continue
-                if not isinstance(error, duckdb.IOException) or tables_in(self.history, self._run_id) == committed:
+                # It looks for a missing file under other names, too, which it may not.
+                is_of_files = isinstance(error, duckdb.IOException | duckdb.PermissionException)
+                if not is_of_files or tables_in(self.history, self._run_id) == committed:
                     raise
         raise QueryError("the files of the history keep changing", remedy="Ask again.")
 
@@ -213,8 +252,16 @@ class Database:
         if runs and (other := self._connection.execute(_OF_OTHER_FORMATS, parameters).fetchone()):
             raise unread_format(*other)
 
+    def _define_macros(self) -> None:
+        """Define the macros, for the first query that needs them: they take as long to define as all views."""
+        if not self._has_macros:
+            self._connection.execute(_sql("macros"))
+            self._has_macros = True
+
     def _add_comments(self) -> None:
-        """Store the descriptions of views, columns and macros in DuckDB's catalog, for a query of it."""
+        """Store the descriptions of views, columns and macros in DuckDB's catalog, for the first query of it."""
+        if self._has_comments:
+            return
         self._has_comments = True
         for name, view in VIEWS.items():
             self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
@@ -249,6 +296,28 @@ def _kind(statement: duckdb.Statement) -> str:
         return statement.type.name
     except ValueError:
         return "something else"
+
+
+def _sources(definitions: Sequence[str]) -> list[str]:
+    """Return the tables of files that some views read, those first to which others refer."""
+    read = {name for definition in definitions for name in _SOURCE.findall(definition)}
+    first = {"interventions": None, "programs": None}
+    return [source for source in first | query_guard.SOURCES if source in first or source in read]
+
+
+def _beginning(reader: pa.RecordBatchReader, limits: query_guard.Limits) -> pa.Table:
+    """Return the first rows of an answer, of which no more are read."""
+    import pyarrow as pa
+
+    batches: list[pa.RecordBatch] = []
+    left = limits.rows
+    for batch in reader:
+        batches.append(batch.slice(0, left))
+        limits.require_size(sum(one.nbytes for one in batches))
+        left -= batches[-1].num_rows
+        if not left:
+            break
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 def _relation(paths: Sequence[str], columns: dict[str, str]) -> str:

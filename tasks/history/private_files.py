@@ -6,7 +6,9 @@ cannot be done raises `OSError`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -37,6 +39,20 @@ def open_private(path: Path, mode: Literal["wb", "ab", "xb"], *, follows_link: b
     permissions = _FILE | _shared_permissions(path) & ~_EXECUTE
     link_flag = 0 if follows_link else os.O_NOFOLLOW
     return open(path, mode, opener=lambda name, flags: os.open(name, flags | link_flag, permissions))
+
+
+def create_once(path: Path, content: bytes) -> None:
+    """Create a file with its content, whole or not at all; keep the one that another process created first."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open_private(part, "xb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def require_plain_files(folder: Path) -> None:

@@ -1,17 +1,24 @@
-"""Check that a query is one, of the tables of the history; which files it may read, DuckDB itself checks."""
+"""Check that a query is one that only reads, and what it reads by name; which files it may read, DuckDB itself checks.
+
+DuckDB would let a query overwrite the files that it may read: `WITH … AS (COPY …)` is part of a SELECT for it. A PIVOT
+over the values of the data is several statements, which it cannot show as a tree to be checked: so it is first written
+as one over a list of values, which is a single SELECT.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from overnight.schemas import tables
 from overnight.schemas.errors import QueryError
 from overnight.schemas.views import MACROS, VIEWS
 
-_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[^)]*\))?", re.IGNORECASE)
+# Without comments or quotes, in which a bracket would hide from DuckDB's parser what stands here, or the reverse.
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[\w\s,]*\))?", re.IGNORECASE)
 _CATALOG = ("columns", "databases", "functions", "keywords", "schemas", "settings", "tables", "types", "views")
 _TABLE_FUNCTIONS = frozenset(
     {
@@ -24,7 +31,43 @@ SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
 """Tables of the schema `files`, over the Parquet files, by name."""
 
 _SCHEMAS = {"", "main", "files"}
+_READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+"""Kinds of queries that write nothing: COPY, INSERT, UPDATE and DELETE are others, in a WITH, too."""
+_OF_DUCKDB = ("duckdb_", "pragma_")
+"""Beginnings of the functions that tell of DuckDB itself, and so of the files of the history."""
+_FEWER = "Ask for fewer rows or columns."
 _TABLES_ONLY = "Query the views and macros; `overnight sql --describe` shows them."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on the queries of somebody who is not to be trusted, such as an agent.
+
+    Attributes:
+        views: The only views that they may read, with those that these stand on.
+        chars: Most characters of a query.
+        rows: Rows of an answer; the others are left out.
+        answer_mib: Most MiB of these rows.
+        memory_mib: Most MiB of memory that a query may take.
+    """
+
+    views: tuple[str, ...]
+    chars: int
+    rows: int
+    answer_mib: int
+    memory_mib: int
+
+    def require_length(self, sql: str) -> None:
+        """Check the length of a query before it is parsed."""
+        if len(sql) > self.chars:
+            raise QueryError(
+                f"the query has {len(sql)} characters, more than {self.chars}", remedy="Write a shorter one."
+            )
+
+    def require_size(self, n_bytes: int) -> None:
+        """Check the size of an answer."""
+        if n_bytes > self.answer_mib * 2**20:
+            raise QueryError(f"the answer has more than {self.answer_mib} MiB", remedy=_FEWER)
 
 
 def strip_explain(sql: str) -> str:
@@ -42,19 +85,19 @@ def require_unicode(sql: str) -> None:
 
 def require_single_select(kinds: list[str]) -> None:
     """Check the types of the statements."""
-    if kinds not in (["SELECT"], ["MULTI"]):  # a PIVOT is run as several: the first makes a type of what it finds
+    if kinds != ["SELECT"]:
         raise QueryError(
             f"expected one query, got {', '.join(kinds) or 'nothing'}",
             remedy="The history is read-only; begin with SELECT, WITH, FROM, DESCRIBE or EXPLAIN.",
         )
 
 
-def refuse_others(parsed: str, only: Collection[str] = ()) -> None:
-    """Check what a query reads by name; which files it reads, DuckDB checks.
+def refuse_others(parsed: str, limits: Limits | None = None) -> None:
+    """Check that a query only reads, and what it reads by name; which files it reads, DuckDB checks.
 
     Args:
         parsed: The query as DuckDB's `json_serialize_sql` returns it.
-        only: The only views that it may read; by default all, and tables of files and macros, too.
+        limits: The views that it may read, without which it may read all, and tables of files and macros, too.
 
     Raises:
         QueryError: If it reads anything but views, tables of `files`, names of its own WITH, and functions of the list.
@@ -64,18 +107,39 @@ def refuse_others(parsed: str, only: Collection[str] = ()) -> None:
         raise QueryError(f"the query cannot be checked: {tree.get('error_message')}", remedy=_TABLES_ONLY)
     nodes = list(_nodes(tree))
     given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
-    known = {*only, *(given - VIEWS.keys())}
-    functions = _TABLE_FUNCTIONS - MACROS.keys() if only else _TABLE_FUNCTIONS
-    schemas = _SCHEMAS - {"files"} if only else _SCHEMAS
     for node in nodes:
+        _refuse_writing(str(node.get("type")))
+        _refuse_function(node, limits)
+        if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":
+            _refuse_table(node, given - VIEWS.keys(), limits)
+
+
+def _refuse_writing(kind: str) -> None:
+    if kind.endswith("_NODE") and kind not in _READING:
+        raise QueryError(
+            f"{kind.split('_')[0]} is refused: the history is read-only", remedy="Query it with SELECT, WITH or FROM."
+        )
+
+
+def _refuse_function(node: dict[str, Any], limits: Limits | None) -> None:
+    if node.get("type") == "TABLE_FUNCTION":
         function = (node.get("function") or {}).get("function_name", "").lower()
-        if node.get("type") == "TABLE_FUNCTION" and function not in functions:
+        is_hidden = limits is not None and (function in MACROS or function.startswith(_OF_DUCKDB))
+        if function not in _TABLE_FUNCTIONS or is_hidden:
             raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
-        catalog, schema, table = ((node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table"))
-        is_known = catalog in ("", "memory") and schema in schemas and (not only or table in known)
-        if table and not is_known and node.get("show_type") != "SHOW_SPECIAL":
-            name = ".".join(filter(None, (catalog, schema, table)))
-            raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
+    elif limits is not None and str(node.get("function_name")).lower() == "current_setting":
+        raise QueryError("current_setting is refused: settings name files", remedy=_TABLES_ONLY)
+
+
+def _refuse_table(node: dict[str, Any], given: Collection[str], limits: Limits | None) -> None:
+    """Check the name of a table; `given` are the names of the query's own WITH that are no views."""
+    catalog, schema, table = ((node.get(f"{part}_name") or "").lower() for part in ("catalog", "schema", "table"))
+    is_known = catalog in ("", "memory") and schema in _SCHEMAS
+    if limits is not None:
+        is_known = is_known and schema != "files" and (table in limits.views or table in given)
+    if not is_known:
+        name = ".".join(filter(None, (catalog, schema, table)))
+        raise QueryError(f"{name!r} is refused: it is no table of the history", remedy=_TABLES_ONLY)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -86,3 +150,71 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, list):
         for part in tree:
             yield from _nodes(part)
+
+
+_TOKEN = re.compile(
+    r"""
+    (?P<comment> --[^\n]* | /\*.*?\*/ )
+    | (?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+    | (?P<word> [A-Za-z_]\w* ) | (?P<mark> [()\[\],;] ) | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_END = {"USING", "GROUP", "ORDER", "LIMIT", ";"}
+"""Words at which the list of a PIVOT's columns ends."""
+
+_MAX_VALUES = 1000
+"""Limit on the values of one expression, each of which is a column."""
+
+
+def list_pivot_values(sql: str, values_of: Callable[[str], Sequence[str]]) -> str:
+    """Return a PIVOT over the values of the data as one over lists of them; any other statement as it is.
+
+    `values_of` returns the values that a query finds. An expression that lists its values stays.
+
+    Raises:
+        QueryError: If there are too many values.
+    """
+    plain = "".join(" " if token["comment"] else token.group() for token in _TOKEN.finditer(sql))
+    marks = list(_outer_words(plain))
+    start = next((span for word, span in marks if word == "PIVOT"), None)
+    on = next((span for word, span in marks if word == "ON" and start and span[0] > start[1]), None)
+    if start is None or on is None:
+        return sql
+    later = [(word, span) for word, span in marks if span[0] >= on[1]]
+    end = next((span[0] for word, span in later if word in _END), len(plain))
+    cuts = [on[1], *(edge for word, span in later if word == "," and span[1] <= end for edge in span), end]
+    beginning, source, columns = plain[: start[0]], plain[start[1] : on[0]], list[str]()
+    for first, last in zip(cuts[::2], cuts[1::2], strict=True):
+        column = plain[first:last].strip()
+        if not any(word == "IN" for word, _ in _outer_words(column)):
+            query = (
+                f"{strip_explain(beginning)} SELECT DISTINCT ({column})::VARCHAR AS value FROM {source} "
+                f"WHERE value IS NOT NULL ORDER BY value LIMIT {_MAX_VALUES + 1}"
+            )
+            column = _listed(column, values_of(query))
+        columns.append(column)
+    return f"{beginning} PIVOT {source} ON {', '.join(columns)} {plain[end:]}"
+
+
+def _listed(column: str, values: Sequence[str]) -> str:
+    if len(values) > _MAX_VALUES:
+        raise QueryError(
+            f"PIVOT: more than {_MAX_VALUES} values of {column}, each of which is a column",
+            remedy=f"List those that you want: ON {column} IN (…)",
+        )
+    listed = ", ".join("'" + value.replace("'", "''") + "'" for value in values) or "NULL"
+    return f"({column}) IN ({listed})"
+
+
+def _outer_words(sql: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield words, commas and semicolons outside of brackets, quotes and comments, in upper case, with their spans."""
+    depth = 0
+    for token in _TOKEN.finditer(sql):
+        text = token.group()
+        if token["mark"] and text in "([":
+            depth += 1
+        elif token["mark"] and text in ")]":
+            depth -= 1
+        elif not depth and (token["word"] or token["mark"]):
+            yield text.upper(), token.span()

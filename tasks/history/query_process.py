@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,8 @@ from overnight.schemas.errors import EnvironmentFault, OvernightError, QueryErro
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from overnight.tasks.history.query_guard import Limits
 
 _POLL_S = 0.02
 _SLACK_BYTES = 256 * 2**20
@@ -40,9 +43,9 @@ class QueryProcess:
         history: Directory of the history, as an absolute path.
     """
 
-    def __init__(self, history: Path, run_id: str | None = None, only: Sequence[str] = ()) -> None:
+    def __init__(self, history: Path, run_id: str | None = None, limits: Limits | None = None) -> None:
         self.history = history.resolve()
-        self._start = partial(_Child, self.history, run_id, only)
+        self._start = partial(_Child, self.history, run_id, limits)
         self._child: _Child | None = self._start()
 
     def __enter__(self) -> Self:
@@ -91,11 +94,12 @@ class QueryProcess:
 class _Child:
     """One process: it gets requests as lines of JSON, and sends replies as such, each answer after its reply."""
 
-    def __init__(self, history: Path, run_id: str | None, only: Sequence[str]) -> None:
+    def __init__(self, history: Path, run_id: str | None, limits: Limits | None) -> None:
+        self._limits = limits
         self._errors = tempfile.TemporaryFile(prefix="overnight-sql-")  # noqa: SIM115  (open as long as the process)
         self._is_ready = False
         self._max_bytes = math.inf
-        job = json.dumps({"history": str(history), "run_id": run_id, "only": [*only]})
+        job = json.dumps({"history": str(history), "run_id": run_id, "limits": limits and asdict(limits)})
         # Without -P, modules in the working directory would replace ours.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "overnight.tasks.history.query_worker", job],
@@ -138,7 +142,7 @@ class _Child:
                     remedy="Ask for less, or allow more time: --timeout SECONDS, in the shell .timeout SECONDS",
                 )
             if resident_bytes(self._process.pid) > self._max_bytes:
-                raise memory_error()
+                raise memory_error(self._limits)
         if not (line := self._replies.readline()):
             raise self._end()
         return json.loads(line)
@@ -166,7 +170,7 @@ class _Child:
         output = self._errors.read().decode("utf-8", "replace").strip().splitlines() or ["no output"]
         # Overnight did not kill it, so the kernel did, for lack of memory.
         if code == -signal.SIGKILL or (code == -signal.SIGABRT and "bad_alloc" in output[-1]):
-            return memory_error()
+            return memory_error(self._limits)
         return EnvironmentFault(
             f"the process that answers queries ended with {code}: {output[-1]}",
             remedy="Ask again; `overnight doctor` checks the environment.",
@@ -179,10 +183,10 @@ def _raise_error(reply: dict[str, Any]) -> None:
         raise (QueryError if kind == QueryError.__name__ else OvernightError)(message, remedy=remedy)
 
 
-def memory_error() -> QueryError:
+def memory_error(limits: Limits | None = None) -> QueryError:
     """Return the error of a query that takes too much memory."""
     return QueryError(
-        "the query needs more than half of the memory",
+        f"the query needs more than {f'{limits.memory_mib} MiB' if limits else 'half'} of the memory",
         remedy="Queries write nothing, so nothing is spilled to disk. Ask for fewer columns or rows.",
     )
 

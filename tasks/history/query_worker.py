@@ -7,16 +7,16 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from overnight.schemas.errors import OvernightError
 from overnight.tasks.history.database import Database
+from overnight.tasks.history.query_guard import Limits
 
 
-def main(history: str, run_id: str | None, only: Sequence[str]) -> None:
+def main(history: str, run_id: str | None, limits: dict[str, Any] | None) -> None:
     """Answer requests from stdin, one per line: a reply on stdout, and after it the table, unless it is an error."""
     import pyarrow as pa
 
@@ -26,7 +26,7 @@ def main(history: str, run_id: str | None, only: Sequence[str]) -> None:
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     try:
-        database = Database(Path(history), run_id, only)
+        database = _open(Path(history), run_id, limits)
     except OvernightError as error:
         _reply(_error(error))
         return
@@ -41,6 +41,13 @@ def main(history: str, run_id: str | None, only: Sequence[str]) -> None:
         with pa.ipc.new_stream(sys.stdout.buffer, table.schema) as writer:
             writer.write_table(table)
         sys.stdout.buffer.flush()
+
+
+def _open(history: Path, run_id: str | None, limits: dict[str, Any] | None) -> Database:
+    if limits is None:
+        return Database(history, run_id)
+    os.chdir(history)  # then no plan and no error has a path of this machine
+    return Database(Path(), run_id, Limits(**limits))
 
 
 def _error(error: OvernightError) -> dict[str, Any]:

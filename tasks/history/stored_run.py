@@ -15,7 +15,7 @@ from overnight.schemas.files import File, require_distinct
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Kind
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program, best_of
+from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program
 from overnight.tasks.history.atomic_files import declared_rows, read_file
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
@@ -282,18 +282,6 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
         if night.finalists:
             return night
     return None
-
-
-def best_program(files: RunFiles, programs: Mapping[str, Program]) -> tuple[Program, NightRecord | None]:
-    """Return the best program of a run, and the night whose final evaluation chose it; `None` if that was none.
-
-    A final evaluation counts until a later generation has a better program. Of its finalists, those do not that were
-    dropped since.
-    """
-    night = last_finished_night(files, programs)
-    finalists = [one.program for one in night.finalists] if night else []
-    best = best_of([*finalists, *programs.values()])
-    return (finalists[0], night) if best in finalists else (best, None)
 
 
 _CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.report.build import build_report
-from overnight.flows.report.comparison_data import best_programs
 from overnight.schemas.errors import HistoryError
 from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
@@ -22,6 +20,7 @@ from overnight.tasks.history.interventions import (
     read_interventions,
     write_interventions,
 )
+from overnight.tasks.history.winners import best_program
 from overnight.testing.made import NOW, create, grow
 
 
@@ -93,24 +92,18 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
     }
 
 
-def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFiles, tmp_path: Path):
+def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFiles):
     past = stored_run.read_run_history(files)
     first, second, third = sorted(past.programs.values(), key=lambda one: one.score, reverse=True)[:3]
     finalists = tuple(
         Finalist(one, one.score, value, None) for one, value in ((second, 3.0), (third, 2.0), (first, 1.0))
     )
     record.write_night(files, NightRecord(1, NOW, -9.0, first.score, second.id, ended_at=NOW, finalists=finalists))
-    assert winner(files, tmp_path) == second.id
-    write_interventions(files, [a_drop(second.id, 4)])
-    assert winner(files, tmp_path) == third.id
-
-
-def winner(files: RunFiles, history: Path) -> str:
-    """Return the best program as all that tell it do: `best`, the night, the report, and the table of runs."""
-    programs, database = stored_run.read_run_history(files).programs, Database(history)
-    best, night = stored_run.best_program(files, programs)
+    best, night = best_program(files, past)
+    assert best == second
     assert night is not None
-    (row,) = database.rows("FROM nights")
-    assert row["best_program_id"] == best.id
-    assert build_report(database, files).best.program_id == best_programs(database)[files.run_id].program_id == best.id
-    return best.id
+    write_interventions(files, [a_drop(second.id, 4)])
+    best, night = best_program(files, stored_run.read_run_history(files))
+    assert best == third
+    assert night is not None
+    assert [one.program for one in night.finalists] == [third, first]

@@ -79,10 +79,13 @@ def test_the_copy_of_a_history_on_object_storage_is_private(bucket: str, tmp_pat
     assert modes(history.root) == PRIVATE
 
 
-def test_reports_and_the_shell_history_are_private(tmp_path: Path):
+def test_reports_and_the_shell_history_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_page(tmp_path / "report.html", "<p>it</p>")
-    with _line_editing(tmp_path / "state" / "overnight" / "sql_history"):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "state").mkdir(mode=0o700)
+    with _line_editing():
         pass
+    assert (tmp_path / "state" / "overnight" / "sql_history").is_file()
     assert modes(tmp_path / "report.html") == {(False, "0o600")}
     assert modes(tmp_path / "state") == PRIVATE
     (tmp_path / "open.html").touch()

@@ -16,6 +16,7 @@ from overnight.schemas.errors import ExitCode, QueryError
 from overnight.tasks.history import database as database_module
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.query_guard import Limits
 
 # Access limits
 
@@ -70,6 +71,9 @@ REFUSED = [
     "EXPLAIN /* x */ ANALYZE COPY (SELECT 1) TO '{history}/evil.parquet'",
     "EXPLAIN (ANALYZE, FORMAT json) COPY (SELECT 1) TO '{history}/evil.parquet'",
     "EXPLAIN ANALYZE CREATE TABLE evil AS SELECT 1",
+    "EXPLAIN (ANALYZE /* ) SELECT 1 -- */ ) COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)",
+    "EXPLAIN (FORMAT json, ANALYZE /* ) SELECT 1 -- */ ) CREATE TABLE evil AS SELECT 1",
+    "SELECT 1\0; COPY (SELECT 1) TO '{run}/run.parquet' (USE_TMP_FILE false)",
     "ATTACH '{history}/evil.db'",
     "ATTACH '/tmp/evil.db' AS evil",
     "INSERT INTO runs VALUES (1)",
@@ -81,6 +85,22 @@ REFUSED = [
     "CREATE OR REPLACE VIEW runs AS SELECT 1",
     "CREATE MACRO evil() AS 1",
     "DROP VIEW runs",
+    "WITH gone AS (INSERT INTO runs SELECT 1 RETURNING *) FROM gone",
+    "WITH gone AS (UPDATE runs SET seed = 1 RETURNING *) FROM gone",
+    "WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) FROM evil",
+    "WITH evil AS (COPY (SELECT 1) TO '{run}/evil.csv' (USE_TMP_FILE false)) FROM evil",
+    "SELECT (WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) SELECT count(*) FROM evil)",
+    "SUMMARIZE (WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) FROM evil)",
+    "EXPLAIN ANALYZE WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) FROM evil",
+    "WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) PIVOT evil ON Count",
+    "WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) PIVOT evil ON Count IN (1)",
+    "PIVOT (WITH evil AS (COPY runs TO '{run}/run.parquet' (USE_TMP_FILE false)) FROM evil) ON Count",
+    "COPY (PIVOT programs ON outcome) TO '{run}/run.parquet' (USE_TMP_FILE false)",
+    "EXPLAIN ANALYZE COPY (PIVOT programs ON outcome) TO '{run}/run.parquet' (USE_TMP_FILE false)",
+    "CREATE TEMP TABLE evil AS PIVOT programs ON outcome",
+    "INSERT INTO runs PIVOT programs ON outcome",
+    "PREPARE evil AS PIVOT programs ON outcome",
+    "SET VARIABLE evil = (SELECT count(*) FROM (PIVOT programs ON outcome))",
     "FROM read_csv('/etc/passwd')",
     "FROM read_text('/etc/passwd')",
     "SELECT * FROM '/etc/passwd'",
@@ -187,10 +207,13 @@ def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
     assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
 
 
+LIMITS = Limits(("programs", "population", "generations"), chars=1000, rows=20, answer_mib=1, memory_mib=512)
+
+
 @pytest.fixture
 def narrow(grown: RunFiles) -> Database:
     """The views of one run that its agents may query."""
-    return Database(grown.backend.root, grown.run_id, ("programs", "population", "generations"))
+    return Database(grown.backend.root, grown.run_id, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +223,8 @@ def narrow(grown: RunFiles) -> Database:
         "WITH good AS (FROM programs WHERE score > 0) SELECT max(score) FROM good",
         "SUMMARIZE main.population",
         "SELECT unnest(scores) FROM programs LIMIT 1",
+        "PIVOT programs ON outcome",
+        "EXPLAIN ANALYZE FROM programs",
     ],
 )
 def test_a_database_of_some_views_answers_queries_of_them(narrow: Database, sql: str):
@@ -221,11 +246,41 @@ def test_a_database_of_some_views_answers_queries_of_them(narrow: Database, sql:
         "EXPLAIN FROM runs",
         "PIVOT runs ON problem",
         "FROM 'run.parquet'",
+        "FROM files.runs",
+        "PIVOT files.programs ON model",
+        "FROM '{run}/run.parquet'",
+        "WITH evil AS (COPY programs TO '{run}/run.parquet' (USE_TMP_FILE false)) FROM evil",
     ],
 )
-def test_a_database_of_some_views_refuses_all_others_under_any_name(narrow: Database, sql: str):
+def test_a_database_of_some_views_refuses_all_others_under_any_name(narrow: Database, grown: RunFiles, sql: str):
     with pytest.raises(QueryError):
+        narrow.query(sql.format(run=grown.directory))
+
+
+def test_duckdb_itself_knows_no_other_file_and_no_other_view(narrow: Database, grown: RunFiles):
+    narrow.query("FROM programs")
+    for sql in ("FROM runs", "FROM files.runs", f"FROM '{grown.run}'", "FROM the_run('last')"):
+        with pytest.raises(duckdb.Error):
+            narrow._connection.execute(sql)
+
+
+def test_an_answer_under_limits_is_its_beginning(narrow: Database):
+    assert narrow.query("FROM programs").num_rows == 20 < narrow.rows("SELECT count(*) AS n FROM programs")[0]["n"]
+    assert narrow.rows("SELECT range FROM range(10000000000)") == [{"range": place} for place in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        (f"SELECT '{'x' * 1000}'", "the query has 1009 characters, more than 1000"),
+        ("SELECT repeat('x', 100000) FROM range(20)", "more than 1 MiB"),
+        ("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(200000000)", "more than 512 MiB of the memory"),
+    ],
+)
+def test_a_query_over_its_limits_is_refused(narrow: Database, sql: str, message: str):
+    with pytest.raises(QueryError, match=message):
         narrow.query(sql)
+    assert narrow.query("FROM programs").num_rows == 20
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from overnight.schemas.errors import QueryError
 from overnight.tasks.history import query_process
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.query_guard import Limits
 from overnight.tasks.history.query_process import QueryProcess, resident_bytes
+from overnight.testing.made import create
 from tests.history.writer import ROOT
 
 IN_ONE_FUNCTION = "SELECT length(repeat('x', 4000000000))"
@@ -109,6 +111,75 @@ def test_ctrl_c_ends_a_query_and_its_process(queries: QueryProcess, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         queries.query(IN_ONE_FUNCTION, timeout_s=60)
     assert resident_bytes(process) == 0
+
+
+TELLING = [
+    "FROM duckdb_settings()",
+    "SELECT current_setting('allowed_paths')",
+    "SELECT 'allowed_paths'.current_setting()",
+    'SELECT main."current_setting"($$secret_directory$$)',
+    "PIVOT (FROM duckdb_settings()) ON name USING max(value)",
+    "PIVOT programs ON current_setting('allowed_paths')",
+    "FROM pg_settings",
+    "FROM pg_catalog.pg_settings",
+    "FROM duckdb_views()",
+    "FROM duckdb_views",
+    "FROM duckdb_columns()",
+    "FROM duckdb_functions()",
+    "FROM duckdb_databases()",
+    "FROM duckdb_secrets()",
+    "FROM duckdb_extensions()",
+    "FROM sqlite_master",
+    "FROM pg_views",
+    "FROM information_schema.tables",
+    "SELECT list(pg_get_viewdef(range)) FROM range(30000)",
+    "SELECT json_serialize_plan('FROM programs')",
+    "EXPLAIN FROM programs",
+    "EXPLAIN ANALYZE FROM programs",
+    "EXPLAIN (ANALYZE, FORMAT json) FROM programs",
+    "SHOW TABLES",
+    "SHOW ALL TABLES",
+    "SHOW DATABASES",
+    "DESCRIBE programs",
+    "FROM pragma_version()",
+    "FROM pragma_table_info('programs')",
+    "PRAGMA database_list",
+    "FROM pragma_database_size()",
+    "FROM which_secret('s3://a', 's3')",
+    "FROM read_text('nothing')",
+    "FROM 'runs/nothing.parquet'",
+    "SELECT filename FROM programs",
+    "SELECT getenv('HOME')",
+    "FROM glob('*')",
+    "SELECT CAST('x' AS INTEGER)",
+]
+
+
+def test_nothing_that_an_agent_can_ask_tells_a_path_of_this_machine(grown: RunFiles, history: Path):
+    limits = Limits(("programs", "generations"), chars=1000, rows=100_000, answer_mib=100, memory_mib=512)
+    secrets = [str(history), str(Path.home()), *history.parts[-2:]]
+    (told,) = Database(history).rows("SELECT current_setting('allowed_paths') AS paths")
+    assert any(secrets[0] in path for path in told["paths"]), "it is what DuckDB would tell"
+    with QueryProcess(history, grown.run_id, limits) as queries:
+        for sql in TELLING:
+            try:
+                answer = str(queries.query(sql).to_pylist())
+            except QueryError as error:
+                answer = f"{error.message} {error.remedy}"
+            assert not [secret for secret in secrets if secret in answer], sql
+
+
+def test_a_damaged_file_is_told_to_an_agent_by_its_place_in_the_history(tmp_path: Path):
+    files = create(tmp_path / "somewhere")
+    limits = Limits(("programs", "generations"), chars=1000, rows=10, answer_mib=1, memory_mib=512)
+    (path,) = files.tables()["programs"]
+    path.write_bytes(b"damaged" * 100)
+    with (
+        QueryProcess(files.backend.root, files.run_id, limits) as queries,
+        pytest.raises(QueryError, match=f"'runs/{files.run_id}/") as caught,
+    ):
+        queries.query("FROM programs")
+    assert "somewhere" not in str(caught.value)
 
 
 ASK = """

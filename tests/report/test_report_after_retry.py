@@ -19,7 +19,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
-from overnight.testing.made import NOW, create, grow_with_a_retry
+from overnight.testing.made import NOW, a_generation, a_judged, create, grow_with_a_retry
 
 Retried = tuple[RunFiles, dict[int, list[Program]], Database]
 
@@ -99,3 +99,15 @@ def test_the_live_report_is_built_again_when_a_failed_generation_is_committed(tm
     before = LiveReport(files).version()
     (tmp_path / "later").rename(folder)
     assert LiveReport(files).version() != before
+
+
+def test_the_report_of_a_night_that_committed_nothing_has_what_was_there_before_it(tmp_path: Path):
+    files = create(tmp_path)
+    judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
+    record.commit(files, a_generation(1, [judged], judged.program(), night=2))
+    for number in (1, 2):
+        record.write_night(files, NightRecord(number, NOW + timedelta(days=number), -9.0, 1.0, judged.id))
+    database = Database(tmp_path)
+    first, second = (build_report(database, files, night) for night in (1, 2))
+    assert (first.start.train, first.best.train) == (-9.0, -9.0)
+    assert (second.start.train, second.best.train) == (-9.0, 1.0)

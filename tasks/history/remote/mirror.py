@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.history.local_backend import MARKER, foreign_copy
-from overnight.tasks.history.private_files import make_private_folder, open_private
+from overnight.tasks.history.private_files import create_once, make_private_folder
 from overnight.tasks.history.remote.object_store import ObjectStore
 
 
@@ -98,18 +98,9 @@ def _cache() -> Path:
 
 
 def _write_marker(root: Path, url: str) -> None:
-    path = root / MARKER
     try:
         make_private_folder(root)
-        part = root / f"{MARKER}.{secrets.token_hex(4)}"
-        with open_private(part, "xb") as handle:
-            handle.write(json.dumps({"url": url, "name": secrets.token_hex(8)}).encode())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            return  # another process created it meanwhile
-        finally:
-            part.unlink()
+        create_once(root / MARKER, json.dumps({"url": url, "name": secrets.token_hex(8)}).encode())
     except OSError as error:
         raise EnvironmentFault(
             f"cannot keep a copy of {url} in {root}: {error.strerror}", remedy="Name another place: OVERNIGHT_CACHE=DIR"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.cli.interventions import pin_until_withdrawn
+from overnight.flows.cli.interventions import drop, pin_until_withdrawn
 from overnight.flows.night.given_starts import create_run_from
+from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.interventions import MAX_CHARS, Kind
-from overnight.tasks.history import stored_run
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import pending_requests, read_interventions
@@ -19,7 +20,7 @@ from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider, says
-from overnight.testing.made import run_at
+from overnight.testing.made import NOW, create, grow, run_at
 from tests.flows.conftest import Call, Night
 from tests.flows.nights import require_replay
 from tests.toys import toy_with
@@ -66,6 +67,20 @@ def test_a_hint_between_nights_is_kept_for_the_next_one(files: RunFiles, call: C
     assert [(one["generation"], one["index"]) for one in hinted] == [(3, 0), (3, 2)]
     assert all("try a two-pass scheme" in one["prompt"] for one in hinted)
     require_replay(files, tmp_path / "again")
+
+
+def test_a_drop_names_the_best_program_that_the_validation_inputs_chose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    files = create(tmp_path, islands=2, prompts=6)
+    grow(files, 3)
+    first, second, third = sorted(
+        stored_run.read_run_history(files).programs.values(), key=lambda one: one.score, reverse=True
+    )[:3]
+    finalists = tuple(Finalist(one, one.score, value, None) for one, value in ((second, 2.0), (first, 1.0)))
+    record.write_night(files, NightRecord(1, NOW, -9.0, first.score, second.id, ended_at=NOW, finalists=finalists))
+    drop(files.run_id, third.id, history=LocalBackend(tmp_path))
+    assert f"the best program is now {second.id}" in capsys.readouterr().err
 
 
 def test_a_dropped_program_counts_as_failed_everywhere(files: RunFiles, call: Call, night: Night, tmp_path: Path):

@@ -10,12 +10,13 @@ import pytest
 
 from overnight.flows.night.open_run import read_state
 from overnight.flows.report.build import build_report
-from overnight.flows.report.comparison_data import all_score_curves, best_programs, score_curves
+from overnight.flows.report.comparison_data import all_score_curves, score_curves
 from overnight.schemas.errors import HistoryError, QueryError
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import pack
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.winners import best_programs
 from overnight.testing.made import create
 
 
