@@ -85,6 +85,9 @@ class NightOptions(TypedDict, total=False):
     max_tokens: int | None
     budget: float | None
     total_budget: float | None
+    day_budget: float | None
+    week_budget: float | None
+    month_budget: float | None
     target: float | str | None
     patience: int | None
     grace: float | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from overnight.flows.night.block import Pairs, Stored
@@ -20,6 +20,7 @@ class Clock:
     Attributes:
         seconds: Seconds of the monotonic clock.
         total_usd: USD of all nights of the run.
+        period_usd: USD of all runs of the history in each period that has a limit.
         is_exhausted: Whether the rest of the budget does not cover the next request.
         interrupted: Whether the night is to end after the generation under way.
         answered_at: Seconds of the monotonic clock at which the last batch job ended; 0 without one.
@@ -31,6 +32,7 @@ class Clock:
     tokens: int = 0
     night_usd: float = 0.0
     total_usd: float = 0.0
+    period_usd: Mapping[str, float] = field(default_factory=dict)
     is_exhausted: bool = False
     interrupted: bool = False
     answered_at: float = 0.0

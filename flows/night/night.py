@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from overnight.flows.formatting import history_flag
 from overnight.flows.night import events
+from overnight.flows.night.calendar_budget import count_other_nights
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.facts import ShownNight
 from overnight.flows.night.final_evaluation import hold_final
@@ -77,6 +78,7 @@ class Night:
         flag = history_flag(run.files.backend)  # for the commands that are named
         run.limits.until = conditions.until
         run.progress.begin_night(conditions.budget)
+        count_other_nights(run.progress.budget, run.files, self.number)
         plan = NightPlan(
             number=self.number,
             conditions=conditions,

@@ -95,6 +95,7 @@ class NightLimits:
             tokens=clock.tokens,
             cost_usd=clock.night_usd,
             total_usd=clock.total_usd,
+            period_usd=clock.period_usd,
             generations_since_best=self._state.generations - self._last_best,
             usual_generation_s=median(self._durations) if self._durations else 0.0,
             is_exhausted=clock.is_exhausted,

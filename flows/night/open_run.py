@@ -154,6 +154,7 @@ class OpenRun:
             tokens=budget.tokens,
             night_usd=budget.night_usd,
             total_usd=budget.total_usd,
+            period_usd=budget.period_usd,
             is_exhausted=budget.is_exhausted,
             interrupted=self.progress.interrupted,
             answered_at=self.batch_jobs.answered_at,

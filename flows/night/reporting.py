@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from overnight.flows.formatting import few_scored, score
+from overnight.flows.night.calendar_budget import count_other_nights
 from overnight.flows.night.facts import LogLine, ShownNight, counts, ending, generation_line, without_any_score
 from overnight.flows.night.night_limits import NightLimits
 from overnight.flows.night.notifications import Notifier, night_summary
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.stop_conditions import StopConditions, share_done
-from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.errors import EnvironmentFault, OvernightError
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
@@ -153,9 +154,11 @@ class NightReporter:
             self.say(f"{one.author or 'somebody'} asked: {one.words}; {place}")
 
     def note_time(self) -> None:
-        """Write the row again now and then."""
+        """Write the row again now and then, and look at what other nights of the history have spent."""
         if time.monotonic() - self._written >= ROW_S:
             self._write(self._reached())
+            with contextlib.suppress(OvernightError):  # what was read last counts until the files can be read again
+                count_other_nights(self._run.progress.budget, self._run.files, self.row.number)
 
     def end(self, reason: StopReason, error: str = "") -> None:
         """Write the night's row, before the final evaluation, which may fail."""

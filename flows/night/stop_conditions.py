@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import as_target
 from overnight.schemas.section import Section
-from overnight.tasks.sample.budget import BudgetLimits
+from overnight.tasks.sample.budget import PERIODS, BudgetLimits
 
 
 class NightlyConditions(Section):
@@ -30,6 +30,12 @@ class NightlyConditions(Section):
     """stop when this many USD have been spent in this night"""
     total_budget_usd: float | None = Field(default=None, ge=0)
     """stop when this many USD have been spent on the run, over all its nights"""
+    day_budget_usd: float | None = Field(default=None, ge=0)
+    """stop when all runs of the history have spent this many USD in nights that began today"""
+    week_budget_usd: float | None = Field(default=None, ge=0)
+    """the same, since Monday"""
+    month_budget_usd: float | None = Field(default=None, ge=0)
+    """the same, since the first of the month"""
     target: Annotated[float | str | None, BeforeValidator(as_target)] = None
     """stop when the best score is at least this, or when one program meets conditions such as
     "score >= 0.9, seconds <= 1"
@@ -46,7 +52,13 @@ class NightlyConditions(Section):
     @property
     def budget(self) -> BudgetLimits:
         """Limits for the budget, which checks them before each request."""
-        return BudgetLimits(night_usd=self.budget_usd, total_usd=self.total_budget_usd, tokens=self.max_tokens)
+        periods = {period: getattr(self, f"{period}_budget_usd") for period in PERIODS}
+        return BudgetLimits(
+            night_usd=self.budget_usd,
+            total_usd=self.total_budget_usd,
+            tokens=self.max_tokens,
+            period_usd={period: usd for period, usd in periods.items() if usd is not None},
+        )
 
     def with_deadline(self, deadline: datetime | None) -> StopConditions:
         """Return the conditions of one night."""
@@ -110,6 +122,7 @@ class Tally:
         usual_generation_s: Seconds that the latest generations took, without pauses.
         is_exhausted: Whether the rest of the budget does not cover the next request.
         meets_target: Whether a program meets the conditions of the target; `None` where it is a score.
+        period_usd: USD of all runs of the history in each period that has a limit.
     """
 
     since: datetime
@@ -125,6 +138,7 @@ class Tally:
     is_exhausted: bool = False
     interrupted: bool = False
     meets_target: bool | None = None
+    period_usd: Mapping[str, float] = field(default_factory=dict)
 
     def with_ahead(self, generations: int, samples: int) -> Tally:
         """Return the tally as if generations under way were done, with so many samples."""
@@ -174,6 +188,9 @@ RULES = (
     StopRule("patience", StopReason.PATIENCE, lambda tally: tally.generations_since_best, has_share=False),
     StopRule("budget_usd", StopReason.BUDGET, lambda tally: tally.cost_usd, is_spending=True),
     StopRule("total_budget_usd", StopReason.BUDGET, lambda tally: tally.total_usd, is_spending=True),
+    StopRule("day_budget_usd", StopReason.BUDGET, lambda tally: tally.period_usd.get("day", 0.0), is_spending=True),
+    StopRule("week_budget_usd", StopReason.BUDGET, lambda tally: tally.period_usd.get("week", 0.0), is_spending=True),
+    StopRule("month_budget_usd", StopReason.BUDGET, lambda tally: tally.period_usd.get("month", 0.0), is_spending=True),
     StopRule("max_tokens", StopReason.TOKENS, lambda tally: tally.tokens, is_spending=True),
     StopRule(
         "until",

@@ -12,10 +12,13 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from overnight.schemas.program import Completion
+
+PERIODS = ("day", "week", "month")
+"""Periods of the calendar for which all runs of a history may have a limit together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,17 @@ class BudgetLimits:
         night_usd: USD for this night.
         total_usd: USD for all nights of the run together.
         tokens: Input and output tokens for this night.
+        period_usd: USD for the nights of all runs in the history that began in a period, by its name in `PERIODS`.
     """
 
     night_usd: float | None = None
     total_usd: float | None = None
     tokens: int | None = None
+    period_usd: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_in_usd(self) -> bool:
-        return self.night_usd is not None or self.total_usd is not None
+        return self.night_usd is not None or self.total_usd is not None or bool(self.period_usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Budget:
         tokens_cached: Input tokens among them that providers read from their caches.
         has_unknown_costs: Whether a completion of this night has no known price; such a completion counts as 0 USD.
         limits: The limits on spending.
+        others_usd: USD that other nights of the history spent in each period that has a limit.
         is_exhausted: Whether the rest of the budget does not cover the next request.
     """
 
@@ -65,6 +71,7 @@ class Budget:
         self.tokens_cached = 0
         self.has_unknown_costs = False
         self.limits = BudgetLimits()
+        self.others_usd: Mapping[str, float] = {}
         self.is_exhausted = False
         self._reservations: list[Estimate] = []
         self._reservation_ended = asyncio.Condition()
@@ -72,6 +79,11 @@ class Budget:
     @property
     def total_usd(self) -> float:
         return self.before_usd + self.night_usd
+
+    @property
+    def period_usd(self) -> dict[str, float]:
+        """USD that all nights of the history have spent in each period that has a limit, with this one."""
+        return {period: self.others_usd.get(period, 0.0) + self.night_usd for period in self.limits.period_usd}
 
     def record(self, completions: Sequence[Completion]) -> None:
         """Add the cost and tokens of paid completions; call it from one thread only."""
@@ -131,6 +143,7 @@ class Budget:
             (self.limits.night_usd, self.night_usd, usd),
             (self.limits.total_usd, self.total_usd, usd),
             (self.limits.tokens, self.tokens, tokens),
+            *((self.limits.period_usd[period], spent, usd) for period, spent in self.period_usd.items()),
         )
         return [(limit, spent, reserved) for limit, spent, reserved in rows if limit is not None]
 

@@ -1,0 +1,42 @@
+"""Budgets of a day, a week or a month over all runs of a history, read from its files."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from overnight.flows.night.deadlines import local_now
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.sample.budget import Budget
+
+_SPENT = """
+SELECT coalesce(sum(greatest(cost_usd, 0)), 0) AS usd FROM nights
+WHERE started_at >= ?::TIMESTAMPTZ AND NOT (run_id = ? AND night = ?)
+"""
+"""What other nights cost. Those that seem to begin in the future count, too, as after the clock was set back."""
+
+
+def count_other_nights(budget: Budget, files: RunFiles, night: int) -> None:
+    """Count what other nights of the history have spent in each period that has a limit, as their rows say now.
+
+    A night belongs to the periods in which it began. Where a budget is shared with nights under way, their rows are at
+    most a minute old.
+
+    Raises:
+        QueryError: If a file of the history is damaged.
+    """
+    if not budget.limits.period_usd:
+        return
+    database, now = Database(files.backend.root), local_now()
+    budget.others_usd = {
+        period: database.rows(_SPENT, [beginning_of(period, now).isoformat(), files.run_id, night])[0]["usd"]
+        for period in budget.limits.period_usd
+    }
+    database.close()
+
+
+def beginning_of(period: str, now: datetime) -> datetime:
+    """Return when the day, week or month of a time began, in its time zone; a week begins on Monday."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    days = {"day": 0, "week": now.weekday(), "month": now.day - 1}[period]
+    return midnight - timedelta(days=days)
