@@ -19,7 +19,7 @@ from overnight.flows.cli.printing import say, say_notes
 from overnight.flows.night.deadlines import local_now, parse_until
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.stop_conditions import StopConditions
-from overnight.flows.start.judging import require_judge
+from overnight.flows.start.judging import judge_entry, require_judge
 from overnight.flows.start.sandboxes import require_agents
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import UsageError, in_words
@@ -289,7 +289,8 @@ def overrides(
     if batch:
         _part(overrides, "sampling", "--batch")["batch_api"] = True
     if judge:
-        _part(overrides, "sampling", "--judge")["judge"] = {"name": judge}
+        part = _part(overrides, "sampling", "--judge")
+        part["judge"] = judge_entry(judge, part.get("models") or (), api_base)
     for name, value in sandbox.items():
         if value is not None:
             _part(overrides, "sandbox", "--sandbox" if name == "backend" else f"--{name}")[name] = value
