@@ -171,7 +171,7 @@ def test_bytes_that_are_no_text_are_replaced(commands: Commands):
 def test_a_command_whose_every_prompt_is_too_long_ends_the_night_with_a_remedy(commands: Commands):
     commands.define("sys.exit('Requested tokens (732) exceed context window of 512')", at_once=8)
     with pytest.raises(
-        TerminalProviderError, match=r"20 requests in a row were refused, .*context window of 512"
+        TerminalProviderError, match=r"2\d requests in a row were refused, .*context window of 512"
     ) as error:
         commands.ask(24)
     assert "a longer context" in error.value.remedy
