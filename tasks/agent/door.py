@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import math
+import json
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json
+
+from overnight.tasks.program.bounded_parsing import parse_json
 
 MOST_BYTES = 16 * 2**20
 """Most characters of a request; the first process in the container refuses longer ones, too."""
 
-MOST_DEPTH = 64
-"""Most lists and objects within each other; LiteLLM and providers fail beyond some hundred."""
-
-_MOST_INTEGER = 2**63
 _SHOWN = 300
 
 T = TypeVar("T", bound=BaseModel)
@@ -102,24 +99,11 @@ def read_body(kind: type[T], body: str) -> T:
 def _parse(text: str | bytes) -> Any:
     """Return plain data in JSON: its texts can be stored and sent, its numbers are finite and of usual size."""
     try:
-        data = from_json(text if isinstance(text, bytes) else text.encode(), allow_inf_nan=False)
-    except ValueError as error:  # also of half a pair of surrogates, and of nesting beyond any use
-        raise RequestRefused(f"expected JSON in valid Unicode: {str(error)[:_SHOWN]}") from error
-    _require_plain(data, MOST_DEPTH)
+        data = parse_json(text)
+        json.dumps(data, allow_nan=False)
+    except ValueError as error:
+        raise RequestRefused(f"expected JSON of finite numbers in valid Unicode: {str(error)[:_SHOWN]}") from error
     return data
-
-
-def _require_plain(data: Any, depth: int) -> None:
-    if isinstance(data, float) and not math.isfinite(data):
-        raise RequestRefused("expected finite numbers")
-    if isinstance(data, int) and not -_MOST_INTEGER <= data < _MOST_INTEGER:
-        raise RequestRefused("expected whole numbers of at most 64 bits")
-    if not isinstance(data, dict | list):
-        return
-    if not depth:
-        raise RequestRefused(f"expected at most {MOST_DEPTH} lists and objects within each other")
-    for value in data.values() if isinstance(data, dict) else data:
-        _require_plain(value, depth - 1)
 
 
 def _validated(kind: type[T], data: Any) -> T:

@@ -199,8 +199,8 @@ REFUSED = [
     (CHAT, turn("a", max_tokens="many"), 400, "max_tokens: Input should be a valid integer"),
     (CHAT, turn("a", max_tokens=10**30), 400, "64 bits"),
     (CHAT, turn("a", temperature=True), 400, "temperature: "),
-    (CHAT, "[" * 900 + "]" * 900, 400, "recursion limit"),
-    (CHAT, with_tool(parameters=json.loads("[" * 90 + "]" * 90)), 400, "at most 64"),
+    (CHAT, "[" * 900 + "]" * 900, 400, "more than 64 levels"),
+    (CHAT, with_tool(parameters=json.loads("[" * 90 + "]" * 90)), 400, "more than 64 levels"),
     (CHAT, " " * (16 * 2**20 + 1), 413, "at most 16 MiB"),
     # Other doors
     ("/v1/embeddings", {}, 404, "there is nothing at"),
