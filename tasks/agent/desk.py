@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
-from overnight.schemas.errors import OvernightError, QueryError
+from overnight.schemas.errors import Outage, OvernightError, QueryError, TransientProviderError
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
@@ -171,7 +171,12 @@ class Desk:
                 answer = turn_answer(turn, number)
                 kept.append(self.transcript.record(COMPLETIONS, key, answer, turn, time.monotonic() - begin))
 
-        turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
+        try:
+            turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
+        except TransientProviderError as error:
+            if isinstance(error, Outage):
+                raise
+            raise RequestRefused(f"the model's provider fails on this request alone: {error.message}", 502) from error
         if turn is None:
             if not self.bench.gateway.may_ask():
                 raise Stopped

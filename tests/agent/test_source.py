@@ -15,6 +15,7 @@ from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.agent import desk, session
 from overnight.tasks.agent.transcript import Transcript
+from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
 from overnight.testing.completion_sources import CompletionSourceContract, Make, Store, Subject
@@ -298,6 +299,38 @@ def test_a_request_that_cannot_be_made_for_the_provider_is_no_outage(provider: P
     assert "Missing corresponding tool call" in answers[0]["body"]
     assert not provider.requests
     assert "x * 2" in handed.text
+
+
+def test_a_request_on_which_the_provider_fails_while_it_answers_others_is_its_agents_fault(
+    office: Office, provider: Provider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    is_asked, is_answered = threading.Event(), threading.Event()
+
+    def script(_: int, request: dict[str, Any]) -> Answer | None:
+        if request["messages"][0]["content"] == "good":
+            assert is_asked.wait(LONG_S)
+            return None
+        is_asked.set()
+        assert is_answered.wait(LONG_S)
+        return Answer({"error": {"message": "the schema is too much"}}, status=500)
+
+    provider.script = script
+    answers: list[Message] = []
+
+    def agent(job: Message) -> Work:
+        is_bad = "prompt 0" in job["task"]
+        answer = yield ask(1, CHAT, turn("bad" if is_bad else "good"))
+        answers.append(answer)
+        if not is_bad:
+            is_answered.set()
+        yield ended(BETTER)
+
+    wanted = [*office.wanted(0), *office.wanted(1)]
+    handed = office.source(agent, at_once=2).submit(wanted, office.record).result(timeout=LONG_S)
+    assert [one["status"] for one in answers] == [200, 502]
+    assert "the schema is too much" in answers[1]["body"]
+    assert [one.error for one in handed if one.sample == 0] == ["", ""]
 
 
 def test_a_model_that_refuses_every_request_of_several_sessions_ends_the_night(office: Office, provider: Provider):
