@@ -22,7 +22,7 @@ from overnight.flows.cli.printing import (
 )
 from overnight.flows.start.audit import Finding
 from overnight.flows.start.audit import audit as try_scoring
-from overnight.flows.start.judging import judge_of, with_judge
+from overnight.flows.start.judging import judge_entry, judge_of, with_judge
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.trust import accept, accept_sandbox
 from overnight.schemas.errors import ExitCode, UsageError
@@ -58,7 +58,8 @@ def audit(
         what: a problem, as for `overnight check`; or a run: its id, a unique prefix of one, or `last`
         model: also ask this model where the winner of a run may exploit the scoring; it flags, it never scores
     """
-    given = options.RunOptions(judge=judge).settings()
+    readers = [{"name": model, "api_base": api_base}] if model and api_base else []
+    given = {"sampling": {"judge": judge_entry(judge, readers, api_base)}} if judge else {}
     problem, files = _find(what, history, given)
     if model is not None and files is None:
         remedy = f"overnight audit last --model {model}"
@@ -69,7 +70,7 @@ def audit(
         found: list[Finding] = []
     else:
         accept_sandbox(problem, trust=trust_settings)
-        problem = with_judge(problem, judge)
+        problem = with_judge(problem, given.get("sampling", {}).get("judge"))
         body, name, seed, found = _winner(files)
     ask = judge_of(problem).ask
     with working("trying the scoring") as show:

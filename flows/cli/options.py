@@ -18,7 +18,7 @@ from overnight.flows.cli.printing import say, say_notes
 from overnight.flows.night.deadlines import local_now, parse_until
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.stop_conditions import NightlyConditions, StopConditions, flag_of
-from overnight.flows.start.judging import require_judge
+from overnight.flows.start.judging import judge_entry, require_judge
 from overnight.flows.start.sandboxes import require_agents
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import UsageError
@@ -201,7 +201,8 @@ class RunOptions:
         if self.batch:
             _part(given, "sampling", "--batch")["batch_api"] = True
         if self.judge:
-            _part(given, "sampling", "--judge")["judge"] = {"name": self.judge}
+            part = _part(given, "sampling", "--judge")
+            part["judge"] = judge_entry(self.judge, part.get("models") or (), self.api_base)
         for flag, name in _SANDBOX.items():
             if (value := getattr(self, flag)) is not None:
                 _part(given, "sandbox", f"--{flag}")[name] = value

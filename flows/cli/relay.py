@@ -12,7 +12,16 @@ from pathlib import Path
 
 from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json, write_text
 from overnight.schemas.errors import UsageError
-from overnight.tasks.sample.providers.relay import GUIDE, Request, answers_to_nothing, requests_in, write_answer
+from overnight.tasks.sample.providers.relay import (
+    GUIDE,
+    Request,
+    answers_to_nothing,
+    is_answered,
+    is_relay,
+    read_prompt,
+    requests_in,
+    write_answer,
+)
 
 _SHOWN = 60
 """Characters of a prompt's first line in the table."""
@@ -35,18 +44,18 @@ def relay(
         answer: read the answer of this request from standard input
         edit: write the answer of this request in $EDITOR
     """
-    if not (folder / GUIDE).is_file():
+    if not is_relay(folder):
         raise UsageError(
             f"{folder} is no folder of requests: there is no {GUIDE} in it",
             remedy=f"A run makes it: overnight run PROBLEM --model relay:{shlex.quote(str(folder))}",
         )
     requests = requests_in(folder)
     if show is not None:
-        write_text(_named(requests, show).prompt.read_text(encoding="utf-8"))
+        write_text(read_prompt(_named(requests, show)))
         return
     if name := answer or edit:
         request = _named(requests, name)
-        if request.answer.exists():
+        if is_answered(request):
             raise UsageError(f"{request.id} is answered already", remedy=f"List what waits: overnight relay {folder}")
         text = sys.stdin.read() if answer else _edited(request)
         if not text.strip():
@@ -54,7 +63,7 @@ def relay(
         write_answer(request, text)
         say(f"answered {request.id}")
         return
-    waiting = [request for request in requests if not request.answer.exists()]
+    waiting = [request for request in requests if not is_answered(request)]
     if format == "json":
         write_json([{"id": request.id, "prompt": str(request.prompt)} for request in waiting])
     else:
@@ -73,7 +82,7 @@ def _named(requests: Sequence[Request], name: str) -> Request:
 def _edited(request: Request) -> str:
     """Let the user write an answer in an editor, below the prompt, and return what is below it."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    prompt = request.prompt.read_text(encoding="utf-8")
+    prompt = read_prompt(request)
     with tempfile.TemporaryDirectory(prefix="overnight-relay-") as folder:
         path = Path(folder, f"{request.id}.md")
         path.write_text(f"{prompt}\n{_BELOW}\n", encoding="utf-8")
@@ -92,5 +101,5 @@ def _list(waiting: Sequence[Request]) -> None:
 
 
 def _last_line(request: Request) -> str:
-    lines = request.prompt.read_text(encoding="utf-8").strip().splitlines() or [""]
+    lines = read_prompt(request).strip().splitlines() or [""]
     return lines[-1][:_SHOWN]

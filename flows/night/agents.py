@@ -64,8 +64,8 @@ class Agents:
             self._workplaces[name] = Workplace(
                 name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
             )
-        history = self._opened.enter_context(QueryProcess(self._files.backend.root, self._run.run_id, _QUERIES))
-        self._bench = Bench(problem, self._gateway, self._evaluator, history)
+        open_history = partial(QueryProcess, self._files.backend.root, self._run.run_id, _QUERIES)
+        self._bench = Bench(problem, self._gateway, self._evaluator, open_history)
 
     def sources(self, generation: int, store_of: Callable[[int], CompletionStore]) -> dict[str, CompletionSource]:
         """Return the source of each model that agents work with, by the model's name."""

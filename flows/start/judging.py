@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.generation import GenerationRecord
@@ -12,6 +13,8 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.program import Completion
 from overnight.schemas.question import Ask
 from overnight.schemas.sampling_settings import Model
+from overnight.schemas.section import as_list
+from overnight.tasks.program.user_config import user_settings
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.judge import Judge
 from overnight.tasks.sample.provider import require_keys
@@ -50,10 +53,34 @@ def require_judge(problem: Problem, *, on_cluster: bool = False) -> None:
         )
 
 
-def with_judge(problem: Problem, name: str | None) -> Problem:
+def judge_entry(name: str, models: Sequence[Any], api_base: str | None) -> dict[str, Any]:
+    """Return the entry of the model that a scoring asks: that of its name elsewhere, with its address and prices.
+
+    Args:
+        name: Name of the model.
+        models: Entries of the command's models; those of the configuration file follow.
+        api_base: Address of the command's models.
+
+    Raises:
+        UsageError: If there is an address, which the model does not have: it would be asked elsewhere, unseen.
+    """
+    for entry in (*models, *as_list(user_settings().get("sampling", {}).get("models", ()))):
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return {field: value for field, value in entry.items() if field not in ("weight", "style")}
+    if api_base:
+        own = f'{{name="{name}"}}'
+        raise UsageError(
+            f"--api-base is the address of the models that --model names, and the judge {name} is none of them",
+            remedy=f"Say where it is asked, at its provider's own address: --set 'sampling.judge={own}' in place of "
+            f'--judge, or with api_base="{api_base}" beside its name.',
+        )
+    return {"name": name}
+
+
+def with_judge(problem: Problem, entry: Mapping[str, Any] | None) -> Problem:
     """Return the problem of a run with the judge that a command names, or without any: the run's own is not asked."""
     settings = problem.settings
-    sampling = settings.sampling.model_copy(update={"judge": Model(name=name) if name else None})
+    sampling = settings.sampling.model_copy(update={"judge": Model.model_validate(entry) if entry else None})
     return replace(problem, settings=settings.model_copy(update={"sampling": sampling}))
 
 

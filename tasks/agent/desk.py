@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,30 +12,29 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
-from overnight.schemas.errors import OvernightError, QueryError
+from overnight.schemas.errors import Outage, OvernightError, QueryError, TransientProviderError
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
 from overnight.schemas.scores import with_score
+from overnight.tasks.agent.door import Program, Query, RequestRefused, read_body
 from overnight.tasks.agent.model_requests import (
     COMPLETIONS,
     MODELS,
-    RequestRefused,
+    ModelRequest,
     as_stream,
     error_answer,
     models_answer,
-    parse_object,
     read_request,
     turn_answer,
 )
-from overnight.tasks.agent.transcript import Records, Transcript, request_hash
+from overnight.tasks.agent.transcript import Transcript, answer_of, request_hash
 from overnight.tasks.agent.workspace import answer_text, changed_files
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.prompts import format_notes
 from overnight.tasks.sample.provider import Turn
-from overnight.tasks.sample.providers import Usage
 from overnight.tasks.sample.sampler import to_candidates
 
 EVALUATED = "evaluated"
@@ -43,6 +42,9 @@ EVALUATED = "evaluated"
 
 _EVALUATE, _QUERY = "/evaluate", "/sql"
 _QUERY_S = 20.0
+_MOST_QUERIES = 500
+"""Most queries of a session."""
+
 _MOST_ROWS = 200
 MOST_CHARS = 20_000
 """Most of an answer to a query, or of a program's output, that an agent is shown."""
@@ -59,13 +61,14 @@ class Bench:
     """Parts of a run that all its sessions work with.
 
     Attributes:
-        history: Answers queries: views of the run alone, as `flows/night/agents.py` lists them.
+        open_history: Starts what answers the queries of one session: views of the run alone, as
+            `flows/night/agents.py` lists them.
     """
 
     problem: Problem
     gateway: Gateway
     evaluator: Evaluator
-    history: QueryProcess
+    open_history: Callable[[], QueryProcess]
 
     @property
     def limits(self) -> AgentLimits:
@@ -81,6 +84,7 @@ class Desk:
         given: Files that the agent was given, by path.
         scored: Answers about the programs that were scored, by the text that holds each.
         limit: Limit that was reached, in words; empty before.
+        refusal: Why the model's provider refused the last request that it refused; empty before.
         stopped: Done once the session is stopped.
     """
 
@@ -88,13 +92,20 @@ class Desk:
     prompt: Prompt
     generation: int
     samples: int
-    records: Records
     transcript: Transcript
     given: Mapping[str, str]
     scored: dict[str, dict[str, Any]] = field(default_factory=dict)
     limit: str = ""
+    refusal: str = ""
     stopped: Future[None] = field(default_factory=Future)
-    _turns: int = 0
+    _queries: int = 0
+    _history: QueryProcess | None = None
+
+    def close(self) -> None:
+        """End what answers queries."""
+        if self._history is not None:
+            self._history.close()
+            self._history = None
 
     def answer(self, path: str, body: str) -> tuple[int, str, str]:
         """Return the answer to a request: status, type and text.
@@ -120,27 +131,25 @@ class Desk:
         if path == MODELS:
             return json.dumps(models_answer())
         if path == _EVALUATE:
-            return self._evaluation(parse_object(body))
+            return self._evaluation(read_body(Program, body).files)
         if path == _QUERY:
-            return self._query(str(parse_object(body).get("query", "")))
+            return self._query(read_body(Query, body).query)
         raise RequestRefused(f"there is nothing at {path[:80]}; expected {COMPLETIONS}", 404)
 
-    def _turn(self, request: dict[str, Any]) -> str:
-        key = request_hash(COMPLETIONS, {**request, "stream": None, "stream_options": None})
-        answer = self.records.take(key)
-        if answer is None:
+    def _turn(self, request: ModelRequest) -> str:
+        key = request_hash(COMPLETIONS, request.sent)
+        record = self.transcript.recorded(key)
+        if record is None:
             self._require_room()
-            answer = self._ask(key, request)
-        self._turns += 1
-        choice, usage = answer["choices"][0], self.records.used[-1]
-        spent = Usage(usage.tokens_in, usage.tokens_out, usage.cost_usd)
-        self.transcript.turn(request["messages"], choice["message"], spent)
-        return as_stream(answer) if request.get("stream") else json.dumps(answer)
+            record = self._ask(key, request.sent)
+        self.transcript.turn(request.sent["messages"], record)
+        answer = answer_of(record)
+        return as_stream(answer) if request.is_stream else json.dumps(answer)
 
     def _require_room(self) -> None:
-        limits, spent = self.bench.limits, self.records.usage()
+        limits, spent = self.bench.limits, self.transcript.usage()
         reached = (
-            (self._turns >= limits.turns, f"{limits.turns} answers (agent.turns)"),
+            (self.transcript.number_of(COMPLETIONS) >= limits.turns, f"{limits.turns} answers (agent.turns)"),
             (spent.tokens_in + spent.tokens_out >= limits.tokens, f"{limits.tokens} tokens (agent.tokens)"),
             ((spent.cost_usd or 0.0) >= limits.usd, f"{limits.usd:g} USD (agent.usd)"),
         )
@@ -153,21 +162,29 @@ class Desk:
         self.limit = self.limit or reason
         return RequestRefused(reason, 403)
 
-    def _ask(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        begin, number = time.monotonic(), self._turns + 1
+    def _ask(self, key: str, request: dict[str, Any]) -> Completion:
+        begin, number = time.monotonic(), self.transcript.number_of(COMPLETIONS) + 1
+        kept: list[Completion] = []
 
         def keep(turn: Turn) -> None:
             if not turn.refusal:
-                self.records.add(key, turn_answer(turn, number), turn, time.monotonic() - begin)
+                answer = turn_answer(turn, number)
+                kept.append(self.transcript.record(COMPLETIONS, key, answer, turn, time.monotonic() - begin))
 
-        turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
+        try:
+            turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
+        except TransientProviderError as error:
+            if isinstance(error, Outage):
+                raise
+            raise RequestRefused(f"the model's provider fails on this request alone: {error.message}", 502) from error
         if turn is None:
             if not self.bench.gateway.may_ask():
                 raise Stopped
             raise self._over("no further answers: the night's budget is spent")
         if turn.refusal:
+            self.refusal = turn.refusal
             raise RequestRefused(f"the model's provider refuses the request: {turn.refusal}")
-        return turn_answer(turn, number)
+        return kept[0]
 
     def _wait(self, future: Future[T], *, is_shared: bool = False) -> T:
         """Wait for a result, or until the session is stopped; then cancel what nobody else waits for."""
@@ -184,22 +201,21 @@ class Desk:
         except CancelledError:
             raise Stopped from None
 
-    def _evaluation(self, asked: Mapping[str, Any]) -> str:
-        files = asked.get("files")
-        changed = changed_files(self.given, files if isinstance(files, dict) else {})
-        key = request_hash(_EVALUATE, changed)
+    def _evaluation(self, files: Mapping[str, str]) -> str:
+        changed = changed_files(self.given, files)
         if not changed:
             raise RequestRefused(f"nothing has changed in {', '.join(self.given)}: it is the program you were given")
         text = answer_text(self.bench.problem.specification, changed)
         if text in self.scored:
             return _as_text(self.scored[text])
-        if len(self.scored) + 1 >= self.samples:
-            raise RequestRefused(f"all {self.samples - 1} evaluations of this sample are used (agent.evaluations)", 403)
-        number, answer = len(self.scored) + 1, self.records.take(key)
-        if answer is None:
-            answer = self._judge(number, text)
-            self.records.add(key, answer)
-        self.scored[text] = answer
+        key, number = request_hash(_EVALUATE, changed), len(self.scored) + 1
+        record = self.transcript.recorded(key)
+        if record is None:
+            if self.transcript.number_of(_EVALUATE) + 1 >= self.samples:
+                most = f"all {self.samples - 1} evaluations of this sample are used (agent.evaluations)"
+                raise RequestRefused(most, 403)
+            record = self.transcript.record(_EVALUATE, key, self._judge(number, text))
+        answer = self.scored[text] = answer_of(record)
         self.transcript.evaluation(number, answer)
         return _as_text(answer)
 
@@ -218,16 +234,19 @@ class Desk:
 
     def _query(self, sql: str) -> str:
         key = request_hash(_QUERY, {"query": sql})
-        answer = self.records.take(key)
-        if answer is None:
-            answer = self._rows(sql)
-            self.records.add(key, answer)
-        self.transcript.query(sql, answer)
-        return answer
+        record = self.transcript.recorded(key)
+        if record is None:
+            record = self.transcript.record(_QUERY, key, self._rows(sql))
+        self.transcript.query(sql, answer_of(record))
+        return answer_of(record)
 
     def _rows(self, sql: str) -> str:
+        self._queries += 1
+        if max(self._queries, self.transcript.number_of(_QUERY) + 1) > _MOST_QUERIES:
+            raise RequestRefused(f"all {_MOST_QUERIES} queries of this sample are used", 403)
         try:
-            table = self.bench.history.query(sql, timeout_s=_QUERY_S)
+            self._history = self._history or self.bench.open_history()
+            table = self._history.query(sql, timeout_s=_QUERY_S)
         except QueryError as error:
             raise RequestRefused(error.message) from error
         except OvernightError as error:  # which may name files of this machine

@@ -1,65 +1,152 @@
-"""An agent's requests for its model, in OpenAI's protocol: what of them is passed on, and the answers' form."""
+"""An agent's requests for its model, in OpenAI's protocol: the known fields, of which alone a request to a provider is
+made, and the answers' form.
+
+A field that is neither used nor ignored is refused: providers and LiteLLM have fields that name an address, a key, a
+model or a tool of the provider's, and get new ones.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from overnight.schemas.agent_settings import MODEL_IN_CONTAINER
+from overnight.tasks.agent.door import Known, RequestRefused, read_body
 from overnight.tasks.sample.provider import Turn
 
 COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
 
-
-class RequestRefused(Exception):
-    """A request that is not passed on, with the reason for the agent, and the status of HTTP."""
-
-    def __init__(self, reason: str, status: int = 400) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.status = status
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+_Tokens = Annotated[int, Field(ge=1, le=10**9)]
 
 
-def read_request(body: str) -> dict[str, Any]:
-    """Return a request for a chat completion.
+class _Text(Known):
+    ignored: ClassVar[frozenset[str]] = frozenset({"cache_control"})
+
+    type: Literal["text"]
+    text: str
+
+
+class _Called(Known):
+    name: Annotated[str, Field(max_length=256)]  # as its model wrote it
+    arguments: str
+
+
+class _Call(Known):
+    ignored: ClassVar[frozenset[str]] = frozenset({"index", "provider_specific_fields", "extra_content"})
+
+    id: str
+    type: Literal["function"] = "function"
+    function: _Called
+
+
+class _Message(Known):
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("name", "refusal", "annotations", "cache_control", "provider_specific_fields"),
+            *("reasoning", "reasoning_details", "thinking_blocks"),
+        }
+    )
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[_Text] | None = None
+    tool_calls: Annotated[list[_Call], Field(max_length=128)] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Function(Known):
+    name: _Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Tool(Known):
+    ignored: ClassVar[frozenset[str]] = frozenset({"cache_control"})
+
+    type: Literal["function"]
+    function: _Function
+
+
+class _Chosen(Known):
+    name: _Name
+
+
+class _Choice(Known):
+    type: Literal["function"]
+    function: _Chosen
+
+
+class _Schema(Known):
+    name: _Name
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class _Format(Known):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+
+class ChatRequest(Known):
+    """A request for a chat completion. What tunes it a little, and what clients say of themselves, is ignored."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("user", "metadata", "store", "stream_options", "service_tier", "safety_identifier"),
+            *("prompt_cache_key", "prompt_cache_retention", "seed", "verbosity", "logprobs", "top_logprobs"),
+            *("logit_bias", "presence_penalty", "frequency_penalty"),
+        }
+    )
+
+    model: str
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=10_000)]
+    tools: Annotated[list[_Tool], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | _Choice | None = None
+    parallel_tool_calls: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    response_format: _Format | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    max_tokens: _Tokens | None = None
+    max_completion_tokens: _Tokens | None = None
+    n: Literal[1] | None = None
+    stream: bool | None = None
+
+
+_NOT_SENT = {"model", "n", "stream", "max_completion_tokens"}
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """A request as it is sent to a model, and whether the agent wants its answer as a stream."""
+
+    sent: dict[str, Any]
+    is_stream: bool
+
+
+def read_request(body: str) -> ModelRequest:
+    """Return a request for a chat completion, made anew of its known fields.
 
     Raises:
-        RequestRefused: If it is none, is for another model, or names anything that is not in it, such as an image's
-            address: what it names would be fetched outside of the container.
+        RequestRefused: If it is none, is for another model, or has a field that is not known.
     """
-    request = parse_object(body)
-    if request.get("model") != MODEL_IN_CONTAINER:
-        raise RequestRefused(f"expected the model {MODEL_IN_CONTAINER!r}, got {request.get('model')!r:.80}", 404)
-    if request.get("n") not in (None, 1):
-        raise RequestRefused(f"expected n = 1, got {request['n']!r:.20}")
-    messages = request.get("messages")
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        raise RequestRefused("expected messages of text alone")
-    tools = request.get("tools") or []
-    if not isinstance(tools, list) or any(not isinstance(one, dict) or one.get("type") != "function" for one in tools):
-        raise RequestRefused("expected tools of the type function")
-    return request
-
-
-def parse_object(body: str) -> dict[str, Any]:
-    """Return the object that a body of JSON is."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise RequestRefused("expected a JSON object")
-    return data
-
-
-def _is_message(message: Any) -> bool:
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        return False
-    content = message.get("content")
-    if isinstance(content, list):
-        return all(isinstance(part, dict) and part.get("type") == "text" for part in content)
-    return content is None or isinstance(content, str)
+    request = read_body(ChatRequest, body)
+    if request.model != MODEL_IN_CONTAINER:
+        raise RequestRefused(f"expected the model {MODEL_IN_CONTAINER!r}, got {request.model!r:.80}", 404)
+    sent = request.model_dump(exclude_none=True, by_alias=True, exclude=_NOT_SENT)
+    if not request.tools:  # an empty list is refused by providers
+        sent = {name: value for name, value in sent.items() if name not in ("tools", "tool_choice")}
+    if most := request.max_completion_tokens or request.max_tokens:
+        sent["max_tokens"] = most
+    return ModelRequest(sent, bool(request.stream))
 
 
 def models_answer() -> dict[str, Any]:
@@ -100,4 +187,4 @@ def as_stream(answer: Mapping[str, Any]) -> str:
 
 def error_answer(reason: str) -> dict[str, Any]:
     """Return an error in OpenAI's form."""
-    return {"error": {"message": reason, "type": "refused", "code": "refused"}}
+    return {"error": {"message": reason, "type": "invalid_request_error", "param": None, "code": "refused"}}

@@ -14,7 +14,9 @@ from typing import Any
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.program import UNUSED, Completion, Prompt
 from overnight.tasks.agent.desk import EVALUATED, MOST_CHARS, Bench, Desk, Stopped, new_completion
-from overnight.tasks.agent.transcript import Records, Transcript
+from overnight.tasks.agent.door import Asked, Ended, RequestRefused, read_frame
+from overnight.tasks.agent.model_requests import COMPLETIONS
+from overnight.tasks.agent.transcript import Transcript
 from overnight.tasks.agent.workspace import FOLDER, IDEA, answer_text, changed_files, files_of, task_text
 from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
 from overnight.tasks.evaluate.runner import frames
@@ -44,22 +46,20 @@ class Session:
     """
 
     bench: Bench
-    name: str
     agent: AgentSettings
     prompt: Prompt
     generation: int
     samples: int
-    records: Records
+    transcript: Transcript
     _channel: Channel | None = None
 
     def __post_init__(self) -> None:
         self._given = files_of(self.bench.problem.specification, self.prompt.base)
-        self._transcript = Transcript(self.name, self.prompt.model)
-        self._desk = Desk(
-            self.bench, self.prompt, self.generation, self.samples, self.records, self._transcript, self._given
-        )
+        self._desk = Desk(self.bench, self.prompt, self.generation, self.samples, self.transcript, self._given)
         self._buffer = FrameBuffer()
-        self._until = time.monotonic() + self.bench.limits.seconds
+        # One that was cut short at its limit has some seconds to do again what it did.
+        limit = self.bench.limits.seconds
+        self._until = time.monotonic() + min(limit, max(_LAST_S, limit - self.transcript.seconds()))
         self._reason = ""
         self._began = datetime.now(UTC), time.monotonic()
 
@@ -69,6 +69,10 @@ class Session:
             self._desk.stopped.set_result(None)
         if self._channel is not None:
             self._channel.close()
+
+    def refusal(self) -> str:
+        """Return why the model's provider refused what was asked of it; empty if it answered anything."""
+        return "" if self.transcript.number_of(COMPLETIONS) else self._desk.refusal
 
     def run(self, channel: Channel) -> list[Completion]:
         """Let the agent work, and return its completions: that which it hands back first, then those it had scored.
@@ -82,8 +86,8 @@ class Session:
         self._channel = channel
         try:
             channel.send(modules_frame() + frames.frame(json.dumps(self._job()).encode()), timeout_s=_START_S)
-            while "ended" not in (message := self._receive()):
-                if message:
+            while not isinstance(message := self._receive(), Ended):
+                if message is not None:
                     self._answer(message)
             return self._completions(message)
         except (OSError, WireFault, ValueError) as error:
@@ -92,6 +96,7 @@ class Session:
             raise ContainerDied(str(error)) from error
         finally:
             channel.close()
+            self._desk.close()
 
     def _job(self) -> dict[str, Any]:
         task = task_text(self.prompt, list(self._given), self.bench.limits, self.bench.problem.specification.kind)
@@ -109,8 +114,8 @@ class Session:
 
     # The container
 
-    def _receive(self) -> dict[str, Any]:
-        """Return the next message; empty when the time is over, and the agent was told to end."""
+    def _receive(self) -> Asked | Ended | None:
+        """Return the next message; `None` when the time is over, and the agent was told to end."""
         assert self._channel is not None
         while True:
             left = self._until - time.monotonic()
@@ -118,21 +123,21 @@ class Session:
                 raise ContainerDied("it did not end")
             if left <= 0:  # whatever it still asks
                 self._end()
-                return {}
+                return None
             if (data := self._buffer.take()) is not None:
                 break
             try:
                 piece = self._channel.receive(timeout_s=max(0.01, left))
             except TimeoutError:
                 self._end()
-                return {}
+                return None
             if not piece:
                 raise self._death()
             self._buffer.feed(piece)
-        message = json.loads(data)
-        if not isinstance(message, dict):
-            raise WireFault("expected an object")
-        return message
+        try:
+            return read_frame(data)
+        except RequestRefused as refused:
+            raise WireFault(refused.reason) from refused
 
     def _end(self) -> None:
         self._reason, self._until = "over", time.monotonic() + _END_S
@@ -149,38 +154,36 @@ class Session:
         death = self._channel.death(since_s=self._began[0].timestamp())
         return ContainerDied("it ran out of memory" if death.out_of_memory else death.reason)
 
-    def _answer(self, message: Mapping[str, Any]) -> None:
-        status, kind, text = self._desk.answer(str(message.get("path")), str(message.get("body")))
+    def _answer(self, asked: Asked) -> None:
+        status, kind, text = self._desk.answer(asked.path, asked.body)
         if self._desk.limit and not self._reason:  # it has some seconds to end by itself
             self._reason, self._until = self._desk.limit, min(self._until, time.monotonic() + _LAST_S)
-        self._send({"answer": message.get("request"), "status": status, "type": kind, "body": text})
+        self._send({"answer": asked.request, "status": status, "type": kind, "body": text})
 
     # The end
 
-    def _completions(self, ended: Mapping[str, Any]) -> list[Completion]:
-        files = ended.get("files")
-        files = files if isinstance(files, dict) else {}
-        now = {path: files.get(f"{FOLDER}/{path}") for path in self._given}
-        idea = files.get(IDEA)
-        output = str(ended.get("output", ""))[-MOST_CHARS:]
+    def _completions(self, ended: Ended) -> list[Completion]:
+        now = {path: ended.files.get(f"{FOLDER}/{path}") for path in self._given}
+        idea = ended.files.get(IDEA)
+        output = ended.output[-MOST_CHARS:]
         if self.agent.answer == "output":
             text, reason = output, ""
         else:
             changed = changed_files(self._given, now)
             text = answer_text(self.bench.problem.specification, changed) if changed else ""
-            reason = "" if changed else _why_unchanged(now, ended.get("ended"))
+            reason = "" if changed else _why_unchanged(now, ended.ended)
         if text and isinstance(idea, str) and idea.strip():
             text = f"# idea: {' '.join(idea.split())[:300]}\n\n{text}"
-        return self.ended(text, reason, str(ended.get("ended")), output)
+        return self.ended(text, reason, str(ended.ended), output)
 
     def ended(self, text: str, error: str, how: str, output: str = "") -> list[Completion]:
         """Return the completions of a session that is over.
 
         The agent hands back a text, or none because of an error; `how` says in words how it ended.
         """
-        spent = self.records.usage()
+        spent = self.transcript.usage()
         handed = new_completion(self.prompt, 0, to_valid_text(text), self._reason or "stop")
-        transcript = self._transcript.text(ended=self._reason or f"exit code {how}", output=output)
+        transcript = self.transcript.text(ended=self._reason or f"exit code {how}", output=output)
         first = replace(
             handed,
             error=error,

@@ -15,12 +15,16 @@ from dataclasses import dataclass, replace
 
 from overnight.schemas.agent_settings import AgentSettings, split_agent
 from overnight.schemas.completion_source import Answer, Record, Sample, answer_in_thread
+from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import UNUSED, Completion
 from overnight.tasks.agent.desk import Bench, Stopped
 from overnight.tasks.agent.session import ContainerDied, Session
-from overnight.tasks.agent.transcript import Records
+from overnight.tasks.agent.transcript import Transcript
 from overnight.tasks.evaluate.sandbox import Channel
 from overnight.tasks.sample.completion_sources import CompletionStore, merge_answers
+
+_MOST_REFUSED = 3
+"""Sessions in a row whose model may refuse all that they ask."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._under_way: dict[Answer, Session] = {}
+        self._refused = 0
 
     @contextmanager
     def under_way(self, answer: Answer, session: Session) -> Iterator[None]:
@@ -51,6 +56,20 @@ class Sessions:
             yield
         finally:
             del self._under_way[answer]
+
+    def require_answers(self, session: Session) -> None:
+        """Check that the model answers some session: what it refuses to one is that agent's fault, not to all.
+
+        Raises:
+            TerminalProviderError: If it refused every request of several sessions, one after the other.
+        """
+        refusal = session.refusal()
+        self._refused = self._refused + 1 if refusal else 0
+        if self._refused >= _MOST_REFUSED:
+            raise TerminalProviderError(
+                f"{session.prompt.model}: all requests of {self._refused} sessions were refused: {refusal}",
+                remedy="Name another model for the agent, or change the agent's command in your configuration file.",
+            )
 
     def stop(self, answer: Answer | None = None) -> None:
         """End the session of an answer; by default all."""
@@ -104,7 +123,9 @@ class AgentSource:
                 if answer.cancelled() or not self.bench.gateway.may_ask():
                     raise Stopped
                 try:
-                    return session.run(place.start())
+                    completions = session.run(place.start())
+                    self.sessions.require_answers(session)
+                    return completions
                 except ContainerDied as died:
                     if is_last:
                         return session.ended("", f"the agent's container ended: {died}", str(died))
@@ -112,7 +133,7 @@ class AgentSource:
 
     def _new_session(self, place: Workplace, samples: Sequence[Sample], record: Record) -> Session:
         prompt = samples[0].prompt
-        records = Records(prompt, record)
-        records.add_earlier(list(self.store.known().values()))
+        transcript = Transcript(place.name, prompt, record)
+        transcript.add_earlier(self.store.known().values())
         most = max(sample.number for sample in samples) + 1
-        return Session(self.bench, place.name, place.agent, prompt, self.generation, most, records)
+        return Session(self.bench, place.agent, prompt, self.generation, most, transcript)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,9 @@ from overnight.tasks.sample.providers import Usage, to_valid_text
 _FIRST = 1000
 """Number of the first record, beyond those of samples."""
 
+_MOST_CHARS = 32 * 2**20
+"""Most bytes of the events that are told; records have no limit but those of turns, evaluations and queries."""
+
 
 def request_hash(path: str, request: Mapping[str, Any]) -> str:
     """Return 16 hex digits of a request, by which its recorded answer is found."""
@@ -32,42 +36,49 @@ def request_hash(path: str, request: Mapping[str, Any]) -> str:
 
 
 @dataclass
-class Records:
-    """The records of one sample, of this session and of one that was cut short.
+class Transcript:
+    """What an agent did for one sample: kept as it happens, of all sessions, and told as events of the present one.
 
     Attributes:
-        used: Records of this session, in order.
+        keep: Stores a record; it is safe when it returns.
+        events: What happened, in order, without what would repeat the conversation so far.
     """
 
+    agent: str
     prompt: Prompt
     keep: Callable[[Sequence[Completion]], None]
-    used: list[Completion] = field(default_factory=list)
-    _earlier: defaultdict[str, deque[Completion]] = field(default_factory=lambda: defaultdict(deque))
-    _number: int = _FIRST
+    events: list[dict[str, Any]] = field(default_factory=list)
+    _records: list[Completion] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _unused: defaultdict[str, deque[Completion]] = field(default_factory=lambda: defaultdict(deque))
+    _earlier_s: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+    _messages: list[Any] = field(default_factory=list)
+    _chars: int = 0
 
-    def add_earlier(self, stored: Sequence[Completion]) -> None:
-        """Take the records that an earlier session left."""
+    def add_earlier(self, stored: Iterable[Completion]) -> None:
+        """Take the records of earlier sessions, which were cut short: what they spent counts."""
         own = self.prompt.index, self.prompt.hash
         mine = [one for one in stored if one.finish_reason == TURN and (one.prompt, one.prompt_hash) == own]
         for record in sorted(mine, key=lambda one: one.sample):
-            self._earlier[json.loads(record.text)["request"]].append(record)
-            self._number = max(self._number, record.sample + 1)
+            what = json.loads(record.text)
+            self._unused[what["request"]].append(record)
+            self._count(record, what["path"])
+            self._earlier_s = max(self._earlier_s, what["seconds"])
 
-    def take(self, key: str) -> Any:
-        """Return the recorded answer to a request, which is not given again; `None` if there is none."""
-        if not self._earlier[key]:
-            return None
-        self.used.append(self._earlier[key].popleft())
-        return json.loads(self.used[-1].text)["answer"]
+    def recorded(self, key: str) -> Completion | None:
+        """Return the record of a request's answer, which is not given again; `None` if there is none."""
+        return self._unused[key].popleft() if self._unused[key] else None
 
-    def add(self, key: str, answer: Any, turn: Turn | None = None, latency_s: float = 0.0) -> None:
-        """Keep a turn, or an answer that cost nothing; return when it is safe."""
+    def record(self, path: str, key: str, answer: Any, turn: Turn | None = None, latency_s: float = 0.0) -> Completion:
+        """Keep a turn, or an answer that cost nothing; return its record when it is safe."""
         usage = turn.usage if turn else Usage(0, 0, 0.0)
+        what = {"request": key, "path": path, "seconds": round(self.seconds(), 3), "answer": answer}
         record = Completion(
             prompt=self.prompt.index,
-            sample=self._number,
+            sample=max([_FIRST - 1, *(one.sample for one in self._records)]) + 1,
             prompt_hash=self.prompt.hash,
-            text=to_valid_text(json.dumps({"request": key, "answer": answer})),
+            text=json.dumps(_valid(what)),
             model=turn.model if turn else self.prompt.model,
             tokens_in=usage.tokens_in,
             tokens_out=usage.tokens_out,
@@ -77,55 +88,70 @@ class Records:
             asked_at=datetime.now(UTC),
             tokens_cached=usage.tokens_cached,
         )
-        self._number += 1
         self.keep([record])
-        self.used.append(record)
+        self._count(record, path)
+        return record
+
+    def _count(self, record: Completion, path: str) -> None:
+        self._records.append(record)
+        self._counts[path] += 1
+
+    # What all sessions spent
+
+    def number_of(self, path: str) -> int:
+        """Return how many requests to a path were answered."""
+        return self._counts[path]
+
+    def seconds(self) -> float:
+        return self._earlier_s + time.monotonic() - self._began
 
     def usage(self) -> Usage:
-        """Return tokens and cost of all turns, of a session that was cut short, too; the cost is `None` if unknown."""
-        spent = [*self.used, *(record for records in self._earlier.values() for record in records)]
-        costs = [record.cost_usd for record in spent]
+        """Return tokens and cost of all turns; the cost is `None` if unknown."""
+        costs = [record.cost_usd for record in self._records]
         return Usage(
-            sum(record.tokens_in for record in spent),
-            sum(record.tokens_out for record in spent),
+            sum(record.tokens_in for record in self._records),
+            sum(record.tokens_out for record in self._records),
             None if None in costs else sum(cost or 0.0 for cost in costs),
-            sum(record.tokens_cached for record in spent),
+            sum(record.tokens_cached for record in self._records),
         )
 
+    # What is told
 
-@dataclass
-class Transcript:
-    """The events of a session, in order, as they are stored: without what would repeat the conversation so far."""
-
-    agent: str
-    model: str
-    events: list[dict[str, Any]] = field(default_factory=list)
-    _messages: list[Any] = field(default_factory=list)
-
-    def turn(self, messages: Sequence[Any], message: Mapping[str, Any], usage: Usage) -> None:
-        """Add a turn, with the messages that are new since the last one."""
+    def turn(self, messages: Sequence[Any], record: Completion) -> None:
+        """Tell of a turn, with the messages that are new since the last one."""
         same = 0
         while same < min(len(messages), len(self._messages)) and messages[same] == self._messages[same]:
             same += 1
         new = [one for one in messages[same:] if not _is_answer(one)]
         self._messages = [*messages]
-        spent = {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "cost_usd": usage.cost_usd}
-        self.events.append({"event": "turn", "messages": new, "answer": dict(message), **spent})
+        answer = answer_of(record)["choices"][0]["message"]
+        spent = {"tokens_in": record.tokens_in, "tokens_out": record.tokens_out, "cost_usd": record.cost_usd}
+        self._tell({"event": "turn", "messages": new, "answer": answer, **spent})
 
     def evaluation(self, sample: int | None, answer: Mapping[str, Any]) -> None:
-        """Add a program that was scored; `sample` is its number among those of the prompt."""
-        self.events.append({"event": "evaluation", "sample": sample, "answer": dict(answer)})
+        """Tell of a program that was scored; `sample` is its number among those of the prompt."""
+        self._tell({"event": "evaluation", "sample": sample, "answer": dict(answer)})
 
     def query(self, sql: str, answer: str) -> None:
-        self.events.append({"event": "query", "sql": sql, "answer": answer})
+        self._tell({"event": "query", "sql": sql, "answer": answer})
 
     def refusal(self, path: str, reason: str) -> None:
-        self.events.append({"event": "refusal", "path": path[:200], "reason": reason})
+        self._tell({"event": "refusal", "path": path[:200], "reason": reason})
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Add an event, until there are more than anybody reads: an agent may ask without end."""
+        self._chars += len(orjson.dumps(_valid(event)))
+        if self._chars <= _MOST_CHARS:
+            self.events.append(event)
 
     def text(self, *, ended: str, output: str) -> str:
         """Return it as JSON, without keys that something in it may show."""
-        data = {"agent": self.agent, "model": self.model, "events": self.events, "ended": ended, "output": output}
-        return without_keys(to_valid_text(orjson.dumps(_valid(data)).decode()))
+        data = {"agent": self.agent, "model": self.prompt.model, "events": self.events, "ended": ended}
+        return without_keys(to_valid_text(orjson.dumps(_valid({**data, "output": output})).decode()))
+
+
+def answer_of(record: Completion) -> Any:
+    return json.loads(record.text)["answer"]
 
 
 def _is_answer(message: Any) -> bool:

@@ -9,7 +9,13 @@ import random
 import time
 from collections.abc import AsyncIterator
 
-from overnight.schemas.errors import ProviderError, ProviderOutage, TerminalProviderError, TransientProviderError
+from overnight.schemas.errors import (
+    PromptRefused,
+    ProviderError,
+    ProviderOutage,
+    TerminalProviderError,
+    TransientProviderError,
+)
 from overnight.schemas.sampling_settings import Model
 from overnight.tasks.sample.budget import Estimate
 from overnight.tasks.sample.provider import price_of
@@ -19,6 +25,9 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 _FIRST_COOLDOWN_S = 5.0
 _LONGEST_COOLDOWN_S = 300.0
+_MOST_REFUSED = 20
+"""Requests in a row that are refused for their texts, after which the model is taken to refuse all."""
+
 _SMOOTHING = 0.1
 """Weight of the newest response in the moving average of completion tokens."""
 
@@ -37,6 +46,7 @@ class Endpoint:
         self._attempts = attempts
         self._mean_tokens_out = float(max_tokens or DEFAULT_COMPLETION_TOKENS)
         self._has_measured_tokens = False
+        self._refused = 0
         self._trial_lock = asyncio.Lock()
         self._is_responding = True
         self._responded_at = -math.inf
@@ -100,6 +110,7 @@ class Endpoint:
         self._is_responding = True
         self._responded_at = time.monotonic()
         self._cooldown_s = 0.0
+        self._refused = 0
         self._failure = None
         tokens_out = usage.tokens_out / samples
         weight = _SMOOTHING if self._has_measured_tokens else 1.0
@@ -108,6 +119,23 @@ class Endpoint:
         if self.model.tpm:
             excess = usage.tokens_in + usage.tokens_out - estimate.tokens
             self._next_request_at += 60 * excess / self.model.tpm
+
+    def require_other_answers(self, error: PromptRefused) -> None:
+        """Check that a refusal is about one prompt, which is its samples' outcome, and not about all of them.
+
+        Raises:
+            TerminalProviderError: If the model has refused every request so far, or many in a row.
+        """
+        if not self.has_responded and not error.is_about_the_text:
+            raise error
+        self._refused += 1
+        if self._refused >= _MOST_REFUSED:
+            last = error.message.removeprefix(f"{self.model.name}: ")
+            raise TerminalProviderError(
+                f"{self.model.name}: {self._refused} requests in a row were refused, the last with: {last}",
+                remedy="Name another model; where prompts are too long, one with a longer context, or show less in "
+                "them, such as --set search.ledger=0 --set search.notes=0.",
+            ) from error
 
     def delay(self, error: TransientProviderError) -> None:
         """Delay the next request until the time that the provider asked for."""

@@ -111,27 +111,37 @@ class Gateway:
         Returns:
             A future of the turn; `None` if the budget is spent, or the night ends. It raises as for `submit`.
         """
-        asked = self._converse(self._models[name], request, keep, may_ask or self._may_ask)
+        asked = self._converse(self._models[name], request, keep, may_ask or self._may_ask, is_agent=name != JUDGE)
         return asyncio.run_coroutine_threadsafe(asked, event_loop())
 
     async def _converse(
-        self, model: Model, request: Mapping[str, Any], keep: Callable[[Turn], None], may_ask: Callable[[], bool]
+        self,
+        model: Model,
+        request: Mapping[str, Any],
+        keep: Callable[[Turn], None],
+        may_ask: Callable[[], bool],
+        *,
+        is_agent: bool,
     ) -> Turn | None:
         estimate = self._endpoint(model).estimate(len(json.dumps(request)) // 4, 1)
         async with self._semaphore, self._budget.reserve(estimate) as fits:
             if not fits or not may_ask():
                 return None
-            turn = await self._with_fallbacks(model, partial(self._turn, request, estimate))
+            once = partial(self._turn, request, estimate, is_agent=is_agent)
+            turn = await self._with_fallbacks(model, once)
             keep(turn)
             return turn
 
-    async def _turn(self, request: Mapping[str, Any], estimate: Estimate, endpoint: Endpoint) -> Turn:
+    async def _turn(
+        self, request: Mapping[str, Any], estimate: Estimate, endpoint: Endpoint, *, is_agent: bool
+    ) -> Turn:
         await endpoint.wait_for_rate_limit(estimate)
         try:
             with self._in_flight.waiting():
                 turn = await send_turn(endpoint.model, request, self._settings)
         except PromptRefused as error:
-            if not endpoint.has_responded and not error.is_about_the_text:
+            # An agent makes its request itself, so a refusal is its own fault.
+            if not (is_agent or endpoint.has_responded or error.is_about_the_text):
                 raise
             return Turn({}, "refused", Usage(0, 0, 0.0), endpoint.model.name, error.message)
         endpoint.record_response(turn.usage, estimate, 1)
@@ -221,8 +231,7 @@ class Gateway:
             with self._in_flight.waiting():
                 response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
         except PromptRefused as error:
-            if not endpoint.has_responded and not error.is_about_the_text:
-                raise
+            endpoint.require_other_answers(error)
             return empty_completions(keys, error.message, "refused", model=prompt.model, asked_at=datetime.now(UTC))
         endpoint.record_response(response.usage, estimate, len(response.choices))
         return completions_of(

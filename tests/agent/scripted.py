@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.completion_source import Sample
+from overnight.schemas.errors import QueryError
 from overnight.schemas.job import Call, Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
@@ -28,7 +29,6 @@ from overnight.tasks.sample.budget import Budget
 from overnight.tasks.sample.gateway import Gateway
 from overnight.testing.completion_sources import Store
 
-MODEL = "agent:scripted/openai/test"
 SPECIFICATION = (
     '"""Double a number."""\nimport funsearch\n@funsearch.run\ndef evaluate(n): return f(n)\n'
     '@funsearch.evolve\ndef f(x):\n    """Double x."""\n    return x + 2\n'
@@ -64,13 +64,16 @@ def ended(text: str | list[str] | None = None, code: int | str = 0, **files: str
     }
 
 
+def asking(requests: Iterable[Message], answers: list[Message]) -> Work:
+    """Send requests, and keep the answers."""
+    for request in requests:
+        answer = yield request
+        answers.append(answer)
+
+
 def just(*messages: Message) -> Agent:
     """Return an agent that sends messages, whatever the answers."""
-
-    def agent(_: Message) -> Work:
-        yield from messages
-
-    return agent
+    return lambda _: asking(messages, [])
 
 
 class ScriptedChannel:
@@ -161,18 +164,11 @@ class Doubling(Sandbox):
         pass
 
 
-class History:
-    """Answers no query."""
-
-    def query(self, sql: str, *, timeout_s: float) -> Any:
-        raise NotImplementedError(sql, timeout_s)
-
-
-def problem(api_base: str, **agent: Any) -> Problem:
-    """Return a problem whose prompts are for an agent."""
-    model = {"name": MODEL, "api_base": api_base, "input_usd": 1.0, "output_usd": 2.0}
+def problem(api_base: str, model: str = "openai/test", **agent: Any) -> Problem:
+    """Return a problem whose prompts are for an agent with this model."""
+    entry = {"name": f"agent:scripted/{model}", "api_base": api_base, "input_usd": 1.0, "output_usd": 2.0}
     settings = parse_settings(
-        {"inputs": [5], "sampling": {"models": [model]}, "agent": {"evaluations": 3, **agent}}, "a test"
+        {"inputs": [5], "sampling": {"models": [entry]}, "agent": {"evaluations": 3, **agent}}, "a test"
     )
     specification = read_specification(SPECIFICATION, "double.py")
     inputs: dict[Split, tuple[Call, ...]] = {
@@ -183,12 +179,17 @@ def problem(api_base: str, **agent: Any) -> Problem:
     return Problem("double", specification, settings, inputs=inputs)
 
 
+def no_history() -> QueryProcess:
+    raise QueryError("there is no history here", remedy="Ask nothing.")
+
+
 class Office:
     """A source of agents, with everything around it in this process.
 
     Attributes:
         store: Completions, which outlive the source.
         budget: Budget of the night.
+        open_history: Starts what answers the queries of a session; nothing does by default.
     """
 
     def __init__(self, problem: Problem, store: Store | None = None) -> None:
@@ -196,6 +197,7 @@ class Office:
         self.sandbox, self.sessions = Doubling(), Sessions()
         self.is_open = True
         self.backend = ScriptedBackend([])
+        self.open_history: Callable[[], QueryProcess] = no_history
 
     def source(self, *agents: Agent, at_once: int = 2) -> AgentSource:
         self.backend = ScriptedBackend(agents)
@@ -204,11 +206,12 @@ class Office:
         gateway = Gateway(self.problem.settings.sampling, lambda: self.is_open, self.budget)
         threads = ThreadPoolExecutor(1)
         evaluator = Evaluator(self.sandbox, self.problem.specification, set, lambda *_: None, threads)
-        bench = Bench(self.problem, gateway, evaluator, cast("QueryProcess", History()))
+        bench = Bench(self.problem, gateway, evaluator, self.open_history)
         return AgentSource({"scripted": place}, bench, 1, self.store, self.sessions)
 
     def wanted(self, index: int = 0) -> list[Sample]:
-        prompt = Prompt(index, "0", ("p",), MODEL, "chat", f"prompt {index}", (0,) * 4, base="return x + 2")
+        model = self.problem.settings.sampling.models[0].name
+        prompt = Prompt(index, "0", ("p",), model, "chat", f"prompt {index}", (0,) * 4, base="return x + 2")
         return [Sample(prompt, number) for number in range(prompt.samples)]
 
     def record(self, completions: Sequence[Completion]) -> None:

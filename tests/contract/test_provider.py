@@ -335,6 +335,39 @@ def test_a_request_that_the_provider_refuses_from_the_start_is_not_retried(provi
     assert "as it is" in caught.value.remedy
 
 
+TOO_LONG = "Requested tokens (732) exceed context window of 512"
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_prompt_that_is_too_long_is_its_samples_outcome_whatever_the_status(provider: Provider, status: int):
+    provider.script = lambda number, request: error(status, TOO_LONG)(request, number) if number == 0 else None
+    refused, answered = ask(provider, prompts=2, concurrency=1, attempts=3)
+    assert TOO_LONG in refused.error
+    assert answered.text
+    assert len(provider.requests) == 2
+
+
+def test_a_limit_of_tokens_a_minute_is_no_prompt_that_is_too_long(provider: Provider):
+    words = "input is too long: the context limit of your tier is 1000 tokens a minute"
+    provider.script = lambda number, request: error(429, words)(request, number) if number == 0 else None
+    assert ask(provider, attempts=2)[0].text
+
+
+def test_a_model_that_refuses_many_prompts_in_a_row_ends_the_night_with_a_remedy(provider: Provider):
+    provider.script = lambda number, request: None if number == 0 else error(400, TOO_LONG)(request, number)
+    with pytest.raises(TerminalProviderError, match="20 requests in a row were refused") as caught:
+        ask(provider, prompts=30, concurrency=1)
+    assert TOO_LONG in caught.value.message
+    assert "a longer context" in caught.value.remedy
+    assert len(provider.requests) == 21
+
+
+def test_refusals_between_answers_are_their_samples_outcome_alone(provider: Provider):
+    provider.script = lambda number, request: error(400, TOO_LONG)(request, number) if number % 4 else None
+    completions = ask(provider, prompts=60, concurrency=1)
+    assert sum(bool(completion.error) for completion in completions) == 45
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
 def test_a_key_that_the_provider_repeats_is_in_no_error(
     provider: Provider, status: int, monkeypatch: pytest.MonkeyPatch

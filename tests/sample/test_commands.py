@@ -12,7 +12,7 @@ import pytest
 
 from overnight.schemas.command_settings import PRESETS
 from overnight.schemas.completion_source import Sample
-from overnight.schemas.errors import ProviderError, UsageError
+from overnight.schemas.errors import ProviderError, TerminalProviderError, UsageError
 from overnight.schemas.program import Completion, Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.program.user_config import user_command
@@ -111,15 +111,12 @@ def test_each_sample_is_a_process_and_so_many_run_at_once(commands: Commands):
         ("print('oops', file=sys.stderr); sys.exit(42)", {"final_codes": [42]}, "failed with exit code 42: oops"),
         ("os.kill(os.getpid(), 9)", {}, "was ended by signal 9"),
         ("time.sleep(60)", {"seconds": 0.5}, "no answer in 0.5 s"),
-        ("print('garbage')", {"output": "json"}, "printed no JSON, but 'garbage"),
-        ("print('[]')", {"output": "json"}, "expected text in the field `text`, got None"),
-        ("print(json.dumps({'text': 5}))", {"output": "json"}, "expected text in the field `text`, got 5"),
+        ("sys.exit('error: unknown option --fast')", {}, "unknown option --fast"),
         (
             "print(json.dumps({'text': 'Credit balance is too low', 'is_error': True}))",
             {"output": "json", "error": "is_error"},
             "reported an error: Credit balance is too low",
         ),
-        ("while True: print('x' * 10000)", {}, "printed more than 4 MiB"),
     ],
 )
 def test_a_command_that_fails_says_how(commands: Commands, program: str, settings: dict[str, Any], message: str):
@@ -127,6 +124,57 @@ def test_a_command_that_fails_says_how(commands: Commands, program: str, setting
     with pytest.raises(ProviderError) as error:
         commands.ask()
     assert message in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("program", "settings", "message"),
+    [
+        ("print('garbage')", {"output": "json"}, "printed no JSON, but 'garbage"),
+        ("print('[' * 10**6)", {"output": "json"}, "printed no JSON, but '[[["),
+        ("print('[' * 500 + ']' * 500)", {"output": "json"}, "expected text in the field `text`, got None"),
+        ("print('{\"text\": ' + '9' * 5000 + '}')", {"output": "json"}, "printed no JSON"),
+        ("print('{\"text\": NaN}')", {"output": "json"}, "expected text in the field `text`, got nan"),
+        ("print(json.dumps({'text': 5}))", {"output": "json"}, "expected text in the field `text`, got 5"),
+        ("while True: print('x' * 10000)", {}, "printed more than 4 MiB"),
+        ("sys.exit('Requested tokens (732) exceed context window of 512')", {}, "exceed context window of 512"),
+        (
+            "print(json.dumps({'text': 'Prompt is too long', 'is_error': True}))",
+            {"output": "json", "error": "is_error"},
+            "reported an error: Prompt is too long",
+        ),
+    ],
+)
+def test_what_each_try_would_say_is_the_outcome_of_its_sample(
+    commands: Commands, program: str, settings: dict[str, Any], message: str
+):
+    commands.define(f"open({str(commands.folder / 'tries')!r}, 'a').write('x')\n{program}", **settings)
+    (answer,) = commands.ask()
+    assert message in answer.error
+    assert answer.text == ""
+    assert (commands.folder / "tries").read_text() == "x"
+
+
+@pytest.mark.parametrize(("cost", "counts"), [("1" + "0" * 400, None), ("-1", None), ("NaN", None), ("0.5", 0.5)])
+def test_a_cost_that_cannot_be_is_unknown(commands: Commands, cost: str, counts: float | None):
+    printed = f'{{"text": "return 1", "in": 3, "out": 4, "cost": {cost}}}'
+    fields = {"output": "json", "cost_usd": "cost", "tokens_in": "in", "tokens_out": "out"}
+    commands.define(f"print({printed!r})", **fields)
+    (answer,) = commands.ask()
+    assert (answer.text, answer.cost_usd) == ("return 1", counts)
+
+
+def test_bytes_that_are_no_text_are_replaced(commands: Commands):
+    commands.define("sys.stdout.buffer.write(b'a\\xff\\xed\\xa0\\x80b')")
+    assert commands.ask()[0].text == "a\ufffd\ufffd\ufffd\ufffdb"
+
+
+def test_a_command_whose_every_prompt_is_too_long_ends_the_night_with_a_remedy(commands: Commands):
+    commands.define("sys.exit('Requested tokens (732) exceed context window of 512')", at_once=8)
+    with pytest.raises(
+        TerminalProviderError, match=r"2\d requests in a row were refused, .*context window of 512"
+    ) as error:
+        commands.ask(24)
+    assert "a longer context" in error.value.remedy
 
 
 def test_a_command_that_does_not_exist_says_so(commands: Commands):
@@ -147,13 +195,56 @@ def test_exit_codes_decide_whether_it_is_tried_again(commands: Commands):
     assert (commands.folder / "tries").read_text() == "x", "2 is final by default"
 
 
-def test_what_a_command_leaves_behind_is_ended_with_it(commands: Commands):
-    commands.define("pid = os.fork()\nif not pid:\n    time.sleep(60)\nprint(pid)")
+DAEMON = """
+if not os.fork():
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    open(PID, 'w').write(str(os.getpid()))
+    time.sleep(600)
+    os._exit(0)
+while not os.path.exists(PID) or not open(PID).read():
+    time.sleep(0.01)
+"""
+"""A child that has left its session and its parent, and keeps the output open."""
+
+
+def is_running(pid: str) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, what leaves its group is not found")
+@pytest.mark.parametrize(
+    ("rest", "settings"), [("print('done')", {}), ("time.sleep(600)", {"seconds": 5, "at_once": 1})]
+)
+def test_all_that_a_command_started_is_ended_with_it_also_what_left_its_session(
+    commands: Commands, rest: str, settings: dict[str, Any]
+):
+    pid = commands.folder / "pid"
+    commands.define(DAEMON.replace("PID", repr(str(pid))) + rest, **settings)
     begin = time.monotonic()
-    (answer,) = commands.ask()
-    assert time.monotonic() - begin < 30, "its child keeps the output open, and is not waited for"
-    state = Path(f"/proc/{answer.text}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z", "and it is ended"
+    if settings:
+        with pytest.raises(ProviderError, match="no answer in 5 s"):
+            commands.ask(attempts=1)
+    else:
+        assert commands.ask()[0].text == "done"
+    assert time.monotonic() - begin < 60, "whoever keeps the output open is not waited for"
+    assert not is_running(pid.read_text())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, what leaves its group is not found")
+def test_a_command_is_ended_when_nobody_wants_its_answer_any_more(commands: Commands):
+    pid = commands.folder / "pid"
+    commands.define(DAEMON.replace("PID", repr(str(pid))) + "time.sleep(600)")
+    sampling = Sampling.model_validate({"models": ["command:mine"]})
+    prompt = Prompt(0, "0", (), "command:mine", "chat", "improve this", (0,))
+    asked = Gateway(sampling).submit([Sample(prompt, 0)], lambda _: None)
+    while not pid.exists() or not pid.read_text():
+        time.sleep(0.01)
+    asked.cancel()
+    while is_running(pid.read_text()):
+        time.sleep(0.01)
 
 
 def test_a_command_has_a_definition_or_is_a_preset(commands: Commands):

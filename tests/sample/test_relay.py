@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -100,10 +101,94 @@ def test_a_folder_of_something_else_is_refused(folder: Path, tmp_path: Path):
         open_relay(tmp_path / "file")
 
 
-def test_too_long_an_answer_is_an_error_and_no_answer(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(relay, "_MAX_BYTES", 10)
+def test_too_long_an_answer_is_refused_with_a_message_and_nothing_else_is_lost(folder: Path):
+    asked = ask(folder, samples=2)
+    long, good = wait_for(folder, 2)
+    with long.answer.open("wb") as file:
+        file.truncate(100 * 2**20)
+    good.answer.write_text("fine")
+    answers = asked.result(60)
+    assert sorted(answer.text for answer in answers) == ["", "fine"]
+    refused = [answer.error for answer in answers if answer.error]
+    assert refused == [f"{long.answer.name} is longer than 4 MiB"], "without the folder, which agents could read"
+    assert long.answer.stat().st_size == 100 * 2**20
+
+
+# A folder to which others may write
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    path = tmp_path / "private"
+    path.write_text("a key")
+    return path
+
+
+def test_nobody_else_reads_what_is_asked(folder: Path):
+    open_relay(folder)
+    (folder).chmod(0o777)
+    ask(folder)
+    (request,) = wait_for(folder, 1)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (request.prompt, folder / GUIDE)} == {0o600}
+
+
+def test_what_another_program_of_the_same_user_writes_is_taken_whatever_its_mode(folder: Path):
     asked = ask(folder)
     (request,) = wait_for(folder, 1)
-    request.answer.write_text("12345678901")
-    with pytest.raises(Exception, match="is longer than"):
-        asked.result(60)
+    partial = folder / "partial"
+    partial.write_text("from elsewhere")
+    partial.chmod(0o664)
+    partial.replace(request.answer)
+    assert asked.result(30)[0].text == "from elsewhere"
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "pipe", "folder"])
+def test_an_answer_that_is_no_file_of_this_user_is_refused_and_not_read(folder: Path, private: Path, kind: str):
+    asked = ask(folder)
+    (request,) = wait_for(folder, 1)
+    match kind:
+        case "link":
+            request.answer.symlink_to(private)
+        case "second name":
+            request.answer.hardlink_to(private)
+        case "pipe":
+            os.mkfifo(request.answer)
+        case _:
+            request.answer.mkdir()
+    (answer,) = asked.result(60)
+    assert answer.text == ""
+    assert "is no file of this user's" in answer.error
+
+
+def test_no_link_is_followed_on_writing(folder: Path, private: Path):
+    open_relay(folder)
+    name = relay.ask(folder, "improve this", 0).prompt
+    name.unlink()
+    name.symlink_to(private)
+    (folder / f".{name.name}.{os.getpid()}").symlink_to(private)
+    request = relay.ask(folder, "improve this", 0)
+    assert not request.prompt.is_symlink()
+    request.answer.symlink_to(private)
+    relay.write_answer(request, "fine")
+    assert not request.answer.is_symlink()
+    assert private.read_text() == "a key"
+
+
+def test_a_planted_guide_or_link_makes_no_folder_of_requests(folder: Path, private: Path, tmp_path: Path):
+    folder.mkdir()
+    (folder / GUIDE).symlink_to(private)
+    with pytest.raises(UsageError, match="holds something else"):
+        open_relay(folder)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(EnvironmentFault, match="cannot use the folder"):
+        open_relay(link)
+
+
+def test_another_user_s_folder_is_refused_with_a_remedy(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    open_relay(folder)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(EnvironmentFault, match=f"is of user {os.getuid()}") as refused:
+        open_relay(folder)
+    assert "a folder of your own" in refused.value.remedy

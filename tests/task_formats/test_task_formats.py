@@ -106,6 +106,14 @@ def test_models_of_shinka_are_named_as_litellm_names_them(tmp_path: Path, models
     assert any(note.endswith(flag) for note in load_problem(task).notes)
 
 
+def test_a_time_of_shinka_that_is_none_is_refused_with_a_remedy(tmp_path: Path):
+    config = f"evo_config: {{}}\njob_config:\n  time: '{'9' * 5000}:00:00'\n"
+    task = bare_task(tmp_path / "task", evaluate__py="results_dir = '.'\n", initial__py="x = 1\n", shinka__yaml=config)
+    with pytest.raises(SpecificationError, match="expected HH:MM:SS") as refused:
+        load_problem(task)
+    assert refused.value.remedy
+
+
 @pytest.mark.parametrize("folder", [TASKS, OPENEVOLVE], ids=["two levels above", "one level above"])
 def test_a_folder_of_task_directories_names_them(folder: Path):
     with pytest.raises(SpecificationError, match=r"not a problem, but a folder of \d") as caught:

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from overnight.schemas.errors import without_keys
+from overnight.schemas.errors import PromptRefused, without_keys
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 
 DEFAULT_COMPLETION_TOKENS = 4096
 """Assumed length of a completion where the settings set no limit and no completion has been seen."""
 
+_TOO_LONG = re.compile(
+    r"context[ _-]?(window|length|size|limit)|maximum context|(prompt|input) is too long", re.IGNORECASE
+)
 _MAX_HIDDEN_TOKENS = 100_000
 """Tokens that a provider may count beyond the visible text, such as a system prompt or hidden reasoning."""
 
@@ -163,6 +167,18 @@ def stored_choice(text: str | None, finish_reason: str | None, refusal: str | No
     if not text and not refusal and finish_reason == "content_filter":
         refusal = "the provider's content filter"
     return Choice(to_valid_text(text or ""), finish_reason or "", without_keys(to_valid_text(refusal or ""))[:300])
+
+
+def is_too_long(message: str) -> bool:
+    """Return whether an error says that a prompt is too long for its model, of which every try says the same."""
+    return bool(_TOO_LONG.search(message))
+
+
+def about_the_text(message: str) -> PromptRefused:
+    """Return the refusal of one prompt for what it says, or for its length."""
+    refused = PromptRefused(message)
+    refused.is_about_the_text = True
+    return refused
 
 
 def to_valid_text(text: str) -> str:

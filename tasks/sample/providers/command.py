@@ -6,10 +6,10 @@ It runs on this machine with the user's rights, so a problem's files can never n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
+import re
+import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,30 @@ from overnight.schemas.errors import ProviderError, TerminalProviderError, Trans
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.program.user_config import user_command
-from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
+from overnight.tasks.sample.providers import (
+    Answer,
+    Choice,
+    Price,
+    ReportedUsage,
+    about_the_text,
+    is_too_long,
+    rough_tokens,
+    to_valid_text,
+)
 
 PREFIX = "command:"
 _FILE = "{prompt_file}"
 _MAX_BYTES = 4 * 2**20
 """Most bytes of an answer; a command that prints more is ended."""
 
-_LOOK_S = 0.1
+_MOST_USD = 1e9
+_SUPERVISOR = Path(__file__).with_name("command_supervisor.py")
+_WRONG_USE = re.compile(
+    r"\b(unknown|unrecognized|unsupported|unexpected|no such) (option|argument|parameter|command|flag|model)",
+    re.IGNORECASE,
+)
+"""What commands say of their own arguments, which every try has."""
+
 _SHOWN = 300
 """Most characters of a command's messages in an error."""
 
@@ -84,96 +100,65 @@ async def _run(name: str, command: CommandSettings, prompt: str, folder: Path) -
 
     Raises:
         TransientProviderError: If it fails, and may not fail again.
-        TerminalProviderError: If it does not exist, or ends with an exit code that is final.
+        TerminalProviderError: If it does not exist, or ends with an exit code that is final; PromptRefused if the
+            prompt or the answer is at fault.
     """
     given, empty = folder / "prompt.md", folder / "empty"
     empty.mkdir()
-    words = [*command.command, *command.arguments]
+    words, text = [*command.command, *command.arguments], prompt.encode("utf-8", "replace")
     takes_file = any(_FILE in word for word in words)
-    try:
-        if takes_file:
-            given.write_text(prompt, encoding="utf-8", errors="replace")
-            words = [word.replace(_FILE, str(given)) for word in words]
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.DEVNULL if takes_file else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=empty,
-            start_new_session=True,  # a group of its own, which is ended as a whole
-            limit=_MAX_BYTES,
-        )
-        try:
-            printed, said = await _talk(process, b"" if takes_file else prompt.encode("utf-8", "replace"))
-        finally:
-            _end(process)
-            await process.wait()
-    except OSError as error:
+    if takes_file:
+        given.write_bytes(text)
+    ended, printed = await _supervise([word.replace(_FILE, str(given)) for word in words], text, empty, takes_file)
+    if fault := ended.get("fault"):
         raise TerminalProviderError(
-            f"{name}: {words[0]!r} cannot be run: {error.strerror or error}",
+            f"{name}: {words[0]!r} cannot be run: {fault}",
             remedy="Install it, or name its path in your configuration file.",
-        ) from error
+        )
     if len(printed) > _MAX_BYTES:
-        raise TransientProviderError(f"{name}: printed more than {_MAX_BYTES // 2**20} MiB")
-    if process.returncode:
-        raise _failure(name, command, process.returncode, said)
+        raise about_the_text(f"{name}: printed more than {_MAX_BYTES // 2**20} MiB")
+    if code := ended["code"]:
+        raise _failure(name, command, code, ended["said"])
     return printed
 
 
-async def _talk(process: asyncio.subprocess.Process, prompt: bytes) -> tuple[bytes, bytes]:
-    """Write the prompt, and return the standard output, cut at the limit, and the last part of the messages."""
-
-    async def write() -> None:
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read all of it
-                process.stdin.write(prompt)
-                await process.stdin.drain()
-            process.stdin.close()
-
-    async def read() -> bytes:
-        printed = await _read(process.stdout, _MAX_BYTES + 1)
-        if len(printed) > _MAX_BYTES:
-            _end(process)
-        return printed
-
-    async def end_what_is_left() -> None:
-        while process.returncode is None:
-            await asyncio.sleep(_LOOK_S)
-        _end(process)  # what it left behind would keep its streams open
-
-    messages = _read_last(process.stderr, 4 * _SHOWN)
-    _, printed, said, _ = await asyncio.gather(write(), read(), messages, end_what_is_left())
-    return printed, said
-
-
-def _end(process: asyncio.subprocess.Process) -> None:
-    """End a command with all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+async def _supervise(words: list[str], prompt: bytes, folder: Path, takes_file: bool) -> tuple[dict[str, Any], bytes]:
+    """Run words as a command that is ended with all that it started; return how it ended, and what it printed."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        # Without pipes: whoever keeps one would be waited for.
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno())),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=folder,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    job = {"words": words, "takes_input": not takes_file, "prompt_bytes": len(prompt)}
+    job |= {"most_bytes": _MAX_BYTES + 1, "most_said": 4 * _SHOWN}
+    try:
+        writer.write(json.dumps(job).encode() + b"\n" + prompt)
+        await writer.drain()
+        ended = json.loads(await reader.readline())
+        return ended, await reader.readexactly(ended["printed_bytes"])
+    except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+        raise TransientProviderError(f"{words[0]} was ended together with the process that watches it") from error
+    finally:
+        writer.close()  # which ends the command, where it has not ended
+        await process.wait()
 
 
-async def _read(stream: asyncio.StreamReader | None, most: int) -> bytes:
-    """Return what a stream holds, up to a number of bytes."""
-    parts = bytearray()
-    while stream and len(parts) < most and (part := await stream.read(min(2**16, most - len(parts)))):
-        parts += part
-    return bytes(parts)
-
-
-async def _read_last(stream: asyncio.StreamReader | None, most: int) -> bytes:
-    """Return the last bytes of a stream."""
-    last = b""
-    while stream and (part := await stream.read(2**16)):
-        last = (last + part)[-most:]
-    return last
-
-
-def _failure(name: str, command: CommandSettings, code: int, said: bytes) -> ProviderError:
-    """Return the error of a command that failed: final for some exit codes, else worth another try."""
-    lines = to_valid_text(said.decode("utf-8", "replace")).strip().splitlines()
+def _failure(name: str, command: CommandSettings, code: int, said: str) -> ProviderError:
+    """Return the error of a command that failed: final where each try would say the same, else worth another try."""
+    lines = to_valid_text(said).strip().splitlines()
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-    message = f"{name}: {command.command[0]} {how}: {(lines or ['it printed no message'])[-1][:_SHOWN]}"
-    if code in command.final_codes:
+    message = f"{name}: {Path(command.command[0]).name} {how}: {(lines or ['it printed no message'])[-1][:_SHOWN]}"
+    if is_too_long(said):
+        return about_the_text(message)
+    if code in command.final_codes or _WRONG_USE.search(message):
         return TerminalProviderError(message, remedy="Try the command by hand; your configuration file defines it.")
     return TransientProviderError(message)
 
@@ -182,21 +167,23 @@ def _answer(name: str, command: CommandSettings, printed: bytes) -> Answer:
     """Return the answer in what a command printed.
 
     Raises:
-        TransientProviderError: If it is not in the form that its settings say, or reports an error.
+        PromptRefused: If it is not in the form that its settings say.
+        TransientProviderError: If it reports an error.
     """
     text = to_valid_text(printed.decode("utf-8", "replace"))
     if command.output == "text":
         return Answer((Choice(text.strip("\n"), "stop"),), ReportedUsage(None, None, None))
     try:
         data = json.loads(text)
-    except ValueError as error:
-        raise TransientProviderError(f"{name}: printed no JSON, but {text[:_SHOWN]!r}") from error
-    if command.error and (failed := _field(data, command.error)):
-        said = _field(data, command.text) or failed
-        raise TransientProviderError(f"{name}: reported an error: {str(said)[:_SHOWN]}")
-    answer = _field(data, command.text)
+        answer, failed = _field(data, command.text), _field(data, command.error) if command.error else None
+        said = f"{answer or failed!s:.{_SHOWN}}" if failed else f"{answer!r:.80}"
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
+        raise about_the_text(f"{name}: printed no JSON, but {text[:_SHOWN]!r}") from error
+    if failed:
+        message = f"{name}: reported an error: {said}"
+        raise about_the_text(message) if is_too_long(said) else TransientProviderError(message)
     if not isinstance(answer, str):
-        raise TransientProviderError(f"{name}: expected text in the field `{command.text}`, got {answer!r:.80}")
+        raise about_the_text(f"{name}: expected text in the field `{command.text}`, got {said}")
     cost = _field(data, command.cost_usd) if command.cost_usd else None
     usage = ReportedUsage(_sum(data, command.tokens_in), _sum(data, command.tokens_out), _as_float(cost))
     return Answer((Choice(to_valid_text(answer), "stop"),), usage)
@@ -216,4 +203,5 @@ def _sum(data: Any, names: tuple[str, ...]) -> int | None:
 
 
 def _as_float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    """Return a number, if it is one that a price can be."""
+    return float(value) if isinstance(value, int | float) and abs(value) <= _MOST_USD else None

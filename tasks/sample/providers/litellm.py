@@ -26,7 +26,15 @@ from overnight.schemas.errors import (
 )
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, stored_choice
+from overnight.tasks.sample.providers import (
+    Answer,
+    Choice,
+    Price,
+    ReportedUsage,
+    about_the_text,
+    is_too_long,
+    stored_choice,
+)
 
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _PROVIDERS_OF_CLAUDE = frozenset({"anthropic", "azure_ai", "bedrock", "databricks", "openrouter", "vertex_ai"})
@@ -74,8 +82,8 @@ class LiteLLMProvider:
 
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
         """Send one request: LiteLLM's retries and those of the provider's client are off."""
-        with _provider_errors(self._litellm, model):
-            response = await _call(self._litellm, model, prompt, settings, samples)
+        with _provider_errors(self._litellm, model) as sent:
+            response = await _call(self._litellm, model, prompt, settings, samples, sent)
         return Answer(tuple(map(_choice, response.choices)), _reported(response, model))
 
     async def close(self) -> None:
@@ -84,28 +92,23 @@ class LiteLLMProvider:
 
 create = LiteLLMProvider
 
-_TURN_OPTIONS = (
-    *("messages", "tools", "tool_choice", "parallel_tool_calls", "temperature", "top_p", "stop", "response_format"),
-    "reasoning_effort",
-)
-"""Parts of an agent's request that reach its model; all others could name an address, a key or a file."""
-
-
 _MESSAGE = {"role", "content", "tool_calls", "reasoning_content"}
 """Parts of a model's message that its agent gets."""
 
 
 async def converse(model: Model, request: Mapping[str, Any], settings: Sampling) -> tuple[Any, str, ReportedUsage]:
-    """Send an agent's request; return the message, why it ended, and the usage.
+    """Send a request of an agent or the judge; return the message, why it ended, and the usage.
+
+    The request is one that was made here, of known fields: others could name an address, a key, a file or a tool of
+    the provider's.
 
     Raises:
         TransientProviderError, TerminalProviderError: As for `Provider.send`.
     """
     litellm = litellm_module()
-    wanted = request.get("max_completion_tokens") or request.get("max_tokens")
-    most = [tokens for tokens in (settings.max_tokens, wanted) if tokens]
+    most = [tokens for tokens in (settings.max_tokens, request.get("max_tokens")) if tokens]
     options = {
-        **{name: request[name] for name in _TURN_OPTIONS if request.get(name) is not None},
+        **request,
         **({"max_tokens": min(most)} if most else {}),
         **connection_options(model),
         "model": model.name,
@@ -113,28 +116,45 @@ async def converse(model: Model, request: Mapping[str, Any], settings: Sampling)
         "max_retries": 0,
         "drop_params": True,
     }
-    with _provider_errors(litellm, model):
-        response = await litellm.acompletion(**options)
+    with _provider_errors(litellm, model) as sent:
+        response = await litellm.acompletion(**options, logger_fn=sent.append)
     choice = response.choices[0]
     message = choice.message.model_dump(exclude_none=True, include=_MESSAGE)
     return message, str(choice.finish_reason or ""), _reported(response, model)
 
 
 @contextlib.contextmanager
-def _provider_errors(litellm: Any, model: Model) -> Iterator[None]:
-    """Raise errors of LiteLLM as `ProviderError`."""
+def _provider_errors(litellm: Any, model: Model) -> Iterator[list[Any]]:
+    """Raise errors of LiteLLM as `ProviderError`.
+
+    It yields a list to which LiteLLM adds what it sends. Where it sends nothing and no connection failed, the request
+    cannot be made for this provider, which says the same of every try.
+    """
+    sent: list[Any] = []
     try:
-        yield
+        yield sent
     except (litellm.ContextWindowExceededError, litellm.ContentPolicyViolationError) as error:
-        refused = PromptRefused(_first_line(error))
-        refused.is_about_the_text = True
-        raise refused from None
+        raise about_the_text(_first_line(error)) from None
     except litellm.exceptions.openai.OpenAIError as error:
+        known = to_provider_error(error, model.name, model.api_base)
+        if getattr(error, "status_code", None) != 429 and is_too_long(known.message):
+            known = about_the_text(known.message)
+        elif isinstance(known, TransientProviderError) and not sent and not _has_os_error(error):
+            known = PromptRefused(known.message, remedy="LiteLLM cannot make this request for the provider as it is.")
         # Without the cause, whose traceback would be logged with all that the provider says.
-        raise to_provider_error(error, model.name, model.api_base) from None
+        raise known from None
 
 
-async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int) -> Any:
+def _has_os_error(error: BaseException | None) -> bool:
+    """Return whether an error comes from one of the operating system, such as that of a connection."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, samples: int, sent: list[Any]) -> Any:
     options = {
         **sampling_options(settings, samples=samples),
         "model": model.name,
@@ -142,6 +162,7 @@ async def _call(litellm: Any, model: Model, prompt: Prompt, settings: Sampling, 
         "timeout": settings.timeout_s,
         "max_retries": 0,
         "drop_params": True,
+        "logger_fn": sent.append,
     }
     if prompt.style == "completion":
         return await litellm.atext_completion(prompt=prompt.text, **options)

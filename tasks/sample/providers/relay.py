@@ -8,16 +8,30 @@ the folder, tells a person or an agent how to answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import hashlib
 import os
+import secrets
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import BinaryIO
 
 from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
-from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
+from overnight.tasks.sample.providers import (
+    Answer,
+    Choice,
+    Price,
+    ReportedUsage,
+    about_the_text,
+    rough_tokens,
+    to_valid_text,
+)
 
 PREFIX = "relay:"
 GUIDE = "RELAY.md"
@@ -83,23 +97,24 @@ class Request:
 
 
 def open_relay(folder: Path) -> Path:
-    """Make a folder one of requests and answers if it is new or empty, and return it.
+    """Make a folder one of requests and answers if it is new or empty, and return it; nobody else may use it.
 
     Raises:
         UsageError: If it holds something else.
-        EnvironmentFault: If it cannot be written.
+        EnvironmentFault: If it cannot be written, is a link, or is another user's.
     """
-    guide = folder / GUIDE
     try:
-        if guide.is_file():
-            return folder
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UsageError(
-                f"{folder} holds something else than requests: there is no {GUIDE} in it",
-                remedy="Name a new folder: --model relay:FOLDER",
-            )
-        _write(guide, files("overnight.tasks.sample.templates").joinpath("relay.md").read_text(encoding="utf-8"))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _opened(folder) as directory:
+            if is_relay(folder):
+                return folder
+            if os.listdir(directory):
+                raise UsageError(
+                    f"{folder} holds something else than requests: there is no {GUIDE} in it",
+                    remedy="Name a new folder: --model relay:FOLDER",
+                )
+            guide = files("overnight.tasks.sample.templates").joinpath("relay.md").read_text(encoding="utf-8")
+            _write(folder / GUIDE, guide)
     except OSError as error:
         raise EnvironmentFault(
             f"cannot use the folder {folder}: {error.strerror}", remedy="Name another one: --model relay:FOLDER"
@@ -107,18 +122,24 @@ def open_relay(folder: Path) -> Path:
     return folder
 
 
+def is_relay(folder: Path) -> bool:
+    """Return whether a folder is one of requests and answers."""
+    return _found(folder / GUIDE) is not None
+
+
 def ask(folder: Path, prompt: str, seed: int) -> Request:
     """Write a request, if it is not there yet, and return it."""
     request = _request(folder, hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "replace")).hexdigest()[:12])
-    if not request.prompt.exists():
+    if _found(request.prompt) is None:
         _write(request.prompt, prompt)
     return request
 
 
 def requests_in(folder: Path) -> list[Request]:
     """Return all requests of a folder, oldest first."""
-    found = sorted(folder.glob(f"*{_PROMPT}"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return [_request(folder, path.name.removesuffix(_PROMPT)) for path in found]
+    found = [(path, _found(path)) for path in folder.glob(f"*{_PROMPT}")]
+    dated = sorted((state.st_mtime_ns, path.name) for path, state in found if state)
+    return [_request(folder, name.removesuffix(_PROMPT)) for _, name in dated]
 
 
 def answers_to_nothing(folder: Path) -> list[Path]:
@@ -127,25 +148,28 @@ def answers_to_nothing(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.answer*") if path not in known)
 
 
+def is_answered(request: Request) -> bool:
+    return os.path.lexists(request.answer)
+
+
 def write_answer(request: Request, text: str) -> None:
     """Write the answer of a request at once."""
     _write(request.answer, text)
+
+
+def read_prompt(request: Request) -> str:
+    """Return the prompt of a request; it raises as `read_answer`."""
+    return _read(request.prompt)
 
 
 def read_answer(request: Request) -> str:
     """Return the answer of a request.
 
     Raises:
-        TransientProviderError: If it is too long, or cannot be read.
+        PromptRefused: If it is too long, or no file of this user; nobody else may put words into a night.
+        TransientProviderError: If it cannot be read now.
     """
-    try:
-        with request.answer.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise TransientProviderError(f"{request.answer} cannot be read: {error.strerror}") from error
-    if len(content) > _MAX_BYTES:
-        raise TransientProviderError(f"{request.answer} is longer than {_MAX_BYTES // 2**20} MiB")
-    return to_valid_text(content.decode("utf-8", "replace"))
+    return _read(request.answer)
 
 
 def _request(folder: Path, name: str) -> Request:
@@ -153,16 +177,88 @@ def _request(folder: Path, name: str) -> Request:
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Return size and time of change of a file; None if it is missing or empty."""
+    """Return size and time of change of what has a name; None if there is nothing, or nothing in it."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError:
         return None
-    return (found.st_size, found.st_mtime_ns) if found.st_size else None
+    return (found.st_size, found.st_mtime_ns) if found.st_size or not stat.S_ISREG(found.st_mode) else None
+
+
+# Files in a folder to which others may write, or could before it was opened: no link is followed.
+
+
+def _found(path: Path) -> os.stat_result | None:
+    """Return the state of a file of this user's; None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found if _is_own_file(found) else None
+
+
+def _is_own_file(found: os.stat_result) -> bool:
+    """Return whether it is a regular file of this user's, under no second name elsewhere."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a folder of this user's, which nobody else may use from now on.
+
+    Raises:
+        EnvironmentFault: If it is another user's.
+        OSError: If it is a link, or no folder.
+    """
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(directory)
+        if found.st_uid != os.geteuid():
+            raise EnvironmentFault(
+                f"the folder {folder} is of user {found.st_uid}: who owns it may answer with anything, and read all",
+                remedy="Name a folder of your own: --model relay:FOLDER",
+            )
+        if found.st_mode & 0o077:
+            os.fchmod(directory, 0o700)
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path) -> str:
+    try:
+        with _opened(path.parent) as directory, _opened_file(path, directory) as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise TransientProviderError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > _MAX_BYTES:
+        raise about_the_text(f"{path.name} is longer than {_MAX_BYTES // 2**20} MiB")
+    return to_valid_text(content.decode("utf-8", "replace"))
+
+
+@contextlib.contextmanager
+def _opened_file(path: Path, directory: int) -> Iterator[BinaryIO]:
+    """Open a file in a folder; see `read_answer`."""
+    foreign = about_the_text(f"{path.name} is no file of this user's")
+    try:
+        descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        raise foreign if error.errno in (errno.ELOOP, errno.ENXIO) else error from error  # a link, a socket
+    try:
+        if not _is_own_file(os.fstat(descriptor)):
+            raise foreign
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    """Write a file that is there whole or not at all, whatever has its name now."""
+    partial = f".{path.name}.{secrets.token_hex(8)}"
+    with _opened(path.parent) as directory:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(partial, flags, 0o600, dir_fd=directory)
+        with open(descriptor, "wb") as file:
+            file.write(text.encode("utf-8", "replace"))
+        os.replace(partial, path.name, src_dir_fd=directory, dst_dir_fd=directory)

@@ -30,9 +30,9 @@ RUNS = ("20261101-2200-toy-aaaa", "20261201-2200-toy-bbbb")
 @pytest.mark.parametrize(
     ("period", "began"),
     [
-        ("day", "2026-12-02T00:00:00+01:00"),
-        ("week", "2026-11-30T00:00:00+01:00"),
-        ("month", "2026-12-01T00:00:00+01:00"),
+        ("day", "2026-12-02T00:00+01:00"),
+        ("week", "2026-11-30T00:00+01:00"),
+        ("month", "2026-12-01T00:00+01:00"),
     ],
 )
 def test_a_period_begins_at_midnight_of_the_local_time(period: str, began: str):

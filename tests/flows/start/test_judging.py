@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import overnight
-from overnight.flows.start.judging import require_judge
+from overnight.flows.cli.options import RunOptions
+from overnight.flows.start.judging import judge_entry, require_judge
 from overnight.flows.start.sandboxes import require_ran
 from overnight.schemas.errors import OvernightError, SandboxUnavailable, SpecificationError, UsageError
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
@@ -100,6 +101,27 @@ def test_what_cannot_ask_is_refused_with_the_way_out(slogan: Path, tmp_path: Pat
             require_judge(problem, on_cluster=on_cluster)
     require_judge(problem_of(slogan, sampling=judge))
     require_judge(problem_of(directory(tmp_path / "c", "auto"), sampling=judge))
+
+
+def test_a_judge_is_asked_at_the_address_of_its_entry_and_never_elsewhere_unseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(config))
+    local = "http://127.0.0.1:1/v1"
+    of_flag = RunOptions(model=["openai/a=2", "openai/b"], api_base=local, judge="openai/b").settings()
+    assert of_flag["sampling"]["judge"] == {"name": "openai/b", "api_base": local}
+    with pytest.raises(UsageError, match="the judge openai/gpt is none of them") as refused:
+        RunOptions(model=["openai/a"], api_base=local, judge="openai/gpt").settings()
+    (proposed,) = re.findall(r"--set '(\S+)'", refused.value.remedy)
+    assert RunOptions(model=["openai/a"], api_base=local, set=[proposed]).settings()["sampling"]["judge"] == {
+        "name": "openai/gpt"
+    }
+    priced = {"name": "openai/d", "api_base": local, "input_usd": 1, "output_usd": 2}
+    table = ", ".join(f"{name} = {value!r}" for name, value in priced.items())
+    config.write_text(f'[sampling]\nmodels = ["openai/c", {{{table}}}]\n')
+    assert judge_entry("openai/d", [], None) == priced
+    assert judge_entry("openai/c", [], None) == {"name": "openai/c"}
 
 
 def test_a_refused_question_is_no_fault_of_the_sandbox():

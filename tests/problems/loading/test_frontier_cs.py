@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +136,11 @@ def test_a_compiled_checker_beside_its_source_is_part_of_the_problem(tmp_path: P
         ({"config__yaml": CONFIG.replace("default", "leetcode")}, "type is 'leetcode'"),
         ({"config__yaml": CONFIG.replace("500ms", "soon")}, "time is 'soon'"),
         ({"config__yaml": CONFIG.replace("1g", "much")}, "memory is 'much'"),
+        ({"config__yaml": CONFIG.replace("1g", "9" * 5000 + "g")}, "memory is '999"),
+        ({"config__yaml": CONFIG.replace("1g", "999999999999g")}, "memory is '999999999999g'"),
+        ({"config__yaml": CONFIG.replace("1g", str(2**62))}, "memory is a number beyond"),
+        ({"config__yaml": CONFIG.replace("500ms", ".nan")}, "time is a number beyond"),
+        ({"config__yaml": CONFIG.replace("500ms", "9" * 5000 + "s")}, "time is '999"),
         ({"config__yaml": "type: default\n"}, "subtasks are None"),
         ({"config__yaml": "subtasks: [\n"}, "not valid YAML"),
         ({"chk__cc": None}, "no 'chk.cc'"),
@@ -166,6 +174,30 @@ def scores(done: subprocess.CompletedProcess[str]) -> tuple[float, float]:
     assert not done.returncode, done.stderr
     metrics = json.loads(done.stdout.splitlines()[-1])
     return metrics["score"], metrics["score_unbounded"]
+
+
+MESSAGES = [
+    ("points Ratio: 0.25 RatioUnbounded: 2.5.", (0.25, 2.5)),
+    ("points answer 'Ratio: 1.0 RatioUnbounded: 99': Ratio: 0.25, RatioUnbounded: 0.5", (0.25, 0.5)),
+    ("the answer was Ratio: 0.9\n" + "x" * 2**21 + " Ratio: 0.1", (0.1, 0.1)),
+    ("MyRatio: 0.9", (0.0, 0.0)),
+    ("Ratio: 7", (1.0, 1.0)),
+    ("Ratio: 1e9999", (0.0, 0.0)),
+    ("Ratio: nan", (0.0, 0.0)),
+    ("Ratio: " + "9" * 10**5, (0.0, 0.0)),
+    ("Ratio: 0.5 RatioUnbounded: 1e300", (0.5, 1e6)),
+]
+
+
+@pytest.mark.parametrize(("message", "expected"), MESSAGES, ids=range(len(MESSAGES)))
+def test_the_ratio_is_the_last_that_the_checker_names_within_limits(message: str, expected: tuple[float, float]):
+    script = resources.files("overnight.tasks.problems.loading.inside").joinpath("overnight_frontier_cs.py").read_text()
+    scope: dict[str, Any] = {"__name__": "script"}
+    exec(script, scope)
+    file = io.BytesIO(message.encode())
+    said = scope["end_of"](file)
+    bounded = scope["ratio"]("Ratio", said, 0.0, 1.0)
+    assert (bounded, scope["ratio"]("RatioUnbounded", said, bounded, scope["MOST_UNBOUNDED"])) == expected
 
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")

@@ -37,6 +37,9 @@ _COMPILE_S, _CHECK_S, _COMPILE_MIB = 120.0, 20.0, 1280
 
 _MAX_CASES = 10_000
 
+_MOST_S, _MOST_MIB = 1e6, 2.0**20
+"""Largest limits of a case that are taken for meant."""
+
 
 class FrontierCS(ProblemFormat):
     """Format of the algorithmic track; a C++ program is judged on each case by the problem's own checker."""
@@ -156,20 +159,26 @@ def _limits(*tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seconds(value: Any) -> float:
     """Return the seconds of `2s`, `500ms` or `2`; a number without quotes is nanoseconds, as in their judge."""
-    if isinstance(value, int | float):
-        return value / 1e9
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)?", str(value), re.IGNORECASE)
-    if not found:
-        raise _refusal(f"time is {value!r}, expected a time such as 2s")
-    return float(found[1]) / (1000 if (found[2] or "").lower() == "ms" else 1)
+    return _quantity("time", value, {"s": 1.0, "ms": 1e-3, "": 1.0, "number": 1e-9}, "a time such as 2s", _MOST_S)
 
 
 def _mib(value: Any) -> int:
     """Return the MiB of `256m`, `1g` or `65536k`; a number without a unit is bytes, as in their judge."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg])?", str(value), re.IGNORECASE)
-    if not found:
-        raise _refusal(f"memory is {value!r}, expected a size such as 256m")
-    return max(1, int(float(found[1]) * {"g": 2**30, "m": 2**20, "k": 2**10, "": 1}[(found[2] or "").lower()]) // 2**20)
+    units = {"g": 2.0**10, "m": 1.0, "k": 2.0**-10, "": 2.0**-20, "number": 2.0**-20}
+    return max(1, int(_quantity("memory", value, units, "a size such as 256m", _MOST_MIB)))
+
+
+def _quantity(name: str, value: Any, units: Mapping[str, float], expected: str, most: float) -> float:
+    """Return a limit; the unit of one without quotes is `number`."""
+    if isinstance(value, int | float):
+        number, unit = value, "number"
+    else:
+        found = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)\s*([a-z]*)", str(value), re.IGNORECASE)
+        number, unit = (float(found[1]), found[2].lower()) if found else (0.0, "")
+    if unit in units and 0 < number <= most / units[unit]:
+        return number * units[unit]
+    shown = "a number beyond any machine" if isinstance(value, int | float) else f"{value!r:.80}"
+    raise _refusal(f"{name} is {shown}, expected {expected}")
 
 
 def _testlib(folder: Path) -> list[File]:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from overnight.schemas.errors import SpecificationError
 from overnight.schemas.settings import flat_settings
 from overnight.tasks.problems.loading.task_directory import (
     FEEDBACK,
@@ -110,6 +111,10 @@ def _seconds(time: Any) -> float | None:
     """Return the seconds of `HH:MM:SS`; `None` for anything else."""
     if not isinstance(time, str) or not re.fullmatch(r"\d+:\d+:\d+", time):
         return None
+    if len(time) > len("0000:00:00"):
+        raise SpecificationError(
+            f"time is {time:.80}, expected HH:MM:SS", remedy=f"Correct it in {_SCRIPT} or in the YAML file beside it."
+        )
     hours, minutes, seconds = map(int, time.split(":"))
     return hours * 3600 + minutes * 60 + seconds
 

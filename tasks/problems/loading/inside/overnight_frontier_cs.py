@@ -24,6 +24,9 @@ BUILD = "overnight_build"
 PROGRAM, JUDGE = f"./{BUILD}/program", "./overnight_judge"
 COMPILE_S, CHECK_S, CHECK_MIB = 60, 10, 256
 MESSAGE_CHARS = 2000
+MESSAGE_BYTES = 2**20
+MOST_UNBOUNDED = 1e6
+"""Most of the part of the points that has no bound: no answer is so much better than its reference."""
 
 PARTS = {"": 1.0, "exit code 7": 0.0}
 """Part of the points by how a judge ends: right, or with points that its message names. Any other end refuses the
@@ -151,8 +154,7 @@ def check(case):
     with open("overnight_message", "w+b") as message:
         checker = start(command, CHECK_S, CHECK_MIB, stdin=subprocess.DEVNULL, stdout=message, stderr=message)
         refused = finish(checker, CHECK_S)
-        message.seek(0)
-        return "", PARTS.get(refused), message.read(2**20).decode(errors="replace")
+        return "", PARTS.get(refused), end_of(message)
 
 
 def interact(case):
@@ -167,14 +169,24 @@ def interact(case):
             os.close(end)
         fault = finish(process, seconds)
         refused = finish(judge, 4 * seconds)
-        message.seek(0)
-        return fault, PARTS.get(refused), message.read(2**20).decode(errors="replace")
+        return fault, PARTS.get(refused), end_of(message)
 
 
-def ratio(name, message, otherwise):
-    """Return the part of the points that a message names, such as `Ratio: 0.75`, also before the end of a sentence."""
-    found = re.search(rf"{name}: ((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", message)
-    return float(found[1]) if found else otherwise
+def end_of(message):
+    """Return what a checker said last: before it, it may repeat an answer of any length."""
+    message.seek(max(0, message.seek(0, os.SEEK_END) - MESSAGE_BYTES))
+    return message.read().decode(errors="replace")
+
+
+def ratio(name, message, otherwise, most):
+    """Return the part of the points that a message names last, such as `Ratio: 0.75`, also at the end of a sentence.
+
+    Earlier ones may be of the answer, which some checkers repeat.
+    """
+    number = r"(?:\d{1,20}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?"
+    found = re.findall(rf"(?<!\w){name}: ({number})(?![\w+-])", message)
+    part = float(found[-1]) if found else otherwise
+    return min(part, most) if part < float("inf") else otherwise
 
 
 def main(program, case, kind, source):
@@ -187,8 +199,8 @@ def main(program, case, kind, source):
         os.symlink(os.path.abspath(f"{source}.bin"), JUDGE)
     fault, part, message = (check if kind == "checker" else interact)(case)
     has_points = not fault and part is not None
-    bounded = ratio("Ratio", message, part) if has_points else 0.0
-    unbounded = ratio("RatioUnbounded", message, bounded) if has_points else 0.0
+    bounded = ratio("Ratio", message, part, 1.0) if has_points else 0.0
+    unbounded = ratio("RatioUnbounded", message, bounded, MOST_UNBOUNDED) if has_points else 0.0
     said = " ".join(f"{fault} {message}".split())[:MESSAGE_CHARS]
     sys.stdout.write(f"case {case['input']}: {said}\n")
     sys.stdout.write(json.dumps({"score": 100 * bounded, "score_unbounded": 100 * unbounded}) + "\n")
