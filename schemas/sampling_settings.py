@@ -51,7 +51,7 @@ class Model(Section):
     """A model of the weighted list."""
 
     name: str
-    """LiteLLM model string, or builtin/mutate"""
+    """LiteLLM model string, builtin/mutate, command:NAME, relay:FOLDER, or agent:NAME/MODEL"""
     weight: float = Field(default=1.0, gt=0)
     """relative share of the prompts"""
     api_base: str | None = None

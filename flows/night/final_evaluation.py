@@ -179,6 +179,11 @@ def scores_on(
             sandbox.evaluate(source) if verdict.outcome is Outcome.SANDBOX_ERROR else verdict
             for source, verdict in zip(sources, verdicts, strict=True)
         ]
+    if _is_past(ends_by) and any(verdict.outcome is Outcome.SANDBOX_ERROR for verdict in verdicts):
+        raise SandboxUnavailable(
+            f"the programs were not all evaluated on the {split} inputs in time: the sandbox was closed",
+            remedy="Other nights on this machine may hold its slots; `overnight resume` holds it again.",
+        )
     scores = {
         program.id: reduced(verdict.scores, problem.settings.reducer)
         for program, verdict in zip(programs, verdicts, strict=True)

@@ -39,7 +39,7 @@ from tests.evaluate.cluster.fake_cluster import (
     wait_for_jobs,
 )
 from tests.evaluate.test_confirmation import SPECIFICATION, claim
-from tests.evaluate.test_sandbox import outcome_in_a_generation
+from tests.evaluate.test_runs_of_a_program import outcome_in_a_generation
 
 
 def test_a_program_gets_the_verdict_of_the_machine_and_its_name(setting: Setting):

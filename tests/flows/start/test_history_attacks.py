@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -180,10 +181,11 @@ def make_bomb(path: Path, rows: int) -> None:
             columns.append(pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value])))
         else:
             columns.append(pa.concat_arrays([one[field.name].combine_chunks()] * rows))
-    bomb = pa.table(columns, names=table.schema.names).replace_schema_metadata(table.schema.metadata)
-    pq.write_table(
-        bomb, path, compression="zstd", write_page_checksum=True, store_schema=False, dictionary_pagesize_limit=2**30
-    )
+    bomb = pa.table(columns, names=table.schema.names)
+    how: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True, "dictionary_pagesize_limit": 2**30}
+    with pq.ParquetWriter(path, bomb.schema, store_schema=False, **how) as file:
+        file.write_table(bomb)
+        file.add_key_value_metadata({key.decode(): value.decode() for key, value in table.schema.metadata.items()})
 
 
 def test_a_small_file_that_expands_to_a_large_table_is_refused(files: RunFiles, tmp_path: Path):
