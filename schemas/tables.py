@@ -285,6 +285,7 @@ NIGHTS = _table(
         TIME,
         "time before which a night that is alive writes its row again; null in older nights",
     ),
+    ("given_up", TEXT, "why nobody goes on with a scheduled night that died; null for all others"),
 )
 
 INTERVENTIONS = _table(

@@ -52,8 +52,8 @@ VIEWS = {
         _columns("nights")
         | {
             "seen_at": "its end; of a night under way or killed, its last commit",
-            "state": "`ended`; `running`; or `killed`: it has no end, and the next night has begun, or `alive_until` "
-            "is past",
+            "state": "`ended`; `running`; `killed`: it has no end, and the next night has begun, or `alive_until` is "
+            "past; or `given up`: a scheduled night that was killed, and that nobody goes on with",
         },
     ),
     "generations": View(

@@ -115,6 +115,7 @@ class Run:
         samples: Samples of all nights.
         cost_usd: Price of all completions, USD; unknown prices count as 0.
         stop_reason: Why its last night ended; empty if none has ended.
+        state: State of its last night: `running`, `ended`, `killed` or `given up`; empty without a night.
         start: The start program, or the first program with a score where there is none.
         best: The best program, as `overnight best` chooses it: by the validation inputs, if there are any.
     """
@@ -128,6 +129,7 @@ class Run:
     samples: int
     cost_usd: float
     stop_reason: str
+    state: str
     start: Program
     best: Program
 
@@ -339,6 +341,8 @@ SELECT problem, title, seed, started_at, coalesce(generations, 0) AS generations
     coalesce(cost_usd, 0.0) AS cost_usd, (
         SELECT arg_max(stop_reason, night) FROM nights WHERE nights.run_id = runs.run_id AND stop_reason IS NOT NULL
     ) AS stop_reason, (
+        SELECT arg_max(state, night) FROM nights WHERE nights.run_id = runs.run_id
+    ) AS state, (
         SELECT arg_min(best_program_id, place) FROM generations
         WHERE generations.run_id = runs.run_id AND best_score IS NOT NULL
     ) AS start_id
@@ -360,6 +364,7 @@ def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[
             start=_program(history, database, run_id, row["start_id"]),
             best=_program(history, database, run_id, best[run_id].program_id, best[run_id]),
             stop_reason=row["stop_reason"] or "",
+            state=row["state"] or "",
             **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
         )
         for run_id, row in zip(run_ids, rows, strict=True)

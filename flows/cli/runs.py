@@ -31,7 +31,10 @@ _RUNS = """
 SELECT runs.*, run_id IN (
     SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
     UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
-) AS has_unknown_costs
+) AS has_unknown_costs, (
+    SELECT arg_max(CASE state WHEN 'ended' THEN stop_reason ELSE state END, night) FROM nights
+    WHERE nights.run_id = runs.run_id
+) AS last_night
 FROM runs ORDER BY started_at DESC, run_id DESC
 """
 
@@ -115,12 +118,13 @@ def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
             score(best[run["run_id"]].train),
             score(best[run["run_id"]].held_out),
             cost(run["cost_usd"] or 0.0, is_partly_unknown=run["has_unknown_costs"]),
+            run["last_night"] or "",
         )
         for run in found
     ]
-    columns = ("run", "started (UTC)", "generations", "samples", "start (train)", "best (train)", "held-out", "cost")
-    spare = ("start (train)", "started (UTC)", "generations", "cost", "held-out")
-    out().print(table(columns, rows, right=columns[2:], spare=spare))
+    numbers = ("generations", "samples", "start (train)", "best (train)", "held-out", "cost")
+    spare = ("start (train)", "started (UTC)", "generations", "cost", "held-out", "last night")
+    out().print(table(("run", "started (UTC)", *numbers, "last night"), rows, right=numbers, spare=spare))
     if passed_over := [run["run_id"] for run in found if _is_passed_over(run["best_score"], best[run["run_id"]].train)]:
         say(
             f"{', '.join(passed_over)}: another program scores higher on the training inputs; the best one is chosen "

@@ -20,6 +20,12 @@ from prefect.workers.process import ProcessWorker
 
 from overnight.flows.night.notifications import Notification
 from overnight.flows.schedules.scheduled_night import Deadline, NotificationSettings, night
+from overnight.schemas.errors import OvernightError
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.night_log import log_line
+from overnight.tasks.history.record import mark_night_given_up
+from overnight.tasks.history.run_lock import run_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,18 +107,17 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         return [flow_run for flow_run in found if flow_run.deployment_id]
 
     async def _go_on_with(self, flow_run: FlowRun, deaths: int) -> str:
-        """Plan a dead night anew, if it may go on; return what becomes of it, in words."""
+        """Plan a dead night anew, if it may go on; return why it may not, or an empty string."""
         due, deadline = flow_run.expected_start_time, flow_run.parameters.get("deadline")
         if due is None or flow_run.deployment_id is None or not deadline:
-            return "it is not begun again, since its schedule has no --until"
-        until = Deadline.model_validate(deadline).after(due)
-        if until <= datetime.now(UTC):
-            return "it is not begun again, since its deadline has passed"
+            return "its schedule has no --until"
+        if Deadline.model_validate(deadline).after(due) <= datetime.now(UTC):
+            return "its deadline has passed"
         if deaths > _MOST_DEATHS:
-            return f"it is given up, since it has died {deaths} times"
+            return f"it has died {deaths} times"
         try:
             if (await self.client.read_deployment(flow_run.deployment_id)).paused:
-                return "it is not begun again, since its schedule is paused"
+                return "its schedule is paused"
             # With this key, only one of several workers plans it.
             await self.client.create_flow_run_from_deployment(
                 flow_run.deployment_id,
@@ -121,26 +126,32 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
                 idempotency_key=f"goes-on-{flow_run.id}",
             )
         except ObjectNotFound:
-            return "it is not begun again, since its schedule was removed"
-        return f"it goes on until {until:%Y-%m-%d %H:%M %Z}"
+            return "its schedule was removed"
+        return ""
 
-    async def _tell(self, flow_run: FlowRun, what_follows: str) -> None:
-        """Say once that a night has died, here and to its notified addresses, also after a restart of `serve`."""
+    async def _tell(self, flow_run: FlowRun, why_not: str) -> None:
+        """Say once that a night has died, also after a restart of `serve`: here, to its addresses, in the history."""
         if _TOLD in flow_run.labels:
             return
         await self.client.update_flow_run_labels(flow_run.id, {_TOLD: True})
-        text = f"the night of {flow_run.parameters.get('run_id')} has died; {what_follows}"
+        follows = f"it is given up, since {why_not}" if why_not else "it is begun again"
+        text = f"the night of {flow_run.parameters.get('run_id')} has died; {follows}"
         self.report(text)
-        await asyncio.to_thread(_notify, flow_run.parameters, text, self.report)
+        await asyncio.to_thread(_note_death, flow_run.parameters, text, why_not, self.report)
 
 
-def _notify(parameters: Mapping[str, Any], text: str, warn: Callable[[str], None]) -> None:
-    """Send a message to the notified addresses of a schedule with these parameters."""
+def _note_death(parameters: Mapping[str, Any], text: str, why_not: str, warn: Callable[[str], None]) -> None:
+    """Send a message to the notified addresses of a schedule; write into the history that its night is given up."""
     settings = NotificationSettings.model_validate(parameters.get("notices") or {})
-    run_id = str(parameters.get("run_id"))
-    follow = f"Continue it yourself: overnight resume {run_id} --history {shlex.quote(str(parameters.get('history')))}"
+    run_id, place = str(parameters["run_id"]), str(parameters["history"])
+    follow = f"Continue it yourself: overnight resume {run_id} --history {shlex.quote(place)}"
     with settings.notifier(warn).reporting_failure(run_id) as notifier:
         notifier.report(Notification("failure", f"Overnight: {run_id}, a night has died", f"{text}.\n{follow}"))
+    if why_not:
+        files = files_of(open_history(place), run_id)
+        with contextlib.suppress(OvernightError), run_lock(files):  # somebody else goes on with it
+            mark_night_given_up(files, why_not)
+            log_line(files, files.last_night(), f"given up: {why_not}")
 
 
 def _name(flow_run: FlowRun) -> tuple[UUID | None, datetime | None]:

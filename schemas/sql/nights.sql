@@ -19,6 +19,7 @@ SELECT
     coalesce(own.ended_at, committed.last_commit, own.started_at) AS seen_at,
     -- One night of a run at a time: where a later one has begun, an earlier one has ended or was killed.
     CASE WHEN own.ended_at IS NOT NULL THEN 'ended'
+        WHEN own.given_up IS NOT NULL THEN 'given up'
         WHEN own.alive_until > now() AND own.night = max(own.night) OVER (PARTITION BY own.run_id) THEN 'running'
         ELSE 'killed' END AS state
 FROM files.nights AS own

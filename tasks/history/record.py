@@ -90,12 +90,20 @@ def write_night(files: RunFiles, night: NightRecord) -> None:
 
 def mark_night_interrupted(files: RunFiles) -> None:
     """Write that the current night was interrupted, if its row has no end; quick enough for a signal handler."""
+    _change_last_night(files, {"ended_at": datetime.now(UTC), "stop_reason": StopReason.INTERRUPTED.value})
+
+
+def mark_night_given_up(files: RunFiles, why: str) -> None:
+    """Write that nobody goes on with the last night, which died, if its row has no end. Hold the run's lock."""
+    _change_last_night(files, {"given_up": why})
+
+
+def _change_last_night(files: RunFiles, changes: Row) -> None:
     if not (nights := files.nights()):
         return
     row = read_file(nights[-1]).to_pylist()[0]
     if row["ended_at"] is None:
-        row |= {"ended_at": datetime.now(UTC), "stop_reason": StopReason.INTERRUPTED.value}
-        _write(files, nights[-1], tables.NIGHTS, [row])
+        _write(files, nights[-1], tables.NIGHTS, [row | changes])
 
 
 def _write(files: RunFiles, path: Path, schema: pa.Schema, rows: list[Row]) -> None:

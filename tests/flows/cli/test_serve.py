@@ -160,7 +160,7 @@ def test_a_night_survives_a_wrong_state_goes_on_after_a_kill_and_finishes_its_ge
     os.kill(child_of(served.process, b"prefect.engine"), signal.SIGKILL)
     wait_for_generations(history, 2)
     assert [message["title"].partition(", ")[2] for message in mailbox.messages] == ["a night has died"]
-    assert "; it goes on until " in mailbox.messages[0]["message"]
+    assert "; it is begun again" in mailbox.messages[0]["message"]
     served.process.send_signal(signal.SIGINT)
     _, output = served.process.communicate(timeout=60)
     assert served.process.returncode == 0
