@@ -47,7 +47,7 @@ lint: environment  ## style, import rules and all types, those of the tests, too
 	@$(STYLE)
 	@$(PYRIGHT)
 
-docs: environment  ## rewrite the generated parts of the READMEs: settings, and SQL views, macros and columns
+docs: environment  ## rewrite the generated parts of the READMEs: all tables that follow from the code
 	@$(BIN)/python -m tests.docs
 
 bench: setup  ## measure the overhead of a generation, the head, the sandbox and a whole night: ten minutes

@@ -13,8 +13,11 @@ from overnight.schemas.errors import UsageError
 from overnight.schemas.section import Section, as_list
 
 BUILTIN = "builtin/"
-ON_THE_HOST = ("command:", "relay:")
-"""Beginnings of names of models that are a command or a folder of this machine: only the user can name one."""
+ON_THE_HOST = {
+    "command:": "a command of yours is run with your rights, and given the prompts",
+    "relay:": "a folder of yours is written, and given the prompts",
+}
+"""Beginnings of names of models that are something on this machine, with what that does: only the user can name one."""
 
 OURS = (BUILTIN, *ON_THE_HOST)
 """Beginnings of the names of models that Overnight's own providers answer for, which are modules of that name."""
@@ -51,7 +54,7 @@ class Model(Section):
     """A model of the weighted list."""
 
     name: str
-    """LiteLLM model string, builtin/mutate, command:NAME, relay:FOLDER, or agent:NAME/MODEL"""
+    """model string, as for `--model`"""
     weight: float = Field(default=1.0, gt=0)
     """relative share of the prompts"""
     api_base: str | None = None

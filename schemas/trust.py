@@ -108,12 +108,11 @@ def _proposals_of(model: Model) -> Iterator[Proposal]:
     if model.api_base is not None:
         effect = f"prompts, and the key for {model.name} if there is one, are sent to {model.api_base}"
         yield Proposal("sampling.models", f"{model.name} at {model.api_base}", effect)
-    is_address = not model.name.startswith(ON_THE_HOST)
-    if is_address and (not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name)):
+    on_the_host = next((prefix for prefix in ON_THE_HOST if model.name.startswith(prefix)), None)
+    if on_the_host is not None:
+        yield Proposal("sampling.models", model.name, ON_THE_HOST[on_the_host], must_be_named=True)
+    elif not _PLAIN_NAME.fullmatch(model.name) or "arn:" in model.name or _DOTS.search(model.name):
         yield Proposal("sampling.models", model.name, "prompts, and a key, are sent to the address in this name")
-    if model.name.startswith(ON_THE_HOST):
-        effect = "a command of yours is run with your rights, or a folder of yours is written, and given the prompts"
-        yield Proposal("sampling.models", model.name, effect, must_be_named=True)
     prefix, separator, _ = model.name.partition("/")
     if separator and prefix != "builtin":
         plugin = plugins.find("providers", prefix)

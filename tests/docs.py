@@ -1,4 +1,4 @@
-"""Writes the generated parts of the READMEs: settings, flags, and the SQL views, macros and columns.
+"""Writes the generated parts of the READMEs: all tables that follow from the code; `PARTS` has them.
 
     python -m tests.docs            # rewrite them: `make docs`
 

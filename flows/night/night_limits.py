@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,7 +55,7 @@ class NightLimits:
         self._state = state
         self._conditions = conditions
         self._since = since
-        self._samples = 0
+        self._counts: Counter[str] = Counter()
         self._first = state.generations
         self._last_best = state.generations
         self._durations: deque[float] = deque(maxlen=_RECENT)
@@ -65,7 +65,7 @@ class NightLimits:
 
     def count(self, record: GenerationRecord, seconds: float) -> None:
         """Count a generation that is settled, and the seconds that it took, before the state counts it."""
-        self._samples += _samples_of(record)
+        self._counts.update(_counts_of(record))
         self._durations.append(max(0.0, seconds))
         if self._is_gain(record):
             self._last_best = record.number
@@ -82,7 +82,7 @@ class NightLimits:
 
     def take_back(self, record: GenerationRecord) -> None:
         """Take back the count of a generation whose commit failed."""
-        self._samples -= _samples_of(record)
+        self._counts.subtract(_counts_of(record))
         self._last_best = min(self._last_best, self._state.generations)
 
     def tally(self, clock: Clock) -> Tally:
@@ -91,7 +91,7 @@ class NightLimits:
             now=clock.now,
             best=self._state.best.score,
             generations=self._state.generations - self._first,
-            samples=self._samples,
+            **self._counts,
             tokens=clock.tokens,
             cost_usd=clock.night_usd,
             total_usd=clock.total_usd,
@@ -140,7 +140,7 @@ class NightLimits:
         most = self._conditions.max_samples
         if most is None or self._state.run.problem.settings.sampling.batch_api:
             return None
-        return max(0, most - self._samples - self._ahead(number) * self._size)
+        return max(0, most - self._counts["samples"] - self._ahead(number) * self._size)
 
     @property
     def _size(self) -> int:
@@ -151,6 +151,6 @@ class NightLimits:
         return max(0, number - 1 - self._state.generations)
 
 
-def _samples_of(record: GenerationRecord) -> int:
-    """Return the number of samples of models."""
-    return sum(one.candidate.completion.model != TUNER for one in record.judged)
+def _counts_of(record: GenerationRecord) -> dict[str, int]:
+    """Return what a generation adds to the counts of a night, by their names in `Tally`."""
+    return {"samples": sum(one.candidate.completion.model != TUNER for one in record.judged)}

@@ -99,9 +99,8 @@ class StopConditions(NightlyConditions):
         until = [f"until {self.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"] if self.until else []
         return ", ".join(until + limits_text(self.model_dump(exclude={"grace_s"}))) or "until Ctrl-C"
 
-    def after(self, generations: int, samples: int, tokens: int, cost_usd: float) -> StopConditions:
-        """Return what is left of the limits of a night after so much."""
-        used = {"generations": generations, "max_samples": samples, "max_tokens": tokens, "budget_usd": cost_usd}
+    def after(self, used: Mapping[str, float]) -> StopConditions:
+        """Return what is left of the limits of a night after so much of each, by the names of the conditions."""
         limits = {name: getattr(self, name) for name in used}
         left = {name: max(0, limit - used[name]) for name, limit in limits.items() if limit is not None}
         return self.model_copy(update=left)

@@ -50,7 +50,7 @@ _FINAL_STATE_TIMEOUT_S = 300.0
 
 
 _SINCE = """
-SELECT min(night) AS first, sum(generations)::BIGINT AS generations, sum(samples)::BIGINT AS samples
+SELECT min(night) AS first, sum(generations)::BIGINT AS generations, sum(samples)::BIGINT AS max_samples
 FROM nights WHERE run_id = ? AND started_at >= ?::TIMESTAMPTZ AND (ended_at IS NULL OR stop_reason = 'interrupted')
 """
 _COST_BEFORE = """
@@ -179,11 +179,12 @@ def what_is_left(rules: StopConditions, files: RunFiles, due: datetime) -> StopC
     """Return what is left of a night's limits after nights of the run that began since it was due, but died."""
     database = Database(files.backend.root)
     (spent,) = database.rows(_SINCE, [files.run_id, due.isoformat()])
-    if not spent["first"]:
+    first = spent.pop("first")
+    if not first:
         return rules
-    (before,) = database.rows(_COST_BEFORE, [files.run_id, spent["first"]])
+    (before,) = database.rows(_COST_BEFORE, [files.run_id, first])
     cost_usd = max(0.0, read_spent_usd(files) - before["cost_usd"])  # with answers that no generation has yet
-    return rules.after(spent["generations"], spent["samples"], before["tokens"], cost_usd)
+    return rules.after(spent | {"max_tokens": before["tokens"], "budget_usd": cost_usd})
 
 
 def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:

@@ -11,7 +11,7 @@ from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.rows import Row, Table, read_rows
 
-_TIMES = {
+VARYING = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
     "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine", "machine_faults",
 }  # fmt: skip
@@ -99,7 +99,7 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
     if row is None or other is None:
         yield Difference(table, number, row or {}, other or {}, row or other or {})
         return
-    left_out = _TIMES | (_MONEY if row.get("unused_usd") else set())
+    left_out = VARYING | (_MONEY if row.get("unused_usd") else set())
     if is_of_older_form(row.get("code_hash", "")):
         left_out = left_out | {"code_hash"}  # it follows from the body, which is compared
     names = [name for name in row if name not in left_out and row[name] != other[name]]

@@ -9,15 +9,10 @@ import pyarrow as pa
 
 from overnight.flows.night.replay import open_replay, read_recorded_run, replay
 from overnight.tasks.history.atomic_files import read_file
-from overnight.tasks.history.differences import Comparison
+from overnight.tasks.history.differences import VARYING, Comparison
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.fake_provider import Answer, Request, says
-
-_TIMES = {
-    "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
-    "evaluate_s", "select_s", "flow_run_id", "night",
-}  # fmt: skip
 
 
 def everything(files: RunFiles) -> dict[str, pa.Table]:
@@ -25,7 +20,9 @@ def everything(files: RunFiles) -> dict[str, pa.Table]:
     found = {}
     for path in sorted(files.directory.glob("generations/*/*.parquet")):
         table = read_file(path)
-        found[f"{path.parent.name}/{path.name}"] = table.drop_columns([c for c in table.column_names if c in _TIMES])
+        found[f"{path.parent.name}/{path.name}"] = table.drop_columns(
+            [c for c in table.column_names if c in VARYING | {"night"}]
+        )
     return found
 
 

@@ -136,7 +136,7 @@ class Supervisor:
         questions: How the scoring asks a model; None if it may not.
 
     Attributes:
-        broken, starved_s: As in the header, see `judge.Header`.
+        broken, starved_s: As in the header, see `verdicts.Header`.
         results: The child's report, up to its limit.
         output: The child's output, up to its limit.
         line_times: Arrival time of each line of the report, seconds of the monotonic clock less those of questions.
@@ -350,7 +350,7 @@ class Supervisor:
     def header(
         self, number: int, usage: processes.Usage, counts: processes.CgroupCounters, ended: float
     ) -> dict[str, Any]:
-        """Return the runner's own observations, see `judge.Header`; the candidate controls only when lines arrive.
+        """Return the runner's own observations, see `verdicts.Header`; the candidate controls only when lines arrive.
 
         Args:
             number: Number of the request.
