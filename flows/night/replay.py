@@ -267,6 +267,8 @@ def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[st
         causes.append("the program is at the edge of its limits, which another machine or kernel moves")
     if first.table == "programs" and set(first.recorded) <= _MEASURED:
         causes.append("the program, or its scoring, says something else each time, such as a time that it measures")
+    if first.table == "nights" and _is_scored(first.recorded) != _is_scored(first.repeated):
+        causes.append("a program of the final evaluation is at the edge of its limits, and has a score one time only")
     changed = _changed_since(then, run)
     if outcomes == {None} and {"score", "scores", "confirmed_score"} & set(first.recorded):
         causes.append(_chance(then))
@@ -275,6 +277,11 @@ def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[st
     elif not causes or "score" in first.recorded:
         causes.append("image and versions are the same as then, so the files may have been changed since")
     return causes
+
+
+def _is_scored(night: Row) -> list[tuple[bool, bool]]:
+    """Return whether each program of a night's final evaluation has a score on the validation and held-out inputs."""
+    return [(one["validation"] is not None, one["held_out"] is not None) for one in night.get("finalists", ())]
 
 
 _MEASURED = {"output", "error", "notes", "metrics", "metrics_by_input", "confirmed_metrics"}

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 
 from overnight.flows.night.events import Action, Ask, Event, Failed
 from overnight.flows.night.open_run import OpenRun, read_state
-from overnight.flows.night.replay import read_recorded_run, replay
+from overnight.flows.night.replay import likely_causes, read_recorded_run, replay
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Join
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate, Judged, Prompt
 from overnight.tasks.history import record
-from overnight.tasks.history.differences import Comparison
+from overnight.tasks.history.differences import Comparison, Difference
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.interventions import write_interventions
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import read_rows
-from overnight.testing.made import a_generation, a_judged
+from overnight.testing.made import a_generation, a_judged, a_problem, a_run
 from tests.flows.night.test_core import ALGORITHMS, EXAMPLES, seeds
 from tests.flows.night.test_interventions import ASKS, a_world, unique
 from tests.flows.night.test_interventions import Ask as Request
@@ -204,3 +204,28 @@ def test_a_changed_score_is_a_difference_whatever_time_decided():
     assert found.decided_by_time
     assert found.first is not None
     assert found.first.recorded == {"score": 0.125}
+
+
+def finalist(validation: float | None) -> dict[str, Any]:
+    return {"program_id": "a", "train": 1.0, "validation": validation, "held_out": None}
+
+
+@pytest.mark.parametrize(
+    ("table", "recorded", "repeated", "says", "is_of_files"),
+    [
+        ("programs", {"score": 0.5, "scores": [0.5]}, {"score": 0.25, "scores": [0.25]}, "chance or the clock", True),
+        ("programs", {"outcome": "out_of_memory"}, {"outcome": "scored"}, "edge of its limits", False),
+        ("programs", {"metrics": [("s", 1.0)]}, {"metrics": [("s", 2.0)]}, "something else each time", False),
+        ("programs", {"body": "return 1"}, {"body": "return 2"}, "files may have been changed", True),
+        ("nights", {"finalists": [finalist(None)]}, {"finalists": [finalist(1.0)]}, "edge of its limits", False),
+        ("nights", {"finalists": [finalist(2.0)]}, {"finalists": [finalist(1.0)]}, "files may have been changed", True),
+    ],
+)
+def test_a_difference_is_told_as_what_it_is(
+    table: str, recorded: dict[str, Any], repeated: dict[str, Any], says: str, is_of_files: bool
+):
+    run = a_run("toy", a_problem())
+    same = cast("Any", SimpleNamespace(run=run))
+    causes = likely_causes(same, same, Difference(table, 1, recorded, repeated, recorded))
+    assert says in causes[0]
+    assert ("the files may have been changed" in causes[-1]) == is_of_files
