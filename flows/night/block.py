@@ -36,6 +36,7 @@ class Block:
         window: Number of prompts in flight.
         stored: Completions that earlier attempts have paid for.
         most_samples: Largest number of samples that it may ask for beside them; `None` without a limit.
+        rules: Rules of confirmations; by default those of the settings.
 
     Attributes:
         judged: Candidates that the algorithm was told of, in order.
@@ -52,6 +53,7 @@ class Block:
         window: int,
         stored: Stored | None = None,
         most_samples: int | None = None,
+        rules: ConfirmationRules | None = None,
     ) -> None:
         self.number = number
         self.judged: dict[str, Judged] = {}
@@ -63,7 +65,7 @@ class Block:
         self._stored = stored or {}
         self._samples_left = most_samples
         settings = self._run.problem.settings
-        self._rules = ConfirmationRules.of(settings)
+        self._rules = rules or ConfirmationRules.of(settings)
         self._prompts_to_verdict = max(LEAST_PROMPTS_TO_VERDICT, window)
         self._waiting = deque(self._batches(window))
         self._left_out: set[int] = set()

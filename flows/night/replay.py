@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,6 +14,7 @@ from overnight.flows.night.block import Block, Pairs
 from overnight.flows.night.final_evaluation import judge_finalists
 from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
+from overnight.flows.night.recorded_verdicts import RecordedVerdicts, recorded_verdict, with_recorded_texts
 from overnight.flows.night.rescore import score_kept
 from overnight.flows.start.create_run import score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
@@ -22,8 +23,8 @@ from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
-from overnight.schemas.program import TUNER, Judged, Program, Prompt
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, is_stopped_by_deadline
+from overnight.schemas.program import TUNER, Program, Prompt
 from overnight.schemas.question import Ask
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
@@ -43,6 +44,7 @@ class RecordedRun:
     Attributes:
         committed: Row of each committed generation, by number.
         failed: Rows of attempts that failed.
+        verdicts: Verdicts of each generation that was repeated.
     """
 
     files: RunFiles
@@ -50,6 +52,7 @@ class RecordedRun:
     past: RunHistory
     committed: dict[int, Row]
     failed: list[Row]
+    verdicts: list[RecordedVerdicts] = field(default_factory=list)
 
     @property
     def ends(self) -> list[int]:
@@ -78,6 +81,12 @@ class RecordedRun:
     def with_answers(self, generation: GenerationRecord) -> GenerationRecord:
         """Return a generation with the answers to questions of the scoring that were committed with it."""
         return with_answers(generation, stored_run.read_answers(self.files, generation.number))
+
+    def verdicts_of(self, rows: Sequence[Row]) -> RecordedVerdicts:
+        """Return the verdicts of a generation's rows, and note what is taken of them."""
+        verdicts = RecordedVerdicts.of_rows(self.run.problem.settings, rows)
+        self.verdicts.append(verdicts)
+        return verdicts
 
     def _given_up(self, step: Step) -> Row:
         return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
@@ -110,6 +119,8 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
     answers = stored_run.read_answers(then.files)
     ask = judge_of(problem, answers).ask
     verdict = score_start(problem, problem_path(then.run), seed=then.run.seed, run_id=then.run.run_id, ask=ask)
+    first = read_rows(then.files, "programs", 0)[0]
+    verdict = with_recorded_texts(verdict, recorded_verdict(first, verdict))
     run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions(problem.settings))
     start = then.with_answers(start_generation(run, verdict))
     record.create(files, run, start, *_given(then, run, start, ask))
@@ -129,6 +140,7 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord, ask: Ask 
     if not run.given:
         return []
     niches: defaultdict[str, list[str]] = defaultdict(list)
+    rows = read_rows(then.files, "programs", 1)
     for row in read_rows(then.files, "population", 1):
         niches[row["program_id"]].append(row["niche"])
     kept = [
@@ -136,9 +148,9 @@ def _given(then: RecordedRun, run: RunRecord, start: GenerationRecord, ask: Ask 
             Program(row["parent_ids"][0] if row["parent_ids"] else "", row["body"], (), 0.0),
             tuple(niches[row["program_id"]] or [row["niche"]]),
         )
-        for row in read_rows(then.files, "programs", 1)
+        for row in rows
     ]
-    return [then.with_answers(score_kept(run, start, kept, ask=ask))]
+    return [then.with_answers(score_kept(run, start, kept, ask=ask, recorded=then.verdicts_of(rows)))]
 
 
 def replay(then: RecordedRun, run: OpenRun) -> Comparison:
@@ -161,7 +173,8 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
         night = stored_run.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score)
         record.write_night(run.files, _ended(night, run) if then.counts_all_of(night) else night)
-    return compare(then.files, run.files, then.ends)
+    decided_by_time = sum(len(one.taken) for one in then.verdicts)
+    return replace(compare(then.files, run.files, then.ends), decided_by_time=decided_by_time)
 
 
 def _take_drops(then: RecordedRun, run: OpenRun, night: int | None) -> None:
@@ -208,17 +221,18 @@ def _failure(row: Row, run: OpenRun) -> GenerationRecord:
 
 def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: int) -> None:
     started_at = datetime.now(UTC)
-    rows = {row["index"]: row for row in read_rows(then.files, "programs", number)}
-    cut = {index: row for index, row in rows.items() if is_stopped_by_deadline(row["outcome"], row["error"])}
+    rows = read_rows(then.files, "programs", number)
+    verdicts = then.verdicts_of(rows)
+    cut = {row["index"]: row for row in rows if is_stopped_by_deadline(row["outcome"], row["error"])}
     # What was evaluated and not confirmed in time is evaluated again: the search went on with its score.
     run.evaluator.leave_out(number, [index for index, row in cut.items() if not row.get("claimed_scores")])
     run.stores.open(number)
-    block = Block(run.state, number, window=window)
+    block = Block(run.state, number, window=window, rules=verdicts)
     block.resets = bool(then.committed[number]["reset_niches"])
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         while not block.is_told:
             for prompts, pairs in threads.map(partial(_evaluate, run, number), block.due()):
-                block.receive(prompts, pairs)
+                block.receive(prompts, verdicts.evaluated(pairs))
             block.advance()
             for claim in block.wanted:
                 is_cut = claim.candidate.index in cut
@@ -232,7 +246,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
         best=run.state.best,
     )
     generation = block.record(base)
-    generation = replace(generation, judged=tuple(_as_recorded(one, cut) for one in generation.judged))
+    generation = replace(generation, judged=tuple(map(verdicts.completed, generation.judged)))
     generation = then.with_answers(generation)
     run.write(generation)
     run.state.settle(generation)
@@ -245,34 +259,33 @@ def _evaluate(run: OpenRun, number: int, prompts: Sequence[Prompt]) -> tuple[Seq
     return prompts, run.evaluator.evaluate(run.sampler.sample(number, prompts), number)
 
 
-def _as_recorded(judged: Judged, cut: Mapping[int, Row]) -> Judged:
-    """Return a candidate that a deadline cut short as it was recorded."""
-    row = cut.get(judged.candidate.index)
-    if row is None:
-        return judged
-    verdict = Verdict(Outcome.SANDBOX_ERROR, error=row["error"], output=row["output"])
-    return replace(judged, verdict=verdict, score=None, confirmed_score=row["confirmed_score"])
-
-
 def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[str]:
     """Return likely causes of the first difference, the likeliest first."""
     outcomes = {first.recorded.get("outcome"), first.repeated.get("outcome")}
     causes = []
-    if Outcome.SANDBOX_ERROR in outcomes:
-        causes.append("the sandbox failed one of the two times, through no fault of the program's")
     if any(one.facts.limits for one in Outcome if one in outcomes):
-        causes.append("the program is at the edge of its limits, which a faster or slower machine moves")
+        causes.append("the program is at the edge of its limits, which another machine or kernel moves")
+    if first.table == "programs" and set(first.recorded) <= _MEASURED:
+        causes.append("the program, or its scoring, says something else each time, such as a time that it measures")
+    if first.table == "nights" and _is_scored(first.recorded) != _is_scored(first.repeated):
+        causes.append("a program of the final evaluation is at the edge of its limits, and has a score one time only")
+    changed = _changed_since(then, run)
     if outcomes == {None} and {"score", "scores", "confirmed_score"} & set(first.recorded):
         causes.append(_chance(then))
-    if set(first.recorded) <= {"output", "error"} and first.table == "programs":
-        causes.append("the program says something else each time, such as an address in memory or the time")
-    changed = _changed_since(then, run)
-    causes.append(
-        f"not the same as then: {', '.join(changed)}"
-        if changed
-        else "image and versions are the same as then, so the files may have been changed since"
-    )
+    if changed:
+        causes.append(f"not the same as then: {', '.join(changed)}")
+    elif not causes or "score" in first.recorded:
+        causes.append("image and versions are the same as then, so the files may have been changed since")
     return causes
+
+
+def _is_scored(night: Row) -> list[tuple[bool, bool]]:
+    """Return whether each program of a night's final evaluation has a score on the validation and held-out inputs."""
+    return [(one["validation"] is not None, one["held_out"] is not None) for one in night.get("finalists", ())]
+
+
+_MEASURED = {"output", "error", "notes", "metrics", "metrics_by_input", "confirmed_metrics"}
+"""Columns of a program that may tell what was measured, and so differ each time."""
 
 
 def _chance(then: RecordedRun) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.flows.night.rebuild import rebuild
+from overnight.flows.night.recorded_verdicts import RecordedVerdicts
 from overnight.flows.start.create_run import prepare_run, unasked_candidate
 from overnight.flows.start.judging import judge_of
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
@@ -113,8 +114,12 @@ def score_kept(
     kept: Sequence[Survivor],
     report: Callable[[Verdict], None] = lambda _: None,
     ask: Ask | None = None,
+    recorded: RecordedVerdicts | None = None,
 ) -> GenerationRecord:
-    """Score each program and confirm those that would be the best of a niche; return the new run's generation 1."""
+    """Score each program and confirm those that would be the best of a niche; return the new run's generation 1.
+
+    `recorded` has its verdicts, if this is a replay.
+    """
     problem, now = run.problem, datetime.now(UTC)
     niches = problem.settings.search.algorithm.founded_niches
     candidates = [
@@ -133,12 +138,15 @@ def score_kept(
         pairs = Evaluator(
             sandbox, problem.specification, lambda: known, lambda *judged: report(judged[-1]), threads
         ).evaluate(candidates, 1)
+    rules = recorded or ConfirmationRules.of(problem.settings)
+    if recorded:
+        pairs = recorded.evaluated(pairs)
     judged = judge(run.run_id, 1, pairs, problem.settings.reducer, known, objectives=problem.settings.objectives)
     lives_on = {
         one.id: list(dict.fromkeys(_niche_here(name, niches) for name in was.niches))
         for one, was in zip(judged, kept, strict=True)
     }
-    judged = _confirmed(run, judged, lives_on, dict.fromkeys(niches, start.best.score), ask)
+    judged = _confirmed(run, rules, judged, lives_on, dict.fromkeys(niches, start.best.score), ask)
     changes = [Join(niche, one.id) for one in judged if one.score is not None for niche in lives_on[one.id]]
     programs = [start.best, *(one.program() for one in judged if one.score is not None)]
     return GenerationRecord(
@@ -156,14 +164,13 @@ def score_kept(
 
 def _confirmed(
     run: RunRecord,
+    rules: ConfirmationRules,
     judged: Sequence[Judged],
     lives_on: Mapping[str, Sequence[str]],
     best: Mapping[str, float],
     ask: Ask | None,
 ) -> list[Judged]:
     """Re-run programs that would become the best of a niche; a program whose score differs is unconfirmed."""
-    settings = run.problem.settings
-    rules = ConfirmationRules.of(settings)
     verdicts: dict[str, Verdict] = {}
     with (
         contextlib.closing(open_confirmations(run.problem, seed=run.seed, run_id=run.run_id, ask=ask)) as sandbox,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -143,7 +144,7 @@ class Confirmer(KeptVerdicts[Verdict]):
 def disagreement(first: Verdict, again: Verdict, noise: float) -> str:
     """Return in words what differs between an inline and an isolated evaluation; empty if nothing does."""
     if not again.is_scored:
-        return f"run again, in a fresh container, it is {again.outcome.value}: {again.error}"
+        return f"{_AGAIN} is {again.outcome.value}: {again.error}"
     differ = [
         f"{a!r} and {b!r} on input {place}"
         for place, (a, b) in enumerate(zip(first.scores, again.scores, strict=True), start=1)
@@ -152,7 +153,16 @@ def disagreement(first: Verdict, again: Verdict, noise: float) -> str:
     if not differ:
         return ""
     more = f" and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
-    return f"run again, in a fresh container, it scores otherwise: {', '.join(differ[:_NAMED])}{more}"
+    return f"{_AGAIN} scores otherwise: {', '.join(differ[:_NAMED])}{more}"
+
+
+def is_decided_by_time(verdict: Verdict) -> bool:
+    """Return whether a limit of seconds or a fault of the sandbox decided a verdict, or the confirmation of a claim."""
+    found = re.search(rf"{_AGAIN} is (\w+): ", verdict.error) if verdict.outcome is Outcome.UNCONFIRMED else None
+    return (found[1] if found else verdict.outcome) in (Outcome.TIMED_OUT, Outcome.SANDBOX_ERROR)
+
+
+_AGAIN = "run again, in a fresh container, it"
 
 
 _NAMED = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,6 +20,22 @@ VARYING = {
 
 _MONEY = {"cost_usd", "unused_usd"}
 """Columns that differ where failed attempts, which a replay does not repeat, paid for answers that were not used."""
+
+_NUMBER = r"\d+(?:\.\d*)?(?:e[-+]?\d+)?"
+
+_OF_THE_MOMENT = re.compile(
+    rf"""
+    0x[0-9a-f]+                                                             # an address in memory
+    | \d{{4}}-\d\d-\d\d (?: [T\ ] \d\d:\d\d (?: :\d\d (?:\.\d+)? )? )? Z?   # a date
+    | \b\d?\d:\d\d:\d\d (?:\.\d+)?                                         # a time of day, or a duration
+    | (?<![\w.]){_NUMBER}\ ?(?:[mnuµμ]?s|m|h|min|secs?|seconds?|minutes?|hours?)\b
+    | \b(?:time|elapsed|took|seconds|secs|duration|runtime|wall|cpu)\w*\W{{1,3}}{_NUMBER}
+    | \b(?:pid|process|thread)\W{{1,3}}\d+
+    | /proc/\d+
+    | (?:/var)?/tmp/[^\s'")\]]+
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 _COMPARED_TABLES = ("programs", "population", "generation")
 
@@ -51,6 +68,7 @@ class Comparison:
         differing_generations: Number of generations with any difference.
         differing_programs: Number of candidates with any difference.
         first: First difference: of generations in the order in which they ended, then of nights.
+        decided_by_time: Number of verdicts that were taken from the first record, since time decided them.
     """
 
     generations: int
@@ -58,6 +76,7 @@ class Comparison:
     differing_generations: int
     differing_programs: int
     first: Difference | None
+    decided_by_time: int = 0
 
 
 def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) -> Comparison:
@@ -74,6 +93,11 @@ def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) 
         differing_programs += sum(difference.table == "programs" for difference in found)
     first = first or next(_in_nights(recorded, repeated), None)
     return Comparison(len(generations), programs, differing_generations, differing_programs, first)
+
+
+def without_moments(text: str) -> str:
+    """Return a text without what it says of its moment: seconds, times, addresses, process ids, temporary files."""
+    return _OF_THE_MOMENT.sub("…", text)
 
 
 def _in_generation(recorded: RunFiles, repeated: RunFiles, table: Table, number: int) -> Iterator[Difference]:

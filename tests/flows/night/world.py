@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
 from random import Random
+from typing import Any
 
 from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
@@ -20,7 +21,7 @@ from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import Outage
-from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step, StopReason, Window
+from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
@@ -36,6 +37,7 @@ class Files:
     start: Program
     ends: list[GenerationRecord | int] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
+    nights: list[NightRecord] = field(default_factory=list)
     failed_attempts: list[GenerationRecord] = field(default_factory=list)
     requests: list[Intervention] = field(default_factory=list)
     interventions: list[Intervention] = field(default_factory=list)
@@ -44,6 +46,12 @@ class Files:
     @property
     def commits(self) -> list[GenerationRecord]:
         return [end for end in self.ends if isinstance(end, GenerationRecord)]
+
+    def give_up(self, generation: int) -> None:
+        """Mark the last failed attempt at a generation as final."""
+        self.ends.append(generation)
+        last = max(place for place, one in enumerate(self.failed_attempts) if one.number == generation)
+        self.failed_attempts[last] = replace(self.failed_attempts[last], place=len(self.ends))
 
     def history(self) -> RunHistory:
         """Return what is read from the files, as `stored_run.read_run_history` does."""
@@ -126,9 +134,13 @@ class World:
         self._take_before()
         state = SearchState(self.files.run, self.files.history())
         self.files.windows.append(Window(state.generations + 1, self.in_flight))
-        number = len(self.files.windows)
-        plan = NightPlan(number, conditions, self.in_flight, 2, retried, after_empty_night)
+        night = len(self.files.windows)
+        plan = NightPlan(night, conditions, self.in_flight, 2, retried, after_empty_night)
         self.core = core = NightCore(state, plan, self._clock())
+        first = self.files.windows[-1]
+        row = NightRecord(night, NOW, state.best.score, state.best.score, state.best.id)
+        row = replace(row, samples_in_flight=first.samples, first_generation=first.first_generation)
+        self.files.nights.append(row)
         pending: list[tuple[events.Action, float]] = []
         is_closed = False
         waits: list[events.Event] = [events.Tick()]
@@ -160,7 +172,7 @@ class World:
                         self._take(core, [one for one in self.files.requests if one.kind is Kind.DROP])
                         waits.append(events.Reloaded(self.files.history()))
                     case events.GiveUp(generation, _):
-                        self.files.ends.append(generation)
+                        self.files.give_up(generation)
                     case events.Pause(None, _):
                         self.lost_s += self.seconds - (self.lost_since or 0.0)
                         self.lost_since = None
@@ -171,6 +183,7 @@ class World:
                         is_closed = True
                     case events.Finish(reason, error):
                         self.reason = reason
+                        self._note_night(ended_at=self._clock().now, stop_reason=reason)
                         if error is not None:
                             raise error
                         return True
@@ -198,6 +211,13 @@ class World:
         files.requests = [one for one in files.requests if one not in requests]
         return taken
 
+    def _note_night(self, **end: Any) -> None:
+        best, row = self.core.state.best, self.files.nights[-1]
+        generations = sum(commit.night == row.number for commit in self.files.commits)
+        self.files.nights[-1] = replace(
+            row, best_after=best.score, best_program_id=best.id, generations=generations, **end
+        )
+
     def _clock(self) -> events.Clock:
         is_interrupted = self.seconds >= self.interrupted_at
         return events.Clock(NOW + timedelta(seconds=self.seconds), self.seconds, interrupted=is_interrupted)
@@ -219,6 +239,8 @@ class World:
             case events.Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
                 self.files.ends.append(record)
+                if record.number % 2:
+                    self._note_night()  # a killed night leaves a row of some moment
                 return [events.Committed(attempt), events.Ended(attempt)]
             case events.Abandon(attempt, record=record):
                 if record is not None:

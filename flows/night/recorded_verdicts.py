@@ -1,0 +1,114 @@
+"""What a replay takes from the record: verdicts that time decided, and texts that differ in what they say of a moment.
+
+How long a program takes differs from run to run, so that one near its limit is timed out one time and not the other.
+The record's verdict counts then, and the replay goes on with the same history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.schemas.program import Candidate, Judged
+from overnight.schemas.settings import Settings
+from overnight.tasks.evaluate.confirmation import ConfirmationRules, is_decided_by_time
+from overnight.tasks.history.differences import without_moments
+from overnight.tasks.history.rows import Row, metrics_of, notes_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedVerdicts(ConfirmationRules):
+    """The verdicts of one generation that is repeated, and the rules of its confirmations.
+
+    Attributes:
+        rows: Recorded candidates, by index.
+        taken: Indices of candidates that have a verdict of the record, since time decided it, or decides it now.
+    """
+
+    rows: Mapping[int, Row]
+    taken: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of_rows(cls, settings: Settings, rows: Sequence[Row]) -> RecordedVerdicts:
+        """Return the verdicts of a generation's rows."""
+        return cls(
+            which=settings.confirmations,
+            reducer=settings.reducer,
+            noise=settings.noise,
+            objectives=settings.objectives,
+            rows={row["index"]: row for row in rows},
+        )
+
+    def evaluated(self, pairs: Sequence[tuple[Candidate, Verdict]]) -> list[tuple[Candidate, Verdict]]:
+        """Return candidates with the verdicts that count, from those of their evaluation now."""
+        return [(candidate, self._of_evaluation(candidate, verdict)) for candidate, verdict in pairs]
+
+    def settled(self, claim: Judged, again: Verdict) -> Judged:
+        """Return a candidate after its confirmation; see `ConfirmationRules.settled`."""
+        now, row = super().settled(claim, again), self.rows.get(claim.candidate.index)
+        if row is None or not _was_confirmed(row):
+            return now
+        then = recorded_verdict(row, now.verdict)
+        by_time = is_decided_by_time(now.verdict) or is_decided_by_time(then)
+        settled = replace(now, verdict=self._counted(claim.candidate.index, now.verdict, then, by_time=by_time))
+        return replace(self.completed(settled), score=row["score"]) if settled.verdict is then else settled
+
+    def completed(self, judged: Judged) -> Judged:
+        """Return a candidate whose verdict may be of the record with what else is there of its confirmation."""
+        index = judged.candidate.index
+        if index not in self.taken:
+            return judged
+        row = self.rows[index]
+        confirmed = {name: value for name, value in row["confirmed_metrics"] or () if value is not None}
+        return replace(
+            judged, confirmed_score=row["confirmed_score"], metrics=metrics_of(row), confirmed_metrics=confirmed
+        )
+
+    def _of_evaluation(self, candidate: Candidate, now: Verdict) -> Verdict:
+        row = self.rows.get(candidate.index)
+        if row is None or candidate.verdict is not None or row["outcome"] == Outcome.DUPLICATE:
+            return now  # its text decides, or the verdict on the program that it repeats
+        then = recorded_verdict(row, now)
+        if claimed := row["claimed_scores"]:
+            then = replace(then, outcome=Outcome.SCORED, scores=tuple(claimed), error="")
+        by_time = bool({now.outcome, then.outcome} & {Outcome.TIMED_OUT, Outcome.SANDBOX_ERROR})
+        return self._counted(candidate.index, now, then, by_time=by_time)
+
+    def _counted(self, index: int, now: Verdict, then: Verdict, *, by_time: bool) -> Verdict:
+        now = with_recorded_texts(now, then)
+        if not by_time or now == then:
+            return now
+        self.taken.add(index)
+        return then
+
+
+def recorded_verdict(row: Row, now: Verdict) -> Verdict:
+    """Return the verdict of a recorded candidate, with the seconds and the memory of one that was given now."""
+    scores = row["scores"] or []
+    return replace(
+        now,
+        outcome=Outcome(row["outcome"]),
+        scores=tuple(score for score in scores if score is not None),
+        skipped=sum(score is None for score in scores),
+        error=row["error"],
+        output=row["output"],
+        metrics={name: tuple(values) for name, values in row["metrics_by_input"] or ()},
+        notes=notes_of(row),
+    )
+
+
+def with_recorded_texts(now: Verdict, then: Verdict) -> Verdict:
+    """Return a verdict with those texts of the record that say the same as its own, apart from their moments."""
+    if len(now.notes) == len(then.notes):
+        notes = tuple(_recorded(*pair) for pair in zip(now.notes, then.notes, strict=True))
+        now = replace(now, notes=notes)
+    return replace(now, error=_recorded(now.error, then.error), output=_recorded(now.output, then.output))
+
+
+def _recorded(now: str, then: str) -> str:
+    return then if without_moments(now) == without_moments(then) else now
+
+
+def _was_confirmed(row: Row) -> bool:
+    return row["confirmed_score"] is not None or row["outcome"] in (Outcome.UNCONFIRMED, Outcome.SANDBOX_ERROR)

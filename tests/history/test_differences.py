@@ -1,0 +1,47 @@
+"""Texts are compared without what they say of their moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from overnight.tasks.history.differences import without_moments
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("<object at 0x7f12ab>", "<object at 0x55de01>"),
+        ("no solution after 3.25 s", "no solution after 12s"),
+        ("it took 17 ms, 1.5e-05 seconds in the loop", "it took 4.5 ms, 2.0 seconds in the loop"),
+        ("elapsed: 0.123", "elapsed: 17"),
+        ("time=1.5", "time=20.25"),
+        ("[2026-11-30 23:59:59.123] begin", "[2026-12-01 00:00:01.5] begin"),
+        ("2026-11-30T23:59:59Z", "2026-12-01T00:00:01Z"),
+        ("0:00:01.5 in all", "1:02:03 in all"),
+        ("pid 17 ended", "pid 4321 ended"),
+        ("Process 9: killed", "Process 12: killed"),
+        ("no file /tmp/tmpab12/x.txt", "no file /tmp/tmpzz99/x.txt"),
+        ("cannot read /proc/17/stat", "cannot read /proc/4321/stat"),
+        (
+            "took more than 20 s of wall clock, not counting 1.2 s in which other programs kept it from running",
+            "took more than 20 s of wall clock, not counting 31.0 s in which other programs kept it from running",
+        ),
+    ],
+)
+def test_moments_make_no_difference(one: str, other: str):
+    assert without_moments(one) == without_moments(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("scored 0.125, then 0.25", "scored 0.125, then 0.5"),
+        ("expected 3 items", "expected 4 items"),
+        ("line 12 of solve", "line 13 of solve"),
+        ("ValueError: 7", "ValueError: 8"),
+        ("version 1.2.3", "version 1.2.4"),
+        ("x1s", "x2s"),
+    ],
+)
+def test_anything_else_does(one: str, other: str):
+    assert without_moments(one) != without_moments(other)
