@@ -297,7 +297,7 @@ class Night:
         run, number = self.run, begun.number
         try:
             run.files.probe()
-            run.limits.can_keep = True
+            run.stores.write_waiting()
             run.stores.open(number)
             run.evaluator.begin_attempt(number)
             self._events.put(

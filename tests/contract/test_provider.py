@@ -320,6 +320,13 @@ def test_no_requests_are_sent_once_may_ask_returns_false(provider: Provider):
     assert len(provider.requests) == 2
 
 
+def test_what_failed_is_not_sent_again_once_may_ask_returns_false(provider: Provider):
+    provider.script = lambda *_: Answer(status=503)
+    gateway = Gateway(sampling(provider, attempts=5), may_ask=lambda: not provider.requests)
+    assert gateway.sample(samples(1), lambda _: None) == []
+    assert len(provider.requests) == 1
+
+
 ASKS = f"""
 import sys
 from overnight.schemas.program import Prompt
