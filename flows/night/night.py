@@ -296,7 +296,8 @@ class Night:
             self._start(begun)
         run, number = self.run, begun.number
         try:
-            run.files.probe()
+            with run.limits.noting_fault():
+                run.files.probe()
             run.stores.write_waiting()
             run.stores.open(number)
             run.evaluator.begin_attempt(number)

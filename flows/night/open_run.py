@@ -181,8 +181,9 @@ class OpenRun:
         Raises:
             HistoryGone: If the run's files are gone; folders may have been made again by what was being written.
         """
-        self.files.require_run()
-        record.commit(self.files, generation)
+        with self.limits.noting_fault():
+            self.files.require_run()
+            record.commit(self.files, generation)
 
     def committed(self, generation: GenerationRecord) -> None:
         """Drop what is not needed any more of a generation that is committed."""
