@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from overnight.flows.night.progress import Progress
-from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.errors import DiskFault, EnvironmentFault
 from overnight.schemas.program import QUESTION, TURN, Completion
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal, Key
@@ -124,12 +124,19 @@ class CompletionStores:
                 store.journal.write_waiting()
 
     def close(self) -> None:
-        """Write what could not be written before; say how many answers are lost if they still cannot be."""
+        """Write what could not be written before.
+
+        Raises:
+            DiskFault: If it still cannot be written, and is lost.
+        """
         try:
             self.write_waiting()
-        except EnvironmentFault:
+        except EnvironmentFault as error:
             if lost := sum(store.journal.waiting for store in self._stores.values()):
-                self._progress.note(f"{lost} answers could not be written, and are lost: they are asked for again")
+                raise DiskFault(
+                    f"{lost} answers that are paid for could not be written and are lost: {error.message}",
+                    remedy=error.remedy,
+                ) from error
 
     def of(self, generation: int) -> CountingStore:
         return self._stores[generation]

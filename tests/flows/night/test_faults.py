@@ -21,7 +21,7 @@ import pytest
 
 import overnight.flows.night.retry_policy
 from overnight.flows.cli.main import run
-from overnight.schemas.errors import ExitCode, HistoryGone, TerminalProviderError
+from overnight.schemas.errors import DiskFault, ExitCode, HistoryGone, TerminalProviderError
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.sample import endpoint
@@ -203,6 +203,22 @@ def test_answers_that_find_a_full_disk_wait_in_memory_and_are_used_once_there_is
     (row,) = Database(small_disk).rows("FROM nights")
     assert (row["stop_reason"], row["samples"]) == ("generations", 3 * SAMPLES)
     assert "No space left on device" in row["paused_by"]
+
+
+def test_a_night_that_ends_on_a_full_disk_says_how_many_answers_are_lost(
+    small_disk: Path, night: Night, provider: Provider, asks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FULL_DISK_S", 0.0)
+    are_sent = threading.Barrier(3, lambda: fill(small_disk / "filler"))
+
+    def script(_: int, request: Request) -> Answer:
+        are_sent.wait(60)
+        return says(request, *[START] * SAMPLES)
+
+    provider.script = script
+    with pytest.raises(DiskFault, match="6 answers that are paid for could not be written and are lost: cannot write"):
+        night(1, settings=asks, history=small_disk)
+    assert len(provider.requests) == 3
 
 
 def test_a_history_on_a_read_only_disk_is_refused_and_nothing_is_bought(
