@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from overnight.flows.night.progress import Progress
-from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.errors import DiskFault, EnvironmentFault
 from overnight.schemas.program import QUESTION, TURN, Completion
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal, Key
+from overnight.tasks.sample.budget import RequestsInFlight
 
 
 @dataclass
 class RequestLimits:
     """Limits on requests, beside the budget: the deadline, whether answers can be kept, whether the night closes.
 
-    They are read from any thread, and changed by the night's loop.
+    They are read and changed from any thread.
+
+    Attributes:
+        files: Files of the run, to which answers are written.
+        in_flight: Requests that are not answered yet.
+        fault: Why the last answers could not be kept; `None` if they could.
     """
 
+    files: RunFiles
+    in_flight: RequestsInFlight
     until: datetime | None = None
-    can_keep: bool = True
+    fault: EnvironmentFault | None = None
     is_closing: bool = False
 
     def may_ask(self) -> bool:
-        """Return whether completions can be kept and there is time for a request."""
+        """Return whether there is time for a request.
+
+        Raises:
+            EnvironmentFault: If its answer could not be kept.
+        """
         has_time = self.until is None or datetime.now(UTC) < self.until
-        return has_time and self.can_keep and not self.is_closing
+        return has_time and not self.is_closing and self.may_judge()
+
+    def may_judge(self) -> bool:
+        """Return whether the scoring may ask its model, which it may after the deadline, too; raise as `may_ask`."""
+        if self.fault is not None:
+            raise self.fault
+        self.files.require_room(self.in_flight.count() + 1)
+        return True
+
+    @contextmanager
+    def noting_fault(self) -> Iterator[None]:
+        """Let nothing be asked for once the block, which writes answers, has failed."""
+        try:
+            yield
+        except EnvironmentFault as error:
+            self.fault = error
+            raise
 
 
 @dataclass(frozen=True)
@@ -45,11 +74,8 @@ class CountingStore:
     def record(self, completions: Sequence[Completion]) -> None:
         # Counted first: they are paid for, whether they can be kept or not.
         self.progress.bought(completions)
-        try:
+        with self.limits.noting_fault():
             self.journal.record(completions)
-        except EnvironmentFault:
-            self.limits.can_keep = False
-            raise
 
 
 class CompletionStores:
@@ -85,6 +111,32 @@ class CompletionStores:
         with self._lock:
             self._next = max(self._next, generation + 1)
         return [one for one in self.known(generation).values() if one.finish_reason == QUESTION]
+
+    def write_waiting(self) -> None:
+        """Write the answers that could not be written before, and let models be asked again.
+
+        Raises:
+            EnvironmentFault: If they still cannot be written.
+        """
+        self._limits.fault = None  # first, so that what fails meanwhile counts
+        for store in list(self._stores.values()):
+            with self._limits.noting_fault():
+                store.journal.write_waiting()
+
+    def close(self) -> None:
+        """Write what could not be written before.
+
+        Raises:
+            DiskFault: If it still cannot be written, and is lost.
+        """
+        try:
+            self.write_waiting()
+        except EnvironmentFault as error:
+            if lost := sum(store.journal.waiting for store in self._stores.values()):
+                raise DiskFault(
+                    f"{lost} answers that are paid for could not be written and are lost: {error.message}",
+                    remedy=error.remedy,
+                ) from error
 
     def of(self, generation: int) -> CountingStore:
         return self._stores[generation]

@@ -298,8 +298,9 @@ class Night:
             self._start(begun)
         run, number = self.run, begun.number
         try:
-            run.files.probe()
-            run.limits.can_keep = True
+            with run.limits.noting_fault():
+                run.files.probe()
+            run.stores.write_waiting()
             run.stores.open(number)
             run.evaluator.begin_attempt(number)
             self._events.put(

@@ -182,8 +182,9 @@ class OpenRun:
         Raises:
             HistoryGone: If the run's files are gone; folders may have been made again by what was being written.
         """
-        self.files.require_run()
-        record.commit(self.files, generation)
+        with self.limits.noting_fault():
+            self.files.require_run()
+            record.commit(self.files, generation)
 
     def committed(self, generation: GenerationRecord) -> None:
         """Drop what is not needed any more of a generation that is committed."""
@@ -280,8 +281,9 @@ def _open(
     state = read_state(files, run)
     budget = Budget(before_usd=stored_run.read_spent_usd(files))
     progress = Progress(best=state.best.score, best_id=state.best.id, generation=state.generations, budget=budget)
-    limits = RequestLimits()
+    limits = RequestLimits(files, progress.requests)
     stores = CompletionStores(files, progress, limits)
+    stack.callback(stores.close)  # before the run's lock is released
     stores.open(state.generations + 1)
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     cluster = stack.enter_context(open_cluster(progress.note))
@@ -290,7 +292,7 @@ def _open(
     if problem.asks and answers is None:
         require_trusted_models(problem, run.run_id)
         known = stored_run.read_answers(files)
-        judge = Judge(sampling, gateway, stores.keep_answer, lambda: limits.can_keep, known)
+        judge = Judge(sampling, gateway, stores.keep_answer, limits.may_judge, known)
     elif problem.asks:
         judge = Judge(sampling, None, stores.keep_answer, known=answers or ())
     ask = judge and judge.answer
@@ -306,9 +308,10 @@ def _open(
     compaction = Compaction(files, progress.note)
     stack.callback(compaction.close)
 
+    pending = PendingBatches(files.directory / "paid", files.backend)
+
     def start_batch_job(group: Mapping[int, Sequence[Prompt]]) -> BatchJob:
         wanted = {number: samples_of(prompts) for number, prompts in group.items()}
-        pending = PendingBatches(files.directory / "paid", files.backend)
         may_wait = lambda: limits.may_ask() and not progress.interrupted  # noqa: E731
         return BatchJob(sampling, wanted, stores.of, pending, budget, may_wait, progress.note)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import os
@@ -31,6 +30,7 @@ from overnight.tasks.history.atomic_files import (
     sync_directory,
     unread_format,
 )
+from overnight.tasks.history.file_lock import lock
 from overnight.tasks.history.files import FILE, RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.private_files import make_folder, make_folder_like, make_private_folder, open_private
@@ -253,7 +253,7 @@ def _staging(history: Path) -> Iterator[Path]:
         make_private_folder(history)
         descriptor = os.open(history, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, history)
         shutil.rmtree(folder, ignore_errors=True)
         with disk_errors(history):
             make_folder_like(folder, history)

@@ -7,7 +7,7 @@ a format that this version does not read.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import io
 import os
 import shutil
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from overnight.schemas import tables
 from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history.file_lock import lock
 from overnight.tasks.history.private_files import make_folder, open_private
 
 RUNS = "runs"
@@ -35,6 +36,12 @@ _MAX_RATIO, _BASE_BYTES = 500, 256 * 2**20
 """Limit on the memory of a file's table: this multiple of the file's size, plus these bytes."""
 
 _NUMBER_BYTES = 8
+
+FREE_SPACE = "Free some space or name another place with --history; then `overnight resume` goes on."
+"""Remedy for a full disk."""
+
+READ_ONLY = "Make the history writable for you, or name a copy that is with --history; then `overnight resume` goes on."
+"""Remedy for a file system that is mounted for reading alone, or a folder without the right to write."""
 
 _TABLES = {**tables.ALL, "files": tables.FILES}
 
@@ -100,7 +107,7 @@ def commit_lock(run: Path) -> Iterator[None]:
     """Prevent other threads and processes from committing or exchanging generations of a run within the context."""
     descriptor = os.open(run, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, run)
         yield
     finally:
         os.close(descriptor)
@@ -289,7 +296,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DiskFault(
             f"cannot write {path}: {error.strerror or error}",
-            remedy="Free some space or name another place with --history; then `overnight resume` goes on.",
+            remedy=READ_ONLY if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else FREE_SPACE,
         ) from error
 
 

@@ -12,17 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from overnight.schemas.errors import HistoryError, HistoryGone, UsageError
+from overnight.schemas.errors import DiskFault, HistoryError, HistoryGone, UsageError
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.ids import RUN_ID, problem_in, slug
 from overnight.schemas.tables import ALL
-from overnight.tasks.history.atomic_files import HIDDEN, RUNS, disk_errors, hidden_path, read_file, sync
+from overnight.tasks.history.atomic_files import FREE_SPACE, HIDDEN, RUNS, disk_errors, hidden_path, read_file, sync
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.private_files import is_plain_file, open_private, require_plain_files
 
 T = TypeVar("T")
 
 _PROBE_BYTES = 1 << 20
+"""Free bytes without which nothing is asked for: room for a commit."""
+
+_ANSWER_BYTES = 64 << 10
+"""Free bytes for each answer that is asked for; few are as long."""
+
 _BLOCK = re.compile(r"(\d+)(?:-(\d+))?")
 
 FILE = re.compile(
@@ -253,6 +258,22 @@ class RunFiles:
                 handle.write(bytes(_PROBE_BYTES))
                 sync(handle)
             path.unlink()
+
+    def require_room(self, answers: int) -> None:
+        """Check that the disk has room for a commit and a number of answers; quotas are not seen.
+
+        Raises:
+            DiskFault: If it has not, or cannot be asked.
+        """
+        with disk_errors(self.directory):
+            disk = os.statvfs(self.directory)
+        free, needed = disk.f_bavail * disk.f_frsize, _PROBE_BYTES + answers * _ANSWER_BYTES
+        if disk.f_blocks and free < needed:  # some network file systems say 0 of everything
+            raise DiskFault(
+                f"{self.directory} has no room for further answers: {free / 2**20:.1f} MiB are free, and "
+                f"{needed / 2**20:.1f} are needed for {answers} in flight and a commit",
+                remedy=FREE_SPACE,
+            )
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files and committed journals that a killed process left. The caller holds the lock."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -26,17 +26,18 @@ _BATCH = TypeAdapter(PendingBatch)
 class Journal:
     """Journal of the completions of one generation, which survives failed attempts and killed processes.
 
-    Its file has one line of JSON per completion.
+    Its file has one line of JSON per completion. Lines that the disk does not take stay in memory until it does.
     """
 
     def __init__(self, path: Path, history: HistoryBackend) -> None:
         self._path = path
         self._history = history
+        self._unwritten: list[bytes] = []
         self._writing = threading.Lock()
         self._drop_torn_line()
 
     def known(self) -> dict[Key, Completion]:
-        """Return the recorded completions."""
+        """Return the completions that are on disk."""
         completions = [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
         return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
 
@@ -44,10 +45,20 @@ class Journal:
         """Write completions to disk, and then wherever the history keeps them.
 
         Raises:
+            DiskFault: If the disk does not take them; the next call writes them first, as `write_waiting` does.
             StoreUnavailable: If the history's place does not answer; the completions are on disk even then.
         """
-        self.add_lines([orjson.dumps(completion) for completion in completions])
-        self._history.put_lines(self._path)
+        self._write([orjson.dumps(completion) for completion in completions])
+
+    def write_waiting(self) -> None:
+        """Write the completions that the disk did not take; raise as `record` does."""
+        if self._unwritten:
+            self._write([])
+
+    @property
+    def waiting(self) -> int:
+        """Number of completions that the disk did not take."""
+        return len(self._unwritten)
 
     def lines(self) -> list[bytes]:
         return read_lines(self._path)
@@ -56,6 +67,15 @@ class Journal:
         """Append lines that another machine wrote."""
         with self._writing:
             append_lines(self._path, lines)
+
+    def _write(self, lines: list[bytes]) -> None:
+        with self._writing:
+            if self._unwritten:
+                self._drop_torn_line()  # a disk that failed altogether may have kept a part
+            self._unwritten += lines
+            append_lines(self._path, self._unwritten)
+            self._unwritten = []
+        self._history.put_lines(self._path)
 
     def discard(self) -> None:
         """Remove the file; once the generation is committed, its programs contain the completions."""
@@ -82,25 +102,33 @@ class Journal:
 
 @dataclass(frozen=True)
 class PendingBatches:
-    """Pending batch jobs of a run: one file each, whose last complete line is the current state."""
+    """Pending batch jobs of a run: one file each, whose last complete line is the current state.
+
+    The state of a job that is submitted and that the disk does not take stays in memory.
+    """
 
     folder: Path
     history: HistoryBackend
+    _unwritten: dict[str, PendingBatch] = field(default_factory=dict)
 
     def keep(self, pending_batch: PendingBatch) -> None:
         """Write a batch job's state to disk, and then wherever the history keeps it."""
+        if pending_batch.batch_id:
+            self._unwritten[pending_batch.key] = pending_batch
         append_lines(self._path(pending_batch), [orjson.dumps(pending_batch)])
+        self._unwritten.pop(pending_batch.key, None)
         self.history.put_lines(self._path(pending_batch))
 
     def drop(self, pending_batch: PendingBatch) -> None:
         """Remove a batch job whose results are recorded, or that was never submitted."""
+        self._unwritten.pop(pending_batch.key, None)
         self.history.remove_file(self._path(pending_batch))
         self._path(pending_batch).unlink(missing_ok=True)
 
     def all(self) -> list[PendingBatch]:
         """Return all pending batch jobs, ordered by key."""
         found = [self._read(path) for path in sorted(self.folder.glob("*.slip"))]
-        return [pending_batch for pending_batch in found if pending_batch is not None]
+        return [self._unwritten.get(one.key, one) for one in found if one is not None]
 
     def _path(self, pending_batch: PendingBatch) -> Path:
         return self.folder / f"{pending_batch.key}.slip"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.tasks.history.file_lock import lock
 
 MARKER = ".remote"
 """Name of the file that marks a directory as the copy of a history on object storage."""
@@ -41,15 +42,16 @@ class LocalBackend(HistoryBackend):
             raise self._fault(place, "a file is in the way")
 
     def probe(self) -> None:
-        """Make a folder where the history is or will be, and remove it again.
+        """Make and lock a file where the history is or will be, and remove it again.
 
         Raises:
-            EnvironmentFault: If it cannot be made.
+            EnvironmentFault: If it cannot be made or locked.
         """
         self.refresh()
         place = self._place()
         try:
-            os.rmdir(tempfile.mkdtemp(prefix=".overnight-", dir=place))
+            with tempfile.NamedTemporaryFile(prefix=".overnight-", dir=place) as file:
+                lock(file.fileno(), place)
         except OSError as error:
             raise self._fault(place, error.strerror) from error
 

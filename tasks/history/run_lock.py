@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from overnight.schemas.errors import RunIsBusy
 from overnight.tasks.history.atomic_files import disk_errors
+from overnight.tasks.history.file_lock import lock
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.private_files import make_folder, open_private, require_plain_files
 
@@ -35,6 +35,7 @@ def locked_here(files: RunFiles) -> Iterator[None]:
     Raises:
         HistoryError: If something in the run's directory is neither a regular file nor a folder.
         RunIsBusy: If another process, or another part of this one, holds it.
+        EnvironmentFault: If it cannot be written, or its file system has no locks.
     """
     with disk_errors(files.directory / "lock"):
         make_folder(files.directory)
@@ -42,7 +43,7 @@ def locked_here(files: RunFiles) -> Iterator[None]:
         handle = open_private(files.directory / "lock", "ab")
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle.fileno(), files.directory / "lock", waits=False)
         except BlockingIOError as error:
             raise RunIsBusy(
                 f"run {files.run_id} is under way in another process",

@@ -41,7 +41,8 @@ class Gateway:
 
     Args:
         settings: Models, limits and time-outs.
-        may_ask: Called before each request; if it returns false, the request is not sent and its samples are omitted.
+        may_ask: Called before each request and each repetition; if it returns false, it is not sent, and its samples
+            are omitted. What it raises becomes the request's error.
         budget: Budget; a request for which nothing is left is not sent, and its samples are omitted.
         log: Called with a message when a fallback is used.
         in_flight: Counts the requests that are not answered yet.
@@ -125,17 +126,26 @@ class Gateway:
     ) -> Turn | None:
         estimate = self._endpoint(model).estimate(len(json.dumps(request)) // 4, 1)
         async with self._semaphore, self._budget.reserve(estimate) as fits:
-            if not fits or not may_ask():
+            if not fits:
                 return None
-            once = partial(self._turn, request, estimate, is_agent=is_agent)
+            once = partial(self._turn, request, estimate, may_ask, is_agent=is_agent)
             turn = await self._with_fallbacks(model, once)
-            keep(turn)
+            if turn is not None:
+                keep(turn)
             return turn
 
     async def _turn(
-        self, request: Mapping[str, Any], estimate: Estimate, endpoint: Endpoint, *, is_agent: bool
-    ) -> Turn:
+        self,
+        request: Mapping[str, Any],
+        estimate: Estimate,
+        may_ask: Callable[[], bool],
+        endpoint: Endpoint,
+        *,
+        is_agent: bool,
+    ) -> Turn | None:
         await endpoint.wait_for_rate_limit(estimate)
+        if not may_ask():
+            return None
         try:
             with self._in_flight.waiting():
                 turn = await send_turn(endpoint.model, request, self._settings)
@@ -167,11 +177,13 @@ class Gateway:
             if not self._may_ask():
                 return []
             async with self._budget.reserve(self._estimate(group)) as fits:
-                if not fits or not self._may_ask():
+                if not fits:
                     return []
                 completions = await self._with_fallbacks(
                     self._models[group[0].prompt.model], partial(self._once, group)
                 )
+                if not completions:
+                    return []
                 record(completions)
         rest = group[len(completions) :]
         if rest:
@@ -222,9 +234,14 @@ class Gateway:
         raise AssertionError("attempts is at least 1")
 
     async def _once(self, group: Sequence[Sample], endpoint: Endpoint) -> list[Completion]:
-        """Send one request for a group; a prompt that is refused for good has completions without text."""
+        """Send one request for a group, unless it may not be asked any more.
+
+        A prompt that is refused for good has completions without text.
+        """
         prompt, estimate, keys = group[0].prompt, self._estimate(group), list(map(key_of, group))
         await endpoint.wait_for_rate_limit(estimate)
+        if not self._may_ask():  # it may have waited for long, and others may be in flight now
+            return []
         asked_at, begin = datetime.now(UTC), time.monotonic()
         seed = prompt.seeds[group[0].number]
         try:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from overnight.schemas.errors import HistoryError, QuestionRefused, QuestionUnanswered
+from overnight.schemas.errors import EnvironmentFault, HistoryError, QuestionRefused, QuestionUnanswered
 from overnight.schemas.program import QUESTION, Completion
 from overnight.schemas.question import Question
 from overnight.schemas.sampling_settings import Model, Sampling
@@ -32,8 +32,9 @@ class Judge:
     Args:
         sampling: Settings with the judge.
         gateway: Asks it; `None` where only known answers count.
-        keep: Stores an answer; called from the gateway's thread, and it is safe when it returns.
-        may_ask: Returns false once nothing is asked any more.
+        keep: Stores an answer; called from the gateway's thread, and it is safe when it returns. If it raises, it
+            stores the answer before `may_ask` returns true again.
+        may_ask: Returns false once nothing is asked any more; raises if answers cannot be kept.
         known: Answers that are kept already.
     """
 
@@ -53,6 +54,7 @@ class Judge:
         self._gateway, self._keep, self._may_ask = gateway, keep, may_ask
         self._answers: dict[str, Future[str]] = {}
         self._refused: set[str] = set()
+        self._unkept: dict[str, Turn] = {}
         for one in known:
             if (text := _kept(one)) is None:
                 self._refused.add(one.prompt_hash)
@@ -79,6 +81,9 @@ class Judge:
             self._fail(key, answer, QuestionRefused())
             return answer
         keep = partial(self._keep_turn, key, question, datetime.now(UTC), time.monotonic())
+        if (turn := self._unkept.get(key)) is not None:
+            self._answer_late(key, answer, turn)
+            return answer
         request = {"messages": [{"role": "user", "content": to_valid_text(question.text)}], **self._options}
         begun = self._gateway.converse(JUDGE, request, keep, lambda: self._may_ask() and not self._is_closed)
         with self._lock:
@@ -108,9 +113,19 @@ class Judge:
         data = json.dumps([*self._asked_of, question.text, question.ordinal])
         return hashlib.sha256(data.encode()).hexdigest()[:32]
 
+    def _answer_late(self, key: str, answer: Future[str], turn: Turn) -> None:
+        """Answer a question again whose answer could not be kept at first, once it is."""
+        begun = Future[Turn | None]()
+        try:
+            begun.set_result(turn if self._may_ask() else None)
+        except EnvironmentFault as error:
+            begun.set_exception(error)
+        self._end(key, answer, begun)
+
     def _keep_turn(self, key: str, question: Question, asked_at: datetime, begin: float, turn: Turn) -> None:
         text = {"question": to_valid_text(question.text), "answer": None if turn.refusal else _text_of(turn)}
         asked_by = {"input": question.input, "code_hash": question.program}
+        self._unkept[key] = turn
         self._keep(
             Completion(
                 prompt=-1,
@@ -127,6 +142,7 @@ class Judge:
                 tokens_cached=turn.usage.tokens_cached,
             )
         )
+        del self._unkept[key]
 
     def _end(self, key: str, answer: Future[str], begun: Future[Turn | None]) -> None:
         """Hand an answer on."""

@@ -23,6 +23,7 @@ from overnight.schemas.errors import EnvironmentFault, TransientProviderError, U
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import BUILTIN, OURS, Model, Sampling, require_address
 from overnight.tasks.sample.providers import Answer, Choice, Price, Provider, Usage, check_usage, rough_tokens
+from overnight.tasks.sample.running_time import RunningTimeLoop
 
 _PREFIX = re.compile(r"\w+[:/]")
 _MILLION = 1_000_000
@@ -235,7 +236,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
 @cache
 def _new_event_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+    loop = RunningTimeLoop()
     threading.Thread(target=loop.run_forever, name="overnight-gateway", daemon=True).start()
     atexit.register(_close_providers, loop)
     return loop

@@ -83,6 +83,9 @@ def samples_of(prompts: Sequence[Prompt]) -> list[Sample]:
 NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 """Verdict on a sample for which the tuner has no program: it would be its base again."""
 
+_ARRIVED_S = 1.0
+"""Seconds in which answers that have arrived are stored."""
+
 _MAX_CHARS = 100_000
 """Limit on an answer, and on its program, in characters beyond those of the start program."""
 
@@ -149,8 +152,12 @@ class Sampler:
             return set(self._requests.values())
 
     def cut(self) -> None:
-        """Cancel requests in flight; `sample` returns what arrived before."""
+        """Cancel requests in flight; `sample` returns what arrived before.
+
+        What has arrived already is taken: a deadline may have passed while the machine was asleep.
+        """
         self._is_cut = True
+        self.finish(_ARRIVED_S)
         for request in self._all():
             request.cut()
 

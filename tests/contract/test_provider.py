@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -314,6 +318,46 @@ def test_no_requests_are_sent_once_may_ask_returns_false(provider: Provider):
     gateway = Gateway(sampling(provider, concurrency=1), may_ask=lambda: len(provider.requests) < 2)
     assert [completion.prompt for completion in gateway.sample(samples(5), lambda _: None)] == [0, 1]
     assert len(provider.requests) == 2
+
+
+def test_what_failed_is_not_sent_again_once_may_ask_returns_false(provider: Provider):
+    provider.script = lambda *_: Answer(status=503)
+    gateway = Gateway(sampling(provider, attempts=5), may_ask=lambda: not provider.requests)
+    assert gateway.sample(samples(1), lambda _: None) == []
+    assert len(provider.requests) == 1
+
+
+ASKS = f"""
+import sys
+from overnight.schemas.program import Prompt
+from overnight.schemas.sampling_settings import Sampling
+from overnight.tasks.sample.gateway import Gateway, Sample
+
+asked = Sample(Prompt(0, "0", (), "openai/test", "chat", {TEXT!r}, (0,)), 0)
+print(Gateway(Sampling.model_validate_json(sys.argv[1])).sample([asked], lambda _: None)[0].text)
+"""
+
+
+def test_an_answer_that_comes_while_the_process_is_stopped_for_longer_than_the_time_out_is_taken(provider: Provider):
+    is_asked, is_stopped = threading.Event(), threading.Event()
+
+    def script(number: int, request: Request) -> Answer:
+        is_asked.set()
+        assert is_stopped.wait(60)
+        return Answer(program(request, number))
+
+    provider.script = script
+    settings = sampling(provider, timeout_s=1.0, attempts=3).model_dump_json()
+    with subprocess.Popen([sys.executable, "-c", ASKS, settings], stdout=subprocess.PIPE, text=True) as process:
+        assert is_asked.wait(60)
+        process.send_signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        is_stopped.set()
+        time.sleep(3.0)
+        process.send_signal(signal.SIGCONT)
+        output, _ = process.communicate(timeout=60)
+    assert output.strip() == provider.responses[0]["choices"][0]["message"]["content"]
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize("key", [None, ""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gc
 import os
 import random
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from overnight.schemas import tables
-from overnight.schemas.errors import EnvironmentFault, ExitCode, HistoryError, UsageError
+from overnight.schemas.errors import DiskFault, EnvironmentFault, ExitCode, HistoryError, UsageError
 from overnight.tasks.history import atomic_files, record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
@@ -167,6 +169,31 @@ def test_a_lock_that_cannot_be_opened_is_an_environment_fault(tmp_path: Path):
     (files.directory / "lock").mkdir(parents=True)
     with pytest.raises(EnvironmentFault, match="lock"), run_lock(files):
         pass
+
+
+def test_a_file_system_without_locks_is_an_environment_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    files = create(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(EnvironmentFault, match="lock: No locks available; its file system has no locks") as caught:
+        run_lock(files).__enter__()
+    assert "--history" in caught.value.remedy
+    with pytest.raises(EnvironmentFault, match="has no locks"):
+        LocalBackend(tmp_path / "new").probe()
+
+
+def test_room_for_a_commit_and_for_each_answer_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = create(tmp_path)
+    disk = SimpleNamespace(f_frsize=1024, f_bavail=1024 + 64, f_blocks=1)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    files.require_room(1)
+    with pytest.raises(DiskFault, match=r"no room .* 1\.1 MiB are free, and 1\.1 are needed for 2 in flight") as caught:
+        files.require_room(2)
+    assert "Free some space" in caught.value.remedy
+    disk.f_bavail = disk.f_blocks = 0
+    files.require_room(2)  # what reports no size may have room
 
 
 # Killed processes

@@ -9,14 +9,14 @@ import time
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from overnight.schemas.completion_source import PendingBatch
-from overnight.schemas.errors import EnvironmentFault, HistoryError
+from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.program import Completion
 from overnight.tasks.history import atomic_files
 from overnight.tasks.history import journal as history_journal
@@ -155,21 +155,36 @@ def test_completions_are_synced_to_disk(path: Path, monkeypatch: pytest.MonkeyPa
     assert synced[0].count(b"\n") == 2
 
 
-def test_a_full_disk_leaves_no_partial_line(path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("is_truncated", [True, False], ids=["truncated", "torn"])
+def test_a_full_disk_leaves_no_partial_line_and_costs_no_completion(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_truncated: bool
+):
     journal = journal_at(path)
     journal.record([ONE])
     with monkeypatch.context() as full:
 
-        def torn(handle: object) -> None:
-            with path.open("r+b") as half:
-                half.truncate(path.stat().st_size + 20)
+        def fail(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+        def torn(handle: IO[bytes]) -> None:
+            handle.flush()
+            os.ftruncate(handle.fileno(), path.stat().st_size - 20)
+            fail()
+
         full.setattr(atomic_files, "sync", torn)
-        with pytest.raises(EnvironmentFault, match="No space left"):
-            journal.record([replace(ONE, sample=1)])
-    journal.record([replace(ONE, sample=2)])
-    assert [completion.sample for completion in journal.known().values()] == [0, 2]
+        if not is_truncated:
+            full.setattr(atomic_files.os, "truncate", fail)
+        for sample in (1, 2):
+            with pytest.raises(DiskFault, match="No space left"):
+                journal.record([replace(ONE, sample=sample)])
+            assert [completion.sample for completion in journal.known().values()][:1] == [0]
+        assert journal.waiting == 2
+    if is_truncated:
+        assert [completion.sample for completion in journal.known().values()] == [0], "nothing else is on disk"
+    journal.write_waiting()
+    assert journal.waiting == 0
+    journal.record([replace(ONE, sample=3)])
+    assert [completion.sample for completion in journal_at(path).known().values()] == [0, 1, 2, 3]
 
 
 def test_the_error_names_a_damaged_line_and_has_a_remedy(path: Path):
@@ -212,6 +227,25 @@ def test_a_batch_is_on_disk_from_before_it_is_submitted_until_it_is_dropped(tmp_
     assert pending_batches.all() == [replace(SLIP, batch_id="batch_1")]
     pending_batches.drop(SLIP)
     pending_batches.drop(SLIP)
+    assert pending_batches.all() == []
+
+
+def test_a_batch_whose_id_the_disk_does_not_take_is_collected_and_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise DiskFault("No space left on device", remedy="Free some space.")
+
+    pending_batches = PendingBatches(tmp_path / "paid", LocalBackend(tmp_path))
+    pending_batches.keep(SLIP)
+    submitted = replace(SLIP, batch_id="batch_1")
+    with monkeypatch.context() as full:
+        full.setattr(history_journal, "append_lines", fail)
+        for one in (submitted, replace(SLIP, key="20260101-b")):
+            with pytest.raises(DiskFault):
+                pending_batches.keep(one)
+    assert pending_batches.all() == [submitted], "what was not submitted is none"
+    pending_batches.drop(submitted)
     assert pending_batches.all() == []
 
 

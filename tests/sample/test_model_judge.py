@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import replace
 
 import pytest
 
 from overnight.schemas.errors import (
+    DiskFault,
     HistoryError,
-    ProviderError,
     QuestionRefused,
     QuestionUnanswered,
     TransientProviderError,
@@ -129,13 +129,27 @@ def test_nothing_is_asked_once_it_may_not_be(sampling: Sampling, provider: Provi
     assert provider.requests == []
 
 
-def test_an_answer_that_cannot_be_kept_is_not_used(sampling: Sampling):
-    def fail(_: Completion) -> None:
-        raise ProviderError("the disk is full")
+def test_an_answer_that_cannot_be_kept_is_not_used_before_it_is_and_not_asked_for_again(
+    sampling: Sampling, provider: Provider
+):
+    full = DiskFault("the disk is full")
 
-    answer: Future[str] = Judge(sampling, Gateway(sampling), fail).answer(ASKED)
-    with pytest.raises(ProviderError, match="the disk is full"):
-        answer.result()
+    def fail(_: Completion) -> None:
+        raise full
+
+    has_room = iter([True, False, True])
+
+    def may_ask() -> bool:
+        if not next(has_room):
+            raise full
+        return True
+
+    judge = Judge(sampling, Gateway(sampling), fail, may_ask)
+    for _ in range(2):
+        with pytest.raises(DiskFault, match="the disk is full"):
+            judge.answer(ASKED).result()
+    assert judge.answer(ASKED).result() == "answer 0"
+    assert len(provider.requests) == 1
 
 
 def test_a_judge_takes_conversations():

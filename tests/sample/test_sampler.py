@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -123,3 +124,12 @@ def test_after_a_cut_only_what_arrived_before_is_returned(sampler: Sampler, mode
     sampler.begin(1, prompts(1))
     sampler.cut()
     assert [candidate.index for candidate in sampler.sample(1, prompts(0, 1, 2))] == [0, 1]
+
+
+def test_a_cut_takes_what_has_arrived_while_the_machine_was_asleep(sampler: Sampler, models: Models):
+    sampler.begin(1, prompts(0))
+    stored = threading.Timer(0.05, models.answer)
+    stored.start()
+    sampler.cut()
+    stored.join()
+    assert [candidate.index for candidate in sampler.sample(1, prompts(0))] == [0, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from overnight.schemas.errors import EnvironmentFault, UsageError
+from overnight.tasks.history.file_lock import lock
 from overnight.tasks.history.local_backend import MARKER, foreign_copy
 from overnight.tasks.history.private_files import create_once, make_private_folder
 from overnight.tasks.history.remote.object_store import ObjectStore
@@ -44,7 +44,7 @@ class Mirror:
     def exclusive_update(self) -> Iterator[None]:
         """Prevent other processes from updating this copy within the context."""
         with (self.root / MARKER).open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle.fileno(), self.root / MARKER)
             yield
 
 

@@ -6,9 +6,11 @@ is paid for twice.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,11 +21,12 @@ import pytest
 
 import overnight.flows.night.retry_policy
 from overnight.flows.cli.main import run
-from overnight.schemas.errors import ExitCode, HistoryGone, TerminalProviderError
+from overnight.schemas.errors import DiskFault, ExitCode, HistoryGone, TerminalProviderError
 from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.sample import endpoint
 from overnight.testing.fake_provider import Answer, Provider, Request, says
-from overnight.testing.made import run_at
+from overnight.testing.made import create, run_at
 from tests.accidents import meanwhile, wait_until
 from tests.engine import PrivateEngine
 from tests.flows.conftest import Night
@@ -133,10 +136,10 @@ def test_a_task_whose_request_meets_a_dead_prefect_server_pauses_the_night_and_u
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1.3 MiB, of which a night requires 1 MiB free for its completions."""
+    """A disk of 2 MiB, of which a night requires 1 MiB free, and 64 KiB more for each answer in flight."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
@@ -170,6 +173,81 @@ def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_i
     assert after[: len(before)] == before
     assert len(after) == len(before) + 2 * 6
     assert len({row["program_id"] for row in after}) == len(after)
+
+
+def test_answers_that_find_a_full_disk_wait_in_memory_and_are_used_once_there_is_room(
+    small_disk: Path, night: Night, provider: Provider, asks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    filler, probe = small_disk / "filler", RunFiles.probe
+    are_sent = threading.Barrier(3, lambda: fill(filler))
+    looks = list[int]()
+
+    def script(number: int, request: Request) -> Answer:
+        if number < are_sent.parties:
+            are_sent.wait(60)
+        return says(request, *(f"def guess_v2(offset):\n    return offset + {number}.{k}" for k in range(SAMPLES)))
+
+    def free_after_three_looks(files: RunFiles) -> None:
+        if filler.exists() and len(provider.responses) == are_sent.parties:
+            looks.append(len(provider.requests))
+            if len(looks) > 3:
+                filler.unlink()
+        probe(files)
+
+    provider.script = script
+    monkeypatch.setattr(RunFiles, "probe", free_after_three_looks)
+    night(1, settings=asks, history=small_disk)
+    assert looks == [3] * 4, "nothing is asked for while the disk is full"
+    assert_each_answer_is_there_once(small_disk, provider)
+    (row,) = Database(small_disk).rows("FROM nights")
+    assert (row["stop_reason"], row["samples"]) == ("generations", 3 * SAMPLES)
+    assert "No space left on device" in row["paused_by"]
+
+
+def test_a_night_that_ends_on_a_full_disk_says_how_many_answers_are_lost(
+    small_disk: Path, night: Night, provider: Provider, asks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FULL_DISK_S", 0.0)
+    are_sent = threading.Barrier(3, lambda: fill(small_disk / "filler"))
+
+    def script(_: int, request: Request) -> Answer:
+        are_sent.wait(60)
+        return says(request, *[START] * SAMPLES)
+
+    provider.script = script
+    with pytest.raises(DiskFault, match="6 answers that are paid for could not be written and are lost: cannot write"):
+        night(1, settings=asks, history=small_disk)
+    assert len(provider.requests) == 3
+
+
+def test_a_history_on_a_read_only_disk_is_refused_and_nothing_is_bought(
+    small_disk: Path,
+    toy: Path,
+    plain: None,
+    in_process: InProcess,
+    provider: Provider,
+    asks: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+):
+    create(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    models = ["--model", "openai/test", "--api-base", provider.api_base]
+    for command in (["run", str(toy), *models], ["resume", "last"]):
+        code = run([*command, "--generations", "1", "--history", str(small_disk)])
+        stderr = capsys.readouterr().err
+        assert code == ExitCode.ENVIRONMENT, stderr
+        assert "Read-only file system\n" in stderr
+        assert "--history" in stderr.rpartition("Read-only file system\n")[2], "the remedy"
+        assert "Free some space" not in stderr
+    assert provider.requests == []
+
+
+def fill(path: Path) -> None:
+    """Write a file that takes all that is left of its disk."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**12))
 
 
 def test_a_night_ends_if_its_history_is_removed(night: Night, asks: dict, provider: Provider, tmp_path: Path):
