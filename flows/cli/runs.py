@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 _LONG = ("settings", "specification", "files")
 """Columns that are left out: `overnight sql` has them."""
 
-_RUNS = """
-SELECT runs.*, run_id IN (
-    SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
-    UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
-) AS has_unknown_costs
-FROM runs ORDER BY started_at DESC, run_id DESC
-"""
+_RUNS = "FROM runs ORDER BY started_at DESC, run_id DESC"
 
 
 def runs(
