@@ -82,16 +82,21 @@ WHERE own.run_id = ? AND own.outcome = 'scored' ORDER BY own.place, own.index
 """
 
 _QUESTIONS = """
-SELECT model, count(answer) AS answers, sum(tokens_in + tokens_out)::BIGINT AS tokens,
-    coalesce(sum(cost_usd), 0) AS cost_usd, bool_or(cost_usd IS NULL) AS has_unknown_costs
-FROM questions WHERE run_id = ? GROUP BY model ORDER BY model
+SELECT model, coalesce(answers, 0) AS answers, tokens, cost_usd, has_unknown_costs
+FROM (
+    SELECT model, sum(tokens_in + tokens_out)::BIGINT AS tokens, coalesce(sum(cost_usd), 0) AS cost_usd,
+        sum(unpriced) > 0 AS has_unknown_costs
+    FROM costs WHERE run_id = $1 AND purpose = 'question' GROUP BY model
+)
+LEFT JOIN (SELECT model, count(answer) AS answers FROM questions WHERE run_id = $1 GROUP BY model) USING (model)
+ORDER BY model
 """
 
 _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
 
 _MODELS = """
-SELECT model, coalesce(samples, 0) AS samples, outcomes, best, coalesce(improvements, 0) AS improvements, latency_s,
+SELECT coalesce(model, 'unknown') AS model, coalesce(samples, 0) AS samples, outcomes, best, coalesce(improvements, 0) AS improvements, latency_s,
     coalesce(tokens_in, 0) AS tokens_in, coalesce(tokens_out, 0) AS tokens_out,
     coalesce(tokens_cached, 0) AS tokens_cached, cost_usd, coalesce(has_unknown_costs, false) AS has_unknown_costs
 FROM (
