@@ -96,7 +96,8 @@ _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
 
 _MODELS = """
-SELECT coalesce(model, 'unknown') AS model, coalesce(samples, 0) AS samples, outcomes, best, coalesce(improvements, 0) AS improvements, latency_s,
+SELECT coalesce(model, 'unknown') AS model, coalesce(samples, 0) AS samples, outcomes, best,
+    coalesce(improvements, 0) AS improvements, latency_s,
     coalesce(tokens_in, 0) AS tokens_in, coalesce(tokens_out, 0) AS tokens_out,
     coalesce(tokens_cached, 0) AS tokens_cached, cost_usd, coalesce(has_unknown_costs, false) AS has_unknown_costs
 FROM (
