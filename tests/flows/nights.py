@@ -16,12 +16,12 @@ from overnight.testing.fake_provider import Answer, Request, says
 
 _TIMES = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
-    "evaluate_s", "select_s", "flow_run_id", "night",
+    "evaluate_s", "select_s", "flow_run_id", "night", "paid",
 }  # fmt: skip
 
 
 def everything(files: RunFiles) -> dict[str, pa.Table]:
-    """Return all that a run has committed, apart from times."""
+    """Return all that a run has committed, apart from times and nights."""
     found = {}
     for path in sorted(files.directory.glob("generations/*/*.parquet")):
         table = read_file(path)
