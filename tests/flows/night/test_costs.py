@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -43,14 +44,14 @@ class Provider:
     rng: Random
     served: list[tuple[int, str, int, float | None]] = field(default_factory=list)
 
-    def serve(self, night: int, model: str, *, is_kept: bool = True, **more: object) -> Completion:
+    def serve(self, night: int, model: str, *, is_kept: bool = True, **more: Any) -> Completion:
         """Return an answer; one that is lost before it can be kept anywhere is told apart by the one who loses it."""
         usd = None if model == MODELS[-1] else self.rng.randrange(1, 500) / 1000
         tokens_in, tokens_out = self.rng.randrange(1000), self.rng.randrange(100)
         if is_kept:
             self.served.append((night, model, tokens_in + tokens_out, usd))
         answer = Completion(0, 0, "", "text", model, tokens_in, tokens_out, usd, 1.0, "stop", NOW)
-        return replace(answer, **more)  # pyright: ignore[reportArgumentType]
+        return replace(answer, **more)
 
     def usd(self, night: int | None = None, model: str = "") -> float:
         return sum(usd or 0.0 for its, name, _, usd in self.served if night in (None, its) and model in ("", name))
@@ -147,11 +148,11 @@ class Accounts:
             case _:
                 self.write_row()
 
-    def key(self) -> dict[str, object]:
+    def key(self) -> dict[str, Any]:
         number = next(self.numbers)
         return {"prompt": number, "prompt_hash": f"hash {number}"}
 
-    def buy(self, model: str, **more: object) -> None:
+    def buy(self, model: str, **more: Any) -> None:
         self.stores.of(self.generation).record([self.provider.serve(self.night, model, **self.key(), **more)])
 
     def send_agent(self, *, is_cut: bool) -> None:
