@@ -54,8 +54,6 @@ class GenerationRecord:
             beyond the last, the corrections at its end.
         best: Best program of the run after it.
         error: Reason of the failure; empty if it is to be committed.
-        unused_usd: Price of answers that were paid for and that none of its candidates has, USD: of earlier attempts,
-            and to questions of the scoring.
         questions: Answers to questions of the scoring that no earlier generation has.
     """
 
@@ -73,7 +71,6 @@ class GenerationRecord:
     flow_run_id: str = ""
     error: str = ""
     place: int | None = None
-    unused_usd: float = 0.0
     questions: tuple[Completion, ...] = ()
 
     @property

@@ -132,6 +132,7 @@ class Completion:
         evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
         transcript: What an agent did, as JSON (`tasks/agent/transcript.py`); its turns were counted as they were paid.
+        night: Number of the night in which it came, as its journal has it; 0 outside of one.
     """
 
     prompt: int
@@ -149,6 +150,7 @@ class Completion:
     evaluations: int = 0
     tokens_cached: int = 0
     transcript: str = ""
+    night: int = 0
 
     @property
     def is_sample(self) -> bool:

@@ -209,7 +209,7 @@ class ObjectivePoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """Results and costs of one model.
+    """Results and costs of one model; also of one that only an agent asked, or whose answers no program has.
 
     Attributes:
         cost_usd: Cost in USD; `None` where no price is known.
@@ -226,7 +226,7 @@ class ModelSummary:
     cost_usd: float | None
     best: float | None
     improvements: int
-    latency_s: float
+    latency_s: float | None
     tokens_cached: int = 0
     has_unknown_costs: bool = False
 
@@ -344,6 +344,8 @@ class ReportData:
     time_spent: TimeSpent
     command: str
     built_at: datetime
+    cost_usd: float
+    has_unknown_costs: bool
 
     @property
     def best_fails_on(self) -> tuple[str, ...]:
@@ -358,11 +360,6 @@ class ReportData:
             return "best of the nights before"
         is_given = self.start.program_id == program_id(self.run.run_id, 0, 0)
         return "start program" if is_given else "first program with a score"
-
-    @property
-    def has_unknown_costs(self) -> bool:
-        """Whether some prices are unknown in the nights that the report covers."""
-        return any(model.has_unknown_costs for model in self.models)
 
     @property
     def samples_since_gain(self) -> int:

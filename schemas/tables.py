@@ -155,6 +155,19 @@ POPULATION = _table(
     ),
 )
 
+PAID = pa.struct(
+    [
+        pa.field("night", COUNT),
+        pa.field("model", TEXT),
+        pa.field("purpose", TEXT),
+        pa.field("tokens_in", pa.int64()),
+        pa.field("tokens_out", pa.int64()),
+        pa.field("tokens_cached", pa.int64()),
+        pa.field("cost_usd", REAL),
+        pa.field("unpriced", COUNT),
+    ]
+)
+
 GENERATIONS = _table(
     "generations",
     ("run_id", TEXT, "id of the run"),
@@ -183,9 +196,9 @@ GENERATIONS = _table(
     ("best_score", REAL, "score of the best program of the run after the generation"),
     ("best_program_id", TEXT, "that program"),
     ("generation_best", REAL, "best score among the generation's own candidates; null if none is scored"),
-    ("tokens_in", pa.int64(), "prompt tokens, of its candidates and of questions of the scoring"),
+    ("tokens_in", pa.int64(), "prompt tokens of all in `paid`"),
     ("tokens_out", pa.int64(), "completion tokens, counted likewise"),
-    ("cost_usd", REAL, "price of the completions and of `unused_usd`, USD; unknown prices count as 0"),
+    ("cost_usd", REAL, "price of all in `paid`, USD; unknown prices count as 0"),
     ("flow_run_id", TEXT, "Prefect's id of the flow run"),
     ("error", TEXT, "why the attempt failed; empty if it was committed"),
     ("reset_niches", pa.list_(TEXT), "niches that were emptied and founded anew at the generation's end"),
@@ -196,6 +209,7 @@ GENERATIONS = _table(
         "part of cost_usd: price of answers of earlier attempts that no candidate has, and of answers to questions of "
         "the scoring",
     ),
+    ("paid", pa.list_(PAID), "what was paid for it, as the view `costs` has it; null in older generations"),
 )
 
 RUNS = _table(
@@ -252,7 +266,12 @@ NIGHTS = _table(
     ),
     ("generations", COUNT, "number of generations committed"),
     ("samples", COUNT, "number of samples of these generations"),
-    ("cost_usd", REAL, "cost, USD; unknown prices count as 0"),
+    (
+        "cost_usd",
+        REAL,
+        "price of all answers that came in the night, USD, also of those that no program has, or a later night's; "
+        "unknown prices count as 0",
+    ),
     ("best_before", REAL, "best score before the night"),
     ("best_after", REAL, "score of the best program of the run after the night"),
     ("best_program_id", TEXT, "program chosen as best: by validation score if there are validation inputs"),
@@ -344,6 +363,15 @@ ALL = {
     "interventions": INTERVENTIONS,
     "questions": QUESTIONS,
 }
+
+
+JOURNALS = _table(
+    "journals",
+    ("run_id", TEXT, "id of the run"),
+    ("generation", COUNT, "number of the generation, which is not committed"),
+    *((part.name, part.type, "") for part in PAID),
+)
+"""Sums of the answers that are paid for and in no generation yet, which are read from journals."""
 
 
 def describe(schema: pa.Schema) -> list[tuple[str, str, str]]:

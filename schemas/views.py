@@ -32,18 +32,39 @@ def _columns(table: str) -> dict[str, str]:
 
 _PROGRAMS = _columns("programs")
 
+_UNKNOWN = "whether the price of an answer among them is unknown"
+
 VIEWS = {
+    "costs": View(
+        "what was paid, one row per run, generation, night, model and purpose, also for generations that are not "
+        "committed; all other costs are sums of it",
+        {
+            "run_id": "id of the run",
+            "generation": "number of the generation that the answers are kept with",
+            "night": "night in which they came; 0 outside of nights",
+            "model": "LiteLLM model string of the model that answered; null if an older version did not keep it",
+            "purpose": "`sample`; `turn` of an agent; `question` of the scoring; `unused`: a sample or a turn that no "
+            "program of its committed generation has",
+            "tokens_in": "prompt tokens",
+            "tokens_out": "completion tokens",
+            "tokens_cached": "prompt tokens among `tokens_in` that were read from a cache",
+            "cost_usd": "price, USD; unknown prices count as 0; null if none is known",
+            "unpriced": "number of answers without a known price",
+        },
+    ),
     "runs": View(
         "one row per run: settings, specification, seed, versions, and totals over its generations",
         _columns("runs")
         | {
             "generations": "number of the last committed generation",
             "samples": "number of samples of all generations",
-            "cost_usd": "price of all completions, USD; unknown prices count as 0",
+            "cost_usd": "price of all in `costs`, USD: of all nights, and of what was asked before the first; unknown "
+            "prices count as 0",
             "best_score": "score of the best program after the last generation",
             "best_program_id": "that program",
             "start_score": "score of the start program, or the best of the first generation with one",
             "ended_at": "end of the last generation",
+            "has_unknown_costs": _UNKNOWN,
         },
     ),
     "nights": View(
@@ -54,6 +75,7 @@ VIEWS = {
             "seen_at": "its end; of a night under way or killed, its last commit",
             "state": "`ended`; `running`; `killed`: it has no end, and the next night has begun, or `alive_until` is "
             "past; or `given up`: a scheduled night that was killed, and that nobody goes on with",
+            "has_unknown_costs": _UNKNOWN,
         },
     ),
     "generations": View(
@@ -61,8 +83,10 @@ VIEWS = {
         "outcome, best score, cost, Prefect's flow-run id, and why it failed",
         _columns("generations")
         | {
+            "cost_usd": "price of all in `paid`, USD; of one that is not committed, what was paid for it counts "
+            "for the last attempt at it; unknown prices count as 0",
             "samples_so_far": "number of samples of the run up to its end; null for a failed attempt",
-            "cost_so_far_usd": "price of the run up to its end, USD; null for a failed attempt",
+            "cost_so_far_usd": "price of the committed generations up to it, USD; null for a failed attempt",
         },
     ),
     "winners": View(
@@ -198,7 +222,8 @@ MACROS = {
     "descendants": Macro("descendants(program)", "a program and all its descendants, the program first"),
     "cost_by_model": Macro(
         "cost_by_model()",
-        "samples, tokens, cost and best score of each model, one row per run and model; without `questions`",
+        "samples, tokens, cost and best score of each model, one row per run and model, as `costs` has it: also of "
+        "judges, of the models of agents, and of answers that no program has",
     ),
     "outcomes_by_model": Macro("outcomes_by_model()", "number of candidates, one row per run, model and outcome"),
     "niches_over_time": Macro(

@@ -28,10 +28,7 @@ _LONG = ("settings", "specification", "files")
 """Columns that are left out: `overnight sql` has them."""
 
 _RUNS = """
-SELECT runs.*, run_id IN (
-    SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
-    UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
-) AS has_unknown_costs, (
+SELECT runs.*, (
     SELECT arg_max(CASE state WHEN 'ended' THEN stop_reason ELSE state END, night) FROM nights
     WHERE nights.run_id = runs.run_id
 ) AS last_night

@@ -127,8 +127,8 @@ def state(data: ReportData) -> dict[str, Any]:
         "generation": _last_number(data),
         "samples": last.samples,
         "seconds": last.seconds,
-        "cost_usd": last.cost_usd,
-        "has_unknown_costs": last.has_unknown_costs,
+        "cost_usd": data.cost_usd,
+        "has_unknown_costs": data.has_unknown_costs,
         "start_score": data.generations[0].best,
         "best_score": last.best,
         "best_program_id": last.best_program_id,
@@ -161,7 +161,7 @@ def view(data: ReportData) -> Group:
         f"best on the training inputs {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): "
         f"{settings.score_name}"
     )
-    cost_text = cost(last.cost_usd, is_partly_unknown=last.has_unknown_costs)
+    cost_text = cost(data.cost_usd, is_partly_unknown=data.has_unknown_costs)
     spent = f"generation {_last_number(data)}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"
     machines = [_machines(data)] if data.machines else []
     return Group(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from overnight.flows.night.progress import Progress
@@ -62,11 +62,19 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class CountingStore:
-    """Store of one generation's completions, which also counts them and notes whether they could be kept."""
+    """Store of one generation's completions, which also counts them and notes whether they could be kept.
+
+    Attributes:
+        later: Returns the store of a generation to come, which takes what arrives once this one `is_settled`.
+        is_settled: Set while the generation is committed: what its journal has then is what it paid for.
+    """
 
     journal: Journal
     progress: Progress
     limits: RequestLimits
+    later: Callable[[], CountingStore]
+    is_settled: threading.Event = field(default_factory=threading.Event)
+    _keeping: threading.Lock = field(default_factory=threading.Lock)
 
     def known(self) -> dict[Key, Completion]:
         return self.journal.known()
@@ -74,8 +82,19 @@ class CountingStore:
     def record(self, completions: Sequence[Completion]) -> None:
         # Counted first: they are paid for, whether they can be kept or not.
         self.progress.bought(completions)
-        with self.limits.noting_fault():
-            self.journal.record(completions)
+        self._keep([replace(one, night=self.progress.night) for one in completions])
+
+    def _keep(self, completions: Sequence[Completion]) -> None:
+        with self._keeping:
+            if not self.is_settled.is_set():
+                with self.limits.noting_fault():
+                    return self.journal.record(completions)
+        return self.later()._keep(completions)
+
+    def settle(self) -> None:
+        """Take nothing more, so that a commit finds all that was paid for."""
+        with self._keeping:
+            self.is_settled.set()
 
 
 class CompletionStores:
@@ -92,14 +111,18 @@ class CompletionStores:
     def open(self, generation: int) -> None:
         """Open the store of a generation."""
         with self._lock:
-            self._open(generation)
+            self._open(generation).is_settled.clear()
 
     def _open(self, generation: int) -> CountingStore:
         self._next = max(self._next, generation)
         if generation not in self._stores:
             journal = Journal(self._files.journal(generation), self._files.backend)
-            self._stores[generation] = CountingStore(journal, self._progress, self._limits)
+            self._stores[generation] = CountingStore(journal, self._progress, self._limits, self._later)
         return self._stores[generation]
+
+    def _later(self) -> CountingStore:
+        with self._lock:
+            return self._open(self._next)
 
     def keep_answer(self, answer: Completion) -> None:
         """Store an answer to a question of the scoring with the last generation, which is the last to be committed."""
@@ -107,9 +130,10 @@ class CompletionStores:
             self._open(self._next).record([answer])
 
     def take_answers(self, generation: int) -> list[Completion]:
-        """Return the answers to questions that are stored with a generation; none is stored with it any more."""
+        """Return the answers to questions that are stored with a generation; nothing is stored with it any more."""
         with self._lock:
             self._next = max(self._next, generation + 1)
+        self.of(generation).settle()
         return [one for one in self.known(generation).values() if one.finish_reason == QUESTION]
 
     def write_waiting(self) -> None:

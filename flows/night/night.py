@@ -77,7 +77,7 @@ class Night:
         in_flight, self.in_flight = samples_of_night(run, conditions)
         flag = history_flag(run.files.backend)  # for the commands that are named
         run.limits.until = conditions.until
-        run.progress.begin_night(conditions.budget)
+        run.progress.begin_night(conditions.budget, self.number)
         count_other_nights(run.progress.budget, run.files, self.number)
         plan = NightPlan(
             number=self.number,
@@ -267,8 +267,7 @@ class Night:
                 self._pass_on(action)
             case events.Commit(key, generation):
                 questions = tuple(self.run.stores.take_answers(generation.number))
-                unused_usd = self.run.unused_usd(generation.number, generation.judged)
-                self._commits[key] = replace(generation, unused_usd=unused_usd, questions=questions)
+                self._commits[key] = replace(generation, questions=questions)
                 self._inboxes[key].put(events.Commit(key, self._commits[key]))
             case events.Reload():
                 self._events.put(self._reload())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from overnight.flows.start.trust import require_trusted_models, trusted_run
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.errors import Outage, OvernightError
 from overnight.schemas.generation import GenerationRecord, RunRecord
-from overnight.schemas.program import TUNER, TURN, Completion, Judged, Prompt
+from overnight.schemas.program import TUNER, Completion, Prompt
 from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.confirmation import Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
@@ -164,18 +163,6 @@ class OpenRun:
     def _has_answers(self, generation: int) -> bool:
         return not self.state.has_ended(generation) and bool(self.stores.known(generation))
 
-    def unused_usd(self, generation: int, judged: Sequence[Judged]) -> float:
-        """Return the price of a generation's stored answers that none of its candidates has, USD.
-
-        An attempt that failed may have paid for answers to prompts which the next one does not ask.
-        """
-        completions = [one.candidate.completion for one in judged]
-        used = {(one.prompt, one.sample, one.prompt_hash) for one in completions}
-        # What an agent hands back has the price of its turns, which are stored, too.
-        used |= {(one.prompt, TURN, one.prompt_hash) for one in completions if one.transcript}
-        stored = self.stores.known(generation).values()
-        return math.fsum(one.cost_usd or 0.0 for one in stored if not one.transcript and _use_of(one) not in used)
-
     def write(self, generation: GenerationRecord) -> None:
         """Commit a generation to the files.
 
@@ -232,11 +219,6 @@ class OpenRun:
             self.sandbox.close()
             self.trials.close()
             self.confirmations.close()
-
-
-def _use_of(stored: Completion) -> tuple[int, int | str, str]:
-    """Return what says whether a stored completion is used: of a turn, its prompt alone."""
-    return stored.prompt, TURN if stored.finish_reason == TURN else stored.sample, stored.prompt_hash
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ class Progress:
         candidates: Candidates of models in committed generations.
         generations: Number of committed generations.
         latest: Number of the generation that was committed last; 0 before any.
+        night: Number of the night; 0 outside of one.
         last_outcomes: Outcomes of the generation that was committed last.
         best_at: Generation in which the best program was found.
         best_since: `time.monotonic()` at which it was found.
@@ -38,6 +39,7 @@ class Progress:
     best_at: int = 0
     best_id: str = ""
     latest: int = 0
+    night: int = 0
     samples: int = 0
     candidates: int = 0
     generations: int = 0
@@ -78,8 +80,9 @@ class Progress:
         if generation is not None:
             self.generation = generation
 
-    def begin_night(self, limits: BudgetLimits) -> None:
+    def begin_night(self, limits: BudgetLimits, number: int) -> None:
         """Start the clock of a night, with its limits on spending."""
+        self.night = number
         self.begin = time.monotonic()
         self.budget.limits = limits
 

@@ -30,10 +30,10 @@ _RUNS = """
 SELECT
     run_id, problem, best_score, generations, samples,
     epoch(coalesce(ended_at, started_at)) AS last_commit_timestamp_seconds,
-    (SELECT coalesce(sum(cost_usd), 0) FROM nights WHERE nights.run_id = runs.run_id) AS cost_usd,
+    coalesce(cost_usd, 0) AS cost_usd,
     (SELECT count(*) FROM nights WHERE nights.run_id = runs.run_id) AS nights,
     (SELECT coalesce(sum(paused_s), 0) FROM nights WHERE nights.run_id = runs.run_id) AS paused_seconds,
-    (SELECT coalesce(sum(tokens_in + tokens_out), 0) FROM generations WHERE generations.run_id = runs.run_id) AS tokens
+    (SELECT coalesce(sum(tokens_in + tokens_out), 0) FROM costs WHERE costs.run_id = runs.run_id) AS tokens
 FROM runs ORDER BY coalesce(ended_at, started_at) DESC LIMIT ?
 """
 _OUTCOMES = """
@@ -47,7 +47,11 @@ _METRICS = (
     (CounterMetricFamily, "generations", "number of the last committed generation"),
     (CounterMetricFamily, "samples", "samples of all generations"),
     (CounterMetricFamily, "tokens", "tokens of prompts and completions"),
-    (CounterMetricFamily, "cost_usd", "cost of all nights in USD; unknown prices count as 0"),
+    (
+        CounterMetricFamily,
+        "cost_usd",
+        "cost of all nights and of what came before them, USD; unknown prices count as 0",
+    ),
     (CounterMetricFamily, "nights", "nights, those that were killed too"),
     (CounterMetricFamily, "paused_seconds", "seconds spent waiting during outages"),
 )

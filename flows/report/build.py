@@ -82,22 +82,40 @@ WHERE own.run_id = ? AND own.outcome = 'scored' ORDER BY own.place, own.index
 """
 
 _QUESTIONS = """
-SELECT model, count(answer) AS answers, sum(tokens_in + tokens_out)::BIGINT AS tokens,
-    coalesce(sum(cost_usd), 0) AS cost_usd, bool_or(cost_usd IS NULL) AS has_unknown_costs
-FROM questions WHERE run_id = ? GROUP BY model ORDER BY model
+SELECT model, coalesce(answers, 0) AS answers, tokens, cost_usd, has_unknown_costs
+FROM (
+    SELECT model, sum(tokens_in + tokens_out)::BIGINT AS tokens, coalesce(sum(cost_usd), 0) AS cost_usd,
+        sum(unpriced) > 0 AS has_unknown_costs
+    FROM costs WHERE run_id = $1 AND purpose = 'question' GROUP BY model
+)
+LEFT JOIN (SELECT model, count(answer) AS answers FROM questions WHERE run_id = $1 GROUP BY model) USING (model)
+ORDER BY model
 """
 
 _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
 
 _MODELS = """
-SELECT model, count(*) AS samples, histogram(outcome) AS outcomes, max(score) AS best,
-    sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,
-    coalesce(sum(tokens_cached), 0)::BIGINT AS tokens_cached,
-    sum(cost_usd) AS cost_usd, count(cost_usd) < count(*) AS has_unknown_costs,
-    count(*) FILTER (list_contains($4, program_id)) AS improvements, median(latency_s) AS latency_s
-FROM programs WHERE run_id = $1 AND place BETWEEN $2 AND $3
-GROUP BY model ORDER BY samples DESC, min((place, index))
+SELECT coalesce(model, 'unknown') AS model, coalesce(samples, 0) AS samples, outcomes, best,
+    coalesce(improvements, 0) AS improvements, latency_s,
+    coalesce(tokens_in, 0) AS tokens_in, coalesce(tokens_out, 0) AS tokens_out,
+    coalesce(tokens_cached, 0) AS tokens_cached, cost_usd, coalesce(has_unknown_costs, false) AS has_unknown_costs
+FROM (
+    SELECT model, count(*) AS samples, histogram(outcome) AS outcomes, max(score) AS best, min((place, index)) AS first,
+        count(*) FILTER (list_contains($4, program_id)) AS improvements, median(latency_s) AS latency_s
+    FROM programs WHERE run_id = $1 AND place BETWEEN $2 AND $3 GROUP BY model
+)
+FULL JOIN (
+    SELECT model, sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,
+        sum(tokens_cached)::BIGINT AS tokens_cached, sum(cost_usd) AS cost_usd, sum(unpriced) > 0 AS has_unknown_costs
+    FROM costs WHERE run_id = $1 AND purpose <> 'question' AND coalesce(night = $5, true) GROUP BY model
+) USING (model)
+ORDER BY samples DESC, first, model
+"""
+
+_SPENT = """
+SELECT coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(unpriced) > 0, false) AS has_unknown_costs
+FROM costs WHERE run_id = ? AND coalesce(night = ?, true)
 """
 
 
@@ -107,6 +125,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     problem = run_data.run.problem
     nights = _nights(run_data)
     (winner,) = run_data.rows(_WINNER, night)
+    (spent,) = run_data.rows(_SPENT, night)
     best = _split_scores(run_data, winner["program_id"])
     (best_row,) = run_data.rows(_PROGRAM, best.program_id)
     body = best_row["body"]
@@ -140,6 +159,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         time_spent=_time_spent(run_data, nights),
         command=command_of(run_data.run, run_data.last_generation),
         built_at=datetime.now(UTC),
+        **spent,
     )
 
 
@@ -179,13 +199,11 @@ def _objective_points(run_data: RunData) -> tuple[ObjectivePoint, ...]:
 
 def _nights(run_data: RunData) -> tuple[NightSummary, ...]:
     """Return the nights that the report covers."""
-    unpriced = {row["night"] for row in run_data.generations if row["is_unpriced"]}
     return tuple(
         made(
             NightSummary,
             row,
             finalists=tuple(SplitScores(**finalist) for finalist in row["finalists"]),
-            has_unknown_costs=row["night"] in unpriced,
         )
         for row in run_data.nights
         if run_data.night in (None, row["night"])
@@ -201,9 +219,9 @@ def _split_scores(run_data: RunData, program_id: str) -> SplitScores:
 
 def _models(run_data: RunData) -> tuple[ModelSummary, ...]:
     new_bests = [after.best_program_id for before, after in pairwise(run_data.summaries) if after.best > before.best]
-    rows = run_data.rows(_MODELS, run_data.first_place, run_data.last_place, new_bests)
+    rows = run_data.rows(_MODELS, run_data.first_place, run_data.last_place, new_bests, run_data.night)
     for row in rows:
-        counts = dict(row["outcomes"])
+        counts = dict(row["outcomes"] or ())
         row["outcomes"] = {kind.value: counts[kind.value] for kind in Outcome if kind.value in counts}
     return tuple(ModelSummary(**row) for row in rows)
 

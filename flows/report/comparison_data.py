@@ -44,11 +44,7 @@ WITH ended AS (
 SELECT run_id, own.problem, title, own.started_at, seed, settings, specification_hash,
     coalesce(samples, 0) AS samples, coalesce(cost_usd, 0) AS cost_usd, start_score AS start, best_score,
     coalesce(seconds, 0) AS seconds, coalesce(stop_reason, 'no night') AS stop_reason, steps,
-    coalesce(tuner_gain, 0) AS tuner_gain,
-    run_id IN (
-        SELECT run_id FROM programs WHERE generation > 0 AND cost_usd IS NULL
-        UNION SELECT run_id FROM questions WHERE cost_usd IS NULL
-    ) AS has_unknown_costs
+    coalesce(tuner_gain, 0) AS tuner_gain, has_unknown_costs
 FROM runs AS own LEFT JOIN ended USING (run_id) LEFT JOIN risen USING (run_id) LEFT JOIN tuned USING (run_id)
 WHERE coalesce(list_contains(?::VARCHAR[], run_id), true) ORDER BY own.started_at, run_id
 """

@@ -24,11 +24,8 @@ Row = dict[str, Any]
 # The time of a night counts up to its last commit. A generation without a score has what the first one with one has,
 # which stands for a start program.
 _GENERATIONS = """
-WITH unpriced AS (
-    SELECT generation FROM programs WHERE run_id = $1 AND generation > 0 AND cost_usd IS NULL
-    UNION SELECT generation FROM questions WHERE run_id = $1 AND cost_usd IS NULL
-), own AS (
-    SELECT its.*, generation IN (FROM unpriced) AS is_unpriced,
+WITH own AS (
+    SELECT its.*, generation IN (SELECT generation FROM costs WHERE run_id = $1 AND unpriced > 0) AS is_unpriced,
         CASE WHEN generation > 0 THEN greatest(epoch(ended_at - coalesce(begun_at, started_at)), 0)
             ELSE 0 END AS elapsed,
         lead(night) OVER (ORDER BY place) IS DISTINCT FROM night AS ends_night,
@@ -37,7 +34,7 @@ WITH unpriced AS (
     FROM generations AS its LEFT JOIN (SELECT run_id, night, started_at AS begun_at FROM nights) USING (run_id, night)
     WHERE run_id = $1 AND state = 'committed'
 )
-SELECT generation, place, night, started_at, ended_at, sample_s, evaluate_s, select_s, is_unpriced,
+SELECT generation, place, night, started_at, ended_at, sample_s, evaluate_s, select_s,
     samples_so_far AS samples, cost_so_far_usd AS cost_usd,
     elapsed + coalesce(sum(elapsed) FILTER (ends_night) OVER before, 0) AS seconds,
     coalesce(best_score, first_score) AS best,

@@ -41,7 +41,6 @@ from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.night_log import log_line
 from overnight.tasks.history.record import mark_night_interrupted
 from overnight.tasks.history.run_lock import run_lock
-from overnight.tasks.history.stored_run import read_spent_usd
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 
@@ -53,11 +52,10 @@ _SINCE = """
 SELECT min(night) AS first, sum(generations)::BIGINT AS generations, sum(samples)::BIGINT AS max_samples
 FROM nights WHERE run_id = ? AND started_at >= ?::TIMESTAMPTZ AND (ended_at IS NULL OR stop_reason = 'interrupted')
 """
-_COST_BEFORE = """
+_PAID_SINCE = """
 SELECT
-    coalesce(sum(greatest(cost_usd, 0)) FILTER (night < $2), 0.0) AS cost_usd,
-    coalesce(sum(tokens_in + tokens_out) FILTER (night >= $2), 0)::BIGINT AS tokens
-FROM files.generations WHERE run_id = $1
+    coalesce(sum(greatest(cost_usd, 0)), 0.0) AS cost_usd, coalesce(sum(tokens_in + tokens_out), 0)::BIGINT AS tokens
+FROM costs WHERE run_id = ? AND night >= ?
 """
 
 
@@ -182,9 +180,8 @@ def what_is_left(rules: StopConditions, files: RunFiles, due: datetime) -> StopC
     first = spent.pop("first")
     if not first:
         return rules
-    (before,) = database.rows(_COST_BEFORE, [files.run_id, first])
-    cost_usd = max(0.0, read_spent_usd(files) - before["cost_usd"])  # with answers that no generation has yet
-    return rules.after(spent | {"max_tokens": before["tokens"], "budget_usd": cost_usd})
+    (paid,) = database.rows(_PAID_SINCE, [files.run_id, first])
+    return rules.after(spent | {"max_tokens": paid["tokens"], "budget_usd": paid["cost_usd"]})
 
 
 def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> State[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -126,5 +125,4 @@ def judge_of(problem: Problem, known: Sequence[Completion] | None = None) -> Ask
 
 def with_answers(record: GenerationRecord, answers: Sequence[Completion]) -> GenerationRecord:
     """Return the record of a generation with answers that are committed with it; their price counts as its own."""
-    usd = math.fsum(one.cost_usd or 0.0 for one in answers)
-    return replace(record, questions=tuple(answers), unused_usd=record.unused_usd + usd)
+    return replace(record, questions=tuple(answers))

@@ -112,10 +112,17 @@ ORDER BY d.depth, p.generation, p.index;
 
 CREATE OR REPLACE MACRO cost_by_model() AS TABLE
 SELECT
-    run_id, model, count(*) AS samples, sum(tokens_in)::BIGINT AS tokens_in,
-    sum(tokens_out)::BIGINT AS tokens_out, sum(cost_usd) AS cost_usd, max(score) AS best_score,
-    sum(tokens_cached)::BIGINT AS tokens_cached
-FROM files.programs WHERE generation > 0 GROUP BY run_id, model ORDER BY cost_usd DESC, samples DESC, run_id, model;
+    run_id, model, coalesce(samples, 0) AS samples, tokens_in, tokens_out, cost_usd, best_score, tokens_cached
+FROM (
+    SELECT
+        run_id, model, sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,
+        sum(cost_usd) AS cost_usd, sum(tokens_cached)::BIGINT AS tokens_cached
+    FROM costs GROUP BY run_id, model
+)
+FULL JOIN (
+    SELECT run_id, model, count(*) AS samples, max(score) AS best_score
+    FROM files.programs WHERE generation > 0 GROUP BY run_id, model
+) USING (run_id, model) ORDER BY cost_usd DESC, samples DESC, run_id, model;
 
 CREATE OR REPLACE MACRO outcomes_by_model() AS TABLE
 SELECT run_id, model, outcome, count(*) AS candidates

@@ -1,10 +1,10 @@
--- One row per night, without the programs that people dropped among its best and its finalists. A night that was killed counts what it committed, though its own row may be a minute older.
+-- One row per night, without the programs that people dropped among its best and its finalists. A night that was killed counts what it committed and paid for, though its own row may be a minute older.
 CREATE VIEW nights AS
 SELECT
     own.* REPLACE (
         greatest(own.generations, committed.generations)::INTEGER AS generations,
         coalesce(committed.samples, own.samples)::INTEGER AS samples,
-        greatest(own.cost_usd, committed.cost_usd) AS cost_usd,
+        greatest(own.cost_usd, paid.cost_usd) AS cost_usd,
         CASE WHEN gone.ids IS NULL AND own.ended_at IS NOT NULL THEN own.best_after
             ELSE coalesce(committed.best_after, own.best_after) END AS best_after,
         CASE WHEN gone.ids IS NULL THEN own.finalists
@@ -21,16 +21,20 @@ SELECT
     CASE WHEN own.ended_at IS NOT NULL THEN 'ended'
         WHEN own.given_up IS NOT NULL THEN 'given up'
         WHEN own.alive_until > now() AND own.night = max(own.night) OVER (PARTITION BY own.run_id) THEN 'running'
-        ELSE 'killed' END AS state
+        ELSE 'killed' END AS state,
+    coalesce(paid.unpriced > 0, false) AS has_unknown_costs
 FROM files.nights AS own
 LEFT JOIN (
     SELECT
-        run_id, night, count(*) AS generations, sum(candidates) AS samples, sum(cost_usd) AS cost_usd,
+        run_id, night, count(*) AS generations, sum(candidates) AS samples,
         coalesce(arg_max(best_score, place), max(best_score)) AS best_after,
         arg_max(best_program_id, place) AS best_program_id,
         max(ended_at) AS last_commit
     FROM files.generations WHERE generation > 0 GROUP BY run_id, night
 ) AS committed ON committed.run_id = own.run_id AND committed.night = own.night
+LEFT JOIN (
+    SELECT run_id, night, sum(cost_usd) AS cost_usd, sum(unpriced) AS unpriced FROM costs GROUP BY run_id, night
+) AS paid ON paid.run_id = own.run_id AND paid.night = own.night
 LEFT JOIN (
     SELECT run_id, list(program_id) AS ids FROM files.interventions WHERE kind = 'drop' GROUP BY run_id
 ) AS gone ON gone.run_id = own.run_id

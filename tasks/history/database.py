@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from overnight.schemas import tables
 from overnight.schemas.errors import QueryError
 from overnight.schemas.interventions import DROPPED
 from overnight.schemas.views import MACROS, VIEWS
-from overnight.tasks.history import query_guard
+from overnight.tasks.history import payments, query_guard
 from overnight.tasks.history.atomic_files import unread_format
 from overnight.tasks.history.files import tables_in
+from overnight.tasks.history.journal import readable_completions
 from overnight.tasks.history.query_process import memory_error
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
 """Errors of reading a file that was replaced by another one meanwhile, or of one that is damaged."""
+
+_JOURNALS = "journals"
+"""Table of the schema `files` that is no Parquet file: sums over journals."""
 
 _SOURCE = re.compile(r"\bfiles\.(\w+)")
 
@@ -119,6 +124,7 @@ class Database:
         self._config = _CONFIG | ({"memory_limit": f"{limits.memory_mib}MiB"} if limits else {})
         self._connection = duckdb.connect(config=self._config)
         self._committed: dict[str, tuple[str, ...]] = {}
+        self._journals: dict[str, int] | None = None
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
 
@@ -129,10 +135,15 @@ class Database:
         self._connection.close()
         self._connection, self._committed = duckdb.connect(config=self._config), {}
         self._has_macros = self._has_comments = False
+        self._journals = None
         self._refuse_other_formats(committed["runs"])
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         definitions = [_sql(name) for name in VIEWS if self._limits is None or name in self._limits.views]
         sources = _sources(definitions)
+        if _JOURNALS in sources:
+            sources.remove(_JOURNALS)
+            self._connection.from_arrow(tables.JOURNALS.empty_table()).create(f"files.{_JOURNALS}")
+            self._journals = {}
         self._define_tables(sources, dict.fromkeys(committed, ()))  # views are defined sooner over no files
         for definition in definitions:
             self._connection.execute(definition)
@@ -150,6 +161,30 @@ class Database:
             if committed["interventions"] and source in _AFTER_DROPS:
                 relation = _AFTER_DROPS[source].format(relation=relation, dropped=DROPPED)
             self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
+
+    def _read_journals(self, committed: Mapping[str, tuple[str, ...]]) -> None:
+        """Read what the journals have now, if a view shows it, and they have grown since they were read last.
+
+        Raises:
+            IOException: If a generation was committed meanwhile, whose answers would count twice, or not at all.
+        """
+        import duckdb
+        import pyarrow as pa
+
+        if self._journals is None:
+            return
+        try:
+            sizes = {path: os.stat(path).st_size for path in committed[_JOURNALS]}
+            if sizes == self._journals:
+                return
+            rows = [row for path in sizes for row in _journal_rows(Path(path))]
+        except FileNotFoundError as error:
+            raise duckdb.IOException(str(error)) from error
+        if tables_in(self.history, self._run_id) != committed:
+            raise duckdb.IOException("other generations are committed now")
+        self._connection.execute(f"TRUNCATE files.{_JOURNALS}")
+        self._connection.from_arrow(pa.Table.from_pylist(rows, tables.JOURNALS)).insert_into(f"files.{_JOURNALS}")
+        self._journals = sizes
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """Run one query: one SELECT, or an EXPLAIN of one, with the values of its question marks.
@@ -235,6 +270,7 @@ class Database:
             try:
                 if committed != self._committed:
                     self._open(committed)
+                self._read_journals(committed)
                 return read()
             except duckdb.Error as error:
                 # The row of a night is replaced while it runs: DuckDB may look for its end where the last one had it.
@@ -282,6 +318,12 @@ def _ctrl_c() -> Iterator[None]:
         if "Query interrupted" not in str(error):
             raise
         raise KeyboardInterrupt from error
+
+
+def _journal_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of `tables.JOURNALS` of one journal; a damaged line, of which `resume` tells, is left out."""
+    run = {"run_id": path.parent.parent.name, "generation": int(path.stem)}
+    return [run | one for one in payments.sums_of(payments.uncommitted(readable_completions(path)))]
 
 
 @cache

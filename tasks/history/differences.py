@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from overnight.schemas.code_hash import is_of_older_form
+from overnight.schemas.program import TURN
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.payments import UNUSED
 from overnight.tasks.history.rows import Row, Table, read_rows
 
 VARYING = {
     "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
-    "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine", "machine_faults",
+    "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine", "machine_faults", "paid",
 }  # fmt: skip
-"""Columns that may differ between any two evaluations."""
+"""Columns that may differ between any two evaluations, and by which nights answers came in."""
 
-_MONEY = {"cost_usd", "unused_usd"}
-"""Columns that differ where failed attempts, which a replay does not repeat, paid for answers that were not used."""
+_MONEY = {"cost_usd", "unused_usd", "tokens_in", "tokens_out", "tokens_cached"}
+"""Columns that may differ where answers were paid for that no candidate has, which a replay does not repeat."""
 
 _NUMBER = r"\d+(?:\.\d*)?(?:e[-+]?\d+)?"
 
@@ -123,9 +125,14 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
     if row is None or other is None:
         yield Difference(table, number, row or {}, other or {}, row or other or {})
         return
-    left_out = VARYING | (_MONEY if row.get("unused_usd") else set())
+    left_out = VARYING | (_MONEY if table == "generations" and _paid_apart(row) else set())
     if is_of_older_form(row.get("code_hash", "")):
         left_out = left_out | {"code_hash"}  # it follows from the body, which is compared
     names = [name for name in row if name not in left_out and row[name] != other[name]]
     if names:
         yield Difference(table, number, {n: row[n] for n in names}, {n: other[n] for n in names}, row)
+
+
+def _paid_apart(row: Row) -> bool:
+    """Return whether a generation paid for more than its candidates and questions, or an older version wrote it."""
+    return row.get("paid") is None or any(one["purpose"] in (UNUSED, TURN) for one in row["paid"])

@@ -219,6 +219,12 @@ class RunFiles:
         """Return the numbers of the generations that have a journal, ascending."""
         return sorted(int(path.stem) for path in (self.directory / "paid").glob("*.jsonl") if path.stem.isdigit())
 
+    def uncommitted_journals(self) -> list[Path]:
+        """Return the journals of generations that are not committed; those of others may not be removed yet."""
+        journalled = self.journalled_generations()  # first: one that is committed meanwhile counts there
+        committed = set(self.committed())
+        return [self.journal(number) for number in journalled if number not in committed]
+
     def is_unsure(self) -> bool:
         """Return whether a write had no answer, and may or may not have had its effect."""
         return self.backend.is_unsure(self.directory)
@@ -317,11 +323,12 @@ def files_of(history: HistoryBackend, run_id: str) -> RunFiles:
 
 def tables_in(folder: Path, run_id: str | None = None) -> dict[str, tuple[str, ...]]:
     """Return the files in the folder of a history that are committed now, by table; of one run, or of all."""
-    found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts")}
+    found: dict[str, list[str]] = {name: [] for name in (*ALL, "attempts", "journals")}
     for run in runs_in(LocalBackend(folder)):  # files are read from the folder, whatever keeps them
         if run_id not in (None, run.run_id):
             continue
-        for name, paths in run.tables().items():
+        journals = run.uncommitted_journals()
+        for name, paths in (run.tables() | {"journals": journals}).items():
             _require_plain(paths)
             found[name] += map(str, paths)
     return {name: tuple(paths) for name, paths in found.items()}

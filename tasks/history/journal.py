@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,8 +39,11 @@ class Journal:
 
     def known(self) -> dict[Key, Completion]:
         """Return the completions that are on disk."""
-        completions = [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
-        return {(c.prompt, c.sample, c.prompt_hash): c for c in completions}
+        return {(c.prompt, c.sample, c.prompt_hash): c for c in self.completions()}
+
+    def completions(self) -> list[Completion]:
+        """Return the completions that are on disk in order, each as often as it was paid for."""
+        return [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
 
     def record(self, completions: Sequence[Completion]) -> None:
         """Write completions to disk, and then wherever the history keeps them.
@@ -98,6 +102,15 @@ class Journal:
         if self._path.exists() and self._path.stat().st_size != size:
             with disk_errors(self._path), self._path.open("r+b") as handle:
                 handle.truncate(size)
+
+
+def readable_completions(path: Path) -> list[Completion]:
+    """Return the completions of a journal, if there is one, without damaged lines; another process may write it now."""
+    found = list[Completion]()
+    for line in read_lines(path):
+        with contextlib.suppress(ValidationError):
+            found.append(_COMPLETION.validate_json(line))
+    return found
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ _TABLE_FUNCTIONS = frozenset(
         *(f"duckdb_{name}" for name in _CATALOG), *MACROS,
     }
 )  # fmt: skip
-SOURCES = tables.ALL | {"attempts": tables.GENERATIONS}
-"""Tables of the schema `files`, over the Parquet files, by name."""
+SOURCES = tables.ALL | {"attempts": tables.GENERATIONS, "journals": tables.JOURNALS}
+"""Tables of the schema `files`, over the files of the history, by name."""
 
 _SCHEMAS = {"", "main", "files"}
 _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}

@@ -13,7 +13,7 @@ from overnight.schemas.errors import HistoryError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord, StopReason
 from overnight.tasks.history.atomic_files import disk_errors, read_file, write_file, write_folder
 from overnight.tasks.history.files import RunFiles
-from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.journal import Journal, readable_completions
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.rows import (
     Row,
@@ -59,10 +59,11 @@ def commit(files: RunFiles, record: GenerationRecord) -> None:
         rows = [question_row(files.run_id, record.number, one) for one in record.questions]
         _write(files, files.questions_of(record.number), tables.QUESTIONS, rows)
     programs = [program_row(files.run_id, record, judged) for judged in record.judged]
+    generation = generation_row(files.run_id, record, readable_completions(files.journal(record.number)))
     content = {
         "programs": pa.Table.from_pylist(programs, tables.PROGRAMS),
         "population": pa.Table.from_pylist(population_rows(files.run_id, record), tables.POPULATION),
-        "generation": pa.Table.from_pylist([generation_row(files.run_id, record)], tables.GENERATIONS),
+        "generation": pa.Table.from_pylist([generation], tables.GENERATIONS),
     }
     write_folder(files.backend, files.generation(record.number), content)
     Journal(files.journal(record.number), files.backend).discard()

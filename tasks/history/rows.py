@@ -18,6 +18,7 @@ from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, count_outcomes
 from overnight.schemas.program import NO_SCORE, QUESTION, TUNER, Completion, Judged, Program
+from overnight.tasks.history import payments
 from overnight.tasks.history.atomic_files import read_file, read_groups
 from overnight.tasks.history.files import Block, RunFiles
 
@@ -134,21 +135,19 @@ def _cluster(scores: Sequence[float]) -> str:
 
 _GENERATION_COLUMNS = (
     "attempt", "night", "place", "started_at", "ended_at", "sample_s", "evaluate_s", "select_s", "flow_run_id",
-    "unused_usd",
 )  # fmt: skip
 """Columns of `tables.GENERATIONS` that are attributes of a generation's record."""
 
 _TOKEN_COLUMNS = ("tokens_in", "tokens_out", "tokens_cached")
-"""Columns that are sums over its completions and questions."""
+"""Columns that are sums over what was paid."""
 
 
-def generation_row(run_id: str, record: GenerationRecord) -> Row:
-    """Return a row of `tables.GENERATIONS`, for a committed generation or a failed attempt."""
-    completions = [judged.candidate.completion for judged in record.judged]
+def generation_row(run_id: str, record: GenerationRecord, stored: Sequence[Completion] = ()) -> Row:
+    """Return a row of `tables.GENERATIONS`, for a committed generation with its stored answers, or a failed attempt."""
     scores = [judged.score for judged in record.judged if judged.score is not None]
     resets = [change.niche for change in flat(record.changes) if isinstance(change, Reset) and record.number]
-    paid = [*completions, *record.questions]
-    tokens = {name: sum(getattr(one, name) for one in paid) for name in _TOKEN_COLUMNS}
+    paid = payments.committed(record, stored)
+    tokens = {name: sum(getattr(one, name) for _, one in paid) for name in _TOKEN_COLUMNS}
     return (
         {name: getattr(record, name) for name in _GENERATION_COLUMNS}
         | tokens
@@ -161,7 +160,9 @@ def generation_row(run_id: str, record: GenerationRecord) -> Row:
             "best_score": _known(record.best.score),
             "best_program_id": record.best.id,
             "generation_best": max(scores, default=None),
-            "cost_usd": sum(completion.cost_usd or 0.0 for completion in completions) + record.unused_usd,
+            "cost_usd": payments.usd(paid),
+            "unused_usd": payments.usd(paid, (payments.UNUSED, QUESTION)),
+            "paid": payments.sums_of(paid, record.night),
             "error": without_machine_paths(record.error),
             "reset_niches": resets,
         }

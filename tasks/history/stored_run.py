@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Ste
 from overnight.schemas.interventions import Kind
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program
+from overnight.tasks.history import payments
 from overnight.tasks.history.atomic_files import declared_rows, read_file
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
@@ -39,14 +41,11 @@ _MAX_ORIGIN_BYTES = 8192
 
 def read_spent_usd(files: RunFiles) -> float:
     """Return the USD that the run has cost so far, in committed generations and in journals of uncommitted ones."""
-    costs = [row["cost_usd"] for row in files.rows_of("generation", ["cost_usd"])]
-    committed = set(files.committed())
-    uncommitted = [number for number in files.journalled_generations() if number not in committed]
-    journals = [Journal(files.journal(number), files.backend) for number in uncommitted]
-    stored = [completion for journal in journals for completion in journal.known().values()]
-    costs += [completion.cost_usd for completion in stored if not completion.transcript]  # its turns are stored, too
+    journals = [Journal(path, files.backend) for path in files.uncommitted_journals()]
+    paid = [one for journal in journals for one in payments.sums_of(payments.uncommitted(journal.completions()))]
+    costs = [row["cost_usd"] for row in [*files.rows_of("generation", ["cost_usd"]), *paid]]
     # An imported run may claim negative costs, which would let the budget be exceeded by that amount.
-    return sum(cost for cost in costs if cost is not None and cost > 0)
+    return math.fsum(cost for cost in costs if cost is not None and cost > 0)
 
 
 def read_answers(files: RunFiles, generation: int | None = None) -> list[Completion]:

@@ -16,7 +16,7 @@ from overnight.testing.fake_provider import Answer, Request, says
 
 
 def everything(files: RunFiles) -> dict[str, pa.Table]:
-    """Return all that a run has committed, apart from times."""
+    """Return all that a run has committed, apart from times and nights."""
     found = {}
     for path in sorted(files.directory.glob("generations/*/*.parquet")):
         table = read_file(path)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from overnight.schemas import tables
 from overnight.schemas.errors import HistoryError
-from overnight.tasks.history import archive
+from overnight.schemas.generation import NightRecord
+from overnight.tasks.history import archive, record
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.testing.made import create, grow
+from overnight.testing.made import NOW, a_generation, a_judged, an_answer, create, grow
 
 REFUSED = {
     1: ("format 1, and this Overnight reads formats from 2 on", "Use the Overnight before 0.3.0 that wrote it"),
@@ -62,3 +66,29 @@ def test_a_column_that_an_older_file_lacks_is_null(tmp_path: Path):
     assert read_file(run).schema.equals(tables.RUNS, check_metadata=True)
     assert read_file(run, columns=["run_id", "rescored_from"]).to_pylist()[0]["rescored_from"] is None
     assert Database(tmp_path).rows("SELECT rescored_from FROM runs") == [{"rescored_from": None}]
+
+
+def test_an_older_generation_costs_what_its_programs_and_questions_do_in_the_nights_that_asked(tmp_path: Path):
+    """A killed night's answers, which a later night committed, are its own; what no program has, of no known one."""
+    files = create(tmp_path)
+    earlier, later = (a_judged(files.run_id, 1, index, scores=(1.0, 1.0)) for index in range(2))
+    asked = replace(later.candidate.completion, asked_at=NOW + timedelta(hours=2))
+    later = replace(later, candidate=replace(later.candidate, completion=asked))
+    question = replace(an_answer(), asked_at=NOW + timedelta(hours=2))
+    record.commit(files, a_generation(1, [earlier, later], earlier.program(), night=2, questions=(question,)))
+    path = files.generation(1) / "generation.parquet"
+    row = pq.read_table(path).to_pylist()[0] | {"paid": None, "unused_usd": 0.375, "cost_usd": 1.375}
+    pq.write_table(pa.Table.from_pylist([row], tables.GENERATIONS), path)
+    for number in (1, 2):
+        began = NOW + timedelta(hours=number - 2 if number == 1 else 1)
+        record.write_night(files, NightRecord(number, began, -9.0, -9.0, ""))
+    database = Database(tmp_path)
+    found = database.rows("SELECT night, model, purpose, cost_usd FROM costs ORDER BY night, purpose")
+    assert [tuple(row.values()) for row in found] == [
+        (1, "test/model", "sample", 0.5),
+        (2, "test/judge", "question", 0.25),
+        (2, "test/model", "sample", 0.5),
+        (2, None, "unused", 0.125),
+    ]
+    assert [row["cost_usd"] for row in database.rows("FROM nights")] == [0.5, 0.875]
+    assert database.rows("SELECT cost_usd FROM runs") == [{"cost_usd": 1.375}]

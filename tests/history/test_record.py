@@ -246,9 +246,10 @@ def test_why_a_completion_has_no_text_is_read_back(tmp_path: Path, text: str, er
 def test_tokens_and_price_of_questions_count_in_their_generation(tmp_path: Path):
     files = create(tmp_path)
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    record.commit(files, a_generation(1, [judged], judged.program(), questions=(an_answer(),), unused_usd=0.25))
+    record.commit(files, a_generation(1, [judged], judged.program(), questions=(an_answer(),)))
     (row,) = rows(files, 1, "generation")
     assert [row[name] for name in ("tokens_in", "tokens_out", "tokens_cached", "cost_usd")] == [130, 14, 20, 0.75]
+    assert row["unused_usd"] == 0.25
     (kept,) = stored_run.read_answers(files, 1)
     assert json.loads(kept.text) == json.loads(an_answer().text)
     assert replace(kept, text="") == replace(an_answer(), text="")

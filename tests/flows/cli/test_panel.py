@@ -124,7 +124,7 @@ def test_the_curve_has_the_best_score_at_moments_of_the_night():
     assert progress.bests(3) == [1.0, 1.0, 1.0]
     progress.committed(1, [], Program("best", "", (2.0,), 2.0))
     assert progress.bests(3) == [1.0, 1.0, 2.0]
-    progress.begin_night(progress.budget.limits)
+    progress.begin_night(progress.budget.limits, 1)
     assert progress.bests(3)[-1] == 2.0
 
 

@@ -234,6 +234,12 @@ def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
         again = [one["messages"][-1]["content"] for one in asked]
         assert len(again) == len(set(again))
         assert not bought & set(again), "nothing is bought twice"
+        (spent,) = Database(tmp_path / f"killed-{number}").rows(
+            "SELECT cost_usd, (SELECT sum(cost_usd) FROM nights) AS of_nights, "
+            "(SELECT sum(cost_usd) FROM costs WHERE night = 0) AS before FROM runs"
+        )
+        assert spent["cost_usd"] == pytest.approx(len(bought | set(again)) * 100 * 10 / 1e6)
+        assert spent["of_nights"] == pytest.approx(spent["cost_usd"] - spent["before"]), "each answer in one night"
         if (found := everything(killed)) not in replayed:  # most come out alike
             before = len(provider.requests)
             require_replay(killed, tmp_path / f"replayed-{number}")

@@ -119,7 +119,7 @@ def test_what_nights_spent_that_began_since_a_night_was_due_is_no_longer_left(tm
 def test_what_earlier_nights_paid_without_using_it_is_not_taken_from_a_later_one(tmp_path: Path):
     files = create(tmp_path)
     judged = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0))
-    record.commit(files, a_generation(1, [judged], judged.program(), questions=(an_answer(),), unused_usd=0.25))
+    record.commit(files, a_generation(1, [judged], judged.program(), questions=(an_answer(),)))
     record.write_night(files, NightRecord(2, NOW, -9, -9, ""))
     assert what_is_left(StopConditions(generations=1, budget_usd=1), files, NOW).budget_usd == 1
 
