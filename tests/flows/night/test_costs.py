@@ -84,7 +84,7 @@ class Accounts:
         assert self.budget.before_usd == pytest.approx(self.provider.usd())
         self.night, self.progress = night, Progress(best=-9.0, budget=self.budget)
         self.progress.begin_night(BudgetLimits(), night)
-        self.stores = CompletionStores(self.files, self.progress, RequestLimits())
+        self.stores = CompletionStores(self.files, self.progress, RequestLimits(self.files, self.progress.requests))
         self.generation = max(self.files.committed()) + 1
         while self.generation in self.given_up:
             self.generation += 1
