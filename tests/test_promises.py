@@ -10,16 +10,12 @@ import pytest
 
 TESTS = Path(__file__).parent
 README = (TESTS / "README.md").read_text()
-<<<<<<< HEAD
 SECURITY = (TESTS.parent / "SECURITY.md").read_text()
 DOORS = [
     *("problem files", "archives", "histories", "a prompt", "a relay folder", "a command", "an agent", "a judge"),
     *("a hint", "a plug-in", "a page", "the server"),
 ]
-PROMISES = 11
-=======
 PROMISES = 12
->>>>>>> w-costs
 
 
 def functions(path: Path) -> set[str]:

@@ -17,6 +17,7 @@ from overnight.flows.night.search import generation
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
+from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.night_log import read_log
 from overnight.testing.fake_provider import Answer, Provider, says
 from overnight.testing.made import run_at
@@ -112,7 +113,8 @@ def test_where_a_failure_cannot_be_written_down_nothing_is_given_up_and_nothing_
     hidden.unlink()
     night(1)
     assert [number for number, _ in ends(tmp_path)] == [0, 1, 2]
-    assert len(provider.requests) == 3 * 3, "generation 3 was asked ahead"
+    asked_ahead = {one.prompt for one in Journal(files.journal(3), files.backend).known().values()}
+    assert len(provider.requests) == 2 * 3 + len(asked_ahead)
 
 
 @pytest.mark.prefect
