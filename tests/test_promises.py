@@ -15,7 +15,7 @@ DOORS = [
     *("problem files", "archives", "histories", "a prompt", "a relay folder", "a command", "an agent", "a judge"),
     *("a hint", "a plug-in", "a page", "the server"),
 ]
-PROMISES = 12
+PROMISES = 13
 
 
 def functions(path: Path) -> set[str]:
