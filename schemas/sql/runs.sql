@@ -1,6 +1,6 @@
 -- One row per run, with totals over its committed generations, and all that was paid.
 CREATE VIEW runs AS
-SELECT r.*, g.generations, g.samples, c.cost_usd, g.best_score, g.best_program_id, g.start_score, g.ended_at,
+SELECT r.*, g.generations, g.samples, coalesce(c.cost_usd, 0) AS cost_usd, g.best_score, g.best_program_id, g.start_score, g.ended_at,
     coalesce(c.unpriced > 0, false) AS has_unknown_costs
 FROM files.runs AS r
 LEFT JOIN (
@@ -15,5 +15,5 @@ LEFT JOIN (
     FROM files.generations GROUP BY run_id
 ) AS g USING (run_id)
 LEFT JOIN (
-    SELECT run_id, coalesce(sum(cost_usd), 0) AS cost_usd, sum(unpriced) AS unpriced FROM costs GROUP BY run_id
+    SELECT run_id, sum(cost_usd) AS cost_usd, sum(unpriced) AS unpriced FROM costs GROUP BY run_id
 ) AS c USING (run_id);

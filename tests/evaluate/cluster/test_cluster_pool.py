@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import count
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -224,8 +226,11 @@ def test_each_program_has_one_verdict_though_machines_lose_many(setting: Setting
 
 
 def test_all_pools_of_a_run_together_have_no_more_programs_on_a_machine_than_it_has_slots(setting: Setting):
+    number, both = count(), Barrier(2)
+
     def work(program: str) -> Verdict:
-        time.sleep(0.002)
+        if next(number) < 2:
+            both.wait(LONG_S)  # the first two are at work at the same time
         return scored(program)
 
     one, slots = FakeMachine("one", 2, work), ClusterSlots(LONG_S)
