@@ -104,7 +104,7 @@ def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Compariso
     first = comparison.first
     if first is None:
         write_text(f"{heading} the same history")
-        _print_decided_by_time(comparison.decided_by_time)
+        _print_decided_by_time(comparison)
         return
     from overnight.flows.night.replay import likely_causes
 
@@ -118,17 +118,19 @@ def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Compariso
         write_text(f"         {line}")
     for cause in likely_causes(recorded, run, first):
         write_text(f"likely   {cause}")
-    _print_decided_by_time(comparison.decided_by_time)
+    _print_decided_by_time(comparison)
 
 
-def _print_decided_by_time(verdicts: int) -> None:
-    """Say how many verdicts were not repeated, if any."""
-    if verdicts:
+def _print_decided_by_time(comparison: Comparison) -> None:
+    """Say how many verdicts were not repeated, if any, and whether the best program's is one."""
+    if verdicts := comparison.decided_by_time:
         which = "1 verdict is" if verdicts == 1 else f"{verdicts} verdicts are"
         write_text(
             f"time     {which} taken from the record: a limit of seconds, a deadline or a fault of the sandbox "
             "decided, then or now"
         )
+    if comparison.best_by_time:
+        write_text(f"best     the score of the best program, {comparison.best_by_time}, is one of these: not repeated")
 
 
 def _location(difference: Difference) -> str:

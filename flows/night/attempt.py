@@ -126,6 +126,7 @@ class GenerationAttempt:
 
     def _commit(self, generation_record: GenerationRecord) -> State[float]:
         record = replace(generation_record, flow_run_id=_flow_run_id())
+        self.run.stores.of(record.number).journal.write_waiting()  # what was paid for is read from it
         best = select(record, self.run.write)
         self.post(events.Committed(self.key))
         scored = sum(one.score is not None for one in record.judged)

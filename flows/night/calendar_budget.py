@@ -16,20 +16,20 @@ WHERE started_at >= ?::TIMESTAMPTZ AND NOT (run_id = ? AND night = ?)
 """What other nights cost. Those that seem to begin in the future count, too, as after the clock was set back."""
 
 
-def count_other_nights(budget: Budget, files: RunFiles, night: int) -> None:
+def count_other_nights(budget: Budget, files: RunFiles, night: int, began: datetime) -> None:
     """Count what other nights of the history have spent in each period that has a limit, as their rows say now.
 
-    A night belongs to the periods in which it began. Where a budget is shared with nights under way, their rows are at
-    most a minute old.
+    A night belongs to the periods in which it began, also once these are over. Rows of nights under way on this machine
+    are at most a minute old; of a history on object storage, other machines' are as this night found them.
 
     Raises:
         QueryError: If a file of the history is damaged.
     """
     if not budget.limits.period_usd:
         return
-    database, now = Database(files.backend.root), local_now()
+    database, began = Database(files.backend.root), began.astimezone(local_now().tzinfo)
     budget.others_usd = {
-        period: database.rows(_SPENT, [beginning_of(period, now).isoformat(), files.run_id, night])[0]["usd"]
+        period: database.rows(_SPENT, [beginning_of(period, began).isoformat(), files.run_id, night])[0]["usd"]
         for period in budget.limits.period_usd
     }
     database.close()

@@ -78,7 +78,8 @@ class Night:
         flag = history_flag(run.files.backend)  # for the commands that are named
         run.limits.until = conditions.until
         run.progress.begin_night(conditions.budget, self.number)
-        count_other_nights(run.progress.budget, run.files, self.number)
+        began = datetime.now(UTC)
+        count_other_nights(run.progress.budget, run.files, self.number, began)
         plan = NightPlan(
             number=self.number,
             conditions=conditions,
@@ -91,7 +92,7 @@ class Night:
         best, clock = run.state.best, run.clock()
         row = NightRecord(
             number=self.number,
-            started_at=clock.now,
+            started_at=began,
             best_before=best.score,
             best_after=best.score,
             best_program_id=best.id,
@@ -219,8 +220,18 @@ class Night:
             self._perform(action)
         if isinstance(event, events.Committed):
             self._note_committed(self._commits.pop(event.attempt))
+        if isinstance(event, events.Reloaded) and event.history is not None:
+            self._note_lost_answers(event.history)
         if isinstance(event, events.Ended):
             del self._inboxes[event.attempt]
+
+    def _note_lost_answers(self, history: RunHistory) -> None:
+        """Note commits that took effect although they seemed to fail, as where a store's answer was lost."""
+        committed = {step.generation for step in history.steps if step.is_committed}
+        tried, self._commits = self._commits, {}
+        for generation in tried.values():
+            if generation.number in committed:
+                self._note_committed(generation)
 
     def _look_at_the_clock(self) -> None:
         """Cut short what is under way, once it is time."""

@@ -70,7 +70,7 @@ class RecordedRun:
         What is best in such a row was so at a moment that nothing tells, so it is not repeated.
         """
         committed = sum(row["night"] == night.number for number, row in self.committed.items() if number)
-        return night.ended_at is not None and night.generations == committed
+        return night.ended_at is not None and (bool(night.finalists) or night.generations == committed)
 
     def failures_until(self, step: Step) -> list[Row]:
         """Return the attempts at a generation that had failed when it ended this way."""
@@ -173,8 +173,9 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
         night = stored_run.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score)
         record.write_night(run.files, _ended(night, run) if then.counts_all_of(night) else night)
-    decided_by_time = sum(len(one.taken) for one in then.verdicts)
-    return replace(compare(then.files, run.files, then.ends), decided_by_time=decided_by_time)
+    taken = {one.rows[index]["program_id"] for one in then.verdicts for index in one.taken}
+    best = run.state.best.id if run.state.best.id in taken else ""
+    return replace(compare(then.files, run.files, then.ends), decided_by_time=len(taken), best_by_time=best)
 
 
 def _take_drops(then: RecordedRun, run: OpenRun, night: int | None) -> None:

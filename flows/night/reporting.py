@@ -158,7 +158,7 @@ class NightReporter:
         if time.monotonic() - self._written >= ROW_S:
             self._write(self._reached())
             with contextlib.suppress(OvernightError):  # what was read last counts until the files can be read again
-                count_other_nights(self._run.progress.budget, self._run.files, self.row.number)
+                count_other_nights(self._run.progress.budget, self._run.files, self.row.number, self.row.started_at)
 
     def end(self, reason: StopReason, error: str = "") -> None:
         """Write the night's row, before the final evaluation, which may fail."""

@@ -71,6 +71,7 @@ class Comparison:
         differing_programs: Number of candidates with any difference.
         first: First difference: of generations in the order in which they ended, then of nights.
         decided_by_time: Number of verdicts that were taken from the first record, since time decided them.
+        best_by_time: Best program of the run, if its verdict is one of these; else empty.
     """
 
     generations: int
@@ -79,6 +80,7 @@ class Comparison:
     differing_programs: int
     first: Difference | None
     decided_by_time: int = 0
+    best_by_time: str = ""
 
 
 def compare(recorded: RunFiles, repeated: RunFiles, generations: Sequence[int]) -> Comparison:

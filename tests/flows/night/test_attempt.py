@@ -12,6 +12,8 @@ import pytest
 from overnight.flows.night import attempt
 from overnight.flows.night.attempt import GenerationAttempt
 from overnight.flows.night.events import Ask, Event
+from overnight.schemas.program import Program
+from overnight.testing.made import a_generation
 from tests.in_process import Submitted
 
 
@@ -27,3 +29,13 @@ def test_a_task_that_begins_after_its_flow_run_has_ended_ends_in_silence(monkeyp
     # An error of a callback that is no `Exception` would end the thread, with a traceback on stderr.
     evaluated.set_exception(asyncio.CancelledError("Task run cancelled by the task runner"))
     assert events == []
+
+
+def test_answers_that_wait_for_a_full_disk_are_written_before_a_commit_counts_them(monkeypatch: pytest.MonkeyPatch):
+    done: list[str] = []
+    journal = SimpleNamespace(write_waiting=lambda: done.append("written"))
+    run: Any = SimpleNamespace(stores=SimpleNamespace(of=lambda _: SimpleNamespace(journal=journal)), write=None)
+    monkeypatch.setattr(attempt, "select", lambda *_: done.append("committed") or SimpleNamespace(score=1.0))
+    committing = GenerationAttempt(run, 1, 1, lambda _: None, cast("Any", None), threading.Lock())
+    committing._commit(a_generation(1, [], Program("x", "1", (1.0,), 1.0)))
+    assert done == ["written", "committed"]

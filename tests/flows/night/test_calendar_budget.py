@@ -63,17 +63,25 @@ def history(tmp_path: Path) -> list[RunFiles]:
     return found
 
 
-def spent(files: RunFiles, night: int, monkeypatch: pytest.MonkeyPatch, now: datetime = NOW) -> dict[str, Any]:
+def spent(
+    files: RunFiles, night: int, monkeypatch: pytest.MonkeyPatch, now: datetime = NOW, began: datetime | None = None
+) -> dict[str, Any]:
     monkeypatch.setattr(calendar_budget, "local_now", lambda: now)
     budget = Budget()
     budget.limits = StopConditions(day_budget_usd=9, week_budget_usd=9, month_budget_usd=9).budget
-    count_other_nights(budget, files, night)
+    count_other_nights(budget, files, night, began or now)
     return dict(budget.others_usd)
 
 
 def test_nights_of_all_runs_count_where_they_began(history: list[RunFiles], monkeypatch: pytest.MonkeyPatch):
     # Those of 8 USD two hours ago and 16 USD three days ahead; of 4 the day before; of 2 on Monday at 3:30.
     assert spent(history[0], 9, monkeypatch) == {"day": 24.0, "week": 30.0, "month": 28.0}
+
+
+def test_a_night_stays_in_the_periods_in_which_it_began(history: list[RunFiles], monkeypatch: pytest.MonkeyPatch):
+    before = spent(history[0], 9, monkeypatch)
+    past_midnight = NOW + timedelta(hours=1)
+    assert spent(history[0], 9, monkeypatch, past_midnight, began=NOW.astimezone(UTC)) == before
 
 
 def test_a_night_s_own_row_does_not_count_twice(history: list[RunFiles], monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ import pytest
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 from overnight.schemas.generation import NightRecord, StopReason
-from overnight.tasks.history import record
+from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -87,3 +87,12 @@ def test_a_killed_night_comes_out_the_same(night: Night, tmp_path: Path, monkeyp
     require_replay(files, tmp_path / "again")
     write(files, replace(left, ended_at=NOW, stop_reason=StopReason.INTERRUPTED))  # as one ended by force leaves
     require_replay(files, tmp_path / "once-more")
+
+
+def test_a_row_of_a_night_that_claims_other_finalists_is_a_difference(night: Night, tmp_path: Path):
+    files = night(2, settings=JUDGED)
+    then = stored_run.read_night(files, 1, stored_run.read_run_history(files).programs)
+    forged = [replace(one, validation=99.0) for one in then.finalists]
+    record.write_night(files, replace(then, generations=then.generations - 1, finalists=tuple(forged)))
+    found, _ = replayed(files, tmp_path / "again")
+    assert found.first is not None

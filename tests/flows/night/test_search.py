@@ -381,3 +381,22 @@ def test_the_optimum_itself_is_no_bug_nor_is_rounding():
     assert known.is_beaten_by(3004)
     assert not Known(best=3003.0).is_beaten_by(3004)
     assert not Known(proven=True).is_beaten_by(3004)
+
+
+def test_a_commit_whose_answer_was_lost_counts_in_the_night_s_row(
+    night: Night, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.01)
+    write = OpenRun.write
+
+    def write_and_lose_the_answer(run: OpenRun, generation: GenerationRecord) -> None:
+        write(run, generation)
+        if generation.number == 3:
+            raise Outage("the store did not answer", remedy="It is tried again.")
+
+    monkeypatch.setattr(OpenRun, "write", write_and_lose_the_answer)
+    night(3)
+    database = Database(tmp_path)
+    (row,) = database.rows("SELECT generations, best_after FROM files.nights")
+    (best,) = database.rows("SELECT max(best_score) AS best FROM generations")
+    assert (row["generations"], row["best_after"]) == (3, best["best"])
