@@ -182,11 +182,15 @@ class OpenRun:
         self.confirmer.forget(generation.number)
 
     def finish(self, within_s: float) -> None:
-        """Stop requesting and wait for requests in flight, whose completions the next night uses."""
+        """Stop requesting and wait for requests in flight, whose completions the next night uses.
+
+        What is not answered by then is cancelled: not every provider has a time-out, as a relay has none.
+        """
         self.limits.is_closing = True
         self.agents.stop()
         self.evaluator.stop()
         self._finish_requests(within_s)
+        self.sampler.give_up()
 
     def _finish_requests(self, within_s: float) -> None:
         until = time.monotonic() + within_s

@@ -18,9 +18,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.process import ProcessWorker
 
+from overnight.flows.formatting import error_text, printable
 from overnight.flows.night.notifications import Notification
 from overnight.flows.schedules.scheduled_night import Deadline, NotificationSettings, night
-from overnight.schemas.errors import OvernightError
+from overnight.schemas.errors import OvernightError, RunIsBusy
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.files import files_of
 from overnight.tasks.history.night_log import log_line
@@ -44,6 +45,12 @@ _LATELY_S = 180.0
 
 _LONGEST_NIGHT = timedelta(days=7)
 """Age of the oldest night that is looked at."""
+
+_MOST_CHARS = 300
+"""Most characters of the server's answer that are shown."""
+
+_FAULTS = (OvernightError, httpx.HTTPError, ObjectNotFound, OSError, ValueError, LookupError)
+"""Faults of one dead night, beside outages: of its history, its flow run, or parameters of another version."""
 
 
 class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not register as a worker type
@@ -88,10 +95,27 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         crashed = await self._crashed_nights()
         for flow_run in crashed:
             if flow_run.id in self._dead - self._settled:
-                self._settled.add(flow_run.id)
                 twins = [other for other in crashed if _name(other) == _name(flow_run)]
-                await self._tell(flow_run, await self._go_on_with(flow_run, len(twins)))
+                with _outages_ignored():  # after one, the night is looked at again at the next poll
+                    await self._settle(flow_run, len(twins))
         self._dead = {flow_run.id for flow_run in crashed}
+
+    async def _settle(self, flow_run: FlowRun, deaths: int) -> None:
+        """Go on with a dead night, or give it up, and tell it. What is at fault in one night is reported once.
+
+        Raises:
+            httpx.HTTPError: In an outage of the server.
+        """
+        try:
+            await self._tell(flow_run, await self._go_on_with(flow_run, deaths))
+        except _FAULTS as error:
+            if _is_outage(error):
+                raise
+            run_id = flow_run.parameters.get("run_id")
+            self.report(
+                f"the night of {run_id} has died; going on with it, or telling of it, failed: {error_text(error)}"
+            )
+        self._settled.add(flow_run.id)
 
     async def _crashed_nights(self) -> list[FlowRun]:
         found = await self.client.read_flow_runs(
@@ -127,6 +151,10 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
             )
         except ObjectNotFound:
             return "its schedule was removed"
+        except httpx.HTTPStatusError as error:
+            if _is_outage(error):
+                raise
+            return f"Prefect's server refuses it: {printable(error.response.text[:_MOST_CHARS])}"
         return ""
 
     async def _tell(self, flow_run: FlowRun, why_not: str) -> None:
@@ -149,7 +177,7 @@ def _note_death(parameters: Mapping[str, Any], text: str, why_not: str, warn: Ca
         notifier.report(Notification("failure", f"Overnight: {run_id}, a night has died", f"{text}.\n{follow}"))
     if why_not:
         files = files_of(open_history(place), run_id)
-        with contextlib.suppress(OvernightError), run_lock(files):  # somebody else goes on with it
+        with contextlib.suppress(RunIsBusy), run_lock(files):  # somebody else goes on with it
             mark_night_given_up(files, why_not)
             log_line(files, files.last_night(), f"given up: {why_not}")
 
@@ -163,8 +191,13 @@ def _name(flow_run: FlowRun) -> tuple[UUID | None, datetime | None]:
 def _outages_ignored() -> Iterator[None]:
     try:
         yield
-    except httpx.TransportError:
-        return
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code < 500:
+    except httpx.HTTPError as error:
+        if not _is_outage(error):
             raise
+
+
+def _is_outage(error: Exception) -> bool:
+    """Return whether an error says that Prefect's server does not answer now, or is broken."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return isinstance(error, httpx.TransportError)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+import httpx
 from prefect import flow, get_run_logger
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
@@ -107,7 +108,7 @@ class NotificationSettings(BaseModel):
         try:
             given = None if self.secret is None else cast("Any", Secret.load(self.secret)).get()
             return Notifier(notification_addresses(given), self.gain, warn)
-        except (ValueError, OvernightError) as error:
+        except (ValueError, OvernightError, httpx.HTTPError) as error:
             warn(f"no notifications are sent for this night: {error}")
             return Notifier()
 

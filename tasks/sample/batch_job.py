@@ -230,7 +230,7 @@ class BatchJob:
             TransientProviderError: If the whole batch failed.
         """
         model = self._models[pending_batch.model]
-        with self._budget.reserve_unconditionally(Estimate(pending_batch.usd, pending_batch.tokens)):
+        async with self._budget.reserve_unconditionally(Estimate(pending_batch.usd, pending_batch.tokens)):
             if not pending_batch.batch_id:
                 batch_id = await batch_api.find_batch(model, pending_batch.key)
                 pending_batch = replace(pending_batch, batch_id=batch_id or "")

@@ -115,22 +115,26 @@ class Budget:
             yield not is_spent
         finally:
             if not is_spent:
-                self._reservations.remove(estimate)
-                async with self._reservation_ended:
-                    self._reservation_ended.notify_all()
+                await self._end(estimate)
 
     def has_room(self, estimate: Estimate) -> bool:
         """Return whether the estimate fits beside spending and reservations."""
         return not self.is_spent() and self._fits(estimate)
 
-    @contextlib.contextmanager
-    def reserve_unconditionally(self, estimate: Estimate) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def reserve_unconditionally(self, estimate: Estimate) -> AsyncIterator[None]:
         """Reserve an estimate until the block ends, even if it does not fit: its request is already sent."""
         self._reservations.append(estimate)
         try:
             yield
         finally:
-            self._reservations.remove(estimate)
+            await self._end(estimate)
+
+    async def _end(self, estimate: Estimate) -> None:
+        """End a reservation; requests that wait for it look again whether they fit."""
+        self._reservations.remove(estimate)
+        async with self._reservation_ended:
+            self._reservation_ended.notify_all()
 
     def _fits(self, estimate: Estimate) -> bool:
         return all(spent + reserved <= limit for limit, spent, reserved in self._limited_spending(estimate))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from overnight.flows.night.search import NIGHT, search
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.create_run import create_run
 from overnight.flows.start.trust import accept
+from overnight.schemas.program import Prompt
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.providers.relay import requests_in
 from overnight.testing.fake_provider import Provider
+from tests.accidents import wait_until
 from tests.in_process import InProcess
 
 NewRun = Callable[..., RunFiles]
@@ -121,3 +125,18 @@ def test_nothing_is_asked_early_of_a_batch_api(new_run: NewRun, provider: Provid
     with open_run(new_run()) as run:
         ask_early(run, StopConditions(generations=1))
     assert provider.requests == []
+
+
+def test_what_a_relay_never_answers_is_cancelled_at_the_end_of_the_night(new_run: NewRun, tmp_path: Path):
+    folder = tmp_path / "relay"
+    prompt = Prompt(0, "0", (), f"relay:{folder}", "chat", "improve this", (1,))
+    files = new_run(sampling={"models": [{"name": prompt.model}], "timeout_s": 0.1})
+    with ThreadPoolExecutor(1) as thread:
+        with open_run(files) as run:
+            waiting = thread.submit(run.sampler.sample, 1, [prompt])
+            wait_until(lambda: requests_in(folder) != [], lambda: "the request", timeout_s=60)
+        try:
+            with pytest.raises(CancelledError):
+                waiting.result(10)
+        finally:
+            run.sampler.give_up()  # so that the thread ends whatever is found
