@@ -224,22 +224,22 @@ class Database:
             self._limits.require_length(sql)
         if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
             sql = query_guard.list_pivot_values(sql, self._values)
-        self._require_single_query(sql)
-        return self._read_consistently(lambda: self._table(self._run(sql, parameters)))
+        checked = self._checked(sql)
+        return self._read_consistently(lambda: self._table(self._run(checked, parameters)))
 
     def _values(self, sql: str) -> list[str]:
-        self._require_single_query(sql)
-        return [row[0] for row in self._read_consistently(lambda: self._run(sql).fetchall())]
+        checked = self._checked(sql)
+        return [row[0] for row in self._read_consistently(lambda: self._run(checked).fetchall())]
 
-    def _require_single_query(self, sql: str) -> None:
-        statements = self._connection.extract_statements(sql)
-        kinds = [_kind(statement) for statement in statements]
-        if kinds == ["EXPLAIN"]:
-            self._require_single_query(query_guard.strip_explain(statements[0].query))
-            return
-        query_guard.require_single_select(kinds)
-        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
+    def _checked(self, sql: str) -> str:
+        """Return a query made of the text that was checked: EXPLAIN ANALYZE runs what it explains, too."""
+        explain, explained = query_guard.split_explain(sql)
+        statements = self._connection.extract_statements(explained)
+        query_guard.require_single_select([_kind(statement) for statement in statements])
+        query = statements[0].query
+        parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
         query_guard.refuse_others(parsed[0][0], self._limits)
+        return f"{explain} {query}" if explain else query
 
     def _run(self, sql: str, parameters: list[Any] | None = None) -> Relation:
         import duckdb

@@ -18,7 +18,9 @@ from overnight.schemas.errors import QueryError
 from overnight.schemas.views import MACROS, VIEWS
 
 # Without comments or quotes, in which a bracket would hide from DuckDB's parser what stands here, or the reverse.
-_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[\w\s,]*\))?", re.IGNORECASE)
+_EXPLAIN = re.compile(
+    r"\s*EXPLAIN\b\s*(ANALYZE\b)?\s*(\((?=\s*(ANALYZE|FORMAT)\b)[\w\s,]*\))?", re.IGNORECASE | re.ASCII
+)
 _CATALOG = ("columns", "databases", "functions", "keywords", "schemas", "settings", "tables", "types", "views")
 _TABLE_FUNCTIONS = frozenset(
     {
@@ -35,6 +37,12 @@ _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE
 """Kinds of queries that write nothing: COPY, INSERT, UPDATE and DELETE are others, in a WITH, too."""
 _OF_DUCKDB = ("duckdb_", "pragma_")
 """Beginnings of the functions that tell of DuckDB itself, and so of the files of the history."""
+_OF_CATALOG = (*_OF_DUCKDB, "sqlite_", "pg_")
+"""Beginnings of the views that do."""
+_TELLING = {"current_setting", "pg_get_viewdef"}
+"""Functions of values that do."""
+_PLAIN_NAME = re.compile(r"\w+", re.ASCII)
+"""A name that cannot be one of a file that DuckDB reads."""
 _FEWER = "Ask for fewer rows or columns."
 _TABLES_ONLY = "Query the views and macros; `overnight sql --describe` shows them."
 
@@ -70,9 +78,11 @@ class Limits:
             raise QueryError(f"the answer has more than {self.answer_mib} MiB", remedy=_FEWER)
 
 
-def strip_explain(sql: str) -> str:
-    """Return the statement that an EXPLAIN explains, which EXPLAIN ANALYZE would run."""
-    return _EXPLAIN.sub("", sql, count=1)
+def split_explain(sql: str) -> tuple[str, str]:
+    """Return the words of an EXPLAIN at the beginning of a statement, if any, and the statement that it explains."""
+    match = _EXPLAIN.match(sql)
+    end = match.end() if match else 0
+    return sql[:end], sql[end:]
 
 
 def require_unicode(sql: str) -> None:
@@ -88,7 +98,8 @@ def require_single_select(kinds: list[str]) -> None:
     if kinds != ["SELECT"]:
         raise QueryError(
             f"expected one query, got {', '.join(kinds) or 'nothing'}",
-            remedy="The history is read-only; begin with SELECT, WITH, FROM, DESCRIBE or EXPLAIN.",
+            remedy="The history is read-only; begin with SELECT, WITH, FROM, DESCRIBE or EXPLAIN, "
+            "the last without a comment before it.",
         )
 
 
@@ -107,10 +118,14 @@ def refuse_others(parsed: str, limits: Limits | None = None) -> None:
         raise QueryError(f"the query cannot be checked: {tree.get('error_message')}", remedy=_TABLES_ONLY)
     nodes = list(_nodes(tree))
     given = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
+    if limits is not None:
+        _refuse_names(given)
     for node in nodes:
         _refuse_writing(str(node.get("type")))
         _refuse_function(node, limits)
-        if node.get("table_name") and node.get("show_type") != "SHOW_SPECIAL":
+        if node.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM"):
+            _refuse_show(node, limits)
+        elif node.get("table_name"):
             _refuse_table(node, given - VIEWS.keys(), limits)
 
 
@@ -121,14 +136,29 @@ def _refuse_writing(kind: str) -> None:
         )
 
 
+def _refuse_names(given: Collection[str]) -> None:
+    """Check the names of a WITH, each of which counts in the whole query, even where DuckDB reads another table."""
+    for name in given:
+        if not _PLAIN_NAME.fullmatch(name) or name.startswith(_OF_CATALOG):
+            raise QueryError(
+                f"{name!r} is refused as the name of a WITH: a file or DuckDB's catalog may have it",
+                remedy="Name it with other letters, digits and underscores.",
+            )
+
+
+def _refuse_show(node: dict[str, Any], limits: Limits | None) -> None:
+    if limits is not None and node.get("table_name") != '"tables"':
+        raise QueryError("SHOW is refused but for SHOW TABLES: it tells of other tables", remedy=_TABLES_ONLY)
+
+
 def _refuse_function(node: dict[str, Any], limits: Limits | None) -> None:
     if node.get("type") == "TABLE_FUNCTION":
         function = (node.get("function") or {}).get("function_name", "").lower()
         is_hidden = limits is not None and (function in MACROS or function.startswith(_OF_DUCKDB))
         if function not in _TABLE_FUNCTIONS or is_hidden:
             raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
-    elif limits is not None and str(node.get("function_name")).lower() == "current_setting":
-        raise QueryError("current_setting is refused: settings name files", remedy=_TABLES_ONLY)
+    elif limits is not None and (function := str(node.get("function_name")).lower()) in _TELLING:
+        raise QueryError(f"{function} is refused: settings and definitions name files", remedy=_TABLES_ONLY)
 
 
 def _refuse_table(node: dict[str, Any], given: Collection[str], limits: Limits | None) -> None:
@@ -188,8 +218,9 @@ def list_pivot_values(sql: str, values_of: Callable[[str], Sequence[str]]) -> st
     for first, last in zip(cuts[::2], cuts[1::2], strict=True):
         column = plain[first:last].strip()
         if not any(word == "IN" for word, _ in _outer_words(column)):
+            _, with_names = split_explain(beginning)
             query = (
-                f"{strip_explain(beginning)} SELECT DISTINCT ({column})::VARCHAR AS value FROM {source} "
+                f"{with_names} SELECT DISTINCT ({column})::VARCHAR AS value FROM {source} "
                 f"WHERE value IS NOT NULL ORDER BY value LIMIT {_MAX_VALUES + 1}"
             )
             column = _listed(column, values_of(query))

@@ -225,6 +225,10 @@ def narrow(grown: RunFiles) -> Database:
         "SELECT unnest(scores) FROM programs LIMIT 1",
         "PIVOT programs ON outcome",
         "EXPLAIN ANALYZE FROM programs",
+        "EXPLAIN(FROM programs)",
+        "EXPLAIN ANALYZE (FORMAT json) (FROM programs) UNION ALL FROM programs -- EXPLAIN",
+        "EXPLAIN /* a comment */ FROM programs",
+        "SHOW TABLES",
     ],
 )
 def test_a_database_of_some_views_answers_queries_of_them(narrow: Database, sql: str):
@@ -250,11 +254,82 @@ def test_a_database_of_some_views_answers_queries_of_them(narrow: Database, sql:
         "PIVOT files.programs ON model",
         "FROM '{run}/run.parquet'",
         "WITH evil AS (COPY programs TO '{run}/run.parquet' (USE_TMP_FILE false)) FROM evil",
+        'WITH a AS (WITH "{file}" AS (SELECT 1) SELECT 1) FROM "{file}"',
+        'FROM "{file}" WHERE 1 = (WITH "{file}" AS (SELECT 1) SELECT 1)',
+        'WITH "{file}" AS (FROM "{file}") FROM "{file}"',
+        "SHOW ALL TABLES",
+        "FROM (SHOW ALL TABLES)",
+        "DESCRIBE",
+        "SHOW TABLES FROM files",
+        "SELECT pg_get_viewdef(range) FROM range(10000)",
+        "SELECT pg_catalog.PG_GET_VIEWDEF(1)",
+        "SELECT current_setting('allowed_paths')",
     ],
 )
 def test_a_database_of_some_views_refuses_all_others_under_any_name(narrow: Database, grown: RunFiles, sql: str):
+    file = next(grown.directory.rglob("generation.parquet"))
     with pytest.raises(QueryError):
-        narrow.query(sql.format(run=grown.directory))
+        narrow.query(sql.format(run=grown.directory, file=file))
+
+
+def test_no_name_of_a_with_opens_the_catalog_of_duckdb(narrow: Database):
+    narrow.query("FROM programs")
+    found = narrow._connection.execute("SELECT view_name FROM duckdb_views() WHERE internal").fetchall()
+    assert ("sqlite_master",) in found
+    for (name,) in found:
+        with pytest.raises(QueryError):
+            narrow.query(f"WITH a AS (WITH {name} AS (SELECT 1) SELECT 1) FROM {name}")
+
+
+EVIL = "WITH w AS (COPY (SELECT 1) TO '{file}' (FORMAT parquet, USE_TMP_FILE false))\nSELECT 1"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"--\nEXPLAIN ANALYZE {EVIL}\n",
+        f"--\r\nEXPLAIN ANALYZE {EVIL}\n",
+        f"-- EXPLAIN\nEXPLAIN ANALYZE {EVIL}",
+        f"--\n\u00a0EXPLAIN ANALYZE {EVIL}",
+        f"--\nEXPLAIN (ANALYZE, FORMAT json) {EVIL}",
+        f"--\nEXPLAIN (ANALYZE) {EVIL}",
+        f"/*\nEXPLAIN */ EXPLAIN ANALYZE {EVIL}",
+        f"/* EXPLAIN ANALYZE */ EXPLAIN ANALYZE {EVIL}",
+        f"/**/EXPLAIN/**/ANALYZE {EVIL}",
+        f"\u2003EXPLAIN ANALYZE {EVIL}",
+        f"EXPLAIN\u00a0ANALYZE {EVIL}",
+        f"EXPLAIN --\nANALYZE {EVIL}",
+        f"EXPLAIN ANALYZE --\n{EVIL}",
+        f"EXPLAIN ANALYZE /* /* */ SELECT 1 -- */ */ {EVIL}",
+        f"EXPLAIN ANALYZE /* /* */ {EVIL} -- */",
+        f"EXPLAIN EXPLAIN ANALYZE {EVIL}",
+        f"EXPLAIN (ANALYZE, FORMAT 'json') {EVIL}",
+        f"EXPLAIN (FORMAT json, ANALYZE true) {EVIL}",
+        f"EXPLAIN ANALYSE {EVIL}",
+        f"EXPLAIN (\nANALYZE --)\n) {EVIL}",
+        f"EXPLAIN SELECT 1; EXPLAIN ANALYZE {EVIL}",
+        f";EXPLAIN ANALYZE {EVIL}",
+        f"EXPLAIN;{EVIL}",
+        f"SELECT 1 -- EXPLAIN\n;EXPLAIN ANALYZE {EVIL}",
+        f"SELECT 1 --\0\n; EXPLAIN ANALYZE {EVIL}",
+        f"EXPLAIN ANALYZE ({EVIL})",
+        f"EXPLAIN ANALYZE {EVIL} UNION SELECT 2",
+        f"--\nEXPLAIN ANALYZE FROM ({EVIL}), (PIVOT programs ON outcome)",
+        f"EXPLAIN ANALYZE FROM ({EVIL}) PIVOT programs ON outcome",
+        f"--\nEXPLAIN ANALYZE {EVIL[:-8]} PIVOT programs ON outcome",
+        f"/* EXPLAIN */ {EVIL[:-8]} PIVOT programs ON (SELECT 1)",
+        f"DESCRIBE {EVIL}",
+        f"SUMMARIZE {EVIL}",
+    ],
+)
+def test_nothing_but_the_text_that_was_checked_runs(narrow: Database, grown: RunFiles, sql: str):
+    narrow.query("FROM programs")
+    files = [path for path in grown.backend.root.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    file = next(path for path in files if path.name == "generation.parquet")
+    with pytest.raises(QueryError):
+        narrow.query(sql.format(file=file))
+    assert {path: path.read_bytes() for path in grown.backend.root.rglob("*") if path.is_file()} == before
 
 
 def test_duckdb_itself_knows_no_other_file_and_no_other_view(narrow: Database, grown: RunFiles):
