@@ -40,7 +40,7 @@ ASKING = """found = guess(offset)
 
 JUDGE = "openai/judge"
 
-KILLS = range(2, 22, 2)
+KILLS = [range(2, 22, 8), pytest.param(range(2, 22, 2), marks=pytest.mark.slow)]
 """Numbers of the requests to the provider at which a night is killed."""
 
 
@@ -205,8 +205,9 @@ def test_a_night_whose_judge_is_gone_judges_nothing_and_the_next_goes_on(
     require_replay(files, tmp_path / "again")
 
 
-def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
-    night: Night, begin: Callable[..., RunFiles], provider: Provider, toy: Path, tmp_path: Path
+@pytest.mark.parametrize("kills", KILLS, ids=len)
+def test_starts_hints_and_a_judge_in_a_night_that_is_killed_many_times(
+    night: Night, begin: Callable[..., RunFiles], provider: Provider, toy: Path, kills: range, tmp_path: Path
 ):
     better = toy_with(toy.with_name("better.py"), score=ASKING, start="return offset + 3.0")
     files = begin(tmp_path, better, **JUDGED)
@@ -215,7 +216,7 @@ def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     def kill(number: int, request: Request) -> Answer:
         if number - begun == 2:
             ask(files, new_request(Kind.HINT, "try a two-pass scheme", prompts=4))
-        if number - begun in KILLS:
+        if number - begun in kills:
             copy_as_if_killed(tmp_path, tmp_path / f"killed-{number - begun}")
         return answer(number, request)
 
@@ -224,7 +225,7 @@ def test_starts_hints_and_a_judge_in_a_night_that_is_killed_ten_times(
     provider.script = answer
     assert "hint" in {row["operator"] for row in Database(tmp_path).rows("FROM programs")}
     replayed = list[dict[str, pa.Table]]()
-    for number in KILLS:
+    for number in kills:
         killed = run_at(tmp_path / f"killed-{number}/runs/toy")
         bought = {json.loads(one.text)["question"] for one in stored_run.read_answers(killed)}
         before = len(provider.requests)

@@ -164,7 +164,7 @@ events = st.integers(2, 80)
     st.sampled_from([0.0, 0.01]),
     st.sampled_from([0.0, 0.15]),
 )
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 5)
 def test_nights_that_met_everything_replay_to_the_same_history(
     seed: int,
     algorithm: Any,
