@@ -7,6 +7,7 @@ is paid for twice.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import signal
 import subprocess
@@ -158,8 +159,8 @@ def test_a_night_on_a_full_disk_pauses_then_ends_and_can_be_resumed_once_there_i
     code = run(["run", str(toy), "--generations", "1000", "--seed", "1", "--history", str(small_disk)])
     stderr = capsys.readouterr().err
     assert code == ExitCode.ENVIRONMENT, stderr
-    assert "paused: cannot write" in stderr
-    assert "No space left on device; next attempt in" in stderr
+    # Whether a write fails first or the look at the disk before a request depends on what is in flight.
+    assert re.search(r"paused: .*(No space left on device|no room for further answers).*; next attempt in", stderr)
     assert "unless there is room by" in stderr
     assert "Free some space" in stderr
     before = rows(small_disk)
