@@ -10,10 +10,16 @@ from overnight.tasks.history.files import RunFiles
 from overnight.tasks.sample.budget import Budget
 
 _SPENT = """
-SELECT coalesce(sum(greatest(cost_usd, 0)), 0) AS usd FROM nights
-WHERE started_at >= ?::TIMESTAMPTZ AND NOT (run_id = ? AND night = ?)
+SELECT coalesce(sum(greatest(usd, 0)), 0) AS usd FROM (
+    SELECT run_id, night, started_at, cost_usd AS usd FROM nights
+    UNION ALL
+    SELECT run_id, night, runs.started_at, costs.cost_usd FROM costs JOIN runs USING (run_id)
+    ANTI JOIN nights USING (run_id, night)
+) WHERE started_at >= ?::TIMESTAMPTZ AND NOT (run_id = ? AND night = ?)
 """
-"""What other nights cost. Those that seem to begin in the future count, too, as after the clock was set back."""
+"""What other nights cost, and what was paid without a night: for a start program, or by a process that was killed
+before its night had a row; that counts where its run began. Nights that seem to begin in the future count, too, as
+after the clock was set back."""
 
 
 def count_other_nights(budget: Budget, files: RunFiles, night: int, began: datetime) -> None:

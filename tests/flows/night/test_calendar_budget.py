@@ -14,10 +14,12 @@ from overnight.flows.night.calendar_budget import beginning_of, count_other_nigh
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.program import Completion
 from overnight.tasks.history import record
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.journal import Journal
 from overnight.tasks.sample.budget import Budget
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import a_problem, a_run
@@ -110,3 +112,15 @@ def test_a_month_s_budget_holds_over_runs(night: Night, provider: Provider, asks
 def test_without_prices_it_is_refused(night: Night, asks: dict[str, Any]):
     with pytest.raises(UsageError, match="price"):
         night(1, settings=asks, day_budget_usd=1.0)
+
+
+def test_what_was_paid_before_a_night_had_a_row_counts(history: list[RunFiles], monkeypatch: pytest.MonkeyPatch):
+    began = a_run(RUNS[1], a_problem()).started_at
+    before = spent(history[0], 9, monkeypatch, began)
+    answer = Completion(
+        0, 0, "hash", "", "m", tokens_in=1, tokens_out=1, cost_usd=0.5, latency_s=0.1, finish_reason="stop",
+        asked_at=began, night=7,
+    )  # fmt: skip
+    Journal(history[1].journal(1), history[1].backend).record([answer])
+    after = spent(history[0], 9, monkeypatch, began)
+    assert {period: after[period] - before[period] for period in before} == {"day": 0.5, "week": 0.5, "month": 0.5}
