@@ -55,6 +55,7 @@ class GenerationRecord:
         best: Best program of the run after it.
         error: Reason of the failure; empty if it is to be committed.
         questions: Answers to questions of the scoring that no earlier generation has.
+        prompts: Number of its prompts, where it ended before all that the settings allow were asked; else `None`.
     """
 
     number: int
@@ -72,6 +73,7 @@ class GenerationRecord:
     error: str = ""
     place: int | None = None
     questions: tuple[Completion, ...] = ()
+    prompts: int | None = None
 
     @property
     def resets(self) -> bool:
@@ -266,6 +268,8 @@ class RunHistory:
         interventions: What people asked for, in order.
         dropped: Programs by id that people have taken out.
         unhashed: Evaluated bodies of which an earlier version stored another form of hash.
+        lengths: Numbers of prompts of the generations that ended early, also of those that are not committed.
+        last_stored: Number of the last generation with answers that are stored and not committed; 0 if there is none.
     """
 
     programs: dict[str, Program]
@@ -276,6 +280,8 @@ class RunHistory:
     interventions: tuple[Intervention, ...] = ()
     dropped: Mapping[str, Program] = field(default_factory=dict)
     unhashed: frozenset[str] = frozenset()
+    lengths: Mapping[int, int] = field(default_factory=dict)
+    last_stored: int = 0
 
     @cached_property
     def told(self) -> dict[str, Program]:

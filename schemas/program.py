@@ -25,6 +25,9 @@ TURN, UNUSED = "turn", "unused"
 QUESTION = "question"
 """Finish reason of the answer to a question of the scoring, which is no sample either (`schemas/question.py`)."""
 
+LAST = "last"
+"""Finish reason of the line in a journal that says with how many prompts, in `prompt`, a generation ended early."""
+
 RESCORED = "rescored"
 """Finish reason of a program of another run that is scored again, for which no model was asked."""
 
@@ -155,7 +158,7 @@ class Completion:
     @property
     def is_sample(self) -> bool:
         """Whether it is the answer to a sample."""
-        return self.finish_reason not in (TURN, UNUSED, QUESTION)
+        return self.finish_reason not in (TURN, UNUSED, QUESTION, LAST)
 
     @property
     def idea(self) -> str | None:

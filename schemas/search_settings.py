@@ -27,6 +27,9 @@ class Search(Section):
     """number of prompts in a generation"""
     samples: int = Field(default=4, ge=1, le=256)
     """number of samples (completions) requested for each prompt"""
+    seconds: float = Field(default=60.0, ge=0)
+    """seconds after which a generation ends with the prompts that were asked by then, so that what is found is seen;
+    the first ones of a night end sooner; 0 lets their number alone decide, as always with the Batch API"""
     feedback: int = Field(default=3_000, ge=0)
     """maximum length of the feedback in a prompt, characters: code, scores, error and output of the last child of
     its best program that failed or scored lower; for chat models only, never with `funsearch`"""

@@ -210,6 +210,7 @@ GENERATIONS = _table(
         "the scoring",
     ),
     ("paid", pa.list_(PAID), "what was paid for it, as the view `costs` has it; null in older generations"),
+    ("prompts", COUNT, "number of its prompts, where it ended before all were asked, since it lasted long; else null"),
 )
 
 RUNS = _table(

@@ -1,5 +1,7 @@
 """One generation of a night: which of its prompts are asked, what came back, and what the algorithm is told of it.
 
+It has as many prompts as the settings say, or fewer where it lasts long: those that are planned when it ends early.
+
 Candidates whose score would be the best of their niche are claims. A claim is told at once, and its confirmation counts
 at a fixed later prompt, so that nobody waits for it. After a claim has fallen, claims are confirmed before they are
 told, until some have stood.
@@ -80,13 +82,35 @@ class Block:
 
     def _batches(self, window: int) -> Iterator[range]:
         """Yield the indices of the prompts of each batch; the tuner's turn is one of its own."""
-        prompts, size = self._run.problem.settings.search.prompts, prompts_per_task(self._run, window)
+        prompts, size = self._prompts, prompts_per_task(self._run, window)
         for first in range(0, prompts, size):
             yield range(first, min(first + size, prompts))
         if self._run.problem.tunes:
-            yield range(prompts, turns_of(self._run))
+            yield self._tuners
+
+    @property
+    def _prompts(self) -> int:
+        return self._state.planner.prompts_of(self.number)
+
+    @property
+    def _tuners(self) -> range:
+        """Indices of the tuner's turn, if it has one."""
+        return range(self._run.problem.settings.search.prompts, turns_of(self._run))
 
     # Asking
+
+    def end_early(self) -> int | None:
+        """Ask for no prompts but those that are planned, and return their number; `None` where it goes on.
+
+        It goes on where all are planned, or where an earlier attempt has paid for answers to others.
+        """
+        stored = [index + 1 for index, _ in self._stored if index not in self._tuners]
+        prompts = self._state.planner.end_early(self.number, least=max(stored, default=1))
+        if prompts is not None:
+            left = [range(one.start, min(one.stop, prompts)) for one in self._waiting if one != self._tuners]
+            tuners = [one for one in self._waiting if one == self._tuners]
+            self._waiting = deque([one for one in left if one] + tuners)
+        return prompts
 
     def due(self) -> list[list[Prompt]]:
         """Return the prompts that are to be asked now, by batch."""
@@ -119,7 +143,7 @@ class Block:
         batch = self._waiting.popleft()
         while self.is_quick and self._waiting:
             following = self._waiting[0]
-            if following.stop > self._run.problem.settings.search.prompts or any(one not in plans for one in following):
+            if following == self._tuners or any(one not in plans for one in following):
                 break
             batch = range(batch.start, self._waiting.popleft().stop)
         return batch
@@ -173,6 +197,11 @@ class Block:
         """Whether the algorithm was told of everything, and all claims are settled."""
         return self._next > turns_of(self._run)
 
+    @property
+    def _is_at_last(self) -> bool:
+        """Whether the next prompt is the last one."""
+        return self._state.planner.turn_after(self._next, self.number) == turns_of(self._run)
+
     def advance(self) -> None:
         """Tell the algorithm of as many prompts as possible, in order, and settle claims where it is their place."""
         while not self.is_told:
@@ -223,18 +252,16 @@ class Block:
 
         What is told out of order cannot be taken back, nor can a reset.
         """
-        is_last = self._next == turns_of(self._run) - 1
-        in_order = self._state.is_in_order(self.number)
-        return (
-            self._rules.which == "always" or self._state.planner.wary > 0 or not in_order or (is_last and self.resets)
-        )
+        is_in_order = self._state.is_in_order(self.number)
+        is_reset_next = self._is_at_last and self.resets
+        return self._rules.which == "always" or self._state.planner.wary > 0 or not is_in_order or is_reset_next
 
     def _tell(self, judged: Sequence[Judged]) -> None:
         bests = self._niche_scores()
         claims = [] if self._is_wary else [one for one in judged if self._rules.is_due(one, bests)]
         judged = self._state.with_gains(judged)
         self.judged |= {one.id: one for one in judged}
-        reset = self.resets and self._next == turns_of(self._run) - 1
+        reset = self.resets and self._is_at_last
         confirmed = [
             one.score is not None
             for one in judged
@@ -249,7 +276,7 @@ class Block:
             self._state.planner.note_confirmations(stood=sum(confirmed), fell=len(confirmed) - sum(confirmed))
         place = min(self._next + self._prompts_to_verdict, turns_of(self._run))
         self._places |= {one.id: place for one in claims}
-        self._next, self._current = self._next + 1, None
+        self._next, self._current = self._state.planner.turn_after(self._next, self.number), None
 
     def _note_beaten(self, before: set[str]) -> None:
         """Remember the claims that were a niche's best before the last prompt was told, and are no more."""
@@ -262,8 +289,8 @@ class Block:
         The best of a niche needs its verdict, whether it was the best when it was told or became so when another fell.
         What was beaten needs none. Before a reset all are settled.
         """
-        is_last = self._next == turns_of(self._run) - 1 and self.resets
-        while claims := self._claims_at(turns_of(self._run) if is_last else self._next):
+        all_of_them = self._is_at_last and self.resets
+        while claims := self._claims_at(turns_of(self._run) if all_of_them else self._next):
             missing = [one for one in claims if one.id not in self._verdicts]
             if missing:
                 return tuple(missing)
@@ -326,4 +353,5 @@ class Block:
             changes={index: changes for index, changes in sorted(self._changes.items()) if changes},
             best=best_of([self._state.best, *programs]),
             place=self._state.place,
+            prompts=None if self._prompts == self._run.problem.settings.search.prompts else self._prompts,
         )

@@ -91,6 +91,11 @@ class CountingStore:
                     return self.journal.record(completions)
         return self.later()._keep(completions)
 
+    def end_early(self, prompts: int) -> None:
+        """Write down that the generation has so many prompts only."""
+        with self._keeping, self.limits.noting_fault():
+            self.journal.end_early(prompts)
+
     def settle(self) -> None:
         """Take nothing more, so that a commit finds all that was paid for."""
         with self._keeping:

@@ -1,7 +1,8 @@
 """The core of a night: told of events, it says what is done next. It has no threads, clocks, files or Prefect.
 
-Generations are blocks of prompts. Their prompts are asked as soon as they are planned, so that several generations may
-be under way; the algorithm is told of their results in order, and they are committed in order.
+Generations are blocks of prompts, and of time: one that lasts long ends early. Their prompts are asked as soon as they
+are planned, so that several generations may be under way; the algorithm is told of their results in order, and they are
+committed in order.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from overnight.schemas.program import Prompt
 _FINAL = (TerminalProviderError, UsageError, HistoryGone)
 """Errors that end a night: no further attempt can help."""
 
+_FIRST_S = 5.0
+"""Seconds after which the first generation of a night ends early, once it has a result."""
+
 _BEGINS_AGAIN = "it was begun before its turn, and begins again after the generation before it"
 
 
@@ -35,6 +39,9 @@ class NightCore:
         self.plan = plan
         self.limits = NightLimits(state, plan.conditions, clock.now)
         self._clock = clock
+        self._begin_s = clock.seconds
+        sampling = state.run.problem.settings.sampling
+        self._most_s = 0.0 if sampling.batch_api else state.run.problem.settings.search.seconds
         self._window = prompts_in_flight(state.run, plan.samples_in_flight)
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
@@ -227,8 +234,8 @@ class NightCore:
         if attempt.block is None or attempt.is_over or self._failure or self._end:
             return False
         self._do(events.Phase("sample and evaluate", attempt.number))
-        is_in_order = self.state.is_in_order(attempt.number)
-        attempt.block.resets = is_in_order and self._search.algorithm.is_reset_due(attempt.number)
+        self._end_early(attempt, attempt.block)
+        attempt.block.resets = self.state.is_in_order(attempt.number) and self._is_reset_due(attempt.number)
         attempt.block.advance()
         self._confirm(attempt, attempt.block)
         self._ask()  # what was told may have made further prompts due
@@ -243,6 +250,26 @@ class NightCore:
         attempt = self._attempts.begin(number, self._clock)
         self._do(events.Begin(attempt.key, number))
         return attempt
+
+    def _end_early(self, attempt: Attempt, block: Block) -> None:
+        """Let a generation end with the prompts that are planned, once it lasts long and has something to show.
+
+        The first ones of a night are shorter, so that what is found at its begin is seen soon.
+        """
+        may_end = attempt.evaluated_at and self._most_s and self.state.is_in_order(attempt.number)
+        if not may_end or block.is_asked:
+            return
+        age_of_night_s = attempt.begin - self._begin_s
+        if self._clock.seconds - attempt.begin >= min(self._most_s, max(_FIRST_S, age_of_night_s)):
+            prompts = block.end_early()
+            if prompts is not None:
+                self._do(events.EndEarly(attempt.key, attempt.number, prompts))
+
+    def _is_reset_due(self, number: int) -> bool:
+        """Return whether niches are reset after a generation. Periods count generations of full length."""
+        until, size = self.state.planner.prompts_until, self._search.prompts
+        full = range(until(number - 1) // size + 1, until(number) // size + 1)
+        return any(self._search.algorithm.is_reset_due(one) for one in full)
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""

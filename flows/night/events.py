@@ -157,6 +157,15 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class EndEarly:
+    """Record with how many prompts a generation ends, which lasts long, before any after it are asked."""
+
+    attempt: int
+    number: int
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Confirm:
     """Run a claim again."""
 
@@ -243,4 +252,4 @@ class Finish:
     error: Exception | None = None
 
 
-Action = Begin | Ask | Confirm | Commit | Abandon | Reload | GiveUp | Say | Phase | Pause | Close | Finish
+Action = Begin | Ask | EndEarly | Confirm | Commit | Abandon | Reload | GiveUp | Say | Phase | Pause | Close | Finish

@@ -280,6 +280,11 @@ class Night:
                 questions = tuple(self.run.stores.take_answers(generation.number))
                 self._commits[key] = replace(generation, questions=questions)
                 self._inboxes[key].put(events.Commit(key, self._commits[key]))
+            case events.EndEarly(key, number, prompts):
+                try:
+                    self.run.stores.of(number).end_early(prompts)
+                except OvernightError as error:
+                    self._events.put(events.Failed(key, error))
             case events.Reload():
                 self._events.put(self._reload())
             case events.GiveUp(number, place):

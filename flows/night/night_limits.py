@@ -90,13 +90,13 @@ class NightLimits:
             since=self._since,
             now=clock.now,
             best=self._state.best.score,
-            generations=self._state.generations - self._first,
+            generations=self._generations_since(self._first),
             **self._counts,
             tokens=clock.tokens,
             cost_usd=clock.night_usd,
             total_usd=clock.total_usd,
             period_usd=clock.period_usd,
-            generations_since_best=self._state.generations - self._last_best,
+            generations_since_best=self._generations_since(self._last_best),
             usual_generation_s=median(self._durations) if self._durations else 0.0,
             is_exhausted=clock.is_exhausted,
             interrupted=clock.interrupted,
@@ -132,23 +132,40 @@ class NightLimits:
 
     def allow(self, number: int, clock: Clock) -> bool:
         """Return whether a later generation may begin, if those before it end as usual."""
-        ahead = self._ahead(number)
-        return reason_to_stop(self._conditions, self.tally(clock).with_ahead(ahead, ahead * self._size)) is None
+        ahead = self._prompts_ahead(number)
+        tally = self.tally(clock).with_ahead(ahead / self._prompts, ahead * self._per_prompt)
+        return reason_to_stop(self._conditions, tally) is None
 
     def samples_left(self, number: int) -> int | None:
         """Return how many samples a generation may ask for, if those before it ask for all; `None` without a limit."""
-        most = self._conditions.max_samples
-        if most is None or self._state.run.problem.settings.sampling.batch_api:
+        if self._state.run.problem.settings.sampling.batch_api:
             return None
-        return max(0, most - self._counts["samples"] - self._ahead(number) * self._size)
+        left = []
+        if (most := self._conditions.max_samples) is not None:
+            left.append(most - self._counts["samples"])
+        if (most := self._conditions.generations) is not None:
+            left.append((most * self._prompts - self._prompts_since(self._first)) * self._per_prompt)
+        return max(0, min(left) - self._prompts_ahead(number) * self._per_prompt) if left else None
 
     @property
-    def _size(self) -> int:
-        settings = self._state.run.problem.settings
-        return settings.search.prompts * settings.candidates_per_prompt
+    def _prompts(self) -> int:
+        return self._state.run.problem.settings.search.prompts
 
-    def _ahead(self, number: int) -> int:
-        return max(0, number - 1 - self._state.generations)
+    @property
+    def _per_prompt(self) -> int:
+        return self._state.run.problem.settings.candidates_per_prompt
+
+    def _prompts_since(self, generation: int) -> int:
+        until = self._state.planner.prompts_until
+        return until(self._state.generations) - until(generation)
+
+    def _generations_since(self, generation: int) -> float:
+        """Return how many generations of full length ended since one: those that ended early count for less."""
+        return self._prompts_since(generation) / self._prompts
+
+    def _prompts_ahead(self, number: int) -> int:
+        """Return the number of prompts of the generations under way before one."""
+        return max(0, -self._prompts_since(number - 1))
 
 
 def _counts_of(record: GenerationRecord) -> dict[str, int]:

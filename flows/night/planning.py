@@ -1,6 +1,7 @@
 """Order in which prompts are planned and the algorithm is told of results.
 
-Prompts have serial numbers over the whole search: generation after generation, in the order of their indices. An
+Prompts have serial numbers over the whole search: generation after generation, in the order of their indices. A
+generation that ended early has fewer prompts, which is recorded, so that the numbers of those after it follow. An
 algorithm is told of results in this order, prompt by prompt, and asked for a plan as soon as it has been told of all
 results that the plan may see. So a plan depends on the order of prompts alone, never on which answer arrived first.
 A score that is still to be confirmed is told as well; a confirmation that changes it counts at a fixed later place.
@@ -12,6 +13,7 @@ import copy
 from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from overnight.flows.night.interventions import Hints, changes_without
 from overnight.schemas.algorithm import Algorithm, Change, Correct, Join, Plan, PromptResult, Turn
@@ -40,12 +42,6 @@ def turns_of(run: RunRecord) -> int:
     The tuner's turn may pass without a prompt.
     """
     return run.problem.settings.search.prompts + run.problem.tunes
-
-
-def turn_of(serial: int, run: RunRecord) -> Turn:
-    """Return the generation and the index of a turn, from its serial number, which begins at 0."""
-    before, index = divmod(serial, turns_of(run))
-    return Turn(before + 1 + run.given, index)
 
 
 def results_needed(serial: int, run: RunRecord, window: int) -> int:
@@ -117,6 +113,8 @@ class Planner:
         composer: Completes the algorithm's plans; it is told of the same results.
         is_wanted: Returns whether the plans of a generation are wanted.
         given: What people asked for so far, in order.
+        lengths: Numbers of prompts of the generations that ended early, by generation.
+        last_stored: Number of the last generation with stored answers.
 
     Attributes:
         plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
@@ -132,6 +130,8 @@ class Planner:
         composer: Composer,
         is_wanted: Callable[[int], bool],
         given: Sequence[Intervention] = (),
+        lengths: Mapping[int, int] = MappingProxyType({}),
+        last_stored: int = 0,
     ) -> None:
         self.algorithm = algorithm
         self.plans: dict[Turn, Plan | None] = {}
@@ -144,8 +144,12 @@ class Planner:
         self._is_wanted = is_wanted
         self._window = 1
         self._results = 0
+        self._lengths = dict(lengths)
+        self._last_stored = last_stored
         self._next = 0
-        self._latest: deque[tuple[int, Plan]] = deque()
+        self._next_turn = Turn(1 + run.given, 0)
+        self._last_tuned = -1
+        self._latest: deque[tuple[int, int, Plan]] = deque()
         self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
         self._told: list[_Told] = []
 
@@ -157,7 +161,39 @@ class Planner:
     @property
     def next_turn(self) -> Turn:
         """The first prompt that is not planned yet."""
-        return turn_of(self._next, self._run)
+        return self._next_turn
+
+    def prompts_of(self, generation: int) -> int:
+        """Return the number of prompts of a generation, without the tuner's turn."""
+        return self._lengths.get(generation, self._run.problem.settings.search.prompts)
+
+    def prompts_until(self, generation: int) -> int:
+        """Return the number of prompts of the generations from 1 to one."""
+        most = self._run.problem.settings.search.prompts
+        return generation * most - sum(most - own for number, own in self._lengths.items() if number <= generation)
+
+    def turn_after(self, index: int, generation: int) -> int:
+        """Return the index of the turn after one in a generation; beyond the last, the number of turns of all."""
+        following = index + 1
+        return self._run.problem.settings.search.prompts if following == self.prompts_of(generation) else following
+
+    def end_early(self, generation: int, least: int = 1) -> int | None:
+        """End a generation with the prompts that are planned, and return their number.
+
+        Return `None` if all are planned, fewer than `least`, or if answers of a later one are stored, which was asked
+        when this one had all its prompts.
+        """
+        place = self._next_turn
+        is_under_way = place.generation == generation and least <= place.index < self.prompts_of(generation)
+        if not is_under_way or generation < self._last_stored:
+            return None
+        self._lengths[generation] = place.index
+        self._next_turn = self._following(Turn(generation, place.index - 1))
+        return place.index
+
+    def _following(self, turn: Turn) -> Turn:
+        index = self.turn_after(turn.index, turn.generation)
+        return Turn(turn.generation, index) if index < turns_of(self._run) else Turn(turn.generation + 1, 0)
 
     def suggest(self, given: Sequence[Intervention]) -> None:
         """Take hints, pins and withdrawals that begin with a prompt which is not planned yet."""
@@ -244,10 +280,12 @@ class Planner:
 
     def replay(self, step: Step, history: RunHistory) -> None:
         """Repeat a generation of the history; one that failed counts as having no results."""
-        for index in range(turns_of(self._run)):
+        index = 0
+        while index < turns_of(self._run):
             self._repeat_corrections(step, index, history)
             self._replay_turn(step, index, history)
             self._count()
+            index = self.turn_after(index, step.generation)
         self._repeat_corrections(step, turns_of(self._run), history)
         self.close()
 
@@ -305,20 +343,23 @@ class Planner:
     def _plan_what_is_due(self) -> None:
         first = self._next
         while results_needed(self._next, self._run, self._window) <= self._results:
-            turn = replace(turn_of(self._next, self._run), slot=self._slot())
+            turn = replace(self._next_turn, slot=self._slot())
             is_tuning = turn.index == self._run.problem.settings.search.prompts
+            tunes = is_tuning and self._takes_tuners_turn()
             hint = None if is_tuning else self._hints.take(turn)
             followed = None if is_tuning or hint else self._take_unfollowed()
             if self._is_wanted(turn.generation):
                 place = self._next - first
-                self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed, hint)
+                self.plans[turn] = (
+                    self._plan(turn, place, followed, hint) if not is_tuning else self._tuning() if tunes else None
+                )
             self._next += 1
+            self._next_turn = self._following(turn)
 
     def _beside(self, generation: int) -> list[Plan]:
         """Return the plans of a generation that have no result yet. Those of others may be unknown after a resume."""
-        latest = ((serial, plan) for serial, plan in self._latest if serial >= self._results)
-        self._latest = deque(one for one in latest if turn_of(one[0], self._run).generation == generation)
-        return [plan for _, plan in self._latest]
+        self._latest = deque(one for one in self._latest if one[0] >= self._results and one[1] == generation)
+        return [plan for _, _, plan in self._latest]
 
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
@@ -328,14 +369,15 @@ class Planner:
         """Take the latest prompt that no plan follows; it is taken for unwanted plans, too, as the night did."""
         return self._unfollowed.pop() if self._unfollowed else None
 
-    def _tuning(self, turn: Turn) -> Plan | None:
-        return self._composer.tuning(self.algorithm) if self._may_tune(turn.generation) else None
+    def _tuning(self) -> Plan | None:
+        return self._composer.tuning(self.algorithm)
 
-    def _may_tune(self, generation: int) -> bool:
-        """Return whether the tuner has a turn in a generation: only if none of its turns is in flight before it."""
-        sampling = self._run.problem.settings.sampling
-        in_flight = sampling.batch_generations if sampling.batch_api else -(-self._window // turns_of(self._run))
-        return (generation - 1 - self._run.given) % in_flight == 0
+    def _takes_tuners_turn(self) -> bool:
+        """Take the next turn for the tuner, unless one of its turns is in flight before it; return whether it is."""
+        if self._last_tuned >= results_needed(self._next, self._run, self._window):
+            return False
+        self._last_tuned = self._next
+        return True
 
     def _plan(self, turn: Turn, place: int, followed: PromptRecord | None, hint: Intervention | None) -> Plan:
         plan = self.algorithm.ask(turn)
@@ -343,7 +385,7 @@ class Planner:
             pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
             plan, hint = pinned or plan, hint if pinned else None
         plan = self._composer.compose(plan, turn, place, followed, hint, self._beside(turn.generation))
-        self._latest.append((self._next, plan))
+        self._latest.append((self._next, turn.generation, plan))
         return plan
 
     def takes_over(self, before: Planner, first: tuple[int, int]) -> None:

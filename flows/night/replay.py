@@ -30,6 +30,7 @@ from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.interventions import write_interventions
+from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.rows import Row, completions_of, read_attempts, read_rows
 from overnight.tasks.sample.completion_sources import RecordedCompletions
 from overnight.tasks.select.selection import Survivor
@@ -124,6 +125,8 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
     run = replace(then.run, image_id=image_id(problem.settings.sandbox), versions=versions(problem.settings))
     start = then.with_answers(start_generation(run, verdict))
     record.create(files, run, start, *_given(then, run, start, ask))
+    for number, prompts in then.past.lengths.items():
+        Journal(files.journal(number), files.backend).end_early(prompts)
     if then.past.interventions:
         write_interventions(files, then.past.interventions)
 

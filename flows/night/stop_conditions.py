@@ -118,6 +118,7 @@ class Tally:
     """Counts of a night so far, compared with the stop conditions between two generations.
 
     Attributes:
+        generations: Generations of full length; one that ended early is a part of one.
         usual_generation_s: Seconds that the latest generations took, without pauses.
         is_exhausted: Whether the rest of the budget does not cover the next request.
         meets_target: Whether a program meets the conditions of the target; `None` where it is a score.
@@ -127,19 +128,19 @@ class Tally:
     since: datetime
     now: datetime
     best: float
-    generations: int = 0
+    generations: float = 0
     samples: int = 0
     tokens: int = 0
     cost_usd: float = 0.0
     total_usd: float = 0.0
-    generations_since_best: int = 0
+    generations_since_best: float = 0
     usual_generation_s: float = 0.0
     is_exhausted: bool = False
     interrupted: bool = False
     meets_target: bool | None = None
     period_usd: Mapping[str, float] = field(default_factory=dict)
 
-    def with_ahead(self, generations: int, samples: int) -> Tally:
+    def with_ahead(self, generations: float, samples: int) -> Tally:
         """Return the tally as if generations under way were done, with so many samples."""
         return replace(
             self,

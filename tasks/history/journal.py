@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from overnight.schemas.completion_source import PendingBatch
 from overnight.schemas.errors import HistoryError
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.program import Completion
+from overnight.schemas.program import LAST, Completion
 from overnight.tasks.history.atomic_files import append_lines, disk_errors, read_lines
 
 Key = tuple[int, int, str]
@@ -43,7 +44,8 @@ class Journal:
 
     def completions(self) -> list[Completion]:
         """Return the completions that are on disk in order, each as often as it was paid for."""
-        return [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
+        found = [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
+        return [one for one in found if one.finish_reason != LAST]
 
     def record(self, completions: Sequence[Completion]) -> None:
         """Write completions to disk, and then wherever the history keeps them.
@@ -53,6 +55,10 @@ class Journal:
             StoreUnavailable: If the history's place does not answer; the completions are on disk even then.
         """
         self._write([orjson.dumps(completion) for completion in completions])
+
+    def end_early(self, prompts: int) -> None:
+        """Write down that the generation has so many prompts only; raise as `record` does."""
+        self.record([Completion(prompts, 0, "", "", "", 0, 0, None, 0.0, LAST, datetime.now(UTC))])
 
     def write_waiting(self) -> None:
         """Write the completions that the disk did not take; raise as `record` does."""
@@ -106,6 +112,15 @@ class Journal:
 
 def readable_completions(path: Path) -> list[Completion]:
     """Return the completions of a journal, if there is one, without damaged lines; another process may write it now."""
+    return [one for one in _readable(path) if one.finish_reason != LAST]
+
+
+def prompts_of_journal(path: Path) -> int | None:
+    """Return with how many prompts a generation ended early, as its journal says; `None` if it did not."""
+    return next((one.prompt for one in _readable(path) if one.finish_reason == LAST), None)
+
+
+def _readable(path: Path) -> list[Completion]:
     found = list[Completion]()
     for line in read_lines(path):
         with contextlib.suppress(ValidationError):

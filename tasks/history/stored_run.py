@@ -21,7 +21,7 @@ from overnight.tasks.history import payments
 from overnight.tasks.history.atomic_files import declared_rows, read_file
 from overnight.tasks.history.files import Block, RunFiles
 from overnight.tasks.history.interventions import read_interventions
-from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.journal import Journal, prompts_of_journal
 from overnight.tasks.history.rows import (
     Row,
     answer_of_row,
@@ -169,7 +169,8 @@ def require_no_gap(files: RunFiles, past: RunHistory) -> None:
 def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) -> RunHistory:
     for block in blocks:
         _require_declared_rows(block)
-    ends = _ends(files, blocks)
+    ended = [row for block in blocks for row in _rows(block.folder / "generation.parquet")]
+    ends = _ends(files, blocks, ended)
     if not ends:
         raise without_start_program(files)
     committed = {number for number, is_committed in ends if is_committed}
@@ -207,7 +208,9 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     out = {one.program_id for one in drops if one.place <= len(steps)}
     dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
-    return RunHistory(left, steps, frozenset(hashes - {""}), windows, claimed, given, dropped, frozenset(unhashed))
+    lengths, last_stored = _lengths(files, ended), max(files.journalled_generations(), default=0)
+    known = frozenset(hashes - {""}), windows, claimed, given, dropped, frozenset(unhashed)
+    return RunHistory(left, steps, *known, lengths, last_stored)
 
 
 def _committed_step(
@@ -254,19 +257,25 @@ def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[st
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
-def _ends(files: RunFiles, blocks: Sequence[Block]) -> list[tuple[int, bool]]:
+def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> list[tuple[int, bool]]:
     """Return the generations that ended, in that order up to the first gap, and whether each was committed."""
     failed = [row for path in files.attempts() for row in _rows(path) if row["place"] is not None]
     numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
     ends = {number: (number, True) for number in numbers}
     if failed:
-        ended = [row for block in blocks for row in _rows(block.folder / "generation.parquet")]
         ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*ended, *failed)}
     return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return read_file(path, columns=["generation", "state", "place"]).to_pylist()
+def _lengths(files: RunFiles, ended: Sequence[Row]) -> dict[int, int]:
+    """Return the numbers of prompts of the generations that ended early, also of those that are not committed."""
+    open_ones = {number: prompts_of_journal(files.journal(number)) for number in files.journalled_generations()}
+    committed = {row["generation"]: row.get("prompts") for row in ended}
+    return {number: prompts for number, prompts in (open_ones | committed).items() if prompts}
+
+
+def _rows(path: Path) -> list[Row]:
+    return read_file(path, columns=["generation", "state", "place", "prompts"]).to_pylist()
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from overnight.flows.cli.options import RunOptions
-from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
+from overnight.flows.night.planning import Planner, prompts_in_flight, turns_of
 from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
 from overnight.schemas.algorithm import PromptResult
@@ -46,6 +46,7 @@ from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.front import FrontSearch
 from overnight.tasks.select.operators.composer import Composer
 from overnight.tasks.tune.source import Inputs, TunerSource
+from overnight.testing.made import turn_of
 
 MODEL = "builtin/mutate"
 COLUMNS = ("problem", "seed", "train", "validation", "held out", "lines", "answers", "of the tuner", "s")

@@ -9,7 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from overnight.schemas.algorithm import Change, Join, Reset
+from overnight.flows.night.planning import turns_of
+from overnight.schemas.algorithm import Change, Join, Reset, Turn
 from overnight.schemas.algorithm_settings import FunSearchSettings
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord, StopReason
 from overnight.schemas.history_backend import HistoryBackend
@@ -45,6 +46,12 @@ def a_problem(*, sampling: Mapping[str, Any] | None = None, **search: object) ->
         return problem
     changed = problem.settings.sampling.model_copy(update=dict(sampling))
     return replace(problem, settings=problem.settings.model_copy(update={"sampling": changed}))
+
+
+def turn_of(serial: int, run: RunRecord) -> Turn:
+    """Return the generation and the index of a turn by its number from 0, where no generation ends early."""
+    before, index = divmod(serial, turns_of(run))
+    return Turn(before + 1 + run.given, index)
 
 
 def a_judged(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from overnight.flows.night.planning import Planner, prompts_in_flight, turn_of, turns_of
+from overnight.flows.night.planning import Planner, prompts_in_flight, turns_of
 from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
 from overnight.schemas.algorithm import Algorithm, PromptResult
@@ -28,6 +28,7 @@ from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.operators.composer import Composer
 from overnight.tasks.tune.source import TunerSource
+from overnight.testing.made import turn_of
 from tests.bench.simulated.model import SimulatedModel, prompt_tokens
 from tests.bench.simulated.problems import SimulatedProblem
 from tests.bench.simulated.trace import Trace

@@ -43,8 +43,10 @@ seeds = st.integers(0, 10**6)
 starts = st.sampled_from([START, STUB])
 
 
-def files(algorithm: Any = "greedy", *, prompts: int = 5, samples: int = 2, start: Program = START) -> Files:
-    problem = a_problem(algorithm=algorithm, prompts=prompts, samples=samples)
+def files(
+    algorithm: Any = "greedy", *, prompts: int = 5, samples: int = 2, start: Program = START, seconds: float = 0
+) -> Files:
+    problem = a_problem(algorithm=algorithm, prompts=prompts, samples=samples, seconds=seconds)
     settings = problem.settings
     sandbox = settings.sandbox.model_copy(update={"confirm": "best"})
     problem = replace(problem, settings=settings.model_copy(update={"sandbox": sandbox}))
@@ -59,8 +61,8 @@ def made(commits: list[GenerationRecord]) -> list[Any]:
     ]
 
 
-def world(algorithm: Any = "greedy", *, start: Program = START, **more: Any) -> World:
-    return World(files(algorithm, start=start), **{"seed": 1, **more})
+def world(algorithm: Any = "greedy", *, start: Program = START, seconds: float = 0, **more: Any) -> World:
+    return World(files(algorithm, start=start, seconds=seconds), **{"seed": 1, **more})
 
 
 @given(seeds, seeds, st.sampled_from(ALGORITHMS), st.integers(1, 12), st.sampled_from([0.0, 0.3]))
@@ -102,6 +104,36 @@ def test_outages_cost_attempts_and_change_nothing(seed: int, algorithm: Any, lia
     assert made(stormy.files.commits) == made(quiet.files.commits)
     assert stormy.asked == quiet.asked
     assert stormy.lost_since is None, "every pause has an end"
+
+
+@given(
+    seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 120), max_size=3), st.sampled_from([0.0, 0.3]), starts
+)
+@settings(max_examples=3 * EXAMPLES // 5)
+def test_generations_end_early_and_their_recorded_lengths_repeat_the_search(
+    seed: int, algorithm: Any, kills: list[int], liars: float, start: Program
+):
+    """A block of samples is one of time, too: which ended when is recorded, so that a replay needs no clock."""
+    lived = world(algorithm, in_flight=6, liars=liars, start=start, seconds=9.0)
+    for order, kill_at in enumerate([*kills, None]):
+        done = sum(len(commit.judged) for commit in lived.files.commits)
+        if done < 50 and lived.night(Random(seed + order), StopConditions(max_samples=50 - done), kill_at=kill_at):
+            break
+    assert any(commit.prompts for commit in lived.files.commits)
+    assert all(lived.files.lengths.get(commit.number) == commit.prompts for commit in lived.files.commits)
+    assert lived.asked == 50, "no answer is bought twice"
+    repeated = world(algorithm, in_flight=6, liars=liars, start=start)
+    repeated.files.lengths.update(lived.files.lengths)
+    repeated.night(Random(seed + 7), StopConditions(max_samples=50))
+    assert made(repeated.files.commits) == made(lived.files.commits)
+
+
+def test_the_first_generations_of_a_slow_night_are_short():
+    search = world(in_flight=2, seconds=60.0)
+    search.night(Random(1), StopConditions(generations=6))
+    assert [commit.prompts for commit in search.files.commits][:2] == [3, 3]
+    assert search.files.commits[-1].prompts is None
+    assert sum(len(commit.judged) for commit in search.files.commits) == 60, "--generations counts full ones"
 
 
 def test_claims_that_are_beaten_soon_are_not_confirmed():

@@ -18,7 +18,6 @@ from overnight.flows.night.planning import (
     prompts_in_flight,
     prompts_per_task,
     results_needed,
-    turn_of,
     turns_of,
 )
 from overnight.flows.night.rebuild import rebuild
@@ -33,7 +32,7 @@ from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import compact
 from overnight.tasks.select.operators.composer import Composer
 from overnight.tasks.select.selection import record_of, results_of
-from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create
+from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create, turn_of
 
 ALGORITHMS = [
     {"name": "islands", "islands": 3},

@@ -41,6 +41,7 @@ class Files:
     failed_attempts: list[GenerationRecord] = field(default_factory=list)
     requests: list[Intervention] = field(default_factory=list)
     interventions: list[Intervention] = field(default_factory=list)
+    lengths: dict[int, int] = field(default_factory=dict)
     paid: defaultdict[int, dict[tuple[int, str], int]] = field(default_factory=lambda: defaultdict(dict))
 
     @property
@@ -66,7 +67,11 @@ class Files:
         dropped = {name: program for name, program in programs.items() if name in out}
         left = {name: program for name, program in programs.items() if name not in out}
         given = tuple(self.interventions)
-        return RunHistory(left, steps, frozenset(hashes), tuple(self.windows), claimed, given, dropped)
+        return RunHistory(
+            *(left, steps, frozenset(hashes), tuple(self.windows), claimed, given, dropped),
+            lengths=dict(self.lengths),
+            last_stored=max(self.paid, default=0),
+        )
 
 
 def _step(commit: GenerationRecord) -> Step:
@@ -166,6 +171,8 @@ class World:
                     case events.Ask():
                         assert not is_closed, "nothing is asked after the end"
                         pending.append((action, 0.0))
+                    case events.EndEarly(_, generation, prompts):
+                        self.files.lengths[generation] = prompts
                     case events.Confirm() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
                     case events.Reload():
