@@ -20,7 +20,7 @@ from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.program import Completion
 from overnight.tasks.history import atomic_files
 from overnight.tasks.history import journal as history_journal
-from overnight.tasks.history.journal import Journal, PendingBatches
+from overnight.tasks.history.journal import Journal, PendingBatches, prompts_of_journal, readable_completions
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.made import NOW
 
@@ -263,3 +263,12 @@ def test_the_error_names_a_damaged_file(tmp_path: Path):
     (tmp_path / "x.slip").write_bytes(b"no\n")
     with pytest.raises(HistoryError, match=r"x\.slip is damaged"):
         PendingBatches(tmp_path, LocalBackend(tmp_path)).all()
+
+
+def test_a_journal_says_with_how_many_prompts_its_generation_ended_early(path: Path):
+    journal = journal_at(path)
+    journal.record([ONE])
+    assert prompts_of_journal(path) is None
+    journal.end_early(3)
+    assert prompts_of_journal(path) == 3
+    assert journal.completions() == readable_completions(path) == [ONE], "which is no completion"

@@ -96,3 +96,17 @@ def test_a_row_of_a_night_that_claims_other_finalists_is_a_difference(night: Nig
     record.write_night(files, replace(then, generations=then.generations - 1, finalists=tuple(forged)))
     found, _ = replayed(files, tmp_path / "again")
     assert found.first is not None
+
+
+def test_generations_that_ended_early_are_repeated_with_their_prompts(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path
+):
+    provider.latency_s = 0.05
+    few = {"sampling": {**asks["sampling"], "concurrency": 2}, "search": {"prompts": 5, "samples": 1, "seconds": 0.01}}
+    files = night(1, settings={**asks, **few})
+    rows = Database(tmp_path).rows("SELECT prompts, candidates FROM generations WHERE generation > 0")
+    assert len(rows) > 1, "each has fewer prompts"
+    assert [row["prompts"] for row in rows[:-1]] == [row["candidates"] for row in rows[:-1]]
+    assert sum(row["candidates"] for row in rows) == 5, "as many as one of full length has"
+    night(1)
+    require_replay(files, tmp_path / "again")
