@@ -73,12 +73,12 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     progress, settings = run.progress, run.run.problem.settings
     # As a `Text`, here and below, so that brackets in text of others are not read as Rich markup.
     yield "problem", Text(printable(settings.title or run.run.problem.name), style="bold")
-    of = f" of {first + conditions.generations}" if conditions.generations else ""
-    yield "generation", f"{progress.generation}{of}  ({progress.phase})"
-    yield "samples", f"{progress.samples}  {spent(progress.budget)}"
+    yield "generation", f"{progress.generation}  ({progress.phase})"
+    planned = _planned_samples(run, conditions)
+    yield "samples", f"{progress.samples}{f' of {planned}' if planned else ''}  {spent(progress.budget)}"
     yield "requests", "; ".join(filter(None, (in_flight(progress.requests), _awaited(progress))))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
-    yield "best", f"{score(progress.best)}  ({_found_at(run, first)})"
+    yield "best", f"{score(progress.best)}  ({_found_at(run, first)}){_claimed(progress)}"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
     yield "", Text(spark(progress.bests(width), width, err().encoding), no_wrap=True)
     if conditions.target is not None:
@@ -100,6 +100,11 @@ def _found_at(run: OpenRun, first: int) -> str:
     if progress.best_at > first:
         return f"generation {progress.best_at}, {duration(time.monotonic() - progress.best_since)} ago"
     return "before this night" if first else "the start program"
+
+
+def _claimed(progress: Progress) -> str:
+    claim = progress.best_claim
+    return "" if claim is None else f"; {score(claim)} in the generation under way"
 
 
 def in_flight(requests: RequestsInFlight) -> str:
@@ -148,12 +153,15 @@ def _lines(run: OpenRun) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
-        shown, is_over = run.progress.generations, False
+        shown, is_over, claimed = run.progress.generations, False, run.progress.best
         while not is_over:
             is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
             progress = run.progress
             while progress.news:
                 say(progress.news.popleft())
+            if (claim := progress.best_claim) is not None and claim > claimed:
+                claimed = claim
+                say(f"{progress.samples} samples: best {score(progress.best)}{_claimed(progress)}")
             if progress.generations > shown:
                 shown = progress.generations
                 cluster = run.cluster

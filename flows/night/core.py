@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 
 from overnight.flows.formatting import error_text
 from overnight.flows.night import events
@@ -40,8 +41,6 @@ class NightCore:
         self.limits = NightLimits(state, plan.conditions, clock.now)
         self._clock = clock
         self._begin_s = clock.seconds
-        sampling = state.run.problem.settings.sampling
-        self._most_s = 0.0 if sampling.batch_api else state.run.problem.settings.search.seconds
         self._window = prompts_in_flight(state.run, plan.samples_in_flight)
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
@@ -254,16 +253,16 @@ class NightCore:
     def _end_early(self, attempt: Attempt, block: Block) -> None:
         """Let a generation end with the prompts that are planned, once it lasts long and has something to show.
 
-        The first ones of a night are shorter, so that what is found at its begin is seen soon.
+        The first ones of a night are shorter, so that what is found at its begin is seen soon. One that is under way
+        when a person ends the night asks for no more.
         """
-        may_end = attempt.evaluated_at and self._most_s and self.state.is_in_order(attempt.number)
-        if not may_end or block.is_asked:
+        is_batch = self.state.run.problem.settings.sampling.batch_api
+        if block.is_asked or is_batch or not self.state.is_in_order(attempt.number):
             return
-        age_of_night_s = attempt.begin - self._begin_s
-        if self._clock.seconds - attempt.begin >= min(self._most_s, max(_FIRST_S, age_of_night_s)):
-            prompts = block.end_early()
-            if prompts is not None:
-                self._do(events.EndEarly(attempt.key, attempt.number, prompts))
+        most_s = min(self._search.seconds, max(_FIRST_S, attempt.begin - self._begin_s)) or inf
+        is_long = attempt.evaluated_at and self._clock.seconds - attempt.begin >= most_s
+        if (is_long or self._clock.interrupted) and (prompts := block.end_early()) is not None:
+            self._do(events.EndEarly(attempt.key, attempt.number, prompts))
 
     def _is_reset_due(self, number: int) -> bool:
         """Return whether niches are reset after a generation. Periods count generations of full length."""

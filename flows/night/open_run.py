@@ -266,7 +266,8 @@ def _open(
     take_all(files, run)
     state = read_state(files, run)
     budget = Budget(before_usd=stored_run.read_spent_usd(files))
-    progress = Progress(best=state.best.score, best_id=state.best.id, generation=state.generations, budget=budget)
+    best = state.best
+    progress = Progress(best.score, problem.settings.reducer, state.generations, best_id=best.id, budget=budget)
     limits = RequestLimits(files, progress.requests)
     stores = CompletionStores(files, progress, limits)
     stack.callback(stores.close)  # before the run's lock is released

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import TUNER, Candidate, Completion, Program
+from overnight.schemas.scores import Reducer, reduced
 from overnight.tasks.sample.budget import Budget, BudgetLimits, RequestsInFlight
 
 _RATE_WINDOW_S = 30.0
@@ -34,6 +35,7 @@ class Progress:
     """
 
     best: float
+    reducer: Reducer = "mean"
     generation: int = 0
     phase: str = "starting"
     best_at: int = 0
@@ -55,7 +57,7 @@ class Progress:
     requests: RequestsInFlight = field(default_factory=RequestsInFlight)
     _watchers: list[Callable[[int], None]] = field(default_factory=list)
     _bests: list[tuple[float, float]] = field(default_factory=list)
-    _under_way: dict[tuple[int, int], Outcome] = field(default_factory=dict)
+    _under_way: dict[tuple[int, int], Verdict] = field(default_factory=dict)
     _judged: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -97,17 +99,24 @@ class Progress:
         with self._lock:
             self._judged.append(time.monotonic())
             if candidate.completion.model != TUNER:
-                self._under_way[generation, candidate.index] = verdict.outcome
+                self._under_way[generation, candidate.index] = verdict
 
     def outcomes_so_far(self) -> Counter[Outcome]:
         """Return the outcomes of committed generations and of those under way."""
         with self._lock:
-            return self.outcomes + Counter(self._under_way.values())
+            return self.outcomes + Counter(one.outcome for one in self._under_way.values())
+
+    @property
+    def best_claim(self) -> float | None:
+        """The best score of a program that is neither confirmed nor committed, if it is above the best."""
+        with self._lock:
+            scores = [reduced(one.scores, self.reducer) for one in self._under_way.values()]
+        return max((one for one in scores if one is not None and one > self.best), default=None)
 
     def forget(self, number: int) -> None:
         """Drop the outcomes of a generation that is no longer under way."""
         with self._lock:
-            self._under_way = {key: outcome for key, outcome in self._under_way.items() if key[0] != number}
+            self._under_way = {key: verdict for key, verdict in self._under_way.items() if key[0] != number}
 
     def committed(self, number: int, outcomes: Sequence[Outcome], best: Program) -> None:
         self.forget(number)

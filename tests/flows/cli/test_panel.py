@@ -75,6 +75,16 @@ def test_the_panel_names_the_problem_and_what_its_best_is_compared_with(monkeypa
     assert "best known" not in panel(progress, monkeypatch)
 
 
+def test_the_panel_shows_a_better_score_before_it_is_committed(monkeypatch: pytest.MonkeyPatch):
+    progress = Progress(best=0.0)
+    judged(progress, 1, 0, Verdict(Outcome.SCORED, (-1.0, -2.0)))
+    assert progress.best_claim is None, "it is not better"
+    judged(progress, 1, 1, Verdict(Outcome.SCORED, (1.0, 3.0)))
+    assert "; 2 in the generation under way" in panel(progress, monkeypatch)
+    progress.committed(1, [], Program("best", "", (2.0,), 2.0))
+    assert "under way" not in panel(progress, monkeypatch)
+
+
 @pytest.mark.parametrize(
     ("verdicts", "phase", "awaited"),
     [

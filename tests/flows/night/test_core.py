@@ -136,6 +136,13 @@ def test_the_first_generations_of_a_slow_night_are_short():
     assert sum(len(commit.judged) for commit in search.files.commits) == 60, "--generations counts full ones"
 
 
+def test_a_person_who_ends_a_night_waits_for_no_prompts_but_those_in_flight():
+    search = World(files(prompts=50, seconds=60.0), 1, interrupted_at=6.0)
+    search.night(Random(1), StopConditions())
+    assert search.reason is StopReason.INTERRUPTED
+    assert [commit.prompts for commit in search.files.commits] == [5]
+
+
 def test_claims_that_are_beaten_soon_are_not_confirmed():
     search = world({"name": "greedy"}, improves=True)
     search.night(Random(1), StopConditions(generations=10))
