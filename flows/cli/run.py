@@ -20,7 +20,7 @@ from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.problems import find
-from overnight.tasks.sample.provider import load_providers, require_keys
+from overnight.tasks.sample.provider import load_providers, require_keys, require_own_models
 
 
 def run(
@@ -49,22 +49,18 @@ def run(
     path = find(problem)
     loaded, _ = settings.load(path, conditions, trust=trust_settings)
     require_judge(loaded, on_cluster=bool(named_cluster()))
+    require_own_models(loaded.settings.sampling)
     require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    say(f"starting: {loaded.settings.title or loaded.name}")
     from overnight.flows.prefect_server.embedded import (
         PrefectServer,  # late, as what follows: not for a refused command
     )
 
     # The server starts in a process of its own, while this one loads the libraries.
     with notifications.notifier().reporting_failure(loaded.name) as notifier, PrefectServer() as server:
-        _load_early(loaded.settings.sampling)
-
-        def tell(message: str) -> None:
-            require_keys(loaded.settings.sampling)  # before an image is built, which may take minutes
-            say(message)
-
-        image_of(loaded, tell)
+        require_keys(loaded.settings.sampling)  # before anything that takes longer than to load LiteLLM
+        image_of(loaded, say)
+        say(f"starting: {loaded.settings.title or loaded.name}")
         from overnight.flows.cli.foreground_night import run_night
         from overnight.flows.night.given_starts import create_run_from
 

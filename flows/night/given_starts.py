@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from overnight.flows.night.rescore import require_the_same_function, score_kept, survivors_of
-from overnight.flows.start.create_run import checked_keys, create_run, prepare_run
+from overnight.flows.start.create_run import create_run, prepare_run
 from overnight.flows.start.judging import judge_of
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.generation import GenerationRecord
@@ -20,6 +20,7 @@ from overnight.tasks.history.files import RunFiles, files_of, find_run
 from overnight.tasks.history.interventions import add_request, new_request
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.batch_api import require_batches
+from overnight.tasks.sample.provider import require_keys
 from overnight.tasks.select.selection import Survivor
 
 _MOST = 500
@@ -57,9 +58,9 @@ def create_run_from(
         starts = [*starts, pin]
     distinct = list({problem.code_hash(one.program.body): one for one in reversed(kept)}.values())[::-1]
     flags = shlex.join([word for text in starts for word in ("--start", text)])
+    require_keys(problem.settings.sampling)
     asked = judge_of(problem)
-    with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, asked, seed=seed, run_id=run_id, rescored_from=flags, tell=tell)
+    run, start = prepare_run(problem, path, asked, seed=seed, run_id=run_id, rescored_from=flags, tell=tell)
     scored = asked.put_into(score_kept(run, start, distinct, ask=asked.ask))
     _require_scores(distinct, scored)
     if tell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +29,6 @@ from overnight.schemas.plugins import Plugin
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, Candidate, Completion, Judged, Program, Prompt
 from overnight.schemas.question import Ask
-from overnight.schemas.sampling_settings import Sampling
 from overnight.schemas.scores import reduced, reduced_metrics
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import disagreement
@@ -60,9 +59,8 @@ def create_run(
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_batches(problem.settings.sampling)
-    asked = judge_of(problem)
-    with checked_keys(problem.settings.sampling):
-        run, start = prepare_run(problem, path, asked, seed=seed, run_id=run_id, tell=tell)
+    require_keys(problem.settings.sampling)
+    run, start = prepare_run(problem, path, judge_of(problem), seed=seed, run_id=run_id, tell=tell)
     if tell and (said := _remark_on_start(start, problem, path)):
         tell(said)
     files = files_of(history, run.run_id)
@@ -77,22 +75,6 @@ def _remark_on_start(start: GenerationRecord, problem: Problem, path: Path) -> s
         f"there is no start program: {problem.specification.evolved_parts} is to be written, and the first programs "
         "with a score begin the search"
     )
-
-
-@contextlib.contextmanager
-def checked_keys(sampling: Sampling) -> Iterator[None]:
-    """Check the keys of all models in a thread while the block runs, since their library takes seconds to load.
-
-    Raises:
-        UsageError: If a model has no known provider, whatever else failed meanwhile.
-        EnvironmentFault: If a key is missing.
-    """
-    with ThreadPoolExecutor(1, "overnight-keys") as thread:
-        checked = thread.submit(require_keys, sampling)
-        try:
-            yield
-        finally:
-            checked.result()
 
 
 def prepare_run(

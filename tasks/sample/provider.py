@@ -175,6 +175,7 @@ def require_keys(settings: Sampling) -> None:
             _require_conversations(model, "an agent cannot work with", remedy)
     if settings.judge is not None:
         _require_conversations(settings.judge, "a scoring cannot ask", "--judge openai/gpt-5-mini")
+    require_own_models(settings)
     for model in every_model(settings):
         if model.api_base is not None:
             require_address(model.api_base)
@@ -183,6 +184,13 @@ def require_keys(settings: Sampling) -> None:
             raise EnvironmentFault(
                 f"{model.name} needs {' and '.join(missing)} in the environment", remedy=f"export {missing[0]}=…"
             )
+
+
+def require_own_models(settings: Sampling) -> None:
+    """Check the models that LiteLLM is not asked for, such as `builtin/mutate`, which takes no time; raise likewise."""
+    for model in every_model(settings):
+        if own_provider(model.name):
+            provider_of(model.name).require(model)
 
 
 def _require_conversations(model: Model, fault: str, remedy: str) -> None:

@@ -15,6 +15,18 @@ from tests.flows.cli.conftest import Command
 WRONG = {
     "an unknown command": (["rnu"], 2, "rnu"),
     "an unknown option": (["run", "cap-set", "--nights", "3"], 2, "--nights"),
+    "a built-in model that is not there": (
+        ["run", "cap-set", "--model", "builtin/mutat"],
+        2,
+        "There is builtin/mutate",
+    ),
+    "a command that is not there": (["run", "cap-set", "--model", "command:foo"], 2, "[commands.foo]"),
+    "a model of no provider": (["run", "cap-set", "--model", "gpt5mini"], 2, "openai/NAME with --api-base"),
+    "no server at an address": (
+        ["run", "cap-set", "--model", "openai/x", "--api-base", "http://127.0.0.1:9"],
+        3,
+        "nothing answers at http://127.0.0.1:9",
+    ),
     "an unknown problem": (["run", "cap-sett"], 2, "Did you mean cap-set?"),
     "a missing file": (["run", "nowhere.py"], 2, "no file nowhere.py"),
     "an unknown setting": (["check", "cap-set", "--set", "limits.wal_s=1"], 2, "did you mean `limits.wall_s`?"),
@@ -114,6 +126,8 @@ def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path, here: Co
     assert done.stdout == ""
     assert len(done.stderr.rpartition("overnight: error: ")[2].splitlines()) > 1, "it has a remedy"
     assert not history.exists()
+    if case != "an unknown runtime for a run":  # which the engine knows, once a container is to be started
+        assert "starting:" not in done.stderr, "it is told before anything is started"
 
 
 def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(here: Command, tmp_path: Path):
