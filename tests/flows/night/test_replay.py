@@ -11,6 +11,8 @@ import pytest
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
@@ -21,6 +23,7 @@ from overnight.testing.made import NOW
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_retry import busy
 from tests.flows.nights import everything, replayed, require_replay
+from tests.in_process import InProcess
 
 pytestmark = pytest.mark.heavy
 
@@ -96,3 +99,19 @@ def test_a_row_of_a_night_that_claims_other_finalists_is_a_difference(night: Nig
     record.write_night(files, replace(then, generations=then.generations - 1, finalists=tuple(forged)))
     found, _ = replayed(files, tmp_path / "again")
     assert found.first is not None
+
+
+@pytest.mark.parametrize(("outcome", "is_the_same"), [(Outcome.TIMED_OUT, True), (Outcome.CRASHED, False)])
+def test_a_finalist_whose_seconds_decide_has_the_score_of_the_record(
+    night: Night, in_process: InProcess, tmp_path: Path, outcome: Outcome, is_the_same: bool
+):
+    files = night(2, settings=JUDGED)
+    winner = stored_run.read_night(files, 1, stored_run.read_run_history(files).programs).finalists[0].program
+
+    def fail_on_held_out_inputs(job: Job, text: str) -> Verdict | None:
+        return Verdict(outcome) if job.inputs[0].args == (3,) and winner.body.splitlines()[-1] in text else None
+
+    in_process.fault = fail_on_held_out_inputs
+    found, _ = replayed(files, tmp_path / "again")
+    assert (found.first is None) == is_the_same
+    assert (found.decided_by_time, found.best_by_time) == ((1, winner.id) if is_the_same else (0, ""))
