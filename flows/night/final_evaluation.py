@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from overnight.flows.formatting import error_text, history_flag
+from overnight.flows.formatting import cause_text, error_text, history_flag
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.recorded_verdicts import RecordedFinalists
 from overnight.flows.night.reporting import NightReporter
@@ -64,10 +64,10 @@ def hold_final(run: OpenRun, reporter: NightReporter, conditions: StopConditions
 
 def _wait(run: OpenRun, reporter: NightReporter, retries: RetryPolicy, error: Outage, until: datetime | None) -> None:
     """Wait, longer each time, until the deadline or an interruption at the latest."""
-    progress, said, begin = run.progress, error_text(error), time.monotonic()
+    progress, begin = run.progress, time.monotonic()
     progress.enter("paused")
-    progress.note(retries.message(said, error, datetime.now(UTC), begin))
-    reporter.note_pause(said)
+    progress.note(retries.message(error_text(error), error, datetime.now(UTC), begin))
+    reporter.note_pause(cause_text(error))
     while time.monotonic() < begin + retries.wait_s and not progress.interrupted and not _is_past(until):
         time.sleep(min(0.2, retries.wait_s))
     reporter.note_end_of_pause()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from overnight.flows.formatting import cause_text
 from overnight.flows.night.completions import CompletionStores, RequestLimits
 from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import DiskFault
-from overnight.tasks.history import journal
+from overnight.tasks.history import atomic_files, journal
+from overnight.tasks.history import files as history_files
 from overnight.testing.made import an_answer, create
 
 FULL = DiskFault("the disk is full", remedy="")
@@ -71,3 +76,21 @@ def test_nothing_is_asked_until_all_answers_are_written(
         limits.may_judge()
     stores.write_waiting()
     assert limits.may_judge()
+
+
+def test_one_full_disk_is_one_cause_of_pauses_wherever_it_is_noticed(
+    limits: RequestLimits, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = limits.files
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_frsize=1, f_bavail=10, f_blocks=1))
+    for module in (history_files, atomic_files):
+        monkeypatch.setattr(module, "open_private", full)
+    causes = set[str]()
+    for write in (files.probe, limits.may_judge, lambda: atomic_files.append_lines(files.journal(1), [b"one"])):
+        with pytest.raises(DiskFault) as caught:
+            write()
+        causes.add(cause_text(caught.value))
+    assert causes == {"the history cannot be written: No space left on device"}
