@@ -173,7 +173,7 @@ def test_a_night_that_waits_is_seen_to_be_alive(opened: OpenRun, monkeypatch: py
     with begun(opened, StopConditions(generations=1)):
         first = alive_until()
         assert first - datetime.now(UTC) <= timedelta(minutes=2), "a killed night is soon told apart"
-        wait_until(lambda: alive_until() > first, alive_until, timeout_s=60)
+        wait_until(lambda: alive_until() > first, lambda: str(alive_until()), timeout_s=60)
 
 
 def test_nothing_is_asked_early_of_a_batch_api(new_run: NewRun, provider: Provider, asks: dict[str, Any]):
