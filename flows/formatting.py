@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from overnight.schemas.errors import OvernightError
+from overnight.schemas.errors import DiskFault, OvernightError
 from overnight.schemas.escaping import escape_invisible
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import Outcome
@@ -71,6 +71,11 @@ def few_scored(outcomes: Mapping[Outcome, int]) -> str:
 def error_text(error: Exception) -> str:
     """Return an error's message without its remedy, which may not apply where the error is shown later."""
     return error.message if isinstance(error, OvernightError) else f"{type(error).__name__}: {error}"
+
+
+def cause_text(error: Exception) -> str:
+    """Return the cause of an error in the same words each time: a full disk fails each write at another path."""
+    return f"the history cannot be written: {error.reason}" if isinstance(error, DiskFault) else error_text(error)
 
 
 def count(number: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from enum import IntEnum
@@ -134,7 +135,15 @@ class PrefectUnavailable(EnvironmentFault, Outage):
 
 
 class DiskFault(EnvironmentFault):
-    """The history cannot be written now: the disk is full or read-only. A later attempt may succeed."""
+    """The history cannot be written now: the disk is full or read-only. A later attempt may succeed.
+
+    Attributes:
+        reason: What the system says, whichever file could not be written.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", reason: str = os.strerror(errno.ENOSPC)) -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
 
 
 class HistoryGone(EnvironmentFault):

@@ -88,6 +88,8 @@ class Prompt:
         seeds: Seed of each sample, for models that take one and for the tuner.
         base: Body of the program to change; functions that a completion leaves out stay as they are there.
         operator: What is asked for; empty if the prompt leaves it to the model.
+        base_id: Id of the program to change; empty if it is none of the run's.
+        base_score: Its score; `None` if it has none.
     """
 
     index: int
@@ -100,6 +102,8 @@ class Prompt:
     base: str = ""
     system: str = ""
     operator: str = ""
+    base_id: str = ""
+    base_score: float | None = None
 
     @property
     def samples(self) -> int:

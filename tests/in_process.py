@@ -223,8 +223,8 @@ def search_without_prefect(
 ) -> dict[str, Any]:
     """Run one night of a run as the flow `search` does; the tasks of `attempt` have to be plain ones."""
 
-    with open_run(files_of(open_history(history), run_id)) as run:
-        return _search(Night(run, rules, again))
+    with open_run(files_of(open_history(history), run_id)) as run, Night(run, rules, again).begun() as night:
+        return _search(night)
 
 
 def _search(night: Night, *_: object) -> dict[str, Any]:

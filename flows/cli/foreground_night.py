@@ -94,17 +94,16 @@ def run_with_view(
         say(night.in_flight)
         if as_json:
             print_generations(run)
-        with live_view(run, conditions):
-            if not failed_generations:
-                night.ask_early()
-            with (
-                server.connected(run.progress.note),
-                handle_interrupts(run.progress, server_answers, partial(_abandon, server, files, history)),
-            ):
-                try:
-                    result = _search(night, history, conditions, failed_generations)
-                except PrefectUnavailable as error:
-                    result = _result_without_server(run, night.number, error)
+        with (
+            live_view(run, conditions),
+            night.begun(),
+            server.connected(run.progress.note),
+            handle_interrupts(run.progress, server_answers, partial(_abandon, server, files, history)),
+        ):
+            try:
+                result = _search(night, history, conditions, failed_generations)
+            except PrefectUnavailable as error:
+                result = _result_without_server(run, night.number, error)
     if as_json:
         print_end(night.shown)
     else:

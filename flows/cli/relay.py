@@ -8,9 +8,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from overnight.flows.cli.printing import OutputFormat, out, say, table, write_json, write_text
+from overnight.flows.cli.printing import OutputFormat, out, say, score, table, write_json, write_text
+from overnight.flows.formatting import duration, printable
 from overnight.schemas.errors import UsageError
 from overnight.tasks.sample.providers.relay import (
     GUIDE,
@@ -18,13 +21,12 @@ from overnight.tasks.sample.providers.relay import (
     answers_to_nothing,
     is_answered,
     is_relay,
+    read_about,
     read_prompt,
     requests_in,
+    waited_s,
     write_answer,
 )
-
-_SHOWN = 60
-"""Characters of a prompt's first line in the table."""
 
 
 def relay(
@@ -32,6 +34,7 @@ def relay(
     /,
     *,
     show: str | None = None,
+    next: bool = False,  # noqa: A002
     answer: str | None = None,
     edit: str | None = None,
     format: OutputFormat = "text",  # noqa: A002
@@ -41,6 +44,7 @@ def relay(
     Args:
         folder: folder that a run was given as --model relay:FOLDER
         show: print the prompt of the request with this id
+        next: print the prompt of the oldest request that waits
         answer: read the answer of this request from standard input
         edit: write the answer of this request in $EDITOR
     """
@@ -50,6 +54,11 @@ def relay(
             remedy=f"A run makes it: overnight run PROBLEM --model relay:{shlex.quote(str(folder))}",
         )
     requests = requests_in(folder)
+    waiting = [request for request in requests if not is_answered(request)]
+    if next and waiting:
+        write_text(read_prompt(waiting[0]))
+        say(f"answer it: overnight relay {shlex.quote(str(folder))} --answer {waiting[0].id} < FILE")
+        return
     if show is not None:
         write_text(read_prompt(_named(requests, show)))
         return
@@ -61,11 +70,11 @@ def relay(
         if not text.strip():
             raise UsageError("the answer is empty; nothing was written")
         write_answer(request, text)
-        say(f"answered {request.id}")
+        is_wanted = read_about(request).is_wanted
+        say(f"answered {request.id}{'' if is_wanted else '; nobody waits now: a night that asks the same takes it'}")
         return
-    waiting = [request for request in requests if not is_answered(request)]
     if format == "json":
-        write_json([{"id": request.id, "prompt": str(request.prompt)} for request in waiting])
+        write_json([_facts(request) for request in waiting])
     else:
         _list(waiting)
     for path in answers_to_nothing(folder):
@@ -94,12 +103,18 @@ _BELOW = "-------- your answer below this line --------"
 
 
 def _list(waiting: Sequence[Request]) -> None:
-    rows = [(request.id, _last_line(request)) for request in waiting]
-    if rows:
-        out().print(table(("id", "prompt ends with"), rows))
-    say(f"{len(rows)} {'request waits' if len(rows) == 1 else 'requests wait'}")
+    if waiting:
+        rows = [_row(request) for request in waiting]
+        out().print(table(("id", "asks to", "base", "score", "waits for"), rows, right=("score", "waits for")))
+    say(f"{len(waiting)} {'request waits' if len(waiting) == 1 else 'requests wait'}")
 
 
-def _last_line(request: Request) -> str:
-    lines = read_prompt(request).strip().splitlines() or [""]
-    return lines[-1][:_SHOWN]
+def _row(request: Request) -> tuple[str, ...]:
+    about = read_about(request)
+    waits = duration(waited_s(request)) if about.is_wanted else "nobody waits"
+    return request.id, printable(about.operator), printable(about.base), score(about.score), waits
+
+
+def _facts(request: Request) -> dict[str, Any]:
+    about = asdict(read_about(request))
+    return {"id": request.id, **about, "waited_s": waited_s(request), "prompt": str(request.prompt)}

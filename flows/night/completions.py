@@ -33,6 +33,7 @@ class RequestLimits:
     until: datetime | None = None
     fault: EnvironmentFault | None = None
     is_closing: bool = False
+    _noting: threading.Lock = field(default_factory=threading.Lock)
 
     def may_ask(self) -> bool:
         """Return whether there is time for a request.
@@ -56,8 +57,19 @@ class RequestLimits:
         try:
             yield
         except EnvironmentFault as error:
-            self.fault = error
+            with self._noting:
+                self.fault = error
             raise
+
+    @contextmanager
+    def mending(self) -> Iterator[None]:
+        """Let models be asked again once the block, which writes what could not be written, has succeeded."""
+        fault = self.fault
+        with self.noting_fault():
+            yield
+        with self._noting:
+            if self.fault is fault:  # else another answer could not be kept meanwhile
+                self.fault = None
 
 
 @dataclass(frozen=True)
@@ -147,9 +159,8 @@ class CompletionStores:
         Raises:
             EnvironmentFault: If they still cannot be written.
         """
-        self._limits.fault = None  # first, so that what fails meanwhile counts
-        for store in list(self._stores.values()):
-            with self._limits.noting_fault():
+        with self._limits.mending():
+            for store in list(self._stores.values()):
                 store.journal.write_waiting()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from math import inf
 
-from overnight.flows.formatting import error_text
+from overnight.flows.formatting import cause_text, error_text
 from overnight.flows.night import events
 from overnight.flows.night.attempts import Attempt, Attempts
 from overnight.flows.night.block import Block
@@ -155,7 +155,7 @@ class NightCore:
             if is_unread:
                 self._failure = (number, error)  # the files are read again after the pause
             message = self._retries.message(error_text(error), error, self._clock.now, self._clock.seconds)
-            self._do(events.Phase("paused"), events.Say(message), events.Pause(self._retries.wait_s, error_text(error)))
+            self._do(events.Phase("paused"), events.Say(message), events.Pause(self._retries.wait_s, cause_text(error)))
             self._paused_until = self._clock.seconds + self._retries.wait_s
             self._is_losing_time = True
 

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from overnight.flows.formatting import error_text, history_flag
+from overnight.flows.formatting import cause_text, error_text, history_flag
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.recorded_verdicts import RecordedFinalists
 from overnight.flows.night.reporting import NightReporter
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.stop_conditions import StopConditions
@@ -63,10 +64,10 @@ def hold_final(run: OpenRun, reporter: NightReporter, conditions: StopConditions
 
 def _wait(run: OpenRun, reporter: NightReporter, retries: RetryPolicy, error: Outage, until: datetime | None) -> None:
     """Wait, longer each time, until the deadline or an interruption at the latest."""
-    progress, said, begin = run.progress, error_text(error), time.monotonic()
+    progress, begin = run.progress, time.monotonic()
     progress.enter("paused")
-    progress.note(retries.message(said, error, datetime.now(UTC), begin))
-    reporter.note_pause(said)
+    progress.note(retries.message(error_text(error), error, datetime.now(UTC), begin))
+    reporter.note_pause(cause_text(error))
     while time.monotonic() < begin + retries.wait_s and not progress.interrupted and not _is_past(until):
         time.sleep(min(0.2, retries.wait_s))
     reporter.note_end_of_pause()
@@ -82,12 +83,14 @@ def _is_past(until: datetime | None) -> bool:
     return until is not None and datetime.now(UTC) >= until
 
 
-def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Finalist, ...]:
+def judge_finalists(
+    run: OpenRun, ends_by: datetime | None = None, recorded: RecordedFinalists | None = None
+) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
     Return the finalists, best first: by validation score if there are validation inputs, else by training score. Of
     equal programs the earlier one comes first, so that the start program stays the best until another is better. What
-    is not done by `ends_by` is given up.
+    is not done by `ends_by` is given up. In a replay, scores that time decided are those that were `recorded`.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
@@ -97,7 +100,7 @@ def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Fina
     candidates = [one for one in (start, *others) if one.is_scored]
     if not candidates:
         return ()
-    scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by)
+    scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by, recorded=recorded)
     validation = scores("validation", candidates)
     order = _ranked(candidates, validation)
     if _confirms(run):
@@ -156,6 +159,7 @@ def scores_on(
     isolation: bool | None = None,
     ask: Ask | None = None,
     ends_by: datetime | None = None,
+    recorded: RecordedFinalists | None = None,
 ) -> dict[str, float]:
     """Evaluate programs on one split in a new sandbox; return scores by program id, without those that have none.
 
@@ -184,11 +188,14 @@ def scores_on(
             f"the programs were not all evaluated on the {split} inputs in time: the sandbox was closed",
             remedy="Other nights on this machine may hold its slots; `overnight resume` holds it again.",
         )
-    scores = {
-        program.id: reduced(verdict.scores, problem.settings.reducer)
-        for program, verdict in zip(programs, verdicts, strict=True)
-    }
-    return {program_id: score for program_id, score in scores.items() if score is not None}
+    scores: dict[str, float] = {}
+    for program, verdict in zip(programs, verdicts, strict=True):
+        score = reduced(verdict.scores, problem.settings.reducer)
+        if recorded is not None:
+            score = recorded.score(split, program, verdict, score)
+        if score is not None:
+            scores[program.id] = score
+    return scores
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -124,8 +124,24 @@ class Night:
         """Show pictures of programs in the artifacts, once the night is over."""
         self._reporter.show_drawings(drawings)
 
-    def ask_early(self) -> None:
-        """Ask for the first prompts, before the flow runs can start. Their answers are kept whatever happens."""
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[Night]:
+        """Begin the night: write its row, then ask for the first prompts, before the flow runs can start.
+
+        The answers are kept whatever happens. A block that fails before the night has ended, as without a Prefect
+        server, ends it.
+        """
+        with self._reporter.under_way(self.in_flight):
+            try:
+                if self._core.plan.retried is None:
+                    self._ask_early()
+                yield self
+            except BaseException as error:
+                if self._reporter.row.ended_at is None:
+                    self._break_off(error)
+                raise
+
+    def _ask_early(self) -> None:
         self._take(events.Tick())
         while not self._events.empty():
             self._take(self._events.get())
@@ -137,7 +153,7 @@ class Night:
         context: contextvars.Context,
         generation: Callable[[str, int, str], Any],
     ) -> dict[str, Any]:
-        """Run the night to its end, and show it in artifacts.
+        """Run a night that has begun to its end, and show it in artifacts.
 
         Args:
             artifacts: The night's artifacts in Prefect.
@@ -154,7 +170,7 @@ class Night:
         """
         run, self._context, self._flow = self.run, context, generation
         HostSlots.holder = f"run {run.run.run_id}, night {self.number}"
-        self._reporter.begin(artifacts, flow_run_id, self.in_flight)
+        self._reporter.show_in(artifacts, flow_run_id)
         try:
             reason = self._search()
         except BaseException as error:
@@ -195,6 +211,8 @@ class Night:
         try:
             if interrupted:
                 self.run.stop_now()
+            else:  # a flow run may wait for a relay, which has no time-out
+                self.run.finish(self._seconds_left(self.run.run.problem.settings.sampling.timeout_s))
             self._abandon("the night was stopped at once" if interrupted else "the night has failed")
         finally:
             with contextlib.suppress(EnvironmentFault):  # a disk that is full must not hide why the night ended

@@ -66,9 +66,11 @@ class Progress:
         self.interrupted = True
 
     def interrupt_by_hand(self) -> None:
-        """Ask the night to end after the current generation, and tell the person who did how to end it at once."""
+        """Ask the night to end after the current generation, and tell the person who did what it waits for."""
         self.interrupted = True
-        self.note("finishing this generation; Ctrl-C again stops at once")
+        waits = ", ".join(f"{number} of {model}" for model, number in sorted(self.requests.by_model().items()))
+        of_whom = f", waiting for answers: {waits}" if waits else ""
+        self.note(f"finishing this generation{of_whom}; Ctrl-C again stops at once")
 
     def note(self, message: str) -> None:
         """Show a message to the person who watches; an empty one removes the last."""

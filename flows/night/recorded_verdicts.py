@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from overnight.schemas.generation import Finalist
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Judged
+from overnight.schemas.problem import Split
+from overnight.schemas.program import Candidate, Judged, Program
 from overnight.schemas.settings import Settings
 from overnight.tasks.evaluate.confirmation import ConfirmationRules, is_decided_by_time
 from overnight.tasks.history.differences import without_moments
@@ -81,6 +84,41 @@ class RecordedVerdicts(ConfirmationRules):
             return now
         self.taken.add(index)
         return then
+
+
+_NEAR = 0.5
+"""Share of a limit of seconds from which on a program may have been over it on another day."""
+
+
+@dataclass(frozen=True)
+class RecordedFinalists:
+    """The scores of one final evaluation that is repeated. The record does not have why a program has none.
+
+    Attributes:
+        finalists: Recorded programs, by id.
+        limits: Limits of one evaluation.
+        taken: Ids of programs that have a score of the record, or none as there, since time decided it.
+    """
+
+    finalists: Mapping[str, Finalist]
+    limits: Limits
+    taken: set[str] = field(default_factory=set)
+
+    def score(self, split: Split, program: Program, now: Verdict, score: float | None) -> float | None:
+        """Return the score that counts of a program, from the verdict on it now and the score that follows from it."""
+        if (finalist := self.finalists.get(program.id)) is None:
+            return score
+        then = finalist.validation if split == "validation" else finalist.held_out
+        by_time = self._is_near_a_limit(now) if then is None else is_decided_by_time(now)
+        if (then is None) == (score is None) or not by_time:
+            return score
+        self.taken.add(program.id)
+        return then
+
+    def _is_near_a_limit(self, now: Verdict) -> bool:
+        of_processor = self.limits.cpu_s or self.limits.wall_s * max(1, len(now.input_wall_s))
+        longest = max(now.input_wall_s, default=0.0)
+        return longest >= _NEAR * self.limits.wall_s or now.cpu_s >= _NEAR * of_processor
 
 
 def recorded_verdict(row: Row, now: Verdict) -> Verdict:

@@ -14,7 +14,12 @@ from overnight.flows.night.block import Block, Pairs
 from overnight.flows.night.final_evaluation import judge_finalists
 from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
-from overnight.flows.night.recorded_verdicts import RecordedVerdicts, recorded_verdict, with_recorded_texts
+from overnight.flows.night.recorded_verdicts import (
+    RecordedFinalists,
+    RecordedVerdicts,
+    recorded_verdict,
+    with_recorded_texts,
+)
 from overnight.flows.night.rescore import score_kept
 from overnight.flows.start.create_run import score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
@@ -46,6 +51,7 @@ class RecordedRun:
         committed: Row of each committed generation, by number.
         failed: Rows of attempts that failed.
         verdicts: Verdicts of each generation that was repeated.
+        finals: Scores of each final evaluation that was repeated.
     """
 
     files: RunFiles
@@ -54,6 +60,7 @@ class RecordedRun:
     committed: dict[int, Row]
     failed: list[Row]
     verdicts: list[RecordedVerdicts] = field(default_factory=list)
+    finals: list[RecordedFinalists] = field(default_factory=list)
 
     @property
     def ends(self) -> list[int]:
@@ -88,6 +95,12 @@ class RecordedRun:
         verdicts = RecordedVerdicts.of_rows(self.run.problem.settings, rows)
         self.verdicts.append(verdicts)
         return verdicts
+
+    def scores_of(self, night: NightRecord) -> RecordedFinalists:
+        """Return the scores of a night's final evaluation, and note what is taken of them."""
+        finalists = {one.program.id: one for one in night.finalists}
+        self.finals.append(RecordedFinalists(finalists, self.run.problem.settings.limits))
+        return self.finals[-1]
 
     def _given_up(self, step: Step) -> Row:
         return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
@@ -162,7 +175,7 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
     Raises:
         SandboxUnavailable: If the engine is at fault.
     """
-    steps = list(then.past.steps)
+    steps, winner = list(then.past.steps), ""
     for number in then.files.night_numbers():
         _take_drops(then, run, night=None)
         before = run.state.best
@@ -175,10 +188,14 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
             _take_drops(then, run, night=number)
         night = stored_run.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score)
-        record.write_night(run.files, _ended(night, run) if then.counts_all_of(night) else night)
-    taken = {one.rows[index]["program_id"] for one in then.verdicts for index in one.taken}
-    best = run.state.best.id if run.state.best.id in taken else ""
-    return replace(compare(then.files, run.files, then.ends), decided_by_time=len(taken), best_by_time=best)
+        night = _ended(then, night, run) if then.counts_all_of(night) else night
+        record.write_night(run.files, night)
+        winner = night.best_program_id
+    in_search = {one.rows[index]["program_id"] for one in then.verdicts for index in one.taken}
+    in_finals = [program_id for one in then.finals for program_id in one.taken]
+    best = next((one for one in (winner, run.state.best.id) if one in in_search.union(in_finals)), "")
+    decided = len(in_search) + len(in_finals)
+    return replace(compare(then.files, run.files, then.ends), decided_by_time=decided, best_by_time=best)
 
 
 def _take_drops(then: RecordedRun, run: OpenRun, night: int | None) -> None:
@@ -191,12 +208,12 @@ def _read_again(run: OpenRun) -> None:
     run.state.adopt(stored_run.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
 
 
-def _ended(night: NightRecord, run: OpenRun) -> NightRecord:
+def _ended(then: RecordedRun, night: NightRecord, run: OpenRun) -> NightRecord:
     ended = replace(night, best_after=run.state.best.score, best_program_id=run.state.best.id)
     if not night.finalists:
         return ended
     run.progress.enter("final")
-    finalists = judge_finalists(run)
+    finalists = judge_finalists(run, recorded=then.scores_of(night))
     best = finalists[0].program if finalists else run.state.best
     return replace(ended, finalists=finalists, best_program_id=best.id)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -32,6 +33,12 @@ _LOG_LINES = 10_000
 
 ROW_S = 60.0
 """Seconds after which a night's row is written again, so that a killed night leaves a recent one."""
+
+RENEWAL_S = 15.0
+"""Seconds after which the time until which a night counts as alive is renewed, whatever its loop waits for."""
+
+_ALIVE_S = 90.0
+"""Seconds that a night counts as alive without a renewal: a busy machine, disk or store may hold up some of them."""
 
 
 class NightReporter:
@@ -70,6 +77,8 @@ class NightReporter:
         self._artifacts: PrefectArtifacts | None = None
         self._written = time.monotonic()
         self._paused_at: float | None = None
+        self._writing = threading.Lock()
+        self._is_over = threading.Event()
 
     @property
     def shown(self) -> ShownNight:
@@ -86,28 +95,49 @@ class NightReporter:
             log=self._log,
         )
 
-    def begin(self, artifacts: PrefectArtifacts, flow_run_id: str, in_flight: str) -> None:
-        """Write the night's row and the first lines of its log; `in_flight` says how many samples are, and why."""
-        run, self._artifacts = self._run.run, artifacts
-        self.row = replace(self.row, flow_run_id=flow_run_id, alive_until=self._alive_until())
+    @contextlib.contextmanager
+    def under_way(self, in_flight: str) -> Iterator[None]:
+        """Write the night's row and the first lines of its log, and show that it is alive until the block ends.
+
+        `in_flight` says how many samples are in flight, and why.
+        """
+        run = self._run.run
         self._note_killed()
-        record.write_night(self._run.files, self.row)
+        self._put(self.row)
         self.say(f"started, {self._conditions}; best {score(self.row.best_before)}; {in_flight}")
         if run.sandbox_warning:
             self.say(f"warning: {run.sandbox_warning}")
         self._notifier.report_best(run.run_id, self._run.state.best.score, self._flag)
-        artifacts.begin(run.run_id, run.problem.name, self.row.number)
+        threading.Thread(target=self._renew, name="overnight-row", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+
+    def show_in(self, artifacts: PrefectArtifacts, flow_run_id: str) -> None:
+        """Show the night in Prefect from now on."""
+        self._artifacts = artifacts
+        self._write(replace(self.row, flow_run_id=flow_run_id))
+        artifacts.begin(self._run.run.run_id, self._run.run.problem.name, self.row.number)
+
+    def _renew(self) -> None:
+        """Write the row again and again, as it was written last; the loop may wait for long."""
+        while not self._is_over.wait(RENEWAL_S):
+            with contextlib.suppress(OvernightError), self._writing:  # a disk that is full, a store that is away
+                if self.row.ended_at is None:
+                    self._run.files.require_run()
+                    record.write_night(self._run.files, _alive(self.row))
+
+    def _put(self, row: NightRecord) -> None:
+        with self._writing:
+            self.row = _alive(row)
+            record.write_night(self._run.files, self.row)
 
     def _note_killed(self) -> None:
         """Write to the log of the night before that it was killed, if it has no end: this one has the run's lock."""
         files, before = self._run.files, self.row.number - 1
         if before in files.night_numbers() and stored_run.read_night(files, before, {}).ended_at is None:
             log_line(files, before, "killed: it left no end; what it committed and paid for is used")
-
-    def _alive_until(self) -> datetime:
-        """Return a time before which the row is written again, though the loop waits for answers in flight."""
-        timeout_s = self._run.run.problem.settings.sampling.timeout_s
-        return datetime.now(UTC) + timedelta(seconds=2 * ROW_S + timeout_s)
 
     def say(self, text: str) -> None:
         """Write a line to the night's log, in the history and in Prefect."""
@@ -164,12 +194,11 @@ class NightReporter:
         """Write the night's row, before the final evaluation, which may fail."""
         self.row = replace(self._reached(), ended_at=datetime.now(UTC), stop_reason=reason, error=error)
         self.say(f"ended, {ending(self.shown)}; best {score(self.row.best_after)}; {counts(self.shown)}")
-        record.write_night(self._run.files, self.row)
+        self._put(self.row)
 
     def note_finalists(self, finalists: tuple[Finalist, ...]) -> None:
         best = finalists[0].program if finalists else self._run.state.best
-        self.row = replace(self.row, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=best.id)
-        record.write_night(self._run.files, self.row)
+        self._put(replace(self.row, ended_at=datetime.now(UTC), finalists=finalists, best_program_id=best.id))
 
     def tell(self) -> None:
         """Show and send the result of the night."""
@@ -202,16 +231,19 @@ class NightReporter:
             best_after=progress.best,  # of what is committed; the state of the search is ahead of it
             best_program_id=progress.best_id,
             warning=few_scored(progress.outcomes),
-            alive_until=self._alive_until(),
         )
 
     def _write(self, reached: NightRecord) -> None:
         """Write the row of the night under way, to be seen meanwhile and kept if the night is killed."""
-        self.row, self._written = reached, time.monotonic()
-        if self._artifacts is not None:  # else the night has not begun
-            with contextlib.suppress(EnvironmentFault):  # a disk that is full may be what it waits for
-                record.write_night(self._run.files, reached)
+        self._written = time.monotonic()
+        with contextlib.suppress(EnvironmentFault):  # a disk that is full may be what it waits for
+            self._put(reached)
 
     def _show(self, *, now: bool = False) -> None:
         if self._artifacts is not None:
             self._artifacts.update(self.shown, now=now)
+
+
+def _alive(row: NightRecord) -> NightRecord:
+    """Return the row of a night that is alive now."""
+    return replace(row, alive_until=datetime.now(UTC) + timedelta(seconds=_ALIVE_S))

@@ -48,7 +48,7 @@ def search(run_id: str, history: str, rules: StopConditions, again: list[int] | 
         night = NIGHT.get()
         if night is None:
             run = stack.enter_context(open_run(files_of(open_history(history), run_id)))
-            night = Night(run, rules, again)
+            night = stack.enter_context(Night(run, rules, again).begun())
         state = NightState(str(flow_run.id), night.run.progress.interrupt)
         try:
             with night.notifier.reporting_failure(run_id), state.monitored():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import httpx
+from httpx import codes
 
 from overnight.schemas.errors import PrefectUnavailable
 
@@ -65,8 +66,16 @@ def outages() -> Iterator[None]:
     """Raise PrefectUnavailable, an outage that a night waits for, in place of errors of an unreachable server."""
     try:
         yield
-    except (httpx.TransportError, httpx.HTTPStatusError) as error:
-        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+    except httpx.HTTPError as error:
+        if not is_outage(error):
             raise
         remedy = "Start it again; only Prefect's UI lacks what happened meanwhile."
         raise PrefectUnavailable(f"the Prefect server does not answer: {error}", remedy=remedy) from error
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether an error says that Prefect's server, or a proxy before it, does not answer now, or is broken."""
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        return status >= 500 or status in (codes.REQUEST_TIMEOUT, codes.TOO_MANY_REQUESTS)
+    return isinstance(error, httpx.TransportError)

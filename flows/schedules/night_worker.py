@@ -20,6 +20,7 @@ from prefect.workers.process import ProcessWorker
 
 from overnight.flows.formatting import error_text, printable
 from overnight.flows.night.notifications import Notification
+from overnight.flows.prefect_server.connection import is_outage
 from overnight.flows.schedules.scheduled_night import Deadline, NotificationSettings, night
 from overnight.schemas.errors import OvernightError, RunIsBusy
 from overnight.tasks.history.backends import open_history
@@ -109,7 +110,7 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         try:
             await self._tell(flow_run, await self._go_on_with(flow_run, deaths))
         except _FAULTS as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
             run_id = flow_run.parameters.get("run_id")
             self.report(
@@ -152,7 +153,7 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         except ObjectNotFound:
             return "its schedule was removed"
         except httpx.HTTPStatusError as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
             return f"Prefect's server refuses it: {printable(error.response.text[:_MOST_CHARS])}"
         return ""
@@ -192,12 +193,5 @@ def _outages_ignored() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPError as error:
-        if not _is_outage(error):
+        if not is_outage(error):
             raise
-
-
-def _is_outage(error: Exception) -> bool:
-    """Return whether an error says that Prefect's server does not answer now, or is broken."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500
-    return isinstance(error, httpx.TransportError)

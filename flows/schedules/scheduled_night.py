@@ -194,7 +194,8 @@ def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> 
         ):
             current = Night(run, conditions, notifier=notifier)
             get_run_logger().info(current.in_flight)
-            final_state, artifacts = run_night(current)
+            with current.begun():
+                final_state, artifacts = run_night(current)
     except KeyboardInterrupt:
         if not state.was_cancelled:
             raise

@@ -57,20 +57,21 @@ def judge_entry(name: str, models: Sequence[Any], api_base: str | None) -> dict[
 
     Args:
         name: Name of the model.
-        models: Entries of the command's models; those of the configuration file follow.
+        models: Entries of the command's models; those of the configuration file follow, its judge's first.
         api_base: Address of the command's models.
 
     Raises:
         UsageError: If there is an address, which the model does not have: it would be asked elsewhere, unseen.
     """
-    for entry in (*models, *as_list(user_settings().get("sampling", {}).get("models", ()))):
+    own = user_settings().get("sampling", {})
+    for entry in (*models, own.get("judge"), *as_list(own.get("models", ()))):
         if isinstance(entry, dict) and entry.get("name") == name:
             return {field: value for field, value in entry.items() if field not in ("weight", "style")}
     if api_base:
-        own = f'{{name="{name}"}}'
+        alone = f'{{name="{name}"}}'
         raise UsageError(
             f"--api-base is the address of the models that --model names, and the judge {name} is none of them",
-            remedy=f"Say where it is asked, at its provider's own address: --set 'sampling.judge={own}' in place of "
+            remedy=f"Say where it is asked, at its provider's own address: --set 'sampling.judge={alone}' in place of "
             f'--judge, or with api_base="{api_base}" beside its name.',
         )
     return {"name": name}

@@ -294,9 +294,11 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = error.strerror or str(error)
         raise DiskFault(
-            f"cannot write {path}: {error.strerror or error}",
+            f"cannot write {path}: {reason}",
             remedy=READ_ONLY if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else FREE_SPACE,
+            reason=reason,
         ) from error
 
 

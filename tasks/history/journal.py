@@ -36,7 +36,8 @@ class Journal:
         self._history = history
         self._unwritten: list[bytes] = []
         self._writing = threading.Lock()
-        self._drop_torn_line()
+        self._end = sum(len(line) + 1 for line in read_lines(path))
+        self._drop_the_rest()  # a line that a crash cut short, since the next one would be appended to it
 
     def known(self) -> dict[Key, Completion]:
         """Return the completions that are on disk."""
@@ -80,9 +81,12 @@ class Journal:
 
     def _write(self, lines: list[bytes]) -> None:
         with self._writing:
-            if self._unwritten:
-                self._drop_torn_line()  # a disk that failed altogether may have kept a part
+            has_failed = self.waiting > 0
             self._unwritten += lines
+            if has_failed:  # a disk that failed altogether may have kept lines, or a part of one
+                self._drop_the_rest()
+            else:
+                self._end = self._size()
             append_lines(self._path, self._unwritten)
             self._unwritten = []
         self._history.put_lines(self._path)
@@ -101,13 +105,14 @@ class Journal:
                 "for again.",
             ) from error
 
-    def _drop_torn_line(self) -> None:
-        """Remove a last line that a crash cut short, since the next one would be appended to it."""
-        whole = read_lines(self._path)
-        size = sum(len(line) + 1 for line in whole)
-        if self._path.exists() and self._path.stat().st_size != size:
+    def _drop_the_rest(self) -> None:
+        """Remove what is in the file beyond the lines that were written, which would count twice."""
+        if self._size() > self._end:
             with disk_errors(self._path), self._path.open("r+b") as handle:
-                handle.truncate(size)
+                handle.truncate(self._end)
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
 
 
 def readable_completions(path: Path) -> list[Completion]:

@@ -76,17 +76,21 @@ def _refuse_incomplete_block(text: str, name: str) -> None:
 def merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge layers into one table, recursively; a later layer overrides an earlier one.
 
-    Where a later layer names another algorithm, settings of the earlier one do not apply; a name alone keeps the
-    settings of the same one.
+    Where a later layer names another algorithm, or another judge, settings of the earlier one do not apply, such as its
+    address; a name alone keeps the settings of the same one.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, given in layer.items():
-            value = {"name": given} if key == "algorithm" and isinstance(given, str) else given
+            value = {"name": given} if key in ("algorithm", "judge") and isinstance(given, str) else given
             earlier = merged.get(key)
-            if key == "algorithm" and isinstance(earlier, dict) and isinstance(value, dict):
-                earlier = settings_for(value, earlier)
-            merged[key] = merge([earlier, value]) if isinstance(earlier, dict) and isinstance(value, dict) else value
+            if isinstance(earlier, dict) and isinstance(value, dict):
+                if key == "algorithm":
+                    earlier = settings_for(value, earlier)
+                elif key == "judge" and value.get("name") not in (None, earlier.get("name")):
+                    earlier = {}
+                value = merge([earlier, value])
+            merged[key] = value
     return merged
 
 

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -156,27 +157,31 @@ class RequestsInFlight:
     """Counts requests from when they are sent until they are answered or fail, from any thread."""
 
     def __init__(self) -> None:
-        self._sent_at: dict[int, float] = {}
+        self._sent: dict[int, tuple[float, str]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count a request as in flight while the block lasts."""
+    def waiting(self, model: str = "") -> Iterator[None]:
+        """Count a request to a model as in flight while the block lasts."""
         with self._lock:
             number = next(self._numbers)
-            self._sent_at[number] = time.monotonic()
+            self._sent[number] = time.monotonic(), model
         try:
             yield
         finally:
             with self._lock:
-                del self._sent_at[number]
+                del self._sent[number]
 
     def count(self) -> int:
         """Return how many requests are in flight."""
-        return len(self._sent_at)
+        return len(self._sent)
+
+    def by_model(self) -> Counter[str]:
+        """Return how many requests to each model are in flight, without a lock: a handler of signals asks."""
+        return Counter(model for _, model in list(self._sent.values()))
 
     def oldest_s(self) -> float:
         """Return for how many seconds the oldest of them has been in flight; 0 if there is none."""
         with self._lock:
-            return time.monotonic() - next(iter(self._sent_at.values())) if self._sent_at else 0.0
+            return time.monotonic() - next(iter(self._sent.values()))[0] if self._sent else 0.0

@@ -147,7 +147,7 @@ class Gateway:
         if not may_ask():
             return None
         try:
-            with self._in_flight.waiting():
+            with self._in_flight.waiting(endpoint.model.name):
                 turn = await send_turn(endpoint.model, request, self._settings)
         except PromptRefused as error:
             # An agent makes its request itself, so a refusal is its own fault.
@@ -245,7 +245,7 @@ class Gateway:
         asked_at, begin = datetime.now(UTC), time.monotonic()
         seed = prompt.seeds[group[0].number]
         try:
-            with self._in_flight.waiting():
+            with self._in_flight.waiting(endpoint.model.name):
                 response = await send_request(endpoint.model, prompt, self._settings, samples=len(group), seed=seed)
         except PromptRefused as error:
             endpoint.require_other_answers(error)

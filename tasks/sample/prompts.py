@@ -87,6 +87,8 @@ def _sampling_prompt(
         base=failed.body if failed else plan.base.body,
         system=system if model.style == "chat" else "",
         operator=plan.operator or "",
+        base_id=failed.program_id if failed else plan.base.id,
+        base_score=None if failed else plan.base.score,
     )
 
 

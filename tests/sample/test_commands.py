@@ -247,6 +247,24 @@ def test_a_command_is_ended_when_nobody_wants_its_answer_any_more(commands: Comm
         time.sleep(0.01)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, whether a process runs is not seen")
+def test_a_command_is_ended_when_what_watches_it_is_killed(commands: Commands):
+    pid = commands.folder / "pid"
+    commands.define(
+        f"""
+import signal, subprocess
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+open({str(pid)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')
+os.kill(os.getppid(), signal.SIGKILL)
+time.sleep(600)
+"""
+    )
+    with pytest.raises(ProviderError, match="was ended together with the process that watches it"):
+        commands.ask(attempts=1)
+    while any(map(is_running, pid.read_text().split())):
+        time.sleep(0.01)
+
+
 def test_a_command_has_a_definition_or_is_a_preset(commands: Commands):
     commands.config.write_text("")
     assert {name: user_command(name).command[0] for name in PRESETS} == {name: name for name in PRESETS}

@@ -16,7 +16,15 @@ from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.provider import require_keys
 from overnight.tasks.sample.providers import relay
-from overnight.tasks.sample.providers.relay import GUIDE, Request, answers_to_nothing, open_relay, requests_in
+from overnight.tasks.sample.providers.relay import (
+    GUIDE,
+    About,
+    Request,
+    answers_to_nothing,
+    open_relay,
+    read_about,
+    requests_in,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 def ask(folder: Path, samples: int = 1, text: str = "improve this") -> Future[list[Completion]]:
     """Ask for samples of a prompt, and return their future."""
     name = f"relay:{folder}"
-    prompt = Prompt(0, "0", (), name, "chat", text, tuple(range(samples)))
+    prompt = Prompt(0, "0", (), name, "chat", text, tuple(range(samples)), "", "", "refine", "4f00aa", 2.5)
     gateway = Gateway(Sampling.model_validate({"models": [name]}))
     return gateway.submit([Sample(prompt, number) for number in range(samples)], lambda _: None)
 
@@ -64,7 +72,10 @@ def test_the_folder_tells_how_to_answer(folder: Path):
 def test_an_answer_that_came_meanwhile_is_taken_by_the_next_night(folder: Path):
     asked = ask(folder)
     (request,) = wait_for(folder, 1)
+    assert read_about(request) == About("refine", "4f00aa", 2.5)
     asked.cancel()
+    while read_about(request).is_wanted:
+        threading.Event().wait(0.01)
     request.answer.write_text("while nobody waited")
     assert ask(folder).result(30)[0].text == "while nobody waited"
     assert requests_in(folder) == [request], "the same request, not another one"

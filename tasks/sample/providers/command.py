@@ -6,8 +6,11 @@ It runs on this machine with the user's rights, so a problem's files can never n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -139,16 +142,21 @@ async def _supervise(words: list[str], prompt: bytes, folder: Path, takes_file: 
     reader, writer = await asyncio.open_unix_connection(sock=ours)
     job = {"words": words, "takes_input": not takes_file, "prompt_bytes": len(prompt)}
     job |= {"most_bytes": _MAX_BYTES + 1, "most_said": 4 * _SHOWN}
+    group = None
     try:
         writer.write(json.dumps(job).encode() + b"\n" + prompt)
         await writer.drain()
         ended = json.loads(await reader.readline())
+        if group := ended.get("group"):
+            ended = json.loads(await reader.readline())
         return ended, await reader.readexactly(ended["printed_bytes"])
     except (OSError, ValueError, asyncio.IncompleteReadError) as error:
         raise TransientProviderError(f"{words[0]} was ended together with the process that watches it") from error
     finally:
         writer.close()  # which ends the command, where it has not ended
-        await process.wait()
+        if await process.wait() < 0 and group:  # it was killed, and could end nothing
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
 
 
 def _failure(name: str, command: CommandSettings, code: int, said: str) -> ProviderError:

@@ -2,8 +2,9 @@
 
 It stands between the night and the command because it adopts what loses its parent below it, which the night's own
 process must not do: others start processes there. It reads its job from a socket that no other process has, a line of
-JSON and the prompt, and writes a line of JSON and the output. When the socket is closed, the night is gone or wants no
-answer any more, and everything ends.
+JSON and the prompt, and writes lines of JSON, of the command's group and of its end, and the output. When the socket is
+closed, the night is gone or wants no answer any more, and everything ends. When this process is killed, the night ends
+the group.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def main() -> None:
     except (OSError, ValueError) as error:  # such as a word with a null byte
         _answer(night, {"fault": getattr(error, "strerror", None) or str(error)}, b"")
         return
+    with contextlib.suppress(OSError):  # the night may be gone
+        night.sendall(json.dumps({"group": command.pid}).encode() + b"\n")
     threading.Thread(target=_watch, args=(stream, command.pid), daemon=True).start()
     printed, said = bytearray(), bytearray()
     threads = [

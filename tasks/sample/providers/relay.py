@@ -14,13 +14,16 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import BinaryIO
 
-from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
+from pydantic import TypeAdapter, ValidationError
+
+from overnight.schemas.errors import EnvironmentFault, ProviderError, TransientProviderError, UsageError
 from overnight.schemas.program import Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.providers import (
@@ -65,20 +68,28 @@ class RelayProvider:
 
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
         folder = open_relay(Path(model.name.removeprefix(PREFIX)))
-        request = ask(folder, prompt.whole_text, seed)
-        seen: tuple[int, int] | None = None
-        while True:
-            now = _state(request.answer)
-            if now is not None and now == seen:  # unchanged for a while: nobody is writing it
-                return Answer((Choice(read_answer(request), "stop"),), ReportedUsage(None, None, None))
-            seen = now
-            await asyncio.sleep(_LOOK_S)
+        about = About(prompt.operator, prompt.base_id, prompt.base_score)
+        request = ask(folder, prompt.whole_text, seed, about)
+        try:
+            await _answered(request)
+        except asyncio.CancelledError:
+            _note(request, replace(about, is_wanted=False))
+            raise
+        return Answer((Choice(read_answer(request), "stop"),), ReportedUsage(None, None, None))
 
     async def close(self) -> None:
         pass
 
 
 create = RelayProvider
+
+
+async def _answered(request: Request) -> None:
+    """Wait until a request has an answer that was unchanged for a while: nobody is writing it."""
+    seen: tuple[int, int] | None = None
+    while (now := _state(request.answer)) is None or now != seen:
+        seen = now
+        await asyncio.sleep(_LOOK_S)
 
 
 @dataclass(frozen=True, order=True)
@@ -94,6 +105,26 @@ class Request:
     id: str
     prompt: Path
     answer: Path
+
+
+@dataclass(frozen=True)
+class About:
+    """What a request is about, for those who answer.
+
+    Attributes:
+        operator: What is asked for.
+        base: Id of the program to change.
+        score: Its score.
+        is_wanted: Whether a night waits for its answer, as far as is known: one that is killed cannot withdraw it.
+    """
+
+    operator: str = ""
+    base: str = ""
+    score: float | None = None
+    is_wanted: bool = True
+
+
+_ABOUT = TypeAdapter(About)
 
 
 def open_relay(folder: Path) -> Path:
@@ -127,12 +158,27 @@ def is_relay(folder: Path) -> bool:
     return _found(folder / GUIDE) is not None
 
 
-def ask(folder: Path, prompt: str, seed: int) -> Request:
-    """Write a request, if it is not there yet, and return it."""
+def ask(folder: Path, prompt: str, seed: int, about: About | None = None) -> Request:
+    """Write a request, if it is not there yet, and what it is about beside it; return it."""
     request = _request(folder, hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "replace")).hexdigest()[:12])
+    _note(request, about or About())
     if _found(request.prompt) is None:
         _write(request.prompt, prompt)
     return request
+
+
+def waited_s(request: Request) -> float:
+    """Return for how many seconds a request has been there."""
+    found = _found(request.prompt)
+    return max(0.0, time.time() - found.st_mtime) if found else 0.0
+
+
+def read_about(request: Request) -> About:
+    """Return what a request is about, which says nothing where that cannot be read."""
+    try:
+        return _ABOUT.validate_json(_read(_about(request)))
+    except (ProviderError, ValidationError):
+        return About()
 
 
 def requests_in(folder: Path) -> list[Request]:
@@ -153,7 +199,13 @@ def is_answered(request: Request) -> bool:
 
 
 def write_answer(request: Request, text: str) -> None:
-    """Write the answer of a request at once."""
+    """Write the answer of a request at once.
+
+    Raises:
+        UsageError: If it is too long.
+    """
+    if len(text.encode("utf-8", "replace")) > _MAX_BYTES:
+        raise UsageError(f"the answer is longer than {_MAX_BYTES // 2**20} MiB; nothing was written")
     _write(request.answer, text)
 
 
@@ -170,6 +222,14 @@ def read_answer(request: Request) -> str:
         TransientProviderError: If it cannot be read now.
     """
     return _read(request.answer)
+
+
+def _note(request: Request, about: About) -> None:
+    _write(_about(request), _ABOUT.dump_json(about).decode())
+
+
+def _about(request: Request) -> Path:
+    return request.prompt.with_name(f".{request.id}.about.json")
 
 
 def _request(folder: Path, name: str) -> Request:

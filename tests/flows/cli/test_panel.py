@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import time
@@ -148,3 +149,13 @@ def test_requests_in_flight_are_counted_with_the_age_of_the_oldest(monkeypatch: 
             now = 1034.0
             assert in_flight(requests) == "2 in flight, the oldest for 34 s"
     assert requests.oldest_s() == 0.0
+
+
+def test_ctrl_c_says_for_whose_answers_the_night_waits():
+    progress = Progress(best=0.0)
+    with contextlib.ExitStack() as waiting:
+        for model in ("relay:/answers", "openai/a", "relay:/answers"):
+            waiting.enter_context(progress.requests.waiting(model))
+        progress.interrupt_by_hand()
+    waits = "waiting for answers: 1 of openai/a, 2 of relay:/answers"
+    assert progress.message == f"finishing this generation, {waits}; Ctrl-C again stops at once"

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from overnight.flows.night.recorded_verdicts import RecordedVerdicts
+from overnight.flows.night.recorded_verdicts import RecordedFinalists, RecordedVerdicts
+from overnight.schemas.generation import Finalist
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Judged, Program
 from overnight.tasks.evaluate.confirmation import ConfirmationRules
@@ -122,3 +124,29 @@ def test_a_text_that_differs_by_moments_alone_is_the_record_s():
     ((_, counts),) = verdicts.evaluated([(a_claim().candidate, replace(now, error="no luck at all"))])
     assert counts.error == "no luck at all"
     assert not verdicts.taken, "its outcome is the same"
+
+
+SLOW = replace(GOOD, input_wall_s=(0.1, 0.6), cpu_s=0.7)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "counts", "is_taken"),
+    [
+        (1.5, (LATE, None), 1.5, True),
+        (1.5, (FAILED, None), 1.5, True),
+        (None, (SLOW, 1.5), None, True),
+        (None, (replace(GOOD, cpu_s=1.2, input_wall_s=(0.1, 0.1)), 1.5), None, True),
+        (None, (GOOD, 1.5), 1.5, False),
+        (1.5, (CRASHED, None), None, False),
+        (1.5, (SLOW, 1.0), 1.0, False),
+        (None, (LATE, None), None, False),
+    ],
+)
+def test_a_score_of_a_final_evaluation_that_time_decided_is_the_record_s(
+    then: float | None, now: tuple[Verdict, float | None], counts: float | None, is_taken: bool
+):
+    recorded = RecordedFinalists({BEST.id: Finalist(BEST, -9.0, then, None)}, Limits(wall_s=1.0))
+    assert recorded.score("validation", BEST, *now) == counts
+    assert recorded.taken == ({BEST.id} if is_taken else set())
+    assert recorded.score("held_out", BEST, GOOD, 1.5) == 1.5
+    assert recorded.score("validation", Program("other", "", (), 0.0), LATE, None) is None

@@ -11,6 +11,8 @@ import pytest
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 from overnight.schemas.generation import NightRecord, StopReason
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
@@ -21,6 +23,7 @@ from overnight.testing.made import NOW
 from tests.flows.conftest import JUDGED, Night
 from tests.flows.night.test_retry import busy
 from tests.flows.nights import everything, replayed, require_replay
+from tests.in_process import InProcess
 
 pytestmark = pytest.mark.heavy
 
@@ -110,3 +113,19 @@ def test_generations_that_ended_early_are_repeated_with_their_prompts(
     assert sum(row["candidates"] for row in rows) == 5, "as many as one of full length has"
     night(1)
     require_replay(files, tmp_path / "again")
+
+
+@pytest.mark.parametrize(("outcome", "is_the_same"), [(Outcome.TIMED_OUT, True), (Outcome.CRASHED, False)])
+def test_a_finalist_whose_seconds_decide_has_the_score_of_the_record(
+    night: Night, in_process: InProcess, tmp_path: Path, outcome: Outcome, is_the_same: bool
+):
+    files = night(2, settings=JUDGED)
+    winner = stored_run.read_night(files, 1, stored_run.read_run_history(files).programs).finalists[0].program
+
+    def fail_on_held_out_inputs(job: Job, text: str) -> Verdict | None:
+        return Verdict(outcome) if job.inputs[0].args == (3,) and winner.body.splitlines()[-1] in text else None
+
+    in_process.fault = fail_on_held_out_inputs
+    found, _ = replayed(files, tmp_path / "again")
+    assert (found.first is None) == is_the_same
+    assert (found.decided_by_time, found.best_by_time) == ((1, winner.id) if is_the_same else (0, ""))

@@ -146,7 +146,7 @@ def polled(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], l
     return poll
 
 
-@pytest.mark.parametrize("fault", [httpx.ConnectError("no server"), answer(503)], ids=["unreachable", "503"])
+@pytest.mark.parametrize("fault", [httpx.ConnectError("no server"), answer(503), answer(429), answer(408)])
 def test_a_night_that_cannot_be_planned_in_an_outage_is_planned_at_the_next_poll(
     server: Server, polled: Callable[[int], list[str]], fault: Exception
 ):
@@ -154,6 +154,19 @@ def test_a_night_that_cannot_be_planned_in_an_outage_is_planned_at_the_next_poll
     (told,) = polled(4)
     assert "it is begun again" in told
     assert len(server.planned) == 1
+
+
+@pytest.mark.parametrize("status", [503, 429, 408])
+def test_a_poll_that_the_server_does_not_answer_does_not_end_serve(monkeypatch: pytest.MonkeyPatch, status: int):
+    async def refuse(*_: object, **__: object) -> NoReturn:
+        raise answer(status)
+
+    worker = NightWorker("overnight")
+    worker._client = cast("Any", SimpleNamespace(read_flow_runs=refuse))
+    monkeypatch.setattr(ProcessWorker, "sync_with_backend", refuse)
+    assert asyncio.run(worker.get_and_submit_flow_runs()) == []
+    asyncio.run(worker.sync_with_backend())
+    assert not worker.has_polled_lately
 
 
 def test_a_night_that_the_server_refuses_is_given_up(

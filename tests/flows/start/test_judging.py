@@ -15,6 +15,7 @@ from overnight.flows.start.sandboxes import require_ran
 from overnight.schemas.errors import OvernightError, SandboxUnavailable, SpecificationError, UsageError
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.problem import Problem
+from overnight.schemas.sampling_settings import Model
 from overnight.tasks.history.database import Database
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Answer, Provider, Request, says
@@ -122,6 +123,28 @@ def test_a_judge_is_asked_at_the_address_of_its_entry_and_never_elsewhere_unseen
     config.write_text(f'[sampling]\nmodels = ["openai/c", {{{table}}}]\n')
     assert judge_entry("openai/d", [], None) == priced
     assert judge_entry("openai/c", [], None) == {"name": "openai/c"}
+    config.write_text(f"[sampling]\njudge = {{{table}}}\n")
+    assert judge_entry("openai/d", [], local) == priced
+
+
+@pytest.mark.parametrize("given", [{"name": "openai/other"}, "openai/other"])
+def test_a_judge_has_no_address_of_another_one(
+    slogan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any
+):
+    config, local = tmp_path / "config.toml", "http://127.0.0.1:1/v1"
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(config))
+    config.write_text(
+        f'[sampling]\njudge = {{name = "openai/own", api_base = "{local}", input_usd = 1, output_usd = 1}}\n'
+    )
+
+    def judge(named: Any) -> Model | None:
+        return problem_of(slogan, sampling={"judge": named}).settings.sampling.judge
+
+    assert judge(given) == Model(name="openai/other")
+    for own in ("openai/own", {"name": "openai/own"}, {"rpm": 5}):
+        found = judge(own)
+        assert found is not None
+        assert (found.name, found.api_base) == ("openai/own", local)
 
 
 def test_a_refused_question_is_no_fault_of_the_sandbox():
