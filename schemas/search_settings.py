@@ -26,7 +26,8 @@ class Search(Section):
     prompts: int = Field(default=12, ge=1, le=10_000)
     """number of prompts in a generation"""
     samples: int = Field(default=4, ge=1, le=256)
-    """number of samples (completions) requested for each prompt"""
+    """number of samples (completions) requested for each prompt; 1, unless you set it, where a folder (`relay:`), a
+    command or an agent is among the models"""
     feedback: int = Field(default=3_000, ge=0)
     """maximum length of the feedback in a prompt, characters: code, scores, error and output of the last child of
     its best program that failed or scored lower; for chat models only, never with `funsearch`"""

@@ -117,6 +117,7 @@ class Planner:
         composer: Completes the algorithm's plans; it is told of the same results.
         is_wanted: Returns whether the plans of a generation are wanted.
         given: What people asked for so far, in order.
+        widest: Most prompts that any night so far had in flight.
 
     Attributes:
         plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
@@ -132,6 +133,7 @@ class Planner:
         composer: Composer,
         is_wanted: Callable[[int], bool],
         given: Sequence[Intervention] = (),
+        widest: int = 1,
     ) -> None:
         self.algorithm = algorithm
         self.plans: dict[Turn, Plan | None] = {}
@@ -143,6 +145,7 @@ class Planner:
         self._run = run
         self._is_wanted = is_wanted
         self._window = 1
+        self._widest = widest
         self._results = 0
         self._next = 0
         self._latest: deque[tuple[int, Plan]] = deque()
@@ -152,6 +155,7 @@ class Planner:
     def widen(self, window: int) -> None:
         """Begin a night with so many prompts in flight; prompts that were planned before keep their plans."""
         self._window = window
+        self._widest = max(self._widest, window)
         self._plan_what_is_due()
 
     @property
@@ -309,16 +313,23 @@ class Planner:
             is_tuning = turn.index == self._run.problem.settings.search.prompts
             hint = None if is_tuning else self._hints.take(turn)
             followed = None if is_tuning or hint else self._take_unfollowed()
+            place = self._next - first
             if self._is_wanted(turn.generation):
-                place = self._next - first
                 self.plans[turn] = self._tuning(turn) if is_tuning else self._plan(turn, place, followed, hint)
+            elif not is_tuning and self._is_wanted(turn.generation + self._reach):
+                self._plan(turn, place, followed, hint)  # it may be beside one that is wanted
             self._next += 1
 
-    def _beside(self, generation: int) -> list[Plan]:
-        """Return the plans of a generation that have no result yet. Those of others may be unknown after a resume."""
-        latest = ((serial, plan) for serial, plan in self._latest if serial >= self._results)
-        self._latest = deque(one for one in latest if turn_of(one[0], self._run).generation == generation)
-        return [plan for _, plan in self._latest]
+    @property
+    def _reach(self) -> int:
+        """Number of generations after which a prompt may be planned that is in flight beside one."""
+        sampling = self._run.problem.settings.sampling
+        return sampling.batch_generations if sampling.batch_api else 1 + self._widest // turns_of(self._run)
+
+    def _beside(self) -> list[tuple[Turn, Plan]]:
+        """Return the plans that have no result yet, with their turns."""
+        self._latest = deque((serial, plan) for serial, plan in self._latest if serial >= self._results)
+        return [(turn_of(serial, self._run), plan) for serial, plan in self._latest]
 
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
@@ -342,7 +353,7 @@ class Planner:
         if hint and hint.program_id:
             pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
             plan, hint = pinned or plan, hint if pinned else None
-        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside(turn.generation))
+        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside())
         self._latest.append((self._next, plan))
         return plan
 

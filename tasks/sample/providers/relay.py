@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from overnight.schemas.errors import EnvironmentFault, TransientProviderError, UsageError
-from overnight.schemas.program import Prompt
+from overnight.schemas.program import Prompt, without_measured
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.providers import (
     Answer,
@@ -129,7 +129,8 @@ def is_relay(folder: Path) -> bool:
 
 def ask(folder: Path, prompt: str, seed: int) -> Request:
     """Write a request, if it is not there yet, and return it."""
-    request = _request(folder, hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "replace")).hexdigest()[:12])
+    text = f"{seed}\n{without_measured(prompt)}"
+    request = _request(folder, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12])
     if _found(request.prompt) is None:
         _write(request.prompt, prompt)
     return request
