@@ -38,14 +38,17 @@ class Plan:
 
     Attributes:
         niche: Sub-population of the programs shown; a scored child is registered there.
-        shown: At least one program, in ascending order of score.
-        feedback: On a failed or worse child of the base, to be shown in the prompt.
+        shown: At least one program, in ascending order of score, but for the base, which is the last.
+        feedback: On a failed or worse child of the base, or of a program that it came from, to be shown in the prompt.
+        tried_on: Program that this child changed; `None` for the base.
         operator: What is asked for; `None` leaves it to the model.
         model: Name of the model to ask; empty to draw one by weight.
         failed: Child of the base that is to be repaired; `None` for all operators but `repair`.
         tactic: Line of thought to follow, of `tactic`; what a person suggests, of `hint`; else empty.
         tried: Ideas that were tried before, as the prompt lists them.
         rivals: Where several objectives count, programs of the front that are better than the base in one.
+        best: Best program of the run; `None` where the base is no worse.
+        angle: Line of thought that tells the prompt from others which are asked at the same time; else empty.
     """
 
     niche: str
@@ -57,10 +60,13 @@ class Plan:
     tactic: str = ""
     tried: str = ""
     rivals: tuple[Program, ...] = ()
+    tried_on: Program | None = None
+    best: Program | None = None
+    angle: str = ""
 
     @property
     def base(self) -> Program:
-        """The best program shown; the model is asked to improve it."""
+        """The last program shown; the model is asked to improve it."""
         return self.shown[-1]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from overnight.schemas.outcome import Outcome
+from overnight.schemas.scores import are_level
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Feedback:
         failed_id: Id of the failed program that it was to repair; empty if there was none.
         metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
         notes: What the scoring says of each input, up to the last with a note.
+        cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
+        peak_mib: Peak resident memory, MiB; 0 if it is unknown.
     """
 
     parent_id: str
@@ -37,6 +40,8 @@ class Feedback:
     failed_id: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
+    cpu_s: float = field(default=0.0, compare=False)
+    peak_mib: float = field(default=0.0, compare=False)
 
     def __deepcopy__(self, memo: object) -> Feedback:
         """Return the feedback itself, which cannot change."""
@@ -53,7 +58,9 @@ def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], floa
 
 
 def _is_worse(feedback: Feedback, parent_score: float | None) -> bool:
-    return feedback.score is None or (parent_score is not None and feedback.score < parent_score)
+    if feedback.score is None or parent_score is None:
+        return feedback.score is None
+    return feedback.score < parent_score and not are_level(feedback.score, parent_score)
 
 
 @dataclass(frozen=True, slots=True)

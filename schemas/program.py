@@ -31,6 +31,17 @@ LAST = "last"
 RESCORED = "rescored"
 """Finish reason of a program of another run that is scored again, for which no model was asked."""
 
+MEASURED = "Measured:"
+"""Beginning of the line of a prompt that tells seconds and memory, which differ each time that a program is run."""
+
+_MEASURED_LINE = re.compile(rf"^{MEASURED} .*\n\n?", re.MULTILINE)
+
+
+def without_measured(text: str) -> str:
+    """Return the text of a prompt without what was measured: prompts that differ in nothing else are the same."""
+    return _MEASURED_LINE.sub("", text)
+
+
 _IDEA = re.compile(r"^\W{0,6}idea\W{0,3}:(.*)$", re.IGNORECASE | re.MULTILINE)
 """A line such as `# idea: sort first`, in whatever comment or emphasis a model puts it."""
 
@@ -51,6 +62,8 @@ class Program:
         scores: Score on each input: the signature.
         metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
         notes: What the scoring says of each input, up to the last with a note.
+        cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
+        peak_mib: Peak resident memory, MiB; 0 if it is unknown.
     """
 
     id: str
@@ -59,6 +72,8 @@ class Program:
     score: float
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
+    cpu_s: float = field(default=0.0, compare=False)
+    peak_mib: float = field(default=0.0, compare=False)
 
     @property
     def is_scored(self) -> bool:
@@ -117,7 +132,7 @@ class Prompt:
     @property
     def hash(self) -> str:
         """16 hex digits of model and text, by which a completion that was paid for is found."""
-        return hashlib.sha256(f"{self.model}\0{self.whole_text}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.model}\0{without_measured(self.whole_text)}".encode()).hexdigest()[:16]
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -227,6 +242,8 @@ class Judged:
             failed_id=parents[0] if is_repair else "",
             metrics=self.metrics,
             notes=verdict.notes,
+            cpu_s=verdict.cpu_s,
+            peak_mib=verdict.peak_mib,
         )
 
     def program(self) -> Program:
@@ -239,7 +256,11 @@ class Judged:
 def program_of(answer: Feedback) -> Program:
     """Return the program of an answer that is, or was, scored."""
     return Program(
-        answer.program_id, answer.body, answer.scores, answer.score or 0.0, metrics=answer.metrics, notes=answer.notes
+        *(answer.program_id, answer.body, answer.scores, answer.score or 0.0),
+        metrics=answer.metrics,
+        notes=answer.notes,
+        cpu_s=answer.cpu_s,
+        peak_mib=answer.peak_mib,
     )
 
 

@@ -19,6 +19,9 @@ ON_THE_HOST = {
 }
 """Beginnings of names of models that are something on this machine, with what that does: only the user can name one."""
 
+ANSWER_ONCE = (*ON_THE_HOST, AGENT)
+"""Beginnings of names of models of which one answer to a prompt is asked: a second one would often be the same."""
+
 OURS = (BUILTIN, *ON_THE_HOST)
 """Beginnings of the names of models that Overnight's own providers answer for, which are modules of that name."""
 

@@ -10,6 +10,28 @@ from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.settings import Reducer
 
+_ROUNDING = 1e-9
+"""Part of a score by which rounding may change it."""
+
+_TINY = 1e-12
+"""Difference that is rounding whatever the scores are."""
+
+_DIGITS, _MOST_DIGITS = 6, 17
+"""Significant digits of a score in a prompt, and the most of them: all that a float has."""
+
+
+def are_level(one: float, other: float, noise: float = 0.0) -> bool:
+    """Return whether two scores are the same within rounding and a problem's noise."""
+    return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=max(_TINY, noise))
+
+
+def score_text(score: float, *others: float) -> str:
+    """Return a score with 6 significant digits, or as many more as tell it from other scores, such as the best."""
+    digits, rivals = _DIGITS, [other for other in others if not are_level(score, other)]
+    while digits < _MOST_DIGITS and f"{score:.{digits}g}" in [f"{other:.{digits}g}" for other in rivals]:
+        digits += 1
+    return f"{score:.{digits}g}"
+
 
 def with_score(
     verdict: Verdict, reducer: Reducer, objectives: Objectives

@@ -26,7 +26,8 @@ class Search(Section):
     prompts: int = Field(default=12, ge=1, le=10_000)
     """number of prompts in a generation"""
     samples: int = Field(default=4, ge=1, le=256)
-    """number of samples (completions) requested for each prompt"""
+    """number of samples (completions) requested for each prompt; 1, unless you set it, where a folder (`relay:`), a
+    command or an agent is among the models"""
     seconds: float = Field(default=60.0, ge=0)
     """seconds after which a generation ends with the prompts that were asked by then, so that what is found is seen;
     the first ones of a night end sooner; 0 lets their number alone decide, as always with the Batch API"""

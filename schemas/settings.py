@@ -158,6 +158,9 @@ class Settings(Section):
     """inputs that decide which finalist is the best"""
     held_out: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = ()
     """inputs that score the final best program and are never used by the search"""
+    show_inputs: bool = True
+    """whether chat models are told the values of `inputs` where these are few; `false` for seeds of drawn instances,
+    and wherever a program must not be fitted to them; other inputs are never told"""
     thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = ()
     """for each of `inputs`, in order, the score below which a program is rejected and the remaining inputs are
     skipped; `-inf` for no threshold"""

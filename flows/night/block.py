@@ -39,6 +39,7 @@ class Block:
         stored: Completions that earlier attempts have paid for.
         most_samples: Largest number of samples that it may ask for beside them; `None` without a limit.
         rules: Rules of confirmations; by default those of the settings.
+        recorded: Prompts by index that are asked in place of those which its plans make.
 
     Attributes:
         judged: Candidates that the algorithm was told of, in order.
@@ -56,6 +57,7 @@ class Block:
         stored: Stored | None = None,
         most_samples: int | None = None,
         rules: ConfirmationRules | None = None,
+        recorded: Mapping[int, Prompt] | None = None,
     ) -> None:
         self.number = number
         self.judged: dict[str, Judged] = {}
@@ -65,6 +67,7 @@ class Block:
         self._state = state
         self._run = state.run
         self._stored = stored or {}
+        self._recorded = recorded or {}
         self._samples_left = most_samples
         settings = self._run.problem.settings
         self._rules = rules or ConfirmationRules.of(settings)
@@ -126,7 +129,8 @@ class Block:
     def prompts(self, plans: Mapping[int, Plan]) -> list[Prompt]:
         """Return the prompts of some plans by index."""
         start = self._state.start
-        return build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number, start=start)
+        made = build_prompts(plans, self._run.problem, seed=self._run.seed, generation=self.number, start=start)
+        return [self._recorded.get(prompt.index, prompt) for prompt in made]
 
     def group(self, numbers: Iterable[int]) -> dict[int, Sequence[Prompt]]:
         """Return the prompts that are planned of this and later generations, by generation; not the tuner's."""

@@ -115,6 +115,7 @@ class Planner:
         given: What people asked for so far, in order.
         lengths: Numbers of prompts of the generations that ended early, by generation.
         last_stored: Number of the last generation with stored answers.
+        widest: Most prompts that any night so far had in flight.
 
     Attributes:
         plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
@@ -132,6 +133,7 @@ class Planner:
         given: Sequence[Intervention] = (),
         lengths: Mapping[int, int] = MappingProxyType({}),
         last_stored: int = 0,
+        widest: int = 1,
     ) -> None:
         self.algorithm = algorithm
         self.plans: dict[Turn, Plan | None] = {}
@@ -143,19 +145,21 @@ class Planner:
         self._run = run
         self._is_wanted = is_wanted
         self._window = 1
+        self._widest = widest
         self._results = 0
         self._lengths = dict(lengths)
         self._last_stored = last_stored
         self._next = 0
         self._next_turn = Turn(1 + run.given, 0)
         self._last_tuned = -1
-        self._latest: deque[tuple[int, int, Plan]] = deque()
+        self._latest: deque[tuple[int, Turn, Plan]] = deque()
         self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
         self._told: list[_Told] = []
 
     def widen(self, window: int) -> None:
         """Begin a night with so many prompts in flight; prompts that were planned before keep their plans."""
         self._window = window
+        self._widest = max(self._widest, window)
         self._plan_what_is_due()
 
     @property
@@ -348,18 +352,29 @@ class Planner:
             tunes = is_tuning and self._takes_tuners_turn()
             hint = None if is_tuning else self._hints.take(turn)
             followed = None if is_tuning or hint else self._take_unfollowed()
+            place = self._next - first
             if self._is_wanted(turn.generation):
-                place = self._next - first
                 self.plans[turn] = (
                     self._plan(turn, place, followed, hint) if not is_tuning else self._tuning() if tunes else None
                 )
+            elif not is_tuning and self._is_wanted(turn.generation + self._reach):
+                self._plan(turn, place, followed, hint)  # it may be beside one that is wanted
             self._next += 1
             self._next_turn = self._following(turn)
 
-    def _beside(self, generation: int) -> list[Plan]:
-        """Return the plans of a generation that have no result yet. Those of others may be unknown after a resume."""
-        self._latest = deque(one for one in self._latest if one[0] >= self._results and one[1] == generation)
-        return [plan for _, _, plan in self._latest]
+    @property
+    def _reach(self) -> int:
+        """Number of generations after which a prompt may be planned that is in flight beside one.
+
+        One that ends early has at least as many prompts as are in flight.
+        """
+        sampling = self._run.problem.settings.sampling
+        return sampling.batch_generations if sampling.batch_api else 1 + self._widest // turns_of(self._run)
+
+    def _beside(self) -> list[tuple[Turn, Plan]]:
+        """Return the plans that have no result yet, with their turns."""
+        self._latest = deque(one for one in self._latest if one[0] >= self._results)
+        return [(turn, plan) for _, turn, plan in self._latest]
 
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
@@ -384,8 +399,8 @@ class Planner:
         if hint and hint.program_id:
             pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
             plan, hint = pinned or plan, hint if pinned else None
-        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside(turn.generation))
-        self._latest.append((self._next, turn.generation, plan))
+        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside())
+        self._latest.append((self._next, turn, plan))
         return plan
 
     def takes_over(self, before: Planner, first: tuple[int, int]) -> None:

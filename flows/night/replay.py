@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 
 from overnight.flows.night.block import Block, Pairs
 from overnight.flows.night.final_evaluation import judge_finalists
@@ -21,7 +21,7 @@ from overnight.flows.night.recorded_verdicts import (
     with_recorded_texts,
 )
 from overnight.flows.night.rescore import score_kept
-from overnight.flows.start.create_run import score_start, start_generation, versions
+from overnight.flows.start.create_run import PROMPTS_VERSION, score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
@@ -36,7 +36,7 @@ from overnight.tasks.history.differences import Comparison, Difference, compare
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.interventions import write_interventions
 from overnight.tasks.history.journal import Journal
-from overnight.tasks.history.rows import Row, completions_of, read_attempts, read_rows
+from overnight.tasks.history.rows import Row, completions_of, prompts_of, read_attempts, read_rows
 from overnight.tasks.sample.completion_sources import RecordedCompletions
 from overnight.tasks.select.selection import Survivor
 
@@ -101,6 +101,19 @@ class RecordedRun:
         finalists = {one.program.id: one for one in night.finalists}
         self.finals.append(RecordedFinalists(finalists, self.run.problem.settings.limits))
         return self.finals[-1]
+
+    def prompts_of(self, rows: Sequence[Row]) -> dict[int, Prompt]:
+        """Return the prompts of a generation's rows, by index, where this version composes others; else none."""
+        if self.run.versions.get("prompts") == PROMPTS_VERSION:
+            return {}
+        return prompts_of(rows, self.run.problem.settings.candidates_per_prompt, self.bodies)
+
+    @cached_property
+    def bodies(self) -> dict[str, str]:
+        """Bodies of all candidates, by id."""
+        records = (record for step in self.past.steps for record in step.records.values())
+        answers = {answer.program_id: answer.body for record in records for answer in record.answers}
+        return answers | {name: program.body for name, program in self.past.programs.items()}
 
     def _given_up(self, step: Step) -> Row:
         return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
@@ -248,7 +261,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     # What was evaluated and not confirmed in time is evaluated again: the search went on with its score.
     run.evaluator.leave_out(number, [index for index, row in cut.items() if not row.get("claimed_scores")])
     run.stores.open(number)
-    block = Block(run.state, number, window=window, rules=verdicts)
+    block = Block(run.state, number, window=window, rules=verdicts, recorded=then.prompts_of(rows))
     block.resets = bool(then.committed[number]["reset_niches"])
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         while not block.is_told:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.sampling_settings import ANSWER_ONCE, Model
 from overnight.schemas.settings import Settings
+from overnight.tasks.program.user_config import user_agent
 
 if TYPE_CHECKING:
     from overnight.flows.night.open_run import OpenRun
@@ -16,6 +18,9 @@ _SMALL_SEARCH = 5_000
 
 _MANY_IN_FLIGHT = 16
 """Samples in flight in a night of more, or where nothing limits their number."""
+
+_SLOW_IN_FLIGHT = 4
+"""Samples in flight of a command or a folder, whose answers may take minutes."""
 
 _SAMPLES_PER_SLOT = 2
 """Samples in flight for each slot of a cluster, so that none is idle while models answer."""
@@ -32,9 +37,18 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
     most = most_samples(settings, conditions)
-    number = samples_in_flight(most)
-    why = "as nothing limits their number" if most is None else f"as the night takes at most {most:,}"
+    if all(model.name.startswith(ANSWER_ONCE) for model in settings.sampling.models):
+        number, why = sum(map(_at_once, settings.sampling.models)), "as an answer may take minutes"
+    else:
+        number = samples_in_flight(most)
+        why = "as nothing limits their number" if most is None else f"as the night takes at most {most:,}"
+    number = number if most is None else min(number, most)
     return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
+
+
+def _at_once(model: Model) -> int:
+    """Return how many samples an agent, a command or a folder has in flight: few, so that each sees those before it."""
+    return user_agent(model.agent).at_once if model.agent else _SLOW_IN_FLIGHT
 
 
 def most_samples(settings: Settings, conditions: StopConditions) -> int | None:

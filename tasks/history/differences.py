@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 from overnight.schemas.code_hash import is_of_older_form
-from overnight.schemas.program import TURN
+from overnight.schemas.program import TURN, without_measured
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.payments import UNUSED
@@ -130,9 +131,15 @@ def _between(table: str, number: int, row: Row | None, other: Row | None) -> Ite
     left_out = VARYING | (_MONEY if table == "generations" and _paid_apart(row) else set())
     if is_of_older_form(row.get("code_hash", "")):
         left_out = left_out | {"code_hash"}  # it follows from the body, which is compared
-    names = [name for name in row if name not in left_out and row[name] != other[name]]
+    names = [name for name in row if name not in left_out and not _is_same(name, row[name], other[name])]
     if names:
         yield Difference(table, number, {n: row[n] for n in names}, {n: other[n] for n in names}, row)
+
+
+def _is_same(name: str, recorded: Any, repeated: Any) -> bool:
+    if name == "prompt" and isinstance(recorded, str) and isinstance(repeated, str):
+        return without_measured(recorded) == without_measured(repeated)
+    return recorded == repeated
 
 
 def _paid_apart(row: Row) -> bool:

@@ -17,7 +17,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord, sum_of_costs
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, Pause, RunRecord, StopReason, flat
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, count_outcomes
-from overnight.schemas.program import NO_SCORE, QUESTION, TUNER, Completion, Judged, Program
+from overnight.schemas.program import NO_SCORE, QUESTION, TUNER, Completion, Judged, Program, Prompt
 from overnight.tasks.history import payments
 from overnight.tasks.history.atomic_files import read_file, read_groups
 from overnight.tasks.history.files import Block, RunFiles
@@ -294,6 +294,21 @@ def completions_of(programs: Sequence[Row], samples: int) -> list[Completion]:
     ]
 
 
+def prompts_of(programs: Sequence[Row], samples: int, bodies: Mapping[str, str]) -> dict[int, Prompt]:
+    """Return the prompts of a generation by index, from its rows of `tables.PROGRAMS`, and bodies by id of program."""
+    found: dict[int, Prompt] = {}
+    for row in programs:
+        index, parents, operator = row["index"] // samples, tuple(row["parent_ids"]), row["operator"] or ""
+        base = parents[0] if operator == Operator.REPAIR else parents[-1]
+        found[index] = Prompt(
+            *(index, row["niche"], parents, row["asked_model"] or row["model"], "chat", row["prompt"]),
+            seeds=(0,) * samples,
+            base=bodies.get(base, ""),
+            operator=operator,
+        )
+    return found
+
+
 def _has_no_answer(row: Row) -> bool:
     """Return whether the error says why there is no text: the model refused, or an agent changed nothing.
 
@@ -333,6 +348,8 @@ def _answer(row: Row, operator: str) -> Feedback:
         failed_id=parents[0] if operator == Operator.REPAIR else "",
         metrics=metrics_of(row),
         notes=notes_of(row),
+        cpu_s=row["cpu_s"] or 0.0,
+        peak_mib=row["peak_mib"] or 0.0,
     )
 
 

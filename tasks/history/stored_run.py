@@ -292,7 +292,10 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
     return None
 
 
-_CANDIDATE_COLUMNS = ["generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes"]
+_CANDIDATE_COLUMNS = [
+    "generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes", "cpu_s",
+    "peak_mib",
+]  # fmt: skip
 
 
 _RECORD_COLUMNS = [
@@ -322,4 +325,6 @@ def _program(row: Row) -> Program:
         *(row["program_id"], row["body"], tuple(row["scores"]), row["score"]),
         metrics=metrics_of(row),
         notes=notes_of(row),
+        cpu_s=row["cpu_s"] or 0.0,
+        peak_mib=row["peak_mib"] or 0.0,
     )

@@ -15,6 +15,7 @@ its length is right.
 # title = "AutoML-Zero: how to learn linear regression"
 # origin = "AutoML-Zero, ICML 2020"
 # inputs = [1, 2, 3, 4, 5, 6]
+# show_inputs = false
 # validation = [101, 102, 103, 104, 105]
 # held_out = [201, 202, 203, 204, 205, 206, 207, 208, 209, 210]
 # score_name = "digits that are right: minus log10 of the RMSE, at most 15; 4 is learned"

@@ -11,6 +11,7 @@ Best Fit, the classic rule, takes the fullest bin. Item sizes are uniform whole 
 # title = "Online bin packing, OR-like items"
 # origin = "FunSearch, Nature 2023"
 # inputs = [[500, 1], [500, 2], [500, 3], [500, 4], [500, 5], [500, 6]]
+# show_inputs = false
 # validation = [[500, 101], [500, 102], [500, 103], [500, 104], [500, 105], [500, 106], [500, 107], [500, 108],
 #               [500, 109], [500, 110], [500, 111], [500, 112], [500, 113], [500, 114], [500, 115], [500, 116],
 #               [500, 117], [500, 118], [500, 119], [500, 120]]

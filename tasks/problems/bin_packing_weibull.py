@@ -12,6 +12,7 @@ distribution (shape 3, scale 45), bins hold 100.
 # title = "Online bin packing, Weibull items"
 # origin = "FunSearch, Nature 2023"
 # inputs = [[5000, 1], [5000, 2]]
+# show_inputs = false
 # validation = [[5000, 101], [5000, 102], [5000, 103], [5000, 104], [5000, 105]]
 # held_out = [[5000, 201], [5000, 202], [5000, 203], [5000, 204], [5000, 205]]
 # finalists = 30

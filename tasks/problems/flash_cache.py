@@ -13,6 +13,7 @@ asked for often, and which those are changes slowly; others are asked for once. 
 # [tool.overnight]
 # title = "Cache on flash memory, 40 objects"
 # inputs = [1, 2, 3]
+# show_inputs = false
 # validation = [101, 102]
 # held_out = [201, 202, 203]
 # score_name = "hits of 100 requests, and few writes"

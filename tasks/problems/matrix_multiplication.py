@@ -14,6 +14,7 @@ get there loses the share of the steps that it took to its best.
 # title = "Matrix multiplication, 3 x 3 over Z2"
 # origin = "AlphaTensor, Nature 2022"
 # inputs = [[3, 1], [3, 2]]
+# show_inputs = false
 # held_out = [[3, 201], [3, 202], [3, 203], [3, 204]]
 # score_name = "minus the multiplications for 3 x 3 over Z2 and, above 23, the share of the steps, mean over seeds"
 #

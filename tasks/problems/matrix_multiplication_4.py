@@ -15,6 +15,7 @@ has 47. A search that does not get down to 49 loses the share of the steps that 
 # title = "Matrix multiplication, 4 x 4 over Z2"
 # origin = "AlphaTensor, Nature 2022"
 # inputs = [[4, 1], [4, 2], [4, 3], [4, 4]]
+# show_inputs = false
 # validation = [[4, 101], [4, 102], [4, 103], [4, 104], [4, 105], [4, 106]]
 # held_out = [[4, 201], [4, 202], [4, 203], [4, 204], [4, 205], [4, 206]]
 # score_name = "minus the multiplications for 4 x 4 over Z2 and, above 49, the share of the steps, mean over seeds"

@@ -13,6 +13,7 @@ with a rate and a decay that were tuned, on networks that are larger and trained
 # title = "Lion: an optimizer's update rule"
 # origin = "Lion, NeurIPS 2023"
 # inputs = [[1, 16, 150], [2, 16, 150], [3, 24, 400], [4, 24, 400]]
+# show_inputs = false
 # validation = [[101, 16, 150], [102, 16, 150], [103, 16, 150], [104, 16, 150], [105, 24, 400], [106, 24, 400],
 #               [107, 24, 400], [108, 24, 400]]
 # held_out = [[201, 48, 600], [202, 48, 600], [203, 48, 600], [204, 48, 600], [205, 48, 600], [206, 48, 600]]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from overnight.schemas.bundle import ProgramBundle
@@ -157,12 +158,30 @@ class Specification:
 
     @property
     def preface_of_facts(self) -> str:
-        """The same where the task is told already: without the docstring, and imports that the scoring alone needs."""
+        """The same where the task is told already: without the docstring, and imports that the scoring alone needs.
+
+        Constants come with the comments and the docstrings that explain them.
+        """
         nodes = self._tree.body[1:] if self.docstring else self._tree.body
-        return self._preface([node for node in nodes if not self._is_of_scoring(node)])
+        shown = [node for node in nodes if self._is_preface(node) and not self._is_of_scoring(node)]
+        docstrings = {node.lineno: after for node, after in pairwise(nodes) if _is_docstring_of(after, node)}
+        return "\n".join(self._explained(node, docstrings.get(node.lineno)) for node in shown)
 
     def _preface(self, nodes: Sequence[ast.stmt]) -> str:
         return "\n".join(ast.get_source_segment(self.text, node) or "" for node in nodes if self._is_preface(node))
+
+    def _explained(self, node: ast.stmt, docstring: ast.stmt | None) -> str:
+        """Return a statement with the comments above it and on its line, and the docstring below it."""
+        lines = split_lines(self.text)
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.end_lineno is None:
+            return ast.get_source_segment(self.text, node) or ""
+        first = node.lineno - 1
+        while first and lines[first - 1].startswith("#") and not lines[first - 1].startswith("# ///"):
+            first -= 1
+        if first and lines[first - 1].startswith("# ///"):  # the block of settings
+            first = node.lineno - 1
+        last = docstring.end_lineno if docstring else None
+        return "\n".join(lines[first : last or node.end_lineno])
 
     def _is_of_scoring(self, node: ast.stmt) -> bool:
         """Return whether a statement imports names, not of the standard library, that no evolved function uses."""
@@ -191,6 +210,14 @@ class Specification:
             return (node.module or "").partition(".")[0] != "funsearch"
         is_docstring = node is self._tree.body[0] and bool(self.docstring)
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
+
+
+def _is_docstring_of(after: ast.stmt, node: ast.stmt) -> bool:
+    """Return whether a statement is the text that explains the constant before it."""
+    is_text = (
+        isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
+    )
+    return is_text and isinstance(node, ast.Assign | ast.AnnAssign)
 
 
 _FILE = "program.py"

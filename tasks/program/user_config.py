@@ -16,9 +16,11 @@ from overnight.schemas.agent_settings import PRESETS as AGENT_PRESETS
 from overnight.schemas.agent_settings import Agents, AgentSettings
 from overnight.schemas.command_settings import PRESETS, Commands, CommandSettings
 from overnight.schemas.errors import UsageError
-from overnight.schemas.section import Section
+from overnight.schemas.sampling_settings import ANSWER_ONCE
+from overnight.schemas.section import Section, as_list
 from overnight.schemas.settings import Sandbox, parse_settings
 from overnight.tasks.program.bounded_parsing import parse_toml
+from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.problem_folder import read_given_text
 
 VARIABLE = "OVERNIGHT_CONFIG"
@@ -73,6 +75,19 @@ def user_settings() -> dict[str, Any]:
     """Read the settings that hold for all problems, nested as in TOML; empty if there is no file."""
     settings = _read(config_path())
     return {name: table for name, table in settings.items() if name in SECTIONS}
+
+
+def user_layers(flags: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what overrides the settings of a problem's files, in three layers; the last are the user's file and flags.
+
+    The first asks for one answer to each prompt where the user names a folder, a command or an agent as a model.
+    """
+    layers = [user_settings(), flags]
+    sampling = merge(layers).get("sampling")
+    models = sampling.get("models", ()) if isinstance(sampling, dict) else ()
+    names = [one.get("name") if isinstance(one, dict) else one for one in as_list(models)]
+    answers_once = any(isinstance(name, str) and name.startswith(ANSWER_ONCE) for name in names)
+    return [{"search": {"samples": 1}} if answers_once else {}, *layers]
 
 
 def user_sandbox() -> Sandbox:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
+from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import TUNER, Program, Prompt
+from overnight.schemas.program import MEASURED, TUNER, Program, Prompt
 from overnight.schemas.sampling_settings import Model
-from overnight.schemas.settings import Reducer, Sandbox
+from overnight.schemas.scores import are_level, score_text
+from overnight.schemas.settings import Reducer, Sandbox, Settings
 from overnight.schemas.skeleton import Skeleton
-from overnight.tasks.sample.codecs import ANY_IDEA, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
+from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
 
 _REDUCED: dict[Reducer, str] = {
     "mean": "It is the mean of the scores on {count} inputs.",
@@ -33,6 +37,9 @@ _MAX_LISTED = 12
 _LARGE_INPUT = 20
 """Values of an input from which on its size is told."""
 
+_MAX_INPUTS_CHARS = 300
+"""Most characters of all inputs together that a prompt tells."""
+
 _MAX_SCORES = 12
 """Inputs whose scores are listed."""
 
@@ -41,6 +48,14 @@ _LEAST_NOTE = 80
 
 _FRAME_CHARS = 120
 """Characters of the text around the parts of the feedback."""
+
+_TOLD_APART = "Others are asked the same at this moment. So that your answer differs, follow this line of thought:"
+"""Words before the line of thought of a prompt that asks the same as another one in flight."""
+
+_TAKE_FROM = (
+    "The first version goes another way and scores less. Take over what can help the last one, and leave the rest."
+)
+"""Request to combine two programs with one input, on which one of them is better and the other is not."""
 
 _FAILURE_CHARS = 3_000
 """Limit on the error and the output of a failed program that is to be repaired, characters."""
@@ -118,7 +133,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     metrics = [_told_metrics(program, problem) if notes_chars else {} for program in plan.shown]
     is_first = not plan.base.is_scored
     shown = zip(plan.shown, metrics, strict=True)
-    notes = [score_note(*one, plan.base) for one in shown] if tells_facts and not is_first else []
+    notes = [score_note(*one, plan, settings) for one in shown] if tells_facts and not is_first else []
     if failed:
         bodies.append(failed.body)
         notes.append(failure_note(failed))
@@ -128,31 +143,49 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         statement=settings.statement,
         has_system_message=tells_facts,
         packages=packages_in_words(problem) if tells_facts else "",
-        feedback=_feedback(plan, problem.specification, chars, notes_chars),
+        feedback=_feedback(plan, problem, chars, notes_chars, measures=tells_facts and not is_first),
         tried=plan.tried,
         instruction=instruction(plan),
+        is_best=plan.best is None,
+        shows_best=plan.best is not None and not failed and plan.best in plan.shown[-2:-1],
         is_repair=failed is not None,
         is_first=is_first,
         offers_edits=plan.operator is not Operator.FRESH,
     )
 
 
-def _feedback(plan: Plan, skeleton: Skeleton, chars: int, notes_chars: int) -> str:
+def _feedback(plan: Plan, problem: Problem, chars: int, notes_chars: int, *, measures: bool) -> str:
     """Return what is told of the last version shown, and of a child that did not do better."""
     if plan.failed:
         said = format_notes(plan.failed.notes, plan.failed.scores, notes_chars)
         parts = [describe_failure(plan.failed, _FAILURE_CHARS), said and f"The scoring says of it:\n\n{said}"]
         return "\n\n".join(filter(None, parts))
     said = format_notes(plan.base.notes, plan.base.scores, notes_chars)
-    worse = render_feedback(plan, skeleton, chars)
+    worse = render_feedback(plan, problem.specification, chars)
     of_worse = format_notes(plan.feedback.notes, plan.feedback.scores, notes_chars) if worse and plan.feedback else ""
     parts = [
+        measured_line(plan.base, problem.settings.limits) if measures else "",
         describe_rivals(plan, notes_chars),
         said and f"The scoring says of the last version:\n\n{said}",
         worse,
         of_worse and f"The scoring says of that try:\n\n{of_worse}",
     ]
     return "\n\n".join(filter(None, parts))
+
+
+def measured_line(program: Program, limits: Limits) -> str:
+    """Return what a program took beside the limits, as a line that `without_measured` removes; empty if unknown."""
+    if not program.cpu_s:
+        return ""
+    several = len(program.scores) > 1
+    seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs" if several else "")
+    memory = f" and {_rounded(program.peak_mib)} MiB of memory" if program.peak_mib else ""
+    allowed = f"{limits.wall_s:g} s{' for each input' if several else ''} and {limits.memory_mib} MiB"
+    return f"{MEASURED} the last version took {seconds}{memory}; allowed are {allowed}."
+
+
+def _rounded(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def format_notes(notes: Sequence[str], scores: Sequence[float], chars: int) -> str:
@@ -207,6 +240,11 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 def instruction(plan: Plan) -> str:
     """Return what a prompt asks for beside a better program."""
+    said = _request(plan)
+    return f"{said} {_TOLD_APART} {plan.angle}." if plan.angle else said
+
+
+def _request(plan: Plan) -> str:
     match plan.operator:
         case None:
             return ANY_IDEA
@@ -214,6 +252,8 @@ def instruction(plan: Plan) -> str:
             return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
         case Operator.FRESH if plan.tactic:
             return f"Make it {plan.tactic}."
+        case Operator.CROSS if len(plan.base.scores) < 2:
+            return _TAKE_FROM
         case Operator.CROSS:
             return f"{Operator.CROSS.facts.request}{_strengths(plan.shown)}"
         case Operator.HINT if plan.tactic:
@@ -255,7 +295,9 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
             objectives=_objectives_in_words(settings.objectives),
             is_confirmed=settings.sandbox.confirm != "never",
             keeps_state=settings.state == "calls",
-            known=None if known.best is None else f"{known.best:.6g}" + (f" ({known.label})" if known.label else ""),
+            has_calls=bool(problem.specification.run),
+            inputs=inputs_in_words(problem),
+            known=None if known.best is None else f"{known.best:.15g}" + (f" ({known.label})" if known.label else ""),
             is_proven=known.proven,
             seconds=f"{settings.limits.wall_s:g}",
             memory_mib=settings.limits.memory_mib,
@@ -289,6 +331,17 @@ def _values_in(value: Any) -> int:
     return sum(map(_values_in, value)) if isinstance(value, list | tuple) else 1
 
 
+def inputs_in_words(problem: Problem) -> str:
+    """Return the training inputs, where they are a few values and may be told; else empty."""
+    calls = problem.inputs["train"]
+    values = [dict(call.kwargs) or (call.args[0] if len(call.args) == 1 else list(call.args)) for call in calls]
+    text = ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
+    is_small = len(text) <= _MAX_INPUTS_CHARS and max(map(_values_in, values), default=0) < _LARGE_INPUT
+    if not problem.settings.show_inputs or not is_small:
+        return ""
+    return f"The inputs are {text}, in this order." if len(values) > 1 else f"The input is {text}."
+
+
 def packages_in_words(problem: Problem) -> str:
     """Return the packages besides the standard library that programs may import; empty if none are known."""
     numpy = ["numpy"] if problem.settings.sandbox.image == Sandbox().image else []
@@ -306,14 +359,28 @@ def _told_metrics(program: Program, problem: Problem) -> Mapping[str, float]:
     return {name: value for name, value in program.metrics.items() if tells_all or name in counted}
 
 
-def score_note(program: Program, metrics: Mapping[str, float], base: Program) -> str:
-    """Return what a prompt says of a program's score and metrics, to 6 significant digits, beside the best shown."""
-    parts = [f"scores {program.score:.6g}"]
-    difference = base.score - program.score
+def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, settings: Settings) -> str:
+    """Return what a prompt says of a program's score and metrics, and what the score is compared with."""
+    base, best, known = plan.base, plan.best, settings.known.best
+    rivals = [*(one.score for one in (*plan.shown, *filter(None, [best]))), *([] if known is None else [known])]
+    parts = [f"scores {score_text(program.score, *rivals)}"]
+    if best and program.id == best.id:
+        parts.append("the best of this search")
     if program.id != base.id:
-        parts.append(f"{difference:.3g} less than the last version" if difference else "the same as the last version")
-    on_inputs = f"; on the inputs, in order: {format_scores(program.scores)}" if len(program.scores) > 1 else ""
+        parts.append(_compared(program.score, base.score, "the last version", settings.noise))
+    elif best:
+        reference = f"the best of this search, {score_text(best.score, *rivals)}"
+        parts.append(_compared(program.score, best.score, reference, settings.noise))
+    scores = format_scores(program.scores, base.scores)
+    on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
     return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
+
+
+def _compared(score: float, other: float, reference: str, noise: float) -> str:
+    """Return how a score compares with that of a reference, in words."""
+    if are_level(score, other, noise):
+        return f"the same as {reference}"
+    return f"{abs(score - other):.3g} {'more' if score > other else 'less'} than {reference}"
 
 
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
@@ -325,13 +392,14 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     feedback = plan.feedback
     if feedback is None or not chars:
         return ""
-    outcome = _cut(_describe_outcome(feedback, plan.base), chars // 4)
+    tried_on = plan.tried_on or plan.base
+    outcome = _cut(_describe_outcome(feedback, tried_on, plan), chars // 4)
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
     printed = [f"It printed:\n\n```text\n{output}\n```"] if output else []
     room = max(chars // 2, chars - len(outcome) - sum(map(len, printed)))
     parts = [
-        LAST_TRY if plan.base.is_scored else FIRST_TRY,
-        _changed_code(skeleton, plan.base.body, feedback.body, room),
+        FIRST_TRY if not plan.base.is_scored else EARLIER_TRY if plan.tried_on else LAST_TRY,
+        _changed_code(skeleton, tried_on.body, feedback.body, room),
         outcome,
         *printed,
     ]
@@ -341,7 +409,7 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
 def _changed_code(skeleton: Skeleton, base: str, body: str, chars: int) -> str:
     """Return a body as a diff against its base in a code block, or its code if that is shorter."""
     old, new = skeleton.bare_text(base), skeleton.bare_text(body)
-    lines = difflib.unified_diff(old.split("\n"), new.split("\n"), "best version", "last try", lineterm="", n=2)
+    lines = difflib.unified_diff(old.split("\n"), new.split("\n"), "before", "that try", lineterm="", n=2)
     diff = "\n".join(lines)
     kind, text = ("diff", diff) if diff and len(diff) < len(new) else (skeleton.language, new)
     return f"```{kind}\n{_cut(text, chars)}\n```"
@@ -356,19 +424,22 @@ def describe_failure(failed: Feedback, chars: int) -> str:
     return "\n\n".join(parts)
 
 
-def _describe_outcome(feedback: Feedback, parent: Program) -> str:
+def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
         return f"It was {feedback.outcome.words}: {feedback.error}".rstrip(": ")
-    text = f"It scored {feedback.score:.6g}, the best version {parent.score:.6g}."
+    reference = "that earlier version" if plan.tried_on else "the last version"
+    both = score_text(feedback.score, parent.score), score_text(parent.score, feedback.score)
+    text = f"It scored {both[0]}, {reference} {both[1]}."
     if len(feedback.scores) < 2:
         return text
-    scores, parent_scores = format_scores(feedback.scores), format_scores(parent.scores)
-    return f"{text} On the inputs, in order: {scores}; the best version: {parent_scores}."
+    scores = format_scores(feedback.scores, parent.scores)
+    return f"{text} On the inputs, in order: {scores}; {reference}: {format_scores(parent.scores, feedback.scores)}."
 
 
-def format_scores(scores: Sequence[float]) -> str:
-    """Return scores to 6 significant digits; of many, the first."""
-    texts = [f"{score:.6g}" for score in scores[:_MAX_SCORES]]
+def format_scores(scores: Sequence[float], others: Sequence[float] = ()) -> str:
+    """Return scores with as many digits as tell them from others on the same inputs; of many, the first."""
+    pairs = zip_longest(scores[:_MAX_SCORES], others[:_MAX_SCORES])
+    texts = [score_text(score, *filter(None, [other])) for score, other in pairs if score is not None]
     if len(scores) > _MAX_SCORES:
         texts.append("…")
     return ", ".join(texts)

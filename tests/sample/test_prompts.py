@@ -17,7 +17,7 @@ from overnight.schemas.feedback import Feedback, latest_feedback
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import NO_SCORE, Completion, Program, Prompt
+from overnight.schemas.program import NO_SCORE, Completion, Program, Prompt, without_measured
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.search_settings import Search
 from overnight.tasks.problems import find
@@ -141,6 +141,75 @@ def test_the_start_program_says_of_the_score_what_the_file_does_not():
     assert "start program" not in system_message(problem, replace(start, score=NO_SCORE, scores=()))
 
 
+def test_scores_have_the_digits_that_tell_them_from_the_best_known_and_from_each_other():
+    problem = load_problem(find("circle-packing-26"), {"sampling": {"models": ["m"]}, "known": {"best": 2.6359831}})
+    low, high = (
+        Program("low", "return 0", (2.6359774,), 2.6359774),
+        Program("high", "return 1", (2.63597741,), 2.63597741),
+    )
+    (prompt,) = build_prompts({0: Plan("0", (low, high))}, problem, seed=0, generation=1)
+    assert "The best known score is 2.6359831" in prompt.system
+    assert "# Version 0 scores 2.6359774, 1e-08 less than the last version." in prompt.text
+    assert "# Version 1 scores 2.63597741." in prompt.text
+
+
+def test_a_difference_of_rounding_or_noise_is_none():
+    near = replace(HIGH, id="near", score=HIGH.score + 2e-13)
+    assert "# Version 0 scores 2.125, the same as the last version;" in chat_prompt(near, HIGH).text
+    assert "the same as the last version" in chat_prompt(LOW, HIGH, noise=1.0).text
+
+
+MEASURED = replace(HIGH, cpu_s=3.4567, peak_mib=123.4)
+
+
+def test_a_prompt_tells_what_the_base_took_beside_the_limits_and_is_the_same_prompt_whatever_it_took():
+    prompt, other = chat_prompt(LOW, MEASURED), chat_prompt(LOW, replace(MEASURED, cpu_s=3.6))
+    line = (
+        "Measured: the last version took 3.5 s of processor time for all inputs and 120 MiB of memory; "
+        "allowed are 5 s for each input and 512 MiB.\n"
+    )
+    assert line in prompt.text
+    assert prompt.text != other.text
+    assert prompt.hash == other.hash == chat_prompt(LOW, HIGH).hash, "what was paid for is found after a kill"
+    assert without_measured(prompt.text) == chat_prompt(LOW, HIGH).text
+    assert "Measured" not in chat_prompt(LOW, MEASURED, search={"facts": False}).text
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"inputs": [[1, 5], [2, 7]], "show_inputs": True}, "The inputs are [1, 5], [2, 7], in this order."),
+        ({"inputs": [[8, 5]], "show_inputs": True}, "The input is [8, 5]."),
+        ({"inputs": [[8, 5]], "show_inputs": False}, ""),
+        ({"inputs": [[1, [1.0] * 29]], "show_inputs": True}, "An input holds 30 values."),
+    ],
+)
+def test_values_of_small_inputs_are_told_unless_the_problem_forbids_it(settings: dict[str, Any], told: str):
+    problem = with_settings(validation=[[4711, 1]], held_out=[[4711, 2]], **settings)
+    said = system_message(problem)
+    assert told in said
+    assert bool(told) or "[8, 5]" not in said
+    assert "4711" not in said
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("none", "Calls are then repeated in new processes, where what earlier calls kept is lost."),
+        ("calls", "An evolved function may keep what it likes from one call to the next on the same input."),
+    ],
+)
+def test_a_prompt_says_what_a_confirmation_demands(state: str, said: str):
+    assert said in system_message(with_settings(state=state))
+    assert said not in system_message(with_settings(state=state, sandbox={"confirm": "never"}))
+
+
+def test_limits_are_said_to_be_of_processor_time():
+    assert "Limits for each input: 5 s of processor time and 512 MiB of memory; seconds in which" in system_message(
+        with_settings()
+    )
+
+
 def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
     text = chat_prompt(Program("start", "...", (), NO_SCORE)).text
     assert "No version has a score yet. Here is what is to be written" in text
@@ -214,7 +283,7 @@ def test_feedback_on_a_failed_child_has_code_error_and_output():
 
 
 def test_feedback_on_a_lower_score_lists_the_scores_of_child_and_parent_by_input():
-    assert "It scored 0.5, the best version 1.5. On the inputs, in order: 0, 1; the best version: 1, 2." in rendered(
+    assert "It scored 0.5, the last version 1.5. On the inputs, in order: 0, 1; the last version: 1, 2." in rendered(
         LOWER
     )
 
@@ -343,3 +412,17 @@ def test_a_system_message_tells_the_task_once_and_the_prompt_no_import_of_the_sc
     specification = read_specification(text, "f")
     assert specification.preface.startswith('"""What is wanted."""')
     assert specification.preface_of_facts == "import math\nfrom shared import used"
+
+
+def test_constants_of_a_prompt_come_with_what_explains_them():
+    text = (
+        "# /// script\n# dependencies = []\n# ///\nFIRST = 1\nimport math\n\n"
+        "# How far a number may go.\n# It is a limit.\n"
+        'FARTHEST = 9.5  # metres\nCOUNT: int = 3\n"""Attempts of each call."""\n'
+        "@funsearch.run\ndef evaluate(n): return f(n)\n@funsearch.evolve\ndef f(n):\n    return n\n"
+    )
+    assert read_specification(text, "f").preface_of_facts == (
+        "FIRST = 1\nimport math\n# How far a number may go.\n# It is a limit.\n"
+        "FARTHEST = 9.5  # metres\nCOUNT: int = 3\n"
+        '"""Attempts of each call."""'
+    )

@@ -81,6 +81,13 @@ def test_an_answer_that_came_meanwhile_is_taken_by_the_next_night(folder: Path):
     assert requests_in(folder) == [request], "the same request, not another one"
 
 
+def test_a_request_keeps_its_id_whatever_its_base_took_this_time(folder: Path):
+    ask(folder, text="Measured: it took 1.5 s.\n\nimprove this")
+    (request,) = wait_for(folder, 1)
+    request.answer.write_text("done")
+    assert ask(folder, text="Measured: it took 1.6 s.\n\nimprove this").result(30)[0].text == "done"
+
+
 def test_an_answer_is_read_once_nobody_writes_it_any_longer(folder: Path):
     asked = ask(folder)
     (request,) = wait_for(folder, 1)

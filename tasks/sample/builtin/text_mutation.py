@@ -13,13 +13,14 @@ from collections.abc import Callable
 from random import Random
 
 from overnight.tasks.program import python_source
-from overnight.tasks.sample.codecs import FENCE, LAST_TRY, fence_for
+from overnight.tasks.sample.codecs import EARLIER_TRY, FENCE, LAST_TRY, fence_for
 from overnight.tasks.sample.codecs.files import read_sections
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.])")
 _OPPOSITES = (("+", "-"), ("*", "/"), ("<", ">"), ("<=", ">="), ("==", "!="), ("min", "max"), ("&&", "||"))
 _OPPOSITE = {**dict(_OPPOSITES), **{second: first for first, second in _OPPOSITES}}
 _OPERATOR = re.compile(r"(?<=\s)(?:[-+*/<>]|[<>=!]=|&&|\|\|)(?=\s)|\b(?:min|max)\b")
+_BEFORE_FEEDBACK = re.compile(rf"^(?:{re.escape(LAST_TRY)}|{re.escape(EARLIER_TRY)})$", re.MULTILINE)
 _FILES = "\nAnswer with the files that you change."
 _ATTEMPTS = 40
 _P_MORE_CHANGES = 0.4
@@ -37,7 +38,7 @@ def mutate_lines(prompt: str, random: Random) -> str:
 
     The fenced blocks of the prompt are versions; the last and best one is in its file.
     """
-    before_feedback, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
+    before_feedback = _BEFORE_FEEDBACK.split(prompt)[0]
     *earlier, file = FENCE.findall(before_feedback)
     base = _evolved_lines(file)
     donors = [block.splitlines() for block in earlier] or [base]
@@ -51,7 +52,7 @@ def shows_several_files(prompt: str) -> bool:
 
 def mutate_files(prompt: str, random: Random) -> str:
     """Return a new version of one of the files that a prompt shows, in a fenced block below its path."""
-    before_feedback, _, _ = prompt.partition(f"\n{LAST_TRY}\n")
+    before_feedback = _BEFORE_FEEDBACK.split(prompt)[0]
     shown, _, _ = before_feedback.partition(_FILES)
     files = [section for section in read_sections(shown, ()) if section.path and section.text.strip()]
     if not files:

@@ -23,8 +23,11 @@ FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", 
 LONG_LINES = 60
 """Lines of a body from which on a model may answer with edits, which cost less than the whole and fail less often."""
 
-LAST_TRY = "The last try on the best version did not do better:"
+LAST_TRY = "The last try on the last version did not do better:"
 """First line of the feedback in a prompt."""
+
+EARLIER_TRY = "A try on an earlier version, which the last one comes from, did not do better than it:"
+"""The same where the try changed another program."""
 
 FIRST_TRY = "The last try has no score:"
 """The same where no program has a score yet."""
@@ -47,6 +50,8 @@ class PromptContent:
         feedback: Feedback on a failed or worse child of the last program; empty if there is none.
         tried: Tried ideas, listed below headings; empty if none are told.
         instruction: What is asked for beside a better program.
+        is_best: Whether no program of the search is better than the last one.
+        shows_best: Whether the best program of the search is shown before a last one that is worse.
         is_repair: Whether the last program failed and is to be repaired.
         is_first: Whether the only program is a signature and a docstring, of which the first version is asked for.
         offers_edits: Whether the model may answer with edits where a program is long.
@@ -60,6 +65,8 @@ class PromptContent:
     feedback: str = ""
     tried: str = ""
     instruction: str = ANY_IDEA
+    is_best: bool = True
+    shows_best: bool = False
     is_repair: bool = False
     is_first: bool = False
     offers_edits: bool = True

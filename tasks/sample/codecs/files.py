@@ -62,21 +62,26 @@ _MAX_NAMED, _MAX_NAME_CHARS = 10, 100
 
 def render(skeleton: EvolvingFiles, content: PromptContent, model: Model) -> str:  # noqa: ARG001
     """Return the prompt: what earlier versions changed, then all files of the best one; one form for all models."""
-    bodies = content.bodies
-    files = [(path, text.rstrip("\n")) for path, text in skeleton.program(bodies[-1]).files]
-    changes = [change for older, newer in pairwise(bodies) if (change := _diff(skeleton, older, newer))]
+    *earlier, last = content.bodies
+    files = [(path, text.rstrip("\n")) for path, text in skeleton.program(last).files]
+    better = ()
+    if content.shows_best:
+        change = _diff(skeleton, last, earlier.pop())
+        better = (content.notes[-2] if content.notes else "scores more", fence_for(change), change)
+    changes = [change for pair in pairwise([*earlier, last]) if (change := _diff(skeleton, *pair))]
     return fill_template(
         "files.jinja",
         content,
         skeleton,
         note=content.notes[-1] if content.notes else "",
         marked=any(file.has_marks for file in skeleton.files),
+        better=better,
         changes=[(fence_for(change), change) for change in changes],
         files=[
             (path, fence_for(text), file.language, text)
             for file, (path, text) in zip(skeleton.files, files, strict=True)
         ],
-        is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(bodies[-1]).values()),
+        is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(last).values()),
     )
 
 

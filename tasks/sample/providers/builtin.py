@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overnight.schemas.errors import TerminalProviderError, UsageError
-from overnight.schemas.program import Prompt
+from overnight.schemas.program import Prompt, without_measured
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.builtin import mutate
 from overnight.tasks.sample.providers import Answer, Choice, Price, ReportedUsage, rough_tokens, to_valid_text
@@ -38,7 +38,7 @@ class BuiltinProvider:
             raise TerminalProviderError(
                 f"there is no built-in model {model.name.partition('/')[2]}", remedy=f"There is {_MODEL}."
             )
-        text = mutate(prompt.text, seed=seed)
+        text = mutate(without_measured(prompt.text), seed=seed)
         return Answer(
             (Choice(to_valid_text(text), "stop"),), ReportedUsage(len(prompt.text) // 4, len(text) // 4, None)
         )

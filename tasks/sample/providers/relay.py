@@ -24,7 +24,7 @@ from typing import BinaryIO
 from pydantic import TypeAdapter, ValidationError
 
 from overnight.schemas.errors import EnvironmentFault, ProviderError, TransientProviderError, UsageError
-from overnight.schemas.program import Prompt
+from overnight.schemas.program import Prompt, without_measured
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.providers import (
     Answer,
@@ -160,7 +160,8 @@ def is_relay(folder: Path) -> bool:
 
 def ask(folder: Path, prompt: str, seed: int, about: About | None = None) -> Request:
     """Write a request, if it is not there yet, and what it is about beside it; return it."""
-    request = _request(folder, hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "replace")).hexdigest()[:12])
+    text = f"{seed}\n{without_measured(prompt)}"
+    request = _request(folder, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12])
     _note(request, about or About())
     if _found(request.prompt) is None:
         _write(request.prompt, prompt)

@@ -6,8 +6,9 @@ of the records that it was told of, in order, as an algorithm's is; so a run can
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
 from overnight.schemas.algorithm import Algorithm, Plan, Turn
@@ -17,14 +18,17 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
-from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets
+from overnight.schemas.scores import are_level
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
 from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 from overnight.tasks.select.operators.operator_choice import (
     SHARES,
+    TACTICS,
     Gains,
     OperatorChoice,
     band_of,
+    fits,
     partner_of,
     stagnation_operator,
 )
@@ -32,25 +36,29 @@ from overnight.tasks.select.operators.operator_choice import (
 _PARTNERS = 20
 """Best programs of the run among which the partner of a base is."""
 
+_LATE = 24
+"""Latest answers among which a failed or worse child of an earlier version is told."""
+
 
 class Composer:
     """Completes plans."""
 
     def __init__(self, problem: Problem, start: Program, seed: int) -> None:
         settings = problem.settings
-        self._search, self._seed = settings.search, seed
+        self._search, self._seed, self._noise = settings.search, seed, settings.noise
         self._models = {model.name: model for model in settings.sampling.models}
         self._chooses_models = self._search.chooses_models and len(self._models) > 1
         self._gains = Gains(start.score, settings.noise)
         self._operators = OperatorChoice()
         self._model_choice = ModelChoice({model.name: model.weight for model in settings.sampling.models})
-        self._ledger = Ledger(self._search.ledger)
+        self._ledger = Ledger(self._search.ledger, settings.noise)
         self._repairs = Repairs(self._search.repairs)
         self._targets = TuningTargets(settings.tuner.share)
         self._best = [start] if start.is_scored else []
         self._programs = {one.id: one for one in self._best}
         self._origins: dict[str, str] = {}
-        self._feedback: dict[str, Feedback] = {}
+        self._niches: dict[str, str] = {}
+        self._feedback: dict[str, tuple[int, Feedback]] = {}
         self._answers = self._best_at = 0
 
     def add(self, programs: Mapping[str, Program]) -> None:
@@ -73,20 +81,21 @@ class Composer:
             return
         gains = [self.gain_of(one) or 0.0 for one in answers]
         self._tell_choices(record, answers, gains)
-        for answer, gain in zip(answers, gains, strict=True):
-            self._ledger.add(self._tried(answer, gain))
         self._repairs.tell(record)
         self._answers += len(answers)
         self._targets.tell(sum(one.outcome is not Outcome.DUPLICATE and bool(one.body) for one in answers))
-        self._learn_scores(answers)
+        for answer, gain in zip(answers, gains, strict=True):
+            self._ledger.add(self._tried(answer, gain))
+            self._learn_score(answer, record.niche)
+        latest = latest_feedback(answers, self._score_of)
+        self._feedback |= {base: (self._answers, one) for base, one in latest.items()}
 
     def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
-        """Return what the ledger keeps of an answer, before the best program is told of it."""
+        """Return what the ledger keeps of an answer, before its program is known."""
         error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
-        base = self._programs.get(answer.parent_id)
-        change = answer.score - base.score if answer.score is not None and base else None
-        raised = max(0.0, answer.score - self._best[0].score) if answer.score is not None and self._best else 0.0
-        return TriedIdea(answer.idea, answer.parent_id, gain, error, change, raised)
+        before = self._best[0].score if self._best else None
+        base = self._score_of(answer.parent_id)
+        return TriedIdea(answer.idea, answer.parent_id, gain, error, answer.score, base, before)
 
     def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
         self._model_choice.tell(record.model, gains, Price(record.tokens, record.cost_usd))
@@ -102,18 +111,18 @@ class Composer:
         for answer in answers:
             if (base := self._programs.get(answer.parent_id)) is not None:
                 self._targets.tell_tuned(base, _program(answer), record.evaluations)
-        self._learn_scores(answers)
+            self._learn_score(answer, record.niche)
 
-    def _learn_scores(self, answers: list[Feedback]) -> None:
+    def _learn_score(self, answer: Feedback, niche: str) -> None:
+        program = _program(answer)
+        if program is None:
+            return
         before = self._best[0].score if self._best else NO_SCORE
-        for answer in answers:
-            if (program := _program(answer)) is not None:
-                self._origins[program.id] = answer.parent_id
-                self._note(program)
-        if self._best and self._best[0].score > before:
+        self._origins[program.id], self._niches[program.id] = answer.parent_id, niche
+        self._note(program)
+        if program.score > before and not are_level(program.score, before):
             self._best_at = self._answers
             self._model_choice.note_best()
-        self._feedback |= latest_feedback(answers, self._score_of)
 
     def _note(self, program: Program) -> None:
         self._programs[program.id] = program
@@ -134,7 +143,7 @@ class Composer:
         place: int,
         followed: PromptRecord | None,
         hint: Intervention | None = None,
-        beside: Sequence[Plan] = (),
+        beside: Sequence[tuple[Turn, Plan]] = (),
     ) -> Plan:
         """Return a plan with everything that is asked.
 
@@ -147,13 +156,30 @@ class Composer:
             hint: What a person asks for in this prompt; the base is pinned already.
             beside: Plans whose answers are not known yet: the same is not asked twice at a time, if it can be helped.
         """
+        plan = self._composed(
+            plan, turn, place, followed, hint, [one for at, one in beside if at.generation == turn.generation]
+        )
+        if not self._search.chosen_operators or self._is_completion_model(plan.model):
+            return plan
+        return told_apart(plan, [one for _, one in beside], turn.generation * self._search.prompts + turn.index)
+
+    def _composed(
+        self,
+        plan: Plan,
+        turn: Turn,
+        place: int,
+        followed: PromptRecord | None,
+        hint: Intervention | None,
+        beside: Sequence[Plan],
+    ) -> Plan:
+        """Return a plan with everything that is asked but for a line of thought; `beside` is of its generation."""
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
         stagnation = self._stagnation(place)
         model = self._model(rng, is_stagnating=stagnation is not None)
         plan = replace(plan, model=model)
         if self._is_completion_model(model):  # it is told nothing, but may get another program to build on
             return replace(plan, operator=Operator.HINT) if hint and hint.program_id else plan
-        plan = replace(plan, feedback=self._feedback.get(plan.base.id) if self._search.feedback_chars else None)
+        plan = self._with_feedback(replace(plan, best=self._best_beside(plan.base)))
         if hint:
             tried = self._ledger.text(self._near(plan.base)) if self._search.chosen_operators else ""
             return replace(plan, operator=Operator.HINT, tactic=hint.text, tried=tried)
@@ -167,6 +193,33 @@ class Composer:
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
         return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated))
+
+    def _best_beside(self, base: Program) -> Program | None:
+        """Return the best program of the run; `None` where the base is no worse."""
+        if not self._best or not base.is_scored or self._best[0].score <= base.score:
+            return None
+        return None if are_level(self._best[0].score, base.score, self._noise) else self._best[0]
+
+    def _with_feedback(self, plan: Plan) -> Plan:
+        """Return a plan with the last failed or worse child of its base, or a late one of a program it came from.
+
+        With many samples in flight, a child is judged when its base is no longer the base of any prompt.
+        """
+        if not self._search.feedback_chars:
+            return plan
+        if (own := self._feedback.get(plan.base.id)) is not None:
+            return replace(plan, feedback=own[1])
+        found = [self._feedback[one] for one in self._ancestors(plan.base.id) if one in self._feedback]
+        answers, feedback = max(found, key=lambda one: one[0], default=(0, None))
+        if feedback is None or self._answers - answers > _LATE:
+            return plan
+        return replace(plan, feedback=feedback, tried_on=self._programs.get(feedback.parent_id))
+
+    def _ancestors(self, program_id: str) -> Iterator[str]:
+        """Yield the programs that a program came from, each the base of the one before."""
+        while parent := self._origins.get(program_id):
+            yield parent
+            program_id = parent
 
     def pinned(self, plan: Plan, program_id: str, algorithm: Algorithm) -> Plan | None:
         """Return a plan with another base, in its niche; `None` if the search has not been told of that program."""
@@ -225,29 +278,71 @@ class Composer:
     def _with_operator(
         self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None, beside: Sequence[Plan]
     ) -> Plan:
-        partner = partner_of(plan.base, self._best)
-        enabled = [one for one in SHARES if one in self._search.chosen_operators]
-        if partner is None and Operator.CROSS in enabled:
-            enabled.remove(Operator.CROSS)
+        shown = self._shown(plan)
         if stagnation:
             operator, tactic = stagnation
-            return replace(plan, operator=operator, tactic=tactic)
+            return replace(plan, operator=operator, tactic=tactic, shown=shown)
+        partner = self._partner(plan)
+        enabled = [one for one in SHARES if one in self._search.chosen_operators and fits(one, plan.base.body, partner)]
         if not enabled:
-            return plan
-
-        def shown_for(operator: Operator) -> tuple[Program, ...]:
-            return (partner, plan.base) if operator is Operator.CROSS and partner else plan.shown
-
-        asked = [(one.operator, one.shown) for one in beside if one.model == plan.model]
+            return replace(plan, shown=shown)
+        asked = {one.operator for one in beside if one.model == plan.model and one.base.id == plan.base.id}
         band = band_of(self._gains.rank(plan.base.score))
         operator = self._operators.choose(enabled, band, rng)
-        others = [one for one in enabled if (one, shown_for(one)) not in asked]
-        if others and operator not in others:
-            operator = self._operators.choose(others, band, rng)
-        shown = shown_for(operator)
+        if operator in asked:  # what is believed of the others decides whether one of them is worth asking for
+            operator = self._operators.choose(enabled, band, rng)
+        if operator is Operator.CROSS and partner:
+            shown = (partner, plan.base)
         # What is shown in full, and may be to be combined, is not told as what did not do better.
         is_shown = plan.feedback is not None and any(one.body == plan.feedback.body for one in shown)
         return replace(plan, operator=operator, shown=shown, feedback=None if is_shown else plan.feedback)
+
+    def _shown(self, plan: Plan) -> tuple[Program, ...]:
+        """Return the programs that a plan shows, with the best of its niche beside a base that is worse."""
+        best = plan.best
+        if best is None or not self._is_of_niche(best, plan.niche):
+            return plan.shown
+        others = [one for one in plan.shown[:-1] if one.id != best.id]
+        return (*others[1:], best, plan.base) if len(plan.shown) > 1 else (best, plan.base)
+
+    def _is_of_niche(self, program: Program, niche: str) -> bool:
+        """Return whether a program was born in a niche; what the search began with is in all."""
+        return self._niches.get(program.id, niche) == niche
+
+    def _partner(self, plan: Plan) -> Program | None:
+        """Return the program to combine with the base: the best, where the base is worse, else the one that fits best.
+
+        With several inputs each has to be better than the other on one. With one input it is of another line and form.
+        """
+        base, best = plan.base, plan.best
+        if len(base.scores) > 1:
+            if best and self._is_of_niche(best, plan.niche):
+                return partner_of(base, [best])
+            return partner_of(base, [one for one in self._best if one.score <= base.score])
+        line, shape = {base.id, *self._ancestors(base.id)}, shape_of(base.body)
+        others = (one for one in self._best if one.score < base.score and one.id not in line)
+        others = (one for one in others if shape_of(one.body) != shape)
+        return next((one for one in others if base.id not in self._ancestors(one.id)), None)
+
+
+_ANGLES = (*TACTICS, *(f"{one}; or {other}" for one, other in permutations(TACTICS, 2)))
+"""Lines of thought that tell apart prompts which ask the same."""
+
+
+def told_apart(plan: Plan, beside: Iterable[Plan], number: int) -> Plan:
+    """Return a plan with a line of thought where plans without results ask the same, so that no two prompts are equal.
+
+    Which it is follows from the number of the prompt alone, so that it can be found again after a resume. Two of their
+    texts may differ for another reason, such as the ideas that they list; that does not count.
+    """
+    is_twin = any(_asked(one) == _asked(plan) for one in beside)
+    return replace(plan, angle=_ANGLES[number % len(_ANGLES)]) if is_twin else plan
+
+
+def _asked(plan: Plan) -> tuple[object, ...]:
+    """Return what a plan asks for, without its line of thought and what it tells beside."""
+    failed = plan.failed.program_id if plan.failed else ""
+    return plan.model, plan.operator, plan.tactic, failed, tuple(one.id for one in plan.shown)
 
 
 def _home_of(program: Program, algorithm: Algorithm) -> str:

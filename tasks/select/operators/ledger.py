@@ -7,15 +7,17 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from overnight.schemas.scores import are_level, score_text
+
 _MAX_ERROR_CHARS = 160
 _VERSION = re.compile(r"`?\b\w+_v\d+\b`?")
 """Name of a version, which is another program in another prompt."""
 
 _REMEMBERED = 200
-"""Judged ideas that are remembered, beside the best gains."""
+"""Judged ideas that are remembered, beside those that raised the best score."""
 
-_GAINS = 4
-"""Ideas with the largest gains that are listed."""
+_LATEST, _LARGEST = 3, 3
+"""Ideas that raised the best score which are listed: the latest, and those that raised it most."""
 
 _OF_BASE = 10
 """Latest ideas on the base that are listed."""
@@ -37,36 +39,55 @@ class TriedIdea:
         base_id: Id of the program that it changed.
         gain: Its gain; 0 if there was none.
         error: Error with which it failed; empty if it has a score.
-        change: Its score minus that of the program that it changed; `None` if it has none.
-        raised: Rise of the best score of the run by it; 0 if there was none.
+        score: Its score; `None` if it has none.
+        base_score: Score of the program that it changed; `None` if that has none.
+        best_before: Best score of the run before it; `None` if there was none.
     """
 
     idea: str
     base_id: str
-    gain: float
+    gain: float = 0.0
     error: str = ""
-    change: float | None = None
-    raised: float = 0.0
+    score: float | None = None
+    base_score: float | None = None
+    best_before: float | None = None
 
-    @property
-    def outcome(self) -> str:
-        """Result, in words."""
+    def outcome(self, noise: float) -> str:
+        """Return its result in words, beside what it is compared with."""
         if self.error:
             return f"failed: {_last_line(self.error)}"
-        if self.change is None:
+        if self.score is None:
             return "no new program"
-        return (
-            "equal" if self.change == 0.0 else f"{'better' if self.change > 0.0 else 'worse'} by {abs(self.change):.3g}"
-        )
+        if self.base_score is None:
+            return f"scored {score_text(self.score)}"
+        if are_level(self.score, self.base_score, noise):
+            return f"scored {score_text(self.score)}, the same as the version that it changed"
+        scores = score_text(self.score, self.base_score), score_text(self.base_score, self.score)
+        return f"scored {scores[0]}, the version that it changed {scores[1]}"
+
+    def raised(self, noise: float) -> float:
+        """Return by how much it raised the best score of the run; 0 if it did not."""
+        if self.score is None or self.best_before is None or are_level(self.score, self.best_before, noise):
+            return 0.0
+        return max(0.0, self.score - self.best_before)
+
+    @property
+    def rise(self) -> str:
+        """How it raised the best score of the run, in words."""
+        assert self.score is not None
+        assert self.best_before is not None
+        scores = score_text(self.best_before, self.score), score_text(self.score, self.best_before)
+        return f"from {scores[0]} to {scores[1]}"
 
 
 class Ledger:
     """Remembers tried ideas and errors, and lists those that matter for a base."""
 
-    def __init__(self, chars: int) -> None:
+    def __init__(self, chars: int, noise: float = 0.0) -> None:
         self._chars = chars
+        self._noise = noise
         self._latest: deque[TriedIdea] = deque(maxlen=_REMEMBERED)
-        self._best: list[TriedIdea] = []
+        self._raising: list[TriedIdea] = []
         self._errors: dict[str, None] = {}
 
     def add(self, tried: TriedIdea) -> None:
@@ -78,8 +99,14 @@ class Ledger:
         if not tried.idea:
             return
         self._latest.append(tried)
-        if tried.raised > 0.0:
-            self._best = sorted([*self._best, tried], key=lambda one: one.raised, reverse=True)[:_GAINS]
+        if tried.raised(self._noise):
+            self._note_raising(tried)
+
+    def _note_raising(self, tried: TriedIdea) -> None:
+        """Keep the latest ideas that raised the best score, and those that raised it most, in order."""
+        known = [one for one in self._raising if _plain(one.idea) != _plain(tried.idea)] + [tried]
+        largest = sorted(known, key=lambda one: one.raised(self._noise), reverse=True)[:_LARGEST]
+        self._raising = [one for one in known if one in largest or one in known[-_LATEST:]]
 
     def text(self, base_ids: Collection[str], *, lists_ideas: bool = True, repeated: Sequence[str] = ()) -> str:
         """Return what a prompt lists, as far as there is any and there is room; empty if there is nothing.
@@ -97,14 +124,18 @@ class Ledger:
             return _within_limit(always, self._chars)
         known = _within_limit(always, self._chars // 2)
         near = [one for one in reversed(self._latest) if one.base_id in base_ids and one.gain <= 0.0]
-        latest = {_plain(one.idea): one.outcome for one in reversed(near)}
+        latest = {_plain(one.idea): one.outcome(self._noise) for one in reversed(near)}
         listed = _distinct(repeated)
         of_base = [f"{idea} ({latest[idea]})" for idea in _distinct(one.idea for one in near) if idea not in listed]
         counts = Counter(_plain(one.idea) for one in self._latest)
-        frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN]
+        told = {*latest, *(_plain(one.idea) for one in self._raising)}
+        frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN and idea not in told]
         ideas = [
             ("Tried already on this version or the one before it; do not repeat these:", of_base[:_OF_BASE]),
-            ("Ideas that raised the best score of this search most:", _distinct(one.idea for one in self._best)),
+            (
+                "Ideas that raised the best score of this search, the latest first:",
+                [f"{_plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],
+            ),
             ("Tried already many times in this search:", frequent),
         ]
         room = self._chars - len(known) - 2 * bool(known)

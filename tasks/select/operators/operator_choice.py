@@ -89,6 +89,18 @@ def band_of(rank: float) -> int:
     return next(band for band, end in enumerate(_BANDS) if rank <= end)
 
 
+_LEAST_LINES = 6
+"""Lines of a program from which on it can be made simpler."""
+
+
+def fits(operator: Operator, body: str, partner: Program | None) -> bool:
+    """Return whether an operator can be asked for of a base with such a body, and a partner or none."""
+    if operator is Operator.SIMPLIFY:
+        lines = (line.strip() for line in body.splitlines())
+        return sum(bool(line) and not line.startswith("#") for line in lines) >= _LEAST_LINES
+    return operator is not Operator.CROSS or partner is not None
+
+
 class OperatorChoice:
     """Chooses operators by what they gained.
 
@@ -164,10 +176,9 @@ def stagnation_operator(since_best: int, answers: int, per_prompt: int) -> tuple
 def partner_of(base: Program, programs: Iterable[Program]) -> Program | None:
     """Return the program to combine with a base: the one that beats it on most inputs; the first of equals.
 
-    It is no better than the base, and has other scores. After GEPA (arXiv 2507.19457), which keeps the programs that
-    are best on any input.
+    The base beats it on an input, too. After GEPA (arXiv 2507.19457), which keeps the programs that are best on any.
     """
-    others = [one for one in programs if one.score <= base.score and one.scores != base.scores and one.id != base.id]
+    others = [one for one in programs if inputs_better(one, base) and inputs_better(base, one)]
     return max(others, key=lambda one: (inputs_better(one, base), one.score), default=None)
 
 

@@ -47,6 +47,22 @@ def in_flight(
             16,
             "16 samples in flight, as nothing limits their number;",
         ),
+        ({"conditions": {"max_samples": 3}}, 3, "3 samples in flight, as the night takes at most 3;"),
+        (
+            {"conditions": {"max_samples": 40}, "models": ["relay:answers"]},
+            4,
+            "4 samples in flight, as an answer may take minutes;",
+        ),
+        (
+            {"conditions": {}, "models": ["agent:mini-swe-agent/openai/gpt-5"]},
+            2,
+            "2 samples in flight, as an answer may take minutes;",
+        ),
+        (
+            {"conditions": {"max_samples": 40}, "models": ["relay:answers", "openai/gpt-5"]},
+            8,
+            "8 samples in flight, as the night takes at most 40;",
+        ),
         ({"conditions": {"max_samples": 9}, "concurrency": 64}, 64, "64 samples in flight, as sampling.concurrency"),
         ({"conditions": {}, "slots": 12}, 24, "24 samples in flight, 2 for each slot of the cluster"),
     ],

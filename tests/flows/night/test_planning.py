@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -255,6 +256,51 @@ def test_plans_rebuilt_from_the_files_are_those_of_the_night(
         assert again.algorithm.best == live.algorithm.best
         assert again.algorithm.best.score == best.score
         compact(files, min_generations=1)
+
+
+def test_prompts_in_flight_are_told_apart_across_generations_and_after_a_resume(tmp_path: Path):
+    search: dict[str, Any] = {"prompts": 4, "samples": 1, "operators": (Operator.REFINE,)}
+    files = create(tmp_path, sampling={"models": (Model(name="openai/a"),)}, **search)
+    run = stored_run.read_run(files)
+    best = stored_run.read_run_history(files).start
+    night = NightRecord(1, NOW, best.score, best.score, best.id, samples_in_flight=6, first_generation=1)
+    record.write_night(files, night)
+    live = rebuild(run, stored_run.read_run_history(files, samples=1))
+    turns = [turn for turn in map(partial(turn_of, run=run), range(26)) if turn.index < 4]
+    for turn in turns[:20]:
+        in_flight = [plan for plan in live.plans.values() if plan and plan.operator is Operator.REFINE]
+        asked = [(plan.shown, plan.angle) for plan in in_flight]
+        assert len(asked) == len(set(asked)), "nothing is asked twice at a time"
+        tell(live, turn, [a_judged(RUN, turn.generation, turn.index, outcome=Outcome.CRASHED)])
+        live.plans.pop(turn)
+        if turn.index == 3:
+            judged = [a_judged(RUN, turn.generation, index, outcome=Outcome.CRASHED) for index in range(4)]
+            record.commit(files, a_generation(turn.generation, judged, best))
+            again = rebuild(run, stored_run.read_run_history(files, samples=1))
+            wanted = {one: plan for one, plan in live.plans.items() if one.generation > turn.generation}
+            assert again.plans == wanted, "the same is asked after a resume"
+
+
+def test_an_idea_whose_claim_falls_is_taken_back():
+    run = run_with(CHAT, samples=1, operators=(Operator.REFINE,))
+    planner = rebuild(run, begun(1))
+    claim, later = (
+        a_judged(RUN, 1, index, scores=(9.0 + index,), text=f"# idea: number {index}") for index in range(2)
+    )
+    planner.tell(Turn(1, 0), results_of([claim]), record_of([claim]), claims=True)
+    planner.tell(Turn(1, 1), results_of([later]), record_of([later]), claims=True)
+    assert "number 1 (from 9 to 10)" in listed(planner.plans[Turn(1, 2)])
+    fell = replace(later, score=None, verdict=replace(later.verdict, outcome=Outcome.UNCONFIRMED, scores=()))
+    planner.correct({fell.id: (None, fell.feedback())})
+    planner.tell(Turn(1, 2), [], None)
+    tried = listed(planner.plans[Turn(1, 3)])
+    assert "number 0 (from 0 to 9)" in tried
+    assert "number 1 (from" not in tried
+
+
+def listed(plan: Plan | None) -> str:
+    assert plan is not None
+    return plan.tried
 
 
 def tell(planner: Planner, turn: Turn, judged: Sequence[Judged]) -> tuple[Change, ...]:

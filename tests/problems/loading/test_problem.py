@@ -10,6 +10,7 @@ import pytest
 from overnight.schemas.errors import SpecificationError, UsageError
 from overnight.schemas.job import Call
 from overnight.schemas.settings import parse_settings
+from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.config_layers import merge, set_by_path
 from overnight.tasks.program.make_problem import restore_problem
@@ -247,3 +248,16 @@ def test_an_overnight_toml_that_cannot_be_parsed_is_named(content: bytes, tmp_pa
     (tmp_path / "overnight.toml").write_bytes(content)
     with pytest.raises(UsageError, match=r"overnight\.toml: (not valid TOML|not UTF-8)"):
         load_problem(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "model", ["relay:/tmp/x", "command:llm", "agent:mini-swe-agent/openai/a", ["openai/a", "relay:x=2"]]
+)
+def test_one_answer_a_prompt_is_asked_of_folders_commands_and_agents_unless_the_user_wants_more(model: Any):
+    def samples(**search: Any) -> int:
+        flags = {"sampling": {"models": model}, "search": search}
+        return load_problem(find("bin-packing-or"), flags).settings.search.samples  # whose file asks for 2
+
+    assert samples() == 1
+    assert samples(samples=3) == 3
+    assert load_problem(find("cap-set"), {"sampling": {"models": ["openai/a"]}}).settings.search.samples == 4

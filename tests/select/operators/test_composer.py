@@ -14,7 +14,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import TUNER, Program
+from overnight.schemas.program import NO_SCORE, TUNER, Program
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
@@ -29,13 +29,13 @@ START = Program("start", "return 2 * n", (0.0, 0.0), 0.0)
 class Search:
     """A greedy search with a composer, to be told of answers."""
 
-    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+    def __init__(self, settings: dict[str, Any] | None = None, start: Program = START) -> None:
         models = {"sampling": {"models": [{"name": "openai/a"}]}, "search": {"algorithm": "greedy"}}
         given = settings or {}
         layers = {name: {**models.get(name, {}), **given.get(name, {})} for name in {*models, *given}}
         self.problem = load_problem(TOY, {"tuner": {"enabled": False}, **layers})
-        self.algorithm = create_algorithm(self.problem.settings.search.algorithm, START, 1)
-        self.composer = Composer(self.problem, START, 1)
+        self.algorithm = create_algorithm(self.problem.settings.search.algorithm, start, 1)
+        self.composer = Composer(self.problem, start, 1)
         self.latest: PromptRecord | None = None
 
     def plan(self, index: int = 0) -> Plan:
@@ -73,21 +73,31 @@ def crashed(name: str, idea: str = "", parent: str = "start", failed_id: str = "
     return Feedback(parent, "return x", Outcome.CRASHED, "NameError: no x", "hello", (), None, name, idea, failed_id)
 
 
+LONG = "\n".join(f"x{number} = {number}" for number in range(6))
+
+
 def test_a_plan_has_an_operator_and_its_prompt_the_words_for_it():
     search = Search()
-    operators = {plan.operator for plan in search.plans(1000)}
+    search.tell(scored("long", 1.0, 1.0, body=LONG))
+    operators = {plan.operator for plan in search.plans(1000) if plan.base.id == "long"}
     assert operators == {Operator.REFINE, Operator.REWRITE, Operator.FRESH, Operator.SIMPLIFY}, "no partner to cross"
     plan = next(plan for plan in search.plans() if plan.operator is Operator.SIMPLIFY)
     assert "Make it simpler" in search.prompt(plan)
 
 
-def test_prompts_that_are_asked_at_a_time_ask_for_different_things():
-    search = Search()
-    beside = list[Plan]()
-    for turn in (Turn(1, index, 1) for index in range(5)):
-        beside.append(search.composer.compose(search.algorithm.ask(turn), turn, 0, None, None, beside))
-    assert len({plan.operator for plan in beside[:4]}) == 4
-    assert beside[4].operator, "something is asked again where there is nothing else to ask"
+def test_a_program_of_a_line_is_not_made_simpler():
+    assert Operator.SIMPLIFY not in {plan.operator for plan in Search().plans(1000)}
+
+
+@pytest.mark.parametrize("start", [START, Program("start", "...", (), NO_SCORE)], ids=["start", "no start"])
+def test_no_two_prompts_that_are_asked_at_a_time_are_the_same(start: Program):
+    search = Search(start=start)
+    beside = list[tuple[Turn, Plan]]()
+    for turn in (Turn(1 + index // 3, index % 3, 1) for index in range(40)):
+        beside.append((turn, search.composer.compose(search.algorithm.ask(turn), turn, 0, None, None, beside)))
+    assert len({search.prompt(plan) for _, plan in beside}) == 40
+    twin = next(plan for _, plan in beside if plan.angle)
+    assert f"So that your answer differs, follow this line of thought: {twin.angle}." in search.prompt(twin)
 
 
 def test_two_programs_are_crossed_and_the_prompt_says_where_each_is_better():
@@ -97,6 +107,68 @@ def test_two_programs_are_crossed_and_the_prompt_says_where_each_is_better():
     assert [program.id for program in plan.shown] == ["low", "high"]
     assert "Combine the best parts" in search.prompt(plan)
     assert "The first one is better on input 2, the last one on the others." in search.prompt(plan)
+
+
+def test_programs_are_crossed_that_are_each_better_on_an_input():
+    search = Search()
+    search.tell(scored("low", 1.0, 1.0), scored("high", 6.0, 2.0))
+    assert Operator.CROSS not in {plan.operator for plan in search.plans(1000)}
+
+
+def test_with_one_input_a_program_of_another_line_is_drawn_on():
+    search = Search(start=Program("start", "return 0", (0.0,), 0.0))
+    search.tell(scored("parent", 1.0, body=LONG))
+    search.tell(scored("child", 3.0, parent="parent", body=f"{LONG}\nreturn x2"))
+    assert Operator.CROSS not in {plan.operator for plan in search.plans(1000)}, "one is what the other came from"
+    search.tell(scored("other", 2.0, body="return n"))
+    plan = next(plan for plan in search.plans(1000) if plan.operator is Operator.CROSS and plan.base.id == "child")
+    assert [program.id for program in plan.shown] == ["other", "child"]
+    assert "The first version goes another way and scores less. Take over" in search.prompt(plan)
+
+
+def test_a_weak_base_has_the_best_of_the_search_beside_it():
+    search = Search({"search": {"algorithm": {"name": "greedy", "epsilon": 1.0}, "operators": ["refine"]}})
+    search.tell(scored("weak", 1.0, 1.0), scored("best", 6.0, 6.0))
+    plan = next(plan for plan in search.plans() if plan.base.id == "weak")
+    assert [program.id for program in plan.shown] == ["best", "weak"]
+    text = search.prompt(plan)
+    assert "# Version 0 scores 6, the best of this search, 5 more than the last version;" in text
+    assert "# Version 1 scores 1, 5 less than the best of this search, 6;" in text
+    assert "the best version so far" not in text
+
+
+def test_the_best_of_another_niche_is_named_and_not_shown():
+    search = Search({"search": {"algorithm": {"name": "islands", "islands": 2}, "operators": ["refine"]}})
+    search.tell(scored("best", 6.0, 6.0))
+    plan = next(plan for plan in search.plans() if plan.niche == "1")
+    assert [program.id for program in plan.shown] == ["start"]
+    assert "# Version 0 scores 0, 6 less than the best of this search, 6;" in search.prompt(plan)
+
+
+def test_each_answer_is_told_against_the_best_before_it():
+    search = Search({"search": {"algorithm": "greedy", "operators": ["refine"]}})
+    search.tell(
+        scored("a", 6.0, 6.0, idea="first"), scored("b", 2.0, 2.0, idea="lower"), scored("c", 7.0, 7.0, idea="c")
+    )
+    _, raised = search.plan().tried.split("the latest first:\n")
+    assert raised.splitlines() == ["- c (from 6 to 7)", "- first (from 0 to 6)"]
+
+
+def test_feedback_on_a_child_reaches_the_prompts_of_a_later_version():
+    search = Search({"search": {"algorithm": {"name": "greedy", "epsilon": 0.0}, "operators": ["refine"]}})
+    search.tell(scored("best", 6.0, 6.0))
+    search.tell(crashed("late"))  # it was asked for before its base had a better child
+    plan = search.plan()
+    assert plan.base.id == "best"
+    text = search.prompt(plan)
+    assert "A try on an earlier version, which the last one comes from, did not do better than it:" in text
+    assert "It was crashed: NameError: no x" in text
+    search.tell(crashed("own", parent="best"))
+    assert "The last try on the last version did not do better:" in search.prompt(search.plan())
+    search.tell(scored("next", 7.0, 7.0, parent="best"))
+    for number in range(24):
+        search.tell(scored(f"p{number}", 7.0 + number, 7.0, parent="next"))
+    assert search.plan().feedback is None, "it is long ago"
 
 
 def test_an_answer_that_failed_is_repaired_by_the_next_plan():

@@ -18,35 +18,54 @@ def ledger(*tried: TriedIdea, chars: int = 2000) -> Ledger:
 def test_ideas_that_did_not_help_here_are_listed_whole_latest_first_and_once_with_what_came_of_them():
     long = "a " * 120 + "word"
     made = ledger(
-        TriedIdea("sort first", "base", 0.0, change=-1.5),
-        TriedIdea("use a heap", "base", 0.0, "Traceback\nKeyError: 3"),
-        TriedIdea("sort  first", "base", 0.0, change=0.0),
-        TriedIdea("elsewhere", "other", 0.0, change=-1.0),
-        TriedIdea(long, "origin", 0.0, change=-0.25),
-        TriedIdea("again", "base", 0.0),
-        TriedIdea("helped", "base", 1.0, change=1.0),
+        TriedIdea("sort first", "base", score=0.5, base_score=2.0),
+        TriedIdea("use a heap", "base", error="Traceback\nKeyError: 3"),
+        TriedIdea("sort  first", "base", score=2.0 + 2e-13, base_score=2.0),
+        TriedIdea("elsewhere", "other", score=1.0, base_score=2.0),
+        TriedIdea(long, "origin", score=1.75, base_score=2.0),
+        TriedIdea("again", "base"),
+        TriedIdea("helped", "base", 1.0, score=3.0, base_score=2.0),
     )
     first, *_ = [part for part in made.text({"base", "origin"}).split("\n\n") if part.startswith("Tried already")]
     assert first.splitlines()[1:] == [
         "- again (no new program)",
-        f"- {long} (worse by 0.25)",
-        "- sort first (equal)",
+        f"- {long} (scored 1.75, the version that it changed 2)",
+        "- sort first (scored 2, the same as the version that it changed)",
         "- use a heap (failed: KeyError: 3)",
     ]
 
 
-def test_ideas_that_raised_the_best_score_are_listed_and_none_that_only_beat_a_weak_base():
+def raising(idea: str, before: float, score: float) -> TriedIdea:
+    return TriedIdea(idea, "other", 1.0, score=score, best_before=before)
+
+
+def test_ideas_that_raised_the_best_score_are_the_latest_and_the_largest_with_both_scores():
+    steps = [(0.0, 8.0), (8.0, 12.0), (12.0, 14.0), (14.0, 14.5), (14.5, 14.75), (14.75, 14.875), (14.875, 14.9375)]
     made = ledger(
-        *(TriedIdea(f"idea {raised}", "other", 1.0, raised=float(raised)) for raised in range(1, 8)),
-        TriedIdea("better than a weak one", "weak", 5.0),
+        *(raising(f"idea {number}", *step) for number, step in enumerate(steps)),
+        TriedIdea("better than a weak one", "weak", 5.0, score=9.0, base_score=1.0, best_before=14.9375),
     )
-    lines = made.text({"base"}).splitlines()
-    wanted = [f"- idea {raised}" for raised in (7, 6, 5, 4)]
-    assert lines == ["Ideas that raised the best score of this search most:", *wanted]
+    assert made.text({"base"}).splitlines() == [
+        "Ideas that raised the best score of this search, the latest first:",
+        "- idea 6 (from 14.875 to 14.9375)",
+        "- idea 5 (from 14.75 to 14.875)",
+        "- idea 4 (from 14.5 to 14.75)",
+        "- idea 2 (from 12 to 14)",
+        "- idea 1 (from 8 to 12)",
+        "- idea 0 (from 0 to 8)",
+    ]
+
+
+def test_a_rise_within_noise_or_rounding_is_none_and_a_small_one_has_the_digits_that_show_it():
+    rises = [raising("rounding", 2.6359774, 2.6359774 + 2e-13), raising("small", 2.6359774, 2.6359831)]
+    assert ledger(*rises).text({"base"}).splitlines()[1:] == ["- small (from 2.635977 to 2.635983)"]
+    noisy = Ledger(2000, noise=0.1)
+    noisy.add(raising("noise", 1.0, 1.05))
+    assert noisy.text({"base"}) == ""
 
 
 def test_no_version_is_named_which_the_prompt_does_not_show():
-    made = ledger(TriedIdea("as `priority_v1`, but sort_v0 first", "base", 0.0, change=0.0))
+    made = ledger(TriedIdea("as `priority_v1`, but sort_v0 first", "base", score=0.0))
     assert "as the version, but the version first" in made.text({"base"})
 
 

@@ -24,7 +24,7 @@ from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.make_problem import make_problem
 from overnight.tasks.program.source_lines import indent
 from overnight.tasks.program.specification import read_specification
-from overnight.tasks.program.user_config import user_settings
+from overnight.tasks.program.user_config import user_layers
 
 DESCRIPTION, MARK = "description.txt", "@register_task("
 BRIDGE, BASE = "overnight_algotune.py", "AlgoTuneTasks/base.py"
@@ -85,7 +85,7 @@ class AlgoTune(ProblemFormat):
         folder = named.path
         (module,) = _modules(folder)
         task = _read_task(problem_folder.read_text(folder, module), module)
-        layers = [_settings(folder, module, task), named.settings_file, user_settings(), named.flags]
+        layers = [_settings(folder, module, task), named.settings_file, *user_layers(named.flags)]
         settings = parse_settings(merge(layers), f"{folder.resolve().name}/overnight.toml")
         if not settings.inputs:
             raise SpecificationError(

@@ -21,7 +21,7 @@ from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.evolving_files import read_evolving_files
 from overnight.tasks.program.make_problem import make_problem, require_name
 from overnight.tasks.program.marked_file import END, START, read_marked
-from overnight.tasks.program.user_config import user_settings
+from overnight.tasks.program.user_config import user_layers
 
 _DEFAULTS: dict[str, Any] = {"inputs": [None], "limits": {"scratch_mib": 64}}
 """Defaults that differ from those of a specification: a command may have no input, and its program is a file."""
@@ -64,7 +64,7 @@ def load_directory(named: NamedProblem, task: Task = Task()) -> Problem:
         UsageError: If a setting is wrong.
     """
     folder = named.folder
-    layers = [_DEFAULTS, task.settings, named.settings_file, user_settings(), named.flags]
+    layers = [_DEFAULTS, task.settings, named.settings_file, *user_layers(named.flags)]
     where = f"{folder.resolve().name}/overnight.toml" if named.path.is_dir() else named.path.name
     settings = parse_settings(merge(layers), where)
     skeleton, settings = _read_program(folder, settings, {file.path: file for file in task.added_files})

@@ -16,7 +16,7 @@ from overnight.tasks.program import problem_folder
 from overnight.tasks.program.config_layers import merge, script_block
 from overnight.tasks.program.make_problem import make_problem
 from overnight.tasks.program.specification import read_specification
-from overnight.tasks.program.user_config import config_path, user_settings
+from overnight.tasks.program.user_config import config_path, user_layers
 
 _MARK = re.compile(r"@\s*(funsearch\s*\.\s*)?(evolve|run)\b")
 
@@ -39,7 +39,7 @@ class SpecificationFile(ProblemFormat):
         text = problem_folder.read_given_text(path)
         specification = read_specification(text, path.name)
         own = script_block(text, path.name).get("tool", {}).get("overnight", {})
-        later = [named.settings_file, user_settings(), named.flags]
+        later = [named.settings_file, *user_layers(named.flags)]
         layers = [_without_outdated_known(own, later), *later]
         settings = parse_settings(merge(layers), _sources(layers, path))
         if not settings.inputs:
@@ -72,5 +72,5 @@ def _without_outdated_known(own: Mapping[str, Any], later: Sequence[Mapping[str,
 
 def _sources(layers: Sequence[Mapping[str, Any]], path: Path) -> str:
     """Return the names of the layers that are not empty, for error messages."""
-    names = [f"{path.name} [tool.overnight]", "overnight.toml", str(config_path()), "the command line"]
-    return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer) or path.name
+    names = [f"{path.name} [tool.overnight]", "overnight.toml", "", str(config_path()), "the command line"]
+    return ", ".join(name for name, layer in zip(names, layers, strict=True) if layer and name) or path.name
