@@ -375,6 +375,10 @@ JOURNALS = _table(
 """Sums of the answers that are paid for and in no generation yet, which are read from journals."""
 
 
+ALIVE = _table("alive", ("run_id", TEXT, "id of a run, the last night of which holds its lock on this machine"))
+"""Runs with a night under way here, whatever the row of that night says."""
+
+
 def describe(schema: pa.Schema) -> list[tuple[str, str, str]]:
     """Return the name, type and meaning of each column."""
     return [(column.name, str(column.type), (column.metadata or {}).get(b"comment", b"").decode()) for column in schema]

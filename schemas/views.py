@@ -74,7 +74,8 @@ VIEWS = {
         | {
             "seen_at": "its end; of a night under way or killed, its last commit",
             "state": "`ended`; `running`; `killed`: it has no end, and the next night has begun, or `alive_until` is "
-            "past; or `given up`: a scheduled night that was killed, and that nobody goes on with",
+            "past and no process of this machine has it under way, be it stopped or its disk full; or `given up`: a "
+            "scheduled night that was killed, and that nobody goes on with",
             "has_unknown_costs": _UNKNOWN,
         },
     ),

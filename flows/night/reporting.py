@@ -24,6 +24,7 @@ from overnight.schemas.interventions import Intervention
 from overnight.schemas.report_data import NO_DRAWINGS, Drawings
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.night_log import log_line
+from overnight.tasks.history.run_lock import night_lock
 
 if TYPE_CHECKING:
     from overnight.flows.night.prefect_artifacts import PrefectArtifacts
@@ -110,7 +111,8 @@ class NightReporter:
         self._notifier.report_best(run.run_id, self._run.state.best.score, self._flag)
         threading.Thread(target=self._renew, name="overnight-row", daemon=True).start()
         try:
-            yield
+            with night_lock(self._run.files, self.row.number):
+                yield
         finally:
             self._is_over.set()
 

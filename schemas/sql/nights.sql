@@ -20,7 +20,8 @@ SELECT
     -- One night of a run at a time: where a later one has begun, an earlier one has ended or was killed.
     CASE WHEN own.ended_at IS NOT NULL THEN 'ended'
         WHEN own.given_up IS NOT NULL THEN 'given up'
-        WHEN own.alive_until > now() AND own.night = max(own.night) OVER (PARTITION BY own.run_id) THEN 'running'
+        WHEN own.night < max(own.night) OVER (PARTITION BY own.run_id) THEN 'killed'
+        WHEN own.alive_until > now() OR own.run_id IN (SELECT run_id FROM files.alive) THEN 'running'
         ELSE 'killed' END AS state,
     coalesce(paid.unpriced > 0, false) AS has_unknown_costs
 FROM files.nights AS own

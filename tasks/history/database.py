@@ -20,6 +20,7 @@ from overnight.tasks.history.atomic_files import unread_format
 from overnight.tasks.history.files import tables_in
 from overnight.tasks.history.journal import readable_completions
 from overnight.tasks.history.query_process import memory_error
+from overnight.tasks.history.run_lock import is_under_way
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,8 +51,8 @@ _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
 """Errors of reading a file that was replaced by another one meanwhile, or of one that is damaged."""
 
-_JOURNALS = "journals"
-"""Table of the schema `files` that is no Parquet file: sums over journals."""
+_JOURNALS, _ALIVE = "journals", "alive"
+"""Tables of the schema `files` that are no Parquet files: sums over journals, and runs with a night under way here."""
 
 _SOURCE = re.compile(r"\bfiles\.(\w+)")
 
@@ -125,6 +126,7 @@ class Database:
         self._connection = duckdb.connect(config=self._config)
         self._committed: dict[str, tuple[str, ...]] = {}
         self._journals: dict[str, int] | None = None
+        self._alive: list[dict[str, str]] | None = None
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
 
@@ -135,7 +137,7 @@ class Database:
         self._connection.close()
         self._connection, self._committed = duckdb.connect(config=self._config), {}
         self._has_macros = self._has_comments = False
-        self._journals = None
+        self._journals = self._alive = None
         self._refuse_other_formats(committed["runs"])
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
         definitions = [_sql(name) for name in VIEWS if self._limits is None or name in self._limits.views]
@@ -144,6 +146,10 @@ class Database:
             sources.remove(_JOURNALS)
             self._connection.from_arrow(tables.JOURNALS.empty_table()).create(f"files.{_JOURNALS}")
             self._journals = {}
+        if _ALIVE in sources:
+            sources.remove(_ALIVE)
+            self._connection.from_arrow(tables.ALIVE.empty_table()).create(f"files.{_ALIVE}")
+            self._alive = []
         self._define_tables(sources, dict.fromkeys(committed, ()))  # views are defined sooner over no files
         for definition in definitions:
             self._connection.execute(definition)
@@ -182,9 +188,24 @@ class Database:
             raise duckdb.IOException(str(error)) from error
         if tables_in(self.history, self._run_id) != committed:
             raise duckdb.IOException("other generations are committed now")
-        self._connection.execute(f"TRUNCATE files.{_JOURNALS}")
-        self._connection.from_arrow(pa.Table.from_pylist(rows, tables.JOURNALS)).insert_into(f"files.{_JOURNALS}")
+        self._fill(_JOURNALS, pa.Table.from_pylist(rows, tables.JOURNALS))
         self._journals = sizes
+
+    def _look_for_the_living(self, committed: Mapping[str, tuple[str, ...]]) -> None:
+        """Look which runs have a night under way here, if a view shows it."""
+        import pyarrow as pa
+
+        if self._alive is None:
+            return
+        last = {path.parents[1].name: path for path in map(Path, committed["nights"])}
+        alive = [{"run_id": run_id} for run_id, path in last.items() if is_under_way(path)]
+        if alive != self._alive:
+            self._fill(_ALIVE, pa.Table.from_pylist(alive, tables.ALIVE))
+            self._alive = alive
+
+    def _fill(self, name: str, content: pa.Table) -> None:
+        self._connection.execute(f"TRUNCATE files.{name}")
+        self._connection.from_arrow(content).insert_into(f"files.{name}")
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """Run one query: one SELECT, or an EXPLAIN of one, with the values of its question marks.
@@ -271,6 +292,7 @@ class Database:
                 if committed != self._committed:
                     self._open(committed)
                 self._read_journals(committed)
+                self._look_for_the_living(committed)
                 return read()
             except duckdb.Error as error:
                 # The row of a night is replaced while it runs: DuckDB may look for its end where the last one had it.

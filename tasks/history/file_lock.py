@@ -24,3 +24,13 @@ def lock(descriptor: int, path: Path, *, waits: bool = True) -> None:
             f"cannot lock {path}: {error.strerror}; its file system has no locks, so two nights could write one run",
             remedy="Mount it with locks (NFS: without `nolock`), or name a folder on a local disk with --history.",
         ) from error
+
+
+def is_locked(descriptor: int) -> bool:
+    """Return whether somebody else holds the lock on an open file, which is not kept."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False

@@ -29,7 +29,7 @@ _TABLE_FUNCTIONS = frozenset(
         *(f"duckdb_{name}" for name in _CATALOG), *MACROS,
     }
 )  # fmt: skip
-SOURCES = tables.ALL | {"attempts": tables.GENERATIONS, "journals": tables.JOURNALS}
+SOURCES = tables.ALL | {"attempts": tables.GENERATIONS, "journals": tables.JOURNALS, "alive": tables.ALIVE}
 """Tables of the schema `files`, over the files of the history, by name."""
 
 _SCHEMAS = {"", "main", "files"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from overnight.schemas.errors import RunIsBusy
 from overnight.tasks.history.atomic_files import disk_errors
-from overnight.tasks.history.file_lock import lock
+from overnight.tasks.history.file_lock import is_locked, lock
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.private_files import make_folder, open_private, require_plain_files
 
@@ -50,3 +52,26 @@ def locked_here(files: RunFiles) -> Iterator[None]:
                 remedy="Wait for it, or stop it: Ctrl-C where it runs, or Cancel in Prefect's UI.",
             ) from error
         yield
+
+
+@contextmanager
+def night_lock(files: RunFiles, night: int) -> Iterator[None]:
+    """Show that a night is under way on this machine within the context, also while nothing can be written."""
+    path = files.night_log(night)
+    with disk_errors(path):
+        handle = open_private(path, "ab")
+    with handle:
+        lock(handle.fileno(), path)
+        yield
+
+
+def is_under_way(night: Path) -> bool:
+    """Return whether the night of a row's file is under way on this machine."""
+    try:
+        descriptor = os.open(night.with_suffix(".log"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return is_locked(descriptor)
+    finally:
+        os.close(descriptor)

@@ -25,6 +25,7 @@ from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.run_lock import night_lock
 from overnight.testing.made import NOW, a_generation, a_judged, create, grow, grow_with_a_retry, rebuilt
 from overnight.testing.population import Population
 
@@ -110,6 +111,18 @@ def test_a_night_is_running_until_its_end_or_until_it_no_longer_writes_its_row(t
     assert Database(tmp_path).rows(states)[0]["states"] == ["killed", "killed", "ended"]
     record.write_night(files, NightRecord(4, NOW, -9, -9, "", alive_until=now + timedelta(hours=1)))
     assert Database(tmp_path).rows(states)[0]["states"] == ["killed", "killed", "ended", "running"]
+
+
+def test_a_night_that_holds_its_lock_here_is_running_though_it_cannot_write_its_row(tmp_path: Path):
+    files, past = create(tmp_path), datetime.now(UTC) - timedelta(hours=1)
+    for number in (1, 2):
+        record.write_night(files, NightRecord(number, NOW, -9, -9, "", alive_until=past))
+    database, states = Database(tmp_path), "SELECT list(state ORDER BY night) AS states FROM nights"
+    with night_lock(files, 1), night_lock(files, 2):
+        assert database.rows(states)[0]["states"] == ["killed", "running"]
+    assert database.rows(states)[0]["states"] == ["killed", "killed"]
+    with night_lock(files, 1):
+        assert database.rows(states)[0]["states"] == ["killed", "killed"], "of a night that a later one has followed"
 
 
 def test_samples_records_and_parents_match_the_record(grown: RunFiles, database: Database):
