@@ -89,15 +89,15 @@ def band_of(rank: float) -> int:
     return next(band for band, end in enumerate(_BANDS) if rank <= end)
 
 
-_LEAST_LINES = 6
-"""Lines of a program from which on it can be made simpler."""
+_LEAST_LINES = {Operator.REWRITE: 3, Operator.SIMPLIFY: 6}
+"""Lines of a program from which on it has parts to be rewritten or left out."""
 
 
 def fits(operator: Operator, body: str, partner: Program | None) -> bool:
     """Return whether an operator can be asked for of a base with such a body, and a partner or none."""
-    if operator is Operator.SIMPLIFY:
+    if least := _LEAST_LINES.get(operator):
         lines = (line.strip() for line in body.splitlines())
-        return sum(bool(line) and not line.startswith("#") for line in lines) >= _LEAST_LINES
+        return sum(bool(line) and not line.startswith("#") for line in lines) >= least
     return operator is not Operator.CROSS or partner is not None
 
 
