@@ -148,7 +148,7 @@ class Planner:
         self._widest = widest
         self._results = 0
         self._next = 0
-        self._latest: deque[tuple[int, Plan]] = deque()
+        self._latest: deque[tuple[int, Turn, Plan]] = deque()
         self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
         self._told: list[_Told] = []
 
@@ -328,8 +328,9 @@ class Planner:
 
     def _beside(self) -> list[tuple[Turn, Plan]]:
         """Return the plans that have no result yet, with their turns."""
-        self._latest = deque((serial, plan) for serial, plan in self._latest if serial >= self._results)
-        return [(turn_of(serial, self._run), plan) for serial, plan in self._latest]
+        while self._latest and self._latest[0][0] < self._results:
+            self._latest.popleft()
+        return [(turn, plan) for _, turn, plan in self._latest]
 
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
@@ -354,7 +355,7 @@ class Planner:
             pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
             plan, hint = pinned or plan, hint if pinned else None
         plan = self._composer.compose(plan, turn, place, followed, hint, self._beside())
-        self._latest.append((self._next, plan))
+        self._latest.append((self._next, turn, plan))
         return plan
 
     def takes_over(self, before: Planner, first: tuple[int, int]) -> None:
