@@ -195,7 +195,7 @@ def test_values_of_small_inputs_are_told_unless_the_problem_forbids_it(settings:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ("none", "Calls are then repeated in new processes, where what earlier calls kept is lost."),
+        ("none", "Calls are then repeated in new processes and another order."),
         ("calls", "An evolved function may keep what it likes from one call to the next on the same input."),
     ],
 )

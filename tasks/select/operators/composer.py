@@ -302,8 +302,9 @@ class Composer:
         asked = {one.operator for one in beside if one.model == plan.model and one.base.id == plan.base.id}
         band = band_of(self._gains.rank(plan.base.score))
         operator = self._operators.choose(enabled, band, rng)
-        if operator in asked:  # what is believed of the others decides whether one of them is worth asking for
-            operator = self._operators.choose(enabled, band, rng)
+        others = [one for one in self._operators.worth_asking(enabled, band) if one not in asked]
+        if others and operator in asked:
+            operator = self._operators.choose(others, band, rng)
         if operator is Operator.CROSS and partner:
             shown = (partner, plan.base)
         # What is shown in full, and may be to be combined, is not told as what did not do better.
