@@ -18,6 +18,9 @@ SCORE = "score"
 
 Direction = Literal["minimize", "maximize"]
 
+_SIGN: dict[Direction, float] = {"minimize": -1.0, "maximize": 1.0}
+"""Factor of a metric that makes higher better."""
+
 _SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 _COMPARISON = re.compile(r"\s*(<=|<|>=|>)\s*(\S+)\s*")
 
@@ -143,10 +146,14 @@ class Objectives(Section):
         ]
         return "; ".join(broken)
 
+    def changes(self, metrics: Mapping[str, float], before: Mapping[str, float]) -> dict[str, bool]:
+        """Return the objectives beside the score in which two programs differ, and whether the first one is better."""
+        both = [name for name in self.metrics if name in metrics and name in before and metrics[name] != before[name]]
+        return {name: _SIGN[self.metrics[name]] * (metrics[name] - before[name]) > 0 for name in both}
+
     def goals(self, score: float, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return the score and the objectives, all such that higher is better."""
-        signs = {"minimize": -1.0, "maximize": 1.0}
-        return (score, *(signs[direction] * metrics[name] for name, direction in self.metrics.items()))
+        return (score, *(_SIGN[direction] * metrics[name] for name, direction in self.metrics.items()))
 
 
 NO_OBJECTIVES = Objectives()

@@ -26,6 +26,7 @@ class OutcomeFacts:
         is_of_sandbox: Whether a sandbox may say it; else it comes before or after the sandbox.
         limits: Settings of `limits` of which a program exceeded one.
         remedy: How to give it more of that, before the flag.
+        said: What a prompt says that a program did; its error follows.
     """
 
     name: str
@@ -39,6 +40,7 @@ class OutcomeFacts:
     is_of_sandbox: bool = True
     limits: tuple[str, ...] = ()
     remedy: str = ""
+    said: str = ""
 
 
 class Outcome(StrEnum):
@@ -68,37 +70,40 @@ class Outcome(StrEnum):
         "the same program, apart from its form (`search.novelty`), was judged before in this run",
         is_informative=False, counts_as_known=False, is_of_sandbox=False)
     REJECTED = OutcomeFacts("rejected", "#938e80", "#7a7a78", "Dropped: it broke a rule",
-        "it calls one of its ancestors, does nothing, or fell below a threshold; its error says which")
+        "it calls one of its ancestors, does nothing, or fell below a threshold; its error says which",
+        said="was rejected")
     CRASHED = OutcomeFacts("crashed", "#d2572e", "#e0713f", "Dropped: it crashed",
-        "it raised an error or ended its process", is_repairable=True)
+        "it raised an error or ended its process", is_repairable=True,
+        said="crashed")
     TIMED_OUT = OutcomeFacts("timed_out", "#e79a3c", "#e9a54d", "Dropped: it took too long",
         "it used more wall clock or processor time than the limits allow", is_repairable=True,
-        limits=("wall_s", "cpu_s"), remedy="If it ends at all, give it more time")
+        limits=("wall_s", "cpu_s"), remedy="If it ends at all, give it more time",
+        said="took too long")
     OUT_OF_MEMORY = OutcomeFacts("out_of_memory", "#b1487f", "#d172a3", "Dropped: it used too much memory",
         "it used more memory than the limits allow", is_repairable=True,
-        limits=("memory_mib",), remedy="Give it more memory")
+        limits=("memory_mib",), remedy="Give it more memory",
+        said="used too much memory")
     OUTPUT_LIMIT = OutcomeFacts("output_limit", "#7d55a3", "#a883cf", "Dropped: it printed too much",
         "it printed more than the limits allow", is_repairable=True,
-        limits=("output_kib",), remedy="Let it print more")
+        limits=("output_kib",), remedy="Let it print more",
+        said="printed too much")
     BAD_SCORE = OutcomeFacts("bad_score", "#cdac35", "#d8bc4f", "Dropped: its result is not a valid score",
-        "it returned something other than one finite number per input, or a metric that is none", is_repairable=True)
+        "it returned something other than one finite number per input, or a metric that is none", is_repairable=True,
+        said="has no valid score")
     OVER_LIMIT = OutcomeFacts("over_limit", "#7a6a45", "#b09c6b", "Dropped: it broke a limit on a metric",
         "it breaks a limit on one of its metrics (`objectives.limits`); its error says which", is_repairable=True,
-        is_of_sandbox=False)
+        is_of_sandbox=False,
+        said="broke a limit")
     UNCONFIRMED = OutcomeFacts("unconfirmed", "#3c9a8d", "#58b8aa",
         "Dropped: it would have become the best of its niche, but was not confirmed",
         "it would have been a best and did not get its score again, and its error holds both scores; or a person took "
-        "it out with `overnight drop`", is_of_sandbox=False)
+        "it out with `overnight drop`", is_of_sandbox=False,
+        said="was not confirmed")
     SANDBOX_ERROR = OutcomeFacts("sandbox_error", "#4a4a48", "#c9c7c0",
         "Not evaluated, because of a sandbox fault that does not count against it",
         "the sandbox failed, not the program; it is never counted against the program, and an equal program is "
         "evaluated again", is_informative=False, counts_as_known=False)
     # fmt: on
-
-    @property
-    def words(self) -> str:
-        """The outcome in a prompt, after "it was"."""
-        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)

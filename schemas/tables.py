@@ -32,7 +32,7 @@ PROGRAMS = _table(
     ("generation", COUNT, "number of the generation, from 1; 0 is the start program"),
     ("index", COUNT, "position in the generation, from 0: by prompt, then by sample"),
     ("program_id", TEXT, "12 hex digits, unique in the history"),
-    ("parent_ids", pa.list_(TEXT), "programs shown in the prompt, worst first"),
+    ("parent_ids", pa.list_(TEXT), "programs shown in the prompt, the base last"),
     ("model", TEXT, "LiteLLM model string; empty for the start program"),
     ("prompt", TEXT, "prompt sent to the model"),
     ("completion", TEXT, "text of the model's answer"),

@@ -373,7 +373,8 @@ class Planner:
 
     def _beside(self) -> list[tuple[Turn, Plan]]:
         """Return the plans that have no result yet, with their turns."""
-        self._latest = deque(one for one in self._latest if one[0] >= self._results)
+        while self._latest and self._latest[0][0] < self._results:
+            self._latest.popleft()
         return [(turn, plan) for _, turn, plan in self._latest]
 
     def _slot(self) -> int:

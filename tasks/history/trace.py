@@ -14,7 +14,7 @@ import orjson
 from overnight.tasks.history.archive import replacing
 from overnight.tasks.history.database import Database
 
-# The programs of a prompt are stored worst first; what came from another run has no parent here.
+# The base of a prompt is stored last; what came from another run has no parent here.
 _STEPS = """
 SELECT
     child.*, epoch(coalesce(child.judged_at, child.asked_at)) AS timestamp,

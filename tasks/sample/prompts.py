@@ -1,4 +1,4 @@
-"""Write prompts from plans: the programs shown, worst first, what is told of them, and what is asked for."""
+"""Write prompts from plans: the programs shown, the base last, what is told of them, and what is asked for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.program import MEASURED, TUNER, Program, Prompt
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.scores import are_level, score_text
-from overnight.schemas.settings import Reducer, Sandbox, Settings
+from overnight.schemas.settings import Known, Reducer, Sandbox, Settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
 
@@ -52,9 +52,7 @@ _FRAME_CHARS = 120
 _TOLD_APART = "Others are asked the same at this moment. So that your answer differs, follow this line of thought:"
 """Words before the line of thought of a prompt that asks the same as another one in flight."""
 
-_TAKE_FROM = (
-    "The first version goes another way and scores less. Take over what can help the last one, and leave the rest."
-)
+_TAKE_FROM = "Combine the last version with what can help it from the first, which goes another way and scores less."
 """Request to combine two programs with one input, on which one of them is better and the other is not."""
 
 _FAILURE_CHARS = 3_000
@@ -145,7 +143,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         packages=packages_in_words(problem) if tells_facts else "",
         feedback=_feedback(plan, problem, chars, notes_chars, measures=tells_facts and not is_first),
         tried=plan.tried,
-        instruction=instruction(plan),
+        instruction=instruction(plan, settings),
         is_best=plan.best is None,
         shows_best=plan.best is not None and not failed and plan.best in plan.shown[-2:-1],
         is_repair=failed is not None,
@@ -228,7 +226,8 @@ def _objectives_in_words(objectives: Objectives) -> str:
     """Return what counts beside the score; empty if nothing."""
     wanted = [f"{'less' if how == 'minimize' else 'more'} `{name}`" for name, how in objectives.metrics.items()]
     limits = [f"`{name}` has to be {limit}" for name, limit in objectives.limits.items()]
-    parts = [f"{' and '.join(wanted)} count{'s' if len(wanted) == 1 else ''}, too"] if wanted else []
+    kept = "programs are kept that no other one equals or beats in all of these"
+    parts = [f"{' and '.join(wanted)} count{'s' if len(wanted) == 1 else ''}, too: {kept}"] if wanted else []
     return "; ".join([*parts, *limits])
 
 
@@ -238,10 +237,13 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join([*texts, "…"] if len(metrics) > _MAX_SCORES else texts)
 
 
-def instruction(plan: Plan) -> str:
+def instruction(plan: Plan, settings: Settings) -> str:
     """Return what a prompt asks for beside a better program."""
-    said = _request(plan)
-    return f"{said} {_TOLD_APART} {plan.angle}." if plan.angle else said
+    optimum, metrics = settings.known.optimum, settings.objectives.metrics
+    is_optimal = metrics and optimum is not None and plan.base.score >= optimum
+    goal = f"No score is better than its own, which is proven: keep it, and do better in {', '.join(metrics)}."
+    apart = f"{_TOLD_APART} {plan.angle}." if plan.angle else ""
+    return " ".join(filter(None, [is_optimal and goal, _request(plan), apart]))
 
 
 def _request(plan: Plan) -> str:
@@ -264,7 +266,7 @@ def _request(plan: Plan) -> str:
 
 def failure_note(failed: Feedback) -> str:
     """Return what stands beside a failed program instead of its score."""
-    return f"failed: {failed.outcome.value.replace('_', ' ')}"
+    return failed.outcome.facts.said
 
 
 def _strengths(shown: tuple[Program, ...]) -> str:
@@ -299,11 +301,21 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
             inputs=inputs_in_words(problem),
             known=None if known.best is None else f"{known.best:.15g}" + (f" ({known.label})" if known.label else ""),
             is_proven=known.proven,
+            honesty=_honesty_in_words(known),
             seconds=f"{settings.limits.wall_s:g}",
             memory_mib=settings.limits.memory_mib,
             packages=packages_in_words(problem) if problem.specification.language == "python" else None,
         )
         .strip()
+    )
+
+
+def _honesty_in_words(known: Known) -> str:
+    """Return what is reached without a model; empty if it is unknown."""
+    if known.honesty is None:
+        return ""
+    return f"{known.honesty:.15g} is reached without a model" + (
+        f" ({known.honesty_label})" if known.honesty_label else ""
     )
 
 
@@ -417,7 +429,7 @@ def _changed_code(skeleton: Skeleton, base: str, body: str, chars: int) -> str:
 
 def describe_failure(failed: Feedback, chars: int) -> str:
     """Return the outcome and the output of a failed program, its code left out; at most so many characters."""
-    said = f"The last version was {failed.outcome.words}: {failed.error}".rstrip(": ")
+    said = f"The last version {failed.outcome.facts.said}: {failed.error}".rstrip(": ")
     parts = [_cut(said, chars // 2, keep_end=True)]
     if output := _cut(failed.output.strip(), chars // 2, keep_end=True):
         parts.append(f"It printed:\n\n```text\n{output}\n```")
@@ -426,7 +438,7 @@ def describe_failure(failed: Feedback, chars: int) -> str:
 
 def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
-        return f"It was {feedback.outcome.words}: {feedback.error}".rstrip(": ")
+        return f"It {feedback.outcome.facts.said}: {feedback.error}".rstrip(": ")
     reference = "that earlier version" if plan.tried_on else "the last version"
     both = score_text(feedback.score, parent.score), score_text(parent.score, feedback.score)
     text = f"It scored {both[0]}, {reference} {both[1]}."

@@ -77,7 +77,15 @@ class FrontSearch:
             base = self._base(rng)
             others = [one for one in plan.shown if one.score <= base.score and one.id != base.id]
             plan = replace(plan, shown=(*others[1 - len(plan.shown) :], base) if len(plan.shown) > 1 else (base,))
+        plan = replace(plan, shown=(*plan.shown[:-1], self._better_of_equals(plan.base)))
         return replace(plan, rivals=self._rivals(plan.base))
+
+    def _better_of_equals(self, base: Program) -> Program:
+        """Return the program of the front that has a base's score and beats it in another objective, or the base."""
+        own = self._objectives.goals(base.score, base.metrics)
+        both = zip(self.front, self._goals, strict=True)
+        better = (one for one, goals in both if goals[0] == own[0] and nondominated([goals, own]) == [True, False])
+        return next(better, base)
 
     def _base(self, rng: Random) -> Program:
         """Return the program that the objectives choose by weights that are drawn."""

@@ -92,6 +92,15 @@ def test_an_edit_may_rename_the_version_and_replace_its_docstring():
     assert parsed(answer).body == f"x = abs(x)\n{BODY}"
 
 
+def test_an_edit_may_begin_with_the_header_as_it_is_shown_with_scores_or_without():
+    scored = (
+        "<<<<<<< SEARCH\ndef solve_v1(x):\n    total = 0\n=======\ndef solve_v2(x):\n    total = 7\n>>>>>>> REPLACE"
+    )
+    unscored = scored.replace("solve_v1(x):\n", 'solve_v1(x):\n    """Improved version of `solve_v0`."""\n')
+    for text in (scored, unscored):
+        assert parsed(text).body == BODY.replace("total = 0", "total = 7")
+
+
 def test_an_edit_may_add_a_helper_above_the_function():
     answer = edit("def solve_v1(x):", "def twice(x):\n    return 2 * x\n\n\ndef solve_v1(x):") + edit(
         "    return total", "    return twice(total)"

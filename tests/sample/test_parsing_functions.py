@@ -95,6 +95,14 @@ def test_imports_and_helpers_that_are_used_and_unknown_are_taken_from_a_module()
         assert absent not in parsed
 
 
+def test_a_helper_keeps_its_decorators_and_what_they_need():
+    text = "import functools\n\n@functools.lru_cache(maxsize=None)\ndef cost(n):\n    return n and 1 + cost(n - 1)\n\n"
+    assert (
+        body(f"{text}def priority_v2(el, n):\n    return cost(n)")
+        == f"{text.replace(chr(10) * 2, chr(10))}return cost(n)"
+    )
+
+
 def test_renamed_parameters_get_aliases():
     assert body("def priority_v2(vector, dim):\n    return vector * dim") == "vector = el\ndim = n\nreturn vector * dim"
 

@@ -195,7 +195,7 @@ def test_values_of_small_inputs_are_told_unless_the_problem_forbids_it(settings:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ("none", "Calls are then repeated in new processes, where what earlier calls kept is lost."),
+        ("none", "Calls are then repeated in new processes and another order."),
         ("calls", "An evolved function may keep what it likes from one call to the next on the same input."),
     ],
 )
@@ -278,7 +278,7 @@ def rendered(feedback: Feedback | None, chars: int = 2000) -> str:
 
 def test_feedback_on_a_failed_child_has_code_error_and_output():
     text = rendered(CRASHED)
-    for part in ("```python\n", "return 1 / 0", "It was crashed: ZeroDivisionError: division by zero", "hello"):
+    for part in ("```python\n", "return 1 / 0", "It crashed: ZeroDivisionError: division by zero", "hello"):
         assert part in text
 
 
@@ -352,7 +352,8 @@ def test_a_prompt_says_what_counts_beside_the_score_and_what_beats_its_base():
     rival = Program("r", "return 0", (1.0, 1.0), 1.0, metrics={"seconds": 0.125, "ratio": 1.0})
     plan = Plan("0", (NOTED,), rivals=(rival,))
     (prompt,) = build_prompts({0: plan}, problem, seed=1, generation=1)
-    assert "Beside the score: less `seconds` and more `ratio` count, too; `mib` has to be <= 64." in prompt.system
+    kept = "programs are kept that no other one equals or beats in all of these"
+    assert f"less `seconds` and more `ratio` count, too: {kept}; `mib` has to be <= 64." in prompt.system
     assert "\n- score 1, seconds 0.125, ratio 1; the last version: score 1.5, seconds 0.25\n" in prompt.text
 
 

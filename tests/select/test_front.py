@@ -62,6 +62,13 @@ def told(found: FrontSearch, *programs: Program, generation: int = 1) -> FrontSe
     return found
 
 
+def test_a_prompt_builds_on_the_better_of_two_programs_with_the_same_score():
+    found = told(search(share=0.0), program("first", 2.0, 4.0), program("better", 2.0, 3.0))
+    bases = {found.ask(Turn(2, index)).base.id for index in range(100)}
+    assert "better" in bases
+    assert "first" not in bases
+
+
 def test_what_is_dominated_leaves_the_front():
     found = told(search(), program("slow", 2.0, 9.0), program("worse", -1.0, 6.0), program("fast", 1.0, 4.0))
     assert [one.id for one in found.front] == ["slow", "fast"]

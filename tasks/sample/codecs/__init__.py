@@ -41,7 +41,7 @@ class PromptContent:
     """The content of a prompt.
 
     Attributes:
-        bodies: Bodies of the programs, worst first.
+        bodies: Bodies of the programs, the base last.
         notes: What is said of the score of each, such as `scores 1.5`; empty where nothing is said.
         statement: Task in words; empty for what the skeleton says itself.
         has_system_message: Whether a system message says what the task is.

@@ -62,25 +62,36 @@ def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCo
     try:
         if not has_edits(text):
             return _parse_written(readable(text), skeleton, shown, base)
-        latest = _version(skeleton, base or skeleton.start_body, shown - 1)
-        return _parse_edited(readable(text), latest, skeleton, shown)
+        latest = base or skeleton.start_body
+        try:
+            return _parse_edited(
+                readable(text), _version(skeleton, latest, shown - 1, has_docstring=False), skeleton, shown
+            )
+        except EditError:  # it was shown with its docstring, without scores or by an earlier version
+            return _parse_edited(readable(text), _version(skeleton, latest, shown - 1), skeleton, shown)
     except (python_source.SourceError, EditError) as error:
         return unparsable(str(error))
 
 
-def _version(specification: Specification, body: str, number: int, note: str = "") -> str:
-    """Return all evolved functions of one version below its note; they call each other under its names."""
+def _version(
+    specification: Specification, body: str, number: int, note: str = "", *, has_docstring: bool = True
+) -> str:
+    """Return all evolved functions of one version below its note; they call each other under its names.
+
+    The first has the docstrings of the specification. The others have none below a note, which says what they are.
+    """
     names = {name: _name(name, number) for name in specification.evolved}
     bodies = [python_source.rename(own, names) for own in specification.split(body)]
     both = zip(specification.functions, bodies, strict=True)
-    text = "\n\n\n".join(_function(function, own, number) for function, own in both)
+    has_docstring = number == 0 or (has_docstring and not note)
+    text = "\n\n\n".join(_function(function, own, number, has_docstring=has_docstring) for function, own in both)
     return f"# Version {number} {note}.\n{text}" if note else text
 
 
-def _function(function: EvolvedFunction, body: str, number: int) -> str:
+def _function(function: EvolvedFunction, body: str, number: int, *, has_docstring: bool) -> str:
     docstring = function.docstring if number == 0 else f"Improved version of `{_name(function.name, number - 1)}`."
     quoted = '"""' + docstring.replace("\\", "\\\\").replace('"""', "'''") + ("\n" if "\n" in docstring else "") + '"""'
-    parts = [indent(quoted, "    ")] if docstring else []
+    parts = [indent(quoted, "    ")] if docstring and has_docstring else []
     return "\n".join([_header(function, number), *parts, indent(body, "    ")])
 
 
@@ -291,7 +302,14 @@ def _helpers(module: str, function: ast.FunctionDef, specification: Specificatio
         if names & needed - known and not is_evolved:
             helpers.append(node)
             needed |= python_source.called_names(node)
-    return [ast.get_source_segment(module, node) or python_source.unparse(node) for node in reversed(helpers)]
+    return [_whole(module, node) for node in reversed(helpers)]
+
+
+def _whole(module: str, node: ast.stmt) -> str:
+    """Return the text of a statement with its decorators, one on a line."""
+    text = ast.get_source_segment(module, node) or python_source.unparse(node)
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+    return "\n".join([*(f"@{ast.unparse(one)}" for one in decorators), text])
 
 
 def _defined_names(node: ast.stmt) -> set[str]:

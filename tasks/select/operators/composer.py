@@ -46,6 +46,7 @@ class Composer:
     def __init__(self, problem: Problem, start: Program, seed: int) -> None:
         settings = problem.settings
         self._search, self._seed, self._noise = settings.search, seed, settings.noise
+        self._objectives = settings.objectives
         self._models = {model.name: model for model in settings.sampling.models}
         self._chooses_models = self._search.chooses_models and len(self._models) > 1
         self._gains = Gains(start.score, settings.noise)
@@ -92,10 +93,21 @@ class Composer:
 
     def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
         """Return what the ledger keeps of an answer, before its program is known."""
-        error = answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else ""
-        before = self._best[0].score if self._best else None
-        base = self._score_of(answer.parent_id)
-        return TriedIdea(answer.idea, answer.parent_id, gain, error, answer.score, base, before)
+        base = self._programs.get(answer.parent_id)
+        metrics, before = answer.metrics, base.metrics if base else {}
+        changes = {} if answer.score is None else self._objectives.changes(metrics, before)
+        return TriedIdea(
+            answer.idea,
+            answer.parent_id,
+            error=answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else "",
+            score=answer.score,
+            base_score=base.score if base else None,
+            best_before=self._best[0].score if self._best else None,
+            beside=", ".join(f"{name} {metrics[name]:.6g}, before {before[name]:.6g}" for name in changes),
+            is_better=gain > 0.0 or any(changes.values()),
+            is_untried=answer.outcome is Outcome.CRASHED,
+            is_repeated=answer.outcome is Outcome.DUPLICATE,
+        )
 
     def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
         self._model_choice.tell(record.model, gains, Price(record.tokens, record.cost_usd))
@@ -192,7 +204,8 @@ class Composer:
         plan = self._with_operator(plan, rng, stagnation, beside)
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
-        return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated))
+        shown = plan.feedback.error if plan.feedback else ""
+        return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated, shown=shown))
 
     def _best_beside(self, base: Program) -> Program | None:
         """Return the best program of the run; `None` where the base is no worse."""
@@ -271,7 +284,7 @@ class Composer:
         return (failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
-        errors = self._ledger.text({base.id}, lists_ideas=False)
+        errors = self._ledger.text({base.id}, lists_ideas=False, shown=failed.error)
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
         return replace(plan, operator=Operator.REPAIR, failed=failed)
 
@@ -289,8 +302,9 @@ class Composer:
         asked = {one.operator for one in beside if one.model == plan.model and one.base.id == plan.base.id}
         band = band_of(self._gains.rank(plan.base.score))
         operator = self._operators.choose(enabled, band, rng)
-        if operator in asked:  # what is believed of the others decides whether one of them is worth asking for
-            operator = self._operators.choose(enabled, band, rng)
+        others = [one for one in self._operators.worth_asking(enabled, band) if one not in asked]
+        if others and operator in asked:
+            operator = self._operators.choose(others, band, rng)
         if operator is Operator.CROSS and partner:
             shown = (partner, plan.base)
         # What is shown in full, and may be to be combined, is not told as what did not do better.

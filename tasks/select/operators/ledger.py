@@ -37,33 +37,40 @@ class TriedIdea:
 
     Attributes:
         base_id: Id of the program that it changed.
-        gain: Its gain; 0 if there was none.
         error: Error with which it failed; empty if it has a score.
         score: Its score; `None` if it has none.
         base_score: Score of the program that it changed; `None` if that has none.
         best_before: Best score of the run before it; `None` if there was none.
+        beside: What it changed in other objectives, such as `states 98, before 99`; empty if nothing.
+        is_better: Whether it is better than its base in the score or in another objective.
+        is_untried: Whether its program crashed, which says nothing of the idea.
+        is_repeated: Whether its program was judged before.
     """
 
     idea: str
     base_id: str
-    gain: float = 0.0
     error: str = ""
     score: float | None = None
     base_score: float | None = None
     best_before: float | None = None
+    beside: str = ""
+    is_better: bool = False
+    is_untried: bool = False
+    is_repeated: bool = False
 
     def outcome(self, noise: float) -> str:
         """Return its result in words, beside what it is compared with."""
         if self.error:
             return f"failed: {_last_line(self.error)}"
         if self.score is None:
-            return "no new program"
-        if self.base_score is None:
-            return f"scored {score_text(self.score)}"
-        if are_level(self.score, self.base_score, noise):
-            return f"scored {score_text(self.score)}, the same as the version that it changed"
-        scores = score_text(self.score, self.base_score), score_text(self.base_score, self.score)
-        return f"scored {scores[0]}, the version that it changed {scores[1]}"
+            return "was judged before" if self.is_repeated else "no program"
+        text = f"scored {score_text(self.score)}"
+        if self.base_score is not None:
+            scores = score_text(self.score, self.base_score), score_text(self.base_score, self.score)
+            text = f"scored {scores[0]}, the version that it changed {scores[1]}"
+            if are_level(self.score, self.base_score, noise):
+                text = f"scored {scores[0]}, the same as the version that it changed"
+        return f"{text}; {self.beside}" if self.beside else text
 
     def raised(self, noise: float) -> float:
         """Return by how much it raised the best score of the run; 0 if it did not."""
@@ -108,30 +115,40 @@ class Ledger:
         largest = sorted(known, key=lambda one: one.raised(self._noise), reverse=True)[:_LARGEST]
         self._raising = [one for one in known if one in largest or one in known[-_LATEST:]]
 
-    def text(self, base_ids: Collection[str], *, lists_ideas: bool = True, repeated: Sequence[str] = ()) -> str:
+    def text(
+        self, base_ids: Collection[str], *, lists_ideas: bool = True, repeated: Sequence[str] = (), shown: str = ""
+    ) -> str:
         """Return what a prompt lists, as far as there is any and there is room; empty if there is nothing.
 
         Args:
             base_ids: Ids of the program that the prompt is to improve, and of the one that it came from.
             lists_ideas: Whether tried ideas are listed, beside errors.
             repeated: Ideas of the latest answers that were programs judged before; they are listed in any case.
+            shown: Error that the prompt tells already.
         """
+        errors = [one for one in reversed(self._errors) if one != _last_line(shown)]
         always = [
             ("The last answers repeated earlier programs; do not repeat these:", _distinct(repeated)),
-            ("Errors with which earlier answers crashed or were refused; avoid them:", [*reversed(self._errors)]),
+            ("Errors with which earlier answers crashed or were refused; avoid them:", errors),
         ]
         if not lists_ideas:
             return _within_limit(always, self._chars)
         known = _within_limit(always, self._chars // 2)
-        near = [one for one in reversed(self._latest) if one.base_id in base_ids and one.gain <= 0.0]
-        latest = {_plain(one.idea): one.outcome(self._noise) for one in reversed(near)}
+        near = [one for one in reversed(self._latest) if one.base_id in base_ids and not one.is_better]
+        latest: dict[str, TriedIdea] = {}
+        for one in near:  # what a program did says more than that it was repeated
+            if latest.setdefault(_plain(one.idea), one).is_repeated:
+                latest[_plain(one.idea)] = one
         listed = _distinct(repeated)
-        of_base = [f"{idea} ({latest[idea]})" for idea in _distinct(one.idea for one in near) if idea not in listed]
+        of_base = {idea: one for idea, one in latest.items() if idea not in listed}
+        tried = [f"{idea} ({one.outcome(self._noise)})" for idea, one in of_base.items() if not one.is_untried]
+        crashed = [f"{idea} ({one.outcome(self._noise)})" for idea, one in of_base.items() if one.is_untried]
         counts = Counter(_plain(one.idea) for one in self._latest)
         told = {*latest, *(_plain(one.idea) for one in self._raising)}
         frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN and idea not in told]
         ideas = [
-            ("Tried already on this version or the one before it; do not repeat these:", of_base[:_OF_BASE]),
+            ("Tried already on this version or the one before it; do not repeat these:", tried[:_OF_BASE]),
+            ("Crashed on it, so that these ideas themselves are not tried yet:", crashed[:_OF_BASE]),
             (
                 "Ideas that raised the best score of this search, the latest first:",
                 [f"{_plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],

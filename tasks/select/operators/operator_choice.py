@@ -89,15 +89,23 @@ def band_of(rank: float) -> int:
     return next(band for band, end in enumerate(_BANDS) if rank <= end)
 
 
-_LEAST_LINES = 6
-"""Lines of a program from which on it can be made simpler."""
+_LEAST_WORTH = 0.5
+"""Part of what the best operator pays for its share, below which one is not asked for to make prompts differ."""
+
+
+def _mean(successes: float, failures: float) -> float:
+    return successes / (successes + failures)
+
+
+_LEAST_LINES = {Operator.REWRITE: 3, Operator.SIMPLIFY: 6}
+"""Lines of a program from which on it has parts to be rewritten or left out."""
 
 
 def fits(operator: Operator, body: str, partner: Program | None) -> bool:
     """Return whether an operator can be asked for of a base with such a body, and a partner or none."""
-    if operator is Operator.SIMPLIFY:
+    if least := _LEAST_LINES.get(operator):
         lines = (line.strip() for line in body.splitlines())
-        return sum(bool(line) and not line.startswith("#") for line in lines) >= _LEAST_LINES
+        return sum(bool(line) and not line.startswith("#") for line in lines) >= least
     return operator is not Operator.CROSS or partner is not None
 
 
@@ -117,11 +125,24 @@ class OperatorChoice:
         draws = {operator: rng.betavariate(*self.belief(operator, band)) for operator in enabled}
         return max(draws, key=draws.__getitem__)
 
+    def worth_asking(self, enabled: Sequence[Operator], band: int) -> list[Operator]:
+        """Return the operators that do not pay far less than the others, each measured by what was believed of it."""
+        shares = {one: self._expected(one, band) / _mean(*self._prior(one)) for one in enabled}
+        return [one for one in enabled if shares[one] >= _LEAST_WORTH * max(shares.values())]
+
+    def _expected(self, operator: Operator, band: int) -> float:
+        return _mean(*self.belief(operator, band))
+
     def belief(self, operator: Operator, band: int) -> tuple[float, float]:
         """Return the parameters of the Beta distribution of an operator's success in a band."""
         successes, failures = self._counts.get((operator, band), (0.0, 0.0))
+        ours, others = self._prior(operator)
+        return ours + successes, others + failures
+
+    @staticmethod
+    def _prior(operator: Operator) -> tuple[float, float]:
         share = SHARES.get(operator, 0.0)
-        return 1.0 + _BELIEF * share + successes, 1.0 + _BELIEF * (1.0 - share) + failures
+        return 1.0 + _BELIEF * share, 1.0 + _BELIEF * (1.0 - share)
 
     def tell(self, operator: Operator, band: int, *, has_gained: bool) -> None:
         """Count a result; what an operator gains outside of its share, such as a repair, is not counted."""

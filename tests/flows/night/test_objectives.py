@@ -44,7 +44,8 @@ def test_a_night_with_a_front_keeps_it_and_its_limits(two_nights: TwoNights):
     assert over
     assert all("and its limit is < 9" in row["error"] and row["score"] is None for row in over)
     prompts = [row["prompt"] for row in database.rows("SELECT prompt FROM programs WHERE generation > 0")]
-    assert all("Beside the score: less `size` counts, too; `size` has to be < 9." in prompt for prompt in prompts)
+    assert all("Beside the score: less `size` counts, too: programs are kept that" in prompt for prompt in prompts)
+    assert all("; `size` has to be < 9." in prompt for prompt in prompts)
     assert any("do better than the last version in something" in prompt for prompt in prompts)
 
 

@@ -230,3 +230,13 @@ def test_a_price_of_nothing_is_known():
 def test_a_model_that_is_not_in_the_list_is_not_counted():
     choice = told_of(("c", 3.0, 1.0))
     assert set(chosen_models(choice)) == {"a", "b"}
+
+
+def test_an_operator_that_pays_far_less_than_the_others_is_not_asked_for_to_be_different():
+    choice, enabled = OperatorChoice(), [Operator.REFINE, Operator.SIMPLIFY]
+    assert choice.worth_asking(enabled, 0) == enabled
+    for _ in range(20):
+        choice.tell(Operator.SIMPLIFY, 0, has_gained=False)
+        choice.tell(Operator.REFINE, 0, has_gained=True)
+    assert choice.worth_asking(enabled, 0) == [Operator.REFINE]
+    assert choice.worth_asking(enabled, 1) == enabled, "it is another band of bases"

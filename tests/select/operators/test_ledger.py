@@ -23,27 +23,40 @@ def test_ideas_that_did_not_help_here_are_listed_whole_latest_first_and_once_wit
         TriedIdea("sort  first", "base", score=2.0 + 2e-13, base_score=2.0),
         TriedIdea("elsewhere", "other", score=1.0, base_score=2.0),
         TriedIdea(long, "origin", score=1.75, base_score=2.0),
-        TriedIdea("again", "base"),
-        TriedIdea("helped", "base", 1.0, score=3.0, base_score=2.0),
+        TriedIdea("again", "base", is_repeated=True),
+        TriedIdea("sort first", "base", is_repeated=True),
+        TriedIdea("helped", "base", score=3.0, base_score=2.0, is_better=True),
     )
     first, *_ = [part for part in made.text({"base", "origin"}).split("\n\n") if part.startswith("Tried already")]
     assert first.splitlines()[1:] == [
-        "- again (no new program)",
-        f"- {long} (scored 1.75, the version that it changed 2)",
         "- sort first (scored 2, the same as the version that it changed)",
+        "- again (was judged before)",
+        f"- {long} (scored 1.75, the version that it changed 2)",
         "- use a heap (failed: KeyError: 3)",
     ]
 
 
+def test_what_crashed_is_listed_apart_since_its_idea_was_not_tried():
+    made = ledger(
+        TriedIdea("square root", "base", error="NameError: no math", is_untried=True),
+        TriedIdea("slow", "base", error="took 20 s"),
+    )
+    assert made.text({"base"}, shown="NameError: no math").split("\n\n") == [
+        "Errors with which earlier answers crashed or were refused; avoid them:\n- took 20 s",
+        "Tried already on this version or the one before it; do not repeat these:\n- slow (failed: took 20 s)",
+        "Crashed on it, so that these ideas themselves are not tried yet:\n- square root (failed: NameError: no math)",
+    ]
+
+
 def raising(idea: str, before: float, score: float) -> TriedIdea:
-    return TriedIdea(idea, "other", 1.0, score=score, best_before=before)
+    return TriedIdea(idea, "other", score=score, best_before=before, is_better=True)
 
 
 def test_ideas_that_raised_the_best_score_are_the_latest_and_the_largest_with_both_scores():
     steps = [(0.0, 8.0), (8.0, 12.0), (12.0, 14.0), (14.0, 14.5), (14.5, 14.75), (14.75, 14.875), (14.875, 14.9375)]
     made = ledger(
         *(raising(f"idea {number}", *step) for number, step in enumerate(steps)),
-        TriedIdea("better than a weak one", "weak", 5.0, score=9.0, base_score=1.0, best_before=14.9375),
+        TriedIdea("better than a weak one", "weak", score=9.0, base_score=1.0, best_before=14.9375),
     )
     assert made.text({"base"}).splitlines() == [
         "Ideas that raised the best score of this search, the latest first:",
@@ -71,9 +84,9 @@ def test_no_version_is_named_which_the_prompt_does_not_show():
 
 def test_different_errors_are_listed_by_their_last_line():
     made = ledger(
-        TriedIdea("", "x", 0.0, "Traceback\n  line 3\nValueError: bad\n"),
-        TriedIdea("", "x", 0.0, "KeyError: 3"),
-        TriedIdea("", "x", 0.0, "ValueError: bad"),
+        TriedIdea("", "x", error="Traceback\n  line 3\nValueError: bad\n"),
+        TriedIdea("", "x", error="KeyError: 3"),
+        TriedIdea("", "x", error="ValueError: bad"),
     )
     assert made.text({"base"}).splitlines() == [
         "Errors with which earlier answers crashed or were refused; avoid them:",
@@ -83,13 +96,13 @@ def test_different_errors_are_listed_by_their_last_line():
 
 
 def test_errors_can_be_listed_alone():
-    made = ledger(TriedIdea("sort first", "base", 0.0, "KeyError: 3"))
+    made = ledger(TriedIdea("sort first", "base", error="KeyError: 3"))
     assert made.text({"base"}, lists_ideas=False).splitlines()[1:] == ["- KeyError: 3"]
     assert len(made.text({"base"}).splitlines()) > 2
 
 
 def test_what_was_repeated_is_listed_first_and_once_with_or_without_other_ideas():
-    made = ledger(TriedIdea("sort first", "base", 0.0), TriedIdea("use a heap", "base", 0.0, "KeyError: 3"))
+    made = ledger(TriedIdea("sort first", "base"), TriedIdea("use a heap", "base", error="KeyError: 3"))
     for lists_ideas in (True, False):
         text = made.text({"base"}, lists_ideas=lists_ideas, repeated=["sort first", "sort  first"])
         assert text.startswith(
@@ -100,21 +113,21 @@ def test_what_was_repeated_is_listed_first_and_once_with_or_without_other_ideas(
 
 
 def test_an_idea_that_was_tried_often_is_named():
-    made = ledger(*[TriedIdea("sort first", f"base {k}", 0.0) for k in range(3)], TriedIdea("once", "z", 0.0))
+    made = ledger(*[TriedIdea("sort first", f"base {k}") for k in range(3)], TriedIdea("once", "z"))
     assert made.text({"base"}).splitlines() == ["Tried already many times in this search:", "- sort first"]
 
 
 def test_without_anything_to_tell_there_is_no_text():
     assert ledger().text({"base"}) == ""
-    assert ledger(TriedIdea("", "base", 0.0)).text({"base"}) == ""
-    assert ledger(TriedIdea("x", "base", 0.0), chars=0).text({"base"}) == ""
+    assert ledger(TriedIdea("", "base")).text({"base"}) == ""
+    assert ledger(TriedIdea("x", "base"), chars=0).text({"base"}) == ""
 
 
 TEXTS = st.text(max_size=300)
 
 
 @given(
-    st.lists(st.builds(TriedIdea, TEXTS, st.sampled_from("ab"), st.floats(0, 5), TEXTS), max_size=12),
+    st.lists(st.builds(TriedIdea, TEXTS, st.sampled_from("ab"), TEXTS), max_size=12),
     st.integers(0, 900),
 )
 def test_the_text_keeps_to_its_limit(tried: list[TriedIdea], chars: int):
