@@ -115,7 +115,8 @@ class Problem:
     @property
     def _isolation(self) -> Isolation | None:
         found = self.specification.isolation
-        return found and replace(found, fresh_calls=self.settings.state == "none")
+        settings = self.settings
+        return found and replace(found, checks_calls=settings.state == "none", may_vary=settings.noise > 0)
 
     @property
     def _draw_function(self) -> str:

@@ -179,8 +179,8 @@ class Settings(Section):
     noise: float = Field(default=0.0, ge=0)
     """largest difference between two scores on one input that still confirms a program"""
     state: Literal["none", "calls"] = "none"
-    """what an evolved function may keep: nothing (`none`: confirmations answer its calls in new processes), or what
-    it likes from one call to the next on the same input (`calls`)"""
+    """what an evolved function may keep from one call to the next on the same input: nothing that changes a value
+    (`none`: confirmations repeat calls in new processes and another order), or what it likes (`calls`)"""
     finalists: int = Field(default=10, ge=1, le=10_000)
     """number of best programs that are evaluated on the validation inputs"""
     known: Known = Known()

@@ -90,7 +90,7 @@ def check(
     confirmation, is_confirmed = try_confirmation(loaded, first, warnings, ask)
     _try_scoring(loaded, first, confirmation.wall_s, warnings, ask)
     verdicts = [each.first for each in runs.values()]
-    facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "baseline": without_model}
+    facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "calls": confirmation.calls, "baseline": without_model}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
     with working("timing changes of the start program"):
         evaluation_s = seconds_of_changes(loaded, first)

@@ -201,7 +201,7 @@ _MORE = 4
 
 def higher_limit(verdict: Verdict, limits: Limits) -> str:
     """Return the flag that raises the limit which a program exceeded; empty if it exceeded none."""
-    if verdict.outcome is Outcome.REJECTED:
+    if verdict.outcome is Outcome.REJECTED and verdict.scores:
         return "Lower that threshold, or do without with --set thresholds=[]"
     facts = verdict.outcome.facts
     if not facts.limits:
@@ -271,8 +271,8 @@ CHANCE_REMEDY = (
 
 ISOLATION_REMEDY = (
     "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
-    "plain data, return its result, and keep nothing from one call to the next. Mend that, allow for chance with --set "
-    "noise=…, for what is kept with --set state=calls, or do without: --confirm never"
+    "plain data and return its result, and its value may not depend on earlier calls. Mend that, allow for chance with "
+    "--set noise=…, for what is kept with --set state=calls, or do without: --confirm never"
 )
 
 
