@@ -65,6 +65,15 @@ _ROUNDING = 1e-9
 """Part of a score by which rounding may change it."""
 
 
+class Generated(Section):
+    """Inputs that the specification's function marked `@funsearch.inputs` draws, beside those that are listed."""
+
+    validation: int = Field(default=0, ge=0, le=10_000)
+    """number of inputs drawn for `validation` when a run begins"""
+    held_out: int = Field(default=0, ge=0, le=10_000)
+    """number of inputs drawn for `held_out` when a run begins"""
+
+
 class Known(Section):
     """Reference scores to show beside a user's own, in the unit of the problem's score."""
 
@@ -158,6 +167,7 @@ class Settings(Section):
     """inputs that decide which finalist is the best"""
     held_out: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = ()
     """inputs that score the final best program and are never used by the search"""
+    generated: Generated = Generated()
     thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = ()
     """for each of `inputs`, in order, the score below which a program is rejected and the remaining inputs are
     skipped; `-inf` for no threshold"""

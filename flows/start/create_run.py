@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from overnight.flows.formatting import round_up
+from overnight.flows.start.generated_inputs import settle_inputs
 from overnight.flows.start.judging import Asked, judge_of
 from overnight.flows.start.origin import origin_of, problem_label
 from overnight.flows.start.own_process import settle_process
@@ -115,6 +116,7 @@ def prepare_run(
     """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
+    problem = settle_inputs(problem, run_id=run_id)
     problem, known = settle_process(problem, seed=seed, run_id=run_id, tell=tell)
     verdict = _scored_and_confirmed(problem, path, asked.ask, seed=seed, run_id=run_id, known=known)
     run = RunRecord(
