@@ -33,12 +33,14 @@ class Isolation:
     Attributes:
         specification: Text of the specification, which does the scoring; only the evolved functions of a candidate's
             program are called.
-        fresh_calls: Whether calls go to new processes, so that a program cannot keep anything from one to the next.
+        checks_calls: Whether a program whose answers depend on more than the arguments of a call is rejected.
+        may_vary: Whether it is not, if its answers differ from run to run by themselves.
     """
 
     evolved: tuple[str, ...]
     specification: str
-    fresh_calls: bool = False
+    checks_calls: bool = False
+    may_vary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ class Outcome(StrEnum):
         "the same program, apart from its form (`search.novelty`), was judged before in this run",
         is_informative=False, counts_as_known=False, is_of_sandbox=False)
     REJECTED = OutcomeFacts("rejected", "#938e80", "#7a7a78", "Dropped: it broke a rule",
-        "it calls one of its ancestors, does nothing, or fell below a threshold; its error says which",
+        "it calls one of its ancestors, does nothing, fell below a threshold, or has a value that depends on earlier "
+        "calls; its error says which",
         said="was rejected")
     CRASHED = OutcomeFacts("crashed", "#d2572e", "#e0713f", "Dropped: it crashed",
         "it raised an error or ended its process", is_repairable=True,
@@ -123,6 +124,7 @@ class Verdict:
         drawing: Text that the program drew, untrusted, if the job draws: the outcome is then `SCORED`, without scores.
         metrics: Further numbers of the scoring, by name: one for each of `scores`, `None` where it gave none.
         notes: What the scoring says of each input up to the last with a note, capped and cleaned; empty texts between.
+        calls: Number of calls of the evolved functions on each finished input, in isolated evaluation.
     """
 
     outcome: Outcome
@@ -138,6 +140,7 @@ class Verdict:
     drawing: str = ""
     metrics: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
+    calls: tuple[int, ...] = ()
 
     @property
     def is_scored(self) -> bool:

@@ -16,6 +16,9 @@ from overnight.schemas.skeleton import Skeleton
 Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+INPUT_FUNCTION = "__overnight_input__"
+"""Name of the function in `Specification.input_program` that returns an input as JSON."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -112,10 +115,17 @@ class Problem:
             draws=True,
         )
 
+    def input_job(self, limit_s: float) -> Job:
+        """Return the data a sandbox needs to run `Specification.input_program`, with a time limit, seconds."""
+        limits = self.settings.limits
+        fewer = {"wall_s": min(limit_s, limits.wall_s), "cpu_s": None}
+        return Job(INPUT_FUNCTION, (Call(),), limits.model_copy(update=fewer), draws=True)
+
     @property
     def _isolation(self) -> Isolation | None:
         found = self.specification.isolation
-        return found and replace(found, fresh_calls=self.settings.state == "none")
+        settings = self.settings
+        return found and replace(found, checks_calls=settings.state == "none", may_vary=settings.noise > 0)
 
     @property
     def _draw_function(self) -> str:

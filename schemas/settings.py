@@ -65,6 +65,15 @@ _ROUNDING = 1e-9
 """Part of a score by which rounding may change it."""
 
 
+class Generated(Section):
+    """Inputs that the specification's function marked `@funsearch.inputs` draws, beside those that are listed."""
+
+    validation: int = Field(default=0, ge=0, le=10_000)
+    """number of inputs drawn for `validation` when a run begins"""
+    held_out: int = Field(default=0, ge=0, le=10_000)
+    """number of inputs drawn for `held_out` when a run begins"""
+
+
 class Known(Section):
     """Reference scores to show beside a user's own, in the unit of the problem's score."""
 
@@ -161,6 +170,7 @@ class Settings(Section):
     show_inputs: bool = True
     """whether chat models are told the values of `inputs` where these are few; `false` for seeds of drawn instances,
     and wherever a program must not be fitted to them; other inputs are never told"""
+    generated: Generated = Generated()
     thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = ()
     """for each of `inputs`, in order, the score below which a program is rejected and the remaining inputs are
     skipped; `-inf` for no threshold"""
@@ -182,8 +192,8 @@ class Settings(Section):
     noise: float = Field(default=0.0, ge=0)
     """largest difference between two scores on one input that still confirms a program"""
     state: Literal["none", "calls"] = "none"
-    """what an evolved function may keep: nothing (`none`: confirmations answer its calls in new processes), or what
-    it likes from one call to the next on the same input (`calls`)"""
+    """what an evolved function may keep from one call to the next on the same input: nothing that changes a value
+    (`none`: confirmations repeat calls in new processes and another order), or what it likes (`calls`)"""
     finalists: int = Field(default=10, ge=1, le=10_000)
     """number of best programs that are evaluated on the validation inputs"""
     known: Known = Known()

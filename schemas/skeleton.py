@@ -67,6 +67,11 @@ class Skeleton(Protocol):
         ...
 
     @property
+    def generator(self) -> str:
+        """Name of the function that is marked to return an input for a seed; empty if there is none."""
+        ...
+
+    @property
     def isolation(self) -> Isolation | None:
         """Data of an isolated evaluation; `None` if a command scores programs."""
         ...

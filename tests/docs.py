@@ -38,6 +38,7 @@ _PART = re.compile(
 )
 _TITLES = {
     "": "The problem",
+    "generated": "Inputs that are drawn",
     "known": "Known scores",
     "command": "The command of a directory",
     "limits": "Limits",

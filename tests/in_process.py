@@ -71,6 +71,8 @@ class InProcessSandbox(Sandbox):
         scores, metrics, notes = list[float](), list[dict[str, float]](), list[str]()
         try:
             exec(compile(text, "candidate", "exec"), namespace)
+            if self.job.draws:
+                return Verdict(Outcome.SCORED, drawing=namespace[self.job.run_function]())  # type: ignore[operator]
             for place, call in enumerate(self.job.inputs, start=1):
                 _asking.ask = self._asker(place, "" if isinstance(source, str) else source.name)
                 found = namespace[self.job.run_function](*call.args, **call.kwargs)  # type: ignore[operator]

@@ -30,11 +30,12 @@ from overnight.flows.cli.start_program import (
 )
 from overnight.flows.night.stop_conditions import StopConditions, flag_of
 from overnight.flows.start.audit import quick_audit
+from overnight.flows.start.generated_inputs import describe_generator, settle_inputs
 from overnight.flows.start.judging import judge_of
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.sandboxes import image_of, slots_of
 from overnight.flows.start.trust import accept
-from overnight.schemas.errors import ExitCode
+from overnight.schemas.errors import ExitCode, SpecificationError
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import SPLITS, Problem, Split
@@ -76,6 +77,9 @@ def check(
     asks_models = require_models(loaded, conditions, samples, is_named=bool(settings.model))
     with working("preparing the image"):
         image_of(loaded, say)
+    warnings = _try_generator(loaded)
+    with working("drawing inputs"):
+        loaded = settle_inputs(loaded, run_id="check")
     with working("running the start program in a process of its own"):
         loaded, _ = settle_process(loaded, seed=0, run_id="check", tell=say)
     limits = {"until": until} | {flag_of(name): value for name, value in stop.given().items()}
@@ -83,14 +87,14 @@ def check(
     as_text, next_line = format == "text", next_command(problem, flags)
     if begins_without_program(loaded, ask):
         return _check_without_start(loaded, path, next_line, ask, as_text=as_text)
-    warnings = unreturned(loaded)
+    warnings += unreturned(loaded)
     runs = _run_start(loaded, path, warnings, ask, show_tables=as_text)
     first = runs["train"].first
     without_model = print_baseline(loaded, show_table=as_text) if baseline else None
     confirmation, is_confirmed = try_confirmation(loaded, first, warnings, ask)
     _try_scoring(loaded, first, confirmation.wall_s, warnings, ask)
     verdicts = [each.first for each in runs.values()]
-    facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "baseline": without_model}
+    facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "calls": confirmation.calls, "baseline": without_model}
     facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
     with working("timing changes of the start program"):
         evaluation_s = seconds_of_changes(loaded, first)
@@ -110,6 +114,20 @@ def check(
         data = {"pace": pace.as_data(), "warnings": warnings, "notes": list(loaded.notes), "next": next_line}
         write_json(facts | data)
     return ExitCode.USAGE if warnings else ExitCode.DONE
+
+
+def _try_generator(problem: Problem) -> list[str]:
+    """Say what the problem's function that draws inputs does, if there is one; return a warning if it cannot."""
+    if not problem.specification.generator:
+        return []
+    try:
+        with working("drawing an input"):
+            described = describe_generator(problem, "check")
+    except SpecificationError as error:
+        say(f"no inputs are drawn: {error.message}")
+        return [f"{error.message}. {error.remedy}"]
+    say(described)
+    return []
 
 
 def _check_without_start(problem: Problem, path: Path, next_line: str, ask: Ask | None, *, as_text: bool) -> int:

@@ -298,12 +298,28 @@ def try_confirmation(
         warnings += _near_limit(isolated, confirmation(problem.job("train"), 0.0).limits.wall_s)
     if not difference:
         say(f"confirmed: run again, in a fresh container, it scores the same ({isolated.wall_s:.2f} s)")
+        say_calls(problem, isolated)
     elif problem.settings.sandbox.confirm == "never":
         say(f"confirmation is off (sandbox.confirm=never), and no best program could be confirmed: {difference}")
     else:
         remedy = f"{confirmation_remedy(problem)}, which is sandbox.confirm=never"
         warnings.append(f"no best program could be confirmed: {difference}. {remedy}")
     return isolated, not difference
+
+
+def say_calls(problem: Problem, isolated: Verdict) -> None:
+    """Say how often an input calls the evolved functions, and what a confirmation demands of their values."""
+    most = max(isolated.calls, default=0)
+    if most <= 1:
+        return
+    counted = f"an input makes up to {most} calls of the evolved part"
+    if problem.settings.state == "calls":
+        say(f'{counted}; a call may keep what it likes for the next ones on the same input (state = "calls")')
+    else:
+        say(
+            f"{counted}: each has to give the value that it would give as the only call. A confirmation repeats calls "
+            "in new processes and another order; what a call keeps for the next may save time and change nothing"
+        )
 
 
 def _near_limit(isolated: Verdict, limit_s: float) -> list[str]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from overnight.flows.start.generated_inputs import OF_AUDITS, job_on_drawn, open_generator
 from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, require_ran, slots_of
+from overnight.schemas.errors import SpecificationError
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
@@ -28,6 +30,9 @@ _QUICK_S = 1.0
 
 _QUICK_CONFIRMATION_S = 5.0
 """Seconds of a confirmation from which on the quick part confirms none of them."""
+
+_FEWEST_FRESH, _MOST_FRESH = 5, 20
+"""Number of inputs that are drawn to try a winner on, by that of the training inputs."""
 
 _RUN = "audit"
 
@@ -60,7 +65,8 @@ class Base:
     ask: Ask | None = None
 
     def score(self, problem: Problem) -> float:
-        return reduced(self.verdict.scores, problem.settings.reducer) or self.start
+        found = reduced(self.verdict.scores, problem.settings.reducer)
+        return self.start if found is None else found
 
 
 def quick_audit(
@@ -104,6 +110,9 @@ def audit(
         if isinstance(specification, Specification):
             note("trying programs that do no work")
             found += _without_work(problem, pool, base, seed)
+            if verdict.is_scored and specification.generator:
+                note("trying inputs that nobody has seen")
+                found.append(_on_fresh_inputs(problem, base, seed))
             if verdict.is_scored:
                 found += _with_memory(problem, specification, pool, base)
             found.append(_endless(problem, specification, base, seed))
@@ -193,6 +202,29 @@ def _endless(problem: Problem, specification: Specification, base: Base, seed: i
     if verdict.outcome is Outcome.TIMED_OUT:
         return Finding("a program that does not end", came)
     return Finding("a program that does not end", came, "look", "it is not ended by its limit of time")
+
+
+def _on_fresh_inputs(problem: Problem, base: Base, seed: int) -> Finding:
+    """Compare a winner with the start program on inputs that the problem's function draws."""
+    count = min(_MOST_FRESH, max(_FEWEST_FRESH, len(problem.inputs["train"])))
+    tried = f"{base.name} on {count} inputs that nobody has seen"
+    try:
+        with open_generator(problem, _RUN) as draw:
+            job = job_on_drawn(problem, draw, OF_AUDITS[:count], seed=seed)
+    except SpecificationError as error:
+        return Finding(tried, error.message, "look", error.remedy)
+    verdict = _on(problem, job, base.body, base.ask)
+    if not verdict.is_scored:
+        came = f"{verdict.outcome.value}: {verdict.error}"[:120]
+        return Finding(tried, came, "look", "it has a score on the problem's own inputs alone")
+    reached = _score(verdict, problem)
+    if base.body == problem.specification.start_body:
+        return Finding(tried, f"scores {reached:.6g}")
+    start = _score(_on(problem, job, problem.specification.start_body, base.ask), problem)
+    came = f"scores {reached:.6g}, the start program {start:.6g}"
+    if base.score(problem) > base.start and reached <= start + problem.settings.noise:
+        return Finding(tried, came, "look", "it is better on the training inputs alone")
+    return Finding(tried, came)
 
 
 def _on(problem: Problem, job: Job, body: str, ask: Ask | None) -> Verdict:

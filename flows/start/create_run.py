@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from overnight.flows.formatting import round_up
+from overnight.flows.start.generated_inputs import settle_inputs
 from overnight.flows.start.judging import Asked, judge_of
 from overnight.flows.start.origin import origin_of, problem_label
 from overnight.flows.start.own_process import settle_process
@@ -101,6 +102,7 @@ def prepare_run(
     """
     now = datetime.now(UTC)
     run_id = run_id or new_run_id(problem.name, now)
+    problem = settle_inputs(problem, run_id=run_id)
     problem, known = settle_process(problem, seed=seed, run_id=run_id, tell=tell)
     verdict = _scored_and_confirmed(problem, path, asked.ask, seed=seed, run_id=run_id, known=known)
     run = RunRecord(
@@ -187,7 +189,7 @@ _MORE = 4
 
 def higher_limit(verdict: Verdict, limits: Limits) -> str:
     """Return the flag that raises the limit which a program exceeded; empty if it exceeded none."""
-    if verdict.outcome is Outcome.REJECTED:
+    if verdict.outcome is Outcome.REJECTED and verdict.scores:
         return "Lower that threshold, or do without with --set thresholds=[]"
     facts = verdict.outcome.facts
     if not facts.limits:
@@ -257,8 +259,8 @@ CHANCE_REMEDY = (
 
 ISOLATION_REMEDY = (
     "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
-    "plain data, return its result, and keep nothing from one call to the next. Mend that, allow for chance with --set "
-    "noise=…, for what is kept with --set state=calls, or do without: --confirm never"
+    "plain data and return its result, and its value may not depend on earlier calls. Mend that, allow for chance with "
+    "--set noise=…, for what is kept with --set state=calls, or do without: --confirm never"
 )
 
 

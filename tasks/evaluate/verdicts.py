@@ -70,6 +70,8 @@ class Header:
         memory_kills: Number of processes that the kernel killed because memory ran out.
         evolved_status: Exit code of the evolved functions' process in isolated evaluation.
         starved_s: Seconds by which its last deadline was extended, because other programs kept it from running.
+        calls: Number of calls of evolved functions on each finished input in isolated evaluation.
+        checks: Whether it ended while its calls were repeated in new processes, after its last input was scored.
     """
 
     number: int
@@ -83,6 +85,8 @@ class Header:
     memory_kills: int
     evolved_status: int = 0
     starved_s: float = 0.0
+    calls: tuple[int, ...] = ()
+    checks: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -93,7 +97,8 @@ def read_header(data: bytes) -> Header:
     """
     try:
         fields = json.loads(data)
-        return Header(**fields | {"input_wall_s": tuple(fields["input_wall_s"])})
+        lists = {"input_wall_s": tuple(fields["input_wall_s"]), "calls": tuple(fields.get("calls", ()))}
+        return Header(**fields | lists)
     except (ValueError, TypeError, KeyError) as error:
         raise ReplyFault(f"expected a runner's header, got {data[:200]!r}") from error
 
@@ -123,6 +128,7 @@ def judge(reply: Reply, job: Job) -> Verdict:
         cpu_s=header.cpu_s,
         peak_mib=header.peak_mib,
         input_wall_s=header.input_wall_s[: len(job.inputs)],
+        calls=header.calls[: len(job.inputs)],
         output=clean(reply.output.decode("utf-8", "replace")),
         skipped=skipped,
         drawing=drawing if outcome is Outcome.SCORED else "",
@@ -305,6 +311,8 @@ def _read_failure(record: dict[str, Any], where: str, header: Header, job: Job) 
         return Outcome.BAD_SCORE, (), f"expected {wanted}, got {_shorten(found, 300)} {where}"
     if isinstance(found := record.get("no_drawing"), str):
         return Outcome.BAD_SCORE, (), f"expected a drawing as text, got {_shorten(found, 300)} {where}"
+    if header.checks and isinstance(found := record.get("depends"), str):
+        return Outcome.REJECTED, (), f"{_shorten(found, 1500)}, {where}"
     if isinstance(error := record.get("error"), dict):
         return Outcome.CRASHED, (), _describe_error(error, where)
     return Outcome.BAD_SCORE, (), f"the report is not what a program's score makes {where}"
@@ -338,7 +346,8 @@ def _describe_position(header: Header, job: Job) -> str:
     """Describe which input the candidate was running when it ended."""
     if not header.loaded:
         return _LOADING
-    return _input_name(len(header.input_wall_s), job)
+    where = _input_name(len(header.input_wall_s), job)
+    return f"{where}, where its calls were repeated in new processes" if header.checks else where
 
 
 def _input_name(index: int, job: Job) -> str:

@@ -111,6 +111,12 @@ def gradient_descent(seed: int) -> float:
     return learned(seed, lambda x, memory: x @ memory, lambda x, _, error, memory: memory + 0.2 * error * x)
 
 
+@funsearch.inputs
+def fresh(seed: int) -> int:
+    """Return an input: the seed of what is drawn for it."""
+    return seed
+
+
 @funsearch.draw
 def picture(seed: int) -> str:
     """Draw the predictions for the last 100 examples over the right values."""

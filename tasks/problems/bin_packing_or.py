@@ -109,6 +109,12 @@ def two_numbers(count: int, seed: int) -> float:
     return excess(count, seed, rule)
 
 
+@funsearch.inputs
+def fresh(seed: int) -> list[int]:
+    """Return the number of items of an input, and its seed."""
+    return [500, seed]
+
+
 @funsearch.draw
 def picture(count: int, seed: int) -> str:
     """Draw the bins in the order in which they were opened, each with its items; empty space is wasted."""

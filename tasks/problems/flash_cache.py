@@ -104,6 +104,12 @@ def most_often(seed: int) -> float:
     return score_of(requests, serve(requests, lambda idle, _, count: count - idle / REQUESTS))
 
 
+@funsearch.inputs
+def fresh(seed: int) -> int:
+    """Return an input: the seed of what is drawn for it."""
+    return seed
+
+
 @funsearch.draw
 def picture(seed: int) -> str:
     """Draw what is in each place of the cache over time: blue if it is asked for again while it is there."""

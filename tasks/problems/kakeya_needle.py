@@ -1,9 +1,9 @@
 """Kakeya's needle: shift thin triangles so that they cover each other as well as they can.
 
 Triangle i of n, counted from 1, has its base from x to x + 1/n at the height 0 and its tip at x + i/n and the height 1.
-Improve `shift`, which returns x of one triangle. The score is minus the area that all cover together. It is the
-integral of the covered length, which is linear between the heights where two sides cross; rounding changes it by less
-than 1e-9. For n = 32, AlphaEvolve found 0.14165; Keich's construction has 0.1546.
+Improve `shifts`, which is called once and returns x of every triangle. The score is minus the area that all cover
+together. It is the integral of the covered length, which is linear between the heights where two sides cross; rounding
+changes it by less than 1e-9. For n = 32, AlphaEvolve found 0.14165; Keich's construction has 0.1546.
 """
 # /// script
 # dependencies = ["numpy"]
@@ -40,12 +40,12 @@ FARTHEST = 1000.0
 @funsearch.run
 def evaluate(n: int) -> float:
     """Return minus the area that n triangles cover."""
-    return value_of([shift(i, n) for i in range(1, n + 1)], n)
+    return value_of(shifts(n), n)
 
 
-def value_of(shifts: Sequence[float], n: int) -> float:
-    """Return minus the area for given shifts."""
-    left = np.array([float(x) for x in shifts])
+def value_of(bases: Sequence[float], n: int) -> float:
+    """Return minus the area where the base of each triangle begins at a given place."""
+    left = np.array([float(x) for x in bases])
     if left.shape != (n,) or not np.all(np.abs(left) <= FARTHEST):
         raise ValueError(f"expected {n} shifts from -{FARTHEST} to {FARTHEST}")
     left -= left.min()
@@ -79,12 +79,12 @@ def keich(n: int) -> float:
 @funsearch.draw
 def picture(n: int) -> str:
     """Draw the triangles."""
-    shifts = [float(shift(i, n)) for i in range(1, n + 1)]
-    area = -value_of(shifts, n)
-    tips = [x + i / n for i, x in enumerate(shifts, 1)]
-    left, right = min(shifts), max(*tips, max(shifts) + 1 / n)
+    bases = [float(x) for x in shifts(n)]
+    area = -value_of(bases, n)
+    tips = [x + i / n for i, x in enumerate(bases, 1)]
+    left, right = min(bases), max(*tips, max(bases) + 1 / n)
     drawing = funsearch.svg.Picture(420, 340, f"{n} triangles that cover an area of {area:.6f} together")
-    for x, tip in zip(shifts, tips, strict=True):
+    for x, tip in zip(bases, tips, strict=True):
         corners = [(10 + 400 * (at - left) / (right - left), y) for at, y in ((x, 310), (x + 1 / n, 310), (tip, 10))]
         drawing.polygon(
             corners, stroke=funsearch.svg.BLUE, stroke_width=0.3, fill=funsearch.svg.BLUE, fill_opacity=0.25
@@ -94,14 +94,14 @@ def picture(n: int) -> str:
 
 
 @funsearch.evolve
-def shift(i: int, n: int) -> float:
-    """Return where the base of a triangle begins.
+def shifts(n: int) -> list[float]:
+    """Return where the base of each triangle begins.
 
     Args:
-        i: The number of the triangle, from 1 to n; its tip is i/n farther to the right.
         n: How many triangles there are.
 
     Returns:
-        A number from -1000 to 1000.
+        n numbers from -1000 to 1000, of the triangles 1 to n in this order; the tip of triangle i is i/n farther to the
+        right.
     """
-    return -0.5 * i / n
+    return [-0.5 * i / n for i in range(1, n + 1)]

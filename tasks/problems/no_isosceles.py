@@ -1,8 +1,8 @@
 """No isosceles triangles: choose as many points of an n x n grid as you can, no three of which form one.
 
-Improve `priority`. All points are sorted by it, highest first, and taken in that order whenever no two of the distances
+Improve `order`, which is called once and returns points. They are taken in that order whenever no two of the distances
 between three chosen points are equal at one of them. So three points at equal steps on a line are excluded, too. The
-score is the number of points; for n = 64 the best known is 112, with an empty middle and some symmetry.
+score is the number of points taken; for n = 64 the best known is 112, with an empty middle and some symmetry.
 """
 # /// script
 # dependencies = ["numpy"]
@@ -37,7 +37,7 @@ import numpy as np
 
 @funsearch.run
 def evaluate(n: int) -> int:
-    """Return the number of points that `priority` leads to on an n x n grid."""
+    """Return the number of points that `order` leads to on an n x n grid."""
     return value_of(solve(n), n)
 
 
@@ -54,17 +54,19 @@ def value_of(chosen: Sequence[tuple[int, int]], n: int) -> int:
 
 
 def solve(n: int) -> list[tuple[int, int]]:
-    """Take points by priority."""
-    priorities = np.array([priority(x, y, n) for x in range(n) for y in range(n)], dtype=float)
-    return take(np.argsort(-priorities, kind="stable"), n)
+    """Take points in the order that `order` returns."""
+    points = [(operator.index(x), operator.index(y)) for x, y in order(n)]
+    if len(points) > n * n or not all(0 <= x < n and 0 <= y < n for x, y in points):
+        raise ValueError(f"expected at most {n * n} points with coordinates from 0 to {n - 1}")
+    return take((n * x + y for x, y in points), n)
 
 
-def take(order: Iterable[int], n: int) -> list[tuple[int, int]]:
+def take(places: Iterable[int], n: int) -> list[tuple[int, int]]:
     """Take points in an order, given as n x + y, while no three form an isosceles triangle."""
     grid = np.indices((n, n)).reshape(2, -1)
     chosen, blocked = [], np.zeros(n * n, dtype=bool)
     squares = np.empty((0, n * n), dtype=np.int64)
-    for place in map(int, order):
+    for place in map(int, places):
         if blocked[place]:
             continue
         new = ((grid - grid[:, [place]]) ** 2).sum(axis=0)
@@ -96,15 +98,14 @@ def picture(n: int) -> str:
 
 
 @funsearch.evolve
-def priority(x: int, y: int, n: int) -> float:
-    """Return the priority with which a point is taken.
+def order(n: int) -> list[tuple[int, int]]:
+    """Return points in the order in which they are tried; one that cannot be taken is skipped.
 
     Args:
-        x: From 0 to n - 1.
-        y: From 0 to n - 1.
         n: The side of the grid.
 
     Returns:
-        A number; points with higher ones are tried first.
+        x and y of each point, whole numbers from 0 to n - 1; at most n * n points.
     """
-    return 0.0
+    priority = {(x, y): 0.0 for x in range(n) for y in range(n)}
+    return sorted(priority, key=priority.get, reverse=True)

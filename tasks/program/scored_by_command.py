@@ -15,6 +15,7 @@ class ScoredByCommand:
     run = ""
     docstring = ""  # the task is described in the settings
     draw = ""  # a command draws, if anything does
+    generator = ""
     isolation = None  # a command decides itself how it runs a program
     is_stub = False  # files say nothing of what is missing
 

@@ -1,7 +1,7 @@
 """Read a specification: one Python file with `@funsearch.evolve` on functions and `@funsearch.run` on another one.
 
-One more function may have `@funsearch.draw`. The file is parsed with `ast` and never executed here. It is kept
-verbatim; only the bodies of evolved functions change.
+One more function may have `@funsearch.draw`, and one `@funsearch.inputs`. The file is parsed with `ast` and never
+executed here. It is kept verbatim; only the bodies of evolved functions change.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from overnight.schemas.bundle import ProgramBundle
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.job import Call, Isolation
+from overnight.schemas.problem import INPUT_FUNCTION
 from overnight.tasks.program import python_source
 from overnight.tasks.program.evolved_function import EvolvedFunction, read_evolved_function
 from overnight.tasks.program.meaning import meaning_hash
@@ -38,6 +39,7 @@ class Specification:
         run: Name of the function that scores one input.
         run_arity: Minimum and maximum number of positional arguments of the run function; -1 for no maximum.
         draw: Name of the function that draws what a program does with an input; empty if there is none.
+        generator: Name of the function that returns an input for a seed; empty if there is none.
     """
 
     kind: ClassVar[str] = "functions"
@@ -47,6 +49,7 @@ class Specification:
     run: str
     run_arity: tuple[int, int]
     draw: str = ""
+    generator: str = ""
 
     @property
     def evolved(self) -> tuple[str, ...]:
@@ -83,6 +86,10 @@ class Specification:
 
     def program(self, body: str) -> ProgramBundle:
         return ProgramBundle(((_FILE, self.with_body(body)),))
+
+    def input_program(self, seed: int) -> str:
+        """Return the start program with one more function, which returns the input for a seed as JSON."""
+        return self.text + _INPUT_PROGRAM.format(name=INPUT_FUNCTION, generator=self.generator, seed=seed)
 
     @property
     def keeps_start_program(self) -> bool:
@@ -220,8 +227,21 @@ def _is_docstring_of(after: ast.stmt, node: ast.stmt) -> bool:
     return is_text and isinstance(node, ast.Assign | ast.AnnAssign)
 
 
+_MARKS = ("evolve", "run", "draw", "inputs")
+
 _FILE = "program.py"
 """Path of the only file of a specification's programs, as tracebacks show it."""
+
+_INPUT_PROGRAM = """
+
+def {name}():
+    import json
+    try:
+        return json.dumps({generator}({seed}), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{{error}}; an input is made of numbers, text, lists and dicts, as in `inputs`") from error
+"""
+"""End of a program that returns an input."""
 
 _SEPARATOR = "\n\n\n"
 """Text between two functions."""
@@ -257,7 +277,8 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
             remedy="Mark the function to improve with the first, and the function that scores it with the second.",
         )
     _refuse_duplicates(evolved, name)
-    draw = _optional_draw(tree, text, [*evolved, run], name)
+    draw = _optional(tree, text, "draw", [*evolved, run], name)
+    generator = _optional(tree, text, "inputs", [*evolved, run, *([draw] if draw else [])], name)
     _refuse_unknown_marks(tree, name)
     text = text if text.endswith("\n") else text + "\n"
     return Specification(
@@ -266,6 +287,7 @@ def _read(tree: ast.Module, text: str, name: str) -> Specification:
         run=run.name,
         run_arity=_arity(run),
         draw=draw.name if draw else "",
+        generator=generator.name if generator else "",
     )
 
 
@@ -286,25 +308,35 @@ def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list
     )
 
 
-def _optional_draw(tree: ast.Module, text: str, others: list[ast.FunctionDef], name: str) -> ast.FunctionDef | None:
-    """Return the function that draws, if any. It takes the arguments of the run function, the last of `others`."""
-    found = _find(tree, text, "draw")
+def _optional(
+    tree: ast.Module, text: str, mark: str, others: list[ast.FunctionDef], name: str
+) -> ast.FunctionDef | None:
+    """Return the function with a mark that one may have, `draw` or `inputs`, if any.
+
+    One that draws takes the arguments of the run function, the last of `others` then, and one of inputs takes a seed.
+    """
+    found = _find(tree, text, mark)
     if not found:
         return None
-    draw, run = found[0], others[-1]
+    marked, run = found[0], others[-1]
     fault = ""
     if len(found) > 1:
         fault = f"is on {len(found)} functions, expected one at most"
-    elif draw in others:
-        fault = f"is on `{draw.name}`, which has another mark, too"
-    elif _arity(draw) != _arity(run):
-        fault = f"is on `{draw.name}`, which does not take as many arguments as `{run.name}`"
+    elif marked in others:
+        fault = f"is on `{marked.name}`, which has another mark, too"
+    elif mark == "draw" and _arity(marked) != _arity(run):
+        fault = f"is on `{marked.name}`, which does not take as many arguments as `{run.name}`"
+    elif mark == "inputs" and not _takes_one(marked):
+        fault = f"is on `{marked.name}`, which does not take one argument, a seed"
     if fault:
+        wanted = {
+            "draw": f"takes the arguments of `{run.name}` and returns an SVG drawing as text",
+            "inputs": "takes a seed, a whole number, and returns an input as it may stand in `inputs`",
+        }
         raise SpecificationError(
-            f"{name}:{found[-1].lineno}: @funsearch.draw {fault}",
-            remedy=f"Mark one function that takes the arguments of `{run.name}` and returns an SVG drawing as text.",
+            f"{name}:{found[-1].lineno}: @funsearch.{mark} {fault}", remedy=f"Mark one function that {wanted[mark]}."
         )
-    return draw
+    return marked
 
 
 def _find(tree: ast.Module, text: str, mark: str) -> list[ast.FunctionDef]:
@@ -331,15 +363,14 @@ def _require_single_run(found: list[ast.FunctionDef], name: str) -> ast.Function
 
 def _refuse_misspelt_marks(tree: ast.Module, name: str) -> None:
     """Refuse `@funsearch.evolved` and the like, which would only be said to be missing."""
-    marks = ("evolve", "run", "draw")
     for function in python_source.functions(tree):
         for module, _, mark in (_dotted(decorator).rpartition(".") for decorator in function.decorator_list):
-            if module == "funsearch" and mark not in marks:
-                close = difflib.get_close_matches(mark, marks, n=1, cutoff=0.5)
+            if module == "funsearch" and mark not in _MARKS:
+                close = difflib.get_close_matches(mark, _MARKS, n=1, cutoff=0.5)
                 raise SpecificationError(
                     f"{name}:{function.lineno}: there is no `@funsearch.{mark}`",
                     remedy=f"{f'Did you mean @funsearch.{close[0]}? ' if close else ''}The marks are "
-                    "@funsearch.evolve, @funsearch.run and @funsearch.draw.",
+                    "@funsearch.evolve, @funsearch.run, @funsearch.draw and @funsearch.inputs.",
                 )
 
 
@@ -350,7 +381,7 @@ def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
     if "*" in imports:
         return
     for function in python_source.functions(tree):
-        for mark in {"evolve", "run", "draw"} & {_dotted(decorator) for decorator in function.decorator_list} - bound:
+        for mark in {*_MARKS} & {_dotted(decorator) for decorator in function.decorator_list} - bound:
             raise SpecificationError(
                 f"{name}:{function.lineno}: `@{mark}` is not defined",
                 remedy=f"Write `@funsearch.{mark}`, or put this line at the top: from funsearch import {mark}",
@@ -383,6 +414,12 @@ def _dotted(node: ast.expr) -> str:
     """Return the dotted name of a decorator: `funsearch.run` for both `@funsearch.run` and `@funsearch.run()`."""
     target = node.func if isinstance(node, ast.Call) else node
     return ast.unparse(target)
+
+
+def _takes_one(function: ast.FunctionDef) -> bool:
+    fewest, most = _arity(function)
+    required = any(default is None for default in function.args.kw_defaults)
+    return fewest <= 1 <= (most if most >= 0 else 1) and not required
 
 
 def _arity(function: ast.FunctionDef) -> tuple[int, int]:

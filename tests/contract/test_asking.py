@@ -34,7 +34,7 @@ def guess(n):
 
 LIMITS = Limits(wall_s=1, cpu_s=8, memory_mib=96)
 CALLS = (Call((3,)), Call((4,)))
-JOB = Job("evaluate", CALLS, LIMITS, isolation=Isolation(("guess",), SCORING, fresh_calls=True), asks=True)
+JOB = Job("evaluate", CALLS, LIMITS, isolation=Isolation(("guess",), SCORING, checks_calls=True), asks=True)
 
 WRITES = """\
     import os, struct

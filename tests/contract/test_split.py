@@ -27,8 +27,14 @@ def job(text: str, inputs: tuple[Call, ...] = (Call((3,)),), *, isolation: bool 
         specification.run,
         inputs,
         limits,
-        isolation=Isolation(specification.evolved, text, fresh_calls=True) if isolation else None,
+        isolation=Isolation(specification.evolved, text, checks_calls=True) if isolation else None,
     )
+
+
+def unchecked(job: Job) -> Job:
+    """Return the job for functions whose values depend on more than their arguments."""
+    assert job.isolation is not None
+    return replace(job, isolation=replace(job.isolation, checks_calls=False))
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +94,105 @@ KEEPING = {
 }
 
 
-def test_what_a_program_keeps_from_call_to_call_is_lost_where_calls_are_fresh():
-    inputs, limits = (Call((1,)), Call((16,)), Call((4000,))), LIMITS.model_copy(update={"wall_s": 10})
-    usual = job(COUNTING, inputs, limits=limits)
+@pytest.fixture(scope="module")
+def counting(start: Start) -> Iterator[SandboxPool]:
+    with start(job(COUNTING, (Call((1,)), Call((16,)), Call((4000,))))) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("body", KEEPING.values(), ids=KEEPING)
+def test_a_program_whose_values_depend_on_earlier_calls_is_rejected(counting: SandboxPool, body: str):
+    verdict = counting.evaluate(COUNTING.replace("return 1\n", f"{body}\n"))
+    assert verdict.outcome is Outcome.REJECTED, verdict
+    assert re.match(r"count\(\d+\) gives another value as the first call of a new process", verdict.error)
+    assert verdict.error.endswith("on input 2 of 3 (16)"), "one call keeps nothing"
+    assert counting.evaluate(COUNTING).scores == (1, 16, 4000)
+    assert counting.starts == 1
+
+
+HONESTLY_KEPT = {
+    "a table": "table = globals().setdefault('table', {})\n    table[number] = 1\n    return table[number]",
+    "a construction": "if 'made' not in globals():\n        globals()['made'] = [1] * 4000\n    return made[number]",
+    "random numbers, drawn once": "import random\n    if 'made' not in globals():\n"
+    "        globals()['made'] = random.sample(range(9999), 4000)\n    return made[number] // made[number]",
+    "a cache": "import functools\n    globals().setdefault('g', functools.cache(lambda n: 1))\n    return g(number)",
+}
+
+
+@pytest.mark.parametrize("body", HONESTLY_KEPT.values(), ids=HONESTLY_KEPT)
+def test_what_is_kept_and_changes_no_value_is_allowed(counting: SandboxPool, body: str):
+    verdict = counting.evaluate(COUNTING.replace("return 1\n", f"{body}\n"))
+    assert verdict.scores == (1, 16, 4000), verdict
+    assert verdict.calls == (1, 16, 4000)
+
+
+def test_a_construction_that_takes_most_of_the_time_is_made_once_or_twice_more(start: Start):
+    limits = LIMITS.model_copy(update={"wall_s": 2})
+    body = "import time\n    if 'made' not in globals():\n        time.sleep(0.6)\n        globals()['made'] = 1\n"
+    with start(job(COUNTING, (Call((32,)),), limits=limits)) as pool:
+        verdict = pool.evaluate(COUNTING.replace("    return 1\n", f"    {body}    return made\n"))
+    assert verdict.scores == (32,), verdict
+    assert verdict.wall_s < 1.9, "three times 0.6 s, where each call in a new process would take 19 s"
+
+
+CUNNING = {
+    "the latest argument": "last = globals().get('last', 0)\n    globals()['last'] = number\n    return last",
+    "nothing but the first call": "if 'was' in globals(): return 2\n    globals()['was'] = 1\n    return 1",
+    "whatever it has seen, late": "seen = globals().setdefault('seen', set())\n    seen.add(number)\n"
+    "    return 1 + (number > 3900) * max(seen - {number}, default=0)",
+    "a few calls of many": "seen = globals().setdefault('seen', [])\n    seen.append(number)\n"
+    "    return 1 + (number % 100 == 99) * (len(seen) == number + 1)",
+    "time, so that few processes are tried": "import time\n    if 'was' not in globals(): time.sleep(0.4)\n"
+    "    globals()['was'] = globals().get('was', 0) + 1\n    return 1 + (was > 30)",
+    "processes that stay": "import os, signal\n    if number % 99 == 0 and os.fork() == 0:\n        os.setsid()\n"
+    "        signal.pause()\n    return sum(p.isdigit() for p in os.listdir('/proc'))",
+    "what it printed": "import gc\n    if number < 500: print(f'needle-{number}')\n"
+    "    seen = globals().setdefault('seen', set())\n    seen.add(number)\n    needle = f'needle-{number - 1}'\n"
+    "    texts = [x for x in gc.get_objects() if type(x) in (bytes, bytearray)] if number < 500 else []\n"
+    "    return 1 + (number < 500 and (number - 1 in seen or any(needle.encode() in text for text in texts)))",
+    "memory errors": "seen = globals().setdefault('seen', [])\n    seen.append(number)\n"
+    "    if len(seen) % 2: raise MemoryError\n    return 1",
+}
+
+
+@pytest.mark.parametrize("body", CUNNING.values(), ids=CUNNING)
+def test_cunning_does_not_help_a_program_that_remembers(start: Start, body: str):
+    scoring = COUNTING.replace(
+        "return sum(count(number) for number in range(calls))",
+        "total = 0\n    for number in range(calls):\n        try: total += count(number)\n"
+        "        except MemoryError: total += 2\n    return total",
+    )
+    usual = job(scoring, (Call((4000,)),), limits=LIMITS.model_copy(update={"wall_s": 3}))
+    program = scoring.replace("return 1\n", f"{body}\n")
+    with start(unchecked(usual)) as pool:
+        assert pool.evaluate(program).scores[0] > 4000, "otherwise the test proves nothing"
+    with start(usual) as pool:
+        verdict = pool.evaluate(program)
+    assert verdict.outcome is Outcome.REJECTED, verdict
+
+
+@pytest.mark.docker
+def test_files_are_gone_before_calls_are_repeated(sandbox_image: str):
+    body = "open('/tmp/seen', 'a').write('x')\n    return len(open('/tmp/seen').read())"
+    limits = LIMITS.model_copy(update={"scratch_mib": 4})
+    with open_pool(job(COUNTING, (Call((16,)),), limits=limits), image=sandbox_image, slots=1) as pool:
+        verdict = pool.evaluate(COUNTING.replace("return 1\n", f"{body}\n"))
+    assert verdict.outcome is Outcome.REJECTED, verdict
+
+
+VARYING = COUNTING.replace("return 1\n", "import os\n    return 1 + int.from_bytes(os.urandom(4)) / 2**60\n")
+
+
+def test_values_that_differ_by_themselves_are_allowed_where_the_problem_declares_noise():
+    usual = job(COUNTING, (Call((16,)),))
     assert usual.isolation is not None
-    kept = replace(usual, isolation=replace(usual.isolation, fresh_calls=False))
-    with on_processes(usual) as fresh, on_processes(kept) as keeping:
-        assert fresh.evaluate(COUNTING).scores == (1, 16, 4000)
-        for place, body in KEEPING.items():
-            program = COUNTING.replace("return 1\n", f"{body}\n")
-            scores, where_kept = fresh.evaluate(program).scores, keeping.evaluate(program).scores
-            assert scores[0] == where_kept[0], f"{place}: one call keeps nothing"
-            assert scores[1] != where_kept[1], f"{place}: each of the first calls is fresh"
-            assert scores[2] < where_kept[2] / 10 or place == "random numbers", place
+    noisy = replace(usual, isolation=replace(usual.isolation, may_vary=True))
+    with on_processes(usual) as exact, on_processes(noisy) as pool:
+        verdict = exact.evaluate(VARYING)
+        assert verdict.outcome is Outcome.REJECTED
+        assert "gives another value each time, in new processes too: seed all random numbers" in verdict.error
+        assert pool.evaluate(VARYING).is_scored
+        assert pool.evaluate(COUNTING.replace("return 1\n", f"{KEEPING['a name']}\n")).outcome is Outcome.REJECTED
 
 
 ECHO = """
@@ -348,7 +440,7 @@ def test_the_two_processes_have_two_users_without_rights(is_confined: bool, star
     text = write_specification(
         look + "print(who)\nreturn sum(who[1:]) + sum(f()[1:]) + (who[0] == f()[0])", look + "return who"
     )
-    with start(job(text)) as pool:
+    with start(unchecked(job(text))) as pool:
         assert pool.evaluate(text).scores == (0.0,)
 
 
@@ -400,7 +492,7 @@ def f(path, mode):
 @pytest.mark.docker
 def test_files_of_two_users_in_each_other_s_folders_are_removed(sandbox_image: str):
     with open_pool(
-        job(FOLDERS, (Call((3,)), Call((4,))), limits=LIMITS.model_copy(update={"scratch_mib": 4})),
+        unchecked(job(FOLDERS, (Call((3,)), Call((4,))), limits=LIMITS.model_copy(update={"scratch_mib": 4}))),
         image=sandbox_image,
         slots=1,
     ) as pool:

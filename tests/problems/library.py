@@ -22,7 +22,7 @@ def load(name: str) -> Problem:
 def execute(name: str) -> dict[str, Any]:
     """The names of a specification after it ran here, with decorators that do nothing."""
     stub: Any = types.ModuleType("funsearch")
-    stub.run = stub.evolve = stub.draw = lambda function: function
+    stub.run = stub.evolve = stub.draw = stub.inputs = lambda function: function
     stub.svg = svg
     before = sys.modules.get("funsearch")
     sys.modules["funsearch"] = stub

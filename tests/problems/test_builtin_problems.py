@@ -347,3 +347,30 @@ def test_any_priority_leads_to_a_cap_set_to_which_nothing_can_be_added(seed: int
     program["check"](np.array(cap), n)
     blocked = {third(a, b) for a, b in itertools.combinations(cap, 2)}
     assert set(itertools.product((0, 1, 2), repeat=n)) == set(cap) | blocked
+
+
+# Whole constructions
+
+
+def test_points_that_cannot_be_taken_are_skipped_and_a_whole_construction_is_taken_as_it_is():
+    points = [(0, 0), (0, 1), (3, 0), (63, 63)]
+    assert score("no-isosceles", order=lambda n: points) == [4]
+    more = [*points, *points, (0, 2)]
+    assert score("no-isosceles", order=lambda n: more) == [4], "(0, 1) is in the middle of (0, 0) and (0, 2)"
+
+
+@pytest.mark.parametrize("points", [[(0, 64)], [(-1, 0)], [(0.5, 1)], [(0, 0)] * 4097, [(0, 0, 0)], None])
+def test_points_outside_of_the_grid_are_refused(points: Any):
+    with pytest.raises((ValueError, TypeError)):
+        score("no-isosceles", order=lambda n: points)
+
+
+@pytest.mark.parametrize("name", ["kakeya-needle", "no-isosceles"])
+def test_what_returns_a_whole_construction_is_called_once(name: str):
+    calls = list[int]()
+    program = execute(name)
+    specification = load(name).specification
+    assert isinstance(specification, Specification)
+    (function,) = specification.evolved
+    assert score(name, **{function: lambda n: calls.append(n) or program[function](n)}) == score(name)
+    assert len(calls) == 1

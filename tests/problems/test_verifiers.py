@@ -30,7 +30,7 @@ BUILT_IN: dict[str, Callable[[Program], tuple[Any, ...]]] = {
     "grid-tiling": lambda program: (program["tiles"](list(range(9))), 9),
     "happy-ending": lambda program: (program["place"](9), 5),
     "heilbronn-triangle": lambda program: (program["place"](11), 11),
-    "kakeya-needle": lambda program: ([program["shift"](i, 8) for i in range(8)], 8),
+    "kakeya-needle": lambda program: (program["shifts"](8), 8),
     "kakeya-set": lambda program: (sorted(program["lines"](program["point"], 3)), 3),
     "no-isosceles": lambda program: (program["solve"](8), 8),
 }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.schemas.errors import SpecificationError
+from overnight.schemas.problem import INPUT_FUNCTION
 from overnight.tasks.program.specification import read_specification
 
 TWO_SPACES = '''"""Finds things."""
@@ -120,6 +123,10 @@ MINIMAL = "@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n): r
         (f"{MINIMAL}@funsearch.draw\ndef d(n): ...\n@funsearch.draw\ndef c(n): ...\n", "draw is on 2 functions"),
         (f"{MINIMAL}@funsearch.draw\ndef d(n, m): ...\n", "does not take as many arguments as `e`"),
         (MINIMAL.replace("@funsearch.run", "@funsearch.draw\n@funsearch.run"), "`e`, which has another mark, too"),
+        (f"{MINIMAL}@funsearch.inputs\ndef i(s, t): ...\n", "`i`, which does not take one argument, a seed"),
+        (f"{MINIMAL}@funsearch.inputs\ndef i(s, *, t): ...\n", "`i`, which does not take one argument, a seed"),
+        (f"{MINIMAL}@funsearch.inputs\n@funsearch.draw\ndef i(s): ...\n", "`i`, which has another mark, too"),
+        (f"{MINIMAL}@funsearch.input\ndef i(s): ...\n", "there is no `@funsearch.input`"),
         (MINIMAL.replace("@funsearch.run", "@run"), "mine.py:2: `@run` is not defined"),
         ("from funsearch import run\n" + MINIMAL.replace("@funsearch.", "@"), "mine.py:5: `@evolve` is not defined"),
         ("x = " + "(" * 5000, "mine.py:"),
@@ -131,6 +138,18 @@ def test_a_wrong_specification_is_refused_with_line_and_remedy(text: str, messag
         read(text)
     assert message in caught.value.message
     assert caught.value.remedy
+
+
+def test_one_function_may_return_an_input_for_a_seed():
+    assert read(MINIMAL).generator == ""
+    for marked in ("@funsearch.inputs\ndef i(s): return s\n", "# @funsearch.inputs\ndef i(s, *more): return s\n"):
+        specification = read(MINIMAL + marked)
+        assert specification.generator == "i"
+        assert specification.preface == read(MINIMAL).preface
+        marks = dict.fromkeys(("run", "evolve", "inputs"), lambda function: function)
+        names: dict[str, Any] = {"funsearch": SimpleNamespace(**marks)}
+        exec(specification.input_program(7), names)
+        assert names[INPUT_FUNCTION]() == "7"
 
 
 def test_one_function_may_draw_and_is_neither_needed_nor_shown_in_prompts():

@@ -12,7 +12,7 @@ from funsearch import svg as svg
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-__all__ = ["ask", "draw", "evolve", "note", "run", "svg"]
+__all__ = ["ask", "draw", "evolve", "inputs", "note", "run", "svg"]
 
 
 def evolve(function: _Function) -> _Function:
@@ -43,4 +43,9 @@ def ask(prompt: str) -> str:
 
 def draw(function: _Function) -> _Function:
     """Mark a function that draws what a program does on one input."""
+    return function
+
+
+def inputs(function: _Function) -> _Function:
+    """Mark a function that returns an input for a seed, a whole number; other seeds give other inputs."""
     return function

@@ -149,6 +149,7 @@ class _VerdictMessage(BaseModel):
     cpu_s: _Amount
     peak_mib: _Amount
     input_wall_s: tuple[_Amount, ...]
+    calls: tuple[Annotated[int, Field(ge=0, strict=True)], ...]
     output: str
     skipped: Annotated[int, Field(ge=0, strict=True)]
     drawing: Literal[""]
@@ -181,8 +182,9 @@ def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
         raise MessageFault(f"expected {expected} scores of a program that is {outcome}, got {len(said.scores)}")
     if any(len(values) != expected for values in said.metrics.values()) or len(said.notes) > inputs:
         raise MessageFault(f"expected metrics of {expected} inputs and notes of at most {inputs}, got others")
-    if len(said.input_wall_s) > inputs:
-        raise MessageFault(f"expected the seconds of at most {inputs} inputs, got {len(said.input_wall_s)}")
+    if max(len(said.input_wall_s), len(said.calls)) > inputs:
+        got = f"{len(said.input_wall_s)} and {len(said.calls)}"
+        raise MessageFault(f"expected the seconds and the calls of at most {inputs} inputs, got {got}")
     if said.skipped and outcome is not Outcome.REJECTED:
         raise MessageFault(f"expected no skipped inputs of a program that is {outcome}, got {said.skipped}")
     return Verdict(
@@ -193,6 +195,7 @@ def read_verdict(fields: dict[str, Any], job: Job, machine: str) -> Verdict:
         cpu_s=said.cpu_s,
         peak_mib=said.peak_mib,
         input_wall_s=said.input_wall_s,
+        calls=said.calls,
         output=clean(said.output)[: job.limits.output_kib * 1024],
         skipped=said.skipped,
         machine=machine,

@@ -200,25 +200,31 @@ class Runner:
 
     def _judge_isolated(self, number: int, length: int) -> None:
         """Fork one supervisor process per input; the last one answers the host."""
-        parent, inputs = os.getpid(), self._job.limits.inputs
-        for index in range(inputs):
-            # Every process of this candidate and of those right before and after it has its own user id.
-            first = 2 * (number * inputs + index)
-            privileges = self._child_privileges(first), self._child_privileges(first + 1)
-            pid = self._kernel.fork()
-            if pid == 0:
-                isolated.Evaluation(
-                    self._job, self._kernel, self._shared, self._cgroup, self.answer, number, index, privileges
-                ).supervise(length, parent)
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            processes.end_all()
-            self._empty_scratch(*privileges)
-            if status == isolated.HOST_GONE:
-                raise supervisor.HostGone
-            if status not in (isolated.NEXT_INPUT, isolated.ANSWERED):
-                raise RuntimeError(f"a referee ended with {status}")
+        for index in range(self._job.limits.inputs):
+            status = self._supervise(number, length, index)
+            if status == isolated.UNCHECKED:
+                status = self._supervise(number, length, index, checks=True)
             if status == isolated.ANSWERED:
                 return
+
+    def _supervise(self, number: int, length: int, index: int, *, checks: bool = False) -> int:
+        """Fork a supervisor process for an input, or for the check of its calls; return its exit code."""
+        # Every process of this candidate and of those right before and after it has its own user id.
+        first = 4 * (number * self._job.limits.inputs + index) + 2 * checks
+        privileges, parent = (self._child_privileges(first), self._child_privileges(first + 1)), os.getpid()
+        pid = self._kernel.fork()
+        if pid == 0:
+            isolated.Evaluation(
+                *(self._job, self._kernel, self._shared, self._cgroup, self.answer, number, index, privileges, checks)
+            ).supervise(length, parent)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        processes.end_all()
+        self._empty_scratch(*privileges)
+        if status == isolated.HOST_GONE:
+            raise supervisor.HostGone
+        if status not in (isolated.NEXT_INPUT, isolated.ANSWERED, isolated.UNCHECKED):
+            raise RuntimeError(f"a referee ended with {status}")
+        return status
 
     def _judge_inline(self, number: int, length: int) -> tuple[bytes, memoryview, memoryview]:
         """Run one child for all inputs; return the header, the child's report and its output."""

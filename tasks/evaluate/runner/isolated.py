@@ -2,8 +2,8 @@
 
 For each input there are three new processes: a supervisor, which runs only the runner's code, and its two children,
 each with its own user. One child has the candidate's program and answers calls of its evolved functions; the other has
-the specification, with stubs in place of those functions. So no state of a candidate outlives an input. Where calls are
-to be fresh, the first child only loads the program, and its own children answer: see `_answer_in_new_processes`.
+the specification, with stubs in place of those functions. So no state of a candidate outlives an input. Where answers
+must depend on the arguments of a call alone, three further processes repeat calls: see `call_check`.
 
 A child inherits all of the runner's memory, and a candidate can read all memory of its process. So the runner never
 holds an input or any data of a candidate: these are in files in memory, of which it holds the descriptors only.
@@ -12,6 +12,7 @@ holds an input or any data of a candidate: these are in files in memory, of whic
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import struct
 import sys
@@ -20,25 +21,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from . import asking, child, command, frames, lockdown, own_process, processes, rpc, supervisor
+from . import asking, call_check, child, command, frames, lockdown, own_process, processes, rpc, supervisor
 from .job import STUB, Job, marshalled
 from .program import Program
 
-NEXT_INPUT, ANSWERED, HOST_GONE, FAILED = 0, 10, 11, 70
-"""Exit codes of a supervisor process: the next input is due; the host has been answered; the host is gone; the runner
-failed."""
-
-_PART = 16
-"""The part of the calls so far that one process may answer: a sixteenth, but at least one call."""
+NEXT_INPUT, ANSWERED, HOST_GONE, UNCHECKED, FAILED = 0, 10, 11, 12, 70
+"""Exit codes of a supervisor process: the next input is due; the host has been answered; the host is gone; the calls on
+the input are to be checked; the runner failed."""
 
 _GOES_ON = 75
-"""Exit code of a process that has answered its calls, while more may follow."""
+"""Exit code of a process that has answered its calls, where another is to answer the next ones."""
 
 _LOADED = b"\n\n"
 """Start of a report if the program was loaded."""
 
 _SCORE = _LOADED + b'{"score": '
 """Start of a report if there is a score on its input."""
+
+_CHECKED = _LOADED + b'{"checked": '
+"""Start of the report of a check that found nothing."""
 
 _LOCATION = struct.Struct("<QQ")
 """Location of an input in the file of inputs: offset and length."""
@@ -67,6 +68,12 @@ class MemoryFile:
             offset, left = offset + len(piece), left - len(piece)
         return b"".join(pieces)
 
+    def map(self, size: int) -> mmap.mmap:
+        """Return memory of this size, in which others read what is written there; used pages alone take memory."""
+        self.clear()
+        os.ftruncate(self._file, size)
+        return mmap.mmap(self._file, size)
+
 
 class SharedFiles:
     """Data that the processes of a candidate share; it must be created before the system-call filter is installed.
@@ -75,10 +82,13 @@ class SharedFiles:
         inputs: All inputs, written once.
         program: The candidate's program, for the processes of every input.
         parts: Header, report and output of each input so far, as frames.
+        unchecked: The same of the input whose calls are to be checked.
+        calls: The record of its calls, which its scoring process writes.
     """
 
     def __init__(self) -> None:
-        self.inputs, self.program, self.parts = (MemoryFile(name) for name in ("inputs", "program", "parts"))
+        names = ("inputs", "program", "parts", "unchecked", "calls")
+        self.inputs, self.program, self.parts, self.unchecked, self.calls = map(MemoryFile, names)
 
     def receive_inputs(self) -> None:
         """Read the frame of inputs from standard input, in a child process.
@@ -111,7 +121,17 @@ class SharedFiles:
         return self.inputs.read(*_LOCATION.unpack(self.inputs.read(index * _LOCATION.size, _LOCATION.size)))
 
     def read_parts(self) -> list[bytes]:
-        data, parts, offset = self.parts.read(), [], 0
+        return self._read_frames(self.parts)
+
+    def take_unchecked(self) -> list[bytes]:
+        """Return the parts of the input that is being checked, and drop them."""
+        parts = self._read_frames(self.unchecked)
+        self.unchecked.clear()
+        return parts
+
+    @staticmethod
+    def _read_frames(file: MemoryFile) -> list[bytes]:
+        data, parts, offset = file.read(), [], 0
         while offset < len(data):
             (length,) = frames.LENGTH.unpack_from(data, offset)
             offset += frames.LENGTH.size
@@ -133,6 +153,7 @@ class Evaluation:
         number: Number of the candidate's request.
         index: 0-based index of the input.
         privileges: Limits and users of the process of the evolved functions, and of the scoring process.
+        checks: Whether the calls of the input are checked, which has been scored before.
     """
 
     job: Job
@@ -143,6 +164,7 @@ class Evaluation:
     number: int
     index: int
     privileges: tuple[lockdown.ChildPrivileges, lockdown.ChildPrivileges]
+    checks: bool = False
 
     def supervise(self, length: int, parent: int) -> NoReturn:
         """Evaluate one input, answer the host if it was the last one, and exit.
@@ -155,12 +177,12 @@ class Evaluation:
         try:
             self.kernel.adopt_orphans()
             self.kernel.die_with(parent)
-            if self.index == 0:
+            if self.index == 0 and not self.checks:
                 self._receive_program(length)
             child_supervisor = self._start()
             header = child_supervisor.run(self.number)
             results, output = bytes(child_supervisor.results.view()), bytes(child_supervisor.output.view())
-            status = self._finish_input(header, results, output)
+            status = self._finish_check(header, results) if self.checks else self._finish(header, results, output)
         except supervisor.HostGone:
             status = HOST_GONE
         except Exception as error:  # noqa: BLE001  the process exits here; the host reads this line
@@ -210,6 +232,39 @@ class Evaluation:
         except EOFError:
             raise supervisor.HostGone from None
 
+    def _finish(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
+        """Finish this input, unless its calls are to be checked first."""
+        isolation, is_whole = self.job.isolation, not header["broken"] and header["status"] == 0
+        if isolation is None or not is_whole or not results.startswith(_SCORE):
+            return self._finish_input(header, results, output)
+        calls = call_check.count_calls(self._read_calls())
+        header["calls"] = [calls]
+        if not isolation.checks_calls or calls <= 1:  # which depends on no other
+            return self._finish_input(header, results, output)
+        self.files.unchecked.clear()
+        for part in (json.dumps(header).encode(), results, output):
+            self.files.unchecked.append(frames.frame(part))
+        return UNCHECKED
+
+    def _finish_check(self, checked: dict[str, Any], results: bytes) -> int:
+        """Finish this input as it was scored, or as its check has ended if that has found something.
+
+        The processor time of a check is not the candidate's.
+        """
+        self.files.calls.clear()
+        scored, score, output = self.files.take_unchecked()
+        header = json.loads(scored)
+        used = {
+            "wall_s": header["wall_s"] + checked["wall_s"],
+            "peak_mib": max(header["peak_mib"], checked["peak_mib"]),
+            "memory_kills": header["memory_kills"] + checked["memory_kills"],
+        }
+        if results.startswith(_CHECKED) and not checked["broken"] and checked["status"] == 0:
+            return self._finish_input(header | used, score, output)
+        ended = {name: checked[name] for name in ("broken", "status", "evolved_status", "starved_s", "loaded")}
+        unfinished = {"input_wall_s": [], "calls": [], "checks": True}
+        return self._finish_input(header | used | ended | unfinished, results, output)
+
     def _finish_input(self, header: dict[str, Any], results: bytes, output: bytes) -> int:
         """Store the results of this input; answer the host if no further input is to be evaluated."""
         continues = results.startswith(_SCORE) and not _falls_short(results, self.job.thresholds[self.index])
@@ -253,8 +308,10 @@ class Evaluation:
         try:
             os.setsid()
             data, source = self.files.read_input(self.index), self.files.program.read() if self.job.command else b""
+            record, scoring_s = (self._read_calls(), self._scoring_s()) if self.checks else (b"", 0.0)
+            memory = None if self.job.command or self.checks else self.files.calls.map(call_check.SIZE)
             results, reply_read, call_write, *own = lockdown.own_descriptors(output, results, *ends)
-            lockdown.confine(self.privileges[1], self.kernel, parent)
+            lockdown.confine(self._scorer_privileges(memory), self.kernel, parent)
             connection = rpc.Connection(reply_read, call_write)
             # Until this message the other process ran only our code, so its end would be our fault.
             kind, core = connection.receive()
@@ -270,13 +327,31 @@ class Evaluation:
             os.write(results, b"\n")
             if self.job.command is not None:
                 _score_by_command(self.job, source, data, results, connection, own)
+            elif memory is None:
+                _check(self.job, record, results, connection, scoring_s)
             else:
-                _score(self.job, data, results, connection, _asker(*own) if own else asking.refuse)
+                _score(self.job, data, results, connection, _asker(*own) if own else asking.refuse, memory)
             child.flush()
             status = 0
         finally:
             # Exit whatever was raised: a specification may break the reporting, too.
             exit_now(status)
+
+    def _scorer_privileges(self, memory: mmap.mmap | None) -> lockdown.ChildPrivileges:
+        """Return the privileges of the scoring process, whose record of calls takes no address space of its own."""
+        privileges = self.privileges[1]
+        if memory is None or privileges.address_space is None:
+            return privileges
+        return replace(privileges, address_space=privileges.address_space + len(memory))
+
+    def _read_calls(self) -> bytes:
+        return call_check.read_record(self.files.calls.read)
+
+    def _scoring_s(self) -> float:
+        """Return the time that the scoring of the input that is being checked took, seconds."""
+        (length,) = frames.LENGTH.unpack(self.files.unchecked.read(0, frames.LENGTH.size))
+        header = json.loads(self.files.unchecked.read(frames.LENGTH.size, length))
+        return float(header["input_wall_s"][0])
 
     def _answer_calls(self, connection: rpc.Connection, program: Program) -> int:
         """Load the program, and answer calls until the scoring ends; return an exit code."""
@@ -288,28 +363,22 @@ class Evaluation:
         except BaseException as error:  # noqa: BLE001  a candidate may raise anything
             connection.send(*rpc.encode_error(error, program.describe))
             return 0
-        connection.send(rpc.READY, b"")
-        if isolation.fresh_calls:
+        if self.checks:
             return self._answer_in_new_processes(connection, program, functions)
+        connection.send(rpc.READY, b"")
         rpc.serve_calls(connection, functions, program.describe)
         return 0
 
     def _answer_in_new_processes(
         self, connection: rpc.Connection, program: Program, functions: Sequence[Callable[..., Any]]
     ) -> int:
-        """Answer the first calls each in a process of its own, then more and more in each; return an exit code.
-
-        A fork takes some milliseconds, which a scoring with many calls cannot afford for each of them. So a process
-        answers a small part of the calls so far: whatever a program keeps is lost again and again, and 100,000 calls
-        take about 170 processes.
-        """
-        begun = 0
+        """Answer calls in a process that has answered none before, each time one is wanted; return an exit code."""
         while True:
-            calls = max(1, begun // _PART)
             pid = self.kernel.fork()
             if pid == 0:
-                program.reseed(begun)
-                goes_on = rpc.serve_calls(connection, functions, program.describe, calls)
+                program.reseed()
+                connection.send(rpc.READY, b"")
+                goes_on = rpc.serve_calls(connection, functions, program.describe)
                 child.flush()
                 return _GOES_ON if goes_on else 0
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -317,7 +386,6 @@ class Evaluation:
                 os.kill(os.getpid(), -status)
             if status != _GOES_ON:
                 return status
-            begun += calls
 
 
 def _falls_short(results: bytes, threshold: float | None) -> bool:
@@ -338,6 +406,7 @@ def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
         "cpu_s": sum(header["cpu_s"] for header in headers),
         "peak_mib": max(header["peak_mib"] for header in headers),
         "input_wall_s": [seconds for header in headers for seconds in header["input_wall_s"]],
+        "calls": [calls for header in headers for calls in header.get("calls", ())],
         "memory_kills": sum(header["memory_kills"] for header in headers),
     }
     *before, last = parts[1::3]
@@ -373,11 +442,14 @@ def _score_by_command(
     child.Report(results, Program("", job.seed, note_chars=job.note_chars)).run(load, [(data, None)])
 
 
-def _score(job: Job, data: bytes, results: int, connection: rpc.Connection, ask: Callable[[str], str]) -> None:
+def _score(
+    job: Job, data: bytes, results: int, connection: rpc.Connection, ask: Callable[[str], str], memory: mmap.mmap
+) -> None:
     isolation = job.isolation
     assert isolation is not None
     program = Program(isolation.source, job.seed, isolation.code, job.note_chars, ask=ask)
-    evolved = rpc.RemoteFunctions(isolation.evolved, connection)
+    record = call_check.CallRecord()
+    evolved = rpc.RemoteFunctions(isolation.evolved, connection, record.add)
     evolved.record_dropped_errors()
 
     def load() -> Callable[..., Any]:
@@ -385,6 +457,26 @@ def _score(job: Job, data: bytes, results: int, connection: rpc.Connection, ask:
         evolved.await_ready()
         return function
 
-    child.Report(results, program, draws=job.draws).run(
-        load, [(data, None)], lambda: evolved.lost and evolved.lost.record
-    )
+    def finish() -> dict[str, Any] | None:
+        record.write(memory)
+        return evolved.lost and evolved.lost.record
+
+    child.Report(results, program, draws=job.draws).run(load, [(data, None)], finish)
+
+
+def _check(job: Job, record: bytes, results: int, connection: rpc.Connection, scoring_s: float) -> None:
+    """Check recorded calls, and report what was found as a scoring reports its score."""
+    isolation = job.isolation
+    assert isolation is not None
+    evolved = rpc.RemoteFunctions(isolation.evolved, connection)
+    report = child.Report(results, Program("", job.seed))
+    check = call_check.CallCheck(evolved, isolation.evolved, scoring_s, job.limits.wall_s, isolation.may_vary)
+    try:
+        evolved.await_ready()
+        os.write(results, b"\n")
+        found = check.find_dependence(record)
+        report.write_line({"depends": found} if found else {"checked": True})
+    except rpc.EvolvedProcessLost as lost:
+        report.write_line(lost.record)
+    except rpc.EvolvedError as error:
+        report.write_line({"error": error.description})

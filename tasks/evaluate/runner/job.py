@@ -36,13 +36,15 @@ class Isolation:
         evolved: Names of the evolved functions.
         source: Text of the specification.
         code: The specification compiled, with stubs in place of the evolved functions' bodies.
-        fresh_calls: Whether calls go to new processes.
+        checks_calls: Whether a program whose answers depend on more than the arguments of a call is rejected.
+        may_vary: Whether it is not, if its answers differ from run to run by themselves.
     """
 
     evolved: list[str]
     source: str
     code: types.CodeType
-    fresh_calls: bool
+    checks_calls: bool
+    may_vary: bool
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def marshalled(inputs: Sequence[str]) -> tuple[bytes, ...]:
     return tuple(marshal.dumps(codec.loads(base64.b64decode(one))) for one in inputs)
 
 
-def _isolation(evolved: list[str], specification: str, fresh_calls: bool) -> Isolation:
+def _isolation(evolved: list[str], specification: str, **checks: bool) -> Isolation:
     """Compile the specification with stubs for the evolved functions; line numbers and decorators are kept."""
     tree = ast.parse(specification)
     for node in tree.body:
@@ -130,4 +132,4 @@ def _isolation(evolved: list[str], specification: str, fresh_calls: bool) -> Iso
             header = ast.parse(f"def f(*args, **kwargs):\n return {STUB}({number}, args, kwargs)").body[0]
             assert isinstance(header, ast.FunctionDef)
             node.args, node.body, node.returns = header.args, header.body, None
-    return Isolation(evolved, specification, compile(tree, FILE, "exec", dont_inherit=True), fresh_calls)
+    return Isolation(evolved, specification, compile(tree, FILE, "exec", dont_inherit=True), **checks)

@@ -147,7 +147,7 @@ def _module(note: Callable[[object], None], ask: Callable[[str], str]) -> types.
     """Return a package `funsearch`: `svg`, `note`, `ask`, and decorators that do nothing, which the host reads."""
     module = types.ModuleType("funsearch")
     module.__path__ = []
-    for name in ("run", "evolve", "draw"):
+    for name in ("run", "evolve", "draw", "inputs"):
         setattr(module, name, lambda function: function)
     module.__dict__.update(svg=svg, note=note, ask=ask)
     return module

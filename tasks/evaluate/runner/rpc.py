@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import itertools
 import os
 import struct
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 from . import codec
 
-LOCKED, PATH, READY, CALL, VALUE, ERROR, EXIT, MEMORY = b"L", b"P", b"R", b"C", b"V", b"E", b"X", b"M"
+LOCKED, PATH, READY, CALL, VALUE, ERROR, EXIT, MEMORY, NEW = b"L", b"P", b"R", b"C", b"V", b"E", b"X", b"M", b"N"
 
 _LENGTH = struct.Struct("<I")
 _HEAD = _LENGTH.size + 1
@@ -109,17 +108,28 @@ class Connection:
 class RemoteFunctions:
     """Caller of the evolved functions, in the scoring process.
 
+    Args:
+        names: Names of the functions.
+        connection: Connection with the process that has them.
+        record: Called with each call, and with the kind and data of its answer.
+
     Attributes:
         lost: Set once the functions are lost; after that, no value that the specification returns is a score.
         ready: What the other side said of itself when the functions were loaded.
     """
 
-    def __init__(self, names: Sequence[str], connection: Connection) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        connection: Connection,
+        record: Callable[[bytes, bytes, bytes], object] = lambda _call, _kind, _answer: None,
+    ) -> None:
         self.lost: EvolvedProcessLost | None = None
         self.ready = b""
         self._ready = False
         self._names = names
         self._connection = connection
+        self._record = record
         # A specification may call from several threads.
         self._lock = threading.Lock()
 
@@ -130,7 +140,9 @@ class RemoteFunctions:
                 raise self.lost
             if not self._ready:
                 self.await_ready()
-            kind, data = self._exchange(self._pack(number, args, kwargs))
+            call = self._pack(number, args, kwargs)
+            kind, data = self.ask(call)
+            self._record(call, kind, data)
             if kind == VALUE:
                 return self._load(data)
             raise self._to_error(kind, data)
@@ -180,11 +192,27 @@ class RemoteFunctions:
             text = f"`{self._names[number]}` runs in a process of its own and cannot be called with this: {error}"
             raise self._mark_lost({"error": {"type": type(error).__name__, "text": text}}) from None
 
-    def _exchange(self, call: bytes | None = None) -> tuple[bytes, bytes]:
-        """Send a call, if one is given, and return the next message."""
+    def renew(self) -> None:
+        """Have a new process answer the next calls, where the other side begins one when it is told to.
+
+        Raises:
+            EvolvedProcessLost: As for `ask`.
+        """
+        self._exchange(NEW)
+
+    def ask(self, call: bytes) -> tuple[bytes, bytes]:
+        """Send a call, and return the kind and data of its answer.
+
+        Raises:
+            EvolvedProcessLost: If the functions' process is gone, or answers what is no message.
+        """
+        return self._exchange(CALL, call)
+
+    def _exchange(self, kind: bytes | None = None, data: bytes = b"") -> tuple[bytes, bytes]:
+        """Send a message, if one is given, and return the next one."""
         try:
-            if call is not None:
-                self._connection.send(CALL, call)
+            if kind is not None:
+                self._connection.send(kind, data)
             return self._connection.receive()
         except (EOFError, BrokenPipeError):
             raise self._mark_lost({"gone": True}) from None
@@ -218,18 +246,19 @@ def serve_calls(
     connection: Connection,
     functions: Sequence[Callable[..., Any]],
     describe: Callable[[BaseException], Description],
-    calls: int | None = None,
 ) -> bool:
-    """Answer calls, by default until the other side closes; return whether it has not.
+    """Answer calls until the other side closes, or wants another process to answer; return whether it wants that.
 
     It runs in the candidate's process, so it protects nothing.
     """
     dumps, loads = codec.dumps, codec.loads
-    for _ in itertools.count() if calls is None else range(calls):
+    while True:
         try:
-            _, data = connection.receive()
+            wanted, data = connection.receive()
         except EOFError:
             return False
+        if wanted == NEW:
+            return True
         try:
             number, args, *named = loads(data)
             kind, reply = VALUE, dumps(functions[number](*args, **(named[0] if named else {})))
@@ -238,7 +267,6 @@ def serve_calls(
         # Freed before the next call, because arguments may be large.
         args = named = data = None
         connection.send(kind, reply)
-    return True
 
 
 def encode_error(error: BaseException, describe: Callable[[BaseException], Description]) -> tuple[bytes, bytes]:

@@ -53,6 +53,15 @@ def visit(cities: int, seed: int) -> list[tuple[float, float]]:
     return tour
 
 
+@funsearch.inputs
+def drawn(seed: int) -> list[int]:
+    """Return an input for a seed: for `overnight audit`, for agents, and for further inputs (`generated.held_out`).
+
+    It is no part of the search: leave it out where you have no others.
+    """
+    return [60, seed]
+
+
 @funsearch.draw
 def picture(cities: int, seed: int) -> str:
     """A picture of the tour for the report. It is no part of the search: leave it out, or draw something else."""

@@ -116,6 +116,7 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         "a machine",
         metrics=draw(st.dictionaries(st.sampled_from("ab"), st.tuples(*[st.none() | FINITE] * count))),
         notes=tuple(draw(st.lists(CLEAN, max_size=len(JOB.inputs)))),
+        calls=tuple(draw(st.lists(st.integers(0, 2**40), max_size=len(JOB.inputs)))),
     )
 
 

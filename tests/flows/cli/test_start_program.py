@@ -13,6 +13,7 @@ from overnight.flows.cli.start_program import (
     agreement,
     require_returned_score,
     require_start_body,
+    say_calls,
     try_confirmation,
     unreturned,
 )
@@ -117,3 +118,24 @@ def test_a_confirmation_that_is_near_its_limit_is_warned_of(monkeypatch: pytest.
     assert try_confirmation(problem, first, warnings) == (slow, True)
     assert "took 3 s on an input, where 4 s are allowed" in warnings[0]
     assert warnings[0].endswith("--set limits.wall_s=10")
+
+
+@pytest.mark.parametrize(
+    ("state", "calls", "said"),
+    [
+        (
+            "none",
+            (3, 32),
+            "an input makes up to 32 calls of the evolved part: each has to give the value that it would",
+        ),
+        ("calls", (3, 32), "a call may keep what it likes for the next ones on the same input"),
+        ("none", (1, 1), ""),
+    ],
+)
+def test_how_often_an_input_calls_and_what_a_call_may_keep_is_said(
+    capsys: pytest.CaptureFixture[str], state: str, calls: tuple[int, ...], said: str
+):
+    say_calls(load_problem(TOY, {"state": state}), replace(scored(1.0, 2.0), calls=calls))
+    printed = capsys.readouterr().err
+    assert " ".join(said.split()) in " ".join(printed.split())
+    assert bool(printed) is bool(said)

@@ -1,0 +1,162 @@
+"""Inputs that a problem's own function draws, each for a seed: in the sandbox, under the limits of candidates."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from overnight.flows.start.sandboxes import open_job, require_ran
+from overnight.schemas.errors import SpecificationError
+from overnight.schemas.job import Call, Job
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.problem import Problem, Split
+from overnight.tasks.program.specification import Specification
+
+OF_AGENTS = range(1_000_000)
+"""Seeds of the inputs that agents draw."""
+
+OF_AUDITS = range(3_000_000, 4_000_000)
+"""Seeds of the inputs that an audit draws."""
+
+_FIRST: dict[Split, int] = {"validation": 1_000_000, "held_out": 2_000_000}
+"""First seed of the inputs of a split."""
+
+_INPUT_S, _TOTAL_S = 10.0, 120.0
+"""Longest time to draw one input, and to draw all of a split, seconds."""
+
+Draw = Callable[[int], Any]
+"""Returns the input for a seed, as it may stand in `inputs`."""
+
+
+@contextlib.contextmanager
+def open_generator(problem: Problem, run_id: str) -> Iterator[Draw]:
+    """Start a sandbox that draws inputs of a problem; it is removed when the context is left.
+
+    Drawing raises a SpecificationError where a seed leads to no input, and SandboxUnavailable where the sandbox fails.
+    """
+    specification = problem.specification
+    if not isinstance(specification, Specification) or not specification.generator:
+        raise SpecificationError(
+            f"{problem.name} has no function that draws inputs",
+            remedy="Mark one that takes a seed and returns an input: @funsearch.inputs",
+        )
+    with open_job(problem, problem.input_job(_INPUT_S), run_id, slots=1, ask=None) as pool:
+
+        def draw(seed: int) -> Any:
+            verdict = require_ran(pool.evaluate(specification.input_program(seed)))
+            where = f"`{specification.generator}` draws no input for the seed {seed}"
+            if not verdict.is_scored:
+                slow = f"Draw it in less than {_INPUT_S:g} s" if verdict.outcome is Outcome.TIMED_OUT else "Correct it"
+                raise SpecificationError(f"{where}: {verdict.error}", remedy=f"{slow}, or take the mark off.")
+            try:
+                found = json.loads(verdict.drawing, parse_constant=_refuse)
+                specification.call(found, f"{problem.name}: the input for the seed {seed}")
+            except (ValueError, RecursionError) as error:
+                raise SpecificationError(f"{where}: {error}", remedy="Return numbers, text, lists or dicts.") from error
+            return found
+
+        yield draw
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def settle_inputs(problem: Problem, *, run_id: str) -> Problem:
+    """Return a problem whose inputs are all listed, with those that its settings want drawn.
+
+    Raises:
+        SpecificationError: If one cannot be drawn, or is there already.
+        SandboxUnavailable: If the sandbox failed.
+    """
+    wanted: dict[Split, int] = {
+        "validation": problem.settings.generated.validation,
+        "held_out": problem.settings.generated.held_out,
+    }
+    if not any(wanted.values()):
+        return problem
+    with open_generator(problem, run_id) as draw:
+        for split, count in wanted.items():
+            problem = _with_inputs(problem, split, _draw_all(problem, split, count, draw))
+    settings = problem.settings.model_copy(update={"generated": type(problem.settings.generated)()})
+    return replace(problem, settings=settings)
+
+
+def _draw_all(problem: Problem, split: Split, count: int, draw: Draw) -> list[Any]:
+    """Return so many new inputs of a split, with the first seeds that are its own."""
+    first, began, drawn = _FIRST[split], time.monotonic(), list[Any]()
+    known = {_key(call): f"one of `{name}`" for name, calls in problem.inputs.items() for call in calls}
+    for seed in range(first, first + count):
+        if time.monotonic() - began > _TOTAL_S:
+            raise SpecificationError(
+                f"{len(drawn)} of {count} inputs for {split} were drawn in {_TOTAL_S:g} s",
+                remedy=f"Draw fewer, --set generated.{split}={max(1, len(drawn))}, or make the drawing quicker.",
+            )
+        found = draw(seed)
+        key = _key(problem.specification.call(found, split))
+        if key in known:
+            raise SpecificationError(
+                f"the input drawn for the seed {seed} is {known[key]}",
+                remedy=f"Draw all of it by the seed, or fewer inputs: --set generated.{split}={len(drawn)}",
+            )
+        known[key] = f"that for the seed {seed}, too"
+        drawn.append(found)
+    return drawn
+
+
+def _key(call: Call) -> str:
+    return json.dumps([call.args, call.kwargs], sort_keys=True)
+
+
+def _with_inputs(problem: Problem, split: Split, drawn: Sequence[Any]) -> Problem:
+    """Return a problem with further inputs of a split; a score known for the old ones is left out."""
+    if not drawn:
+        return problem
+    settings, calls = problem.settings, tuple(problem.specification.call(one, split) for one in drawn)
+    update: dict[str, Any] = {split: (*getattr(settings, split), *drawn)}
+    if split == "held_out":
+        update["known"] = settings.known.model_copy(update={"honesty_held_out": None})
+    inputs = {**problem.inputs, split: (*problem.inputs[split], *calls)}
+    return replace(problem, settings=settings.model_copy(update=update), inputs=inputs)
+
+
+def job_on_drawn(problem: Problem, draw: Draw, seeds: Iterable[int], *, seed: int) -> Job:
+    """Return the job that scores programs on inputs which are drawn, with the seed of a run."""
+    calls = tuple(problem.specification.call(draw(number), f"the input for the seed {number}") for number in seeds)
+    return replace(problem.job("train", seed), inputs=calls, thresholds=())
+
+
+def input_for_agent(problem: Problem, draw: Draw, seed: int) -> str:
+    """Return an input for an agent as JSON; never one that the search must not see.
+
+    Raises:
+        SpecificationError: If the seed is not one of agents', leads to no input, or to one that is kept back.
+    """
+    if seed not in OF_AGENTS:
+        raise SpecificationError(f"the seed is {seed}", remedy=f"Take one from 0 to {OF_AGENTS.stop - 1}.")
+    found = draw(seed)
+    key = _key(problem.specification.call(found, "the input"))
+    if any(key == _key(call) for split in _FIRST for call in problem.inputs[split]):
+        raise SpecificationError(f"the input for the seed {seed} is kept back", remedy="Take another seed.")
+    return json.dumps(found)
+
+
+def describe_generator(problem: Problem, run_id: str) -> str:
+    """Return what a problem's function that draws inputs does, in words, after it has drawn a few.
+
+    Raises:
+        SpecificationError: If it fails, repeats itself, or gives another input for the same seed.
+    """
+    specification = problem.specification
+    with open_generator(problem, run_id) as draw:
+        drawn = [specification.call(draw(seed), "the input") for seed in (0, 1, 2, 0)]
+    name, keys = f"`{specification.generator}`", [_key(call) for call in drawn]
+    if keys[0] != keys[-1]:
+        raise SpecificationError(f"{name} draws two inputs for the seed 0", remedy="Draw all of it by the seed.")
+    if len(set(keys)) < len(keys) - 1:
+        raise SpecificationError(f"{name} draws the same input for several seeds", remedy="Draw it by the seed.")
+    return f"`{specification.run}` may have further inputs, drawn by {name}: such as ({drawn[0]}) for the seed 0"
