@@ -13,7 +13,7 @@ from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.schemas.program import Completion, Prompt
 from overnight.schemas.sampling_settings import Sampling
-from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.gateway import Gateway, await_cancellation
 from overnight.tasks.sample.provider import require_keys
 from overnight.tasks.sample.providers import relay
 from overnight.tasks.sample.providers.relay import (
@@ -79,6 +79,16 @@ def test_an_answer_that_came_meanwhile_is_taken_by_the_next_night(folder: Path):
     request.answer.write_text("while nobody waited")
     assert ask(folder).result(30)[0].text == "while nobody waited"
     assert requests_in(folder) == [request], "the same request, not another one"
+
+
+def test_a_request_can_be_withdrawn_where_its_folder_is_gone(folder: Path, tmp_path: Path):
+    asked = ask(folder)
+    wait_for(folder, 1)
+    folder.rename(tmp_path / "elsewhere")
+    asked.cancel()
+    await_cancellation()
+    assert asked.cancelled()
+    assert not folder.exists()
 
 
 def test_an_answer_is_read_once_nobody_writes_it_any_longer(folder: Path):
