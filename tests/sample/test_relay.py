@@ -13,7 +13,7 @@ from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.schemas.program import Completion, Prompt
 from overnight.schemas.sampling_settings import Sampling
-from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.gateway import Gateway, await_cancellation
 from overnight.tasks.sample.provider import require_keys
 from overnight.tasks.sample.providers import relay
 from overnight.tasks.sample.providers.relay import (
@@ -86,6 +86,16 @@ def test_a_request_keeps_its_id_whatever_its_base_took_this_time(folder: Path):
     (request,) = wait_for(folder, 1)
     request.answer.write_text("done")
     assert ask(folder, text="Measured: it took 1.6 s.\n\nimprove this").result(30)[0].text == "done"
+
+
+def test_a_request_can_be_withdrawn_where_its_folder_is_gone(folder: Path, tmp_path: Path):
+    asked = ask(folder)
+    wait_for(folder, 1)
+    folder.rename(tmp_path / "elsewhere")
+    asked.cancel()
+    await_cancellation()
+    assert asked.cancelled()
+    assert not folder.exists()
 
 
 def test_an_answer_is_read_once_nobody_writes_it_any_longer(folder: Path):

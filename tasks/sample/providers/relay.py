@@ -226,7 +226,9 @@ def read_answer(request: Request) -> str:
 
 
 def _note(request: Request, about: About) -> None:
-    _write(_about(request), _ABOUT.dump_json(about).decode())
+    """Write what a request is about; a full disk, or a folder that is gone, does not fail a request for it."""
+    with contextlib.suppress(OSError, EnvironmentFault):
+        _write(_about(request), _ABOUT.dump_json(about).decode())
 
 
 def _about(request: Request) -> Path:
