@@ -17,7 +17,13 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Candidate, Completion, Judged, Prompt
 from overnight.schemas.scores import reduce_scores
 from overnight.schemas.settings import Reducer
-from overnight.tasks.evaluate.confirmation import ConfirmationRules, Confirmer, confirmation, disagreement
+from overnight.tasks.evaluate.confirmation import (
+    ConfirmationRules,
+    Confirmer,
+    confirmation,
+    disagreement,
+    is_decided_by_time,
+)
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Death, Sandbox
 from overnight.tasks.program.specification import read_specification
@@ -113,6 +119,15 @@ def test_a_forged_score_is_unconfirmed_and_both_are_told():
     assert one.verdict.error == (
         "scored 1000000.0, then 1.0: run again, in a fresh container, it scores otherwise: 1000000.0 and 1.0 on input 1"
     )
+
+
+def test_one_whose_values_depend_on_earlier_calls_is_unconfirmed_and_says_which_call_and_what_to_do():
+    cause = "f(3) gives another value as the first call of a new process than after other calls: a value may depend on"
+    made = Made(x=Verdict(Outcome.REJECTED, error=cause))
+    (one,) = made.confirm(claim(0, "x", 3.0))
+    assert one.verdict.outcome is Outcome.UNCONFIRMED
+    assert one.verdict.error == f"scored 3.0: run again, in a fresh container, it is rejected: {cause}"
+    assert not is_decided_by_time(one.verdict)
 
 
 def test_one_that_fails_when_it_is_split_is_unconfirmed_and_says_how():
