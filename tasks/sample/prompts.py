@@ -240,10 +240,14 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 def instruction(plan: Plan, settings: Settings) -> str:
     """Return what a prompt asks for beside a better program."""
     optimum, metrics = settings.known.optimum, settings.objectives.metrics
-    is_optimal = metrics and optimum is not None and plan.base.score >= optimum
-    goal = f"No score is better than its own, which is proven: keep it, and do better in {', '.join(metrics)}."
-    apart = f"{_TOLD_APART} {plan.angle}." if plan.angle else ""
-    return " ".join(filter(None, [is_optimal and goal, _request(plan), apart]))
+    parts = [_request(plan)]
+    if metrics and optimum is not None and plan.base.score >= optimum:
+        parts.insert(
+            0, f"No score is better than its own, which is proven: keep it, and do better in {', '.join(metrics)}."
+        )
+    if plan.angle:
+        parts.append(f"{_TOLD_APART} {plan.angle}.")
+    return " ".join(parts)
 
 
 def _request(plan: Plan) -> str:

@@ -105,7 +105,7 @@ class Composer:
             best_before=self._best[0].score if self._best else None,
             beside=", ".join(f"{name} {metrics[name]:.6g}, before {before[name]:.6g}" for name in changes),
             is_better=gain > 0.0 or any(changes.values()),
-            is_untried=answer.outcome is Outcome.CRASHED,
+            is_untried=answer.outcome in (Outcome.CRASHED, Outcome.UNCONFIRMED),
             is_repeated=answer.outcome is Outcome.DUPLICATE,
         )
 

@@ -43,7 +43,7 @@ class TriedIdea:
         best_before: Best score of the run before it; `None` if there was none.
         beside: What it changed in other objectives, such as `states 98, before 99`; empty if nothing.
         is_better: Whether it is better than its base in the score or in another objective.
-        is_untried: Whether its program crashed, which says nothing of the idea.
+        is_untried: Whether its program crashed or was not confirmed, which says nothing of the idea.
         is_repeated: Whether its program was judged before.
     """
 
@@ -148,7 +148,7 @@ class Ledger:
         frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN and idea not in told]
         ideas = [
             ("Tried already on this version or the one before it; do not repeat these:", tried[:_OF_BASE]),
-            ("Crashed on it, so that these ideas themselves are not tried yet:", crashed[:_OF_BASE]),
+            ("Failed on it in a way that says nothing of the idea itself:", crashed[:_OF_BASE]),
             (
                 "Ideas that raised the best score of this search, the latest first:",
                 [f"{_plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],

@@ -152,6 +152,15 @@ def test_each_answer_is_told_against_the_best_before_it():
     assert raised.splitlines() == ["- c (from 6 to 7)", "- first (from 0 to 6)"]
 
 
+def test_an_idea_whose_program_was_not_confirmed_is_not_told_as_refuted():
+    search = Search({"search": {"algorithm": "greedy", "operators": ["refine"]}})
+    search.tell(
+        replace(crashed("p", idea="shake"), outcome=Outcome.UNCONFIRMED, error="scored 9: run again, it crashed")
+    )
+    _, ideas = search.plan().tried.split("Failed on it in a way that says nothing of the idea itself:\n")
+    assert ideas == "- shake (failed: scored 9: run again, it crashed)"
+
+
 def test_an_idea_that_is_better_in_another_objective_is_not_told_as_useless():
     objectives = {"metrics": {"states": "minimize"}}
     search = Search({"objectives": objectives, "search": {"algorithm": "greedy", "operators": ["refine"]}})

@@ -44,7 +44,7 @@ def test_what_crashed_is_listed_apart_since_its_idea_was_not_tried():
     assert made.text({"base"}, shown="NameError: no math").split("\n\n") == [
         "Errors with which earlier answers crashed or were refused; avoid them:\n- took 20 s",
         "Tried already on this version or the one before it; do not repeat these:\n- slow (failed: took 20 s)",
-        "Crashed on it, so that these ideas themselves are not tried yet:\n- square root (failed: NameError: no math)",
+        "Failed on it in a way that says nothing of the idea itself:\n- square root (failed: NameError: no math)",
     ]
 
 
