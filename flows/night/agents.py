@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from overnight.flows.start.sandboxes import agent_image, require_agents
@@ -12,9 +13,11 @@ from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
 from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
+from overnight.tasks.agent.workspace import FILES_MIB, MOST_LEFT
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig
+from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.query_guard import Limits
 from overnight.tasks.history.query_process import QueryProcess
@@ -22,14 +25,25 @@ from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.completion_sources import CompletionStore
 from overnight.tasks.sample.gateway import Gateway
 
-_FILES_MIB = 512
-"""Most that the files of an agent may take, MiB; it has no disk."""
-
 _TABLES = ("programs", "population", "generations", "scores", "program_metrics")
 """Views that an agent may query of its run: nothing in them is of validation or held-out inputs, or of the scoring."""
 
 _QUERIES = Limits(_TABLES, chars=20_000, rows=201, answer_mib=16, memory_mib=512)
 """Limits on these queries; an agent is shown 200 rows at most, and told if there are more."""
+
+
+_MOST_SESSIONS = 3
+"""Most earlier sessions whose files an agent gets."""
+
+_SESSIONS = """
+SELECT session.program_id, any_value(session.transcript) AS transcript
+FROM programs AS one JOIN programs AS session
+ON session.run_id = one.run_id AND session.generation = one.generation
+    AND session.index // $2 = one.index // $2 AND session.transcript IS NOT NULL
+WHERE one.run_id = $1 AND list_contains($3, one.program_id)
+GROUP BY ALL ORDER BY max(one.score) DESC LIMIT $4
+"""
+"""What agents did who handed back one of these programs, or had it scored."""
 
 
 class Agents:
@@ -58,14 +72,27 @@ class Agents:
                 memory_mib=agent.memory_mib,
                 labels={"overnight.run": self._run.run_id},
                 runtime=problem.settings.sandbox.runtime,
-                scratch_mib=_FILES_MIB,
+                scratch_mib=FILES_MIB,
                 may_execute=True,
             )
             self._workplaces[name] = Workplace(
                 name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
             )
         open_history = partial(QueryProcess, self._files.backend.root, self._run.run_id, _QUERIES)
-        self._bench = Bench(problem, self._gateway, self._evaluator, open_history)
+        self._bench = Bench(problem, self._gateway, self._evaluator, open_history, self._earlier_files)
+
+    def _earlier_files(self, program_ids: Sequence[str]) -> dict[str, str]:
+        """Return what the sessions left from which programs came, by program and path."""
+        per_prompt = self._run.problem.settings.candidates_per_prompt
+        database = Database(self._files.backend.root)
+        rows = database.rows(_SESSIONS, self._run.run_id, per_prompt, list(program_ids), _MOST_SESSIONS)
+        files, chars = dict[str, str](), 0
+        for row in rows:
+            for path, text in json.loads(row["transcript"]).get("files", {}).items():
+                chars += len(text)
+                if chars <= MOST_LEFT:
+                    files[f"{row['program_id']}/{path}"] = text
+        return files
 
     def sources(self, generation: int, store_of: Callable[[int], CompletionStore]) -> dict[str, CompletionSource]:
         """Return the source of each model that agents work with, by the model's name."""
