@@ -85,7 +85,7 @@ class Agents:
         """Return what the sessions left from which programs came, by program and path."""
         per_prompt = self._run.problem.settings.candidates_per_prompt
         database = Database(self._files.backend.root)
-        rows = database.rows(_SESSIONS, self._run.run_id, per_prompt, list(program_ids), _MOST_SESSIONS)
+        rows = database.rows(_SESSIONS, [self._run.run_id, per_prompt, list(program_ids), _MOST_SESSIONS])
         files, chars = dict[str, str](), 0
         for row in rows:
             for path, text in json.loads(row["transcript"]).get("files", {}).items():
