@@ -40,7 +40,66 @@ def test_the_flag_adds_an_agent_with_the_first_model_beside_all_models():
     assert {model["api_base"] for model in models} == {LOCAL}
 
 
-def test_a_flag_without_a_model_says_what_is_missing():
+LISTED = f"""
+[[sampling.models]]
+name = "openai/relay"
+api_base = "{LOCAL}"
+input_usd = 1.0
+output_usd = 2.0
+rpm = 7
+
+[[sampling.models]]
+name = "openai/other"
+weight = 3
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's configuration file, with two models."""
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(path))
+    path.write_text(LISTED)
+    return path
+
+
+ENTRY = {"api_base": LOCAL, "input_usd": 1.0, "output_usd": 2.0, "rpm": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ({"model": ["openai/relay"]}, ["openai/relay"]),
+        ({"model": ["agent:pi/openai/relay"]}, ["agent:pi/openai/relay"]),
+        ({"model": ["openai/relay"], "agent": ["pi"]}, ["openai/relay", "agent:pi/openai/relay"]),
+    ],
+)
+def test_a_model_that_a_flag_names_has_its_entry_of_the_configuration_file(
+    config: Path, flags: dict[str, list[str]], names: list[str]
+):
+    models = RunOptions(**flags).settings()["sampling"]["models"]  # type: ignore[arg-type]
+    assert [one["name"] for one in models] == names
+    assert all(one.items() >= ENTRY.items() for one in models)
+
+
+def test_what_a_flag_says_comes_before_the_entry(config: Path):
+    (model,) = RunOptions(model=["openai/other"]).settings()["sampling"]["models"]
+    assert model["weight"] == 3
+    other = "http://127.0.0.1:2/v1"
+    (model,) = RunOptions(model=["openai/relay=5"], api_base=other).settings()["sampling"]["models"]
+    assert (model["weight"], model["api_base"], model["rpm"]) == ("5", other, 7)
+
+
+def test_an_agent_alone_works_with_the_first_model_of_the_configuration_file_beside_all(config: Path):
+    models = RunOptions(agent=["pi"]).settings()["sampling"]["models"]
+    assert [one["name"] for one in models] == ["openai/relay", "openai/other", "agent:pi/openai/relay"]
+    assert models[2].items() >= ENTRY.items()
+    config.write_text(f'{LISTED}[[sampling.models]]\nname = "agent:pi/openai/relay"\nrpm = 2\n')
+    assert RunOptions(agent=["pi"]).settings()["sampling"]["models"][-1]["rpm"] == 2
+
+
+def test_a_flag_without_a_model_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(UsageError, match="no model for the agent") as refused:
         RunOptions(agent=["pi"]).settings()
     assert "--model" in refused.value.remedy
