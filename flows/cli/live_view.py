@@ -76,7 +76,11 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     of = f" of {first + conditions.generations}" if conditions.generations else ""
     yield "generation", f"{progress.generation}{of}  ({progress.phase})"
     yield "samples", f"{progress.samples}  {spent(progress.budget)}"
-    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), _awaited(progress))))
+    sessions = progress.sessions()
+    awaited = "" if sessions else _awaited(progress)
+    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), awaited)))
+    if sessions:
+        yield "agents", Text(printable("\n".join(sessions)))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
     yield "best", f"{score(progress.best)}  ({_found_at(run, first)})"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))

@@ -14,7 +14,7 @@ from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
 from overnight.flows.cluster.choice import choose_cluster, named_cluster
 from overnight.flows.start.judging import require_judge
-from overnight.flows.start.sandboxes import image_of
+from overnight.flows.start.sandboxes import build_agent_images, image_of
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
 from overnight.schemas.generation import RunHistory
@@ -65,6 +65,7 @@ def run(
             say(message)
 
         image_of(loaded, tell)
+        build_agent_images(loaded, tell)
         from overnight.flows.cli.foreground_night import run_night
         from overnight.flows.night.given_starts import create_run_from
 
@@ -108,6 +109,7 @@ def resume(
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
             image_of(problem, say)
+            build_agent_images(problem, say)
             from overnight.flows.cli.foreground_night import run_night
 
             as_json = format == "json"

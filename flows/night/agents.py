@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from overnight.flows.night.progress import Progress
 from overnight.flows.start.sandboxes import agent_image, require_agents
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
@@ -19,6 +20,7 @@ from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.night_log import log_line
 from overnight.tasks.history.query_guard import Limits
 from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.program.user_config import user_agent
@@ -50,12 +52,13 @@ class Agents:
     """The agents of an open run; without any, nothing is opened."""
 
     def __init__(
-        self, run: RunRecord, files: RunFiles, gateway: Gateway, evaluator: Evaluator, note: Callable[[str], None]
+        self, run: RunRecord, files: RunFiles, gateway: Gateway, evaluator: Evaluator, progress: Progress
     ) -> None:
-        self._run, self._files, self._note = run, files, note
+        self._run, self._files, self._progress = run, files, progress
         self._gateway, self._evaluator = gateway, evaluator
         self._workplaces: dict[str, Workplace] = {}
-        self._sessions = Sessions()
+        self._sessions = Sessions(self._tell, lambda: not progress.interrupted)
+        progress.sessions = self._sessions.states
         self._bench: Bench | None = None
         self._opened = contextlib.ExitStack()
 
@@ -68,7 +71,7 @@ class Agents:
         for name in dict.fromkeys(model.agent for model in problem.settings.sampling.models if model.agent):
             agent = user_agent(name)
             config = RunnerConfig(
-                image=agent_image(agent, problem.settings.sandbox, backend, self._note),
+                image=agent_image(name, problem, backend, self._progress.note),
                 memory_mib=agent.memory_mib,
                 labels={"overnight.run": self._run.run_id},
                 runtime=problem.settings.sandbox.runtime,
@@ -80,6 +83,11 @@ class Agents:
             )
         open_history = partial(QueryProcess, self._files.backend.root, self._run.run_id, _QUERIES)
         self._bench = Bench(problem, self._gateway, self._evaluator, open_history, self._earlier_files)
+
+    def _tell(self, line: str) -> None:
+        """Show a line to people, and write it to the night's log."""
+        self._progress.news.append(line)
+        log_line(self._files, self._progress.night, line)
 
     def _earlier_files(self, program_ids: Sequence[str]) -> dict[str, str]:
         """Return what the sessions left from which programs came, by program and path."""

@@ -30,6 +30,7 @@ from overnight.tasks.agent.model_requests import (
     read_request,
     turn_answer,
 )
+from overnight.tasks.agent.news import News
 from overnight.tasks.agent.transcript import Transcript, answer_of, request_hash, turn_hash
 from overnight.tasks.agent.workspace import answer_text, changed_files
 from overnight.tasks.evaluate.evaluator import Evaluator
@@ -88,6 +89,7 @@ class Desk:
         samples: Most completions of the session: programs that were scored, and that which is handed back.
         given: Files that the agent was given, by path.
         clock: Time that the agent has.
+        news: What people are told of the session.
         scored: Answers about the programs that were scored, by the text that holds each, in order.
         limit: Why the agent may ask its model no more, in words; empty before. The first reason stays.
         refusal: Why the model's provider refused the last request that it refused; empty before.
@@ -101,6 +103,7 @@ class Desk:
     transcript: Transcript
     given: Mapping[str, str]
     clock: Clock
+    news: News
     scored: dict[str, dict[str, Any]] = field(init=False)
     limit: str = ""
     refusal: str = ""
@@ -126,12 +129,13 @@ class Desk:
             SandboxUnavailable: If no program can be scored.
         """
         self.clock.start()
+        self.news.asked()
         is_tool = path in (_EVALUATE, _QUERY)
         kind = "text/plain; charset=utf-8" if is_tool else "application/json"
         try:
             text = self._text_for(path, body)
         except RequestRefused as refused:
-            self.transcript.refusal(path, refused.reason)
+            self.transcript.refusal(path, refused.reason, _query_of(body) if path == _QUERY else "")
             reason = refused.reason if is_tool else json.dumps(error_answer(refused.reason))
             return refused.status, kind, reason
         return 200, "text/event-stream" if text.startswith("data: ") else kind, text
@@ -149,6 +153,7 @@ class Desk:
 
     def _turn(self, request: ModelRequest) -> str:
         record = self._recorded(turn_hash(request.sent), request_hash(COMPLETIONS, request.sent))
+        self.news.turn(is_from_record=record is not None)
         if record is None:
             self._require_room()
             record = self._ask(request.sent)
@@ -257,6 +262,7 @@ class Desk:
             answer = self._judge(len(self.scored) + 1, changed, text)
             self.transcript.record(_EVALUATE, answer, self.clock.seconds, key="", program=text)
             self.scored[text] = answer
+            self.news.evaluation(answer.get("score"))
         answer = {**self.scored[text], "evaluations_left": self.evaluations_left}
         self.transcript.evaluation([*self.scored].index(text) + 1, answer)
         return _as_text(answer)
@@ -310,6 +316,14 @@ class Desk:
         text = "\n".join(json.dumps(row, default=str) for row in rows)
         more = table.num_rows > _MOST_ROWS or len(text) > MOST_CHARS
         return text[:MOST_CHARS] + ("\n… (cut: ask for fewer rows or columns)" if more else "") or "no rows"
+
+
+def _query_of(body: str) -> str:
+    """Return the query of a request that was refused; empty if it has none."""
+    try:
+        return read_body(Query, body).query
+    except RequestRefused:
+        return ""
 
 
 def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Completion:

@@ -17,6 +17,7 @@ from overnight.tasks.agent.clock import LAST_S, Clock
 from overnight.tasks.agent.desk import EVALUATED, MOST_CHARS, Bench, Desk, Stopped, new_completion
 from overnight.tasks.agent.door import Asked, Ended, RequestRefused, read_frame
 from overnight.tasks.agent.model_requests import COMPLETIONS
+from overnight.tasks.agent.news import News
 from overnight.tasks.agent.transcript import Transcript
 from overnight.tasks.agent.workspace import (
     EARLIER,
@@ -51,6 +52,7 @@ class Session:
 
     Attributes:
         samples: Most completions that it may hand back: programs that were scored, and its own.
+        news: What people are told of it.
     """
 
     bench: Bench
@@ -59,13 +61,21 @@ class Session:
     generation: int
     samples: int
     transcript: Transcript
+    news: News
     _channel: Channel | None = None
 
     def __post_init__(self) -> None:
         self._given = files_of(self.bench.problem.specification, self.prompt.base)
         self._clock = Clock(self.bench.limits.seconds, self.transcript.earlier_s)
         self._desk = Desk(
-            self.bench, self.prompt, self.generation, self.samples, self.transcript, self._given, self._clock
+            self.bench,
+            self.prompt,
+            self.generation,
+            self.samples,
+            self.transcript,
+            self._given,
+            self._clock,
+            self.news,
         )
         self._buffer = FrameBuffer()
         self._is_ending = False
@@ -92,6 +102,7 @@ class Session:
             SandboxUnavailable: If no program can be scored.
         """
         self._channel = channel
+        self.news.started()
         try:
             channel.send(modules_frame() + frames.frame(json.dumps(self._job()).encode()), timeout_s=_START_S)
             while not isinstance(message := self._receive(), Ended):
@@ -205,6 +216,7 @@ class Session:
         The agent hands back a text, or none because of an error; `how` says in words how it ended. `left` are further
         files of its folder.
         """
+        self.news.ended(f"{error or 'handed a program back'}")
         spent = self.transcript.usage()
         handed = new_completion(self.prompt, 0, to_valid_text(text), self._desk.limit or "stop")
         transcript = self.transcript.text(ended=self._desk.limit or f"exit code {how}", output=output, files=left or {})

@@ -184,8 +184,10 @@ class Transcript:
     def query(self, sql: str, answer: str) -> None:
         self._tell({"event": "query", "sql": sql, "answer": answer})
 
-    def refusal(self, path: str, reason: str) -> None:
-        self._tell({"event": "refusal", "path": path[:200], "reason": reason})
+    def refusal(self, path: str, reason: str, asked: str = "") -> None:
+        """Tell of a request that was refused; `asked` is its query, if it had one."""
+        more = {"asked": asked} if asked else {}
+        self._tell({"event": "refusal", "path": path[:200], "reason": reason, **more})
 
     def _tell(self, event: dict[str, Any]) -> None:
         """Add an event, until there are more than anybody reads: an agent may ask without end."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from overnight.flows.cli.options import RunOptions
-from overnight.flows.start.sandboxes import require_agents
+from overnight.flows.start import sandboxes
+from overnight.flows.start.sandboxes import build_agent_images, require_agents
 from overnight.schemas.agent_settings import PRESETS
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import EnvironmentFault, OvernightError, SpecificationError, UsageError
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import parse_settings
 from overnight.schemas.trust import model_proposals
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.provider import require_keys
 
@@ -149,6 +153,41 @@ def test_an_agent_that_is_not_defined_is_named_with_those_that_are(tmp_path: Pat
 def test_plain_processes_cannot_confine_one():
     with pytest.raises(UsageError, match="agents work in containers, which the sandbox 'process' has not"):
         require_agents(settings_of("agent:pi/openai/a", sandbox={"backend": "process"}))
+
+
+class NoImages:
+    """A backend that cannot build."""
+
+    own_users = True
+
+    def __init__(self, error: OvernightError) -> None:
+        self._error = error
+
+    def prepare(self, *_: object) -> str:
+        raise self._error
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            SpecificationError("there is no package nobody", remedy="Correct the problem."),
+            r"packages` of \[agents.mine\]",
+        ),
+        (EnvironmentFault("the index does not answer", remedy="Check the network."), "Check the network"),
+    ],
+)
+def test_an_image_that_does_not_build_names_the_agent_and_the_way_out(
+    error: OvernightError, remedy: str, config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config.write_text('[agents.mine]\ncommand = ["a"]\npackages = ["nobody"]\n')
+    monkeypatch.setattr(sandboxes, "create_backend", lambda _: NoImages(error))
+    problem = load_problem(find("cap-set"), {"sampling": {"models": ["agent:mine/openai/a"]}})
+    with pytest.raises(OvernightError, match=f"the image of the agent mine cannot be built: {error.message}") as raised:
+        build_agent_images(problem, lambda _: None)
+    assert re.search(remedy, raised.value.remedy)
 
 
 @pytest.mark.parametrize("model", ["builtin/mutate", "command:claude", "relay:/tmp/answers"])

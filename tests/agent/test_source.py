@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import threading
 import time
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ import pytest
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.agent import clock, desk
+from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
 from overnight.tasks.agent.workspace import kept_files
 from overnight.tasks.sample import endpoint
@@ -368,6 +370,26 @@ def test_a_model_that_refuses_every_request_of_several_sessions_ends_the_night(o
     assert "another model" in error.value.remedy
 
 
+def test_ten_sessions_in_a_row_that_bring_nothing_end_the_night_and_each_is_kept(office: Office):
+    for index in range(9):
+        office.run(just(ended()), index=index)
+    office.run(works("def f(x):\n    return x + 7\n", hand_back=GIVEN), index=9)
+    for index in range(10, 19):
+        office.run(just(ended()), index=index)
+    with pytest.raises(TerminalProviderError, match="10 sessions, one after the other, brought no program; the last"):
+        office.run(just(ended()), index=19)
+    assert len([one for one in office.store.completions if one.error]) == 20
+
+
+def test_a_model_that_answers_under_another_name_is_the_one_that_was_asked(office: Office, provider: Provider):
+    provider.script = lambda number, request: Answer(default_response(request, number) | {"model": "somebody/else"})
+    handed, *_ = office.run(said([], ask(1, CHAT, turn("a"))))
+    (record,) = [one for one in office.store.completions if one.finish_reason == TURN]
+    assert record.model == "openai/test"
+    assert (handed.model, handed.error) == ("agent:scripted/openai/test", "")
+    assert handed.cost_usd
+
+
 FRAMES = [
     {"request": 1, "path": CHAT},
     {"request": "1", "path": CHAT, "body": ""},
@@ -642,6 +664,63 @@ def test_a_session_has_only_so_many_queries_and_no_process_without_one(
     asked = [ask(number, "/sql", {"query": f"SELECT {number}"}) for number in range(6)]
     office.run(said(answers, *asked), index=1)
     assert [one["status"] for one in answers] == [200] * 3 + [403] * 3
+
+
+# What is told of it
+
+
+def test_people_are_told_of_its_start_its_better_programs_and_its_end(office: Office):
+    lines: list[str] = []
+    states: list[str] = []
+    office.sessions = Sessions(lines.append)
+
+    def agent(_: Message) -> Work:
+        states.extend(office.sessions.states())
+        yield ask(1, CHAT, turn("a"))
+        for number, text in enumerate(("return x + 7", "return x", "return x * 3")):
+            yield ask(number, "/evaluate", program(f"def f(x):\n    {text}\n"))
+        states.extend(office.sessions.states())
+        yield ended(BETTER)
+
+    office.run(agent)
+    assert [without_seconds(line) for line in lines] == [
+        "agent scripted 1: its container has started",
+        "agent scripted 1: first request after N s",
+        "agent scripted 1: 1 turn, 1 program scored, best 12",
+        "agent scripted 1: 1 turn, 3 programs scored, best 15",
+        "agent scripted 1: 1 turn, 3 programs scored, best 15; handed a program back after N s",
+    ]
+    assert list(map(without_seconds, states)) == [
+        "scripted 1: starting for N s",
+        "scripted 1: 1 turn, 3 programs scored, best 15",
+    ]
+    assert office.sessions.states() == []
+
+
+def without_seconds(text: str) -> str:
+    return re.sub(r"\d+ s\b", "N s", text)
+
+
+def test_a_session_that_begins_again_says_how_many_turns_are_from_the_record(office: Office):
+    lines: list[str] = []
+    office.sessions = Sessions(lines.append)
+    cut_short(office, ask(1, CHAT, turn("a")))
+    office.run(works())
+    assert "1 turn (1 of them from the record)" in lines[-1]
+
+
+def test_no_session_begins_once_the_night_is_to_end_and_one_under_way_goes_on(office: Office):
+    is_open = True
+    office.sessions = Sessions(may_begin=lambda: is_open)
+
+    def agent(_: Message) -> Work:
+        nonlocal is_open
+        is_open = False
+        yield ended(BETTER)
+
+    source = office.source(agent, at_once=1)
+    completions = source.submit([*office.wanted(0), *office.wanted(1)], office.record).result(timeout=LONG_S)
+    assert len({one.prompt for one in completions}) == len(office.backend.started) == 1
 
 
 # What happens to sessions

@@ -138,3 +138,13 @@ def test_requests_in_flight_are_counted_with_the_age_of_the_oldest(monkeypatch: 
             now = 1034.0
             assert in_flight(requests) == "2 in flight, the oldest for 34 s"
     assert requests.oldest_s() == 0.0
+
+
+def test_sessions_of_agents_are_shown_with_what_they_have_done(monkeypatch: pytest.MonkeyPatch):
+    progress = Progress(best=0.0)
+    progress.enter("sampling and evaluating")
+    progress.sessions = lambda: ["pi 1: 3 turns, 1 program scored, best 2", "pi 2: starting for 4 s"]
+    said = panel(progress, monkeypatch)
+    assert "pi 1: 3 turns, 1 program scored, best 2" in said
+    assert "pi 2: starting for 4 s" in said
+    assert "confirming or tuning" not in said
