@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _EVERY_S = 60.0
@@ -55,7 +55,14 @@ class News:
             self._is_asking = True
             self._say(f"{self.name}: first request after {self._seconds}")
 
+    def begin_again(self, scores: Sequence[float | None]) -> None:
+        """Note the programs that earlier sessions had scored."""
+        self.scored = len(scores)
+        self.best = max((one for one in scores if one is not None), default=None)
+
     def turn(self, *, is_from_record: bool) -> None:
+        if self.again == self.turns > 0 and not is_from_record:
+            self._say(f"{self.state}: it goes on from here")
         self.turns += 1
         self.again += is_from_record
         if time.monotonic() - self._told >= _EVERY_S:

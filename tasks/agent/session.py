@@ -77,6 +77,7 @@ class Session:
             self._clock,
             self.news,
         )
+        self.news.begin_again([answer.get("score") for answer in self._desk.scored.values()])
         self._buffer = FrameBuffer()
         self._is_ending = False
         self._began = datetime.now(UTC), time.monotonic()

@@ -704,9 +704,10 @@ def without_seconds(text: str) -> str:
 def test_a_session_that_begins_again_says_how_many_turns_are_from_the_record(office: Office):
     lines: list[str] = []
     office.sessions = Sessions(lines.append)
-    cut_short(office, ask(1, CHAT, turn("a")))
-    office.run(works())
-    assert "1 turn (1 of them from the record)" in lines[-1]
+    cut_short(office, ask(1, CHAT, turn("a")), ask(2, "/evaluate", program("def f(x):\n    return x + 7\n")))
+    office.run(said([], ask(1, CHAT, turn("a")), ask(2, CHAT, after(0))))
+    assert lines[-2].endswith("1 turn (1 of them from the record), 1 program scored, best 12: it goes on from here")
+    assert "2 turns (1 of them from the record), 1 program scored, best 12; handed" in lines[-1]
 
 
 def test_no_session_begins_once_the_night_is_to_end_and_one_under_way_goes_on(office: Office):
