@@ -38,14 +38,21 @@ _MOST_SESSIONS = 3
 """Most earlier sessions whose files an agent gets."""
 
 _SESSIONS = """
+WITH RECURSIVE line(program_id, distance) AS (
+    SELECT unnest($3::VARCHAR[]), 0
+    UNION
+    SELECT unnest(one.parent_ids), line.distance + 1
+    FROM line JOIN programs AS one ON one.program_id = line.program_id
+    WHERE one.run_id = $1 AND line.distance < 20
+)
 SELECT session.program_id, any_value(session.transcript) AS transcript
-FROM programs AS one JOIN programs AS session
+FROM line JOIN programs AS one USING (program_id) JOIN programs AS session
 ON session.run_id = one.run_id AND session.generation = one.generation
     AND session.index // $2 = one.index // $2 AND session.transcript IS NOT NULL
-WHERE one.run_id = $1 AND list_contains($3, one.program_id)
-GROUP BY ALL ORDER BY max(one.score) DESC LIMIT $4
+WHERE one.run_id = $1
+GROUP BY session.program_id ORDER BY min(line.distance), max(one.score) DESC LIMIT $4
 """
-"""What agents did who handed back one of these programs, or had it scored."""
+"""What agents did who handed back one of these programs or of their ancestors, or had it scored; the nearest first."""
 
 
 class Agents:

@@ -257,8 +257,9 @@ class Desk:
         text = answer_text(self.bench.problem.specification, changed)
         if text not in self.scored:
             if not self.evaluations_left:
-                most = f"all {self.samples - 1} evaluations of this sample are used (agent.evaluations)"
-                raise RequestRefused(most, 403)
+                is_own = self.samples > self.bench.limits.evaluations
+                why = "agent.evaluations" if is_own else "the night takes no more samples"
+                raise RequestRefused(f"all {self.samples - 1} evaluations of this sample are used ({why})", 403)
             answer = self._judge(len(self.scored) + 1, changed, text)
             self.transcript.record(_EVALUATE, answer, self.clock.seconds, key="", program=text)
             self.scored[text] = answer

@@ -567,11 +567,13 @@ def test_evaluations_left_are_counted_by_what_the_sample_may_have_yet(office: Of
     def agent(job: Message) -> Work:
         jobs.append(job)
         answers.append((yield ask(1, "/evaluate", program(BETTER))))
+        answers.append((yield ask(2, "/evaluate", program("def f(x):\n    return x + 8\n"))))
         yield ended(BETTER)
 
     office.source(agent).submit(office.wanted()[:3], office.record).result(timeout=LONG_S)
     assert "1 more program" in jobs[0]["task"]
     assert json.loads(answers[0]["body"])["evaluations_left"] == 0
+    assert answers[1]["body"] == "all 2 evaluations of this sample are used (the night takes no more samples)"
 
 
 def test_what_it_is_told_of_a_program_is_what_a_prompt_would_say(office: Office):
