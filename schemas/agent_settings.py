@@ -23,13 +23,26 @@ NODE_MODULES = "/overnight/node_modules"
 
 Words = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
+_MINI = """\
+import gc
+gc.disable()
+import litellm
+from minisweagent.run.mini import app
+gc.freeze()
+gc.enable()
+app()
+"""
+"""Starts mini-swe-agent without garbage collection of LiteLLM's modules, which takes seconds at its start and end."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     # https://mini-swe-agent.com/latest/usage/mini/
     "mini-swe-agent": {
         "packages": ["mini-swe-agent>=2.4,<3"],
         "command": [
-            *("python3", "-m", "minisweagent.run.mini", "--yolo", "--exit-immediately", "--cost-limit", "0"),
+            *("python3", "-c", _MINI, "--yolo", "--exit-immediately", "--cost-limit", "0"),
             *("--config", "mini.yaml", "--config", "environment.timeout=600"),
+            # A model may think for long, and what is asked again is paid again.
+            *("--config", "model.model_kwargs.timeout=86400"),
             *("--model", f"openai/{MODEL_IN_CONTAINER}", "--task", "{task}"),
         ],
         "environment": {

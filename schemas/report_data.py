@@ -151,10 +151,12 @@ class ConversationStep:
 
     Attributes:
         who: Who speaks or what it is: `task`, `system`, `model`, `call`, `output`, `scoring`, `query` or `refused`.
+        note: Tokens and price of a model's answer, at its first step.
     """
 
     who: str
     text: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,7 @@ class ReportData:
         readings: What models said of its best programs, in order.
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
+        log: Last lines of the log of a night that is under way; else empty.
     """
 
     run: RunRecord
@@ -338,6 +341,7 @@ class ReportData:
     readings: tuple[Reading, ...]
     conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]
+    log: tuple[str, ...]
     failures: tuple[Failure, ...]
     repeats: tuple[RepeatedProposal, ...]
     failed_attempts: tuple[str, ...]

@@ -20,7 +20,7 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, Program, Prompt, program_of
-from overnight.tasks.agent.workspace import task_text
+from overnight.tasks.agent.workspace import Room, task_text
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.prompts import build_prompts
@@ -170,9 +170,11 @@ def two_objectives() -> str:
 
 
 def agent() -> str:
-    problem = library("bin-packing-or", Operator.REFINE)
+    sampling = {"sampling": {"models": ["agent:mini-swe-agent/openai/a"]}}
+    problem = library("bin-packing-or", Operator.REFINE, **sampling)
     prompt = composed(problem, (-5.0, -5.5, -5.0, -5.0, -5.5, -5.5), [answer("squares", SQUARES, *(-4.5,) * 6)])
-    return task_text(prompt, ["program.py"], problem.settings.agent, problem.specification.kind)
+    skeleton, limits = problem.specification, problem.settings.agent
+    return task_text(prompt, skeleton, ["program.py"], ["earlier/5c6f/sim.py"], Room(2048, 12), limits)
 
 
 def completion_model() -> str:

@@ -76,7 +76,11 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     yield "generation", f"{progress.generation}  ({progress.phase})"
     planned = _planned_samples(run, conditions)
     yield "samples", f"{progress.samples}{f' of {planned}' if planned else ''}  {spent(progress.budget)}"
-    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), _awaited(progress))))
+    sessions = progress.sessions()
+    awaited = "" if sessions else _awaited(progress)
+    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), awaited)))
+    if sessions:
+        yield "agents", Text(printable("\n".join(sessions)))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
     yield "best", f"{score(progress.best)}  ({_found_at(run, first)}){_claimed(progress)}"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))

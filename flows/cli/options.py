@@ -21,12 +21,14 @@ from overnight.flows.night.stop_conditions import NightlyConditions, StopConditi
 from overnight.flows.start.judging import judge_entry, require_judge
 from overnight.flows.start.sandboxes import require_agents
 from overnight.flows.start.trust import accept
+from overnight.schemas.agent_settings import split_agent
 from overnight.schemas.errors import UsageError
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import require_address
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.program.config_layers import set_by_path
+from overnight.tasks.program.user_config import config_path, user_models
 from overnight.tasks.sample.provider import require_prices
 
 _models = Parameter(group=Group("Models", sort_key=2))
@@ -147,12 +149,12 @@ class RunOptions:
     """Settings that are fixed when a run is created."""
 
     model: ModelNames = None
-    """LiteLLM model string, command:NAME of your configuration file, or relay:FOLDER; NAME=WEIGHT sets its share of the
-    prompts; repeatable"""
+    """LiteLLM model string, command:NAME of your configuration file, or relay:FOLDER; what your configuration file says
+    of it holds; NAME=WEIGHT sets its share of the prompts; repeatable"""
     api_base: ApiBase = None
     agent: Annotated[list[str] | None, _models] = None
-    """coding agent that works with the first --model in a container, beside its prompts: mini-swe-agent, or one of your
-    configuration file; for agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"""
+    """coding agent that works with the first --model, or the first of your configuration file, in a container, beside
+    prompts: mini-swe-agent, pi, or one of your file; agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"""
     style: Style = None
     judge: JudgeName = None
     batch: Annotated[bool, _models] = False
@@ -196,8 +198,11 @@ class RunOptions:
         elif self.api_base or self.style:
             raise UsageError("--api-base and --style describe a model, but no model is named", remedy="Add --model.")
         if self.agent:
-            listed = _part(given, "sampling", "--agent").get("models") or []
-            _part(given, "sampling", "--agent")["models"] = [*listed, *_agents(self.agent, listed)]
+            listed = _part(given, "sampling", "--agent").get("models") or [*user_models().values()]
+            agents = _agents(self.agent, listed)
+            names = {one["name"] for one in agents}
+            others = [one for one in listed if not (isinstance(one, dict) and one["name"] in names)]
+            _part(given, "sampling", "--agent")["models"] = [*others, *agents]
         if self.batch:
             _part(given, "sampling", "--batch")["batch_api"] = True
         if self.judge:
@@ -235,23 +240,39 @@ def _model(text: str, api_base: str | None, style: str | None) -> dict[str, Any]
     if name.startswith("relay:"):
         name = f"relay:{os.path.abspath(name.removeprefix('relay:'))}"  # a resumed night finds it from anywhere
     default_style = "completion" if name.startswith("builtin/") else "chat"
-    model = {"name": name, "weight": weight, "style": style or default_style}
+    model = {"style": default_style, "weight": weight, **_entry(name), "name": name}
+    if separator:
+        model["weight"] = weight
+    if style:
+        model["style"] = style
     if api_base:
         require_address(api_base)
         model["api_base"] = api_base
     return model
 
 
+def _entry(name: str) -> dict[str, Any]:
+    """Return what the configuration file says of a model; of an agent's without an entry, what it says of the model."""
+    known, (agent, model) = user_models(), split_agent(name)
+    entry = known.get(name) or known.get(model) or {}
+    return {**entry, "style": "chat"} if agent else entry
+
+
 def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the entries of agents in the list of models: each works with the first model, whatever that has beside."""
-    if not models or not isinstance(models[0], dict):
-        raise UsageError("--agent names no model for the agent to work with", remedy="Add --model openai/gpt-5-mini.")
-    first = models[0]
+    """Return the entries of agents in the list of models: each works with the first model that is no agent's.
+
+    Its entry is its own of the configuration file, else that of its model, whatever that has beside.
+    """
+    asked = [one for one in models if isinstance(one, dict) and not split_agent(one["name"])[0]]
+    if not asked:
+        raise UsageError(
+            "--agent names no model for the agent to work with, and your configuration file lists none",
+            remedy=f"Add --model openai/gpt-5-mini, or [sampling] models = [...] to {config_path()}.",
+        )
+    known, first = user_models(), asked[0]
     agents = [text.rpartition("=") if "=" in text else (text, "", "1") for text in names]
-    return [
-        {**first, "style": "chat", "name": f"agent:{name}/{first['name']}", "weight": weight}
-        for name, _, weight in agents
-    ]
+    named = [(f"agent:{name}/{first['name']}", weight) for name, _, weight in agents]
+    return [{**first, **known.get(name, {}), "style": "chat", "name": name, "weight": weight} for name, weight in named]
 
 
 def _json(text: str) -> Any:

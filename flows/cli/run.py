@@ -14,7 +14,7 @@ from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
 from overnight.flows.cluster.choice import choose_cluster, named_cluster
 from overnight.flows.start.judging import require_judge
-from overnight.flows.start.sandboxes import image_of
+from overnight.flows.start.sandboxes import build_agent_images, image_of
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
 from overnight.schemas.generation import RunHistory
@@ -60,6 +60,7 @@ def run(
     with notifications.notifier().reporting_failure(loaded.name) as notifier, PrefectServer() as server:
         require_keys(loaded.settings.sampling)  # before anything that takes longer than to load LiteLLM
         image_of(loaded, say)
+        build_agent_images(loaded, say)
         say(f"starting: {loaded.settings.title or loaded.name}")
         from overnight.flows.cli.foreground_night import run_night
         from overnight.flows.night.given_starts import create_run_from
@@ -104,6 +105,7 @@ def resume(
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
             image_of(problem, say)
+            build_agent_images(problem, say)
             from overnight.flows.cli.foreground_night import run_night
 
             as_json = format == "json"

@@ -97,11 +97,11 @@ def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool,
     write_code(_function(history, row) or "(no program in the completion)")
     if prompt:
         for part in ("prompt", "completion"):
-            out().rule(part)
+            write_text(f"── {part} ──")
             write_text(row[part])
         if row["transcript"]:
-            out().rule("what the agent did")
-            write_text(as_text(read_conversation(row["transcript"])))
+            write_text("── what the agent did ──")
+            write_text(as_text(read_conversation(row["transcript"], row["prompt"])))
 
 
 def _show_diff(history: HistoryBackend, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from overnight.flows.cli.printing import (
     OutputFormat,
     duration,
     out,
+    printable,
     say,
     score,
     table,
@@ -172,6 +173,7 @@ def view(data: ReportData) -> Group:
         _niches(data),
         _models(data),
         *machines,
+        *(Text(printable(line), style="dim") for line in data.log),
     )
 
 

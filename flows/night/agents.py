@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from overnight.flows.night.progress import Progress
 from overnight.flows.start.sandboxes import agent_image, require_agents
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
 from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
+from overnight.tasks.agent.workspace import FILES_MIB, MOST_LEFT
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig
+from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.night_log import log_line
 from overnight.tasks.history.query_guard import Limits
 from overnight.tasks.history.query_process import QueryProcess
 from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.completion_sources import CompletionStore
 from overnight.tasks.sample.gateway import Gateway
-
-_FILES_MIB = 512
-"""Most that the files of an agent may take, MiB; it has no disk."""
 
 _TABLES = ("programs", "population", "generations", "scores", "program_metrics")
 """Views that an agent may query of its run: nothing in them is of validation or held-out inputs, or of the scoring."""
@@ -32,16 +34,38 @@ _QUERIES = Limits(_TABLES, chars=20_000, rows=201, answer_mib=16, memory_mib=512
 """Limits on these queries; an agent is shown 200 rows at most, and told if there are more."""
 
 
+_MOST_SESSIONS = 3
+"""Most earlier sessions whose files an agent gets."""
+
+_SESSIONS = """
+WITH RECURSIVE line(program_id, distance) AS (
+    SELECT unnest($3::VARCHAR[]), 0
+    UNION
+    SELECT unnest(one.parent_ids), line.distance + 1
+    FROM line JOIN programs AS one ON one.program_id = line.program_id
+    WHERE one.run_id = $1 AND line.distance < 20
+)
+SELECT session.program_id, any_value(session.transcript) AS transcript
+FROM line JOIN programs AS one USING (program_id) JOIN programs AS session
+ON session.run_id = one.run_id AND session.generation = one.generation
+    AND session.index // $2 = one.index // $2 AND session.transcript IS NOT NULL
+WHERE one.run_id = $1
+GROUP BY session.program_id ORDER BY min(line.distance), max(one.score) DESC LIMIT $4
+"""
+"""What agents did who handed back one of these programs or of their ancestors, or had it scored; the nearest first."""
+
+
 class Agents:
     """The agents of an open run; without any, nothing is opened."""
 
     def __init__(
-        self, run: RunRecord, files: RunFiles, gateway: Gateway, evaluator: Evaluator, note: Callable[[str], None]
+        self, run: RunRecord, files: RunFiles, gateway: Gateway, evaluator: Evaluator, progress: Progress
     ) -> None:
-        self._run, self._files, self._note = run, files, note
+        self._run, self._files, self._progress = run, files, progress
         self._gateway, self._evaluator = gateway, evaluator
         self._workplaces: dict[str, Workplace] = {}
-        self._sessions = Sessions()
+        self._sessions = Sessions(self._tell, lambda: not progress.interrupted)
+        progress.sessions = self._sessions.states
         self._bench: Bench | None = None
         self._opened = contextlib.ExitStack()
 
@@ -54,18 +78,36 @@ class Agents:
         for name in dict.fromkeys(model.agent for model in problem.settings.sampling.models if model.agent):
             agent = user_agent(name)
             config = RunnerConfig(
-                image=agent_image(agent, problem.settings.sandbox, backend, self._note),
+                image=agent_image(name, problem, backend, self._progress.note),
                 memory_mib=agent.memory_mib,
                 labels={"overnight.run": self._run.run_id},
                 runtime=problem.settings.sandbox.runtime,
-                scratch_mib=_FILES_MIB,
+                scratch_mib=FILES_MIB,
                 may_execute=True,
             )
             self._workplaces[name] = Workplace(
                 name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
             )
         open_history = partial(QueryProcess, self._files.backend.root, self._run.run_id, _QUERIES)
-        self._bench = Bench(problem, self._gateway, self._evaluator, open_history)
+        self._bench = Bench(problem, self._gateway, self._evaluator, open_history, self._earlier_files)
+
+    def _tell(self, line: str) -> None:
+        """Show a line to people, and write it to the night's log."""
+        self._progress.news.append(line)
+        log_line(self._files, self._progress.night, line)
+
+    def _earlier_files(self, program_ids: Sequence[str]) -> dict[str, str]:
+        """Return what the sessions left from which programs came, by program and path."""
+        per_prompt = self._run.problem.settings.candidates_per_prompt
+        database = Database(self._files.backend.root)
+        rows = database.rows(_SESSIONS, [self._run.run_id, per_prompt, list(program_ids), _MOST_SESSIONS])
+        files, chars = dict[str, str](), 0
+        for row in rows:
+            for path, text in json.loads(row["transcript"]).get("files", {}).items():
+                chars += len(text)
+                if chars <= MOST_LEFT:
+                    files[f"{row['program_id']}/{path}"] = text
+        return files
 
     def sources(self, generation: int, store_of: Callable[[int], CompletionStore]) -> dict[str, CompletionSource]:
         """Return the source of each model that agents work with, by the model's name."""

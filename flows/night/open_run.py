@@ -304,7 +304,7 @@ def _open(
 
     batch_jobs = BatchJobs(start_batch_job)
     tuner = tuner_source(run, trials, limits.may_ask)
-    agents = Agents(run, files, gateway, evaluator, progress.note)
+    agents = Agents(run, files, gateway, evaluator, progress)
     stack.callback(agents.close)
     if sampling.has_agents and source is None:
         agents.open()

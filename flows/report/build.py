@@ -32,6 +32,7 @@ from overnight.schemas.report_data import (
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import pending_requests, read_interventions
+from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.readings import readings_of
 from overnight.tasks.history.rows import metrics_of
@@ -52,6 +53,8 @@ SELECT
 FROM machines WHERE run_id = ? AND night > 0 AND coalesce(night = ?, true)
 GROUP BY machine ORDER BY machine NULLS FIRST
 """
+
+_LOG_LINES = 8
 
 _MAX_STEPS = 8
 """Most programs of the line of descent that are drawn, its ends included."""
@@ -153,6 +156,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         readings=tuple(readings_of(files)),
         conversations=_conversations(run_data, best.program_id),
         machines=_machines(run_data),
+        log=_log(files, nights),
         failures=failures(run_data),
         repeats=repeats(run_data),
         failed_attempts=tuple(row["error"] for row in run_data.rows(_FAILED_ATTEMPTS)),
@@ -242,6 +246,14 @@ def _conversations(run_data: RunData, best: str) -> dict[str, Conversation]:
     line = [one.program_id for one in line_to(run_data, best)]
     rows = run_data.rows(_TRANSCRIPTS, run_data.run.problem.settings.candidates_per_prompt, line)
     return {row["program_id"]: read_conversation(row["transcript"]) for row in rows}
+
+
+def _log(files: RunFiles, nights: Sequence[NightSummary]) -> tuple[str, ...]:
+    """Return the last lines of the log of the last night, if it has not ended."""
+    if not nights or nights[-1].ended_at is not None:
+        return ()
+    lines = [line for night, line in read_log(files) if night == nights[-1].night]
+    return tuple(lines[-_LOG_LINES:])
 
 
 def _machines(run_data: RunData) -> tuple[MachineSummary, ...]:

@@ -42,7 +42,7 @@ class LiveReport:
         """Return an HTTP entity tag of the run's files, unchanged while the object store does not answer."""
         with contextlib.suppress(StoreUnavailable):
             self._refresh()
-        nights = [path.stat().st_mtime_ns for path in self._files.nights()]
+        nights = [path.stat().st_mtime_ns for path in (*self._files.nights(), *self._files.night_logs())]
         asked = [path.stat().st_mtime_ns for path in (self._files.interventions, self._files.requests) if path.exists()]
         generations = len(self._files.committed())  # a retried one is not the highest
         latest = f"{max(nights, default=0):x}-{max(asked, default=0):x}"

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from overnight.flows.start.trust import require_trusted_sandbox
-from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.dependencies import Dependencies
-from overnight.schemas.errors import SandboxUnavailable, SpecificationError, UsageError
+from overnight.schemas.errors import EnvironmentFault, SandboxUnavailable, SpecificationError, UsageError
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.problem import Problem, Split
@@ -20,7 +19,7 @@ from overnight.tasks.evaluate.confirmation import confirmation
 from overnight.tasks.evaluate.pool import FreshContainerPool, SandboxPool, open_fresh_pool, open_pool
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import SandboxBackend
-from overnight.tasks.program.user_config import user_agent
+from overnight.tasks.program.user_config import config_path, user_agent
 
 
 def open_sandboxes(
@@ -122,10 +121,46 @@ def require_agents(settings: Settings) -> None:
             )
 
 
-def agent_image(agent: AgentSettings, sandbox: Sandbox, backend: SandboxBackend, note: Callable[[str], None]) -> str:
-    """Return the name of an agent's image; build it if necessary."""
-    packages = Dependencies(tuple(sorted(agent.packages)), npm=tuple(sorted(agent.npm)))
-    return backend.prepare(agent.image or sandbox.image, packages, (), note)
+def agent_image(name: str, problem: Problem, backend: SandboxBackend, note: Callable[[str], None]) -> str:
+    """Return the name of an agent's image; build it if necessary.
+
+    Beside the agent it has the packages of the problem, so that programs run there; not if the agent names an image of
+    its own.
+
+    Raises:
+        UsageError: If the agent is not defined, or its packages do not exist.
+        EnvironmentFault: If the image cannot be obtained.
+    """
+    agent, sandbox = user_agent(name), problem.settings.sandbox
+    of_problem = () if agent.image else problem.dependencies.packages
+    packages = tuple(sorted({*agent.packages, *of_problem}))
+    try:
+        return backend.prepare(
+            agent.image or sandbox.image, Dependencies(packages, npm=tuple(sorted(agent.npm))), (), note
+        )
+    except SpecificationError as error:
+        raise UsageError(
+            f"the image of the agent {name} cannot be built: {error.message}",
+            remedy=f"Correct `packages` of [agents.{name}] in {config_path()}, or name an image that has the agent and "
+            f"{', '.join(of_problem) or 'what it needs'}: `image`.",
+        ) from error
+    except EnvironmentFault as error:
+        raise EnvironmentFault(
+            f"the image of the agent {name} cannot be built: {error.message}", remedy=error.remedy
+        ) from error
+
+
+def build_agent_images(problem: Problem, note: Callable[[str], None]) -> None:
+    """Build the images of a problem's agents that are missing, which takes minutes the first time.
+
+    Raises:
+        UsageError, EnvironmentFault: As for `require_agents` and `agent_image`.
+    """
+    names = dict.fromkeys(model.agent for model in problem.settings.sampling.models if model.agent)
+    require_agents(problem.settings)
+    for name in names:
+        with contextlib.closing(create_backend(problem.settings.sandbox.backend)) as backend:
+            agent_image(name, problem, backend, lambda text, of=name: note(f"agent {of}: {text}"))
 
 
 def image_of(problem: Problem, note: Callable[[str], None] = lambda _: None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
@@ -17,6 +18,7 @@ from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
 from overnight.schemas.scores import with_score
+from overnight.tasks.agent.clock import Clock
 from overnight.tasks.agent.door import Program, Query, RequestRefused, read_body
 from overnight.tasks.agent.model_requests import (
     COMPLETIONS,
@@ -28,11 +30,13 @@ from overnight.tasks.agent.model_requests import (
     read_request,
     turn_answer,
 )
-from overnight.tasks.agent.transcript import Transcript, answer_of, request_hash
+from overnight.tasks.agent.news import News
+from overnight.tasks.agent.transcript import Transcript, answer_of, request_hash, turn_hash
 from overnight.tasks.agent.workspace import answer_text, changed_files
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.history.query_process import QueryProcess
-from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.program import python_source
+from overnight.tasks.sample.gateway import Gateway, await_cancellation
 from overnight.tasks.sample.prompts import format_notes
 from overnight.tasks.sample.provider import Turn
 from overnight.tasks.sample.sampler import to_candidates
@@ -63,12 +67,14 @@ class Bench:
     Attributes:
         open_history: Starts what answers the queries of one session: views of the run alone, as
             `flows/night/agents.py` lists them.
+        earlier_files: Returns what sessions left that handed back or had scored one of these programs, by path.
     """
 
     problem: Problem
     gateway: Gateway
     evaluator: Evaluator
     open_history: Callable[[], QueryProcess]
+    earlier_files: Callable[[Sequence[str]], Mapping[str, str]]
 
     @property
     def limits(self) -> AgentLimits:
@@ -82,8 +88,10 @@ class Desk:
     Attributes:
         samples: Most completions of the session: programs that were scored, and that which is handed back.
         given: Files that the agent was given, by path.
-        scored: Answers about the programs that were scored, by the text that holds each.
-        limit: Limit that was reached, in words; empty before.
+        clock: Time that the agent has.
+        news: What people are told of the session.
+        scored: Answers about the programs that were scored, by the text that holds each, in order.
+        limit: Why the agent may ask its model no more, in words; empty before. The first reason stays.
         refusal: Why the model's provider refused the last request that it refused; empty before.
         stopped: Done once the session is stopped.
     """
@@ -94,12 +102,17 @@ class Desk:
     samples: int
     transcript: Transcript
     given: Mapping[str, str]
-    scored: dict[str, dict[str, Any]] = field(default_factory=dict)
+    clock: Clock
+    news: News
+    scored: dict[str, dict[str, Any]] = field(init=False)
     limit: str = ""
     refusal: str = ""
     stopped: Future[None] = field(default_factory=Future)
     _queries: int = 0
     _history: QueryProcess | None = None
+
+    def __post_init__(self) -> None:
+        self.scored = dict(self.transcript.scored)
 
     def close(self) -> None:
         """End what answers queries."""
@@ -115,12 +128,14 @@ class Desk:
             ProviderError: If the model and its fallbacks failed.
             SandboxUnavailable: If no program can be scored.
         """
+        self.clock.start()
+        self.news.asked()
         is_tool = path in (_EVALUATE, _QUERY)
         kind = "text/plain; charset=utf-8" if is_tool else "application/json"
         try:
             text = self._text_for(path, body)
         except RequestRefused as refused:
-            self.transcript.refusal(path, refused.reason)
+            self.transcript.refusal(path, refused.reason, _query_of(body) if path == _QUERY else "")
             reason = refused.reason if is_tool else json.dumps(error_answer(refused.reason))
             return refused.status, kind, reason
         return 200, "text/event-stream" if text.startswith("data: ") else kind, text
@@ -137,14 +152,21 @@ class Desk:
         raise RequestRefused(f"there is nothing at {path[:80]}; expected {COMPLETIONS}", 404)
 
     def _turn(self, request: ModelRequest) -> str:
-        key = request_hash(COMPLETIONS, request.sent)
-        record = self.transcript.recorded(key)
+        record = self._recorded(turn_hash(request.sent), request_hash(COMPLETIONS, request.sent))
+        self.news.turn(is_from_record=record is not None)
         if record is None:
             self._require_room()
-            record = self._ask(key, request.sent)
+            record = self._ask(request.sent)
         self.transcript.turn(request.sent["messages"], record)
         answer = answer_of(record)
         return as_stream(answer) if request.is_stream else json.dumps(answer)
+
+    def _recorded(self, key: str, request: str = "") -> Completion | None:
+        """Return the record of what an earlier session was answered; its time is then that of this one."""
+        record = self.transcript.recorded(key, request)
+        if record is not None:
+            self.clock.put_to(json.loads(record.text)["seconds"])
+        return record
 
     def _require_room(self) -> None:
         limits, spent = self.bench.limits, self.transcript.usage()
@@ -155,24 +177,42 @@ class Desk:
         )
         for is_reached, what in reached:
             if is_reached:
-                raise self._over(f"no further answers: this sample's limit of {what} is reached")
+                raise self.over(f"this sample's limit of {what} is reached")
 
-    def _over(self, reason: str) -> RequestRefused:
+    def over(self, reason: str) -> RequestRefused:
         """Return the refusal that ends the agent's work."""
         self.limit = self.limit or reason
-        return RequestRefused(reason, 403)
+        return RequestRefused(f"no further answers: {reason}. End now: what is in your files is your answer.", 403)
 
-    def _ask(self, key: str, request: dict[str, Any]) -> Completion:
+    def time_is_over(self) -> RequestRefused:
+        """Return the refusal once the time is over."""
+        return self.over(f"this sample's limit of {self.bench.limits.seconds:g} s is reached (agent.seconds)")
+
+    def _ask(self, request: dict[str, Any]) -> Completion:
         begin, number = time.monotonic(), self.transcript.number_of(COMPLETIONS) + 1
         kept: list[Completion] = []
 
         def keep(turn: Turn) -> None:
             if not turn.refusal:
                 answer = turn_answer(turn, number)
-                kept.append(self.transcript.record(COMPLETIONS, key, answer, turn, time.monotonic() - begin))
+                record = self.transcript.record(
+                    COMPLETIONS,
+                    answer,
+                    self.clock.seconds,
+                    key=turn_hash(request),
+                    request=request_hash(COMPLETIONS, request),
+                    turn=turn,
+                    latency_s=time.monotonic() - begin,
+                )
+                kept.append(record)
 
         try:
             turn = self._wait(self.bench.gateway.converse(self.prompt.model, request, keep))
+        except RequestRefused:  # the time is over
+            await_cancellation()
+            if not kept:
+                raise
+            return kept[0]
         except TransientProviderError as error:
             if isinstance(error, Outage):
                 raise
@@ -180,22 +220,31 @@ class Desk:
         if turn is None:
             if not self.bench.gateway.may_ask():
                 raise Stopped
-            raise self._over("no further answers: the night's budget is spent")
+            raise self.over("the night's budget is spent")
         if turn.refusal:
             self.refusal = turn.refusal
             raise RequestRefused(f"the model's provider refuses the request: {turn.refusal}")
         return kept[0]
 
     def _wait(self, future: Future[T], *, is_shared: bool = False) -> T:
-        """Wait for a result, or until the session is stopped; then cancel what nobody else waits for."""
+        """Wait for a result, until the session is stopped, or its time is over; then cancel what is its own.
+
+        Raises:
+            Stopped: If the session was stopped.
+            RequestRefused: If its time is over.
+        """
         ended = SimpleQueue[Future[Any]]()
         for one in (future, self.stopped):
             one.add_done_callback(ended.put)
-        ended.get()
+        with contextlib.suppress(Empty):
+            ended.get(timeout=max(0.0, self.clock.left_s))
+        is_open = not future.done()
+        if is_open and not is_shared:
+            future.cancel()
         if self.stopped.done():
-            if not is_shared:
-                future.cancel()
             raise Stopped
+        if is_open:
+            raise self.time_is_over()
         try:
             return future.result()
         except CancelledError:
@@ -206,24 +255,37 @@ class Desk:
         if not changed:
             raise RequestRefused(f"nothing has changed in {', '.join(self.given)}: it is the program you were given")
         text = answer_text(self.bench.problem.specification, changed)
-        if text in self.scored:
-            return _as_text(self.scored[text])
-        key, number = request_hash(_EVALUATE, changed), len(self.scored) + 1
-        record = self.transcript.recorded(key)
-        if record is None:
-            if self.transcript.number_of(_EVALUATE) + 1 >= self.samples:
-                most = f"all {self.samples - 1} evaluations of this sample are used (agent.evaluations)"
-                raise RequestRefused(most, 403)
-            record = self.transcript.record(_EVALUATE, key, self._judge(number, text))
-        answer = self.scored[text] = answer_of(record)
-        self.transcript.evaluation(number, answer)
+        if text not in self.scored:
+            if not self.evaluations_left:
+                is_own = self.samples > self.bench.limits.evaluations
+                why = "agent.evaluations" if is_own else "the night takes no more samples"
+                raise RequestRefused(f"all {self.samples - 1} evaluations of this sample are used ({why})", 403)
+            answer = self._judge(len(self.scored) + 1, changed, text)
+            self.transcript.record(_EVALUATE, answer, self.clock.seconds, key="", program=text)
+            self.scored[text] = answer
+            self.news.evaluation(answer.get("score"))
+        answer = {**self.scored[text], "evaluations_left": self.evaluations_left}
+        self.transcript.evaluation([*self.scored].index(text) + 1, answer)
         return _as_text(answer)
 
-    def _judge(self, number: int, text: str) -> dict[str, Any]:
+    @property
+    def evaluations_left(self) -> int:
+        """Number of programs that the agent may have scored yet."""
+        return max(0, self.samples - 1 - self.transcript.number_of(_EVALUATE))
+
+    def _judge(self, number: int, files: Mapping[str, str], text: str) -> dict[str, Any]:
+        """Have a program scored.
+
+        Raises:
+            RequestRefused: If it is no program, which is told for nothing; or the time is over.
+        """
+        _require_python(files)
         completion = new_completion(self.prompt, number, text, EVALUATED)
         candidate = to_candidates([self.prompt], [completion], self.bench.problem)[0]
-        left = self.samples - 1 - number
-        return _verdict_answer(self._verdict(candidate), self.bench.problem, left)
+        if candidate.verdict is not None and candidate.verdict.outcome is Outcome.UNPARSABLE:
+            parts = self.bench.problem.specification.evolved_parts
+            raise RequestRefused(f"it is no program: expected {parts} in {', '.join(self.given)}; nothing is used up")
+        return _verdict_answer(self._verdict(candidate), self.bench.problem)
 
     def _verdict(self, candidate: Candidate) -> Verdict:
         begun = self.bench.evaluator.begin(candidate, self.generation)
@@ -234,9 +296,9 @@ class Desk:
 
     def _query(self, sql: str) -> str:
         key = request_hash(_QUERY, {"query": sql})
-        record = self.transcript.recorded(key)
+        record = self._recorded(key)
         if record is None:
-            record = self.transcript.record(_QUERY, key, self._rows(sql))
+            record = self.transcript.record(_QUERY, self._rows(sql), self.clock.seconds, key=key)
         self.transcript.query(sql, answer_of(record))
         return answer_of(record)
 
@@ -257,6 +319,14 @@ class Desk:
         return text[:MOST_CHARS] + ("\n… (cut: ask for fewer rows or columns)" if more else "") or "no rows"
 
 
+def _query_of(body: str) -> str:
+    """Return the query of a request that was refused; empty if it has none."""
+    try:
+        return read_body(Query, body).query
+    except RequestRefused:
+        return ""
+
+
 def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Completion:
     """Return a completion of an agent that cost nothing itself."""
     return Completion(
@@ -274,7 +344,17 @@ def new_completion(prompt: Prompt, number: int, text: str, reason: str) -> Compl
     )
 
 
-def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, Any]:
+def _require_python(files: Mapping[str, str]) -> None:
+    """Raise a RequestRefused if a file of Python is none, with the line."""
+    for path, text in files.items():
+        if path.endswith(".py"):
+            try:
+                python_source.parse(text)
+            except python_source.SourceError as error:
+                raise RequestRefused(f"{path}, line {error.line}: {error}; nothing is used up") from error
+
+
+def _verdict_answer(verdict: Verdict, problem: Problem) -> dict[str, Any]:
     settings = problem.settings
     verdict, score, _ = with_score(verdict, settings.reducer, settings.objectives)
     answer: dict[str, Any] = {"outcome": verdict.outcome.value}
@@ -288,7 +368,7 @@ def _verdict_answer(verdict: Verdict, problem: Problem, left: int) -> dict[str, 
         answer["metrics_on_each_input"] = verdict.metrics
     if verdict.notes:
         answer["notes"] = format_notes(verdict.notes, verdict.scores, MOST_CHARS)
-    return answer | {"seconds_on_each_input": [round(one, 4) for one in verdict.input_wall_s], "evaluations_left": left}
+    return answer | {"seconds_on_each_input": [round(one, 4) for one in verdict.input_wall_s]}
 
 
 def _as_text(answer: Mapping[str, Any]) -> str:

@@ -56,11 +56,16 @@ class Asked(Known):
 
 
 class Ended(Known):
-    """The last frame from the container: how the agent ended, with its files, or the reason why one cannot be read."""
+    """The last frame from the container: how the agent ended, with its files, or the reason why one cannot be read.
+
+    Attributes:
+        left: Further texts that it left in its folder, by path.
+    """
 
     ended: int | str
     output: str = ""
     files: dict[str, str | list[str]] = {}
+    left: dict[str, str] = {}
 
 
 class Program(Known):

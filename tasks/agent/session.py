@@ -13,11 +13,23 @@ from typing import Any
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.program import UNUSED, Completion, Prompt
+from overnight.tasks.agent.clock import LAST_S, Clock
 from overnight.tasks.agent.desk import EVALUATED, MOST_CHARS, Bench, Desk, Stopped, new_completion
 from overnight.tasks.agent.door import Asked, Ended, RequestRefused, read_frame
 from overnight.tasks.agent.model_requests import COMPLETIONS
+from overnight.tasks.agent.news import News
 from overnight.tasks.agent.transcript import Transcript
-from overnight.tasks.agent.workspace import FOLDER, IDEA, answer_text, changed_files, files_of, task_text
+from overnight.tasks.agent.workspace import (
+    EARLIER,
+    FOLDER,
+    IDEA,
+    Room,
+    answer_text,
+    changed_files,
+    files_of,
+    kept_files,
+    task_text,
+)
 from overnight.tasks.evaluate.delivery import FrameBuffer, WireFault
 from overnight.tasks.evaluate.runner import frames
 from overnight.tasks.evaluate.runner.program import PACKAGES
@@ -26,9 +38,6 @@ from overnight.tasks.sample.providers import to_valid_text
 
 _INSIDE = "overnight.tasks.agent.inside"
 _START_S = 60.0
-_LAST_S = 30.0
-"""Seconds that an agent has to end, once it may ask its model no more."""
-
 _END_S = 60.0
 """Seconds in which a container must hand the files over."""
 
@@ -43,6 +52,7 @@ class Session:
 
     Attributes:
         samples: Most completions that it may hand back: programs that were scored, and its own.
+        news: What people are told of it.
     """
 
     bench: Bench
@@ -51,16 +61,25 @@ class Session:
     generation: int
     samples: int
     transcript: Transcript
+    news: News
     _channel: Channel | None = None
 
     def __post_init__(self) -> None:
         self._given = files_of(self.bench.problem.specification, self.prompt.base)
-        self._desk = Desk(self.bench, self.prompt, self.generation, self.samples, self.transcript, self._given)
+        self._clock = Clock(self.bench.limits.seconds, self.transcript.earlier_s)
+        self._desk = Desk(
+            self.bench,
+            self.prompt,
+            self.generation,
+            self.samples,
+            self.transcript,
+            self._given,
+            self._clock,
+            self.news,
+        )
+        self.news.begin_again([answer.get("score") for answer in self._desk.scored.values()])
         self._buffer = FrameBuffer()
-        # One that was cut short at its limit has some seconds to do again what it did.
-        limit = self.bench.limits.seconds
-        self._until = time.monotonic() + min(limit, max(_LAST_S, limit - self.transcript.seconds()))
-        self._reason = ""
+        self._is_ending = False
         self._began = datetime.now(UTC), time.monotonic()
 
     def stop(self) -> None:
@@ -84,6 +103,7 @@ class Session:
             SandboxUnavailable: If no program can be scored.
         """
         self._channel = channel
+        self.news.started()
         try:
             channel.send(modules_frame() + frames.frame(json.dumps(self._job()).encode()), timeout_s=_START_S)
             while not isinstance(message := self._receive(), Ended):
@@ -94,12 +114,18 @@ class Session:
             if self._desk.stopped.done():
                 raise Stopped from error
             raise ContainerDied(str(error)) from error
+        except ContainerDied as died:
+            if not self._is_ending:
+                raise
+            return self.ended("", f"the agent handed nothing back when it was ended: {self._desk.limit}", str(died))
         finally:
             channel.close()
             self._desk.close()
 
     def _job(self) -> dict[str, Any]:
-        task = task_text(self.prompt, list(self._given), self.bench.limits, self.bench.problem.specification.kind)
+        skeleton, room = self.bench.problem.specification, Room(self.agent.memory_mib, self._desk.evaluations_left)
+        earlier = {f"{EARLIER}/{path}": text for path, text in self.bench.earlier_files(self.prompt.parent_ids).items()}
+        task = task_text(self.prompt, skeleton, list(self._given), earlier, room, self.bench.limits)
         tool = _module(_INSIDE, "tool")
         programs = {f"{FOLDER}/{path}": text for path, text in self._given.items()}
         return {
@@ -107,7 +133,7 @@ class Session:
             "environment": self.agent.environment,
             "packages": PACKAGES,
             "task": task,
-            "files": {**self.agent.files, "TASK.md": task, **programs},
+            "files": {**earlier, **self.agent.files, "TASK.md": task, **programs},
             "tools": {"overnight-evaluate": tool, "overnight-sql": tool},
             "answer": [IDEA, *(f"{FOLDER}/{path}" for path in self._given)],
         }
@@ -115,13 +141,14 @@ class Session:
     # The container
 
     def _receive(self) -> Asked | Ended | None:
-        """Return the next message; `None` when the time is over, and the agent was told to end."""
+        """Return the next message; `None` when the time is over, and the agent is told to end."""
         assert self._channel is not None
         while True:
-            left = self._until - time.monotonic()
-            if left <= 0 and self._reason == "over":
+            left = self._clock.left_s
+            if left <= 0 and self._is_ending:
                 raise ContainerDied("it did not end")
             if left <= 0:  # whatever it still asks
+                self._desk.time_is_over()
                 self._end()
                 return None
             if (data := self._buffer.take()) is not None:
@@ -129,8 +156,7 @@ class Session:
             try:
                 piece = self._channel.receive(timeout_s=max(0.01, left))
             except TimeoutError:
-                self._end()
-                return None
+                continue
             if not piece:
                 raise self._death()
             self._buffer.feed(piece)
@@ -140,7 +166,8 @@ class Session:
             raise WireFault(refused.reason) from refused
 
     def _end(self) -> None:
-        self._reason, self._until = "over", time.monotonic() + _END_S
+        """End the agent; its first process hands its files over."""
+        self._is_ending, self._clock.until = True, time.monotonic() + _END_S
         self._send({"stop": True})
 
     def _send(self, message: Mapping[str, Any]) -> None:
@@ -155,9 +182,15 @@ class Session:
         return ContainerDied("it ran out of memory" if death.out_of_memory else death.reason)
 
     def _answer(self, asked: Asked) -> None:
+        if self._is_ending:
+            return
+        was_told = bool(self._desk.limit)
+        if was_told and asked.path == COMPLETIONS:
+            self._end()
+            return
         status, kind, text = self._desk.answer(asked.path, asked.body)
-        if self._desk.limit and not self._reason:  # it has some seconds to end by itself
-            self._reason, self._until = self._desk.limit, min(self._until, time.monotonic() + _LAST_S)
+        if self._desk.limit and not was_told:  # it has some seconds to end by itself
+            self._clock.until = time.monotonic() + LAST_S
         self._send({"answer": asked.request, "status": status, "type": kind, "body": text})
 
     # The end
@@ -171,19 +204,23 @@ class Session:
         else:
             changed = changed_files(self._given, now)
             text = answer_text(self.bench.problem.specification, changed) if changed else ""
-            reason = "" if changed else _why_unchanged(now, ended.ended)
+            reason = "" if changed else _why_unchanged(now, ended.ended, self._desk.limit if self._is_ending else "")
         if text and isinstance(idea, str) and idea.strip():
             text = f"# idea: {' '.join(idea.split())[:300]}\n\n{text}"
-        return self.ended(text, reason, str(ended.ended), output)
+        return self.ended(text, reason, str(ended.ended), output, kept_files(ended.left))
 
-    def ended(self, text: str, error: str, how: str, output: str = "") -> list[Completion]:
+    def ended(
+        self, text: str, error: str, how: str, output: str = "", left: Mapping[str, str] | None = None
+    ) -> list[Completion]:
         """Return the completions of a session that is over.
 
-        The agent hands back a text, or none because of an error; `how` says in words how it ended.
+        The agent hands back a text, or none because of an error; `how` says in words how it ended. `left` are further
+        files of its folder.
         """
+        self.news.ended(f"{error or 'handed a program back'}")
         spent = self.transcript.usage()
-        handed = new_completion(self.prompt, 0, to_valid_text(text), self._reason or "stop")
-        transcript = self.transcript.text(ended=self._reason or f"exit code {how}", output=output)
+        handed = new_completion(self.prompt, 0, to_valid_text(text), self._desk.limit or "stop")
+        transcript = self.transcript.text(ended=self._desk.limit or f"exit code {how}", output=output, files=left or {})
         first = replace(
             handed,
             error=error,
@@ -205,12 +242,14 @@ class Session:
         return [first, *others]
 
 
-def _why_unchanged(now: Mapping[str, Any], code: Any) -> str:
+def _why_unchanged(now: Mapping[str, Any], code: Any, limit: str) -> str:
     for path, text in now.items():
         if isinstance(text, list):
             return f"the agent's {path} cannot be read: {str(text[0])[:100]}"
     if isinstance(code, str):
         return f"the agent did not run: {code[:200]}"
+    if limit:
+        return f"the agent was ended without a change: {limit}"
     return "the agent ended without a change" + (f", with exit code {code}" if code else "")
 
 

@@ -8,6 +8,7 @@ which was cut short begins again without paying twice.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from overnight.schemas.completion_source import Answer, Record, Sample, answer_i
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import UNUSED, Completion
 from overnight.tasks.agent.desk import Bench, Stopped
+from overnight.tasks.agent.news import News
 from overnight.tasks.agent.session import ContainerDied, Session
 from overnight.tasks.agent.transcript import Transcript
 from overnight.tasks.evaluate.sandbox import Channel
@@ -25,6 +27,9 @@ from overnight.tasks.sample.completion_sources import CompletionStore, merge_ans
 
 _MOST_REFUSED = 3
 """Sessions in a row whose model may refuse all that they ask."""
+
+_MOST_EMPTY = 10
+"""Sessions in a row that may bring no program at all."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,30 @@ class Workplace:
 
 
 class Sessions:
-    """The sessions of a run that are under way, by the answer that they work for; used from any thread."""
+    """The sessions of a run that are under way, by the answer that they work for; used from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        tell: Takes a line about a session.
+        may_begin: Returns whether a session may begin; one that is under way goes on.
+    """
+
+    def __init__(
+        self, tell: Callable[[str], None] = lambda _: None, may_begin: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._tell = tell
+        self.may_begin = may_begin
         self._under_way: dict[Answer, Session] = {}
+        self._numbers = itertools.count(1)
         self._refused = 0
+        self._empty = 0
+
+    def news(self, agent: str) -> News:
+        """Return the news of a session that begins."""
+        return News(f"{agent} {next(self._numbers)}", self._tell)
+
+    def states(self) -> list[str]:
+        """Return what each session under way has done so far."""
+        return [session.news.state for session in list(self._under_way.values())]
 
     @contextmanager
     def under_way(self, answer: Answer, session: Session) -> Iterator[None]:
@@ -69,6 +93,20 @@ class Sessions:
             raise TerminalProviderError(
                 f"{session.prompt.model}: all requests of {self._refused} sessions were refused: {refusal}",
                 remedy="Name another model for the agent, or change the agent's command in your configuration file.",
+            )
+
+    def require_programs(self, model: str, handed: Completion, scored: Sequence[Completion]) -> None:
+        """Check that some session brings a program.
+
+        Raises:
+            TerminalProviderError: If several sessions, one after the other, brought none.
+        """
+        is_empty = bool(handed.error) and not any(one.text for one in scored)
+        self._empty = self._empty + 1 if is_empty else 0
+        if self._empty >= _MOST_EMPTY:
+            raise TerminalProviderError(
+                f"{model}: {self._empty} sessions, one after the other, brought no program; the last: {handed.error}",
+                remedy="Read what they did, in the column `transcript` of `programs`; name another model or agent.",
             )
 
     def stop(self, answer: Answer | None = None) -> None:
@@ -102,6 +140,8 @@ class AgentSource:
             except Stopped:
                 return []
             record(completions)
+            if completions and not completions[0].sample:
+                self.sessions.require_programs(samples[0].prompt.model, completions[0], completions[1:])
             return completions
 
         return answer_in_thread(work, "overnight-agent", self.sessions.stop)
@@ -120,7 +160,7 @@ class AgentSource:
         for is_last in (False, True):
             session = self._new_session(place, samples, record)
             with self.sessions.under_way(answer, session):
-                if answer.cancelled() or not self.bench.gateway.may_ask():
+                if answer.cancelled() or not (self.bench.gateway.may_ask() and self.sessions.may_begin()):
                     raise Stopped
                 try:
                     completions = session.run(place.start())
@@ -136,4 +176,6 @@ class AgentSource:
         transcript = Transcript(place.name, prompt, record)
         transcript.add_earlier(self.store.known().values())
         most = max(sample.number for sample in samples) + 1
-        return Session(self.bench, place.agent, prompt, self.generation, most, transcript)
+        return Session(
+            self.bench, place.agent, prompt, self.generation, most, transcript, self.sessions.news(place.name)
+        )

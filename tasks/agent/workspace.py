@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.program import Prompt
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.codecs import fence_for, templates
 
 FOLDER = "program"
@@ -16,11 +19,30 @@ FOLDER = "program"
 IDEA = "IDEA.md"
 """File in which an agent may say in a line what it changed."""
 
+EARLIER = "earlier"
+"""Folder of what earlier sessions left, below the agent's home."""
+
+FILES_MIB = 512
+"""Most that the files of an agent may take, MiB; it has no disk."""
+
+MOST_FILES, MOST_LEFT = 40, 256 * 1024
+"""Most files, and characters in them, that are kept of what an agent leaves in its folder."""
+
+_PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*){0,4}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a session has for its work: memory of its container, MiB, and programs that may be scored yet."""
+
+    memory_mib: int
+    evaluations: int
+
 
 def files_of(skeleton: Skeleton, body: str) -> dict[str, str]:
-    """Return the files that an agent may change, by path: whole files, or one with the evolved functions alone."""
-    if skeleton.kind == "functions":
-        return {"program.py": skeleton.function_text(body).rstrip("\n") + "\n"}
+    """Return the files that an agent may change, by path: whole ones, or one with the evolved functions that runs."""
+    if isinstance(skeleton, Specification):
+        return {"program.py": skeleton.standalone_text(body).rstrip("\n") + "\n"}
     return dict(skeleton.program(body).files)
 
 
@@ -41,15 +63,43 @@ def changed_files(given: Mapping[str, str], now: Mapping[str, object]) -> dict[s
     }
 
 
-def task_text(prompt: Prompt, paths: list[str], limits: AgentLimits, kind: str) -> str:
-    """Return the task of an agent: how it works, and what a prompt says of the problem."""
+def task_text(
+    prompt: Prompt, skeleton: Skeleton, paths: list[str], earlier: Iterable[str], room: Room, limits: AgentLimits
+) -> str:
+    """Return the task of an agent.
+
+    Args:
+        prompt: What it is told of the problem and of the search.
+        skeleton: Fixed part of the problem's programs.
+        paths: Files that it may change.
+        earlier: Files that earlier sessions left, by their paths in its folder.
+        room: Limits of its container, and of its evaluations.
+        limits: Limits of its session.
+    """
+    functions = skeleton.evolved_parts if isinstance(skeleton, Specification) else ""
+    folders = dict.fromkeys("/".join(path.split("/")[:2]) for path in earlier)
     return (
         templates()
         .get_template("agent.jinja")
         .render(
             prompt=prompt.whole_text,
             paths=[str(PurePosixPath(FOLDER, path)) for path in paths],
-            limits=limits,
-            is_functions=kind == "functions",
+            functions=functions,
+            earlier=list(folders),
+            seconds=f"{limits.seconds:g}",
+            turns=limits.turns,
+            evaluations=room.evaluations,
+            memory_mib=room.memory_mib,
+            files_mib=FILES_MIB,
         )
     )
+
+
+def kept_files(left: Mapping[str, str]) -> dict[str, str]:
+    """Return files that an agent left in its folder, by their paths there: as many as are kept, whatever it says."""
+    kept, chars = dict[str, str](), 0
+    for path, text in sorted(left.items())[:MOST_FILES]:
+        chars += len(text)
+        if chars <= MOST_LEFT and _PATH.fullmatch(path) and ".." not in path:
+            kept[path] = text
+    return kept

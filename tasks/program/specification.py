@@ -138,6 +138,38 @@ class Specification:
     def bare_text(self, body: str) -> str:
         return _SEPARATOR.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
 
+    def standalone_text(self, body: str) -> str:
+        """Return the evolved functions with another body, below the imports, constants and helpers that they need.
+
+        It runs by itself, without the functions that score and draw.
+        """
+        functions = self.function_text(body)
+        others = [node for node in self._tree.body if not self._is_marked(node)]
+        own = {node.name for node in others if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        kept, needed = dict[int, ast.stmt](), _needed_by(*python_source.functions(python_source.parse(functions)))
+        while new := [
+            node
+            for node in others
+            if node.lineno not in kept and (_defined_by(node) & needed or self._is_told(node, own))
+        ]:
+            kept |= {node.lineno: node for node in new}
+            needed |= _needed_by(*new)
+        lines = split_lines(self.text)
+        above = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for _, node in sorted(kept.items())]
+        return "\n".join([*above, *([""] * 2 if above else []), functions])
+
+    def _is_told(self, node: ast.stmt, functions: set[str]) -> bool:
+        """Return whether prompts show a statement, too, and it needs no function of the file."""
+        is_docstring = isinstance(node, ast.Expr)
+        is_shown = self._is_preface(node) and not is_docstring and not self._is_of_scoring(node)
+        return is_shown and not python_source.called_names(node) & functions
+
+    def _is_marked(self, node: ast.stmt) -> bool:
+        """Return whether a statement is a function with a mark, or imports the marks."""
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            return not self._is_preface(node)
+        return isinstance(node, ast.FunctionDef) and node.name in (*self.evolved, self.run, self.draw)
+
     def code_hash(self, body: str) -> str:
         return python_source.code_hash(body)
 
@@ -225,6 +257,28 @@ def _is_docstring_of(after: ast.stmt, node: ast.stmt) -> bool:
         isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
     )
     return is_text and isinstance(node, ast.Assign | ast.AnnAssign)
+
+
+def _defined_by(node: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement of a module defines there."""
+    return (
+        frozenset({node.name}) if isinstance(node, ast.FunctionDef | ast.ClassDef) else python_source.bound_names(node)
+    )
+
+
+def _needed_by(*nodes: ast.stmt) -> set[str]:
+    """Return the names that statements of a module take from elsewhere."""
+    needed: set[str] = set()
+    for node in nodes:
+        own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)} | python_source.bound_names(node)
+        needed |= python_source.called_names(node) - own
+    return needed
+
+
+def _first_line(node: ast.stmt) -> int:
+    """Return the number of a statement's first line, that of its first decorator if it has any."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+    return min([node.lineno, *(one.lineno for one in decorators)])
 
 
 _MARKS = ("evolve", "run", "draw", "inputs")

@@ -90,6 +90,15 @@ def user_layers(flags: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [{"search": {"samples": 1}} if answers_once else {}, *layers]
 
 
+def user_models() -> dict[str, dict[str, Any]]:
+    """Read the entries of the models that the file lists, by their names; empty if it lists none."""
+    sampling = user_settings().get("sampling", {})
+    if "models" not in sampling:
+        return {}
+    models = parse_settings({"sampling": sampling}, str(config_path())).sampling.models
+    return {model.name: model.model_dump(mode="json", exclude_unset=True) for model in models}
+
+
 def user_sandbox() -> Sandbox:
     """Read the user's settings of sandboxes, which hold for problems without their own."""
     return parse_settings({"sandbox": user_settings().get("sandbox", {})}, str(config_path())).sandbox

@@ -7,6 +7,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -22,6 +23,7 @@ from overnight.schemas.sampling_settings import Model
 from overnight.schemas.scores import are_level, score_text
 from overnight.schemas.settings import Known, Reducer, Sandbox, Settings
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.sample.agent_prompts import agent_prompt
 from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
 
 _REDUCED: dict[Reducer, str] = {
@@ -77,10 +79,13 @@ def build_prompts(
     seeds = [tuple(rng.getrandbits(32) for _ in range(search.samples)) for _ in range(search.prompts)]
     by_name = {model.name: model for model in models}
     system = system_message(problem, start) if search.tells_facts else ""
+    facts = system_message(problem, start).partition("\n\n")[2]  # without who the model is
     return [
         _tuning_prompt(index, plan, random.Random(f"{seed}/{generation}/{index}/tuner").getrandbits(32))
         if plan.operator is Operator.TUNE
-        else _sampling_prompt(index, plan, by_name.get(plan.model, drawn[index]), seeds[index], problem, system)
+        else _task_of_agent(index, plan, model, problem, facts)
+        if (model := by_name.get(plan.model, drawn[index])).agent
+        else _sampling_prompt(index, plan, model, seeds[index], problem, system)
         for index, plan in plans.items()
     ]
 
@@ -96,13 +101,19 @@ def _sampling_prompt(
         model=model.name,
         style=model.style,
         text=codec_of(skeleton.kind).render(skeleton, _content(plan, problem, model), model),
-        seeds=(0,) * (problem.settings.agent.evaluations + 1) if model.agent else seeds,
+        seeds=seeds,
         base=failed.body if failed else plan.base.body,
         system=system if model.style == "chat" else "",
         operator=plan.operator or "",
         base_id=failed.program_id if failed else plan.base.id,
         base_score=None if failed else plan.base.score,
     )
+
+
+def _task_of_agent(index: int, plan: Plan, model: Model, problem: Problem, facts: str) -> Prompt:
+    """Return the task of an agent, as a prompt with a sample for each program that it may have scored."""
+    prompt = _sampling_prompt(index, plan, model, (0,) * (problem.settings.agent.evaluations + 1), problem, "")
+    return replace(prompt, text=agent_prompt(plan, problem, _content(plan, problem, model), facts))
 
 
 def _tuning_prompt(index: int, plan: Plan, seed: int) -> Prompt:

@@ -190,6 +190,7 @@ class Office:
         store: Completions, which outlive the source.
         budget: Budget of the night.
         open_history: Starts what answers the queries of a session; nothing does by default.
+        earlier: What earlier sessions left.
     """
 
     def __init__(self, problem: Problem, store: Store | None = None) -> None:
@@ -198,6 +199,7 @@ class Office:
         self.is_open = True
         self.backend = ScriptedBackend([])
         self.open_history: Callable[[], QueryProcess] = no_history
+        self.earlier: dict[str, str] = {}
 
     def source(self, *agents: Agent, at_once: int = 2) -> AgentSource:
         self.backend = ScriptedBackend(agents)
@@ -206,7 +208,7 @@ class Office:
         gateway = Gateway(self.problem.settings.sampling, lambda: self.is_open, self.budget)
         threads = ThreadPoolExecutor(1)
         evaluator = Evaluator(self.sandbox, self.problem.specification, set, lambda *_: None, threads)
-        bench = Bench(self.problem, gateway, evaluator, self.open_history)
+        bench = Bench(self.problem, gateway, evaluator, self.open_history, lambda _: self.earlier)
         return AgentSource({"scripted": place}, bench, 1, self.store, self.sessions)
 
     def wanted(self, index: int = 0) -> list[Sample]:

@@ -13,6 +13,7 @@ import pytest
 
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.program import Completion
+from overnight.tasks.agent import clock
 from overnight.tasks.agent.source import AgentSource, Workplace
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig, SandboxBackend
@@ -77,7 +78,7 @@ def test_an_agent_asks_its_model_runs_commands_has_programs_scored_and_hands_one
     handed, *_ = site.run("python3", "-c", STAND_IN, "{task}")
     assert handed.text == "# idea: doubled\n\n```python\ndef f(x):\n    return x * 2\n```\n"
     assert handed.tokens_in + handed.tokens_out == 40
-    assert provider.requests[1]["messages"][-1]["content"].startswith("You improve a program in this folder")
+    assert provider.requests[1]["messages"][-1]["content"].startswith("Improve a program in this folder")
     assert '"score": 10.0' in provider.requests[2]["messages"][-1]["content"]
 
 
@@ -119,11 +120,30 @@ def test_an_agent_that_hands_nothing_back_has_an_error(site: Site, script: str, 
 @pytest.mark.parametrize(
     "script", ["while :; do :; done", "f() { f | f & }; f; sleep 99", "trap '' TERM INT; sleep 99"]
 )
-def test_one_that_does_not_end_is_ended_with_all_that_it_started(site: Site, script: str):
+def test_one_that_does_not_end_is_ended_with_all_that_it_started(
+    site: Site, script: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(clock, "FIRST_REQUEST_S", 2.0)
     begin = time.monotonic()
     handed = site.shell(f"{BETTER}; {script}", seconds=2)
     assert time.monotonic() - begin < 60
     assert "x * 2" in handed.text or "container ended" in handed.error
+
+
+def test_what_it_leaves_in_its_folder_is_kept_but_for_hidden_given_and_large_files(site: Site):
+    leaves = (
+        "echo notes > notes.md; mkdir -p tools .cache; echo x > tools/fit.py; echo x > .cache/y; echo x > .hidden; "
+        "head -c 999999 /dev/zero | tr '\\0' x > large; head -c 99 /dev/zero > zeros; "
+        "ln -s /etc/passwd link; mkfifo pipe"
+    )
+    handed = site.shell(f"{leaves}; {BETTER}")
+    assert json.loads(handed.transcript)["files"] == {"notes.md": "notes\n", "tools/fit.py": "x\n"}
+
+
+def test_its_tools_say_how_they_are_used_for_nothing(site: Site):
+    handed = site.shell(f"overnight-evaluate --help; overnight-sql --help; overnight-sql; {BETTER}")
+    assert output_of(handed).count("usage: overnight-evaluate (without arguments), or overnight-sql") == 3
+    assert json.loads(handed.transcript)["events"] == []
 
 
 def test_a_command_that_is_not_there_is_named(site: Site):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from overnight.flows.cli.options import RunOptions
-from overnight.flows.start.sandboxes import require_agents
+from overnight.flows.start import sandboxes
+from overnight.flows.start.sandboxes import build_agent_images, require_agents
 from overnight.schemas.agent_settings import PRESETS
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import EnvironmentFault, OvernightError, SpecificationError, UsageError
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.settings import parse_settings
 from overnight.schemas.trust import model_proposals
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.provider import require_keys
 
@@ -40,7 +44,66 @@ def test_the_flag_adds_an_agent_with_the_first_model_beside_all_models():
     assert {model["api_base"] for model in models} == {LOCAL}
 
 
-def test_a_flag_without_a_model_says_what_is_missing():
+LISTED = f"""
+[[sampling.models]]
+name = "openai/relay"
+api_base = "{LOCAL}"
+input_usd = 1.0
+output_usd = 2.0
+rpm = 7
+
+[[sampling.models]]
+name = "openai/other"
+weight = 3
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's configuration file, with two models."""
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(path))
+    path.write_text(LISTED)
+    return path
+
+
+ENTRY = {"api_base": LOCAL, "input_usd": 1.0, "output_usd": 2.0, "rpm": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ({"model": ["openai/relay"]}, ["openai/relay"]),
+        ({"model": ["agent:pi/openai/relay"]}, ["agent:pi/openai/relay"]),
+        ({"model": ["openai/relay"], "agent": ["pi"]}, ["openai/relay", "agent:pi/openai/relay"]),
+    ],
+)
+def test_a_model_that_a_flag_names_has_its_entry_of_the_configuration_file(
+    config: Path, flags: dict[str, list[str]], names: list[str]
+):
+    models = RunOptions(**flags).settings()["sampling"]["models"]  # type: ignore[arg-type]
+    assert [one["name"] for one in models] == names
+    assert all(one.items() >= ENTRY.items() for one in models)
+
+
+def test_what_a_flag_says_comes_before_the_entry(config: Path):
+    (model,) = RunOptions(model=["openai/other"]).settings()["sampling"]["models"]
+    assert model["weight"] == 3
+    other = "http://127.0.0.1:2/v1"
+    (model,) = RunOptions(model=["openai/relay=5"], api_base=other).settings()["sampling"]["models"]
+    assert (model["weight"], model["api_base"], model["rpm"]) == ("5", other, 7)
+
+
+def test_an_agent_alone_works_with_the_first_model_of_the_configuration_file_beside_all(config: Path):
+    models = RunOptions(agent=["pi"]).settings()["sampling"]["models"]
+    assert [one["name"] for one in models] == ["openai/relay", "openai/other", "agent:pi/openai/relay"]
+    assert models[2].items() >= ENTRY.items()
+    config.write_text(f'{LISTED}[[sampling.models]]\nname = "agent:pi/openai/relay"\nrpm = 2\n')
+    assert RunOptions(agent=["pi"]).settings()["sampling"]["models"][-1]["rpm"] == 2
+
+
+def test_a_flag_without_a_model_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(UsageError, match="no model for the agent") as refused:
         RunOptions(agent=["pi"]).settings()
     assert "--model" in refused.value.remedy
@@ -90,6 +153,41 @@ def test_an_agent_that_is_not_defined_is_named_with_those_that_are(tmp_path: Pat
 def test_plain_processes_cannot_confine_one():
     with pytest.raises(UsageError, match="agents work in containers, which the sandbox 'process' has not"):
         require_agents(settings_of("agent:pi/openai/a", sandbox={"backend": "process"}))
+
+
+class NoImages:
+    """A backend that cannot build."""
+
+    own_users = True
+
+    def __init__(self, error: OvernightError) -> None:
+        self._error = error
+
+    def prepare(self, *_: object) -> str:
+        raise self._error
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            SpecificationError("there is no package nobody", remedy="Correct the problem."),
+            r"packages` of \[agents.mine\]",
+        ),
+        (EnvironmentFault("the index does not answer", remedy="Check the network."), "Check the network"),
+    ],
+)
+def test_an_image_that_does_not_build_names_the_agent_and_the_way_out(
+    error: OvernightError, remedy: str, config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config.write_text('[agents.mine]\ncommand = ["a"]\npackages = ["nobody"]\n')
+    monkeypatch.setattr(sandboxes, "create_backend", lambda _: NoImages(error))
+    problem = load_problem(find("cap-set"), {"sampling": {"models": ["agent:mine/openai/a"]}})
+    with pytest.raises(OvernightError, match=f"the image of the agent mine cannot be built: {error.message}") as raised:
+        build_agent_images(problem, lambda _: None)
+    assert re.search(remedy, raised.value.remedy)
 
 
 @pytest.mark.parametrize("model", ["builtin/mutate", "command:claude", "relay:/tmp/answers"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+import re
 import threading
 import time
 from typing import Any, ClassVar
@@ -13,8 +15,10 @@ import pytest
 
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.program import TURN, UNUSED
-from overnight.tasks.agent import desk, session
-from overnight.tasks.agent.transcript import Transcript
+from overnight.tasks.agent import clock, desk
+from overnight.tasks.agent.source import Sessions
+from overnight.tasks.agent.transcript import Transcript, turn_hash
+from overnight.tasks.agent.workspace import kept_files
 from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
@@ -69,12 +73,12 @@ def said(answers: list[Message], *requests: Message) -> Agent:
     return agent
 
 
-def cut_short(office: Office, *requests: Message) -> None:
+def cut_short(office: Office, *requests: Message, answers: list[Message] | None = None) -> None:
     """Let an agent send requests, and end its session as a kill of the night would."""
     reached = threading.Event()
 
     def agent(_: Message) -> Work:
-        yield from asking(requests, [])
+        yield from asking(requests, [] if answers is None else answers)
         reached.set()
         yield {}
 
@@ -126,8 +130,31 @@ def test_its_task_has_the_prompt_its_limits_and_the_function_that_evolves(office
     office.run(agent)
     (job,) = jobs
     assert job["files"]["program/program.py"].endswith("    return x + 2\n")
-    assert all(words in job["task"] for words in ("prompt 0", "You have 3 of these", "`program/program.py`"))
+    told = ("prompt 0", "have 3 more programs scored", "`program/program.py`", "2048 MiB of memory", "50 answers")
+    assert [words for words in told if words not in job["task"]] == []
+    assert "Of it, `f(x)` counts" in job["task"]
     assert "evaluate(n)" not in json.dumps(job), "the scoring stays outside"
+
+
+def test_what_it_leaves_in_its_folder_is_kept_and_a_later_session_finds_it(office: Office):
+    jobs: list[Message] = []
+    left = {"notes/tried.md": "2x is best", "../etc/x": "no", "/tmp/x": "no", "a/../../x": "no"}
+
+    def agent(job: Message) -> Work:
+        jobs.append(job)
+        yield ended(BETTER) | {"left": left}
+
+    office.earlier = {"abc/fit.py": "print(2)"}
+    handed, *_ = office.run(agent)
+    assert json.loads(handed.transcript)["files"] == {"notes/tried.md": "2x is best"}
+    assert jobs[0]["files"]["earlier/abc/fit.py"] == "print(2)"
+    assert "`earlier/abc/`: what earlier sessions" in jobs[0]["task"]
+
+
+def test_what_it_leaves_has_a_limit():
+    kept = kept_files({f"{number:03}.txt": "x" * 50_000 for number in range(100)})
+    assert sum(map(len, kept.values())) <= 256 * 1024
+    assert len(kept_files({f"{number:03}.txt": "x" for number in range(100)})) == 40
 
 
 @pytest.mark.parametrize(
@@ -343,6 +370,26 @@ def test_a_model_that_refuses_every_request_of_several_sessions_ends_the_night(o
     assert "another model" in error.value.remedy
 
 
+def test_ten_sessions_in_a_row_that_bring_nothing_end_the_night_and_each_is_kept(office: Office):
+    for index in range(9):
+        office.run(just(ended()), index=index)
+    office.run(works("def f(x):\n    return x + 7\n", hand_back=GIVEN), index=9)
+    for index in range(10, 19):
+        office.run(just(ended()), index=index)
+    with pytest.raises(TerminalProviderError, match="10 sessions, one after the other, brought no program; the last"):
+        office.run(just(ended()), index=19)
+    assert len([one for one in office.store.completions if one.error]) == 20
+
+
+def test_a_model_that_answers_under_another_name_is_the_one_that_was_asked(office: Office, provider: Provider):
+    provider.script = lambda number, request: Answer(default_response(request, number) | {"model": "somebody/else"})
+    handed, *_ = office.run(said([], ask(1, CHAT, turn("a"))))
+    (record,) = [one for one in office.store.completions if one.finish_reason == TURN]
+    assert record.model == "openai/test"
+    assert (handed.model, handed.error) == ("agent:scripted/openai/test", "")
+    assert handed.cost_usd
+
+
 FRAMES = [
     {"request": 1, "path": CHAT},
     {"request": "1", "path": CHAT, "body": ""},
@@ -431,9 +478,62 @@ def test_it_has_no_more_programs_scored_than_it_may(office: Office):
 
 def test_one_that_does_not_end_in_time_is_ended(provider: Provider):
     office = Office(problem(provider.api_base, seconds=0.05))
+    handed, *_ = office.run(just(ask(1, "/v1/models", ""), {}))
+    assert office.backend.started[0].stopped
+    assert "ended without a change: this sample's limit of 0.05 s is reached (agent.seconds)" in handed.error
+    assert "agent.seconds" in json.loads(handed.transcript)["ended"]
+
+
+def test_its_time_begins_with_its_first_request(provider: Provider, monkeypatch: pytest.MonkeyPatch):
+    now = itertools.count(step=200.0)
+    monkeypatch.setattr(clock.time, "monotonic", lambda: next(now))
+    one = clock.Clock(1000.0, 300.0)
+    assert (one.seconds, one.left_s) == (300.0, 800.0), "it was made at 0, and this is at 200"
+    one.start()
+    assert one.left_s == 500.0, "700 s from the first request on, and this is 200 s later"
+    one.start()
+    one.put_to(100.0)
+    assert one.left_s == 700.0
+
+
+def test_one_that_asks_nothing_at_all_is_ended(provider: Provider, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(clock, "FIRST_REQUEST_S", 0.05)
+    office = Office(problem(provider.api_base, seconds=0.01))
     handed, *_ = office.run(just({}))
     assert office.backend.started[0].stopped
     assert "without a change" in handed.error
+
+
+def test_a_request_has_only_the_time_that_is_left(provider: Provider):
+    office, answers, is_over = Office(problem(provider.api_base, seconds=0.3)), [], threading.Event()
+
+    def script(*_: object) -> Answer:
+        assert is_over.wait(LONG_S)
+        return Answer({"error": {"message": "too late"}}, status=400)
+
+    provider.script = script
+
+    def agent(_: Message) -> Work:
+        answers.append((yield ask(1, CHAT, turn("a"))))
+        is_over.set()
+        yield ended(BETTER)
+
+    handed, *_ = office.run(agent)
+    assert answers[0]["status"] == 403
+    assert "agent.seconds" in answers[0]["body"]
+    assert "agent.seconds" in handed.finish_reason
+    assert "x * 2" in handed.text
+
+
+def test_one_that_asks_again_after_a_refusal_is_ended_and_the_first_reason_is_told(provider: Provider):
+    office, answers = Office(problem(provider.api_base, turns=1)), list[Message]()
+    handed, *_ = office.run(said(answers, *(ask(number, CHAT, turn("a")) for number in range(9))))
+    assert [one["status"] for one in answers] == [200, 403]
+    assert office.backend.started[0].stopped
+    assert handed.error == (
+        "the agent was ended without a change: this sample's limit of 1 answers (agent.turns) is reached"
+    )
+    assert "agent.turns" in handed.finish_reason
 
 
 def test_one_that_goes_on_asking_is_ended_all_the_same(provider: Provider):
@@ -447,14 +547,61 @@ def test_one_that_goes_on_asking_is_ended_all_the_same(provider: Provider):
     assert "without a change" in handed.error
 
 
+def test_a_second_scoring_of_a_program_tells_what_is_left_and_is_in_the_transcript(office: Office):
+    answers: list[Message] = []
+    texts = (BETTER, "def f(x):\n    return x + 7\n", BETTER)
+    handed, *_ = office.run(
+        said(answers, *(ask(number, "/evaluate", program(text)) for number, text in enumerate(texts)))
+    )
+    assert [json.loads(one["body"])["evaluations_left"] for one in answers] == [2, 1, 1]
+    assert len(office.sandbox.evaluated) == 2
+    events = json.loads(handed.transcript)["events"]
+    assert [(event["sample"], event["answer"]["evaluations_left"]) for event in events] == [(1, 2), (2, 1), (1, 1)]
+
+
+def test_evaluations_left_are_counted_by_what_the_sample_may_have_yet(office: Office):
+    """The night wants three samples only, and an earlier session has had one scored."""
+    cut_short(office, ask(1, "/evaluate", program("def f(x):\n    return x + 7\n")))
+    jobs, answers = list[Message](), list[Message]()
+
+    def agent(job: Message) -> Work:
+        jobs.append(job)
+        answers.append((yield ask(1, "/evaluate", program(BETTER))))
+        answers.append((yield ask(2, "/evaluate", program("def f(x):\n    return x + 8\n"))))
+        yield ended(BETTER)
+
+    office.source(agent).submit(office.wanted()[:3], office.record).result(timeout=LONG_S)
+    assert "1 more program" in jobs[0]["task"]
+    assert json.loads(answers[0]["body"])["evaluations_left"] == 0
+    assert answers[1]["body"] == "all 2 evaluations of this sample are used (the night takes no more samples)"
+
+
 def test_what_it_is_told_of_a_program_is_what_a_prompt_would_say(office: Office):
     answers: list[Message] = []
-    texts = (BETTER, "def f(x):\n    return 1 / 0\n", "no program at all")
+    texts = (BETTER, "def f(x):\n    return 1 / 0\n")
     office.run(said(answers, *(ask(number, "/evaluate", program(text)) for number, text in enumerate(texts))))
-    scored, crashed, unparsable = (json.loads(one["body"]) for one in answers)
+    scored, crashed = (json.loads(one["body"]) for one in answers)
     assert (scored["score"], scored["score_on_each_input"], scored["evaluations_left"]) == (10.0, [10.0], 2)
     assert crashed["error"] == "ZeroDivisionError"
-    assert unparsable["outcome"] == "unparsable"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def f(x):\n    return (x\n", "program.py, line 2: '(' was never closed"),
+        ("def g(x, y):\n    return x\n", "it is no program: expected `f(x)` in program.py"),
+        ("no program at all", "program.py, line 1: invalid syntax"),
+    ],
+)
+def test_what_is_no_program_is_told_for_nothing(office: Office, text: str, told: str):
+    answers: list[Message] = []
+    requests = [ask(number, "/evaluate", program(one)) for number, one in enumerate((text, BETTER))]
+    handed, *others = office.run(said(answers, *requests))
+    assert answers[0]["status"] == 400
+    assert told in answers[0]["body"]
+    assert json.loads(answers[1]["body"])["evaluations_left"] == 2
+    assert [one.finish_reason for one in others] == [UNUSED] * 3, "what it hands back is what it had scored"
+    assert "x * 2" in handed.text
 
 
 class Queries:
@@ -521,6 +668,64 @@ def test_a_session_has_only_so_many_queries_and_no_process_without_one(
     assert [one["status"] for one in answers] == [200] * 3 + [403] * 3
 
 
+# What is told of it
+
+
+def test_people_are_told_of_its_start_its_better_programs_and_its_end(office: Office):
+    lines: list[str] = []
+    states: list[str] = []
+    office.sessions = Sessions(lines.append)
+
+    def agent(_: Message) -> Work:
+        states.extend(office.sessions.states())
+        yield ask(1, CHAT, turn("a"))
+        for number, text in enumerate(("return x + 7", "return x", "return x * 3")):
+            yield ask(number, "/evaluate", program(f"def f(x):\n    {text}\n"))
+        states.extend(office.sessions.states())
+        yield ended(BETTER)
+
+    office.run(agent)
+    assert [without_seconds(line) for line in lines] == [
+        "agent scripted 1: its container has started",
+        "agent scripted 1: first request after N s",
+        "agent scripted 1: 1 turn, 1 program scored, best 12",
+        "agent scripted 1: 1 turn, 3 programs scored, best 15",
+        "agent scripted 1: 1 turn, 3 programs scored, best 15; handed a program back after N s",
+    ]
+    assert list(map(without_seconds, states)) == [
+        "scripted 1: starting for N s",
+        "scripted 1: 1 turn, 3 programs scored, best 15",
+    ]
+    assert office.sessions.states() == []
+
+
+def without_seconds(text: str) -> str:
+    return re.sub(r"\d+ s\b", "N s", text)
+
+
+def test_a_session_that_begins_again_says_how_many_turns_are_from_the_record(office: Office):
+    lines: list[str] = []
+    office.sessions = Sessions(lines.append)
+    cut_short(office, ask(1, CHAT, turn("a")), ask(2, "/evaluate", program("def f(x):\n    return x + 7\n")))
+    office.run(said([], ask(1, CHAT, turn("a")), ask(2, CHAT, after(0))))
+    assert lines[-2].endswith("1 turn (1 of them from the record), 1 program scored, best 12: it goes on from here")
+    assert "2 turns (1 of them from the record), 1 program scored, best 12; handed" in lines[-1]
+
+
+def test_no_session_begins_once_the_night_is_to_end_and_one_under_way_goes_on(office: Office):
+    is_open = True
+    office.sessions = Sessions(may_begin=lambda: is_open)
+
+    def agent(_: Message) -> Work:
+        nonlocal is_open
+        is_open = False
+        yield ended(BETTER)
+
+    source = office.source(agent, at_once=1)
+    completions = source.submit([*office.wanted(0), *office.wanted(1)], office.record).result(timeout=LONG_S)
+    assert len({one.prompt for one in completions}) == len(office.backend.started) == 1
+
+
 # What happens to sessions
 
 
@@ -542,21 +747,86 @@ def test_a_session_that_was_cut_short_begins_again_and_pays_for_nothing_twice(pr
         assert json.loads(completions[0].transcript)["events"] == json.loads(whole[0].transcript)["events"]
 
 
+def calling(number: int) -> Answer:
+    """Return a turn that calls a tool with a command of its own."""
+    function = {"name": "bash", "arguments": json.dumps({"command": f"date; echo {number} $RANDOM; ls -l"})}
+    message = {"role": "assistant", "content": None, "tool_calls": [{"id": f"c{number}", "type": "function"}]}
+    message["tool_calls"][0]["function"] = function
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
+    return Answer({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def test_turns_of_a_session_whose_commands_print_times_and_random_numbers_are_never_paid_twice(
+    office: Office, provider: Provider
+):
+    """Killed after each of its turns; the last session goes to its end."""
+    turns, sessions = 5, 0
+    provider.script = lambda *_: calling(len(provider.requests))
+
+    def works_until(last: int, reached: threading.Event) -> Agent:
+        def agent(_: Message) -> Work:
+            messages: list[Message] = [{"role": "user", "content": f"begin at {time.time()}"}]
+            for number in range(last):
+                answer = yield ask(number, CHAT, {"model": "model", "messages": messages})
+                message = json.loads(answer["body"])["choices"][0]["message"]
+                output = f"{time.time()} {random.random()} {sessions}"
+                call = message["tool_calls"][0]["id"]
+                messages += [message, {"role": "tool", "tool_call_id": call, "content": output}]
+                yield ask(100 + number, "/evaluate", program(f"def f(x):\n    return {random.random()}\n"))
+            reached.set()
+            yield ended(BETTER) if last == turns else {}
+
+        return agent
+
+    for last in range(1, turns):
+        reached, sessions = threading.Event(), sessions + 1
+        answer = office.source(works_until(last, reached)).submit(office.wanted(), office.record)
+        assert reached.wait(LONG_S)
+        office.sessions.stop()
+        assert answer.result(timeout=LONG_S) == []
+        assert len(provider.requests) == last, "no turn is asked again"
+    handed, *scored = office.run(works_until(turns, threading.Event()))
+    assert len(provider.requests) == turns
+    assert handed.tokens_in == 5 * turns
+    assert [event["event"] for event in json.loads(handed.transcript)["events"]].count("turn") == turns
+    assert {one.finish_reason for one in scored} == {"evaluated"}, "those of sessions that were killed are candidates"
+
+
+def test_of_two_requests_that_were_asked_at_a_time_each_has_its_own_answer_again(office: Office, provider: Provider):
+    asked = [ask(1, CHAT, turn("a title")), ask(2, CHAT, turn("begin"))]
+    first, again = list[Message](), list[Message]()
+    provider.script = lambda number, _: calling(number)
+    cut_short(office, *asked, answers=first)
+    office.run(said(again, *reversed(asked)))
+    assert len(provider.requests) == 2
+    assert [one["body"] for one in again] == [one["body"] for one in reversed(first)]
+
+
 def test_turns_of_a_session_that_went_another_way_are_paid_and_count(office: Office, provider: Provider):
-    cut_short(office, ask(1, CHAT, turn("one way")))
+    """Whatever it says itself: here its model said something else before."""
+    cut_short(office, ask(1, CHAT, turn("begin")))
     assert len([one for one in office.store.completions if one.finish_reason == TURN]) == 1
-    handed, *_ = office.run(said([], ask(1, CHAT, turn("another way"))))
+    other = [{"role": "user", "content": "begin"}, {"role": "assistant", "content": "another way"}]
+    handed, *_ = office.run(said([], ask(1, CHAT, {"model": "model", "messages": other})))
     turns = [one for one in office.store.completions if one.finish_reason == TURN]
     assert len(provider.requests) == len(turns) == 2
     assert handed.tokens_in == sum(one.tokens_in for one in turns)
+
+
+def after(number: int) -> Message:
+    """Return a request after an answer of the model."""
+    return turn("begin") | {
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": str(number)}]
+    }
 
 
 @pytest.mark.parametrize("is_container", [True, False], ids=["container", "night"])
 @pytest.mark.parametrize(
     ("limit", "asked", "named"),
     [
-        ({"turns": 4}, [(CHAT, turn(f"begin {number}")) for number in range(8)], "agent.turns"),
-        ({"tokens": 440}, [(CHAT, turn(f"begin {number}")) for number in range(8)], "agent.tokens"),
+        ({"turns": 4}, [(CHAT, after(number)) for number in range(8)], "agent.turns"),
+        ({"tokens": 440}, [(CHAT, after(number)) for number in range(8)], "agent.tokens"),
         (
             {"evaluations": 3},
             [("/evaluate", program(f"def f(x):\n    return x + {number}\n")) for number in range(10, 18)],
@@ -587,12 +857,32 @@ def test_limits_count_what_earlier_sessions_used_whatever_ended_them(
 
 
 def test_seconds_of_earlier_sessions_count(provider: Provider, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(session, "_LAST_S", 0.05)
+    monkeypatch.setattr(clock, "LAST_S", 0.05)
     office = Office(problem(provider.api_base, seconds=1000))
-    earlier = Transcript("scripted", office.wanted()[0].prompt, office.record, _began=time.monotonic() - 2000)
-    earlier.record(CHAT, "0" * 16, {})
-    office.run(just({}))
+    Transcript("scripted", office.wanted()[0].prompt, office.record).record(CHAT, {}, 2000.0, key="0" * 16)
+    office.run(just(ask(1, "/v1/models", ""), {}))
     assert office.backend.started[0].stopped
+
+
+def test_the_time_of_a_turn_from_the_record_is_that_which_it_had(provider: Provider, monkeypatch: pytest.MonkeyPatch):
+    """The commands between two turns take their time once more."""
+    monkeypatch.setattr(clock, "LAST_S", 0.05)
+    office = Office(problem(provider.api_base, seconds=1000))
+    earlier = Transcript("scripted", office.wanted()[0].prompt, office.record)
+    for number, seconds in ((0, 10.0), (1, 2000.0)):
+        answer = {"choices": [{"message": {"role": "assistant", "content": str(number)}}]}
+        earlier.record(CHAT, answer, seconds, key=turn_hash(turn("a") if number == 0 else after(0)))
+    answers: list[Message] = []
+
+    def agent(_: Message) -> Work:
+        answers.append((yield ask(1, CHAT, turn("b"))))
+        time.sleep(0.2)
+        answers.append((yield ask(2, CHAT, after(0))))
+        yield ended(BETTER)
+
+    office.run(agent)
+    assert [one["status"] for one in answers] == [200, 200]
+    assert not provider.requests
 
 
 def test_a_container_that_dies_is_started_once_more_and_then_is_the_agents_fault(office: Office, provider: Provider):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import symtable
 import textwrap
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.problem import INPUT_FUNCTION
+from overnight.tasks.problems import find
+from overnight.tasks.program.python_source import bound_names
 from overnight.tasks.program.specification import read_specification
 
 TWO_SPACES = '''"""Finds things."""
@@ -267,3 +271,40 @@ def test_characters_that_end_no_line_of_python_move_nothing(char: str, docstring
 def test_the_start_body_of_a_specification_that_cannot_be_split_is_noticed():
     function = "def priority(n) -> lambda: 0: return n\n"
     assert not read_specification(RUN + function, "mine.py").keeps_start_program
+
+
+def test_the_evolved_functions_stand_with_what_they_need_and_nothing_of_the_scoring():
+    text = (
+        '"""Double it."""\nimport functools\nimport math\nimport funsearch\nfrom score import one\n'
+        "FACTOR = 2\nINPUTS = secret()\n"
+        "def secret(): return [1]\n"
+        "@functools.cache\ndef twice(x): return FACTOR * half(x)\n"
+        "def half(x): return math.floor(x)\n"
+        "@funsearch.run\ndef evaluate(n):\n    x = f(n)\n    return one(x)\n"
+        "@funsearch.evolve\ndef f(x):\n    return twice(x)\n"
+    )
+    standalone = read_specification(text, "f").standalone_text("evaluate = twice(x)\nreturn evaluate")
+    scope: dict[str, object] = {}
+    exec(standalone, scope)
+    assert scope["f"](3.5) == 6  # type: ignore[operator]
+    assert not {"secret", "INPUTS", "one", "funsearch"} & scope.keys()
+    assert "n)" not in standalone
+
+
+@pytest.mark.parametrize("name", ["bin-packing-or", "sort3", "optimizer-rule", "matrix-multiplication"])
+def test_a_problem_of_the_library_stands_by_itself(name: str):
+    """All names in it are known."""
+    specification = read_specification(find(name).read_text(), name)
+    text = specification.standalone_text(specification.start_body)
+    used = {
+        symbol.get_name()
+        for table in _tables(symtable.symtable(text, name, "exec"))
+        for symbol in table.get_symbols()
+        if symbol.is_global() and symbol.is_referenced()
+    }
+    assert used - bound_names(ast.parse(text)) - set(dir(builtins)) == set()
+    assert f"def {specification.run}(" not in text
+
+
+def _tables(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
+    return [table, *(below for child in table.get_children() for below in _tables(child))]

@@ -19,6 +19,7 @@ from overnight.schemas.report_data import MachineSummary, ReportData
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.night_log import log_line
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, a_generation, a_judged, create
 
@@ -77,3 +78,27 @@ def test_the_page_and_the_terminal_have_a_table_of_machines_whose_names_are_no_m
 def test_a_run_on_one_machine_says_nothing_of_machines(reported: ReportData, html: str):
     assert reported.machines == ()
     assert 'id="machines"' not in html
+
+
+def test_a_model_that_only_agents_asked_has_no_latency(tmp_path: Path):
+    """Its turns cost something, and no program is its own."""
+    report = report_of(two_nights(tmp_path))
+    asked = replace(report.models[0], model="openai/asked-by-agents", samples=0, outcomes={}, best=None, latency_s=None)
+    page = render(replace(report, models=(*report.models, asked)))
+    assert "openai/asked-by-agents" in page
+
+
+def test_a_night_under_way_shows_the_last_lines_of_its_log_on_the_page_and_in_the_terminal(tmp_path: Path):
+    files = two_nights(tmp_path)
+    for number in range(20):
+        log_line(files, 2, f"agent pi 1: {number} turns <b>")
+    report = report_of(files)
+    console = Console(file=StringIO(), width=120)
+    console.print(view(report))
+    assert isinstance(console.file, StringIO)
+    for said in (render(report), console.file.getvalue()):
+        assert "agent pi 1: 19 turns" in said
+        assert "agent pi 1: 9 turns" not in said
+    assert "19 turns <b>" not in render(report)
+    record.write_night(files, NightRecord(2, NOW, -9.0, 1.0, "s", ended_at=NOW))
+    assert report_of(files).log == ()

@@ -427,3 +427,43 @@ def test_constants_of_a_prompt_come_with_what_explains_them():
         "FARTHEST = 9.5  # metres\nCOUNT: int = 3\n"
         '"""Attempts of each call."""'
     )
+
+
+AGENT = "agent:mini-swe-agent/openai/a"
+FORMS = ("one targeted change", "code block", "# idea:", "_v1", "Answer with", "does better than", "complete function")
+"""Words of prompts that ask for one answer, and for its form."""
+
+
+def task_of(plan: Plan, **settings: Any) -> Prompt:
+    problem = with_settings(sampling={"models": [AGENT]}, **settings)
+    start = Program("s", problem.specification.start_body, (-6.0, -5.0), -5.5)
+    (prompt,) = build_prompts({0: plan}, problem, seed=1, generation=1, start=start)
+    return prompt
+
+
+@pytest.mark.parametrize("operator", [one for one in Operator if one is not Operator.TUNE])
+def test_an_agent_is_told_the_task_and_no_form_of_an_answer(operator: Operator):
+    base = Program("b", "return -bins", (-4.0, -3.0), -3.5)
+    failed = CRASHED if operator is Operator.REPAIR else None
+    tactic = "sort first" if operator in (Operator.TACTIC, Operator.HINT) else ""
+    other = Program("a", "return bins", (-4.5, -2.5), -3.6)
+    plan = Plan("0", (other, base), operator=operator, failed=failed, tactic=tactic, tried="Tried before:\n- by size")
+    prompt = task_of(plan)
+    assert [words for words in FORMS if words in prompt.text] == []
+    wanted = ("use few bins", "The start program scores -5.5", "Tried before:\n- by size", "best known score")
+    assert [words for words in wanted if words not in prompt.text] == []
+    assert (prompt.system, prompt.samples) == ("", 13)
+    assert ("sort first" in prompt.text) is bool(tactic)
+    assert ("begin with failed" in prompt.text) is bool(failed)
+    assert failed or "you begin with scores -3.5; on the inputs, in order: -4, -3" in prompt.text
+
+
+def test_an_agent_is_told_that_programs_are_chosen_on_other_inputs():
+    problem = with_settings(sampling={"models": [AGENT]})
+    (prompt,) = build_prompts(
+        {0: Plan("0", (Program("b", "return -bins", (-4.0,), -4.0),))}, problem, seed=1, generation=1
+    )
+    counts = [len(problem.inputs[split]) for split in ("train", "validation", "held_out")]
+    assert f"scored on {counts[0]} inputs while the search goes on" in prompt.text
+    assert all(str(count) in prompt.text for count in counts if count)
+    assert "what fits the first alone does not last" in prompt.text

@@ -27,6 +27,8 @@ _HOME = "/tmp/work"
 _TOOLS = "/tmp/tools"
 _MAX_REQUEST = 16 * 2**20
 _MAX_FILE = 2**20
+_MAX_LEFT, _MAX_LEFT_FILES = 256 * 1024, 40
+_NOT_LEFT = ("__pycache__", "node_modules", "earlier")
 _OUTPUT = 20_000
 """Most bytes of the agent's output that are kept, the last ones."""
 
@@ -138,6 +140,22 @@ def read_files(paths: list[str]) -> bytes:
     return json.dumps({path: _read(path) for path in paths}).encode()
 
 
+def read_left(given: list[str]) -> bytes:
+    """Return other texts below the agent's home by path, as JSON, but for hidden, given and large ones."""
+    texts, room = {}, _MAX_LEFT
+    for folder, names, files in os.walk(_HOME):
+        names[:] = sorted(name for name in names if name[0] != "." and name not in _NOT_LEFT)
+        for name in sorted(files):
+            path = os.path.join(folder, name)
+            if name[0] == "." or path in given or len(texts) >= _MAX_LEFT_FILES or os.lstat(path).st_size > room:
+                continue
+            text = _read(path)
+            if isinstance(text, str) and "\0" not in text and "\ufffd" not in text and len(text) <= room:
+                texts[os.path.relpath(path, _HOME)] = text
+                room -= len(text)
+    return json.dumps(texts).encode()
+
+
 def _read(path: str) -> str | list[str]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -171,11 +189,13 @@ def main() -> None:
     output: deque[bytes] = deque(maxlen=_OUTPUT // 100)
     code = _run(job, output)
     files = json.loads(as_agent(lambda: read_files([f"{_HOME}/{path}" for path in job["answer"]])) or b"{}")
+    left = json.loads(as_agent(lambda: read_left([*texts, *(f"{_HOME}/{path}" for path in job["answer"])])) or b"{}")
     host.send(
         {
             "ended": code,
             "output": b"".join(output)[-_OUTPUT:].decode("utf-8", "replace"),
             "files": {path.removeprefix(f"{_HOME}/"): text for path, text in files.items()},
+            "left": left,
         }
     )
 

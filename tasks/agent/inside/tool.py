@@ -21,12 +21,13 @@ def _program():
 
 
 def main():
-    if os.path.basename(sys.argv[0]) == "overnight-evaluate":
+    name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
+    if name == "overnight-evaluate" and not words:
         path, asked = "/evaluate", {"files": _program()}
-    elif len(sys.argv) == 2:
-        path, asked = "/sql", {"query": sys.argv[1]}
+    elif name == "overnight-sql" and len(words) == 1 and words[0][:1] != "-":
+        path, asked = "/sql", {"query": words[0]}
     else:
-        sys.exit("usage: overnight-sql 'SELECT …'")
+        sys.exit("usage: overnight-evaluate (without arguments), or overnight-sql 'SELECT …'")
     data = json.dumps(asked).encode()
     request = urllib.request.Request(os.environ["OVERNIGHT_URL"] + path, data, {"Content-Type": "application/json"})
     try:

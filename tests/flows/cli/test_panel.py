@@ -159,3 +159,13 @@ def test_ctrl_c_says_for_whose_answers_the_night_waits():
         progress.interrupt_by_hand()
     waits = "waiting for answers: 1 of openai/a, 2 of relay:/answers"
     assert progress.message == f"finishing this generation, {waits}; Ctrl-C again stops at once"
+
+
+def test_sessions_of_agents_are_shown_with_what_they_have_done(monkeypatch: pytest.MonkeyPatch):
+    progress = Progress(best=0.0)
+    progress.enter("sampling and evaluating")
+    progress.sessions = lambda: ["pi 1: 3 turns, 1 program scored, best 2", "pi 2: starting for 4 s"]
+    said = panel(progress, monkeypatch)
+    assert "pi 1: 3 turns, 1 program scored, best 2" in said
+    assert "pi 2: starting for 4 s" in said
+    assert "confirming or tuning" not in said
