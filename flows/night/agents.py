@@ -6,16 +6,20 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 
 from overnight.flows.night.progress import Progress
-from overnight.flows.start.sandboxes import agent_image, require_agents
+from overnight.flows.start.generated_inputs import job_for_agents, open_generator
+from overnight.flows.start.sandboxes import agent_image, open_job, require_agents
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
+from overnight.schemas.outcome import Verdict
 from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
 from overnight.tasks.agent.workspace import FILES_MIB, MOST_LEFT
 from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.tasks.history.database import Database
@@ -67,6 +71,8 @@ class Agents:
         self._sessions = Sessions(self._tell, lambda: not progress.interrupted)
         progress.sessions = self._sessions.states
         self._bench: Bench | None = None
+        self._drawn: SandboxPool | None = None
+        self._drawing = threading.Lock()
         self._opened = contextlib.ExitStack()
 
     def open(self) -> None:
@@ -89,7 +95,18 @@ class Agents:
                 name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
             )
         open_history = partial(QueryProcess, self._files.backend.root, self._run.run_id, _QUERIES)
-        self._bench = Bench(problem, self._gateway, self._evaluator, open_history, self._earlier_files)
+        try_out = self._try_out if problem.specification.generator and not problem.asks else None
+        self._bench = Bench(problem, self._gateway, self._evaluator, open_history, self._earlier_files, try_out)
+
+    def _try_out(self, body: str) -> Future[Verdict]:
+        """Begin to score a body on inputs drawn for agents, in a sandbox that is started for the first one."""
+        run = self._run
+        with self._drawing:
+            if self._drawn is None:
+                with open_generator(run.problem, run.run_id) as draw:
+                    job = job_for_agents(run.problem, draw, seed=run.seed)
+                self._drawn = self._opened.enter_context(open_job(run.problem, job, run.run_id, slots=1, ask=None))
+        return self._evaluator.submit_trial(body, self._drawn)
 
     def _tell(self, line: str) -> None:
         """Show a line to people, and write it to the night's log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +17,11 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem, Split
 from overnight.tasks.program.specification import Specification
 
-OF_AGENTS = range(1_000_000)
-"""Seeds of the inputs that agents draw."""
+INPUTS_OF_AGENTS = 20
+"""Most inputs that are drawn for agents to try programs on."""
+
+_OF_AGENTS = range(100)
+"""Seeds of these inputs."""
 
 OF_AUDITS = range(3_000_000, 4_000_000)
 """Seeds of the inputs that an audit draws."""
@@ -130,19 +134,18 @@ def job_on_drawn(problem: Problem, draw: Draw, seeds: Iterable[int], *, seed: in
     return replace(problem.job("train", seed), inputs=calls, thresholds=())
 
 
-def input_for_agent(problem: Problem, draw: Draw, seed: int) -> str:
-    """Return an input for an agent as JSON; never one that the search must not see.
+def job_for_agents(problem: Problem, draw: Draw, *, seed: int) -> Job:
+    """Return the job that scores programs on inputs drawn for agents, of which the problem lists none.
 
     Raises:
-        SpecificationError: If the seed is not one of agents', leads to no input, or to one that is kept back.
+        SpecificationError: If an input cannot be drawn, or too many are listed.
     """
-    if seed not in OF_AGENTS:
-        raise SpecificationError(f"the seed is {seed}", remedy=f"Take one from 0 to {OF_AGENTS.stop - 1}.")
-    found = draw(seed)
-    key = _key(problem.specification.call(found, "the input"))
-    if any(key == _key(call) for split in _FIRST for call in problem.inputs[split]):
-        raise SpecificationError(f"the input for the seed {seed} is kept back", remedy="Take another seed.")
-    return json.dumps(found)
+    listed = {_key(call) for calls in problem.inputs.values() for call in calls}
+    calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in _OF_AGENTS)
+    found = tuple(itertools.islice((call for call in calls if _key(call) not in listed), INPUTS_OF_AGENTS))
+    if not found:
+        raise SpecificationError("all inputs that are drawn are listed already", remedy="Draw others.")
+    return replace(problem.job("train", seed), inputs=found, thresholds=())
 
 
 def describe_generator(problem: Problem, run_id: str) -> str:

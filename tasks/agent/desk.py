@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
-from overnight.schemas.errors import Outage, OvernightError, QueryError, TransientProviderError
+from overnight.schemas.errors import Outage, OvernightError, QueryError, SpecificationError, TransientProviderError
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
@@ -44,7 +44,7 @@ from overnight.tasks.sample.sampler import to_candidates
 EVALUATED = "evaluated"
 """Finish reason of a program that an agent had scored before it handed one back."""
 
-_EVALUATE, _QUERY = "/evaluate", "/sql"
+_EVALUATE, _TRY, _QUERY = "/evaluate", "/try", "/sql"
 _QUERY_S = 20.0
 _MOST_QUERIES = 500
 """Most queries of a session."""
@@ -68,6 +68,7 @@ class Bench:
         open_history: Starts what answers the queries of one session: views of the run alone, as
             `flows/night/agents.py` lists them.
         earlier_files: Returns what sessions left that handed back or had scored one of these programs, by path.
+        try_out: Begins to score a body on inputs drawn for agents; `None` where the problem draws none.
     """
 
     problem: Problem
@@ -75,6 +76,7 @@ class Bench:
     evaluator: Evaluator
     open_history: Callable[[], QueryProcess]
     earlier_files: Callable[[Sequence[str]], Mapping[str, str]]
+    try_out: Callable[[str], Future[Verdict]] | None = None
 
     @property
     def limits(self) -> AgentLimits:
@@ -130,7 +132,7 @@ class Desk:
         """
         self.clock.start()
         self.news.asked()
-        is_tool = path in (_EVALUATE, _QUERY)
+        is_tool = path in (_EVALUATE, _TRY, _QUERY)
         kind = "text/plain; charset=utf-8" if is_tool else "application/json"
         try:
             text = self._text_for(path, body)
@@ -149,6 +151,8 @@ class Desk:
             return self._evaluation(read_body(Program, body).files)
         if path == _QUERY:
             return self._query(read_body(Query, body).query)
+        if path == _TRY and self.bench.try_out is not None:
+            return self._trial(self.bench.try_out, read_body(Program, body).files)
         raise RequestRefused(f"there is nothing at {path[:80]}; expected {COMPLETIONS}", 404)
 
     def _turn(self, request: ModelRequest) -> str:
@@ -273,11 +277,25 @@ class Desk:
         """Number of programs that the agent may have scored yet."""
         return max(0, self.samples - 1 - self.transcript.number_of(_EVALUATE))
 
+    def _trial(self, try_out: Callable[[str], Future[Verdict]], files: Mapping[str, str]) -> str:
+        """Have a program scored on inputs drawn for agents, which makes it no candidate and uses nothing up."""
+        files = {path: files.get(path, text) for path, text in self.given.items()}
+        candidate = self._candidate(0, files, answer_text(self.bench.problem.specification, files))
+        try:
+            verdict = self._wait(try_out(candidate.body))
+        except SpecificationError as error:
+            raise RequestRefused(str(error)) from error
+        return _as_text(_verdict_answer(verdict, self.bench.problem))
+
     def _judge(self, number: int, files: Mapping[str, str], text: str) -> dict[str, Any]:
-        """Have a program scored.
+        """Have a program scored; raise as `_candidate`, also if the time is over."""
+        return _verdict_answer(self._verdict(self._candidate(number, files, text)), self.bench.problem)
+
+    def _candidate(self, number: int, files: Mapping[str, str], text: str) -> Candidate:
+        """Return the candidate that an agent's files make.
 
         Raises:
-            RequestRefused: If it is no program, which is told for nothing; or the time is over.
+            RequestRefused: If they are no program, which is told for nothing.
         """
         _require_python(files)
         completion = new_completion(self.prompt, number, text, EVALUATED)
@@ -285,7 +303,7 @@ class Desk:
         if candidate.verdict is not None and candidate.verdict.outcome is Outcome.UNPARSABLE:
             parts = self.bench.problem.specification.evolved_parts
             raise RequestRefused(f"it is no program: expected {parts} in {', '.join(self.given)}; nothing is used up")
-        return _verdict_answer(self._verdict(candidate), self.bench.problem)
+        return candidate
 
     def _verdict(self, candidate: Candidate) -> Verdict:
         begun = self.bench.evaluator.begin(candidate, self.generation)

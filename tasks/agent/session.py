@@ -126,7 +126,7 @@ class Session:
         skeleton, room = self.bench.problem.specification, Room(self.agent.memory_mib, self._desk.evaluations_left)
         earlier = {f"{EARLIER}/{path}": text for path, text in self.bench.earlier_files(self.prompt.parent_ids).items()}
         task = task_text(self.prompt, skeleton, list(self._given), earlier, room, self.bench.limits)
-        tool = _module(_INSIDE, "tool")
+        tool, tries = _module(_INSIDE, "tool"), self.bench.try_out is not None
         programs = {f"{FOLDER}/{path}": text for path, text in self._given.items()}
         return {
             "command": self.agent.command,
@@ -134,7 +134,7 @@ class Session:
             "packages": PACKAGES,
             "task": task,
             "files": {**earlier, **self.agent.files, "TASK.md": task, **programs},
-            "tools": {"overnight-evaluate": tool, "overnight-sql": tool},
+            "tools": dict.fromkeys(["overnight-evaluate", "overnight-sql", *["overnight-try"] * tries], tool),
             "answer": [IDEA, *(f"{FOLDER}/{path}" for path in self._given)],
         }
 

@@ -85,6 +85,7 @@ def task_text(
             prompt=prompt.whole_text,
             paths=[str(PurePosixPath(FOLDER, path)) for path in paths],
             functions=functions,
+            tries=bool(skeleton.generator),
             earlier=list(folders),
             seconds=f"{limits.seconds:g}",
             turns=limits.turns,

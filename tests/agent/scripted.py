@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -200,6 +200,7 @@ class Office:
         self.backend = ScriptedBackend([])
         self.open_history: Callable[[], QueryProcess] = no_history
         self.earlier: dict[str, str] = {}
+        self.try_out: Callable[[str], Future[Verdict]] | None = None
 
     def source(self, *agents: Agent, at_once: int = 2) -> AgentSource:
         self.backend = ScriptedBackend(agents)
@@ -208,7 +209,7 @@ class Office:
         gateway = Gateway(self.problem.settings.sampling, lambda: self.is_open, self.budget)
         threads = ThreadPoolExecutor(1)
         evaluator = Evaluator(self.sandbox, self.problem.specification, set, lambda *_: None, threads)
-        bench = Bench(self.problem, gateway, evaluator, self.open_history, lambda _: self.earlier)
+        bench = Bench(self.problem, gateway, evaluator, self.open_history, lambda _: self.earlier, self.try_out)
         return AgentSource({"scripted": place}, bench, 1, self.store, self.sessions)
 
     def wanted(self, index: int = 0) -> list[Sample]:

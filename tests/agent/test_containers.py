@@ -142,7 +142,9 @@ def test_what_it_leaves_in_its_folder_is_kept_but_for_hidden_given_and_large_fil
 
 def test_its_tools_say_how_they_are_used_for_nothing(site: Site):
     handed = site.shell(f"overnight-evaluate --help; overnight-sql --help; overnight-sql; {BETTER}")
-    assert output_of(handed).count("usage: overnight-evaluate (without arguments), or overnight-sql") == 3
+    assert (
+        output_of(handed).count("usage: overnight-evaluate or overnight-try (without arguments), or overnight-sql") == 3
+    )
     assert json.loads(handed.transcript)["events"] == []
 
 

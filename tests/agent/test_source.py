@@ -8,12 +8,14 @@ import random
 import re
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
 
-from overnight.schemas.errors import TerminalProviderError
+from overnight.schemas.errors import SpecificationError, TerminalProviderError
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.agent import clock, desk
 from overnight.tasks.agent.source import Sessions
@@ -666,6 +668,29 @@ def test_a_session_has_only_so_many_queries_and_no_process_without_one(
     asked = [ask(number, "/sql", {"query": f"SELECT {number}"}) for number in range(6)]
     office.run(said(answers, *asked), index=1)
     assert [one["status"] for one in answers] == [200] * 3 + [403] * 3
+
+
+def test_an_agent_tries_programs_on_drawn_inputs_which_uses_nothing_up(office: Office):
+    def try_out(body: str) -> Future[Verdict]:
+        if "2" in body:
+            raise SpecificationError("`inputs` draws no input for the seed 9", remedy="Correct it.")
+        tried: Future[Verdict] = Future()
+        tried.set_result(Verdict(Outcome.SCORED, (1.0, 2.0)))
+        return tried
+
+    texts = ["return x + 1", "return x + 2", "return (x"]
+    asked = [ask(number, "/try", program(f"def f(x):\n    {text}\n")) for number, text in enumerate(texts)]
+    refused: list[Message] = []
+    office.run(said(refused, asked[0]))
+    assert refused[0]["status"] == 404, "this problem draws none"
+    office.try_out = try_out
+    answers: list[Message] = []
+    office.run(said(answers, *asked), index=1)
+    assert [one["status"] for one in answers] == [200, 400, 400]
+    assert json.loads(answers[0]["body"])["score"] == 1.5
+    assert "draws no input for the seed 9" in answers[1]["body"]
+    assert "line 2" in answers[2]["body"]
+    assert not office.sandbox.evaluated[1:], "no candidate but what was handed back"
 
 
 # What is told of it

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Ask the host: `overnight-evaluate` has the program as it is now scored, `overnight-sql QUERY` reads the history."""
+"""Ask the host: `overnight-evaluate` has the program as it is now scored, `overnight-sql QUERY` reads the history.
+
+`overnight-try` has it scored on inputs that are drawn for agents, where the problem can draw some.
+"""
 
 import json
 import os
@@ -22,12 +25,12 @@ def _program():
 
 def main():
     name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
-    if name == "overnight-evaluate" and not words:
-        path, asked = "/evaluate", {"files": _program()}
+    if name in ("overnight-evaluate", "overnight-try") and not words:
+        path, asked = name.replace("overnight-", "/"), {"files": _program()}
     elif name == "overnight-sql" and len(words) == 1 and words[0][:1] != "-":
         path, asked = "/sql", {"query": words[0]}
     else:
-        sys.exit("usage: overnight-evaluate (without arguments), or overnight-sql 'SELECT …'")
+        sys.exit("usage: overnight-evaluate or overnight-try (without arguments), or overnight-sql 'SELECT …'")
     data = json.dumps(asked).encode()
     request = urllib.request.Request(os.environ["OVERNIGHT_URL"] + path, data, {"Content-Type": "application/json"})
     try:

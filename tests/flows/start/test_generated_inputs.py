@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from overnight.flows.cli.check import _try_generator
 from overnight.flows.start.audit import Finding, audit
 from overnight.flows.start.generated_inputs import (
     describe_generator,
-    input_for_agent,
+    job_for_agents,
     job_on_drawn,
     open_generator,
     settle_inputs,
@@ -130,17 +129,17 @@ def test_hostile_inputs_are_refused_and_the_sandbox_draws_on(load: Load):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_agents_draw_inputs_of_their_own_and_never_one_that_is_kept_back(load: Load):
-    problem = load("return [5, 3] if seed == 9 else [seed, 1]")
+def test_programs_of_agents_are_tried_on_inputs_that_the_problem_does_not_list(load: Load):
+    problem = load("return [5, 3] if seed == 1 else [seed, 1]")
     with open_generator(problem, "r") as draw:
-        assert json.loads(input_for_agent(problem, draw, 7)) == [7, 1]
-        with pytest.raises(SpecificationError, match="the input for the seed 9 is kept back"):
-            input_for_agent(problem, draw, 9)
-        for seed in (-1, 1_000_000, 2_000_000):
-            with pytest.raises(SpecificationError, match=f"the seed is {seed}"):
-                input_for_agent(problem, draw, seed)
-        job = job_on_drawn(problem, draw, range(3), seed=1)
-        assert [call.args for call in job.inputs] == [(0, 1), (1, 1), (2, 1)]
+        job = job_for_agents(problem, draw, seed=1)
+        listed = {call.args for calls in problem.inputs.values() for call in calls}
+        assert {(3, 1), (5, 3)} <= listed
+        assert [call.args for call in job.inputs] == [(n, 1) for n in range(99) if n != 1 and (n, 1) not in listed][:20]
+        assert [call.args for call in job_on_drawn(problem, draw, range(2, 4), seed=1).inputs] == [(2, 1), (3, 1)]
+    problem = load("return [5, 3]")
+    with open_generator(problem, "r") as draw, pytest.raises(SpecificationError, match="are listed already"):
+        job_for_agents(problem, draw, seed=1)
 
 
 @pytest.mark.usefixtures("in_process")
