@@ -16,15 +16,15 @@ from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.recorded_verdicts import RecordedVerdicts, recorded_verdict, with_recorded_texts
 from overnight.flows.night.rescore import score_kept
-from overnight.flows.start.create_run import score_start, start_generation, versions
+from overnight.flows.start.create_run import ANSWERS, ANSWERS_VERSION, score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, is_stopped_by_deadline
-from overnight.schemas.program import TUNER, Program, Prompt
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
+from overnight.schemas.program import TUNER, Candidate, Program, Prompt
 from overnight.schemas.question import Ask
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
@@ -87,6 +87,21 @@ class RecordedRun:
         verdicts = RecordedVerdicts.of_rows(self.run.problem.settings, rows)
         self.verdicts.append(verdicts)
         return verdicts
+
+    def as_read(self, candidates: Sequence[Candidate], rows: Sequence[Row]) -> list[Candidate]:
+        """Return candidates as they were read from their answers, where this version reads these in another way."""
+        if self.run.versions.get(ANSWERS) == ANSWERS_VERSION:
+            return list(candidates)
+        recorded = {row["index"]: row for row in rows}
+        return [self._as_read(one, recorded.get(one.index)) for one in candidates]
+
+    def _as_read(self, candidate: Candidate, row: Row | None) -> Candidate:
+        if row is None:
+            return candidate
+        if row["body"]:
+            return replace(candidate, body=row["body"], code_hash=self.run.problem.code_hash(row["body"]), verdict=None)
+        verdict = Verdict(Outcome(row["outcome"]), error=row["error"])
+        return replace(candidate, body="", code_hash="", verdict=verdict)
 
     def _given_up(self, step: Step) -> Row:
         return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
@@ -232,7 +247,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     block.resets = bool(then.committed[number]["reset_niches"])
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         while not block.is_told:
-            for prompts, pairs in threads.map(partial(_evaluate, run, number), block.due()):
+            for prompts, pairs in threads.map(partial(_evaluate, then, run, number, rows), block.due()):
                 block.receive(prompts, verdicts.evaluated(pairs))
             block.advance()
             for claim in block.wanted:
@@ -256,8 +271,11 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     run.progress.committed(number, outcomes, generation.best)
 
 
-def _evaluate(run: OpenRun, number: int, prompts: Sequence[Prompt]) -> tuple[Sequence[Prompt], Pairs]:
-    return prompts, run.evaluator.evaluate(run.sampler.sample(number, prompts), number)
+def _evaluate(
+    then: RecordedRun, run: OpenRun, number: int, rows: Sequence[Row], prompts: Sequence[Prompt]
+) -> tuple[Sequence[Prompt], Pairs]:
+    candidates = then.as_read(run.sampler.sample(number, prompts), rows)
+    return prompts, run.evaluator.evaluate(candidates, number)
 
 
 def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import overnight.flows.night.replay
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 from overnight.schemas.generation import NightRecord, StopReason
@@ -16,6 +17,7 @@ from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.night_log import read_log
+from overnight.tasks.sample.codecs import functions, unparsable
 from overnight.testing.fake_provider import Answer, Provider
 from overnight.testing.made import NOW
 from tests.flows.conftest import JUDGED, Night
@@ -96,3 +98,16 @@ def test_a_row_of_a_night_that_claims_other_finalists_is_a_difference(night: Nig
     record.write_night(files, replace(then, generations=then.generations - 1, finalists=tuple(forged)))
     found, _ = replayed(files, tmp_path / "again")
     assert found.first is not None
+
+
+def test_programs_that_are_read_from_answers_in_another_way_are_those_of_the_record(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = night(2)
+    monkeypatch.setattr(functions, "parse", lambda *_: unparsable("it reads nothing"))
+    found, _ = replayed(files, tmp_path / "again")
+    assert found.first is not None
+    monkeypatch.setattr(overnight.flows.night.replay, "ANSWERS_VERSION", "3")
+    found, _ = replayed(files, tmp_path / "once-more")
+    assert found.first is None
+    assert found.programs > 2
