@@ -109,6 +109,7 @@ def facts_of(night: ShownNight) -> list[Fact]:
         Fact("best_score", record.best_after, _best_text(night), is_in_table=True),
         Fact("best_program_id", night.best.id),
         Fact("", None, _other_inputs_text(night), is_in_table=True),
+        Fact("", None, _passed_text(night)),
         Fact("", None, _fails_text(record)),
         Fact("", None, _no_gain_text(night)),
         Fact("warning", record.warning, f"warning: {record.warning}" if record.warning else ""),
@@ -193,6 +194,11 @@ def _other_inputs_text(night: ShownNight) -> str:
     splits = [("validation", winner.validation), ("held-out", winner.held_out)]
     scores = [f"{name} {score(value)}" for name, value in splits if value is not None]
     return f"the best program on other inputs: {', '.join(scores)}" if scores else ""
+
+
+def _passed_text(night: ShownNight) -> str:
+    passed = night.run.problem.passed_known(night.best.score)
+    return f"the best program is {passed}" if passed else ""
 
 
 def _fails_text(record: NightRecord) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
 from overnight.tasks.evaluate.sandbox import Sandbox
+from overnight.tasks.select.front import nondominated
 
 _WALL_TIMES = 5
 """Limits of one evaluation's seconds that a final evaluation may take by itself: one on the validation inputs, and two
@@ -99,7 +101,7 @@ def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Fina
         return ()
     scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by)
     validation = scores("validation", candidates)
-    order = _ranked(candidates, validation)
+    order = _ranked(run, candidates, validation)
     if _confirms(run):
         order = _with_confirmed_winner(run, order, validation, scores)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
@@ -111,17 +113,38 @@ def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Fina
 
 def _best_of_each_signature(run: OpenRun) -> list[Program]:
     """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
+    programs = list(run.state.programs.values())
+    beaten = _beaten(run, programs)
     first: dict[tuple[float, ...], Program] = {}
-    for program in run.state.programs.values():
+    for program in sorted(programs, key=lambda program: program.id in beaten):
         first.setdefault(program.scores, program)
     ranked = sorted(first.values(), key=lambda program: program.score, reverse=True)
     return ranked[: run.run.problem.settings.finalists]
 
 
-def _ranked(programs: list[Program], validation: dict[str, float]) -> list[Program]:
-    """Sort programs by validation score, then by training score; programs without a validation score come last."""
+def _beaten(run: OpenRun, programs: list[Program]) -> set[str]:
+    """Return the programs with the score of another one that is better in an objective and as good in the others."""
+    objectives, alike = run.run.problem.settings.objectives, defaultdict[float, list[Program]](list)
+    for program in programs if objectives.metrics else ():
+        alike[program.score].append(program)
+    beaten = set[str]()
+    for same in alike.values():
+        if len(same) > 1:
+            flags = nondominated([objectives.goals(program.score, program.metrics) for program in same])
+            beaten |= {program.id for program, is_kept in zip(same, flags, strict=True) if not is_kept}
+    return beaten
+
+
+def _ranked(run: OpenRun, programs: list[Program], validation: dict[str, float]) -> list[Program]:
+    """Sort programs by validation score, then by training score; programs without a validation score come last.
+
+    Of equals, those come first that no other one beats in another objective.
+    """
+    beaten = _beaten(run, programs)
     return sorted(
-        programs, key=lambda program: (validation.get(program.id, float("-inf")), program.score), reverse=True
+        programs,
+        key=lambda program: (validation.get(program.id, float("-inf")), program.score, program.id not in beaten),
+        reverse=True,
     )
 
 
@@ -144,7 +167,7 @@ def _with_confirmed_winner(
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
-        order = _ranked(order, validation)
+        order = _ranked(run, order, validation)
     return order
 
 
