@@ -6,13 +6,16 @@ import textwrap
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from overnight.schemas.outcome import Outcome
+from overnight.schemas.sampling_settings import Model
 from overnight.tasks.program.specification import read_specification
-from overnight.tasks.sample.codecs.functions import parse
+from overnight.tasks.sample.builtin import mutate
+from overnight.tasks.sample.codecs import PromptContent
+from overnight.tasks.sample.codecs.functions import parse, render
 
 SPECIFICATION = read_specification(
     textwrap.dedent('''
@@ -204,6 +207,20 @@ def test_what_the_shown_version_has_beside_it_need_not_be_written_again():
     assert "STEP = 2" not in parsed
     assert priority(0, 4) == 13
     assert program_of("def priority_v2(el, n):\n    return n", base)[0] == "return n"
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_a_prompt_shows_what_is_beside_a_function_and_the_built_in_model_keeps_it(style: Literal["chat", "completion"]):
+    base = program_of(
+        "STEP = 2\n\ndef twice(x):\n    return x * STEP\n\ndef priority_v2(el, n):\n    return twice(el) + n"
+    )[0]
+    prompt = render(SPECIFICATION, PromptContent((SPECIFICATION.start_body, base)), Model(name="m", style=style))
+    assert "STEP = 2\n\n\ndef twice(x):\n    return x * STEP\n\n\ndef priority_v1(el, n):" in prompt
+    children = [parse(mutate(prompt, seed), SPECIFICATION, 2, base) for seed in range(30)]
+    bodies = [child.body for child in children if child.verdict is None]
+    assert len(bodies) > 25
+    assert any("twice(" in SPECIFICATION.split(body)[0] and body != base for body in bodies)
+    assert all(SPECIFICATION.beside(body) for body in bodies if "twice(" in SPECIFICATION.split(body)[0])
 
 
 @pytest.mark.parametrize(
