@@ -118,3 +118,17 @@ def test_a_summary_says_with_care_that_a_known_score_is_passed():
     assert [one for one in remarks(a_night(3.0, problem=alone)) if text in one]
     for score, of_other_data in ((2.754, alone), (3.0, replace(alone, inputs={**alone.inputs, "held_out": (1,)}))):
         assert not [one for one in remarks(a_night(score, problem=of_other_data)) if "best known" in one]
+
+
+def test_a_summary_has_the_other_objectives_and_the_size_of_the_front():
+    problem: Any = a_problem()
+    settings = problem.settings.model_copy(update={"objectives": Objectives(metrics={"states": "minimize"})})
+    night = a_night(3.0, problem=replace(problem, settings=settings))
+    assert not [one for one in remarks(a_night(3.0)) if "none beats" in one]
+    best, worse = (
+        Program(name, f"return {score}", (score,), score, {"states": states})
+        for name, score, states in [("best", 3.0, 98.0), ("worse", 2.0, 99.0)]
+    )
+    state: Any = SimpleNamespace(best=best, start=worse, failed=[], programs={"best": best, "worse": worse})
+    text = "the best program has states 98; 1 program that none beats in everything: overnight sql"
+    assert [one for one in remarks(replace(night, state=state)) if one.startswith(text)]
