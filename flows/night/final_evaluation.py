@@ -19,6 +19,7 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
 from overnight.schemas.errors import Outage, QuestionUnanswered, SandboxUnavailable, TerminalProviderError
 from overnight.schemas.generation import Finalist, RunRecord
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
 from overnight.schemas.program import Program
@@ -84,26 +85,30 @@ def _is_past(until: datetime | None) -> bool:
     return until is not None and datetime.now(UTC) >= until
 
 
-def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Finalist, ...]:
+def judge_finalists(
+    run: OpenRun, ends_by: datetime | None = None, objectives: Objectives | None = None
+) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
     Return the finalists, best first: by validation score if there are validation inputs, else by training score. Of
-    equal programs the earlier one comes first, so that the start program stays the best until another is better. What
-    is not done by `ends_by` is given up.
+    equal programs the earlier one comes first, so that the start program stays the best until another is better; but
+    one that another beats in the `objectives`, by default those of the settings, comes after it. What is not done by
+    `ends_by` is given up.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
     start = run.state.start
-    others = [program for program in _best_of_each_signature(run) if program.id != start.id]
+    objectives = objectives or run.run.problem.settings.objectives
+    others = [program for program in _best_of_each_signature(run, objectives) if program.id != start.id]
     candidates = [one for one in (start, *others) if one.is_scored]
     if not candidates:
         return ()
     scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by)
     validation = scores("validation", candidates)
-    order = _ranked(run, candidates, validation)
+    order = _ranked(candidates, validation, objectives)
     if _confirms(run):
-        order = _with_confirmed_winner(run, order, validation, scores)
+        order = _with_confirmed_winner(run, order, validation, scores, objectives)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
     held_out = scores("held_out", winner_and_start, isolation=_confirms(run) or None)
     return tuple(
@@ -111,10 +116,10 @@ def judge_finalists(run: OpenRun, ends_by: datetime | None = None) -> tuple[Fina
     )
 
 
-def _best_of_each_signature(run: OpenRun) -> list[Program]:
+def _best_of_each_signature(run: OpenRun, objectives: Objectives) -> list[Program]:
     """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
     programs = list(run.state.programs.values())
-    beaten = _beaten(run, programs)
+    beaten = _beaten(programs, objectives)
     first: dict[tuple[float, ...], Program] = {}
     for program in sorted(programs, key=lambda program: program.id in beaten):
         first.setdefault(program.scores, program)
@@ -122,9 +127,9 @@ def _best_of_each_signature(run: OpenRun) -> list[Program]:
     return ranked[: run.run.problem.settings.finalists]
 
 
-def _beaten(run: OpenRun, programs: list[Program]) -> set[str]:
+def _beaten(programs: list[Program], objectives: Objectives) -> set[str]:
     """Return the programs with the score of another one that is better in an objective and as good in the others."""
-    objectives, alike = run.run.problem.settings.objectives, defaultdict[float, list[Program]](list)
+    alike = defaultdict[float, list[Program]](list)
     for program in programs if objectives.metrics else ():
         alike[program.score].append(program)
     beaten = set[str]()
@@ -135,12 +140,12 @@ def _beaten(run: OpenRun, programs: list[Program]) -> set[str]:
     return beaten
 
 
-def _ranked(run: OpenRun, programs: list[Program], validation: dict[str, float]) -> list[Program]:
+def _ranked(programs: list[Program], validation: dict[str, float], objectives: Objectives) -> list[Program]:
     """Sort programs by validation score, then by training score; programs without a validation score come last.
 
     Of equals, those come first that no other one beats in another objective.
     """
-    beaten = _beaten(run, programs)
+    beaten = _beaten(programs, objectives)
     return sorted(
         programs,
         key=lambda program: (validation.get(program.id, float("-inf")), program.score, program.id not in beaten),
@@ -153,7 +158,11 @@ def _confirms(run: OpenRun) -> bool:
 
 
 def _with_confirmed_winner(
-    run: OpenRun, order: list[Program], validation: dict[str, float], scores: Callable[..., dict[str, float]]
+    run: OpenRun,
+    order: list[Program],
+    validation: dict[str, float],
+    scores: Callable[..., dict[str, float]],
+    objectives: Objectives,
 ) -> list[Program]:
     """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
 
@@ -167,7 +176,7 @@ def _with_confirmed_winner(
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
-        order = _ranked(run, order, validation)
+        order = _ranked(order, validation, objectives)
     return order
 
 

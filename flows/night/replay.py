@@ -16,13 +16,14 @@ from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.recorded_verdicts import RecordedVerdicts, recorded_verdict, with_recorded_texts
 from overnight.flows.night.rescore import score_kept
-from overnight.flows.start.create_run import ANSWERS, ANSWERS_VERSION, score_start, start_generation, versions
+from overnight.flows.start.create_run import RULES, RULES_VERSION, score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.objectives import NO_OBJECTIVES
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from overnight.schemas.program import TUNER, Candidate, Program, Prompt
 from overnight.schemas.question import Ask
@@ -88,9 +89,14 @@ class RecordedRun:
         self.verdicts.append(verdicts)
         return verdicts
 
+    @property
+    def has_these_rules(self) -> bool:
+        """Whether this version would read the same programs and rank finalists alike."""
+        return self.run.versions.get(RULES) == RULES_VERSION
+
     def as_read(self, candidates: Sequence[Candidate], rows: Sequence[Row]) -> list[Candidate]:
         """Return candidates as they were read from their answers, where this version reads these in another way."""
-        if self.run.versions.get(ANSWERS) == ANSWERS_VERSION:
+        if self.has_these_rules:
             return list(candidates)
         recorded = {row["index"]: row for row in rows}
         return [self._as_read(one, recorded.get(one.index)) for one in candidates]
@@ -187,7 +193,7 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
             _take_drops(then, run, night=number)
         night = stored_run.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score)
-        record.write_night(run.files, _ended(night, run) if then.counts_all_of(night) else night)
+        record.write_night(run.files, _ended(then, night, run) if then.counts_all_of(night) else night)
     taken = {one.rows[index]["program_id"] for one in then.verdicts for index in one.taken}
     best = run.state.best.id if run.state.best.id in taken else ""
     return replace(compare(then.files, run.files, then.ends), decided_by_time=len(taken), best_by_time=best)
@@ -203,12 +209,12 @@ def _read_again(run: OpenRun) -> None:
     run.state.adopt(stored_run.read_run_history(run.files, samples=run.run.problem.settings.candidates_per_prompt))
 
 
-def _ended(night: NightRecord, run: OpenRun) -> NightRecord:
+def _ended(then: RecordedRun, night: NightRecord, run: OpenRun) -> NightRecord:
     ended = replace(night, best_after=run.state.best.score, best_program_id=run.state.best.id)
     if not night.finalists:
         return ended
     run.progress.enter("final")
-    finalists = judge_finalists(run)
+    finalists = judge_finalists(run, objectives=None if then.has_these_rules else NO_OBJECTIVES)
     best = finalists[0].program if finalists else run.state.best
     return replace(ended, finalists=finalists, best_program_id=best.id)
 
