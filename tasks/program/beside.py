@@ -15,6 +15,7 @@ from overnight.tasks.program.module_parts import (
     stored_attributes,
     text_of,
 )
+from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.program.specification import Specification
 
 
@@ -54,10 +55,15 @@ def join_with_modules(
 
 def _kept(specification: Specification, modules: Sequence[str], base: str, needed: set[str]) -> dict[ast.stmt, str]:
     """Return the needed statements of some modules, and of the base where these have none, with their texts."""
-    own = {one: text_of(module, one) for module in modules for one in _beside_functions(specification, module)}
+    own = {
+        one: text_of(lines, one)
+        for module, lines in zip(modules, map(split_lines, modules), strict=True)
+        for one in _beside_functions(specification, module)
+    }
     bound = frozenset[str]().union(*map(names_bound_by, own))
     above = specification.beside(base) if base else ""
-    texts = {one: text_of(above, one) for one in python_source.parse(above).body if not names_bound_by(one) & bound}
+    lines = split_lines(above)
+    texts = {one: text_of(lines, one) for one in python_source.parse(above).body if not names_bound_by(one) & bound}
     texts |= own
     known = specification.statements_by_name
     kept = needed_statements(list(texts), needed, left_out=specification.evolved)
@@ -88,6 +94,5 @@ def _refuse_another_meaning(statement: ast.stmt, specification: Specification) -
     for name in sorted(names & set(known)):
         if not python_source.is_same_code([statement], [known[name]]):
             raise NotKeptError(f"`{name}` is something else in the problem's file: give it another name")
-    used = python_source.called_names(python_source.parse(specification.text))
-    for name in sorted(names & used & set(dir(builtins)) - set(known)):
+    for name in sorted(names & specification.used_names & set(dir(builtins)) - set(known)):
         raise NotKeptError(f"`{name}` is Python's own in the problem's file: give it another name")

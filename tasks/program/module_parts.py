@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from overnight.tasks.program import python_source
-from overnight.tasks.program.source_lines import split_lines
 
 
 def names_bound_by(statement: ast.stmt) -> frozenset[str]:
@@ -130,12 +129,14 @@ def _arguments(tree: ast.AST) -> Iterator[str]:
     return (node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
 
 
-def text_of(module: str, statement: ast.stmt) -> str:
-    """Return the text of a statement at the top level of a module, with its decorators."""
-    if isinstance(statement, _DEFINITIONS) and statement.decorator_list:
-        first = min(decorator.lineno for decorator in statement.decorator_list)
-        return "\n".join(split_lines(module)[first - 1 : statement.end_lineno])
-    return ast.get_source_segment(module, statement) or python_source.unparse(statement)
+def text_of(lines: Sequence[str], statement: ast.stmt) -> str:
+    """Return the text of a statement at the top level of a module, which has these lines, with its decorators."""
+    decorators = statement.decorator_list if isinstance(statement, _DEFINITIONS) else []
+    first, last = min([statement.lineno, *(one.lineno for one in decorators)]), statement.end_lineno or 0
+    behind = lines[last - 1].encode()[statement.end_col_offset :].strip()
+    if statement.col_offset or (behind and not behind.startswith(b"#")):
+        return python_source.unparse(statement)  # another one is on its line
+    return "\n".join(lines[first - 1 : last])
 
 
 def join_statements(texts: Sequence[str]) -> str:

@@ -216,6 +216,11 @@ class Specification:
         return python_source.bound_names(self._tree)
 
     @cached_property
+    def used_names(self) -> frozenset[str]:
+        """The names that the file uses, its own and Python's."""
+        return frozenset(python_source.called_names(self._tree))
+
+    @cached_property
     def statements_by_name(self) -> dict[str, ast.stmt]:
         """The names that the file defines, each with the statement that does."""
         return {name: one for one in self._tree.body for name in names_bound_by(one)}
