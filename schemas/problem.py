@@ -71,6 +71,18 @@ class Problem:
         is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback and not self.asks
         return is_wanted and self.specification.language == "python"
 
+    def passed_known(self, score: float) -> str:
+        """Return in words that a score passes the best known one; empty if it does not, or may be of other inputs."""
+        known = self.settings.known
+        has_others = any(self.inputs[split] for split in ("validation", "held_out"))
+        if has_others or known.proven or not known.is_passed_by(score):
+            return ""
+        holder = f", {known.label}" if known.label else ""
+        return (
+            f"better than the best known score that this problem names ({known.best:.6g}{holder}): check it before you "
+            "tell others"
+        )
+
     def job(self, split: Split = "train", seed: int = 0, *, isolation: bool | None = None) -> Job:
         """Return the data a sandbox needs to evaluate programs on one split.
 

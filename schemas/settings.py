@@ -104,6 +104,14 @@ class Known(Section):
         """The proven optimum, less what rounding can explain; `None` if there is none."""
         return self.best - _ROUNDING * max(1.0, abs(self.best)) if self.proven and self.best is not None else None
 
+    def is_passed_by(self, score: float) -> bool:
+        """Return whether a score is better than the best known one by more than its last digit leaves open."""
+        if self.best is None:
+            return False
+        digits = repr(self.best).lower().partition("e")[0].partition(".")[2]
+        open_digits = 0.0 if "e" in repr(self.best).lower() else 0.5 * 10.0 ** -len(digits)
+        return score > self.best + max(open_digits, _ROUNDING * max(1.0, abs(self.best)))
+
     def is_beaten_by(self, score: float) -> bool:
         """Return whether a score is better than the proven optimum by more than rounding can explain."""
         if not self.proven or self.best is None:

@@ -138,5 +138,5 @@ def _print(problem: Problem, found: list[Finding], words: str, model: str | None
     title = f"{problem.settings.title or problem.name}: what should not win"
     out().print(table(("", "tried", "what came of it"), rows, title=title))
     if words:
-        out().rule(f"what {model} says: a model's words, which score nothing")
+        write_text(f"── what {model} says: a model's words, which score nothing ──")
         write_text(words)

@@ -74,9 +74,9 @@ def best(
         say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
     if prefer is None and (note := best_note(program, past.programs.values())):
         say(note)
-    if prefer is None and objectives.metrics:
+    if prefer is None and objectives.metrics and program.is_scored:
         of_front = f"overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"{history_flag(history)}"
-        say(f"it is one of the programs that none beats in everything: {of_front}")
+        say(f"{_place_in_front(program, past.programs.values(), objectives)}: {of_front}")
     if program.id == past.start.id:
         say("it is the start program; no program is better yet")
     else:
@@ -114,6 +114,18 @@ def best(
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
+
+
+def _place_in_front(program: Program, programs: Iterable[Program], objectives: Objectives) -> str:
+    """Return whether a program is one that no other beats in the score and every objective, in words."""
+    goals = objectives.goals(program.score, program.metrics)
+    for other in (one for one in programs if one.is_scored):
+        own = objectives.goals(other.score, other.metrics)
+        if own != goals and all(theirs >= mine for theirs, mine in zip(own, goals, strict=True)):
+            return (
+                f"{other.id} is as good in all objectives and better in one; the programs that none beats in everything"
+            )
+    return "it is one of the programs that none beats in everything"
 
 
 def preferred(text: str, programs: Iterable[Program], objectives: Objectives, flag: str) -> Program:

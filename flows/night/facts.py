@@ -20,6 +20,7 @@ from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecor
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
 from overnight.tasks.sample.budget import Budget
+from overnight.tasks.select.front import nondominated
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def facts_of(night: ShownNight) -> list[Fact]:
         Fact("best_score", record.best_after, _best_text(night), is_in_table=True),
         Fact("best_program_id", night.best.id),
         Fact("", None, _other_inputs_text(night), is_in_table=True),
+        Fact("", None, _objectives_text(night)),
+        Fact("", None, _passed_text(night)),
         Fact("", None, _fails_text(record)),
         Fact("", None, _no_gain_text(night)),
         Fact("warning", record.warning, f"warning: {record.warning}" if record.warning else ""),
@@ -193,6 +196,23 @@ def _other_inputs_text(night: ShownNight) -> str:
     splits = [("validation", winner.validation), ("held-out", winner.held_out)]
     scores = [f"{name} {score(value)}" for name, value in splits if value is not None]
     return f"the best program on other inputs: {', '.join(scores)}" if scores else ""
+
+
+def _objectives_text(night: ShownNight) -> str:
+    """Return the best program's other objectives, and the size of the front; empty if the score is the only one."""
+    objectives, best = night.run.problem.settings.objectives, night.best
+    if not objectives.metrics or not best.is_scored:
+        return ""
+    scored = [program for program in night.state.programs.values() if program.is_scored]
+    front = sum(nondominated([objectives.goals(program.score, program.metrics) for program in scored]))
+    own = ", ".join(f"{name} {score(best.metrics[name])}" for name in objectives.metrics)
+    of_front = f"overnight sql \"FROM front WHERE run_id = '{night.run.run_id}'\"{night.flag}"
+    return f"the best program has {own}; {count(front, 'program')} that none beats in everything: {of_front}"
+
+
+def _passed_text(night: ShownNight) -> str:
+    passed = night.run.problem.passed_known(night.best.score)
+    return f"the best program is {passed}" if passed else ""
 
 
 def _fails_text(record: NightRecord) -> str:

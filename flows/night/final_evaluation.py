@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -19,12 +20,14 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
 from overnight.schemas.errors import Outage, QuestionUnanswered, SandboxUnavailable, TerminalProviderError
 from overnight.schemas.generation import Finalist, RunRecord
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
 from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
 from overnight.tasks.evaluate.sandbox import Sandbox
+from overnight.tasks.select.front import nondominated
 
 _WALL_TIMES = 5
 """Limits of one evaluation's seconds that a final evaluation may take by itself: one on the validation inputs, and two
@@ -84,27 +87,32 @@ def _is_past(until: datetime | None) -> bool:
 
 
 def judge_finalists(
-    run: OpenRun, ends_by: datetime | None = None, recorded: RecordedFinalists | None = None
+    run: OpenRun,
+    ends_by: datetime | None = None,
+    recorded: RecordedFinalists | None = None,
+    objectives: Objectives | None = None,
 ) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
     Return the finalists, best first: by validation score if there are validation inputs, else by training score. Of
-    equal programs the earlier one comes first, so that the start program stays the best until another is better. What
-    is not done by `ends_by` is given up. In a replay, scores that time decided are those that were `recorded`.
+    equal programs the earlier one comes first, so that the start program stays the best until another is better; but
+    one that another beats in the `objectives`, by default those of the settings, comes after it. What is not done by
+    `ends_by` is given up. In a replay, scores that time decided are those that were `recorded`.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
     start = run.state.start
-    others = [program for program in _best_of_each_signature(run) if program.id != start.id]
+    objectives = objectives or run.run.problem.settings.objectives
+    others = [program for program in _best_of_each_signature(run, objectives) if program.id != start.id]
     candidates = [one for one in (start, *others) if one.is_scored]
     if not candidates:
         return ()
     scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by, recorded=recorded)
     validation = scores("validation", candidates)
-    order = _ranked(candidates, validation)
+    order = _ranked(candidates, validation, objectives)
     if _confirms(run):
-        order = _with_confirmed_winner(run, order, validation, scores)
+        order = _with_confirmed_winner(run, order, validation, scores, objectives)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
     held_out = scores("held_out", winner_and_start, isolation=_confirms(run) or None)
     return tuple(
@@ -112,19 +120,40 @@ def judge_finalists(
     )
 
 
-def _best_of_each_signature(run: OpenRun) -> list[Program]:
+def _best_of_each_signature(run: OpenRun, objectives: Objectives) -> list[Program]:
     """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
+    programs = list(run.state.programs.values())
+    beaten = _beaten(programs, objectives)
     first: dict[tuple[float, ...], Program] = {}
-    for program in run.state.programs.values():
+    for program in sorted(programs, key=lambda program: program.id in beaten):
         first.setdefault(program.scores, program)
     ranked = sorted(first.values(), key=lambda program: program.score, reverse=True)
     return ranked[: run.run.problem.settings.finalists]
 
 
-def _ranked(programs: list[Program], validation: dict[str, float]) -> list[Program]:
-    """Sort programs by validation score, then by training score; programs without a validation score come last."""
+def _beaten(programs: list[Program], objectives: Objectives) -> set[str]:
+    """Return the programs with the score of another one that is better in an objective and as good in the others."""
+    alike = defaultdict[float, list[Program]](list)
+    for program in programs if objectives.metrics else ():
+        alike[program.score].append(program)
+    beaten = set[str]()
+    for same in alike.values():
+        if len(same) > 1:
+            flags = nondominated([objectives.goals(program.score, program.metrics) for program in same])
+            beaten |= {program.id for program, is_kept in zip(same, flags, strict=True) if not is_kept}
+    return beaten
+
+
+def _ranked(programs: list[Program], validation: dict[str, float], objectives: Objectives) -> list[Program]:
+    """Sort programs by validation score, then by training score; programs without a validation score come last.
+
+    Of equals, those come first that no other one beats in another objective.
+    """
+    beaten = _beaten(programs, objectives)
     return sorted(
-        programs, key=lambda program: (validation.get(program.id, float("-inf")), program.score), reverse=True
+        programs,
+        key=lambda program: (validation.get(program.id, float("-inf")), program.score, program.id not in beaten),
+        reverse=True,
     )
 
 
@@ -133,7 +162,11 @@ def _confirms(run: OpenRun) -> bool:
 
 
 def _with_confirmed_winner(
-    run: OpenRun, order: list[Program], validation: dict[str, float], scores: Callable[..., dict[str, float]]
+    run: OpenRun,
+    order: list[Program],
+    validation: dict[str, float],
+    scores: Callable[..., dict[str, float]],
+    objectives: Objectives,
 ) -> list[Program]:
     """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
 
@@ -147,7 +180,7 @@ def _with_confirmed_winner(
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
-        order = _ranked(order, validation)
+        order = _ranked(order, validation, objectives)
     return order
 
 

@@ -21,15 +21,16 @@ from overnight.flows.night.recorded_verdicts import (
     with_recorded_texts,
 )
 from overnight.flows.night.rescore import score_kept
-from overnight.flows.start.create_run import PROMPTS_VERSION, score_start, start_generation, versions
+from overnight.flows.start.create_run import RULES, RULES_VERSION, score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, is_stopped_by_deadline
-from overnight.schemas.program import TUNER, Program, Prompt
+from overnight.schemas.objectives import NO_OBJECTIVES
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
+from overnight.schemas.program import TUNER, Candidate, Program, Prompt
 from overnight.schemas.question import Ask
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
@@ -102,9 +103,14 @@ class RecordedRun:
         self.finals.append(RecordedFinalists(finalists, self.run.problem.settings.limits))
         return self.finals[-1]
 
+    @property
+    def has_these_rules(self) -> bool:
+        """Whether this version would compose the same prompts, read the same programs, and rank finalists alike."""
+        return self.run.versions.get(RULES) == RULES_VERSION
+
     def prompts_of(self, rows: Sequence[Row]) -> dict[int, Prompt]:
         """Return the prompts of a generation's rows, by index, where this version composes others; else none."""
-        if self.run.versions.get("prompts") == PROMPTS_VERSION:
+        if self.has_these_rules:
             return {}
         return prompts_of(rows, self.run.problem.settings.candidates_per_prompt, self.bodies)
 
@@ -114,6 +120,21 @@ class RecordedRun:
         records = (record for step in self.past.steps for record in step.records.values())
         answers = {answer.program_id: answer.body for record in records for answer in record.answers}
         return answers | {name: program.body for name, program in self.past.programs.items()}
+
+    def as_read(self, candidates: Sequence[Candidate], rows: Sequence[Row]) -> list[Candidate]:
+        """Return candidates as they were read from their answers, where this version reads these in another way."""
+        if self.has_these_rules:
+            return list(candidates)
+        recorded = {row["index"]: row for row in rows}
+        return [self._as_read(one, recorded.get(one.index)) for one in candidates]
+
+    def _as_read(self, candidate: Candidate, row: Row | None) -> Candidate:
+        if row is None:
+            return candidate
+        if row["body"]:
+            return replace(candidate, body=row["body"], code_hash=self.run.problem.code_hash(row["body"]), verdict=None)
+        verdict = Verdict(Outcome(row["outcome"]), error=row["error"])
+        return replace(candidate, body="", code_hash="", verdict=verdict)
 
     def _given_up(self, step: Step) -> Row:
         return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
@@ -226,7 +247,8 @@ def _ended(then: RecordedRun, night: NightRecord, run: OpenRun) -> NightRecord:
     if not night.finalists:
         return ended
     run.progress.enter("final")
-    finalists = judge_finalists(run, recorded=then.scores_of(night))
+    objectives = None if then.has_these_rules else NO_OBJECTIVES
+    finalists = judge_finalists(run, recorded=then.scores_of(night), objectives=objectives)
     best = finalists[0].program if finalists else run.state.best
     return replace(ended, finalists=finalists, best_program_id=best.id)
 
@@ -265,7 +287,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     block.resets = bool(then.committed[number]["reset_niches"])
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         while not block.is_told:
-            for prompts, pairs in threads.map(partial(_evaluate, run, number), block.due()):
+            for prompts, pairs in threads.map(partial(_evaluate, then, run, number, rows), block.due()):
                 block.receive(prompts, verdicts.evaluated(pairs))
             block.advance()
             for claim in block.wanted:
@@ -289,8 +311,11 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     run.progress.committed(number, outcomes, generation.best)
 
 
-def _evaluate(run: OpenRun, number: int, prompts: Sequence[Prompt]) -> tuple[Sequence[Prompt], Pairs]:
-    return prompts, run.evaluator.evaluate(run.sampler.sample(number, prompts), number)
+def _evaluate(
+    then: RecordedRun, run: OpenRun, number: int, rows: Sequence[Row], prompts: Sequence[Prompt]
+) -> tuple[Sequence[Prompt], Pairs]:
+    candidates = then.as_read(run.sampler.sample(number, prompts), rows)
+    return prompts, run.evaluator.evaluate(candidates, number)
 
 
 def likely_causes(then: RecordedRun, run: OpenRun, first: Difference) -> list[str]:

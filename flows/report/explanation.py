@@ -13,7 +13,9 @@ from overnight.tasks.history.database import Database
 
 Row = dict[str, Any]
 
-_BEFORE = "SELECT max(score) AS best FROM programs WHERE run_id = ? AND outcome = 'scored' AND place < ?"
+_BEFORE = """
+SELECT max(score) AS best FROM programs WHERE run_id = ? AND outcome = 'scored' AND (place, index) < (?, ?)
+"""
 _NICHE = """
 SELECT max(p.score) AS best, count(DISTINCT p.program_id) AS programs
 FROM population AS l JOIN programs AS p USING (run_id, program_id)
@@ -91,10 +93,10 @@ def _scored(database: Database, row: Row) -> list[str]:
     sentences = [f"{Outcome.SCORED.facts.explanation} {row['score']:.6g}."]
     if row["confirmed_score"] is not None:
         sentences.append(f"Run again in a fresh container, it scored {row['confirmed_score']:.6g}: confirmed.")
-    before = _first_row(database, _BEFORE, row["run_id"], row["place"]).get("best")
+    before = _first_row(database, _BEFORE, row["run_id"], row["place"], row["index"]).get("best")
     if before is not None:
         comparison = _compared_with(row, before)
-        sentences.append(f"The best of the run before its generation scored {before:.6g}, so it was {comparison}.")
+        sentences.append(f"The best of the run before it scored {before:.6g}, so it was {comparison}.")
     return sentences
 
 
@@ -163,7 +165,8 @@ def _children(database: Database, row: Row) -> str:
         return "No candidate comes from a prompt that showed it."
     best = "" if children["best"] is None else f"; the best of them has {children['best']:.6g}"
     return (
-        f"Shown in the prompts of {children['children']} candidates, of which {children['scored']} have a score{best}."
+        f"Candidates from prompts that showed it: {children['children']}, of these with a score: "
+        f"{children['scored']}{best}."
     )
 
 

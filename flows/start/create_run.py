@@ -40,9 +40,10 @@ from overnight.tasks.problems.loading.load import is_of_another_tool
 from overnight.tasks.sample.batch_api import require_batches
 from overnight.tasks.sample.provider import every_model, provider_plugin, require_keys
 
-PROMPTS_VERSION = "2"
-"""Number of the way in which prompts are composed: higher where a change makes others of the same results. The replay
-of a run with another number takes its prompts from the record."""
+RULES, RULES_VERSION = "rules", "2"
+"""Number of the rules by which prompts are composed, programs are read from answers and finalists are ranked: higher
+where a change makes others. The replay of a run with another number takes prompts and programs from the record, and
+ranks by scores alone."""
 
 _LIBRARIES = ("overnight", "prefect", "litellm", "duckdb", "pyarrow", "docker")
 
@@ -141,7 +142,7 @@ def versions(settings: Settings) -> dict[str, str]:
     """Return the versions of Overnight, Python and the main libraries, and the packages of the plug-ins in use."""
     libraries = {name: version(name) for name in _LIBRARIES}
     of_plugins = {plugin.key: plugin.release for plugin in _plugins_in_use(settings)}
-    return {"python": platform.python_version(), "prompts": PROMPTS_VERSION, **libraries, **of_plugins}
+    return {"python": platform.python_version(), RULES: RULES_VERSION, **libraries, **of_plugins}
 
 
 def _plugins_in_use(settings: Settings) -> list[Plugin]:

@@ -92,7 +92,8 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         verdicts: dict[int, Verdict] = {}
         for place in _as_they_end(begun):
             verdict = begun[place]
-            verdicts[place] = verdict if isinstance(verdict, Verdict) else self._result(verdict)
+            ended = verdict if isinstance(verdict, Verdict) else self._result(verdict)
+            verdicts[place] = self._told(candidates[place], ended)
             self._report(generation, candidates[place], verdicts[place])
         return [(candidate, verdicts[place]) for place, candidate in enumerate(candidates)]
 
@@ -102,7 +103,20 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         Returns:
             Its verdict, or a future of it, which must not be cancelled and raises as `submit_trial` says.
         """
-        return self._begin(candidate, generation, self._known())
+        begun = self._begin(candidate, generation, self._known())
+        if isinstance(begun, Verdict):
+            return begun
+        told = Future[Verdict]()
+        begun.add_done_callback(lambda ended: self._tell(candidate, ended, told))
+        return told
+
+    def _tell(self, candidate: Candidate, ended: Future[Verdict], told: Future[Verdict]) -> None:
+        if ended.cancelled():
+            told.cancel()
+        elif error := ended.exception():
+            told.set_exception(error)
+        else:
+            told.set_result(self._told(candidate, ended.result()))
 
     def submit_trial(self, body: str, sandbox: Sandbox | None = None) -> Future[Verdict]:
         """Begin to evaluate a body that is no candidate, once no candidate waits for a slot.

@@ -8,8 +8,11 @@ from typing import Generic, TypeVar
 
 from overnight.schemas.errors import Outage, ProviderError
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Verdict
+from overnight.schemas.program import Candidate
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.sandbox import Sandbox
+from overnight.tasks.program.error_lines import with_line_of_answer
+from overnight.tasks.program.specification import Specification
 
 Kept = TypeVar("Kept")
 """Kind of what is kept: a verdict, or a future of one."""
@@ -48,3 +51,10 @@ class KeptVerdicts(Generic[Kept]):
             if not self._is_cut:
                 raise
         return STOPPED_BY_DEADLINE
+
+    def _told(self, candidate: Candidate, verdict: Verdict) -> Verdict:
+        """Return a verdict whose error names the line of the candidate's answer."""
+        if not verdict.error or not isinstance(self._skeleton, Specification):
+            return verdict
+        answer = candidate.completion.text
+        return replace(verdict, error=with_line_of_answer(verdict.error, self._skeleton, candidate.body, answer))

@@ -36,6 +36,7 @@ _OF_THE_MOMENT = re.compile(
     | \b(?:pid|process|thread)\W{{1,3}}\d+
     | /proc/\d+
     | (?:/var)?/tmp/[^\s'")\]]+
+    | ,\ in (?:\ line\ \d+)? (?:\ of\ the\ problem's\ file)? (?=[\ ,])    # a line of the program, or of the answer
     """,
     re.IGNORECASE | re.VERBOSE,
 )

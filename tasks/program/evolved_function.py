@@ -17,7 +17,8 @@ class EvolvedFunction:
         header: Its `def …:`, verbatim and without decorators.
         docstring: Its docstring, cleaned; empty if there is none.
         start_body: Its body in the file, dedented and without docstring.
-        first_line: 1-based number of the line with the `def`.
+        mark_line: 1-based number of the line with its first decorator, or with the comment that marks it.
+        first_line: Number of the line with the `def`.
         last_line: Number of the last line of its body.
         last_fixed_line: Number of the last line of its header, or of its docstring.
         indentation: Indentation of its body in the file.
@@ -29,6 +30,7 @@ class EvolvedFunction:
     header: str
     docstring: str
     start_body: str
+    mark_line: int
     first_line: int
     last_line: int
     last_fixed_line: int
@@ -81,12 +83,14 @@ def read_evolved_function(text: str, function: ast.FunctionDef) -> EvolvedFuncti
     docstring_end = _docstring_end(function)
     indentation = _indentation(text, function, is_verbatim=docstring_end > 0) if is_block else "    "
     start_body = python_source.body_of(text, function, indentation, is_first=not docstring_end)
+    decorators = [decorator.lineno for decorator in function.decorator_list]
     return EvolvedFunction(
         name=function.name,
         parameters=tuple(argument.arg for argument in [*function.args.posonlyargs, *function.args.args]),
         header=_header(text, function, is_block=is_block),
         docstring=ast.get_docstring(function) or "",
         start_body=start_body or "pass",
+        mark_line=min([function.lineno - (not decorators), *decorators]),
         first_line=function.lineno,
         last_line=function.end_lineno or 0,
         last_fixed_line=docstring_end or end,

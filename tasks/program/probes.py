@@ -83,7 +83,8 @@ def _wrapped(specification: Specification, body: str, before: str, after: str) -
     own, *kept = specification.split(body)
     names = ", ".join(first.parameters)
     inner = f"def _own({names}):\n{indent(own, '    ')}"
-    return specification.join([f"{before}\n{inner}\n{after.format(names)}", *kept[: len(others)]])
+    bodies = [f"{before}\n{inner}\n{after.format(names)}", *kept[: len(others)]]
+    return specification.join(bodies, specification.beside(body))
 
 
 def endless(specification: Specification) -> Probe:
@@ -114,7 +115,8 @@ def _turned(specification: Specification, body: str) -> Iterator[tuple[str, str]
             turn(target)
             new = ast.unparse(ast.Module(copy.body[0].body, []))  # type: ignore[attr-defined]
             line = getattr(node, "lineno", 1) - 1
-            yield f"{name} in line {line}", specification.join([*parts[:place], new, *parts[place + 1 :]])
+            bodies = [*parts[:place], new, *parts[place + 1 :]]
+            yield f"{name} in line {line}", specification.join(bodies, specification.beside(body))
 
 
 def _negate_test(node: ast.If | ast.While | ast.IfExp) -> None:

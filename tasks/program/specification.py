@@ -23,6 +23,7 @@ from overnight.schemas.problem import INPUT_FUNCTION
 from overnight.tasks.program import python_source
 from overnight.tasks.program.evolved_function import EvolvedFunction, read_evolved_function
 from overnight.tasks.program.meaning import meaning_hash
+from overnight.tasks.program.module_parts import names_bound_by
 from overnight.tasks.program.scopes import may_see_names
 from overnight.tasks.program.scored_by_command import call_of_function
 from overnight.tasks.program.source_lines import split_lines
@@ -33,7 +34,8 @@ class Specification:
     """A valid specification; a `Skeleton`.
 
     If one function evolves, a body is the body of that function, dedented and without its docstring. If several evolve,
-    a body is the text of all of them, in the order of the file, each with its header and without its docstring.
+    or something stands beside the function, a body is the text of a module: imports, helpers and variables, then all
+    evolved functions in the order of the file, each with its header and without its docstring.
 
     Attributes:
         run: Name of the function that scores one input.
@@ -106,37 +108,70 @@ class Specification:
     def call(self, item: Any, where: str) -> Call:
         return call_of_function(item, self.run, self.run_arity, where)
 
-    def join(self, bodies: Sequence[str]) -> str:
-        if len(self.functions) == 1:
+    def join(self, bodies: Sequence[str], beside: str = "") -> str:
+        """Return the body that consists of the bodies of all functions, and of statements of the module above them."""
+        if len(self.functions) == 1 and not beside:
             return bodies[0]
-        return _SEPARATOR.join(f.bare(body) for f, body in zip(self.functions, bodies, strict=True))
+        return _SEPARATOR.join(
+            [*([beside] if beside else []), *(f.bare(body) for f, body in zip(self.functions, bodies, strict=True))]
+        )
 
     def split(self, body: str) -> tuple[str, ...]:
         """Return the bodies of all functions in a body, the inverse of `join`.
 
         A function that is missing there gets its body from the file.
         """
-        if len(self.functions) == 1:
+        functions = self._functions_in(body)
+        if functions is None:
             return (body,)
-        found = {
-            node.name: python_source.dedented_body(body, node)
-            for node in python_source.functions(python_source.parse(body))
-        }
+        found = {name: python_source.dedented_body(body, node) for name, node in functions.items()}
         return tuple(found.get(function.name) or function.start_body for function in self.functions)
+
+    def beside(self, body: str) -> str:
+        """Return the statements of the module in a body, above the functions; empty if there are none."""
+        functions = self._functions_in(body) or {}
+        first = min((node.lineno for node in functions.values()), default=1)
+        return "\n".join(split_lines(body)[: first - 1]).rstrip("\n")
+
+    def _functions_in(self, body: str) -> dict[str, ast.FunctionDef] | None:
+        """Return the evolved functions in a body by name; `None` if the body is that of the only function itself."""
+        is_single = len(self.functions) == 1
+        if is_single and not re.search(rf"^def {self.evolved[0]}\b", body, re.MULTILINE):
+            return None
+        statements = python_source.parse(body).body
+        if is_single and not (isinstance(statements[-1], ast.FunctionDef) and statements[-1].name == self.evolved[0]):
+            return None
+        return {
+            node.name: node for node in statements if isinstance(node, ast.FunctionDef) and node.name in self.evolved
+        }
 
     def with_body(self, body: str) -> str:
         """Return the whole program: this file with another body."""
         lines = split_lines(self.text, keepends=True)
         for function, function_body in reversed(list(zip(self.functions, self.split(body), strict=True))):
             lines = function.replace_body(lines, function_body)
+        if beside := self.beside(body):
+            lines.insert(self.functions[0].mark_line - 1, beside + _SEPARATOR)
         return "".join(lines)
+
+    def evolved_lines(self, body: str) -> list[int]:
+        """Return the numbers of the lines of a program that a body makes: its functions and what is beside them."""
+        text = self.with_body(body)
+        first = self.functions[0].mark_line
+        lines = list(range(first, first + len(split_lines(self.beside(body)))))
+        for node in python_source.functions(python_source.parse(text)):
+            if node.name in self.evolved and node.lineno not in lines:
+                lines += range(node.lineno, (node.end_lineno or 0) + 1)
+        return lines
 
     def function_text(self, body: str) -> str:
         """Return the evolved functions with another body: headers, docstrings, bodies."""
-        return _SEPARATOR.join(f.text(own) for f, own in zip(self.functions, self.split(body), strict=True))
+        functions = [f.text(own) for f, own in zip(self.functions, self.split(body), strict=True)]
+        return _SEPARATOR.join([beside, *functions] if (beside := self.beside(body)) else functions)
 
     def bare_text(self, body: str) -> str:
-        return _SEPARATOR.join(f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True))
+        functions = [f.bare(own) for f, own in zip(self.functions, self.split(body), strict=True)]
+        return _SEPARATOR.join([beside, *functions] if (beside := self.beside(body)) else functions)
 
     def standalone_text(self, body: str) -> str:
         """Return the evolved functions with another body, below the imports, constants and helpers that they need.
@@ -146,7 +181,7 @@ class Specification:
         functions = self.function_text(body)
         others = [node for node in self._tree.body if not self._is_marked(node)]
         own = {node.name for node in others if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-        kept, needed = dict[int, ast.stmt](), _needed_by(*python_source.functions(python_source.parse(functions)))
+        kept, needed = dict[int, ast.stmt](), _needed_by(*python_source.parse(functions).body)
         while new := [
             node
             for node in others
@@ -237,6 +272,16 @@ class Specification:
     @cached_property
     def _global_names(self) -> frozenset[str]:
         return python_source.bound_names(self._tree)
+
+    @cached_property
+    def used_names(self) -> frozenset[str]:
+        """The names that the file uses, its own and Python's."""
+        return frozenset(python_source.called_names(self._tree))
+
+    @cached_property
+    def statements_by_name(self) -> dict[str, ast.stmt]:
+        """The names that the file defines, each with the statement that does."""
+        return {name: one for one in self._tree.body for name in names_bound_by(one)}
 
     @cached_property
     def _tree(self) -> ast.Module:

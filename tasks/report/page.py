@@ -113,6 +113,7 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         outcomes=outcomes_chart(report.models),
         kinds=[kind.value for kind in Outcome if any(kind.value in model.outcomes for model in report.models)],
         share_closed=share_closed(report),
+        passed_known=report.run.problem.passed_known(report.best.train) if report.best.train is not None else "",
         highlight=highlighted,
     )
 
@@ -153,12 +154,15 @@ def _picture(drawings: Drawings, program_id: str, label: str, score: float) -> P
 
 
 def share_closed(report: ReportData) -> float | None:
-    """Return the share of the gap between start and best known score that was closed, preferably on held-out inputs."""
+    """Return the share of the gap between start and best known score that was closed, preferably on held-out inputs.
+
+    There is none where the best score is above the known one.
+    """
     known = report.run.problem.settings.known.best
     start, best = report.start.held_out, report.best.held_out
     if start is None or best is None:
         start, best = report.start.train, report.best.train
-    if known is None or start is None or best is None or known <= start:
+    if known is None or start is None or best is None or known <= start or best > known:
         return None
     return (best - start) / (known - start)
 

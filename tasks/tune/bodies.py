@@ -104,14 +104,15 @@ def _parts_of(skeleton: Skeleton, body: str) -> tuple[Part, ...]:
 
 
 def _part_of_functions(skeleton: Specification, body: str) -> Part:
-    """Return the bodies of all functions as one text; headers are no part of what evolves."""
-    if len(skeleton.functions) == 1:
+    """Return a body as one text; headers of the evolved functions are no part of what evolves."""
+    if len(skeleton.functions) == 1 and not skeleton.beside(body):
         return Part(body, ((0, len(body)),))
     try:
         functions = python_source.functions(python_source.parse(body))
     except python_source.SourceError:
         return Part(body, ())
-    return Part(body, tuple(_span_of_body(body, function) for function in functions))
+    spans = [_span_of_body(body, function) for function in functions if function.name in skeleton.evolved]
+    return Part(body, ((0, len(skeleton.beside(body))), *spans))
 
 
 def _span_of_body(text: str, function: ast.FunctionDef) -> Span:

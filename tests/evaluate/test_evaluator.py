@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -220,3 +221,20 @@ def test_each_verdict_is_reported_as_soon_as_it_is_there():
         sandbox.release.set()
         assert reported.get(timeout=60) == (2, 0, scored(1.0))
         assert [verdict for _, verdict in pairs.result()] == [scored(1.0), DUPLICATE_IN_RUN]
+
+
+def test_an_error_names_the_line_of_each_answer(threads: ThreadPoolExecutor):
+    error = "NameError: name 'x' is not defined, in line 6 (return x), on input 1 of 1 (3)"
+    judging = evaluator(FakeSandbox(x=Verdict(Outcome.CRASHED, error=error)), threads)
+    short, long = (
+        replace(made, completion=replace(made.completion, text=f"```\n{text}```"))
+        for made, text in (
+            (candidate(0, "x"), "def f():\n    return x\n"),
+            (candidate(1, "x"), "# a\ndef f():\n    return x\n"),
+        )
+    )
+    told = [verdict.error for _, verdict in judging.evaluate([short, long], 1)]
+    assert told == [error.replace("line 6", "line 2"), error.replace("line 6", "line 3")]
+    begun = judging.begin(long, 1)
+    assert isinstance(begun, Future)
+    assert begun.result(60).error == told[1]

@@ -21,6 +21,12 @@ from overnight.tasks.history.differences import without_moments
         ("pid 17 ended", "pid 4321 ended"),
         ("Process 9: killed", "Process 12: killed"),
         ("no file /tmp/tmpab12/x.txt", "no file /tmp/tmpzz99/x.txt"),
+        ("NameError: no x, in line 152 (x), on input 1 of 2", "NameError: no x, in line 2 (x), on input 1 of 2"),
+        ("NameError: no x, in line 15 (x), on input 1 of 2", "NameError: no x, in (x), on input 1 of 2"),
+        (
+            "TypeError: no, in line 9 (f(x)), on input",
+            "TypeError: no, in line 8 of the problem's file (f(x)), on input",
+        ),
         ("cannot read /proc/17/stat", "cannot read /proc/4321/stat"),
         (
             "took more than 20 s of wall clock, not counting 1.2 s in which other programs kept it from running",

@@ -46,6 +46,13 @@ def test_one_that_remembers_fails_at_its_second_call_or_repeats_its_first_answer
     assert (alike(5, 2), alike(1, 2)) == (3, 3)
 
 
+def test_what_stands_beside_the_function_stays_beside_it():
+    body = ONE.join(["return STEP - y"], "STEP = 7")
+    fails, alike = (functions(ONE, probe.body)["f"] for probe in with_memory(ONE, body))
+    assert (fails(5, 2), alike(5, 2), alike(5, 3)) == (5, 5, 5)
+    assert [functions(ONE, one.body)["f"](5, 2) for one in nonsense(ONE, body, 1, 9)] == [-5, -5]
+
+
 def test_of_several_functions_the_first_remembers_and_the_others_stay():
     scope = functions(TWO, with_memory(TWO, TWO.start_body)[1].body)
     assert (scope["f"](1), scope["f"](2), scope["g"](2)) == (1, 1, 3)

@@ -108,6 +108,30 @@ def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported:
 
 @pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize(
+    ("known", "has_others", "expected"),
+    [
+        (-0.75, False, "It is better than the best known score that this problem names (-0.75, them): check it before"),
+        (-0.75, True, ""),
+        (-0.2, False, ""),  # as good as the known one, in the digits that this has
+        (0.5, False, " % of the way to the best known score"),
+    ],
+)
+def test_a_known_score_that_is_passed_is_told_with_care(
+    reported: ReportData, known: float, has_others: bool, expected: str
+):
+    problem, others = reported.run.problem, reported.run.problem.inputs["train"] if has_others else ()
+    settings = problem.settings.model_copy(update={"known": Known(best=known, label="them")})
+    inputs = {**problem.inputs, "validation": (), "held_out": others}
+    run = replace(reported.run, problem=replace(problem, settings=settings, inputs=inputs))
+    page = render(replace(reported, run=run, best=replace(reported.best, train=-0.19, held_out=-0.19)))
+    headline = re.search(r'<p class="lede">.*', page)
+    assert headline
+    assert expected in headline[0]
+    assert ("best known" in headline[0]) == bool(expected)
+
+
+@pytest.mark.usefixtures("without_charts")
+@pytest.mark.parametrize(
     ("held_out", "pattern"),
     [
         (-0.25, r"a gain of .*\+6\.75"),

@@ -84,7 +84,7 @@ def test_an_explanation_compares_with_what_was_there_before(retried: Retried):
     _, programs, database = retried
     (row,) = database.rows("FROM programs WHERE program_id = ?", [programs[2][0].id])
     said = " ".join(explain(database, row))
-    assert "The best of the run before its generation scored -3, so it was better by 4." in said
+    assert "The best of the run before it scored -3, so it was better by 4." in said
     assert "Before it joined, the niche's best score was -9, among 1 program." in said
     assert "It is still there." in said
     (row,) = database.rows("FROM programs WHERE outcome = 'duplicate'")

@@ -135,11 +135,13 @@ def test_a_completion_without_a_valid_program_is_refused(completion: str, outcom
     assert error in verdict.error
 
 
-def test_a_helper_is_put_into_each_function_that_uses_it():
+def test_a_helper_stands_beside_the_functions():
     text = f"def half(x):\n    return x / 2\n\n\n{GUESS.replace('x * state', 'half(x)')}\n\n\n{UPDATE}"
-    guess, update = SPECIFICATION.split(parse(text, SPECIFICATION, 2, BETTER).body)
-    assert guess == "def half(x):\n    return x / 2\nreturn half(x)"
-    assert "half" not in update
+    body = parse(text, SPECIFICATION, 2, BETTER).body
+    assert SPECIFICATION.beside(body) == "def half(x):\n    return x / 2"
+    assert SPECIFICATION.split(body) == ("return half(x)", BOTH[1])
+    kept = parse(UPDATE, SPECIFICATION, 2, body).body
+    assert SPECIFICATION.beside(kept) == "def half(x):\n    return x / 2"
 
 
 # The built-in model

@@ -93,6 +93,19 @@ def test_headers_of_functions_and_text_outside_of_marks_stay():
     assert len(blocks.literals) == 2
 
 
+@pytest.mark.parametrize("name", ["toy.py", "several.py"])
+def test_numbers_beside_the_functions_are_tuned_too(name: str):
+    skeleton = SKELETONS[name]
+    assert isinstance(skeleton, Specification)
+    base = skeleton.join(["return 2.5"] * len(skeleton.functions), "STEP = 3.5\n\n\ndef g(a=4.5):\n    return a")
+    body = NumberedBody(skeleton, base)
+    assert [body.written(number) for number in range(3)] == ["3.5", "4.5", "2.5"]
+    tuned = body.with_numbers({0: "30", 2: "20"})
+    assert skeleton.beside(tuned).startswith("STEP = 30\n")
+    used = tuned.replace("20", "g(STEP)")
+    assert parse(skeleton, completion_text(skeleton, base, used, "tuned"), base) == used
+
+
 @pytest.mark.parametrize("name", ["a.rs", "a.txt"])
 def test_other_languages_have_no_numbers_to_tune(name: str):
     skeleton = read_marked("let x = 1.5;\n", name)

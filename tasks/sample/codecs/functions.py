@@ -10,10 +10,12 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from overnight.schemas.sampling_settings import Model
 from overnight.tasks.program import python_source
+from overnight.tasks.program.beside import NotKeptError, join_with_modules
 from overnight.tasks.program.evolved_function import EvolvedFunction
 from overnight.tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
 from overnight.tasks.program.specification import Specification
@@ -31,6 +33,19 @@ from overnight.tasks.sample.codecs.file import EditError, apply_edits, begins_ed
 
 _MAX_DROPPED_LINES = 200
 """Most lines that are dropped from the end of an incomplete text until it parses."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A function of a completion.
+
+    Attributes:
+        body: Its body.
+        module: The text that it stands in, where something may be beside it.
+    """
+
+    body: str
+    module: str = ""
 
 
 def render(skeleton: Specification, content: PromptContent, model: Model) -> str:
@@ -71,6 +86,8 @@ def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCo
             return _parse_edited(readable(text), _version(skeleton, latest, shown - 1), skeleton, shown)
     except (python_source.SourceError, EditError) as error:
         return unparsable(str(error))
+    except NotKeptError as error:
+        return rejected(str(error))
 
 
 def _version(
@@ -84,7 +101,9 @@ def _version(
     bodies = [python_source.rename(own, names) for own in specification.split(body)]
     both = zip(specification.functions, bodies, strict=True)
     has_docstring = number == 0 or (has_docstring and not note)
-    text = "\n\n\n".join(_function(function, own, number, has_docstring=has_docstring) for function, own in both)
+    beside = python_source.rename(specification.beside(body), names)
+    functions = [_function(function, own, number, has_docstring=has_docstring) for function, own in both]
+    text = "\n\n\n".join([*([beside] if beside else []), *functions])
     return f"# Version {number} {note}.\n{text}" if note else text
 
 
@@ -107,8 +126,8 @@ def _parse_written(text: str, specification: Specification, version: int, base: 
     found = [_find_body(text, specification, function, version) for function in specification.functions]
     if not any(found):
         names = " or ".join(f"{name}_v{version}" for name in specification.evolved)
-        return unparsable(f"no function {names} and no body of one")
-    return _join_and_check(found, specification, version, specification.split(base or specification.start_body))
+        return unparsable(_syntax_error(text) or f"no function {names} and no body of one")
+    return _join_and_check(found, specification, version, base or specification.start_body)
 
 
 def _parse_edited(text: str, latest: str, specification: Specification, version: int) -> ParsedCompletion:
@@ -131,27 +150,39 @@ def _parse_edited(text: str, latest: str, specification: Specification, version:
         if not all(found):
             names = " and ".join(f"{name}_v{version - 1}" for name in specification.evolved)
             return unparsable(f"after the edits: no function {names}")
-        return _join_and_check(found, specification, version, specification.split(specification.start_body))
+        return _join_and_check(found, specification, version, specification.start_body)
     except python_source.SourceError as error:
         return unparsable(f"after the edits: {error}")
 
 
 def _join_and_check(
-    found: Sequence[str | None], specification: Specification, version: int, base: Sequence[str]
+    found: Sequence[_Found | None], specification: Specification, version: int, base: str
 ) -> ParsedCompletion:
     names = {f"{name}_v{version}": name for name in specification.evolved}
-    bodies = [python_source.rename(body, names) if body else None for body in found]
-    trees = [python_source.parse(_as_function(body)) for body in bodies if body]
-    version_name = _version_pattern(specification)
-    ancestors = sorted(
-        name for tree in trees for name in python_source.called_names(tree) if version_name.fullmatch(name)
-    )
-    if ancestors:
-        return rejected(f"calls its ancestor {ancestors[0]}")
+    new = [python_source.rename(one.body, names) if one else "" for one in found]
+    trees = [python_source.parse(_as_function(one)) for one in new if one]
     if not any(_does_something(python_source.functions(tree)[0].body) for tree in trees):
         return rejected("the body does nothing")
-    body = specification.join([new or old for new, old in zip(bodies, base, strict=True)])
+    bodies = [one or old for one, old in zip(new, specification.split(base), strict=True)]
+    modules = dict.fromkeys(python_source.rename(one.module, names) for one in found if one)
+    body = join_with_modules(specification, bodies, [_without_versions(one, specification) for one in modules], base)
+    tree = python_source.parse(_as_function(body))
+    version_name = _version_pattern(specification)
+    ancestors = sorted(name for name in python_source.called_names(tree) if version_name.fullmatch(name))
+    if ancestors:
+        return rejected(f"calls its ancestor {ancestors[0]}")
     return ParsedCompletion(body, python_source.code_hash(body))
+
+
+def _without_versions(module: str, specification: Specification) -> str:
+    """Return a module without the other versions of evolved functions in it."""
+    version_name = _version_pattern(specification)
+    lines = split_lines(module)
+    for one in reversed(python_source.functions(python_source.parse(module))):
+        if version_name.fullmatch(one.name):
+            first = min([one.lineno, *(decorator.lineno for decorator in one.decorator_list)])
+            del lines[first - 1 : one.end_lineno]
+    return "\n".join(lines)
 
 
 def _version_pattern(specification: Specification) -> re.Pattern[str]:
@@ -159,17 +190,19 @@ def _version_pattern(specification: Specification) -> re.Pattern[str]:
     return re.compile(rf"(?:{'|'.join(map(re.escape, specification.evolved))})_v\d+")
 
 
-def _find_body(text: str, specification: Specification, function: EvolvedFunction, version: int) -> str | None:
+def _find_body(text: str, specification: Specification, function: EvolvedFunction, version: int) -> _Found | None:
     """Return the body of one evolved function in a completion; `None` if there is none."""
     fenced = [_dedented(match) for match in FENCE.findall(text)]
     is_first = function is specification.functions[0]
     if is_first and not fenced and _continues_header(text):
-        return _bare_body(text, function) or _function_body([text], specification, function, version)
+        bare = _bare_body(text, function)
+        return _Found(bare) if bare else _function_body([text], specification, function, version)
     blocks = fenced or [text]
     body = _function_body(blocks, specification, function, version)
     if body is not None or len(specification.functions) > 1:
         return body
-    return _first_bare_body(blocks, function)
+    bare = _first_bare_body(blocks, function)
+    return None if bare is None else _Found(bare)
 
 
 def _dedented(block: str) -> str:
@@ -185,12 +218,12 @@ def _continues_header(text: str) -> bool:
 
 def _function_body(
     blocks: list[str], specification: Specification, evolved: EvolvedFunction, version: int
-) -> str | None:
+) -> _Found | None:
     for block in reversed(blocks):
         for module in _modules(block):
             function = _choose_function(python_source.parse_shallow(module), specification, evolved, version)
             if function is not None:
-                return _body_with_helpers(module, function, specification, evolved)
+                return _read(module, function, evolved)
     return None
 
 
@@ -208,14 +241,46 @@ def _modules(block: str) -> Iterator[str]:
         return
     starts = [match.start() for match in re.finditer(r"^(?:@|def |import |from )", block, re.MULTILINE)]
     for start in starts[:20]:
-        trimmed = _longest_parsable_head(block[start:])
-        if trimmed is not None:
+        trimmed = _longest_whole_head(block[start:])
+        if trimmed:
             yield trimmed
     inner = re.search(r"^[ \t]+def ", block, re.MULTILINE)
     if not starts and inner is not None:
-        trimmed = _longest_parsable_head(_dedented(block[inner.start() :]))
-        if trimmed is not None:
+        trimmed = _longest_whole_head(_dedented(block[inner.start() :]))
+        if trimmed:
             yield trimmed
+
+
+def _longest_whole_head(text: str) -> str | None:
+    """Return the longest head that parses, without a function in which the rest begins before it has returned."""
+    head = _longest_parsable_head(text)
+    if head is None:
+        return None
+    last = python_source.parse(head).body[-1]
+    rest = [line for line in split_lines(text)[len(split_lines(head)) :] if line.strip()]
+    if not isinstance(last, ast.FunctionDef) or not rest or rest[0][0] not in " \t":
+        return head
+    if isinstance(last.body[-1], ast.Return | ast.Raise):
+        return head
+    first = min([last.lineno, *(one.lineno for one in last.decorator_list)])
+    return "\n".join(split_lines(head)[: first - 1])
+
+
+def _syntax_error(text: str) -> str:
+    """Return why the last code with a function in a completion is not Python; empty if there is no such code."""
+    blocks = [_dedented(match) for match in FENCE.findall(text)] or [_from_first_statement(text)]
+    for block in reversed(blocks):
+        if re.search(r"^def ", block, re.MULTILINE):
+            try:
+                python_source.parse(block)
+            except python_source.SourceError as error:
+                return f"SyntaxError, line {error.line}: {error}" if error.line else str(error)
+    return ""
+
+
+def _from_first_statement(text: str) -> str:
+    found = re.search(r"^(?:@|def |import |from )", text, re.MULTILINE)
+    return text[found.start() :] if found else ""
 
 
 def _longest_parsable_head(text: str) -> str | None:
@@ -273,55 +338,39 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
     return [argument.arg for argument in [*function.args.posonlyargs, *function.args.args]]
 
 
-def _body_with_helpers(
-    module: str, function: ast.FunctionDef, specification: Specification, evolved: EvolvedFunction
-) -> str | None:
-    """Return the function's body, with its imports and helpers inside, and aliases for its own parameter names."""
+def _read(module: str, function: ast.FunctionDef, evolved: EvolvedFunction) -> _Found | None:
+    """Return a function of a module with the module, and aliases for its own parameter names."""
+    names = {function.name: evolved.name}
+    if marks := [python_source.unparse(one) for one in function.decorator_list if not _is_mark(one)]:
+        # It becomes a helper, which the function calls: what evolves has no decorators of its own.
+        helper = _free_name(f"_{evolved.name}", module)
+        own = indent(python_source.rename(python_source.body_of(module, function), names), "    ")
+        header = python_source.rename_first(_header_of(module, function), function.name, helper)
+        text = "\n".join([python_source.rename(module, names), "", *(f"@{mark}" for mark in marks), header, own])
+        return _Found(f"return {helper}({', '.join(evolved.parameters)})", text)
     pairs = zip(_parameters(function), evolved.parameters, strict=False)
-    above = [
-        python_source.indentable(helper, evolved.indentation, expands_tabs=len(specification.functions) > 1)
-        for helper in _helpers(module, function, specification)
-    ]
-    above += [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
+    above = [f"{own_name} = {parameter}" for own_name, parameter in pairs if own_name != parameter]
     is_first = not above and not evolved.keeps_docstring
     body = python_source.body_of(module, function, evolved.indentation, is_first=is_first)
     if not body:
         return None
-    return "\n".join([*above, python_source.rename(body, {function.name: evolved.name})])
+    return _Found(python_source.rename("\n".join([*above, body]), names), python_source.rename(module, names))
 
 
-def _helpers(module: str, function: ast.FunctionDef, specification: Specification) -> list[str]:
-    """Return the module's imports, helpers and constants that the function uses and the specification lacks."""
-    known = {name for node in python_source.parse(specification.text).body for name in _defined_names(node)}
-    needed = python_source.called_names(function)
-    version_name = _version_pattern(specification)
-    helpers: list[ast.stmt] = []
-    for node in reversed(python_source.parse(module).body):
-        names = _defined_names(node)
-        is_evolved = any(name in specification.evolved or version_name.fullmatch(name) for name in names)
-        if names & needed - known and not is_evolved:
-            helpers.append(node)
-            needed |= python_source.called_names(node)
-    return [_whole(module, node) for node in reversed(helpers)]
+def _is_mark(decorator: ast.expr) -> bool:
+    return ast.unparse(decorator).partition("(")[0] in ("funsearch.evolve", "evolve")
 
 
-def _whole(module: str, node: ast.stmt) -> str:
-    """Return the text of a statement with its decorators, one on a line."""
-    text = ast.get_source_segment(module, node) or python_source.unparse(node)
-    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
-    return "\n".join([*(f"@{ast.unparse(one)}" for one in decorators), text])
+def _free_name(name: str, text: str) -> str:
+    while re.search(rf"\b{re.escape(name)}\b", text):
+        name += "_"
+    return name
 
 
-def _defined_names(node: ast.stmt) -> set[str]:
-    match node:
-        case ast.Import() | ast.ImportFrom():
-            return {alias.asname or alias.name.split(".")[0] for alias in node.names} - {"funsearch"}
-        case ast.FunctionDef() | ast.ClassDef():
-            return {node.name}
-        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-            return {name}
-        case _:
-            return set()
+def _header_of(module: str, function: ast.FunctionDef) -> str:
+    end, column = python_source.header_end(module, function)
+    lines = split_lines(module)[function.lineno - 1 : end]
+    return "\n".join([*lines[:-1], lines[-1][: column + 1]])
 
 
 def _bare_body(block: str, evolved: EvolvedFunction) -> str | None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from overnight.flows.night import final_evaluation
-from overnight.flows.night.final_evaluation import scores_on
+from overnight.flows.night.facts import remarks
+from overnight.flows.night.final_evaluation import judge_finalists, scores_on
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.job import Job
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
 from overnight.schemas.program import Program
+from overnight.schemas.settings import Known
 from overnight.tasks.evaluate.sandbox import MAX_RUNS
 from overnight.testing.made import a_problem, a_run
+from tests.flows.night.shown import a_night
 from tests.in_process import InProcess
 
 STARVED = Verdict(Outcome.SANDBOX_ERROR, error="the machine is too busy")
@@ -80,3 +86,49 @@ def test_a_refused_question_of_the_start_program_is_no_fault_of_the_sandbox_whic
 def test_without_inputs_there_are_no_scores_and_no_sandbox(run: RunRecord, in_process: InProcess):
     assert scores_on(run, "held_out", [GOOD]) == {}
     assert in_process.jobs == []
+
+
+def test_of_equal_scores_the_program_that_none_beats_in_another_objective_comes_first():
+    problem: Any = a_problem()
+    settings = problem.settings.model_copy(update={"objectives": Objectives(metrics={"states": "minimize"})})
+    problem = replace(problem, settings=settings, inputs={**problem.inputs, "validation": (), "held_out": ()})
+    start, beaten, worst, leaner, other = (
+        Program(name, f"return {score}", (score, part), score, {"states": states})
+        for name, score, part, states in [
+            ("start", -411.0, 0, 5.0),
+            ("beaten", -99.0, 0, 99.0),
+            ("worst", -99.0, 1, 100.0),
+            ("leaner", -99.0, 0, 98.0),
+            ("other", -100.0, 0, 9.0),
+        ]
+    )
+    programs = {one.id: one for one in (start, beaten, worst, leaner, other)}
+    opened: Any = SimpleNamespace(
+        run=a_run("toy", problem), ask=None, state=SimpleNamespace(start=start, programs=programs)
+    )
+    assert [one.program for one in judge_finalists(opened)] == [leaner, worst, other, start]
+
+
+def test_a_summary_says_with_care_that_a_known_score_is_passed():
+    problem: Any = a_problem()
+    known = Known(best=2.75, label="them")
+    problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
+    alone = replace(problem, inputs={**problem.inputs, "validation": (), "held_out": ()})
+    text = "the best program is better than the best known score that this problem names (2.75, them): check it"
+    assert [one for one in remarks(a_night(3.0, problem=alone)) if text in one]
+    for score, of_other_data in ((2.754, alone), (3.0, replace(alone, inputs={**alone.inputs, "held_out": (1,)}))):
+        assert not [one for one in remarks(a_night(score, problem=of_other_data)) if "best known" in one]
+
+
+def test_a_summary_has_the_other_objectives_and_the_size_of_the_front():
+    problem: Any = a_problem()
+    settings = problem.settings.model_copy(update={"objectives": Objectives(metrics={"states": "minimize"})})
+    night = a_night(3.0, problem=replace(problem, settings=settings))
+    assert not [one for one in remarks(a_night(3.0)) if "none beats" in one]
+    best, worse = (
+        Program(name, f"return {score}", (score,), score, {"states": states})
+        for name, score, states in [("best", 3.0, 98.0), ("worse", 2.0, 99.0)]
+    )
+    state: Any = SimpleNamespace(best=best, start=worse, failed=[], programs={"best": best, "worse": worse})
+    text = "the best program has states 98; 1 program that none beats in everything: overnight sql"
+    assert [one for one in remarks(replace(night, state=state)) if one.startswith(text)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import overnight.flows.night.replay
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 from overnight.schemas.generation import NightRecord, StopReason
@@ -18,6 +19,7 @@ from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.night_log import read_log
+from overnight.tasks.sample.codecs import functions, unparsable
 from overnight.testing.fake_provider import Answer, Provider
 from overnight.testing.made import NOW
 from tests.flows.conftest import JUDGED, Night
@@ -129,3 +131,16 @@ def test_a_finalist_whose_seconds_decide_has_the_score_of_the_record(
     found, _ = replayed(files, tmp_path / "again")
     assert (found.first is None) == is_the_same
     assert (found.decided_by_time, found.best_by_time) == ((1, winner.id) if is_the_same else (0, ""))
+
+
+def test_programs_that_are_read_from_answers_in_another_way_are_those_of_the_record(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = night(2)
+    monkeypatch.setattr(functions, "parse", lambda *_: unparsable("it reads nothing"))
+    found, _ = replayed(files, tmp_path / "again")
+    assert found.first is not None
+    monkeypatch.setattr(overnight.flows.night.replay, "RULES_VERSION", "3")
+    found, _ = replayed(files, tmp_path / "once-more")
+    assert found.first is None
+    assert found.programs > 2

@@ -92,6 +92,24 @@ def test_what_a_message_names_next_has_the_history(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([(1.0, 5.0), (2.0, 6.0)], "it is one of the programs that none beats in everything: overnight sql"),
+        (
+            [(2.0, 7.0), (2.0, 6.0), (2.5, 8.0), (2.5, 7.5)],
+            " is as good in all objectives and better in one; the programs",
+        ),
+    ],
+)
+def test_the_best_says_whether_another_program_beats_it(
+    points: list[tuple[float, float]], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run_with(tmp_path, points)
+    best(RUN, history=open_history(str(tmp_path)))
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("prefer", "says"),
     [
         ("seconds < 1", "none of 7 scored programs meets"),

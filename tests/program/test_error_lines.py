@@ -1,0 +1,77 @@
+"""Errors name the line that a model wrote, of its own file or function."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.error_lines import with_line_of_answer
+from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.sample.codecs.functions import parse
+
+ONE = read_specification(
+    '"""A problem."""\nimport funsearch\n\n\n@funsearch.evolve\ndef f(x):\n    """What it is."""\n    return x\n\n\n'
+    "@funsearch.run\ndef evaluate(n):\n    values = [f(n)]\n    return sum(values)\n",
+    "one.py",
+)
+_loaded = load_problem(Path(__file__).parents[1] / "specifications/several.py").specification
+assert isinstance(_loaded, Specification)
+SEVERAL = _loaded
+
+
+def error_of(specification: Specification, body: str, run: str) -> str:
+    """Return the error of a program as the sandbox tells it."""
+    import funsearch
+
+    text = specification.with_body(body)
+    scope = {"funsearch": funsearch}
+    try:
+        exec(compile(text, "program.py", "exec"), scope)
+        eval(run, scope)
+    except (NameError, TypeError, IndexError) as error:
+        line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "program.py"][
+            -1
+        ]
+        code = text.splitlines()[(line or 0) - 1].strip()
+        return f"{type(error).__name__}: {error}, in line {line} ({code}), on input 1 of 2 (500, 1)"
+    raise AssertionError
+
+
+def told(answer: str, run: str, specification: Specification = ONE, version: int = 1) -> str:
+    parsed = parse(answer, specification, version, "")
+    assert parsed.verdict is None
+    found = error_of(specification, parsed.body, run)
+    return with_line_of_answer(found, specification, parsed.body, answer).partition(", in")[2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"),
+    [
+        ("So:\n```python\ndef f_v1(x):\n    y = 1 / x\n    return itm\n```", " line 3 (return itm)"),
+        ("# idea: a\n\ndef f_v1(x):\n    # why\n    return itm", " line 3 (return itm)"),
+        ("    return itm", " (return itm)"),
+        ("```\nT = [1]\ndef g(x):\n    return T[x]\n\ndef f_v1(x):\n    return g(x + 1)\n```", " line 3 (return T[x])"),
+        (
+            "```\ndef f_v1(x):\n    if x < 0:\n        return 1\n    return f_v1(x - 1) + y\n```",
+            " line 4 (return f(x - 1) + y)",
+        ),
+        ("```\ndef f_v1(x):\n    if x:\n        return itm\n    return itm\n```", " line 3 (return itm)"),
+        ("```\ndef f_v1(x):\n    return [x]\n```", " line 14 of the problem's file (return sum(values))"),
+    ],
+)
+def test_the_line_is_that_of_the_code_which_a_model_wrote(answer: str, place: str):
+    assert told(answer, "evaluate(2)") == f"{place}, on input 1 of 2 (500, 1)"
+
+
+def test_of_several_functions_lines_are_those_of_their_code_blocks():
+    guess = "```\ndef guess_v1(x, state):\n    return x\n```"
+    answer = f"{guess}\nand\n```\ndef update_v1(state, error):\n    a = 1\n    return itm\n```"
+    assert told(answer, "update(1, 2)", SEVERAL).startswith(" line 3 (return itm)")
+
+
+@pytest.mark.parametrize("error", ["", "took more than 2 s on input 1 of 1 (3)", "ValueError: in line 3 of it"])
+def test_other_errors_stay_as_they_are(error: str):
+    assert with_line_of_answer(error, ONE, "return x", "    return x") == error
