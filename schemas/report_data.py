@@ -310,6 +310,7 @@ class ReportData:
         objective_points: The programs of the front and an even choice of the others; empty if the score alone counts.
         best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
         generations: The committed generations in order, including the one before the first that is covered.
+        new_bests: The start, then each sample that was better than all before it, with its own number and score.
         points: The scored candidates, or an even choice of them with all new bests.
         points_left_out: Number of scored candidates that are not among `points`.
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
@@ -329,6 +330,7 @@ class ReportData:
     best_inputs: tuple[InputResult, ...]
     objective_points: tuple[ObjectivePoint, ...]
     generations: tuple[GenerationSummary, ...]
+    new_bests: tuple[GenerationSummary, ...]
     points: tuple[ScorePoint, ...]
     points_left_out: int
     functions: dict[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise, repeat
+from itertools import repeat
 from pathlib import Path
 
 from overnight.flows.report.drawings import draw_programs
@@ -144,6 +144,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         best_inputs=_input_results(run_data, best_row),
         objective_points=_objective_points(run_data),
         generations=run_data.summaries,
+        new_bests=run_data.new_bests,
         points=points,
         points_left_out=left_out,
         functions=functions_of(run_data, points),
@@ -222,7 +223,7 @@ def _split_scores(run_data: RunData, program_id: str) -> SplitScores:
 
 
 def _models(run_data: RunData) -> tuple[ModelSummary, ...]:
-    new_bests = [after.best_program_id for before, after in pairwise(run_data.summaries) if after.best > before.best]
+    new_bests = [one.best_program_id for one in run_data.new_bests[1:]]
     rows = run_data.rows(_MODELS, run_data.first_place, run_data.last_place, new_bests, run_data.night)
     for row in rows:
         counts = dict(row["outcomes"] or ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from overnight.schemas.report_data import GenerationSummary
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.report.number_format import gain_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -102,6 +103,17 @@ class RunData:
             return self.all_summaries
         before = [summary for summary in self.all_summaries if summary.night < self.night]
         return (*before[-1:], *(summary for summary in self.all_summaries if summary.night == self.night))
+
+    @cached_property
+    def new_bests(self) -> tuple[GenerationSummary, ...]:
+        """The first summary, then that of each sample with a better score than all before it, at its own number."""
+        found, by_place = [self.summaries[0]], {one.place: one for one in self.summaries}
+        for row in self.covered(self.candidates):
+            score = row["score"]
+            if score is not None and gain_of(found[-1].best, score) > 0:
+                own = by_place[row["place"]]
+                found.append(replace(own, samples=row["sample"], best=score, best_program_id=row["program_id"]))
+        return tuple(found)
 
     @property
     def last_generation(self) -> int:

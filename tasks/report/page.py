@@ -31,7 +31,6 @@ from overnight.tasks.report.population_charts import (
 from overnight.tasks.report.sanitised_svg import data_uri, size_of, title_of
 from overnight.tasks.report.score_charts import (
     front_charts,
-    new_bests,
     over_cost,
     over_samples,
     over_time,
@@ -101,7 +100,7 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         splits=splits_chart(report),
         split_rows=split_rows(report),
         charts=progress_charts(report),
-        new_bests=new_bests(report.generations),
+        new_bests=report.new_bests,
         best=highlighted(report.best_function),
         steps=[Step(parent, child, diff_lines(parent.function, child.function)) for parent, child in steps],
         lineage=lineage_chart(report.lineage),

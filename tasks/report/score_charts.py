@@ -74,11 +74,6 @@ def over_cost(report: ReportData) -> Chart | None:
     return _small(report, "over-money", "Score over cost", lambda summary: summary.cost_usd, "USD")
 
 
-def new_bests(summaries: Sequence[GenerationSummary]) -> list[GenerationSummary]:
-    """Return the first summary and every one with a new best score."""
-    return [summaries[0], *(after for before, after in pairwise(summaries) if gain_of(before.best, after.best) > 0)]
-
-
 def shown_range(report: ReportData) -> list[float]:
     """Return the range of scores that is shown.
 
@@ -116,7 +111,7 @@ def _over_samples(report: ReportData, layout: Layout, low: float, high: float) -
         "layer": [
             *_night_marks(summaries, x, layout),
             *_dots(report.points, low, x, y),
-            *_best_line(summaries, x, y, lambda summary: summary.samples),
+            *_best_line(report, x, y, lambda summary: summary.samples),
             *_level_marks(report, y, low, high),
         ]
     }
@@ -178,10 +173,10 @@ def _level_marks(report: ReportData, y: Spec, low: float, high: float) -> list[S
     return marks
 
 
-def _best_line(summaries: Sequence[GenerationSummary], x: Spec, y: Spec, x_value: _XValue) -> list[Spec]:
+def _best_line(report: ReportData, x: Spec, y: Spec, x_value: _XValue) -> list[Spec]:
     """Draw the best score so far as a step line, with a disc at every new best."""
-    steps = _line_rows(new_bests(summaries), x["field"], x_value)
-    end = _line_rows([summaries[-1]], x["field"], x_value)
+    steps = _line_rows(report.new_bests, x["field"], x_value)
+    end = _line_rows([report.generations[-1]], x["field"], x_value)
     return [
         mark("line", [*steps, *end], x=x, y=y, interpolate="step-after", color=ACCENT, strokeWidth=2, clip=True),
         mark("circle", steps, x=x, y=y, color=ACCENT, size=36, opacity=1, stroke=PAPER),
@@ -217,12 +212,12 @@ def _small(report: ReportData, name: str, title: str, x_value: _XValue, unit: st
     end = f"{grouped(last, 0 if last >= 100 else 2)} {unit}"
     text = f"From {score_text(bests[0])} to {score_text(bests[-1])} in {end}; the table of new bests lists each step."
     return draw_chart(
-        name, title, text, layouts(230, is_half=True), lambda _: {"layer": _best_line(summaries, x, y, x_value)}
+        name, title, text, layouts(230, is_half=True), lambda _: {"layer": _best_line(report, x, y, x_value)}
     )
 
 
 def _description(report: ReportData) -> str:
-    steps = new_bests(report.generations)
+    steps = report.new_bests
     first, last = steps[0], steps[-1]
     samples = grouped(report.generations[-1].samples)
     if len(steps) == 1:

@@ -22,7 +22,7 @@ from overnight.tasks.report.comparison import groups_of, render_comparison, rend
 from overnight.tasks.report.number_format import gain_of, padded
 from overnight.tasks.report.page import render
 from overnight.tasks.report.population_charts import histogram_chart
-from overnight.tasks.report.score_charts import new_bests, over_samples
+from overnight.tasks.report.score_charts import over_samples
 from overnight.tasks.report.vega import Layout, draw_chart, mark, number, reading
 from overnight.testing.made import a_generation, a_judged, create, grow
 from tests.report.browser import CUT_TABLES, Page
@@ -113,7 +113,7 @@ def test_a_difference_by_rounding_is_no_gain_anywhere(tmp_path: Path):
     page = render(report)
     assert "e−" not in page
     assert ": no gain" in page
-    assert len(new_bests(report.generations)) == 1
+    assert len(report.new_bests) == 1
 
 
 def test_ticks_have_few_digits_even_where_all_scores_are_equal_but_for_rounding():
@@ -221,3 +221,13 @@ def test_the_gain_of_the_tuner_is_that_of_its_programs_which_became_the_best(tmp
     assert {curve.run_id: curve.tuner_gain for curve in curves} == {"tuned": 1.0 + 2.0, "untouched": 0.0}
     assert [group.tuner_gain for group in groups_of(curves)] == [3.0, 0.0]
     assert "Gain by the tuner" in render_comparison(curves)
+
+
+def test_new_bests_stand_at_their_own_samples(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 5)
+    database = Database(tmp_path)
+    shown = [(one.samples, one.best, one.best_program_id) for one in build_report(database, files).new_bests[1:]]
+    rows = database.rows(f"FROM improvements('{files.run_id}')")
+    assert shown == [(row["sample"], row["score"], row["program_id"]) for row in rows]
+    assert len({sample % 2 for sample, _, _ in shown}) == 2, "and not at the ends of generations"
