@@ -11,8 +11,9 @@
       fresh.forEach((nodes, number) => document.getElementById(parts[number]).replaceChildren(...nodes));
       isThere = true;
     } catch { /* said below */ }
-    status.textContent = isThere ? "live: new requests appear here"
+    const said = isThere ? "live: new requests appear here"
       : "not live: `overnight relay` does not answer; what you wrote stays on this page";
+    if (status.textContent !== said) status.textContent = said; // else a screen reader would say it again
     status.classList.toggle("off", !isThere);
   };
   const poll = async () => {
