@@ -15,6 +15,7 @@ import importlib
 import io
 import json
 import os
+import re
 import runpy
 import selectors
 import signal
@@ -25,7 +26,7 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -171,6 +172,21 @@ def start_command(
         [sys.executable, "-m", "overnight.flows.cli.main", *arguments],
         env=dict(environment), stdin=given, stdout=out, stderr=err, text=True, start_new_session=True,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def serving(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """Serve a page by a command until the block ends, as by Ctrl-C, and yield its address, which the command says."""
+    process = start_command(arguments, environment)
+    try:
+        assert process.stderr is not None
+        yield re.findall(r"http://\S+", process.stderr.readline())[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) in (0, 130), "Ctrl-C ends it cleanly"
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 def run_command(

@@ -12,8 +12,8 @@ TESTS = Path(__file__).parent
 README = (TESTS / "README.md").read_text()
 SECURITY = (TESTS.parent / "SECURITY.md").read_text()
 DOORS = [
-    *("problem files", "archives", "histories", "a prompt", "a relay folder", "a command", "an agent", "a judge"),
-    *("a hint", "a plug-in", "a page", "the server"),
+    *("problem files", "archives", "histories", "a prompt", "a relay folder"),
+    *("the page of a relay folder", "a command", "an agent", "a judge", "a hint", "a plug-in", "a page", "the server"),
 ]
 PROMISES = 13
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from overnight.flows.cli.printing import OutputFormat, out, say, score, table, write_json, write_text
+from overnight.flows.cli.page_server import Port, listening, serve_page
+from overnight.flows.cli.printing import (
+    DEFAULT_HISTORY,
+    HistoryPlace,
+    OutputFormat,
+    out,
+    say,
+    score,
+    table,
+    write_json,
+    write_text,
+)
 from overnight.flows.formatting import duration, printable
 from overnight.schemas.errors import UsageError
 from overnight.tasks.sample.providers.relay import (
-    GUIDE,
     Request,
     answers_to_nothing,
     is_answered,
-    is_relay,
     read_about,
     read_prompt,
     requests_in,
+    require_relay,
+    require_unanswered,
     waited_s,
     write_answer,
 )
@@ -37,6 +49,9 @@ def relay(
     next: bool = False,  # noqa: A002
     answer: str | None = None,
     edit: str | None = None,
+    serve: bool = False,
+    port: Port = 0,
+    history: HistoryPlace = DEFAULT_HISTORY.location,
     format: OutputFormat = "text",  # noqa: A002
 ) -> None:
     """List the requests that wait for an answer, oldest first; show one, or answer it.
@@ -47,12 +62,13 @@ def relay(
         next: print the prompt of the oldest request that waits
         answer: read the answer of this request from standard input
         edit: write the answer of this request in $EDITOR
+        serve: answer in a browser, on a page that shows what an answer changes before it is sent
     """
-    if not is_relay(folder):
-        raise UsageError(
-            f"{folder} is no folder of requests: there is no {GUIDE} in it",
-            remedy=f"A run makes it: overnight run PROBLEM --model relay:{shlex.quote(str(folder))}",
-        )
+    require_relay(folder)
+    if serve:
+        with contextlib.suppress(KeyboardInterrupt):
+            _serve(folder, history, port)
+        return
     requests = requests_in(folder)
     waiting = [request for request in requests if not is_answered(request)]
     if next and waiting:
@@ -64,14 +80,8 @@ def relay(
         return
     if name := answer or edit:
         request = _named(requests, name)
-        if is_answered(request):
-            raise UsageError(f"{request.id} is answered already", remedy=f"List what waits: overnight relay {folder}")
-        text = sys.stdin.read() if answer else _edited(request)
-        if not text.strip():
-            raise UsageError("the answer is empty; nothing was written")
-        write_answer(request, text)
-        is_wanted = read_about(request).is_wanted
-        say(f"answered {request.id}{'' if is_wanted else '; nobody waits now: a night that asks the same takes it'}")
+        require_unanswered(request)  # before anything is written for nothing
+        say(write_answer(request, sys.stdin.read() if answer else _edited(request)))
         return
     if format == "json":
         write_json([_facts(request) for request in waiting])
@@ -79,6 +89,17 @@ def relay(
         _list(waiting)
     for path in answers_to_nothing(folder):
         say(f"{path.name} is to no request")
+
+
+def _serve(folder: Path, history: str, port: int) -> None:
+    from overnight.flows.report.relay_page import application
+    from overnight.tasks.history.backends import open_history
+
+    token = secrets.token_urlsafe(16)
+    with listening(port) as listener:
+        number = listener.getsockname()[1]
+        say(f"http://127.0.0.1:{number}/{token}/ answers requests, for whoever has this address; Ctrl-C ends it")
+        serve_page(application(folder.absolute(), open_history(history), number, token), listener)
 
 
 def _named(requests: Sequence[Request], name: str) -> Request:
@@ -116,5 +137,6 @@ def _row(request: Request) -> tuple[str, ...]:
 
 
 def _facts(request: Request) -> dict[str, Any]:
-    about = asdict(read_about(request))
-    return {"id": request.id, **about, "waited_s": waited_s(request), "prompt": str(request.prompt)}
+    about = read_about(request)
+    facts = {name: getattr(about, name) for name in ("operator", "base", "score", "is_wanted")}
+    return {"id": request.id, **facts, "waited_s": waited_s(request), "prompt": str(request.prompt)}

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from overnight.flows.cli.options import RunId
+from overnight.flows.cli.page_server import Port, listening, serve_page
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -24,13 +24,10 @@ from overnight.flows.cli.printing import (
     write_json,
 )
 from overnight.flows.formatting import cost, spark
-from overnight.schemas.errors import EnvironmentFault
 from overnight.schemas.report_data import ReportData
 from overnight.tasks.report.population_charts import shown_niches
 
 if TYPE_CHECKING:
-    import socket
-
     from rich.console import Group
 
     from overnight.flows.report.live_report import LiveReport
@@ -48,9 +45,7 @@ def watch(
     terminal: Annotated[
         bool, Parameter(show_default=False, help="show the run in the terminal, instead of on a page")
     ] = False,
-    port: Annotated[
-        int, Parameter(help="port of the page on 127.0.0.1; default: a free one", validator=Number(gte=0, lte=65_535))
-    ] = 0,
+    port: Port = 0,
     format: OutputFormat = "text",  # noqa: A002
     history: History = DEFAULT_HISTORY,
 ) -> None:
@@ -74,25 +69,11 @@ def watch(
 
 
 def _serve(report: LiveReport, port: int, run_id: str) -> None:
-    import uvicorn
-
     from overnight.flows.report.live_report import application
 
-    with _listening(port) as listener:
+    with listening(port) as listener:
         say(f"http://127.0.0.1:{listener.getsockname()[1]}/ follows run {run_id}; Ctrl-C ends this page, not the run")
-        config = uvicorn.Config(application(report), log_level="warning", timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listening(port: int) -> socket.socket:
-    import socket
-
-    try:
-        return socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise EnvironmentFault(
-            f"cannot listen on port {port}: {error.strerror}", remedy="Omit --port to use a free port."
-        ) from error
+        serve_page(application(report), listener)
 
 
 def _show(report: LiveReport) -> None:

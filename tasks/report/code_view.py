@@ -96,7 +96,7 @@ def diff_lines(old: str, new: str) -> list[DiffLine]:
     lines = unified_diff(escape_invisible(old), escape_invisible(new))[2:]
     blocks = [(kind, [line[1:] for line in block]) for kind, block in groupby(lines, key=lambda line: _KINDS[line[0]])]
     shown: list[DiffLine] = []
-    for (kind, block), (kind_after, after) in zip(blocks, [*blocks[1:], ("", [])], strict=True):
+    for (kind, block), (kind_after, after) in zip(blocks, [*blocks, ("", [])][1:], strict=True):
         if kind == "gap":
             shown += [DiffLine("gap", (("⋯", False),))] if shown else []
         elif kind == "removed" and kind_after == "added" and len(after) == len(block):

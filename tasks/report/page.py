@@ -93,7 +93,7 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
     steps = list(pairwise(line_of_descent(report.lineage)))[-_MAX_STEPS:]
     return render_template(
         "report.html.jinja",
-        live=live,
+        live="live.js" if live else "",
         report=report,
         settings=report.run.problem.settings,
         pictures=pictures_of(report, drawings),
@@ -166,10 +166,13 @@ def share_closed(report: ReportData) -> float | None:
     return (best - start) / (known - start)
 
 
-def render_template(template: str, *, live: bool = False, **content: Any) -> str:
-    """Return a whole page from a template, with style, script and a policy that allows nothing else."""
+def render_template(template: str, *, live: str = "", **content: Any) -> str:
+    """Return a whole page from a template, with style, script and a policy that allows nothing else.
+
+    `live` names the script of a page that asks the server which sent it.
+    """
     style, script = (_asset(name) for name in ("page.css", "page.js"))
-    live_script = _asset("live.js") if live else ""
+    live_script = _asset(live) if live else ""
     scripts = " ".join(f"'sha256-{_digest(text)}'" for text in (script, live_script) if text)
     connect = "connect-src 'self'; " if live else ""
     policy = (

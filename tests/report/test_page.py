@@ -394,6 +394,10 @@ def test_templates_escape_everything_but_their_own_assets_and_highlighted_code()
             assert safe in ("style", "script", "live_script", "code.html"), safe
 
 
+def test_equal_texts_have_no_difference():
+    assert diff_lines("x = 1", "x = 1") == []
+
+
 def test_a_very_long_line_is_compared_as_a_whole_and_quickly():
     start = time.process_time()
     old, new = (f"x = '{'`' * 40_000}{end}'" for end in "ab")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import signal
 import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +21,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, create, grow
-from tests.command_server import run_command, start_command
+from tests.command_server import run_command, serving
 from tests.report.browser import Page
 
 NIGHT = NightRecord(1, NOW, -9.0, -9.0, "start", alive_until=datetime.now(UTC) + timedelta(hours=1))
@@ -38,20 +35,8 @@ def growing(tmp_path: Path) -> RunFiles:
     return files
 
 
-@contextlib.contextmanager
-def watching(history: Path, *arguments: str) -> Iterator[str]:
-    """Serve the page until the block ends, as by Ctrl-C, and yield its address."""
-    process = start_command(["watch", "last", *arguments], {**os.environ, "OVERNIGHT_HISTORY": str(history)})
-    try:
-        assert process.stderr is not None
-        message = process.stderr.readline()
-        yield re.findall(r"http://\S+", message)[0]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) in (0, 130), "Ctrl-C ends it cleanly"
-        assert "Traceback" not in process.stderr.read()
-    finally:
-        process.kill()
-        process.wait(10)
+def watching(history: Path) -> AbstractContextManager[str]:
+    return serving(["watch", "last"], {**os.environ, "OVERNIGHT_HISTORY": str(history)})
 
 
 def client_of(files: RunFiles) -> TestClient:

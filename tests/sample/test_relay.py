@@ -40,7 +40,9 @@ def folder(tmp_path: Path) -> Path:
 def ask(folder: Path, samples: int = 1, text: str = "improve this") -> Future[list[Completion]]:
     """Ask for samples of a prompt, and return their future."""
     name = f"relay:{folder}"
-    prompt = Prompt(0, "0", (), name, "chat", text, tuple(range(samples)), "", "", "refine", "4f00aa", 2.5)
+    prompt = Prompt(
+        0, "0", ("0", "1"), name, "chat", text, tuple(range(samples)), "return 0", "", "refine", "4f00aa", 2.5
+    )
     gateway = Gateway(Sampling.model_validate({"models": [name]}))
     return gateway.submit([Sample(prompt, number) for number in range(samples)], lambda _: None)
 
@@ -72,7 +74,7 @@ def test_the_folder_tells_how_to_answer(folder: Path):
 def test_an_answer_that_came_meanwhile_is_taken_by_the_next_night(folder: Path):
     asked = ask(folder)
     (request,) = wait_for(folder, 1)
-    assert read_about(request) == About("refine", "4f00aa", 2.5)
+    assert read_about(request) == About("refine", "4f00aa", 2.5, base_body="return 0", shown=2)
     asked.cancel()
     while read_about(request).is_wanted:
         threading.Event().wait(0.01)
@@ -198,8 +200,8 @@ def test_no_link_is_followed_on_writing(folder: Path, private: Path):
     request = relay.ask(folder, "improve this", 0)
     assert not request.prompt.is_symlink()
     request.answer.symlink_to(private)
-    relay.write_answer(request, "fine")
-    assert not request.answer.is_symlink()
+    with pytest.raises(UsageError, match="is answered already"):
+        relay.write_answer(request, "fine")
     assert private.read_text() == "a key"
 
 

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shlex
 import stat
 import time
 from collections.abc import Iterator
@@ -68,7 +69,9 @@ class RelayProvider:
 
     async def send(self, model: Model, prompt: Prompt, settings: Sampling, *, samples: int, seed: int) -> Answer:  # noqa: ARG002
         folder = open_relay(Path(model.name.removeprefix(PREFIX)))
-        about = About(prompt.operator, prompt.base_id, prompt.base_score)
+        about = About(
+            prompt.operator, prompt.base_id, prompt.base_score, base_body=prompt.base, shown=len(prompt.parent_ids)
+        )
         request = ask(folder, prompt.whole_text, seed, about)
         try:
             await _answered(request)
@@ -116,12 +119,16 @@ class About:
         base: Id of the program to change.
         score: Its score.
         is_wanted: Whether a night waits for its answer, as far as is known: one that is killed cannot withdraw it.
+        base_body: Body of that program.
+        shown: Number of programs in the prompt.
     """
 
     operator: str = ""
     base: str = ""
     score: float | None = None
     is_wanted: bool = True
+    base_body: str = ""
+    shown: int = 0
 
 
 _ABOUT = TypeAdapter(About)
@@ -156,6 +163,15 @@ def open_relay(folder: Path) -> Path:
 def is_relay(folder: Path) -> bool:
     """Return whether a folder is one of requests and answers."""
     return _found(folder / GUIDE) is not None
+
+
+def require_relay(folder: Path) -> None:
+    """Raise a UsageError if a folder is none of requests and answers."""
+    if not is_relay(folder):
+        raise UsageError(
+            f"{folder} is no folder of requests: there is no {GUIDE} in it",
+            remedy=f"A run makes it: overnight run PROBLEM --model relay:{shlex.quote(str(folder))}",
+        )
 
 
 def ask(folder: Path, prompt: str, seed: int, about: About | None = None) -> Request:
@@ -199,15 +215,29 @@ def is_answered(request: Request) -> bool:
     return os.path.lexists(request.answer)
 
 
-def write_answer(request: Request, text: str) -> None:
-    """Write the answer of a request at once.
+def require_unanswered(request: Request) -> None:
+    """Raise a UsageError if a request has an answer."""
+    if is_answered(request):
+        raise UsageError(
+            f"{request.id} is answered already",
+            remedy=f"List what waits: overnight relay {shlex.quote(str(request.answer.parent))}",
+        )
+
+
+def write_answer(request: Request, text: str) -> str:
+    """Write the answer of a request at once, and return what became of it, in words.
 
     Raises:
-        UsageError: If it is too long.
+        UsageError: If the request is answered, or the text is empty or too long.
     """
+    require_unanswered(request)
+    if not text.strip():
+        raise UsageError("the answer is empty; nothing was written")
     if len(text.encode("utf-8", "replace")) > _MAX_BYTES:
         raise UsageError(f"the answer is longer than {_MAX_BYTES // 2**20} MiB; nothing was written")
     _write(request.answer, text)
+    is_wanted = read_about(request).is_wanted
+    return f"answered {request.id}{'' if is_wanted else '; nobody waits now: a night that asks the same takes it'}"
 
 
 def read_prompt(request: Request) -> str:

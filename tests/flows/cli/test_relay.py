@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from overnight.flows.cli.relay import relay
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import EnvironmentFault, UsageError
 from overnight.tasks.sample.providers.relay import About, Request, ask, open_relay
 
 Output = pytest.CaptureFixture[str]
@@ -112,3 +113,10 @@ def test_what_is_said_of_a_request_may_be_damaged(request_: Request, capsys: Out
     request_.prompt.with_name(f".{request_.id}.about.json").write_text(about)
     relay(request_.prompt.parent)
     assert request_.id in capsys.readouterr().out
+
+
+def test_a_page_is_not_served_on_a_port_that_is_taken(request_: Request):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EnvironmentFault, match=f"cannot listen on port {port}"):
+            relay(request_.prompt.parent, serve=True, port=port)
