@@ -108,6 +108,21 @@ def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported:
 
 @pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize(
+    ("held_out", "said"),
+    [(-2.5, "by hand reaches −2.5. The best"), (None, "by hand reaches −1.5 on the training inputs. The best")],
+)
+def test_a_score_on_held_out_inputs_is_compared_with_none_on_others(
+    reported: ReportData, held_out: float | None, said: str
+):
+    assert reported.best.held_out is not None
+    known = Known(honesty=-1.5, honesty_held_out=held_out, honesty_label="by hand")
+    problem = reported.run.problem
+    known_problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
+    assert said in render(replace(reported, run=replace(reported.run, problem=known_problem)))
+
+
+@pytest.mark.usefixtures("without_charts")
+@pytest.mark.parametrize(
     ("known", "has_others", "expected"),
     [
         (-0.75, False, "It is better than the best known score that this problem names (-0.75, them): check it before"),
