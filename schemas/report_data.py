@@ -318,6 +318,7 @@ class ReportData:
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         log: Last lines of the log of a night that is under way; else empty.
+        under_way: Samples that are answered and in no committed generation.
     """
 
     run: RunRecord
@@ -344,6 +345,7 @@ class ReportData:
     conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]
     log: tuple[str, ...]
+    under_way: int
     failures: tuple[Failure, ...]
     repeats: tuple[RepeatedProposal, ...]
     failed_attempts: tuple[str, ...]

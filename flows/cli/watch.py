@@ -108,6 +108,7 @@ def state(data: ReportData) -> dict[str, Any]:
         "stop_reason": night.stop_reason if night else "",
         "generation": _last_number(data),
         "samples": last.samples,
+        "samples_under_way": data.under_way,
         "seconds": last.seconds,
         "cost_usd": data.cost_usd,
         "has_unknown_costs": data.has_unknown_costs,
@@ -144,7 +145,9 @@ def view(data: ReportData) -> Group:
         f"{settings.score_name}"
     )
     cost_text = cost(data.cost_usd, is_partly_unknown=data.has_unknown_costs)
-    spent = f"generation {_last_number(data)}, {last.samples:,} samples, {duration(last.seconds)}, cost {cost_text}"
+    under_way = f" and {data.under_way:,} of a generation under way" if data.under_way else ""
+    samples = f"{last.samples:,} samples{under_way}"
+    spent = f"generation {_last_number(data)}, {samples}, {duration(last.seconds)}, cost {cost_text}"
     machines = [_machines(data)] if data.machines else []
     return Group(
         Text(head, style="bold"),

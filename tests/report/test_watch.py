@@ -11,14 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from starlette.testclient import TestClient
 
+from overnight.flows.cli.watch import state, view
 from overnight.flows.report.build import build_report
 from overnight.flows.report.live_report import LiveReport, application
 from overnight.schemas.generation import NightRecord
+from overnight.schemas.program import Completion
 from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.journal import Journal
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, create, grow
 from tests.command_server import run_command, serving
@@ -96,6 +100,19 @@ def test_the_terminal_shows_nights_niches_and_models(growing: RunFiles):
     assert "Ctrl-C" not in done.stdout, "only a view that stays says how to leave it"
     for part in (growing.run_id, "generation 3", "niche", "model", "night 1 is under way"):
         assert part in done.stdout
+
+
+def test_answers_of_a_generation_under_way_are_seen(growing: RunFiles):
+    answered = Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
+    Journal(growing.journal(4), growing.backend).record([answered, replace(answered, sample=1)])
+    Journal(growing.journal(4), growing.backend).end_early(1)
+    report = build_report(Database(growing.directory.parents[1]), growing)
+    assert state(report)["samples_under_way"] == 2
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(view(report))
+    assert f"{report.generations[-1].samples} samples and 2 of a generation under way" in shown.get()
+    assert ", and 2 under way</dd>" in render(report)
 
 
 def test_what_changed_while_the_page_was_sent_is_shown_when_it_first_asks(page: Page, growing: RunFiles):
