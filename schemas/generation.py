@@ -269,7 +269,7 @@ class RunHistory:
         dropped: Programs by id that people have taken out.
         unhashed: Evaluated bodies of which an earlier version stored another form of hash.
         lengths: Numbers of prompts of the generations that ended early, also of those that are not committed.
-        last_stored: Number of the last generation with answers that are stored and not committed; 0 if there is none.
+        asked: Number of prompts, at least, that were asked of each generation which is not committed.
     """
 
     programs: dict[str, Program]
@@ -281,7 +281,7 @@ class RunHistory:
     dropped: Mapping[str, Program] = field(default_factory=dict)
     unhashed: frozenset[str] = frozenset()
     lengths: Mapping[int, int] = field(default_factory=dict)
-    last_stored: int = 0
+    asked: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def told(self) -> dict[str, Program]:

@@ -9,7 +9,7 @@ told, until some have stood.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -107,8 +107,7 @@ class Block:
 
         It goes on where all are planned, or where an earlier attempt has paid for answers to others.
         """
-        stored = [index + 1 for index, _ in self._stored if index not in self._tuners]
-        prompts = self._state.planner.end_early(self.number, least=max(stored, default=1))
+        prompts = self._state.planner.end_early(self.number, self._state.asked)
         if prompts is not None:
             left = [range(one.start, min(one.stop, prompts)) for one in self._waiting if one != self._tuners]
             tuners = [one for one in self._waiting if one == self._tuners]
@@ -123,6 +122,7 @@ class Block:
             batch = self._next_batch(plans)
             if due := {index: plan for index in batch if (plan := plans[index])}:
                 self._asked.update(due)
+                self._state.asked |= Counter({self.number: 1 + max(due.keys() - self._tuners, default=0)})
                 batches.append(self._within_limit(self.prompts(due)))
         return batches
 

@@ -114,7 +114,6 @@ class Planner:
         is_wanted: Returns whether the plans of a generation are wanted.
         given: What people asked for so far, in order.
         lengths: Numbers of prompts of the generations that ended early, by generation.
-        last_stored: Number of the last generation with stored answers.
         widest: Most prompts that any night so far had in flight.
 
     Attributes:
@@ -132,7 +131,6 @@ class Planner:
         is_wanted: Callable[[int], bool],
         given: Sequence[Intervention] = (),
         lengths: Mapping[int, int] = MappingProxyType({}),
-        last_stored: int = 0,
         widest: int = 1,
     ) -> None:
         self.algorithm = algorithm
@@ -147,8 +145,8 @@ class Planner:
         self._window = 1
         self._widest = widest
         self._results = 0
-        self._lengths = dict(lengths)
-        self._last_stored = last_stored
+        most = run.problem.settings.search.prompts  # a file of strangers may have any number
+        self._lengths = {number: prompts for number, prompts in lengths.items() if 0 < prompts < most}
         self._next = 0
         self._next_turn = Turn(1 + run.given, 0)
         self._last_tuned = -1
@@ -181,15 +179,16 @@ class Planner:
         following = index + 1
         return self._run.problem.settings.search.prompts if following == self.prompts_of(generation) else following
 
-    def end_early(self, generation: int, least: int = 1) -> int | None:
+    def end_early(self, generation: int, asked: Mapping[int, int]) -> int | None:
         """End a generation with the prompts that are planned, and return their number.
 
-        Return `None` if all are planned, fewer than `least`, or if answers of a later one are stored, which was asked
-        when this one had all its prompts.
+        Return `None` where it goes on: if all are planned; if it has ended early before; or if an earlier attempt
+        `asked` more prompts of it, by generation, or of a later one, when this one had all its prompts.
         """
         place = self._next_turn
-        is_under_way = place.generation == generation and least <= place.index < self.prompts_of(generation)
-        if not is_under_way or generation < self._last_stored:
+        is_under_way = place.generation == generation and place.index < self.prompts_of(generation)
+        least = max(1, asked.get(generation, 0))
+        if not is_under_way or place.index < least or generation in self._lengths or max(asked, default=0) > generation:
             return None
         self._lengths[generation] = place.index
         self._next_turn = self._following(Turn(generation, place.index - 1))

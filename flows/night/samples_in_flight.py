@@ -42,8 +42,8 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
     else:
         number = samples_in_flight(most)
         why = "as nothing limits their number" if most is None else f"as the night takes at most {most:,}"
-    number = number if most is None else min(number, most)
-    return number, f"{number} samples in flight, {why}; sampling.concurrency sets another number"
+    shown = number if most is None else min(number, most)  # the number itself is that of a night which goes on later
+    return number, f"{shown} samples in flight, {why}; sampling.concurrency sets another number"
 
 
 def _at_once(model: Model) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,6 +29,7 @@ class SearchState:
         failed: Numbers of generations that were given up and not committed since.
         place: Position in the order of endings that the next generation to end will have.
         hashes: Code hashes of all bodies evaluated so far.
+        asked: Number of prompts of each generation that were asked, in this night or as its journal has them.
         beaten: Whether each of the latest claims was beaten before its verdict. It decides when confirmations start,
             and nothing that the history says.
     """
@@ -45,12 +46,14 @@ class SearchState:
     def __init__(self, run: RunRecord, history: RunHistory) -> None:
         self.run = run
         self.beaten: deque[bool] = deque(maxlen=_CLAIMS_REMEMBERED)
+        self.asked: Counter[int] = Counter()
         self.adopt(history)
 
     def adopt(self, history: RunHistory) -> None:
         """Replace the state by what the files say."""
         self._history = history
         self._planners_of_failed: dict[int, Planner] = {}
+        self.asked |= Counter(history.asked)
         self.planner = rebuild(self.run, history)
         self.start = history.start
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
@@ -138,6 +141,7 @@ class SearchState:
 
     def _end(self, number: int) -> None:
         self.place += 1
+        del self.asked[number]
         if self.is_in_order(number):
             self.generations = number
         else:

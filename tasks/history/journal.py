@@ -13,9 +13,9 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from overnight.schemas.completion_source import PendingBatch
-from overnight.schemas.errors import HistoryError
+from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.program import LAST, Completion
+from overnight.schemas.program import LAST, QUESTION, TUNER, Completion
 from overnight.tasks.history.atomic_files import append_lines, disk_errors, read_lines
 
 Key = tuple[int, int, str]
@@ -35,6 +35,7 @@ class Journal:
         self._path = path
         self._history = history
         self._unwritten: list[bytes] = []
+        self._has_failed = False
         self._writing = threading.Lock()
         self._end = sum(len(line) + 1 for line in read_lines(path))
         self._drop_the_rest()  # a line that a crash cut short, since the next one would be appended to it
@@ -59,7 +60,13 @@ class Journal:
 
     def end_early(self, prompts: int) -> None:
         """Write down that the generation has so many prompts only; raise as `record` does."""
-        self.record([Completion(prompts, 0, "", "", "", 0, 0, None, 0.0, LAST, datetime.now(UTC))])
+        line = orjson.dumps(Completion(prompts, 0, "", "", "", 0, 0, None, 0.0, LAST, datetime.now(UTC)))
+        try:
+            self._write([line])
+        except DiskFault:  # nobody goes by it, so it must not be written later
+            with self._writing:
+                self._unwritten.remove(line)
+            raise
 
     def write_waiting(self) -> None:
         """Write the completions that the disk did not take; raise as `record` does."""
@@ -81,14 +88,14 @@ class Journal:
 
     def _write(self, lines: list[bytes]) -> None:
         with self._writing:
-            has_failed = self.waiting > 0
             self._unwritten += lines
-            if has_failed:  # a disk that failed altogether may have kept lines, or a part of one
+            if self._has_failed:  # a disk that failed altogether may have kept lines, or a part of one
                 self._drop_the_rest()
             else:
                 self._end = self._size()
+            self._has_failed = True
             append_lines(self._path, self._unwritten)
-            self._unwritten = []
+            self._unwritten, self._has_failed = [], False
         self._history.put_lines(self._path)
 
     def discard(self) -> None:
@@ -120,9 +127,12 @@ def readable_completions(path: Path) -> list[Completion]:
     return [one for one in _readable(path) if one.finish_reason != LAST]
 
 
-def prompts_of_journal(path: Path) -> int | None:
-    """Return with how many prompts a generation ended early, as its journal says; `None` if it did not."""
-    return next((one.prompt for one in _readable(path) if one.finish_reason == LAST), None)
+def prompts_of_journal(path: Path) -> tuple[int | None, int]:
+    """Return with how many prompts a generation ended early, `None` if it did not, and how many were asked at least."""
+    found = _readable(path)
+    ended = next((one.prompt for one in found if one.finish_reason == LAST), None)
+    asked = [one.prompt + 1 for one in found if one.model != TUNER and one.finish_reason not in (LAST, QUESTION)]
+    return ended, max(asked, default=0)
 
 
 def _readable(path: Path) -> list[Completion]:

@@ -208,9 +208,13 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     out = {one.program_id for one in drops if one.place <= len(steps)}
     dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
-    lengths, last_stored = _lengths(files, ended), max(files.journalled_generations(), default=0)
+    stored = {number: prompts_of_journal(files.journal(number)) for number in files.journalled_generations()}
+    asked = {number: asked for number, (_, asked) in stored.items() if asked}
+    lengths = {number: prompts for number, (prompts, _) in stored.items()}
+    lengths |= {row["generation"]: row.get("prompts") for row in ended}
+    early = {number: prompts for number, prompts in lengths.items() if prompts is not None}
     known = frozenset(hashes - {""}), windows, claimed, given, dropped, frozenset(unhashed)
-    return RunHistory(left, steps, *known, lengths, last_stored)
+    return RunHistory(left, steps, *known, early, asked)
 
 
 def _committed_step(
@@ -265,13 +269,6 @@ def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> lis
     if failed:
         ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*ended, *failed)}
     return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
-
-
-def _lengths(files: RunFiles, ended: Sequence[Row]) -> dict[int, int]:
-    """Return the numbers of prompts of the generations that ended early, also of those that are not committed."""
-    open_ones = {number: prompts_of_journal(files.journal(number)) for number in files.journalled_generations()}
-    committed = {row["generation"]: row.get("prompts") for row in ended}
-    return {number: prompts for number, prompts in (open_ones | committed).items() if prompts}
 
 
 def _rows(path: Path) -> list[Row]:

@@ -21,7 +21,7 @@ def test_a_night_a_resumed_night_and_a_replay_run_on_plain_processes_and_say_so(
     history = tmp_path / "history"
     first = call(["run", str(toy), *SHORT, "--sandbox", "process"], history, **environment)
     assert first.returncode == 0, first.stderr
-    assert "\nwarning: candidates are " in first.stderr.partition("\nrun ")[0], "before any program is run"
+    assert "warning: candidates are " in first.stderr.partition("\nrun ")[0], "before any program is run"
     assert re.search(r"^run \S+, seed 1, sandbox: (unconfined|bubblewrap)$", first.stderr, re.MULTILINE)
     resumed = call(["resume", "last", "--generations", "1"], history, **environment)
     assert resumed.returncode == 0, resumed.stderr

@@ -107,25 +107,38 @@ def test_outages_cost_attempts_and_change_nothing(seed: int, algorithm: Any, lia
 
 
 @given(
-    seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 120), max_size=3), st.sampled_from([0.0, 0.3]), starts
+    seeds,
+    st.sampled_from(ALGORITHMS),
+    st.lists(st.integers(1, 120), max_size=3),
+    st.sampled_from([0.0, 0.3]),
+    starts,
+    st.sampled_from([0.0, 0.03]),
 )
 @settings(max_examples=3 * EXAMPLES // 5)
 def test_generations_end_early_and_their_recorded_lengths_repeat_the_search(
-    seed: int, algorithm: Any, kills: list[int], liars: float, start: Program
+    seed: int, algorithm: Any, kills: list[int], liars: float, start: Program, faults: float
 ):
     """A block of samples is one of time, too: which ended when is recorded, so that a replay needs no clock."""
-    lived = world(algorithm, in_flight=6, liars=liars, start=start, seconds=9.0)
+    lived = world(algorithm, in_flight=6, liars=liars, start=start, seconds=9.0, faults=faults)
     for order, kill_at in enumerate([*kills, None]):
         done = sum(len(commit.judged) for commit in lived.files.commits)
         if done < 50 and lived.night(Random(seed + order), StopConditions(max_samples=50 - done), kill_at=kill_at):
             break
-    assert any(commit.prompts for commit in lived.files.commits)
+    assert faults or any(commit.prompts for commit in lived.files.commits)
     assert all(lived.files.lengths.get(commit.number) == commit.prompts for commit in lived.files.commits)
     assert lived.asked == 50, "no answer is bought twice"
     repeated = world(algorithm, in_flight=6, liars=liars, start=start)
     repeated.files.lengths.update(lived.files.lengths)
     repeated.night(Random(seed + 7), StopConditions(max_samples=50))
     assert made(repeated.files.commits) == made(lived.files.commits)
+
+
+@pytest.mark.parametrize("prompts", [-7, 0, 2**31 - 1])
+def test_numbers_of_prompts_that_no_generation_can_have_do_no_harm(prompts: int):
+    search = world(in_flight=6)
+    search.files.lengths[1] = prompts
+    search.night(Random(1), StopConditions(generations=2))
+    assert [len(commit.judged) for commit in search.files.commits] == [10, 10]
 
 
 def test_the_first_generations_of_a_slow_night_are_short():

