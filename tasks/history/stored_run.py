@@ -209,12 +209,12 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
     stored = {number: prompts_of_journal(files.journal(number)) for number in files.journalled_generations()}
-    asked = {number: asked for number, (_, asked) in stored.items() if asked}
+    begun = {number: least for number, (_, least) in stored.items() if least}
     lengths = {number: prompts for number, (prompts, _) in stored.items()}
     lengths |= {row["generation"]: row.get("prompts") for row in ended}
     early = {number: prompts for number, prompts in lengths.items() if prompts is not None}
     known = frozenset(hashes - {""}), windows, claimed, given, dropped, frozenset(unhashed)
-    return RunHistory(left, steps, *known, early, asked)
+    return RunHistory(left, steps, *known, early, begun)
 
 
 def _committed_step(
