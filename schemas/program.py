@@ -34,7 +34,7 @@ RESCORED = "rescored"
 MEASURED = "Measured:"
 """Beginning of the line of a prompt that tells seconds and memory, which differ each time that a program is run."""
 
-_MEASURED_LINE = re.compile(rf"^{MEASURED} .*\n\n?", re.MULTILINE)
+_MEASURED_LINE = re.compile(rf"^{MEASURED} .*(?:\n\n?|\Z)", re.MULTILINE)
 
 
 def without_measured(text: str) -> str:

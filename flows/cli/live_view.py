@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ _CURVE_WIDTH = 60
 
 _BUSY = "sample and evaluate"
 """Phase of a night in which neither a commit nor a pause is awaited."""
+
+_RELAY = "relay:"
 
 _LABEL_WIDTH = 12
 """Columns before the values: the longest label and the gap."""
@@ -78,7 +81,8 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     yield "samples", f"{progress.samples}{f' of {planned}' if planned else ''}  {spent(progress.budget)}"
     sessions = progress.sessions()
     awaited = "" if sessions else _awaited(progress)
-    yield "requests", "; ".join(filter(None, (in_flight(progress.requests), awaited)))
+    of_people = printable(awaited_of_people(progress.requests))
+    yield "requests", Text("; ".join(filter(None, (in_flight(progress.requests), awaited, of_people))))
     if sessions:
         yield "agents", Text(printable("\n".join(sessions)))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
@@ -116,6 +120,17 @@ def in_flight(requests: RequestsInFlight) -> str:
     if not (count := requests.count()):
         return "none in flight"
     return f"{count} in flight, {'' if count == 1 else 'the oldest '}for {duration(requests.oldest_s())}"
+
+
+def awaited_of_people(requests: RequestsInFlight) -> str:
+    """Return how many requests wait in folders, and the command that lists them; empty if there are none."""
+    folders = {
+        model.partition(":")[2]: number for model, number in requests.by_model().items() if model.startswith("relay:")
+    }
+    return "; ".join(
+        f"{count(number, 'request')} to answer: overnight relay {shlex.quote(folder)}"
+        for folder, number in folders.items()
+    )
 
 
 def _awaited(progress: Progress) -> str:
@@ -157,15 +172,18 @@ def _lines(run: OpenRun) -> Iterator[None]:
     stop = threading.Event()
 
     def watch() -> None:
-        shown, is_over, claimed = run.progress.generations, False, run.progress.best
+        shown, is_over, claimed, asked = run.progress.generations, False, run.progress.best, ""
         while not is_over:
             is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
             progress = run.progress
             while progress.news:
                 say(progress.news.popleft())
+            if (wanted := awaited_of_people(progress.requests)) and not asked:
+                say(wanted)
+            asked = wanted
             if (claim := progress.best_claim) is not None and claim > claimed:
                 claimed = claim
-                say(f"{progress.samples} samples: best {score(progress.best)}{_claimed(progress)}")
+                say(f"{count(progress.samples, 'sample')}: best {score(progress.best)}{_claimed(progress)}")
             if progress.generations > shown:
                 shown = progress.generations
                 cluster = run.cluster

@@ -127,7 +127,8 @@ def _list(waiting: Sequence[Request]) -> None:
     if waiting:
         rows = [_row(request) for request in waiting]
         out().print(table(("id", "asks to", "base", "score", "waits for"), rows, right=("score", "waits for")))
-    say(f"{len(waiting)} {'request waits' if len(waiting) == 1 else 'requests wait'}")
+    wanted = sum(read_about(request).is_wanted for request in waiting)
+    say(f"{wanted} {'request waits' if wanted == 1 else 'requests wait'}")
 
 
 def _row(request: Request) -> tuple[str, ...]:

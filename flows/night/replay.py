@@ -51,6 +51,7 @@ class RecordedRun:
     Attributes:
         committed: Row of each committed generation, by number.
         failed: Rows of attempts that failed.
+        nights: Numbers of the nights.
         verdicts: Verdicts of each generation that was repeated.
         finals: Scores of each final evaluation that was repeated.
     """
@@ -60,6 +61,7 @@ class RecordedRun:
     past: RunHistory
     committed: dict[int, Row]
     failed: list[Row]
+    nights: list[int]
     verdicts: list[RecordedVerdicts] = field(default_factory=list)
     finals: list[RecordedFinalists] = field(default_factory=list)
 
@@ -145,7 +147,8 @@ def read_recorded_run(files: RunFiles) -> RecordedRun:
     past = stored_run.read_run_history(files)
     numbers = [0, *(step.generation for step in past.steps if step.is_committed)]
     committed = {number: read_rows(files, "generation", number)[0] for number in numbers}
-    return RecordedRun(files, stored_run.read_run(files), past, committed, read_attempts(files))
+    run = stored_run.read_run(files)
+    return RecordedRun(files, run, past, committed, read_attempts(files), files.night_numbers())
 
 
 @contextmanager
@@ -210,7 +213,7 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
         SandboxUnavailable: If the engine is at fault.
     """
     steps, winner = list(then.past.steps), ""
-    for number in then.files.night_numbers():
+    for number in then.nights:
         _take_drops(then, run, night=None)
         before = run.state.best
         night = stored_run.read_night(then.files, number, {})

@@ -120,8 +120,8 @@ def _in_generation(recorded: RunFiles, repeated: RunFiles, table: Table, number:
 
 
 def _in_nights(recorded: RunFiles, repeated: RunFiles) -> Iterator[Difference]:
-    for path in recorded.nights():
-        row, other = read_file(path).to_pylist()[0], read_file(repeated.nights()[0].with_name(path.name)).to_pylist()[0]
+    for path in repeated.nights():  # the recorded run may have begun another one meanwhile
+        row, other = read_file(recorded.nights()[0].with_name(path.name)).to_pylist()[0], read_file(path).to_pylist()[0]
         yield from _between("nights", row["night"], row, other)
 
 

@@ -467,3 +467,10 @@ def test_an_agent_is_told_that_programs_are_chosen_on_other_inputs():
     assert f"scored on {counts[0]} inputs while the search goes on" in prompt.text
     assert all(str(count) in prompt.text for count in counts if count)
     assert "what fits the first alone does not last" in prompt.text
+
+
+@pytest.mark.parametrize("measures", ["Measured: it took 1 s.\n\nAnd more.", "Measured: it took 1 s."])
+def test_what_was_measured_is_no_part_of_what_tells_prompts_apart(measures: str):
+    others = measures.replace("1 s", "2 s")
+    assert without_measured(f"Improve this.\n\n{measures}") == without_measured(f"Improve this.\n\n{others}")
+    assert "Measured" not in without_measured(measures)

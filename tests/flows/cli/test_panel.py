@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from overnight.flows.cli import live_view, printing
-from overnight.flows.cli.live_view import in_flight, render
+from overnight.flows.cli.live_view import awaited_of_people, in_flight, render
 from overnight.flows.formatting import spark
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.stop_conditions import StopConditions
@@ -149,6 +149,14 @@ def test_requests_in_flight_are_counted_with_the_age_of_the_oldest(monkeypatch: 
             now = 1034.0
             assert in_flight(requests) == "2 in flight, the oldest for 34 s"
     assert requests.oldest_s() == 0.0
+
+
+def test_requests_that_people_answer_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch):
+    progress = Progress(best=0.0)
+    with progress.requests.waiting("relay:my answers"), progress.requests.waiting("openai/a"):
+        assert awaited_of_people(progress.requests) == "1 request to answer: overnight relay 'my answers'"
+        assert "1 request to answer: overnight relay 'my answers'" in panel(progress, monkeypatch)
+    assert awaited_of_people(progress.requests) == ""
 
 
 def test_ctrl_c_says_for_whose_answers_the_night_waits():

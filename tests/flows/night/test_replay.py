@@ -11,6 +11,7 @@ import pytest
 import overnight.flows.night.replay
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
+from overnight.flows.night.replay import open_replay, read_recorded_run, replay
 from overnight.schemas.generation import NightRecord, StopReason
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
@@ -18,6 +19,7 @@ from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.sample.codecs import functions, unparsable
 from overnight.testing.fake_provider import Answer, Provider
@@ -144,3 +146,14 @@ def test_programs_that_are_read_from_answers_in_another_way_are_those_of_the_rec
     found, _ = replayed(files, tmp_path / "once-more")
     assert found.first is None
     assert found.programs > 2
+
+
+def test_a_run_that_goes_on_during_its_replay_is_repeated_as_it_was(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = night(1)
+    then = read_recorded_run(files)
+    night(1)
+    with open_replay(then, LocalBackend(tmp_path / "again")) as session:
+        found = replay(then, session)
+    assert (found.first, found.generations) == (None, 2)
