@@ -137,12 +137,18 @@ def job_on_drawn(problem: Problem, draw: Draw, seeds: Iterable[int], *, seed: in
 def job_for_agents(problem: Problem, draw: Draw, *, seed: int) -> Job:
     """Return the job that scores programs on inputs drawn for agents, of which the problem lists none.
 
+    They are as many as are drawn in time.
+
     Raises:
         SpecificationError: If an input cannot be drawn, or too many are listed.
     """
     listed = {_key(call) for calls in problem.inputs.values() for call in calls}
-    calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in _OF_AGENTS)
+    began = time.monotonic()
+    seeds = itertools.takewhile(lambda _: time.monotonic() - began <= _TOTAL_S, _OF_AGENTS)
+    calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in seeds)
     found = tuple(itertools.islice((call for call in calls if _key(call) not in listed), INPUTS_OF_AGENTS))
+    if not found and time.monotonic() - began > _TOTAL_S:
+        raise SpecificationError(f"no new input was drawn in {_TOTAL_S:g} s", remedy="Make the drawing quicker.")
     if not found:
         raise SpecificationError("all inputs that are drawn are listed already", remedy="Draw others.")
     return replace(problem.job("train", seed), inputs=found, thresholds=())

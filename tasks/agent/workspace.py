@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -104,3 +105,14 @@ def kept_files(left: Mapping[str, str]) -> dict[str, str]:
         if chars <= MOST_LEFT and _PATH.fullmatch(path) and ".." not in path:
             kept[path] = text
     return kept
+
+
+def files_left(transcript: str) -> dict[str, str]:
+    """Return the files that a session left, by path; none where the transcript is of another form."""
+    try:
+        data = json.loads(transcript)
+    except (ValueError, RecursionError):
+        return {}
+    files = data.get("files") if isinstance(data, dict) else None
+    left = files if isinstance(files, dict) else {}
+    return kept_files({path: text for path, text in left.items() if isinstance(text, str)})

@@ -20,7 +20,7 @@ from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.agent import clock, desk
 from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
-from overnight.tasks.agent.workspace import kept_files
+from overnight.tasks.agent.workspace import files_left, kept_files
 from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
@@ -157,6 +157,21 @@ def test_what_it_leaves_has_a_limit():
     kept = kept_files({f"{number:03}.txt": "x" * 50_000 for number in range(100)})
     assert sum(map(len, kept.values())) <= 256 * 1024
     assert len(kept_files({f"{number:03}.txt": "x" for number in range(100)})) == 40
+
+
+@pytest.mark.parametrize(
+    ("transcript", "files"),
+    [
+        ('{"files": {"a.md": "x", "b.md": 1, "../c": "x", "d.md": null}}', {"a.md": "x"}),
+        ('{"files": null}', {}),
+        ('{"files": ["a.md"]}', {}),
+        ("[1]", {}),
+        ("{", {}),
+        ("[" * 100_000, {}),
+    ],
+)
+def test_what_a_record_says_was_left_is_taken_only_where_it_is_text(transcript: str, files: dict[str, str]):
+    assert files_left(transcript) == files
 
 
 @pytest.mark.parametrize(
