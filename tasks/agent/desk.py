@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.errors import Outage, OvernightError, QueryError, SpecificationError, TransientProviderError
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
 from overnight.schemas.scores import with_score
@@ -52,6 +52,11 @@ _MOST_QUERIES = 500
 _MOST_ROWS = 200
 MOST_CHARS = 20_000
 """Most of an answer to a query, or of a program's output, that an agent is shown."""
+
+_KNOWN = (
+    "the same program, but for comments, form or what it does not use, was judged earlier in this run; ask "
+    "overnight-sql for its score. Nothing is used up"
+)
 
 T = TypeVar("T")
 
@@ -285,7 +290,7 @@ class Desk:
             verdict = self._wait(try_out(candidate.body))
         except SpecificationError as error:
             raise RequestRefused(str(error)) from error
-        return _as_text(_verdict_answer(verdict, self.bench.problem))
+        return _as_text(_verdict_answer(self.bench.evaluator.told(candidate, verdict), self.bench.problem))
 
     def _judge(self, number: int, files: Mapping[str, str], text: str) -> dict[str, Any]:
         """Have a program scored; raise as `_candidate`, also if the time is over."""
@@ -307,6 +312,8 @@ class Desk:
 
     def _verdict(self, candidate: Candidate) -> Verdict:
         begun = self.bench.evaluator.begin(candidate, self.generation)
+        if begun == DUPLICATE_IN_RUN:
+            raise RequestRefused(_KNOWN)
         verdict = begun if isinstance(begun, Verdict) else self._wait(begun, is_shared=True)
         if verdict == STOPPED_BY_DEADLINE:
             raise Stopped

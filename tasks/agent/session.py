@@ -77,7 +77,8 @@ class Session:
             self._clock,
             self.news,
         )
-        self.news.begin_again([answer.get("score") for answer in self._desk.scored.values()])
+        turns, scored = self.transcript.number_of(COMPLETIONS), self._desk.scored.values()
+        self.news.begin_again(turns, [answer.get("score") for answer in scored])
         self._buffer = FrameBuffer()
         self._is_ending = False
         self._began = datetime.now(UTC), time.monotonic()

@@ -708,6 +708,32 @@ def test_an_agent_tries_programs_on_drawn_inputs_which_uses_nothing_up(office: O
     assert not office.sandbox.evaluated[1:], "no candidate but what was handed back"
 
 
+def test_the_error_of_a_trial_names_the_line_of_the_agents_file(office: Office):
+    def try_out(body: str) -> Future[Verdict]:
+        tried: Future[Verdict] = Future()
+        line = office.problem.specification.evolved_lines(body)[-1]
+        tried.set_result(Verdict(Outcome.CRASHED, error=f"ZeroDivisionError: division, in line {line}, on input 1"))
+        return tried
+
+    office.try_out = try_out
+    answers: list[Message] = []
+    office.run(said(answers, ask(1, "/try", program("def f(x):\n    return x / 0\n"))))
+    assert "ZeroDivisionError: division, in line 2, on input 1" in answers[0]["body"]
+
+
+def test_a_program_that_was_judged_before_is_refused_and_costs_no_evaluation(office: Office):
+    office.known = {office.problem.code_hash("return x + 7")}
+    answers: list[Message] = []
+    texts = ("import os\ndef f(x):\n    return x + 7  # again\n", "def f(x):\n    return x + 8\n")
+    _, first, *_ = office.run(
+        said(answers, *(ask(number, "/evaluate", program(text)) for number, text in enumerate(texts)))
+    )
+    assert [one["status"] for one in answers] == [400, 200]
+    assert "was judged earlier in this run" in answers[0]["body"]
+    assert json.loads(answers[1]["body"])["evaluations_left"] == 2
+    assert "x + 8" in first.text
+
+
 # What is told of it
 
 
@@ -748,6 +774,7 @@ def test_a_session_that_begins_again_says_how_many_turns_are_from_the_record(off
     office.sessions = Sessions(lines.append)
     cut_short(office, ask(1, CHAT, turn("a")), ask(2, "/evaluate", program("def f(x):\n    return x + 7\n")))
     office.run(said([], ask(1, CHAT, turn("a")), ask(2, CHAT, after(0))))
+    assert lines[-4].endswith("its container has started; 1 turn from the record, whose commands run again")
     assert lines[-2].endswith("1 turn (1 of them from the record), 1 program scored, best 12: it goes on from here")
     assert "2 turns (1 of them from the record), 1 program scored, best 12; handed" in lines[-1]
 
