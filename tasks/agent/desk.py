@@ -53,10 +53,8 @@ _MOST_ROWS = 200
 MOST_CHARS = 20_000
 """Most of an answer to a query, or of a program's output, that an agent is shown."""
 
-_KNOWN = (
-    "the same program, but for comments, form or what it does not use, was judged earlier in this run; ask "
-    "overnight-sql for its score. Nothing is used up"
-)
+_SAME = "SELECT program_id, outcome, score FROM programs WHERE code_hash = '{}' AND outcome != 'duplicate' LIMIT 1"
+"""The verdict on the first program that counts as the same as another."""
 
 T = TypeVar("T")
 
@@ -261,6 +259,9 @@ class Desk:
 
     def _evaluation(self, files: Mapping[str, str]) -> str:
         changed = changed_files(self.given, files)
+        missing = [path for path in self.given if path not in files]
+        if missing and not changed:
+            raise RequestRefused(f"there is no {', '.join(missing)} in your folder's `program/`; nothing is used up")
         if not changed:
             raise RequestRefused(f"nothing has changed in {', '.join(self.given)}: it is the program you were given")
         text = answer_text(self.bench.problem.specification, changed)
@@ -313,11 +314,21 @@ class Desk:
     def _verdict(self, candidate: Candidate) -> Verdict:
         begun = self.bench.evaluator.begin(candidate, self.generation)
         if begun == DUPLICATE_IN_RUN:
-            raise RequestRefused(_KNOWN)
+            raise RequestRefused(
+                "the same program, but for comments, form or what it does not use, was judged earlier in this run; "
+                f"nothing is used up: {self._verdict_before(candidate)}"
+            )
         verdict = begun if isinstance(begun, Verdict) else self._wait(begun, is_shared=True)
         if verdict == STOPPED_BY_DEADLINE:
             raise Stopped
         return verdict
+
+    def _verdict_before(self, candidate: Candidate) -> str:
+        """Return what the history has of a program that was judged before."""
+        try:
+            return self._rows(_SAME.format(candidate.code_hash))
+        except RequestRefused as refused:
+            return refused.reason
 
     def _query(self, sql: str) -> str:
         key = request_hash(_QUERY, {"query": sql})

@@ -34,10 +34,11 @@ _PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*){0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Room:
-    """What a session has for its work: memory of its container, MiB, and programs that may be scored yet."""
+    """What a session has for its work: memory of its container, MiB, programs that may be scored yet, and trials."""
 
     memory_mib: int
     evaluations: int
+    has_trials: bool
 
 
 def files_of(skeleton: Skeleton, body: str) -> dict[str, str]:
@@ -74,7 +75,7 @@ def task_text(
         skeleton: Fixed part of the problem's programs.
         paths: Files that it may change.
         earlier: Files that earlier sessions left, by their paths in its folder.
-        room: Limits of its container, and of its evaluations.
+        room: Limits of its container and of its evaluations, and whether it may try programs.
         limits: Limits of its session.
     """
     functions = skeleton.evolved_parts if isinstance(skeleton, Specification) else ""
@@ -86,7 +87,7 @@ def task_text(
             prompt=prompt.whole_text,
             paths=[str(PurePosixPath(FOLDER, path)) for path in paths],
             functions=functions,
-            tries=bool(skeleton.generator),
+            tries=room.has_trials,
             earlier=list(folders),
             seconds=f"{limits.seconds:g}",
             turns=limits.turns,

@@ -21,6 +21,7 @@ from overnight.tasks.agent import clock, desk
 from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
 from overnight.tasks.agent.workspace import files_left, kept_files
+from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
@@ -29,6 +30,7 @@ from overnight.testing.fake_provider import Answer, Provider, default_response
 from tests.agent.scripted import (
     BETTER,
     GIVEN,
+    SPECIFICATION,
     Agent,
     Message,
     Office,
@@ -708,10 +710,31 @@ def test_an_agent_tries_programs_on_drawn_inputs_which_uses_nothing_up(office: O
     assert not office.sandbox.evaluated[1:], "no candidate but what was handed back"
 
 
+def test_the_task_names_the_tool_for_trials_where_there_is_one(office: Office):
+    jobs: list[Message] = []
+
+    def agent(job: Message) -> Work:
+        jobs.append(job)
+        yield ended(BETTER)
+
+    office.run(agent)
+    office.try_out = lambda _: Future()
+    office.run(agent, index=1)
+    assert ["overnight-try" in job["task"] for job in jobs] == ["overnight-try" in job["tools"] for job in jobs]
+    assert ["overnight-try" in job["task"] for job in jobs] == [False, True]
+
+
+def test_a_program_that_is_not_there_is_named_when_it_is_to_be_scored(office: Office):
+    answers: list[Message] = []
+    office.run(said(answers, ask(1, "/evaluate", {"files": {"other.py": "x = 1"}})))
+    assert answers[0]["status"] == 400
+    assert "there is no program.py" in answers[0]["body"]
+
+
 def test_the_error_of_a_trial_names_the_line_of_the_agents_file(office: Office):
     def try_out(body: str) -> Future[Verdict]:
         tried: Future[Verdict] = Future()
-        line = office.problem.specification.evolved_lines(body)[-1]
+        line = read_specification(SPECIFICATION, "double.py").evolved_lines(body)[-1]
         tried.set_result(Verdict(Outcome.CRASHED, error=f"ZeroDivisionError: division, in line {line}, on input 1"))
         return tried
 
@@ -730,6 +753,7 @@ def test_a_program_that_was_judged_before_is_refused_and_costs_no_evaluation(off
     )
     assert [one["status"] for one in answers] == [400, 200]
     assert "was judged earlier in this run" in answers[0]["body"]
+    assert "there is no history here" in answers[0]["body"]
     assert json.loads(answers[1]["body"])["evaluations_left"] == 2
     assert "x + 8" in first.text
 

@@ -174,6 +174,23 @@ def test_an_agent_of_a_night_tries_its_program_on_inputs_that_are_drawn(
     assert len(json.loads(answers[0]["body"])["score_on_each_input"]) == 20
 
 
+def test_an_agent_is_told_the_score_of_a_program_that_was_judged_before(
+    night: Night, site: Backend, asked: dict[str, Any], tmp_path: Path
+):
+    answers: list[dict[str, Any]] = []
+
+    def work(job: dict[str, Any]) -> Work:
+        given = job["files"]["program/program.py"]
+        answers.append((yield ask(1, "/evaluate", {"files": {"program.py": f"import this\n{given}"}})))
+        yield ended(given.replace("return", "return 0.5 +"))
+
+    site.work = work
+    night(1, settings=asked)
+    assert {one["status"] for one in answers} == {400}
+    (start,) = Database(tmp_path).rows("SELECT program_id, outcome, score FROM programs WHERE generation = 0")
+    assert {json.dumps(start) in one["body"] for one in answers} == {True}
+
+
 # With containers, killed
 
 
