@@ -173,8 +173,8 @@ def agent() -> str:
     sampling = {"sampling": {"models": ["agent:mini-swe-agent/openai/a"]}}
     problem = library("bin-packing-or", Operator.REFINE, **sampling)
     prompt = composed(problem, (-5.0, -5.5, -5.0, -5.0, -5.5, -5.5), [answer("squares", SQUARES, *(-4.5,) * 6)])
-    skeleton, limits = problem.specification, problem.settings.agent
-    return task_text(prompt, skeleton, ["program.py"], ["earlier/5c6f/sim.py"], Room(2048, 12), limits)
+    limits, room = problem.settings.agent, Room(2048, 12, has_trials=True)
+    return task_text(prompt, problem.specification, ["program.py"], ["earlier/5c6f/sim.py"], room, limits)
 
 
 def completion_model() -> str:

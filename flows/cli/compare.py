@@ -111,6 +111,7 @@ def _load(
     name: str, given: Sequence[dict[str, Any]], conditions: StopConditions, *, trust: bool
 ) -> tuple[Path, list[Problem]]:
     """Load a problem with the settings of each model; return its path and the problems."""
+    from overnight.flows.start.generated_inputs import settle_alike
     from overnight.flows.start.sandboxes import image_of
 
     if len(given) < 2:
@@ -127,7 +128,7 @@ def _load(
             require_prices(loaded.settings.sampling)
     say_notes(problems[0])
     image_of(problems[0], say)
-    return path, problems
+    return path, settle_alike(problems, run_id="compare")
 
 
 def _run_all(

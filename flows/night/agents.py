@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
+from overnight.flows.night.drawn_trials import DrawnTrials
 from overnight.flows.night.progress import Progress
-from overnight.flows.start.generated_inputs import job_for_agents, open_generator
-from overnight.flows.start.sandboxes import agent_image, open_job, require_agents
+from overnight.flows.start.sandboxes import agent_image, require_agents
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.outcome import Verdict
 from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
-from overnight.tasks.agent.workspace import FILES_MIB, MOST_LEFT
+from overnight.tasks.agent.workspace import FILES_MIB, MOST_LEFT, files_left
 from overnight.tasks.evaluate.evaluator import Evaluator
-from overnight.tasks.evaluate.pool import SandboxPool
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox import RunnerConfig
 from overnight.tasks.history.database import Database
@@ -71,8 +69,6 @@ class Agents:
         self._sessions = Sessions(self._tell, lambda: not progress.interrupted)
         progress.sessions = self._sessions.states
         self._bench: Bench | None = None
-        self._drawn: SandboxPool | None = None
-        self._drawing = threading.Lock()
         self._opened = contextlib.ExitStack()
 
     def open(self) -> None:
@@ -95,18 +91,17 @@ class Agents:
                 name, agent, partial(backend.start, config), threading.Semaphore(agent.at_once)
             )
         open_history = partial(QueryProcess, self._files.backend.root, self._run.run_id, _QUERIES)
-        try_out = self._try_out if problem.specification.generator and not problem.asks else None
-        self._bench = Bench(problem, self._gateway, self._evaluator, open_history, self._earlier_files, try_out)
+        self._bench = Bench(
+            problem, self._gateway, self._evaluator, open_history, self._earlier_files, self._drawn_trials()
+        )
 
-    def _try_out(self, body: str) -> Future[Verdict]:
-        """Begin to score a body on inputs drawn for agents, in a sandbox that is started for the first one."""
-        run = self._run
-        with self._drawing:
-            if self._drawn is None:
-                with open_generator(run.problem, run.run_id) as draw:
-                    job = job_for_agents(run.problem, draw, seed=run.seed)
-                self._drawn = self._opened.enter_context(open_job(run.problem, job, run.run_id, slots=1, ask=None))
-        return self._evaluator.submit_trial(body, self._drawn)
+    def _drawn_trials(self) -> Callable[[str], Future[Verdict]] | None:
+        """Return what scores programs on inputs drawn for agents; `None` where there are none."""
+        if not self._run.problem.specification.generator or self._run.problem.asks:
+            return None
+        trials = DrawnTrials(self._run, self._evaluator)
+        self._opened.callback(trials.close)
+        return trials.submit
 
     def _tell(self, line: str) -> None:
         """Show a line to people, and write it to the night's log."""
@@ -120,7 +115,7 @@ class Agents:
         rows = database.rows(_SESSIONS, [self._run.run_id, per_prompt, list(program_ids), _MOST_SESSIONS])
         files, chars = dict[str, str](), 0
         for row in rows:
-            for path, text in json.loads(row["transcript"]).get("files", {}).items():
+            for path, text in files_left(row["transcript"]).items():
                 chars += len(text)
                 if chars <= MOST_LEFT:
                     files[f"{row['program_id']}/{path}"] = text

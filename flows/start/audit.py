@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from overnight.flows.start.generated_inputs import OF_AUDITS, job_on_drawn, open_generator
+from overnight.flows.start.generated_inputs import job_on_drawn, open_generator, unknown_seeds
 from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, require_ran, slots_of
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.job import Job
@@ -210,7 +210,7 @@ def _on_fresh_inputs(problem: Problem, base: Base, seed: int) -> Finding:
     tried = f"{base.name} on {count} inputs that nobody has seen"
     try:
         with open_generator(problem, _RUN) as draw:
-            job = job_on_drawn(problem, draw, OF_AUDITS[:count], seed=seed)
+            job = job_on_drawn(problem, draw, unknown_seeds(count), seed=seed)
     except SpecificationError as error:
         return Finding(tried, error.message, "look", error.remedy)
     verdict = _on(problem, job, base.body, base.ask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,17 +24,23 @@ INPUTS_OF_AGENTS = 20
 _OF_AGENTS = range(100)
 """Seeds of these inputs."""
 
-OF_AUDITS = range(3_000_000, 4_000_000)
-"""Seeds of the inputs that an audit draws."""
-
-_FIRST: dict[Split, int] = {"validation": 1_000_000, "held_out": 2_000_000}
-"""First seed of the inputs of a split."""
+_UNKNOWN = range(1_000, 2**31)
+"""Seeds of inputs that programs must not know; all kinds of random generators take them."""
 
 _INPUT_S, _TOTAL_S = 10.0, 120.0
 """Longest time to draw one input, and to draw all of a split, seconds."""
 
 Draw = Callable[[int], Any]
 """Returns the input for a seed, as it may stand in `inputs`."""
+
+
+def unknown_seeds(count: int) -> range:
+    """Return so many seeds in a row that no program can know: it has the generator, and could draw the inputs itself.
+
+    Nothing that a program or an agent may learn or guess leads to them, so not the seed of the run either.
+    """
+    first = _UNKNOWN.start + secrets.randbelow(len(_UNKNOWN) - count)
+    return range(first, first + count)
 
 
 @contextlib.contextmanager
@@ -90,11 +97,18 @@ def settle_inputs(problem: Problem, *, run_id: str) -> Problem:
     return replace(problem, settings=settings)
 
 
+def settle_alike(problems: Sequence[Problem], *, run_id: str) -> list[Problem]:
+    """Return problems that differ in their models alone, all with the same drawn inputs; raise as `settle_inputs`."""
+    settled = settle_inputs(problems[0], run_id=run_id)
+    same = {name: getattr(settled.settings, name) for name in ("validation", "held_out", "known", "generated")}
+    return [replace(one, inputs=settled.inputs, settings=one.settings.model_copy(update=same)) for one in problems]
+
+
 def _draw_all(problem: Problem, split: Split, count: int, draw: Draw) -> list[Any]:
-    """Return so many new inputs of a split, with the first seeds that are its own."""
-    first, began, drawn = _FIRST[split], time.monotonic(), list[Any]()
+    """Return so many new inputs of a split, for seeds that no program can know."""
+    began, drawn = time.monotonic(), list[Any]()
     known = {_key(call): f"one of `{name}`" for name, calls in problem.inputs.items() for call in calls}
-    for seed in range(first, first + count):
+    for seed in unknown_seeds(count):
         if time.monotonic() - began > _TOTAL_S:
             raise SpecificationError(
                 f"{len(drawn)} of {count} inputs for {split} were drawn in {_TOTAL_S:g} s",
@@ -137,12 +151,18 @@ def job_on_drawn(problem: Problem, draw: Draw, seeds: Iterable[int], *, seed: in
 def job_for_agents(problem: Problem, draw: Draw, *, seed: int) -> Job:
     """Return the job that scores programs on inputs drawn for agents, of which the problem lists none.
 
+    They are as many as are drawn in time.
+
     Raises:
         SpecificationError: If an input cannot be drawn, or too many are listed.
     """
     listed = {_key(call) for calls in problem.inputs.values() for call in calls}
-    calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in _OF_AGENTS)
+    began = time.monotonic()
+    seeds = itertools.takewhile(lambda _: time.monotonic() - began <= _TOTAL_S, _OF_AGENTS)
+    calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in seeds)
     found = tuple(itertools.islice((call for call in calls if _key(call) not in listed), INPUTS_OF_AGENTS))
+    if not found and time.monotonic() - began > _TOTAL_S:
+        raise SpecificationError(f"no new input was drawn in {_TOTAL_S:g} s", remedy="Make the drawing quicker.")
     if not found:
         raise SpecificationError("all inputs that are drawn are listed already", remedy="Draw others.")
     return replace(problem.job("train", seed), inputs=found, thresholds=())

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.errors import Outage, OvernightError, QueryError, SpecificationError, TransientProviderError
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
 from overnight.schemas.scores import with_score
@@ -52,6 +52,9 @@ _MOST_QUERIES = 500
 _MOST_ROWS = 200
 MOST_CHARS = 20_000
 """Most of an answer to a query, or of a program's output, that an agent is shown."""
+
+_SAME = "SELECT program_id, outcome, score FROM programs WHERE code_hash = '{}' AND outcome != 'duplicate' LIMIT 1"
+"""The verdict on the first program that counts as the same as another."""
 
 T = TypeVar("T")
 
@@ -256,6 +259,9 @@ class Desk:
 
     def _evaluation(self, files: Mapping[str, str]) -> str:
         changed = changed_files(self.given, files)
+        missing = [path for path in self.given if path not in files]
+        if missing and not changed:
+            raise RequestRefused(f"there is no {', '.join(missing)} in your folder's `program/`; nothing is used up")
         if not changed:
             raise RequestRefused(f"nothing has changed in {', '.join(self.given)}: it is the program you were given")
         text = answer_text(self.bench.problem.specification, changed)
@@ -285,7 +291,7 @@ class Desk:
             verdict = self._wait(try_out(candidate.body))
         except SpecificationError as error:
             raise RequestRefused(str(error)) from error
-        return _as_text(_verdict_answer(verdict, self.bench.problem))
+        return _as_text(_verdict_answer(self.bench.evaluator.told(candidate, verdict), self.bench.problem))
 
     def _judge(self, number: int, files: Mapping[str, str], text: str) -> dict[str, Any]:
         """Have a program scored; raise as `_candidate`, also if the time is over."""
@@ -307,10 +313,22 @@ class Desk:
 
     def _verdict(self, candidate: Candidate) -> Verdict:
         begun = self.bench.evaluator.begin(candidate, self.generation)
+        if begun == DUPLICATE_IN_RUN:
+            raise RequestRefused(
+                "the same program, but for comments, form or what it does not use, was judged earlier in this run; "
+                f"nothing is used up: {self._verdict_before(candidate)}"
+            )
         verdict = begun if isinstance(begun, Verdict) else self._wait(begun, is_shared=True)
         if verdict == STOPPED_BY_DEADLINE:
             raise Stopped
         return verdict
+
+    def _verdict_before(self, candidate: Candidate) -> str:
+        """Return what the history has of a program that was judged before."""
+        try:
+            return self._rows(_SAME.format(candidate.code_hash))
+        except RequestRefused as refused:
+            return refused.reason
 
     def _query(self, sql: str) -> str:
         key = request_hash(_QUERY, {"query": sql})

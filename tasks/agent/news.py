@@ -20,6 +20,7 @@ class News:
         again: Answers of these that were in the record, and were not paid again.
         scored: Programs that it has had scored.
         best: The best score of these.
+        recorded: Answers of its model in the record when it began.
     """
 
     name: str
@@ -28,6 +29,7 @@ class News:
     again: int = 0
     scored: int = 0
     best: float | None = None
+    recorded: int = 0
     _began: float = field(default_factory=time.monotonic)
     _told: float = field(default_factory=time.monotonic)
     _is_asking: bool = False
@@ -47,7 +49,8 @@ class News:
         return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60:02d} s"
 
     def started(self) -> None:
-        self._say(f"{self.name}: its container has started")
+        known = f"; {_count(self.recorded, 'turn')} from the record, whose commands run again" if self.recorded else ""
+        self._say(f"{self.name}: its container has started{known}")
 
     def asked(self) -> None:
         """Note the first request."""
@@ -55,8 +58,9 @@ class News:
             self._is_asking = True
             self._say(f"{self.name}: first request after {self._seconds}")
 
-    def begin_again(self, scores: Sequence[float | None]) -> None:
-        """Note the programs that earlier sessions had scored."""
+    def begin_again(self, turns: int, scores: Sequence[float | None]) -> None:
+        """Note the answers that earlier sessions had of their model, and the programs that they had scored."""
+        self.recorded = turns
         self.scored = len(scores)
         self.best = max((one for one in scores if one is not None), default=None)
 

@@ -77,7 +77,8 @@ class Session:
             self._clock,
             self.news,
         )
-        self.news.begin_again([answer.get("score") for answer in self._desk.scored.values()])
+        turns, scored = self.transcript.number_of(COMPLETIONS), self._desk.scored.values()
+        self.news.begin_again(turns, [answer.get("score") for answer in scored])
         self._buffer = FrameBuffer()
         self._is_ending = False
         self._began = datetime.now(UTC), time.monotonic()
@@ -123,10 +124,11 @@ class Session:
             self._desk.close()
 
     def _job(self) -> dict[str, Any]:
-        skeleton, room = self.bench.problem.specification, Room(self.agent.memory_mib, self._desk.evaluations_left)
+        skeleton, tries = self.bench.problem.specification, self.bench.try_out is not None
+        room = Room(self.agent.memory_mib, self._desk.evaluations_left, tries)
         earlier = {f"{EARLIER}/{path}": text for path, text in self.bench.earlier_files(self.prompt.parent_ids).items()}
         task = task_text(self.prompt, skeleton, list(self._given), earlier, room, self.bench.limits)
-        tool, tries = _module(_INSIDE, "tool"), self.bench.try_out is not None
+        tool = _module(_INSIDE, "tool")
         programs = {f"{FOLDER}/{path}": text for path, text in self._given.items()}
         return {
             "command": self.agent.command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ _PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*){0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Room:
-    """What a session has for its work: memory of its container, MiB, and programs that may be scored yet."""
+    """What a session has for its work: memory of its container, MiB, programs that may be scored yet, and trials."""
 
     memory_mib: int
     evaluations: int
+    has_trials: bool
 
 
 def files_of(skeleton: Skeleton, body: str) -> dict[str, str]:
@@ -73,7 +75,7 @@ def task_text(
         skeleton: Fixed part of the problem's programs.
         paths: Files that it may change.
         earlier: Files that earlier sessions left, by their paths in its folder.
-        room: Limits of its container, and of its evaluations.
+        room: Limits of its container and of its evaluations, and whether it may try programs.
         limits: Limits of its session.
     """
     functions = skeleton.evolved_parts if isinstance(skeleton, Specification) else ""
@@ -85,7 +87,7 @@ def task_text(
             prompt=prompt.whole_text,
             paths=[str(PurePosixPath(FOLDER, path)) for path in paths],
             functions=functions,
-            tries=bool(skeleton.generator),
+            tries=room.has_trials,
             earlier=list(folders),
             seconds=f"{limits.seconds:g}",
             turns=limits.turns,
@@ -104,3 +106,14 @@ def kept_files(left: Mapping[str, str]) -> dict[str, str]:
         if chars <= MOST_LEFT and _PATH.fullmatch(path) and ".." not in path:
             kept[path] = text
     return kept
+
+
+def files_left(transcript: str) -> dict[str, str]:
+    """Return the files that a session left, by path; none where the transcript is of another form."""
+    try:
+        data = json.loads(transcript)
+    except (ValueError, RecursionError):
+        return {}
+    files = data.get("files") if isinstance(data, dict) else None
+    left = files if isinstance(files, dict) else {}
+    return kept_files({path: text for path, text in left.items() if isinstance(text, str)})

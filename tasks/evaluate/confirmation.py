@@ -134,7 +134,7 @@ class Confirmer(KeptVerdicts[Verdict]):
         code_hash = claim.candidate.code_hash
         if (kept := self._verdicts.get((generation, code_hash))) is not None:
             return kept
-        verdict = self._told(claim.candidate, self._judge(claim.candidate.body, code_hash))
+        verdict = self.told(claim.candidate, self._judge(claim.candidate.body, code_hash))
         if verdict != STOPPED_BY_DEADLINE:
             with self._lock:
                 self._verdicts[generation, code_hash] = verdict

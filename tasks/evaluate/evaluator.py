@@ -93,7 +93,7 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         for place in _as_they_end(begun):
             verdict = begun[place]
             ended = verdict if isinstance(verdict, Verdict) else self._result(verdict)
-            verdicts[place] = self._told(candidates[place], ended)
+            verdicts[place] = self.told(candidates[place], ended)
             self._report(generation, candidates[place], verdicts[place])
         return [(candidate, verdicts[place]) for place, candidate in enumerate(candidates)]
 
@@ -116,7 +116,7 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         elif error := ended.exception():
             told.set_exception(error)
         else:
-            told.set_result(self._told(candidate, ended.result()))
+            told.set_result(self.told(candidate, ended.result()))
 
     def submit_trial(self, body: str, sandbox: Sandbox | None = None) -> Future[Verdict]:
         """Begin to evaluate a body that is no candidate, once no candidate waits for a slot.

@@ -52,7 +52,7 @@ class KeptVerdicts(Generic[Kept]):
                 raise
         return STOPPED_BY_DEADLINE
 
-    def _told(self, candidate: Candidate, verdict: Verdict) -> Verdict:
+    def told(self, candidate: Candidate, verdict: Verdict) -> Verdict:
         """Return a verdict whose error names the line of the candidate's answer."""
         if not verdict.error or not isinstance(self._skeleton, Specification):
             return verdict

@@ -200,6 +200,7 @@ class Office:
         self.backend = ScriptedBackend([])
         self.open_history: Callable[[], QueryProcess] = no_history
         self.earlier: dict[str, str] = {}
+        self.known: set[str] = set()
         self.try_out: Callable[[str], Future[Verdict]] | None = None
 
     def source(self, *agents: Agent, at_once: int = 2) -> AgentSource:
@@ -208,7 +209,7 @@ class Office:
         place = Workplace("scripted", settings, self.backend.start, threading.Semaphore(at_once))
         gateway = Gateway(self.problem.settings.sampling, lambda: self.is_open, self.budget)
         threads = ThreadPoolExecutor(1)
-        evaluator = Evaluator(self.sandbox, self.problem.specification, set, lambda *_: None, threads)
+        evaluator = Evaluator(self.sandbox, self.problem.specification, lambda: self.known, lambda *_: None, threads)
         bench = Bench(self.problem, gateway, evaluator, self.open_history, lambda _: self.earlier, self.try_out)
         return AgentSource({"scripted": place}, bench, 1, self.store, self.sessions)
 

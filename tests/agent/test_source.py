@@ -20,7 +20,8 @@ from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.agent import clock, desk
 from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
-from overnight.tasks.agent.workspace import kept_files
+from overnight.tasks.agent.workspace import files_left, kept_files
+from overnight.tasks.program.specification import read_specification
 from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates
@@ -29,6 +30,7 @@ from overnight.testing.fake_provider import Answer, Provider, default_response
 from tests.agent.scripted import (
     BETTER,
     GIVEN,
+    SPECIFICATION,
     Agent,
     Message,
     Office,
@@ -157,6 +159,21 @@ def test_what_it_leaves_has_a_limit():
     kept = kept_files({f"{number:03}.txt": "x" * 50_000 for number in range(100)})
     assert sum(map(len, kept.values())) <= 256 * 1024
     assert len(kept_files({f"{number:03}.txt": "x" for number in range(100)})) == 40
+
+
+@pytest.mark.parametrize(
+    ("transcript", "files"),
+    [
+        ('{"files": {"a.md": "x", "b.md": 1, "../c": "x", "d.md": null}}', {"a.md": "x"}),
+        ('{"files": null}', {}),
+        ('{"files": ["a.md"]}', {}),
+        ("[1]", {}),
+        ("{", {}),
+        ("[" * 100_000, {}),
+    ],
+)
+def test_what_a_record_says_was_left_is_taken_only_where_it_is_text(transcript: str, files: dict[str, str]):
+    assert files_left(transcript) == files
 
 
 @pytest.mark.parametrize(
@@ -693,6 +710,54 @@ def test_an_agent_tries_programs_on_drawn_inputs_which_uses_nothing_up(office: O
     assert not office.sandbox.evaluated[1:], "no candidate but what was handed back"
 
 
+def test_the_task_names_the_tool_for_trials_where_there_is_one(office: Office):
+    jobs: list[Message] = []
+
+    def agent(job: Message) -> Work:
+        jobs.append(job)
+        yield ended(BETTER)
+
+    office.run(agent)
+    office.try_out = lambda _: Future()
+    office.run(agent, index=1)
+    assert ["overnight-try" in job["task"] for job in jobs] == ["overnight-try" in job["tools"] for job in jobs]
+    assert ["overnight-try" in job["task"] for job in jobs] == [False, True]
+
+
+def test_a_program_that_is_not_there_is_named_when_it_is_to_be_scored(office: Office):
+    answers: list[Message] = []
+    office.run(said(answers, ask(1, "/evaluate", {"files": {"other.py": "x = 1"}})))
+    assert answers[0]["status"] == 400
+    assert "there is no program.py" in answers[0]["body"]
+
+
+def test_the_error_of_a_trial_names_the_line_of_the_agents_file(office: Office):
+    def try_out(body: str) -> Future[Verdict]:
+        tried: Future[Verdict] = Future()
+        line = read_specification(SPECIFICATION, "double.py").evolved_lines(body)[-1]
+        tried.set_result(Verdict(Outcome.CRASHED, error=f"ZeroDivisionError: division, in line {line}, on input 1"))
+        return tried
+
+    office.try_out = try_out
+    answers: list[Message] = []
+    office.run(said(answers, ask(1, "/try", program("def f(x):\n    return x / 0\n"))))
+    assert "ZeroDivisionError: division, in line 2, on input 1" in answers[0]["body"]
+
+
+def test_a_program_that_was_judged_before_is_refused_and_costs_no_evaluation(office: Office):
+    office.known = {office.problem.code_hash("return x + 7")}
+    answers: list[Message] = []
+    texts = ("import os\ndef f(x):\n    return x + 7  # again\n", "def f(x):\n    return x + 8\n")
+    _, first, *_ = office.run(
+        said(answers, *(ask(number, "/evaluate", program(text)) for number, text in enumerate(texts)))
+    )
+    assert [one["status"] for one in answers] == [400, 200]
+    assert "was judged earlier in this run" in answers[0]["body"]
+    assert "there is no history here" in answers[0]["body"]
+    assert json.loads(answers[1]["body"])["evaluations_left"] == 2
+    assert "x + 8" in first.text
+
+
 # What is told of it
 
 
@@ -733,6 +798,7 @@ def test_a_session_that_begins_again_says_how_many_turns_are_from_the_record(off
     office.sessions = Sessions(lines.append)
     cut_short(office, ask(1, CHAT, turn("a")), ask(2, "/evaluate", program("def f(x):\n    return x + 7\n")))
     office.run(said([], ask(1, CHAT, turn("a")), ask(2, CHAT, after(0))))
+    assert lines[-4].endswith("its container has started; 1 turn from the record, whose commands run again")
     assert lines[-2].endswith("1 turn (1 of them from the record), 1 program scored, best 12: it goes on from here")
     assert "2 turns (1 of them from the record), 1 program scored, best 12; handed" in lines[-1]
 

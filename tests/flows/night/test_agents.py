@@ -23,7 +23,7 @@ from overnight.tasks.history.stored_run import read_spent_usd
 from overnight.testing.fake_provider import Answer, Provider, Request
 from overnight.testing.made import run_at
 from tests.accidents import wait_until
-from tests.agent.scripted import ScriptedChannel, Work, ask, ended, turn
+from tests.agent.scripted import Agent, ScriptedChannel, Work, ask, ended, turn
 from tests.command_server import RunningCommand, start_command
 from tests.flows.conftest import Call, Night
 from tests.flows.nights import containers, require_replay
@@ -38,13 +38,14 @@ class Backend:
 
     def __init__(self) -> None:
         self.sessions = 0
+        self.work: Agent = _work
 
     def prepare(self, image: str, *_: object) -> str:
         return image
 
     def start(self, _: object) -> ScriptedChannel:
         self.sessions += 1
-        return ScriptedChannel(_work)
+        return ScriptedChannel(self.work)
 
     def close(self) -> None: ...
 
@@ -138,6 +139,56 @@ def test_agents_and_prompts_share_a_night_which_is_replayed_the_same(
     rows = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
     assert {row["proposer"] for row in rows} == {None, "agent", "prompt"}
     require_replay(files, tmp_path / "again")
+
+
+DRAWING = """# /// script
+# [tool.overnight]
+# inputs = [1, 2]
+# ///
+import funsearch
+@funsearch.run
+def evaluate(n): return f(n)
+@funsearch.inputs
+def fresh(seed): return seed
+@funsearch.evolve
+def f(n):
+    return 1.0
+"""
+
+
+def test_an_agent_of_a_night_tries_its_program_on_inputs_that_are_drawn(
+    night: Night, site: Backend, asked: dict[str, Any], tmp_path: Path
+):
+    answers: list[dict[str, Any]] = []
+
+    def work(job: dict[str, Any]) -> Work:
+        given = job["files"]["program/program.py"]
+        answers.append((yield ask(1, "/try", {"files": {"program.py": given}})))
+        yield ended(given.replace("1.0", f"{len(answers)}.0"))
+
+    site.work = work
+    path = tmp_path / "drawing.py"
+    path.write_text(DRAWING)
+    night(1, problem=path, settings=asked)
+    assert {one["status"] for one in answers} == {200}
+    assert len(json.loads(answers[0]["body"])["score_on_each_input"]) == 20
+
+
+def test_an_agent_is_told_the_score_of_a_program_that_was_judged_before(
+    night: Night, site: Backend, asked: dict[str, Any], tmp_path: Path
+):
+    answers: list[dict[str, Any]] = []
+
+    def work(job: dict[str, Any]) -> Work:
+        given = job["files"]["program/program.py"]
+        answers.append((yield ask(1, "/evaluate", {"files": {"program.py": f"import this\n{given}"}})))
+        yield ended(given.replace("return", "return 0.5 +"))
+
+    site.work = work
+    night(1, settings=asked)
+    assert {one["status"] for one in answers} == {400}
+    (start,) = Database(tmp_path).rows("SELECT program_id, outcome, score FROM programs WHERE generation = 0")
+    assert {json.dumps(start) in one["body"] for one in answers} == {True}
 
 
 # With containers, killed

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from overnight.flows.cli.check import _try_generator
+from overnight.flows.start import generated_inputs
 from overnight.flows.start.audit import Finding, audit
 from overnight.flows.start.generated_inputs import (
     describe_generator,
     job_for_agents,
     job_on_drawn,
     open_generator,
+    settle_alike,
     settle_inputs,
 )
 from overnight.flows.start.trust import accept
@@ -64,7 +68,33 @@ def load(tmp_path: Path) -> Load:
     return load
 
 
+@pytest.fixture
+def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds are drawn from 1,000,000 on for validation, then from 2,000,000 on."""
+    drawn = itertools.count(999_000, 1_000_000)
+    monkeypatch.setattr(generated_inputs, "secrets", SimpleNamespace(randbelow=lambda _: next(drawn)))
+
+
 @pytest.mark.usefixtures("in_process")
+def test_no_program_can_know_the_seeds_of_inputs_that_are_kept_back(load: Load):
+    problem = load("return [seed, 1]", generated={"held_out": 3, "validation": 3})
+    settled = [settle_inputs(problem, run_id="r").inputs for _ in range(2)]
+    first = [calls[split][-3].args[0] for calls in settled for split in ("validation", "held_out")]
+    assert len(set(first)) == 4, "the same for no other run, nor for another split"
+    assert all(1000 <= seed < 2**31 for seed in first)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_runs_that_are_compared_have_the_same_drawn_inputs(load: Load):
+    models = [{"sampling": {"models": [{"name": name}]}} for name in ("builtin/mutate", "builtin/search")]
+    first, second = settle_alike([load(generated={"held_out": 2}, **one) for one in models], run_id="r")
+    assert first.inputs == second.inputs
+    assert first.settings.held_out == second.settings.held_out
+    assert [one.settings.sampling.models[0].name for one in (first, second)] == ["builtin/mutate", "builtin/search"]
+    assert settle_inputs(second, run_id="r") is second
+
+
+@pytest.mark.usefixtures("in_process", "seeds")
 def test_a_run_has_as_many_held_out_inputs_as_are_asked_for_and_no_known_score_of_others(load: Load):
     problem = load(generated={"held_out": 200, "validation": 5})
     settled = settle_inputs(problem, run_id="r")
@@ -80,7 +110,7 @@ def test_a_run_has_as_many_held_out_inputs_as_are_asked_for_and_no_known_score_o
     assert settle_inputs(load(), run_id="r").settings.known.honesty_held_out == -2
 
 
-@pytest.mark.usefixtures("in_process")
+@pytest.mark.usefixtures("in_process", "seeds")
 @pytest.mark.parametrize(
     ("body", "message", "remedy"),
     [
@@ -162,7 +192,7 @@ def tried(problem: Problem, body: str) -> Finding:
     return next(one for one in found if "nobody has seen" in one.tried)
 
 
-@pytest.mark.usefixtures("in_process")
+@pytest.mark.usefixtures("in_process", "seeds")
 def test_an_audit_tries_a_winner_on_inputs_that_nobody_has_seen(load: Load, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("overnight.flows.start.audit._endless", lambda *_: Finding("no end", "timed_out"))
     learned = "return n + {3: 1, 4: 2}.get(n, -9)"
@@ -172,9 +202,10 @@ def test_an_audit_tries_a_winner_on_inputs_that_nobody_has_seen(load: Load, monk
     assert tried(load(), "return n").came.startswith("scores -")
     failed = tried(load(), "return {3: 4, 4: 6}[n]")
     assert (failed.result, failed.remark) == ("look", "it has a score on the problem's own inputs alone")
-    assert "draws no input for the seed 3000000: ZeroDivisionError" in tried(load("return 1 / 0"), learned).came
+    assert "for the seed 5000000: ZeroDivisionError" in tried(load("return 1 / 0"), learned).came
 
 
+@pytest.mark.usefixtures("seeds")
 def test_a_run_stores_the_inputs_that_were_drawn_for_it(night: Night, load: Load, tmp_path: Path):
     load()
     files = night(1, problem=tmp_path / "near.py", settings={"generated": {"held_out": 3}})
