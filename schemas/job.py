@@ -8,6 +8,10 @@ from typing import Any
 from overnight.schemas.bundle import Source
 from overnight.schemas.limits_settings import Limits
 
+_ROUNDS_WITH_CHECK, _ROUNDS_WITH_NOISE = 18, 44
+"""Number of times that a program may use up `limits.wall_s` on an input whose calls are checked, without noise and with
+it: 2 for the scoring, and twice for the loading and for each call that a check makes whatever time it takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -101,6 +105,8 @@ class Job:
     @property
     def rounds(self) -> int:
         """Number of times that a candidate may use up `limits.wall_s`: at each loading, and for each input."""
+        if self.isolation is not None and self.isolation.checks_calls:
+            return len(self.inputs) * (_ROUNDS_WITH_NOISE if self.isolation.may_vary else _ROUNDS_WITH_CHECK)
         return len(self.inputs) * 2 if self.is_isolated else len(self.inputs) + 1
 
     def on_first(self, inputs: int | None) -> Job:

@@ -194,6 +194,8 @@ def _decide(header: Header, results: bytes, job: Job) -> _Decision:
     if header.memory_kills and (header.broken or report[0] is not Outcome.SCORED):
         # Whatever happened afterwards: for instance, another of its processes may have waited for the killed one.
         return Outcome.OUT_OF_MEMORY, (), f"used more than {limits.memory_mib} MiB {where}"
+    if header.broken == "wall" and header.checks:
+        return Outcome.TIMED_OUT, (), f"{_SLOW_CALL.format(2 * limits.wall_s)}, {where}{_starvation_note(header)}"
     if header.broken == "wall":
         return (
             Outcome.TIMED_OUT,
@@ -207,6 +209,12 @@ def _decide(header: Header, results: bytes, job: Job) -> _Decision:
     if header.status:
         return Outcome.CRASHED, (), f"{_describe_exit(header.status)} {where}"
     return report
+
+
+_SLOW_CALL = (
+    "a single call took more than {:g} s of wall clock, twice as long as all calls on an input may: what one call "
+    "keeps for the next may save time, but no call may need it"
+)
 
 
 def _starvation_note(header: Header) -> str:

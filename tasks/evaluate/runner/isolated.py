@@ -39,7 +39,15 @@ _SCORE = _LOADED + b'{"score": '
 """Start of a report if there is a score on its input."""
 
 _CHECKED = _LOADED + b'{"checked": '
-"""Start of the report of a check that found nothing."""
+"""Start of the report of a check that found nothing, without the lines by which it tells that calls go on."""
+
+_CALL_LIMITS = 2.1
+"""Limit of a single call in a check, as a multiple of the limit of an input, which all its calls had together: twice,
+and the time from one line to the next by which a check tells that calls go on."""
+
+_MANY = 10**6
+"""Maximum number of lines by which a check tells that calls go on, and factor on its processor time: each call is
+limited by its own time."""
 
 _LOCATION = struct.Struct("<QQ")
 """Location of an input in the file of inputs: offset and length."""
@@ -199,6 +207,9 @@ class Evaluation:
     def _start(self) -> supervisor.Supervisor:
         """Start the two processes and their supervisor; the first is forked before the second's results pipe exists."""
         output_end, output = os.pipe()
+        if self.checks:  # what calls print was counted when they were scored
+            os.close(output)
+            output = os.open(os.devnull, os.O_WRONLY)
         call_read, call_write = os.pipe()
         reply_read, reply_write = os.pipe()
         evolved = self.kernel.fork()
@@ -217,6 +228,8 @@ class Evaluation:
         # The output limit holds for all inputs together.
         printed = sum(map(len, self.files.read_parts()[2::3]))
         limits = replace(self.job.limits, inputs=1, output_bytes=self.job.limits.output_bytes - printed)
+        if self.checks:
+            limits = replace(limits, inputs=_MANY, wall_s=_CALL_LIMITS * limits.wall_s)
         return supervisor.Supervisor(
             (scorer, evolved), results_end, output_end, limits, self.cgroup, lambda: self.answer(b""), questions
         )
@@ -259,6 +272,8 @@ class Evaluation:
             "peak_mib": max(header["peak_mib"], checked["peak_mib"]),
             "memory_kills": header["memory_kills"] + checked["memory_kills"],
         }
+        if results.startswith(_LOADED):
+            results = _LOADED + results.lstrip(b"\n")
         if results.startswith(_CHECKED) and not checked["broken"] and checked["status"] == 0:
             return self._finish_input(header | used, score, output)
         ended = {name: checked[name] for name in ("broken", "status", "evolved_status", "starved_s", "loaded")}
@@ -287,7 +302,7 @@ class Evaluation:
             if self.job.command is None:
                 source = source.decode("utf-8", "surrogatepass")
             connection = rpc.Connection(*lockdown.own_descriptors(output, *ends))
-            lockdown.confine(self.privileges[0], self.kernel, parent)
+            lockdown.confine(self._evolved_privileges(), self.kernel, parent)
             if isinstance(source, bytes):
                 connection.send(rpc.LOCKED, b"")
                 connection.receive()  # until the command's side is ready to ask
@@ -336,6 +351,11 @@ class Evaluation:
         finally:
             # Exit whatever was raised: a specification may break the reporting, too.
             exit_now(status)
+
+    def _evolved_privileges(self) -> lockdown.ChildPrivileges:
+        """Return the privileges of the process of the evolved functions; in a check, each call has its own time."""
+        privileges = self.privileges[0]
+        return replace(privileges, cpu_s=_MANY * privileges.cpu_s) if self.checks else privileges
 
     def _scorer_privileges(self, memory: mmap.mmap | None) -> lockdown.ChildPrivileges:
         """Return the privileges of the scoring process, whose record of calls takes no address space of its own."""
@@ -470,10 +490,14 @@ def _check(job: Job, record: bytes, results: int, connection: rpc.Connection, sc
     assert isolation is not None
     evolved = rpc.RemoteFunctions(isolation.evolved, connection)
     report = child.Report(results, Program("", job.seed))
-    check = call_check.CallCheck(evolved, isolation.evolved, scoring_s, job.limits.wall_s, isolation.may_vary)
+
+    def go_on() -> None:
+        os.write(results, b"\n")
+
+    check = call_check.CallCheck(evolved, isolation.evolved, scoring_s, job.limits.wall_s, isolation.may_vary, go_on)
     try:
         evolved.await_ready()
-        os.write(results, b"\n")
+        go_on()
         found = check.find_dependence(record)
         report.write_line({"depends": found} if found else {"checked": True})
     except rpc.EvolvedProcessLost as lost:
