@@ -158,7 +158,8 @@ class Specification:
         """Return the numbers of the lines of a program that a body makes: its functions and what is beside them."""
         text = self.with_body(body)
         first = self.functions[0].mark_line
-        lines = list(range(first, first + len(split_lines(self.beside(body)))))
+        beside = self.beside(body)
+        lines = list(range(first, first + len(split_lines(beside + _SEPARATOR)))) if beside else []
         for node in python_source.functions(python_source.parse(text)):
             if node.name in self.evolved and node.lineno not in lines:
                 lines += range(node.lineno, (node.end_lineno or 0) + 1)
