@@ -299,7 +299,7 @@ def prompts_of(programs: Sequence[Row], samples: int, bodies: Mapping[str, str])
     found: dict[int, Prompt] = {}
     for row in programs:
         index, parents, operator = row["index"] // samples, tuple(row["parent_ids"]), row["operator"] or ""
-        base = parents[0] if operator == Operator.REPAIR else parents[-1]
+        base = next(iter(parents if operator == Operator.REPAIR else reversed(parents)), "")
         found[index] = Prompt(
             *(index, row["niche"], parents, row["asked_model"] or row["model"], "chat", row["prompt"]),
             seeds=(0,) * samples,

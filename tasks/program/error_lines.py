@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.program.specification import Specification
 
+_INPUT = ", (?:on input |while it was loaded|after its last input)"
 _PLACE = re.compile(
-    r", in line (?P<line>\d+)(?P<code> \(.*\))?(?=, (?:on input \d|while it was loaded|after its last input))",
+    rf"(?P<text>.*), in line (?P<line>[1-9][0-9]{{,8}})(?P<code> \(.*\))?(?P<input>{_INPUT}(?:(?!{_INPUT}).)*)",
     re.DOTALL,
 )
-"""The place in an error of the sandbox, before the input."""
+"""The place in an error of the sandbox, at its end; the text before it is the program's, and may look like one."""
 
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 _STATEMENT = re.compile(r"@|def |import |from ")
@@ -29,19 +29,18 @@ def with_line_of_answer(error: str, specification: Specification, body: str, ans
         body: Body that was read from the answer.
         answer: Text of the model's answer.
     """
-    if (found := _PLACE.search(error)) is None:
+    if (found := _PLACE.fullmatch(error)) is None:
         return error
-    place = _place(int(found["line"]), specification, body, answer)
-    if not place and not found["code"]:
-        return error[: found.start()] + error[found.end() :]
-    return f"{error[: found.start()]}, in{place}{found['code'] or ''}{error[found.end() :]}"
+    place = _place(int(found["line"]), specification, body, answer) + (found["code"] or "")
+    return f"{found['text']}{', in' if place else ''}{place}{found['input']}"
 
 
 def _place(line: int, specification: Specification, body: str, answer: str) -> str:
     lines = split_lines(specification.with_body(body))
     evolved = specification.evolved_lines(body)
     if line not in evolved:
-        return f" line {_start_line(line, specification, body)} of the problem's file"
+        number = _start_line(line, specification, body)
+        return f" line {number} of the problem's file" if number else ""
     texts = [_without_version(lines[number - 1], specification) for number in evolved]
     text = texts[evolved.index(line)]
     written = _code_lines(answer)
@@ -51,11 +50,11 @@ def _place(line: int, specification: Specification, body: str, answer: str) -> s
 
 
 def _start_line(line: int, specification: Specification, body: str) -> int:
-    """Return the number in the problem's file of a line of a program that is not evolved."""
+    """Return the number in the problem's file of a line of a program that is not evolved; 0 if it has no such line."""
     before = sum(number < line for number in specification.evolved_lines(body))
     evolved = set(specification.evolved_lines(specification.start_body))
-    others = (number for number in itertools.count(1) if number not in evolved)
-    return next(itertools.islice(others, line - before - 1, None))
+    numbers = range(1, len(split_lines(specification.with_body(specification.start_body))) + 1)
+    return next(iter([number for number in numbers if number not in evolved][line - before - 1 :]), 0)
 
 
 def _without_version(line: str, specification: Specification) -> str:

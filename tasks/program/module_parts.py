@@ -1,4 +1,4 @@
-"""Find which statements of a module some of its functions need: imports, helpers, variables, and what changes these."""
+"""Find which statements of a module are kept beside some of its functions, and which are not needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from overnight.tasks.program import python_source
+from overnight.tasks.program.statement_effects import (
+    DEFINITIONS,
+    HARMLESS,
+    IMPORTS,
+    free_names,
+    given_names,
+    has_effect,
+    read_names,
+    stored_names,
+)
 
 
 def names_bound_by(statement: ast.stmt) -> frozenset[str]:
@@ -22,82 +32,142 @@ def names_bound_by(statement: ast.stmt) -> frozenset[str]:
     return python_source.bound_names(statement)
 
 
+class NotKeptError(ValueError):
+    """A statement would mean something else in the program; the message says which, and what to do.
+
+    It becomes part of stored verdicts, which a replay compares: do not reword the messages.
+    """
+
+
 def needed_statements(
-    statements: Sequence[ast.stmt], needed: Collection[str], left_out: Collection[str] = ()
+    statements: Sequence[ast.stmt],
+    functions: Sequence[ast.stmt],
+    left_out: Collection[str] = (),
+    harmless: Collection[str] = (),
+    inherited: Collection[ast.stmt] = (),
 ) -> list[ast.stmt]:
-    """Return the statements that bind the needed names, or change what these hold, and all that they need, in order.
+    """Return the statements that functions need, those that do something, and all that these need, in order.
+
+    Left out are what calls the functions themselves, such as tests of them, and what nothing uses: imports,
+    definitions, constants.
 
     Args:
         statements: Statements at the top level of a module.
-        needed: Names that are needed.
-        left_out: Names of functions; what calls them, such as a test of them, is left out.
+        functions: Functions beside them.
+        left_out: Names of these functions, and of those that score them.
+        harmless: Names of further functions that change nothing.
+        inherited: Those of the statements that are from another module. They are kept if the functions need them, or
+            they do something to what is needed of that module, or to none of its variables.
+
+    Raises:
+        NotKeptError: If what calls the functions changes what they need.
     """
-    module = _Module([one for one in statements if not _is_main_block(one)])
-    barred = {one for one in module.reaching(left_out) if not isinstance(one, _DEFINITIONS)}
-    kept, names, waiting = set[ast.stmt](), set(needed), list(needed)
-    reaching = set[ast.stmt]()
-    while waiting:
-        name = waiting.pop()
-        new = [one for one in module.binding[name] if one not in kept]
-        if any(not isinstance(one, _DEFINITIONS) for one in module.binding[name]):
-            reached = module.reaching([name], reaching)
-            new += [one for one in reached if one not in barred and _has_effect(one)]
-        for one in new:
-            kept.add(one)
-            waiting += module.loads[one] - names
-            names |= module.loads[one]
+    module = _Module([one for one in statements if not _is_main_block(one)], harmless)
+    tests = module.tests(left_out)
+    effects = [one for one in module.statements if one not in tests and module.has_effect(one)]
+    needed = set[str]().union(*map(python_source.called_names, functions))
+    own = [one for one in effects if one not in inherited]
+    names = module.closure(own, needed, tests)[1]
+    roots = own + [one for one in effects if one in inherited and module.concerns(one, names, inherited)]
+    kept, _ = module.closure(roots, needed, tests)
+    _refuse_change_by(tests, [one for one in statements if one in kept], functions, module.harmless | set(left_out))
     return [one for one in statements if one in kept]
-
-
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class _Module:
     """Statements by the names that they bind and use."""
 
-    def __init__(self, statements: Sequence[ast.stmt]) -> None:
+    def __init__(self, statements: Sequence[ast.stmt], harmless: Collection[str]) -> None:
+        self.statements = statements
         self.loads = {one: python_source.called_names(one) for one in statements}
         self.binding: defaultdict[str, list[ast.stmt]] = defaultdict(list)
         self._users: defaultdict[str, list[ast.stmt]] = defaultdict(list)
         for one in statements:
             for name in names_bound_by(one):
                 self.binding[name].append(one)
-            for name in self.loads[one]:
+            for name in free_names(one) if isinstance(one, DEFINITIONS) else self.loads[one]:
                 self._users[name].append(one)
+        self._own = {name for one in statements if not isinstance(one, IMPORTS) for name in names_bound_by(one)}
+        self.harmless = (HARMLESS | set(harmless)) - self._own
 
-    def reaching(self, names: Iterable[str], found: set[ast.stmt] | None = None) -> list[ast.stmt]:
-        """Return the statements that use a name themselves or by functions; those that are `found` are left out."""
-        found = set() if found is None else found
-        new, waiting = list[ast.stmt](), list(names)
+    def has_effect(self, statement: ast.stmt) -> bool:
+        return has_effect(statement, self._own, self.harmless)
+
+    def tests(self, names: Iterable[str]) -> set[ast.stmt]:
+        """Return the statements that run functions of these names, themselves or by others, or use what they gave."""
+        tests, given, reaching, waiting = set[ast.stmt](), set[str](), set(names), list(names)
         while waiting:
-            for one in self._users[waiting.pop()]:
-                if one in found:
-                    continue
-                found.add(one)
-                new.append(one)
-                if isinstance(one, _DEFINITIONS):
-                    waiting.append(one.name)
-        return new
+            name = waiting.pop()
+            for one in self._users[name]:
+                bound = names_bound_by(one)
+                if not isinstance(one, DEFINITIONS) and (name in given or name in read_names(one, self._own)):
+                    tests.add(one)
+                    bound = {each for each in bound if self._is_given_by(tests, each)}
+                    given |= bound
+                waiting += bound - reaching
+                reaching |= bound
+        return tests
+
+    def _is_given_by(self, tests: Collection[ast.stmt], name: str) -> bool:
+        """Return whether a name has no value but from tests, and what changes this."""
+        return all(one in tests or _changes(one, name) for one in self.binding[name])
+
+    def closure(
+        self, roots: Iterable[ast.stmt], needed: Iterable[str], tests: Collection[ast.stmt]
+    ) -> tuple[set[ast.stmt], set[str]]:
+        """Return the roots with all statements that bind what is needed, but for tests, and the names they use."""
+        kept = set(roots)
+        names = set(needed).union(*(self.loads[one] for one in kept))
+        waiting = list(names)
+        while waiting:
+            for one in self.binding[waiting.pop()]:
+                if one not in kept and one not in tests:
+                    kept.add(one)
+                    waiting += self.loads[one] - names
+                    names |= self.loads[one]
+        return kept, names
+
+    def concerns(self, statement: ast.stmt, needed: Collection[str], inherited: Collection[ast.stmt]) -> bool:
+        """Return whether an inherited statement does something to what is needed of its module and still there."""
+        used = {name: self.binding[name] for name in self.closure([statement], (), ())[1]}
+        own = [one for binding in used.values() for one in binding if not isinstance(one, IMPORTS)]
+        plain = {one for one in own if not isinstance(one, DEFINITIONS) and one is not statement}
+        variables = {name for name, binding in used.items() if plain.intersection(binding)}
+        return all(one in inherited for one in own) and (not variables or bool(variables.intersection(needed)))
+
+
+def _changes(statement: ast.stmt, name: str) -> bool:
+    """Return whether a statement binds a name to something made of its value, as in `a += 1` and `a = sorted(a)`."""
+    match statement:
+        case ast.AugAssign():
+            return True
+        case ast.Assign(targets=targets, value=value):
+            return name in python_source.called_names(value) and any(
+                name in python_source.bound_names(each) for each in targets
+            )
+    return False
 
 
 def _is_main_block(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.If) and "__name__" in python_source.called_names(statement.test)
-
-
-def _has_effect(statement: ast.stmt) -> bool:
-    """Return whether a statement calls something, or stores into what a name holds; to print does not count."""
-    if isinstance(statement, (*_DEFINITIONS, ast.Import, ast.ImportFrom)):
-        return False
-    return any(map(_is_effect, ast.walk(statement)))
-
-
-def _is_effect(node: ast.AST) -> bool:
-    if isinstance(node, ast.Attribute | ast.Subscript):
-        return isinstance(node.ctx, ast.Store | ast.Del)
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        called = node.value.func
-        return not (isinstance(called, ast.Name) and called.id == "print")
+    """Return whether it is `if __name__ == "__main__":` without an `else`."""
+    match statement:
+        case ast.If(test=ast.Compare(left, [ast.Eq()], [right]), orelse=[]):
+            return {ast.dump(left), ast.dump(right)} == _MAIN
     return False
+
+
+_MAIN = {ast.dump(ast.Name("__name__", ast.Load())), ast.dump(ast.Constant("__main__"))}
+
+
+def _refuse_change_by(
+    tests: Collection[ast.stmt], kept: Sequence[ast.stmt], functions: Sequence[ast.stmt], harmless: Collection[str]
+) -> None:
+    """Refuse statements that call the functions, and bind or change a variable that these or the kept ones need."""
+    needed = set[str]().union(*map(free_names, functions), *map(free_names, kept))
+    variables = {name for one in kept if not isinstance(one, (*DEFINITIONS, *IMPORTS)) for name in names_bound_by(one)}
+    for one in tests:
+        if (names_bound_by(one) & needed) or ((stored_names(one) | given_names(one, harmless)) & needed & variables):
+            raise NotKeptError(f"`{shortened(one)}` is not kept: it calls the function, and changes what this needs")
 
 
 def stored_attributes(statements: Iterable[ast.stmt], name: str) -> list[str]:
@@ -129,9 +199,19 @@ def _arguments(tree: ast.AST) -> Iterator[str]:
     return (node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
 
 
+def shortened(statement: ast.stmt) -> str:
+    """Return the beginning of a statement on one line, for a message."""
+    text = " ".join(python_source.unparse(statement).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_SHOWN = 100
+"""Most characters of a statement in a message."""
+
+
 def text_of(lines: Sequence[str], statement: ast.stmt) -> str:
     """Return the text of a statement at the top level of a module, which has these lines, with its decorators."""
-    decorators = statement.decorator_list if isinstance(statement, _DEFINITIONS) else []
+    decorators = statement.decorator_list if isinstance(statement, DEFINITIONS) else []
     first, last = min([statement.lineno, *(one.lineno for one in decorators)]), statement.end_lineno or 0
     behind = lines[last - 1].encode()[statement.end_col_offset :].strip()
     if statement.col_offset or (behind and not behind.startswith(b"#")):

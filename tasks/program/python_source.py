@@ -165,6 +165,11 @@ def is_same_code(first: Sequence[ast.stmt], second: Sequence[ast.stmt]) -> bool:
     return list(_parts(list(first), keeps_all=False)) == list(_parts(list(second), keeps_all=False))
 
 
+def code_key(statement: ast.stmt) -> tuple[Any, ...]:
+    """Return what is equal for statements with the same code."""
+    return tuple(_parts([statement], keeps_all=False))
+
+
 def _parts(part: Any, *, keeps_all: bool) -> Iterator[Any]:
     """Yield a tree part by part, without places and empty fields, of which later versions of Python have more."""
     waiting = [part]

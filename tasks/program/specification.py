@@ -27,6 +27,7 @@ from overnight.tasks.program.module_parts import names_bound_by
 from overnight.tasks.program.scopes import may_see_names
 from overnight.tasks.program.scored_by_command import call_of_function
 from overnight.tasks.program.source_lines import split_lines
+from overnight.tasks.program.statement_effects import DEFINITIONS, IMPORTS
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class Specification:
         """Return the numbers of the lines of a program that a body makes: its functions and what is beside them."""
         text = self.with_body(body)
         first = self.functions[0].mark_line
-        lines = list(range(first, first + len(split_lines(self.beside(body)))))
+        beside = self.beside(body)
+        lines = list(range(first, first + len(split_lines(beside + _SEPARATOR)))) if beside else []
         for node in python_source.functions(python_source.parse(text)):
             if node.name in self.evolved and node.lineno not in lines:
                 lines += range(node.lineno, (node.end_lineno or 0) + 1)
@@ -216,6 +218,15 @@ class Specification:
             return meaning_hash(self.bare_text(body), self._global_names)
         except python_source.SourceError:
             return self.code_hash(body)
+
+    def has_statement(self, statement: ast.stmt) -> bool:
+        """Return whether the file has a statement with this code; not of imports and definitions."""
+        is_plain = not isinstance(statement, (*DEFINITIONS, *IMPORTS))
+        return is_plain and python_source.code_key(statement) in self._code_keys
+
+    @cached_property
+    def _code_keys(self) -> frozenset[tuple[Any, ...]]:
+        return frozenset(map(python_source.code_key, self._tree.body))
 
     def defines(self, name: str) -> bool:
         return any(function.name == name for function in python_source.functions(self._tree))

@@ -25,7 +25,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.differences import compare
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.tasks.history.rows import completions_of, record_of_rows
+from overnight.tasks.history.rows import completions_of, prompts_of, record_of_rows
 from overnight.testing.made import (
     NOW,
     a_generation,
@@ -61,6 +61,17 @@ def test_the_evaluations_of_the_tuner_are_read_back_and_null_for_models(tmp_path
     assert [row["evaluations"] for row in found] == [45, None]
     assert [one.evaluations for one in completions_of(found, 1)] == [45, 0]
     assert [one.evaluations for one in completions_of([{**row, "evaluations": None} for row in found], 1)] == [0, 0]
+
+
+def test_the_base_of_a_prompt_is_its_better_parent_the_first_for_a_repair_and_empty_without_parents(tmp_path: Path):
+    files = create(tmp_path)
+    one = a_judged(files.run_id, 1, 0, scores=(1.0, 2.0))
+    record.commit(files, a_generation(1, [one], one.program()))
+    (row,) = rows(files, 1)
+    bodies = {"a": "return 1", "b": "return 2"}
+    for parents, operator, base in ((["a", "b"], "", "return 2"), (["a", "b"], "repair", "return 1"), ([], "", "")):
+        (prompt,) = prompts_of([{**row, "parent_ids": parents, "operator": operator}], 1, bodies).values()
+        assert (prompt.parent_ids, prompt.base) == (tuple(parents), base)
 
 
 def test_metrics_and_notes_are_read_back_and_empty_where_a_file_lacks_them(tmp_path: Path):

@@ -60,6 +60,7 @@ def told(answer: str, run: str, specification: Specification = ONE, version: int
         ),
         ("```\ndef f_v1(x):\n    if x:\n        return itm\n    return itm\n```", " line 3 (return itm)"),
         ("```\ndef f_v1(x):\n    return [x]\n```", " line 14 of the problem's file (return sum(values))"),
+        ("```\nT = [[1]]\ndef f_v1(x):\n    return T\n```", " line 14 of the problem's file (return sum(values))"),
     ],
 )
 def test_the_line_is_that_of_the_code_which_a_model_wrote(answer: str, place: str):
@@ -75,3 +76,21 @@ def test_of_several_functions_lines_are_those_of_their_code_blocks():
 @pytest.mark.parametrize("error", ["", "took more than 2 s on input 1 of 1 (3)", "ValueError: in line 3 of it"])
 def test_other_errors_stay_as_they_are(error: str):
     assert with_line_of_answer(error, ONE, "return x", "    return x") == error
+
+
+@pytest.mark.parametrize("number", ["100000000000000", "1" + "0" * 30, "9" * 5000, "999999999", "17", "0", "1"])
+def test_a_place_in_the_text_of_an_error_stays_as_it_is(number: str):
+    text = f"ValueError: , in line {number}, on input 0"
+    place = ", on input 1 of 2 (3)"
+    assert with_line_of_answer(f"{text}{place}", ONE, "return x", "    return x") == f"{text}{place}"
+    comment = f"(return x # {text}, while it was loaded)"
+    told = with_line_of_answer(f"{text}, in line 14 {comment}{place}", ONE, "return x", "    return x")
+    assert told == f"{text}, in line 14 of the problem's file {comment}{place}"
+
+
+@pytest.mark.parametrize("number", ["16", "17", "999999999"])
+def test_a_line_that_the_program_does_not_have_is_told_by_its_code_alone(number: str):
+    told = with_line_of_answer(f"ValueError: a, in line {number} (b), on input 0", ONE, "return x", "    return x")
+    assert told == "ValueError: a, in (b), on input 0"
+    told = with_line_of_answer(f"ValueError: a, in line {number}, on input 0", ONE, "return x", "    return x")
+    assert told == "ValueError: a, on input 0"

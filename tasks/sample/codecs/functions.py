@@ -15,8 +15,9 @@ from itertools import zip_longest
 
 from overnight.schemas.sampling_settings import Model
 from overnight.tasks.program import python_source
-from overnight.tasks.program.beside import NotKeptError, join_with_modules
+from overnight.tasks.program.beside import join_with_modules
 from overnight.tasks.program.evolved_function import EvolvedFunction
+from overnight.tasks.program.module_parts import NotKeptError
 from overnight.tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
 from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.codecs import (
