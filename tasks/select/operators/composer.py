@@ -99,13 +99,13 @@ class Composer:
         return TriedIdea(
             answer.idea,
             answer.parent_id,
-            error=answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else "",
+            error="" if answer.outcome is Outcome.DUPLICATE else answer.error,
             score=answer.score,
             base_score=base.score if base else None,
             best_before=self._best[0].score if self._best else None,
             beside=", ".join(f"{name} {metrics[name]:.6g}, before {before[name]:.6g}" for name in changes),
             is_better=gain > 0.0 or any(changes.values()),
-            is_untried=answer.outcome in (Outcome.CRASHED, Outcome.UNCONFIRMED),
+            is_untried=answer.outcome in (Outcome.UNPARSABLE, Outcome.CRASHED, Outcome.UNCONFIRMED),
             is_repeated=answer.outcome is Outcome.DUPLICATE,
         )
 

@@ -43,7 +43,8 @@ class TriedIdea:
         best_before: Best score of the run before it; `None` if there was none.
         beside: What it changed in other objectives, such as `states 98, before 99`; empty if nothing.
         is_better: Whether it is better than its base in the score or in another objective.
-        is_untried: Whether its program crashed or was not confirmed, which says nothing of the idea.
+        is_untried: Whether its answer could not be read, or its program crashed or was not confirmed, which says
+            nothing of the idea.
         is_repeated: Whether its program was judged before.
     """
 

@@ -161,6 +161,15 @@ def test_an_idea_whose_program_was_not_confirmed_is_not_told_as_refuted():
     assert ideas == "- shake (failed: scored 9: run again, it crashed)"
 
 
+def test_a_syntax_error_is_told_with_its_reason_and_refutes_no_idea():
+    search = Search({"search": {"algorithm": "greedy", "operators": ["refine"]}})
+    error = "SyntaxError, line 3: '[' was never closed"
+    search.tell(replace(crashed("", idea="use digits"), outcome=Outcome.UNPARSABLE, body="", error=error))
+    text = search.prompt(search.plan())
+    assert f"says nothing of the idea itself:\n- use digits (failed: {error})" in text
+    assert "do not repeat these" not in text
+
+
 def test_an_idea_that_is_better_in_another_objective_is_not_told_as_useless():
     objectives = {"metrics": {"states": "minimize"}}
     search = Search({"objectives": objectives, "search": {"algorithm": "greedy", "operators": ["refine"]}})
