@@ -14,7 +14,7 @@ from typing import Any
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
 from overnight.schemas.limits_settings import Limits
-from overnight.schemas.objectives import Objectives
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
@@ -170,7 +170,7 @@ def _feedback(plan: Plan, problem: Problem, chars: int, notes_chars: int, *, mea
         parts = [describe_failure(plan.failed, _FAILURE_CHARS), said and f"The scoring says of it:\n\n{said}"]
         return "\n\n".join(filter(None, parts))
     said = format_notes(plan.base.notes, plan.base.scores, notes_chars)
-    worse = render_feedback(plan, problem.specification, chars)
+    worse = render_feedback(plan, problem.specification, chars, problem.settings.objectives)
     of_worse = format_notes(plan.feedback.notes, plan.feedback.scores, notes_chars) if worse and plan.feedback else ""
     parts = [
         measured_line(plan.base, problem.settings.limits) if measures else "",
@@ -396,11 +396,17 @@ def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, setti
     if program.id != base.id:
         parts.append(_compared(program.score, base.score, "the last version", settings.noise))
     elif best:
-        reference = f"the best of this search, {score_text(best.score, *rivals)}"
+        beside = _beside(best.metrics, settings.objectives)
+        reference = f"the best of this search, {score_text(best.score, *rivals)}{beside and f' with {beside}'}"
         parts.append(_compared(program.score, best.score, reference, settings.noise))
     scores = format_scores(program.scores, base.scores)
     on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
     return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
+
+
+def _beside(metrics: Mapping[str, float], objectives: Objectives) -> str:
+    """Return what a program has in the objectives beside the score; empty without any."""
+    return format_metrics({name: metrics[name] for name in objectives.metrics if name in metrics})
 
 
 def _compared(score: float, other: float, reference: str, noise: float) -> str:
@@ -410,7 +416,7 @@ def _compared(score: float, other: float, reference: str, noise: float) -> str:
     return f"{abs(score - other):.3g} {'more' if score > other else 'less'} than {reference}"
 
 
-def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
+def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Objectives = NO_OBJECTIVES) -> str:
     """Return the feedback as text; empty if there is none, or no room for it.
 
     What the last try changed is told as a diff where that is shorter than its code. Half of the characters are for it,
@@ -420,7 +426,7 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     if feedback is None or not chars:
         return ""
     tried_on = plan.tried_on or plan.base
-    outcome = _cut(_describe_outcome(feedback, tried_on, plan), chars // 4)
+    outcome = _cut(_describe_outcome(feedback, tried_on, plan, objectives), chars // 4)
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
     printed = [f"It printed:\n\n```text\n{output}\n```"] if output else []
     room = max(chars // 2, chars - len(outcome) - sum(map(len, printed)))
@@ -451,12 +457,14 @@ def describe_failure(failed: Feedback, chars: int) -> str:
     return "\n\n".join(parts)
 
 
-def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan) -> str:
+def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan, objectives: Objectives) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
         return f"It {feedback.outcome.facts.said}: {feedback.error}".rstrip(": ")
     reference = "that earlier version" if plan.tried_on else "the last version"
     both = score_text(feedback.score, parent.score), score_text(parent.score, feedback.score)
     text = f"It scored {both[0]}, {reference} {both[1]}."
+    if own := _beside(feedback.metrics, objectives):
+        text = f"It scored {both[0]}, {own}; {reference} {both[1]}, {_beside(parent.metrics, objectives)}."
     if len(feedback.scores) < 2:
         return text
     scores = format_scores(feedback.scores, parent.scores)

@@ -88,14 +88,19 @@ class Composer:
         for answer, gain in zip(answers, gains, strict=True):
             self._ledger.add(self._tried(answer, gain))
             self._learn_score(answer, record.niche)
-        latest = latest_feedback(answers, self._score_of)
+        latest = latest_feedback([one for one in answers if not self._is_better_beside(one)], self._score_of)
         self._feedback |= {base: (self._answers, one) for base, one in latest.items()}
+
+    def _is_better_beside(self, answer: Feedback) -> bool:
+        """Return whether an answer is better than its base in an objective beside the score."""
+        base = self._programs.get(answer.parent_id)
+        is_scored = base is not None and answer.score is not None
+        return is_scored and any(self._objectives.changes(answer.metrics, base.metrics).values())
 
     def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
         """Return what the ledger keeps of an answer, before its program is known."""
         base = self._programs.get(answer.parent_id)
-        metrics, before = answer.metrics, base.metrics if base else {}
-        changes = {} if answer.score is None else self._objectives.changes(metrics, before)
+        beside = "" if answer.score is None else self._objectives.compared(answer.metrics, base.metrics if base else {})
         return TriedIdea(
             answer.idea,
             answer.parent_id,
@@ -103,8 +108,8 @@ class Composer:
             score=answer.score,
             base_score=base.score if base else None,
             best_before=self._best[0].score if self._best else None,
-            beside=", ".join(f"{name} {metrics[name]:.6g}, before {before[name]:.6g}" for name in changes),
-            is_better=gain > 0.0 or any(changes.values()),
+            beside=beside,
+            is_better=gain > 0.0 or self._is_better_beside(answer),
             is_untried=answer.outcome in (Outcome.UNPARSABLE, Outcome.CRASHED, Outcome.UNCONFIRMED),
             is_repeated=answer.outcome is Outcome.DUPLICATE,
         )
@@ -140,9 +145,14 @@ class Composer:
         self._programs[program.id] = program
         self._gains.note(program.score)
         self._targets.note(program)
-        if len(self._best) < _PARTNERS or program.score > self._best[-1].score:
+        if len(self._best) < _PARTNERS or self._rank(program) > self._rank(self._best[-1]):
             others = [one for one in self._best if one.id != program.id]
-            self._best = sorted([*others, program], key=lambda one: one.score, reverse=True)[:_PARTNERS]
+            self._best = sorted([*others, program], key=self._rank, reverse=True)[:_PARTNERS]
+
+    def _rank(self, program: Program) -> tuple[float, ...]:
+        """Return what orders programs: the score, then the objectives beside it, so that none beats the first."""
+        has_all = all(name in program.metrics for name in self._objectives.metrics)
+        return self._objectives.goals(program.score, program.metrics) if has_all else (program.score,)
 
     def _score_of(self, program_id: str) -> float | None:
         program = self._programs.get(program_id)
@@ -209,9 +219,11 @@ class Composer:
 
     def _best_beside(self, base: Program) -> Program | None:
         """Return the best program of the run; `None` where the base is no worse."""
-        if not self._best or not base.is_scored or self._best[0].score <= base.score:
+        best = self._best[0] if self._best else base
+        if not base.is_scored or self._rank(best) <= self._rank(base):
             return None
-        return None if are_level(self._best[0].score, base.score, self._noise) else self._best[0]
+        is_level = best.score != base.score and are_level(best.score, base.score, self._noise)
+        return None if is_level else best
 
     def _with_feedback(self, plan: Plan) -> Plan:
         """Return a plan with the last failed or worse child of its base, or a late one of a program it came from.

@@ -14,7 +14,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, TUNER, Program
+from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
@@ -47,9 +47,7 @@ class Search:
         return [self.plan(index) for index in range(count)]
 
     def tell(self, *answers: Feedback, operator: str = "refine", model: str = "openai/a", evaluations: int = 0) -> None:
-        children = [
-            Program(one.program_id, one.body, one.scores, one.score) for one in answers if one.score is not None
-        ]
+        children = [program_of(one) for one in answers if one.score is not None]
         result = PromptResult("0", answers[-1].parent_id, len(answers), tuple(children))
         self.algorithm.tell(1, [result], reset=False)
         self.latest = PromptRecord("0", operator, model, answers, 100, None, evaluations)
@@ -180,6 +178,34 @@ def test_an_idea_that_is_better_in_another_objective_is_not_told_as_useless():
     tried = next(plan for plan in search.plans() if plan.base.id == "base").tried
     assert "states 10.0 (scored 5, the same as the version that it changed; states 10, before 9)" in tried
     assert "states 8.0" not in tried
+
+
+STATES: dict[str, Any] = {
+    "objectives": {"metrics": {"states": "minimize"}},
+    "search": {"algorithm": {"name": "greedy", "epsilon": 1.0}, "operators": ["refine"]},
+}
+
+
+def test_what_its_base_does_not_beat_is_no_failure_and_a_failure_is_told_with_its_other_objectives():
+    search, texts = Search(STATES), dict[str, str]()
+    for name, score, states in (("base", 5.0, 9.0), ("few", 4.0, 7.0), ("low", 3.0, 9.0)):
+        answer = scored(name, score, score, idea=f"idea of {name}", parent="start" if name == "base" else "base")
+        search.tell(replace(answer, metrics={"states": states}))
+        base = Program("base", "return base", (5.0, 5.0), 5.0, {"states": 9.0})
+        texts[name] = search.prompt(search.composer.compose(Plan("0", (base,)), Turn(1, 0, 1), 0, None))
+    assert "did not do better" not in texts["few"]
+    assert "It scored 3, states 9; the last version 5, states 9." in texts["low"]
+    assert "- idea of low (scored 3, the version that it changed 5; states 9 as before)" in texts["low"]
+
+
+def test_the_best_of_a_search_is_a_program_that_none_beats_and_is_told_with_its_other_objectives():
+    search = Search(STATES)
+    for name, score, states in (("weak", 1.0, 3.0), ("best", 6.0, 9.0), ("fewer", 6.0, 8.0)):
+        search.tell(replace(scored(name, score, score), metrics={"states": states}))
+    texts = {plan.base.id: search.prompt(plan) for plan in search.plans()}
+    assert "1, 5 less than the best of this search, 6 with states 8;" in texts["weak"]
+    assert "6, the same as the best of this search, 6 with states 8;" in texts["best"]
+    assert "the best of this search" not in texts["fewer"], "it is the best itself"
 
 
 def test_what_is_proven_optimal_is_to_be_kept_and_another_objective_improved():
