@@ -104,6 +104,7 @@ class Composer:
         return TriedIdea(
             answer.idea,
             answer.parent_id,
+            answer.program_id,
             error="" if answer.outcome is Outcome.DUPLICATE else answer.error,
             score=answer.score,
             base_score=base.score if base else None,
@@ -203,19 +204,18 @@ class Composer:
             return replace(plan, operator=Operator.HINT) if hint and hint.program_id else plan
         plan = self._with_feedback(replace(plan, best=self._best_beside(plan.base)))
         if hint:
-            tried = self._ledger.text(self._near(plan.base)) if self._search.chosen_operators else ""
+            tried = self._tried_text(plan) if self._search.chosen_operators else ""
             return replace(plan, operator=Operator.HINT, tactic=hint.text, tried=tried)
         if not self._search.chosen_operators:
             return plan
         if not plan.base.is_scored:  # there is nothing to build on yet
-            return replace(plan, tried=self._ledger.text({plan.base.id}))
+            return replace(plan, tried=self._ledger.text(plan.base.id))
         if followed and (failed := self._failed(followed, rng)):
             return self._repair(plan, followed, *failed)
         plan = self._with_operator(plan, rng, stagnation, beside)
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
-        shown = plan.feedback.error if plan.feedback else ""
-        return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated, shown=shown))
+        return replace(plan, tried=self._tried_text(plan, repeated))
 
     def _best_beside(self, base: Program) -> Program | None:
         """Return the best program of the run; `None` where the base is no worse."""
@@ -255,8 +255,11 @@ class Composer:
         niche = _home_of(base, algorithm) or plan.niche
         return replace(plan, niche=niche, shown=(*others[: len(plan.shown) - 1], base))
 
-    def _near(self, base: Program) -> set[str]:
-        return {base.id, self._origins.get(base.id, base.id)}
+    def _tried_text(self, plan: Plan, repeated: Sequence[str] = ()) -> str:
+        """Return what a prompt lists of what was tried on its base, and on the program that this came from."""
+        base_id, told = plan.base.id, plan.feedback.error if plan.feedback else ""
+        shown = {one.id for one in plan.shown}
+        return self._ledger.text(base_id, self._origins.get(base_id, ""), repeated=repeated, shown=shown, told=told)
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
@@ -296,7 +299,7 @@ class Composer:
         return (failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
-        errors = self._ledger.text({base.id}, lists_ideas=False, shown=failed.error)
+        errors = self._ledger.text(base.id, lists_ideas=False, told=failed.error)
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
         return replace(plan, operator=Operator.REPAIR, failed=failed)
 

@@ -155,7 +155,7 @@ def test_an_idea_whose_program_was_not_confirmed_is_not_told_as_refuted():
     search.tell(
         replace(crashed("p", idea="shake"), outcome=Outcome.UNCONFIRMED, error="scored 9: run again, it crashed")
     )
-    _, ideas = search.plan().tried.split("Failed on it in a way that says nothing of the idea itself:\n")
+    _, ideas = search.plan().tried.split("Failed in a way that says nothing of the idea itself:\n")
     assert ideas == "- shake (failed: scored 9: run again, it crashed)"
 
 
