@@ -275,6 +275,8 @@ def _request(plan: Plan) -> str:
             return f"{Operator.CROSS.facts.request}{_strengths(plan.shown)}"
         case Operator.HINT if plan.tactic:
             return f"Follow what a person suggests who watches the search:\n\n{plan.tactic}\n"
+        case Operator.REPAIR if plan.failed and plan.failed.idea:
+            return f"{Operator.REPAIR.facts.request.removesuffix('.')}: {plan.failed.idea.rstrip('.')}."
         case operator:
             return operator.facts.request
 

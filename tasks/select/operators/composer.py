@@ -19,8 +19,8 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
 from overnight.schemas.scores import are_level
-from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
-from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, is_repairable, shape_of
+from overnight.tasks.select.operators.ledger import Ledger, TriedIdea, plain
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 from overnight.tasks.select.operators.operator_choice import (
     SHARES,
@@ -59,6 +59,7 @@ class Composer:
         self._programs = {one.id: one for one in self._best}
         self._origins: dict[str, str] = {}
         self._niches: dict[str, str] = {}
+        self._ideas: dict[str, str] = {}
         self._feedback: dict[str, tuple[int, Feedback]] = {}
         self._answers = self._best_at = 0
 
@@ -86,7 +87,10 @@ class Composer:
         self._answers += len(answers)
         self._targets.tell(sum(one.outcome is not Outcome.DUPLICATE and bool(one.body) for one in answers))
         for answer, gain in zip(answers, gains, strict=True):
-            self._ledger.add(self._tried(answer, gain))
+            idea = self._ideas.get(answer.failed_id) or answer.idea  # a repair keeps the idea of what it mends
+            if is_repairable(answer):
+                self._ideas[answer.program_id] = idea
+            self._ledger.add(self._tried(replace(answer, idea=idea), gain))
             self._learn_score(answer, record.niche)
         latest = latest_feedback([one for one in answers if not self._is_better_beside(one)], self._score_of)
         self._feedback |= {base: (self._answers, one) for base, one in latest.items()}
@@ -300,8 +304,9 @@ class Composer:
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
         errors = self._ledger.text(base.id, lists_ideas=False, told=failed.error)
+        failed = replace(failed, idea=plain(self._ideas.get(failed.program_id, failed.idea)))
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
-        return replace(plan, operator=Operator.REPAIR, failed=failed)
+        return replace(plan, operator=Operator.REPAIR, failed=failed, best=self._best_beside(base))
 
     def _with_operator(
         self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None, beside: Sequence[Plan]

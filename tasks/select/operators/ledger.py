@@ -177,12 +177,12 @@ class Ledger:
         latest: dict[str, TriedIdea] = {}
         for one in reversed(self._latest):
             idea = plain(one.idea)
-            if one.base_id != base_id or one.program_id in shown or idea in others:
+            if one.base_id != base_id or idea in others:
                 continue
             # What a program did says more than that it was repeated.
             if latest.setdefault(idea, one).is_repeated and not one.is_better:
                 latest[idea] = one
-        return {idea: one for idea, one in latest.items() if not one.is_better}
+        return {idea: one for idea, one in latest.items() if not one.is_better and one.program_id not in shown}
 
     def _results(self, tried: Mapping[str, TriedIdea]) -> list[str]:
         return [self._result(one) for one in tried.values() if not one.is_untried][:_OF_BASE]

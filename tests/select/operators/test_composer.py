@@ -247,6 +247,30 @@ def test_an_answer_that_failed_is_repaired_by_the_next_plan():
     assert search.plan().operator is not Operator.REPAIR, "a plan that follows no prompt repairs nothing"
 
 
+def test_a_repair_quotes_the_idea_that_it_keeps_and_is_listed_under_it():
+    search = Search({"search": {"repairs": 1.0, "algorithm": "greedy"}})
+    search.tell(crashed("f1", idea="use `guess_v0` twice."))
+    for name, failed in (("f2", "f1"), ("", "f2")):
+        plan = search.plan()
+        assert "as little change as needed, and keep its idea: use the version twice." in search.prompt(plan)
+        assert "which says in a few words what you mend." in search.prompt(plan)
+        assert "the same as" not in search.prompt(plan)
+        if name:
+            search.tell(crashed(name, idea="import it", failed_id=failed), operator="repair")
+    search.tell(replace(scored("mended", -1.0, -1.0, idea="import that"), failed_id="f2"), operator="repair")
+    tried = search.composer.compose(Plan("0", (START,)), Turn(1, 0, 1), 0, None).tried
+    assert "- use the version twice. (scored -1, the version that it changed 0)" in tried
+    assert "import" not in tried
+    assert "says nothing of the idea" not in tried
+
+
+def test_a_repair_of_a_child_of_the_best_says_once_that_it_is_the_best():
+    search = Search({"search": {"repairs": 1.0, "algorithm": {"name": "greedy", "epsilon": 1.0}}})
+    search.tell(scored("best", 6.0, 6.0), scored("weak", 1.0, 1.0))
+    search.tell(crashed("f1", parent="best"))
+    assert all("# Version 0 scores 6; on" in search.prompt(plan) for plan in search.plans())
+
+
 def test_without_the_operator_nothing_is_repaired():
     search = Search({"search": {"repairs": 1.0, "algorithm": "greedy", "operators": ["refine"]}})
     search.tell(crashed("f1"))
