@@ -98,8 +98,9 @@ class Composer:
     def _is_better_beside(self, answer: Feedback) -> bool:
         """Return whether an answer is better than its base in an objective beside the score."""
         base = self._programs.get(answer.parent_id)
-        is_scored = base is not None and answer.score is not None
-        return is_scored and any(self._objectives.changes(answer.metrics, base.metrics).values())
+        if base is None or answer.score is None:
+            return False
+        return any(self._objectives.changes(answer.metrics, base.metrics).values())
 
     def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
         """Return what the ledger keeps of an answer, before its program is known."""
@@ -346,16 +347,18 @@ class Composer:
     def _partner(self, plan: Plan) -> Program | None:
         """Return the program to combine with the base: the best, where the base is worse, else the one that fits best.
 
-        With several inputs each has to be better than the other on one. With one input it is of another line and form.
+        With several inputs each has to be better than the other on one. With one input it is of another line, and
+        differs from all of this line in more than numbers.
         """
         base, best = plan.base, plan.best
         if len(base.scores) > 1:
             if best and self._is_of_niche(best, plan.niche):
                 return partner_of(base, [best])
             return partner_of(base, [one for one in self._best if one.score <= base.score])
-        line, shape = {base.id, *self._ancestors(base.id)}, shape_of(base.body)
-        others = (one for one in self._best if one.score < base.score and one.id not in line)
-        others = (one for one in others if shape_of(one.body) != shape)
+        line = [base, *(self._programs[one] for one in self._ancestors(base.id) if one in self._programs)]
+        ids, shapes = {one.id for one in line}, {shape_of(one.body) for one in line}
+        others = (one for one in self._best if one.score < base.score and one.id not in ids)
+        others = (one for one in others if shape_of(one.body) not in shapes)
         return next((one for one in others if base.id not in self._ancestors(one.id)), None)
 
 

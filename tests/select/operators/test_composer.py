@@ -116,6 +116,8 @@ def test_with_one_input_a_program_of_another_line_is_drawn_on():
     search.tell(scored("parent", 1.0, body=LONG))
     search.tell(scored("child", 3.0, parent="parent", body=f"{LONG}\nreturn x2"))
     assert Operator.CROSS not in {plan.operator for plan in search.plans(1000)}, "one is what the other came from"
+    search.tell(scored("tuned", 2.5, parent="parent", body=LONG.replace("= 5", "= 7")))
+    assert Operator.CROSS not in {plan.operator for plan in search.plans(1000)}, "nor differs from that in numbers only"
     search.tell(scored("other", 2.0, body="return n"))
     plan = next(plan for plan in search.plans(1000) if plan.operator is Operator.CROSS and plan.base.id == "child")
     assert [program.id for program in plan.shown] == ["other", "child"]
