@@ -57,6 +57,13 @@ _TOLD_APART = "Others are asked the same at this moment. So that your answer dif
 _TAKE_FROM = "Combine the last version with what can help it from the first, which goes another way and scores less."
 """Request to combine two programs with one input, on which one of them is better and the other is not."""
 
+_WITHOUT_SCORE: dict[Operator | None, str] = {
+    Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
+    Operator.REWRITE: "Keep its main idea, but build it better.",
+    Operator.SIMPLIFY: "Make it simpler: remove what does not help.",
+}
+"""Requests where no score is better than the base's, in place of those that name the score."""
+
 _FAILURE_CHARS = 3_000
 """Limit on the error and the output of a failed program that is to be repaired, characters."""
 
@@ -250,15 +257,31 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 def instruction(plan: Plan, settings: Settings) -> str:
     """Return what a prompt asks for beside a better program."""
-    optimum, metrics = settings.known.optimum, settings.objectives.metrics
     parts = [_request(plan)]
-    if metrics and optimum is not None and plan.base.score >= optimum:
-        parts.insert(
-            0, f"No score is better than its own, which is proven: keep it, and do better in {', '.join(metrics)}."
-        )
+    if _is_at_optimum(plan, settings):
+        names = ", ".join(settings.objectives.metrics)
+        parts = [f"No score is better than its own, which is proven: keep it, and do better in {names}."]
+        parts.append(_WITHOUT_SCORE.get(plan.operator) or _request(plan))
+    elif passed := _passed_known(plan, settings):
+        parts.insert(0, passed)
     if plan.angle:
         parts.append(f"{_TOLD_APART} {plan.angle}.")
     return " ".join(parts)
+
+
+def _is_at_optimum(plan: Plan, settings: Settings) -> bool:
+    """Return whether only other objectives can be improved; a person's hint and a repair ask for what they ask."""
+    optimum, is_chosen = settings.known.optimum, plan.operator not in (Operator.HINT, Operator.REPAIR)
+    return is_chosen and bool(settings.objectives.metrics) and optimum is not None and plan.base.score >= optimum
+
+
+def _passed_known(plan: Plan, settings: Settings) -> str:
+    """Return that the best known score is passed, in words; empty if it is not."""
+    known, best = settings.known.best, plan.best or plan.base
+    if known is None or plan.failed or best.score <= known or are_level(best.score, known, settings.noise):
+        return ""
+    which = "The best of this search" if plan.best else "The last version"
+    return f"{which} scores more than the best known score already: go on beyond it."
 
 
 def _request(plan: Plan) -> str:

@@ -214,7 +214,28 @@ def test_what_is_proven_optimal_is_to_be_kept_and_another_objective_improved():
     given = {"known": {"best": 0.0, "proven": True}, "objectives": {"metrics": {"states": "minimize"}}}
     search = Search({**given, "search": {"algorithm": "greedy", "operators": ["refine"]}})
     text = search.prompt(search.plan())
-    assert "No score is better than its own, which is proven: keep it, and do better in states." in text
+    kept = "No score is better than its own, which is proven: keep it, and do better in states."
+    assert f"{kept} Make one targeted change, and keep the rest as it is.\n" in text
+    hinted = search.prompt(Plan("0", (START,), operator=Operator.HINT, tactic="try more states"))
+    assert "keep it" not in hinted, "what a person asks for may be the contrary"
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (5.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
+        (0.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
+        (6.0, ""),
+    ],
+)
+def test_a_prompt_says_that_the_best_known_score_is_passed(known: float, said: str):
+    algorithm = {"algorithm": {"name": "greedy", "epsilon": 1.0}, "operators": ["refine"]}
+    search = Search({"known": {"best": known}, "search": algorithm})
+    search.tell(scored("weak", 1.0, 1.0), scored("best", 6.0, 6.0))
+    texts = {plan.base.id: search.prompt(plan) for plan in search.plans()}
+    assert said in texts["weak"]
+    assert said.replace("The best of this search", "The last version") in texts["best"]
+    assert bool(said) is ("go on beyond it" in texts["best"] + texts["weak"])
 
 
 def test_feedback_on_a_child_reaches_the_prompts_of_a_later_version():
