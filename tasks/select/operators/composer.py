@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import permutations
 from random import Random
 
 from overnight.schemas.algorithm import Algorithm, Plan, Turn
@@ -24,11 +23,11 @@ from overnight.tasks.select.operators.ledger import Ledger, TriedIdea, plain
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 from overnight.tasks.select.operators.operator_choice import (
     SHARES,
-    TACTICS,
     Gains,
     OperatorChoice,
     band_of,
     fits,
+    lines_of_thought,
     partner_of,
     stagnation_operator,
 )
@@ -362,18 +361,16 @@ class Composer:
         return next((one for one in others if base.id not in self._ancestors(one.id)), None)
 
 
-_ANGLES = (*TACTICS, *(f"{one}; or {other}" for one, other in permutations(TACTICS, 2)))
-"""Lines of thought that tell apart prompts which ask the same."""
-
-
 def told_apart(plan: Plan, beside: Iterable[Plan], number: int) -> Plan:
     """Return a plan with a line of thought where plans without results ask the same, so that no two prompts are equal.
 
     Which it is follows from the number of the prompt alone, so that it can be found again after a resume. Two of their
     texts may differ for another reason, such as the ideas that they list; that does not count.
     """
-    is_twin = any(_asked(one) == _asked(plan) for one in beside)
-    return replace(plan, angle=_ANGLES[number % len(_ANGLES)]) if is_twin else plan
+    if not any(_asked(one) == _asked(plan) for one in beside):
+        return plan
+    lines = lines_of_thought(plan.operator)
+    return replace(plan, angle=lines[number % len(lines)])
 
 
 def _asked(plan: Plan) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.operators.composer import Composer
+from overnight.tasks.select.operators.operator_choice import lines_of_thought
 from overnight.testing.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"
@@ -94,6 +95,15 @@ def test_no_two_prompts_that_are_asked_at_a_time_are_the_same(start: Program):
     assert len({search.prompt(plan) for _, plan in beside}) == 40
     twin = next(plan for _, plan in beside if plan.angle)
     assert f"So that your answer differs, follow this line of thought: {twin.angle}." in search.prompt(twin)
+
+
+@pytest.mark.parametrize("operator", [one for one in Operator if one is not Operator.TUNE])
+def test_no_line_of_thought_contradicts_what_is_asked(operator: Operator):
+    lines = lines_of_thought(operator)
+    assert len(set(lines)) == len(lines) >= 25
+    asks_for_another = any("another representation" in line for line in lines)
+    assert asks_for_another is (operator is Operator.FRESH)
+    assert [line for line in lines if "time" in line] == [], "the time must not decide, and may be short already"
 
 
 def test_two_programs_are_crossed_and_the_prompt_says_where_each_is_better():
