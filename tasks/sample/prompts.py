@@ -278,7 +278,13 @@ def _is_at_optimum(plan: Plan, settings: Settings) -> bool:
 def _passed_known(plan: Plan, settings: Settings) -> str:
     """Return that the best known score is passed, in words; empty if it is not."""
     known, best = settings.known.best, plan.best or plan.base
-    if known is None or plan.failed or best.score <= known or are_level(best.score, known, settings.noise):
+    if (
+        known is None
+        or not settings.search.tells_facts
+        or plan.failed
+        or best.score <= known
+        or are_level(best.score, known, settings.noise)
+    ):
         return ""
     which = "The best of this search" if plan.best else "The last version"
     return f"{which} scores more than the best known score already: go on beyond it."

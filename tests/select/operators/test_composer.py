@@ -246,6 +246,8 @@ def test_a_prompt_says_that_the_best_known_score_is_passed(known: float, said: s
     assert said in texts["weak"]
     assert said.replace("The best of this search", "The last version") in texts["best"]
     assert bool(said) is ("go on beyond it" in texts["best"] + texts["weak"])
+    untold = Search({"known": {"best": known}, "search": {**algorithm, "facts": False}})
+    assert "go on beyond it" not in untold.prompt(Plan("0", (Program("p", "return 6", (9.0, 9.0), 9.0),)))
 
 
 def test_feedback_on_a_child_reaches_the_prompts_of_a_later_version():
