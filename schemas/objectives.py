@@ -151,6 +151,14 @@ class Objectives(Section):
         both = [name for name in self.metrics if name in metrics and name in before and metrics[name] != before[name]]
         return {name: _SIGN[self.metrics[name]] * (metrics[name] - before[name]) > 0 for name in both}
 
+    def compared(self, metrics: Mapping[str, float], before: Mapping[str, float]) -> str:
+        """Return what a program has in the objectives beside the score, and what another had, in words."""
+        both = [(name, metrics[name], before[name]) for name in self.metrics if name in metrics and name in before]
+        texts = [
+            (f"{name} {new:.6g}", f", before {old:.6g}" if new != old else " as before") for name, new, old in both
+        ]
+        return ", ".join(map("".join, texts))
+
     def goals(self, score: float, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return the score and the objectives, all such that higher is better."""
         return (score, *(_SIGN[direction] * metrics[name] for name, direction in self.metrics.items()))

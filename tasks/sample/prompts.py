@@ -14,7 +14,7 @@ from typing import Any
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
 from overnight.schemas.limits_settings import Limits
-from overnight.schemas.objectives import Objectives
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
@@ -56,6 +56,13 @@ _TOLD_APART = "Others are asked the same at this moment. So that your answer dif
 
 _TAKE_FROM = "Combine the last version with what can help it from the first, which goes another way and scores less."
 """Request to combine two programs with one input, on which one of them is better and the other is not."""
+
+_WITHOUT_SCORE: dict[Operator | None, str] = {
+    Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
+    Operator.REWRITE: "Keep its main idea, but build it better.",
+    Operator.SIMPLIFY: "Make it simpler: remove what does not help.",
+}
+"""Requests where no score is better than the base's, in place of those that name the score."""
 
 _FAILURE_CHARS = 3_000
 """Limit on the error and the output of a failed program that is to be repaired, characters."""
@@ -170,7 +177,7 @@ def _feedback(plan: Plan, problem: Problem, chars: int, notes_chars: int, *, mea
         parts = [describe_failure(plan.failed, _FAILURE_CHARS), said and f"The scoring says of it:\n\n{said}"]
         return "\n\n".join(filter(None, parts))
     said = format_notes(plan.base.notes, plan.base.scores, notes_chars)
-    worse = render_feedback(plan, problem.specification, chars)
+    worse = render_feedback(plan, problem.specification, chars, problem.settings.objectives)
     of_worse = format_notes(plan.feedback.notes, plan.feedback.scores, notes_chars) if worse and plan.feedback else ""
     parts = [
         measured_line(plan.base, problem.settings.limits) if measures else "",
@@ -250,15 +257,37 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 def instruction(plan: Plan, settings: Settings) -> str:
     """Return what a prompt asks for beside a better program."""
-    optimum, metrics = settings.known.optimum, settings.objectives.metrics
     parts = [_request(plan)]
-    if metrics and optimum is not None and plan.base.score >= optimum:
-        parts.insert(
-            0, f"No score is better than its own, which is proven: keep it, and do better in {', '.join(metrics)}."
-        )
+    if _is_at_optimum(plan, settings):
+        names = ", ".join(settings.objectives.metrics)
+        parts = [f"No score is better than its own, which is proven: keep it, and do better in {names}."]
+        parts.append(_WITHOUT_SCORE.get(plan.operator) or _request(plan))
+    elif passed := _passed_known(plan, settings):
+        parts.insert(0, passed)
     if plan.angle:
         parts.append(f"{_TOLD_APART} {plan.angle}.")
     return " ".join(parts)
+
+
+def _is_at_optimum(plan: Plan, settings: Settings) -> bool:
+    """Return whether only other objectives can be improved; a person's hint and a repair ask for what they ask."""
+    optimum, is_chosen = settings.known.optimum, plan.operator not in (Operator.HINT, Operator.REPAIR)
+    return is_chosen and bool(settings.objectives.metrics) and optimum is not None and plan.base.score >= optimum
+
+
+def _passed_known(plan: Plan, settings: Settings) -> str:
+    """Return that the best known score is passed, in words; empty if it is not."""
+    known, best = settings.known.best, plan.best or plan.base
+    if (
+        known is None
+        or not settings.search.tells_facts
+        or plan.failed
+        or best.score <= known
+        or are_level(best.score, known, settings.noise)
+    ):
+        return ""
+    which = "The best of this search" if plan.best else "The last version"
+    return f"{which} scores more than the best known score already: go on beyond it."
 
 
 def _request(plan: Plan) -> str:
@@ -275,6 +304,8 @@ def _request(plan: Plan) -> str:
             return f"{Operator.CROSS.facts.request}{_strengths(plan.shown)}"
         case Operator.HINT if plan.tactic:
             return f"Follow what a person suggests who watches the search:\n\n{plan.tactic}\n"
+        case Operator.REPAIR if plan.failed and plan.failed.idea:
+            return f"{Operator.REPAIR.facts.request.removesuffix('.')}: {plan.failed.idea.rstrip('.')}."
         case operator:
             return operator.facts.request
 
@@ -396,11 +427,17 @@ def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, setti
     if program.id != base.id:
         parts.append(_compared(program.score, base.score, "the last version", settings.noise))
     elif best:
-        reference = f"the best of this search, {score_text(best.score, *rivals)}"
+        beside = _beside(best.metrics, settings.objectives)
+        reference = f"the best of this search, {score_text(best.score, *rivals)}{beside and f' with {beside}'}"
         parts.append(_compared(program.score, best.score, reference, settings.noise))
     scores = format_scores(program.scores, base.scores)
     on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
     return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
+
+
+def _beside(metrics: Mapping[str, float], objectives: Objectives) -> str:
+    """Return what a program has in the objectives beside the score; empty without any."""
+    return format_metrics({name: metrics[name] for name in objectives.metrics if name in metrics})
 
 
 def _compared(score: float, other: float, reference: str, noise: float) -> str:
@@ -410,7 +447,7 @@ def _compared(score: float, other: float, reference: str, noise: float) -> str:
     return f"{abs(score - other):.3g} {'more' if score > other else 'less'} than {reference}"
 
 
-def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
+def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Objectives = NO_OBJECTIVES) -> str:
     """Return the feedback as text; empty if there is none, or no room for it.
 
     What the last try changed is told as a diff where that is shorter than its code. Half of the characters are for it,
@@ -420,7 +457,7 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int) -> str:
     if feedback is None or not chars:
         return ""
     tried_on = plan.tried_on or plan.base
-    outcome = _cut(_describe_outcome(feedback, tried_on, plan), chars // 4)
+    outcome = _cut(_describe_outcome(feedback, tried_on, plan, objectives), chars // 4)
     output = _cut(feedback.output.strip(), chars // 4, keep_end=True)
     printed = [f"It printed:\n\n```text\n{output}\n```"] if output else []
     room = max(chars // 2, chars - len(outcome) - sum(map(len, printed)))
@@ -451,12 +488,14 @@ def describe_failure(failed: Feedback, chars: int) -> str:
     return "\n\n".join(parts)
 
 
-def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan) -> str:
+def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan, objectives: Objectives) -> str:
     if feedback.outcome is not Outcome.SCORED or feedback.score is None:
         return f"It {feedback.outcome.facts.said}: {feedback.error}".rstrip(": ")
     reference = "that earlier version" if plan.tried_on else "the last version"
     both = score_text(feedback.score, parent.score), score_text(parent.score, feedback.score)
     text = f"It scored {both[0]}, {reference} {both[1]}."
+    if own := _beside(feedback.metrics, objectives):
+        text = f"It scored {both[0]}, {own}; {reference} {both[1]}, {_beside(parent.metrics, objectives)}."
     if len(feedback.scores) < 2:
         return text
     scores = format_scores(feedback.scores, parent.scores)

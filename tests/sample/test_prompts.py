@@ -217,6 +217,18 @@ def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
     assert "scores" not in text
 
 
+def test_a_prompt_says_which_helpers_are_there():
+    helped = replace(
+        HIGH, body="def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
+    )
+    stays = (
+        "What stands beside `priority_v1` stays, and need not be written again; what you use of another version has to"
+    )
+    assert stays in chat_prompt(LOW, helped).text
+    assert "What stands beside `priority_v0` stays, and need not be written again.\n" in chat_prompt(helped).text
+    assert "What stands beside" not in chat_prompt(LOW, HIGH).text
+
+
 def test_equal_scores_are_called_the_same():
     twin = replace(HIGH, id="twin")
     assert "# Version 0 scores 2.125, the same as the last version;" in chat_prompt(twin, HIGH).text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import permutations
 from random import Random
 
 from overnight.schemas.algorithm import Algorithm, Plan, Turn
@@ -19,16 +18,16 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
 from overnight.schemas.scores import are_level
-from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, shape_of
-from overnight.tasks.select.operators.ledger import Ledger, TriedIdea
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, is_repairable, shape_of
+from overnight.tasks.select.operators.ledger import Ledger, TriedIdea, plain
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 from overnight.tasks.select.operators.operator_choice import (
     SHARES,
-    TACTICS,
     Gains,
     OperatorChoice,
     band_of,
     fits,
+    lines_of_thought,
     partner_of,
     stagnation_operator,
 )
@@ -59,6 +58,7 @@ class Composer:
         self._programs = {one.id: one for one in self._best}
         self._origins: dict[str, str] = {}
         self._niches: dict[str, str] = {}
+        self._ideas: dict[str, str] = {}
         self._feedback: dict[str, tuple[int, Feedback]] = {}
         self._answers = self._best_at = 0
 
@@ -86,26 +86,36 @@ class Composer:
         self._answers += len(answers)
         self._targets.tell(sum(one.outcome is not Outcome.DUPLICATE and bool(one.body) for one in answers))
         for answer, gain in zip(answers, gains, strict=True):
-            self._ledger.add(self._tried(answer, gain))
+            idea = self._ideas.get(answer.failed_id) or answer.idea  # a repair keeps the idea of what it mends
+            if is_repairable(answer):
+                self._ideas[answer.program_id] = idea
+            self._ledger.add(self._tried(replace(answer, idea=idea), gain))
             self._learn_score(answer, record.niche)
-        latest = latest_feedback(answers, self._score_of)
+        latest = latest_feedback([one for one in answers if not self._is_better_beside(one)], self._score_of)
         self._feedback |= {base: (self._answers, one) for base, one in latest.items()}
+
+    def _is_better_beside(self, answer: Feedback) -> bool:
+        """Return whether an answer is better than its base in an objective beside the score."""
+        base = self._programs.get(answer.parent_id)
+        if base is None or answer.score is None:
+            return False
+        return any(self._objectives.changes(answer.metrics, base.metrics).values())
 
     def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
         """Return what the ledger keeps of an answer, before its program is known."""
         base = self._programs.get(answer.parent_id)
-        metrics, before = answer.metrics, base.metrics if base else {}
-        changes = {} if answer.score is None else self._objectives.changes(metrics, before)
+        beside = "" if answer.score is None else self._objectives.compared(answer.metrics, base.metrics if base else {})
         return TriedIdea(
             answer.idea,
             answer.parent_id,
-            error=answer.error if answer.body and answer.outcome is not Outcome.DUPLICATE else "",
+            answer.program_id,
+            error="" if answer.outcome is Outcome.DUPLICATE else answer.error,
             score=answer.score,
             base_score=base.score if base else None,
             best_before=self._best[0].score if self._best else None,
-            beside=", ".join(f"{name} {metrics[name]:.6g}, before {before[name]:.6g}" for name in changes),
-            is_better=gain > 0.0 or any(changes.values()),
-            is_untried=answer.outcome in (Outcome.CRASHED, Outcome.UNCONFIRMED),
+            beside=beside,
+            is_better=gain > 0.0 or self._is_better_beside(answer),
+            is_untried=answer.outcome in (Outcome.UNPARSABLE, Outcome.CRASHED, Outcome.UNCONFIRMED),
             is_repeated=answer.outcome is Outcome.DUPLICATE,
         )
 
@@ -140,9 +150,14 @@ class Composer:
         self._programs[program.id] = program
         self._gains.note(program.score)
         self._targets.note(program)
-        if len(self._best) < _PARTNERS or program.score > self._best[-1].score:
+        if len(self._best) < _PARTNERS or self._rank(program) > self._rank(self._best[-1]):
             others = [one for one in self._best if one.id != program.id]
-            self._best = sorted([*others, program], key=lambda one: one.score, reverse=True)[:_PARTNERS]
+            self._best = sorted([*others, program], key=self._rank, reverse=True)[:_PARTNERS]
+
+    def _rank(self, program: Program) -> tuple[float, ...]:
+        """Return what orders programs: the score, then the objectives beside it, so that none beats the first."""
+        has_all = all(name in program.metrics for name in self._objectives.metrics)
+        return self._objectives.goals(program.score, program.metrics) if has_all else (program.score,)
 
     def _score_of(self, program_id: str) -> float | None:
         program = self._programs.get(program_id)
@@ -193,25 +208,26 @@ class Composer:
             return replace(plan, operator=Operator.HINT) if hint and hint.program_id else plan
         plan = self._with_feedback(replace(plan, best=self._best_beside(plan.base)))
         if hint:
-            tried = self._ledger.text(self._near(plan.base)) if self._search.chosen_operators else ""
+            tried = self._tried_text(plan) if self._search.chosen_operators else ""
             return replace(plan, operator=Operator.HINT, tactic=hint.text, tried=tried)
         if not self._search.chosen_operators:
             return plan
         if not plan.base.is_scored:  # there is nothing to build on yet
-            return replace(plan, tried=self._ledger.text({plan.base.id}))
+            return replace(plan, tried=self._ledger.text(plan.base.id))
         if followed and (failed := self._failed(followed, rng)):
             return self._repair(plan, followed, *failed)
         plan = self._with_operator(plan, rng, stagnation, beside)
         answers = followed.answers if followed else ()
         repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
-        shown = plan.feedback.error if plan.feedback else ""
-        return replace(plan, tried=self._ledger.text(self._near(plan.base), repeated=repeated, shown=shown))
+        return replace(plan, tried=self._tried_text(plan, repeated))
 
     def _best_beside(self, base: Program) -> Program | None:
         """Return the best program of the run; `None` where the base is no worse."""
-        if not self._best or not base.is_scored or self._best[0].score <= base.score:
+        best = self._best[0] if self._best else base
+        if not base.is_scored or self._rank(best) <= self._rank(base):
             return None
-        return None if are_level(self._best[0].score, base.score, self._noise) else self._best[0]
+        is_level = best.score != base.score and are_level(best.score, base.score, self._noise)
+        return None if is_level else best
 
     def _with_feedback(self, plan: Plan) -> Plan:
         """Return a plan with the last failed or worse child of its base, or a late one of a program it came from.
@@ -243,8 +259,11 @@ class Composer:
         niche = _home_of(base, algorithm) or plan.niche
         return replace(plan, niche=niche, shown=(*others[: len(plan.shown) - 1], base))
 
-    def _near(self, base: Program) -> set[str]:
-        return {base.id, self._origins.get(base.id, base.id)}
+    def _tried_text(self, plan: Plan, repeated: Sequence[str] = ()) -> str:
+        """Return what a prompt lists of what was tried on its base, and on the program that this came from."""
+        base_id, told = plan.base.id, plan.feedback.error if plan.feedback else ""
+        shown = {one.id for one in plan.shown}
+        return self._ledger.text(base_id, self._origins.get(base_id, ""), repeated=repeated, shown=shown, told=told)
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
@@ -284,9 +303,10 @@ class Composer:
         return (failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
-        errors = self._ledger.text({base.id}, lists_ideas=False, shown=failed.error)
+        errors = self._ledger.text(base.id, lists_ideas=False, told=failed.error)
+        failed = replace(failed, idea=plain(self._ideas.get(failed.program_id, failed.idea)))
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
-        return replace(plan, operator=Operator.REPAIR, failed=failed)
+        return replace(plan, operator=Operator.REPAIR, failed=failed, best=self._best_beside(base))
 
     def _with_operator(
         self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None, beside: Sequence[Plan]
@@ -326,21 +346,19 @@ class Composer:
     def _partner(self, plan: Plan) -> Program | None:
         """Return the program to combine with the base: the best, where the base is worse, else the one that fits best.
 
-        With several inputs each has to be better than the other on one. With one input it is of another line and form.
+        With several inputs each has to be better than the other on one. With one input it is of another line, and
+        differs from all of this line in more than numbers.
         """
         base, best = plan.base, plan.best
         if len(base.scores) > 1:
             if best and self._is_of_niche(best, plan.niche):
                 return partner_of(base, [best])
             return partner_of(base, [one for one in self._best if one.score <= base.score])
-        line, shape = {base.id, *self._ancestors(base.id)}, shape_of(base.body)
-        others = (one for one in self._best if one.score < base.score and one.id not in line)
-        others = (one for one in others if shape_of(one.body) != shape)
+        line = [base, *(self._programs[one] for one in self._ancestors(base.id) if one in self._programs)]
+        ids, shapes = {one.id for one in line}, {shape_of(one.body) for one in line}
+        others = (one for one in self._best if one.score < base.score and one.id not in ids)
+        others = (one for one in others if shape_of(one.body) not in shapes)
         return next((one for one in others if base.id not in self._ancestors(one.id)), None)
-
-
-_ANGLES = (*TACTICS, *(f"{one}; or {other}" for one, other in permutations(TACTICS, 2)))
-"""Lines of thought that tell apart prompts which ask the same."""
 
 
 def told_apart(plan: Plan, beside: Iterable[Plan], number: int) -> Plan:
@@ -349,8 +367,10 @@ def told_apart(plan: Plan, beside: Iterable[Plan], number: int) -> Plan:
     Which it is follows from the number of the prompt alone, so that it can be found again after a resume. Two of their
     texts may differ for another reason, such as the ideas that they list; that does not count.
     """
-    is_twin = any(_asked(one) == _asked(plan) for one in beside)
-    return replace(plan, angle=_ANGLES[number % len(_ANGLES)]) if is_twin else plan
+    if not any(_asked(one) == _asked(plan) for one in beside):
+        return plan
+    lines = lines_of_thought(plan.operator)
+    return replace(plan, angle=lines[number % len(lines)])
 
 
 def _asked(plan: Plan) -> tuple[object, ...]:

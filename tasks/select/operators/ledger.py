@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from overnight.schemas.scores import are_level, score_text
@@ -37,18 +37,21 @@ class TriedIdea:
 
     Attributes:
         base_id: Id of the program that it changed.
+        program_id: Id of the program that came of it; empty if there is none.
         error: Error with which it failed; empty if it has a score.
         score: Its score; `None` if it has none.
         base_score: Score of the program that it changed; `None` if that has none.
         best_before: Best score of the run before it; `None` if there was none.
-        beside: What it changed in other objectives, such as `states 98, before 99`; empty if nothing.
+        beside: What it has in other objectives, such as `states 98, before 99`; empty if there are none.
         is_better: Whether it is better than its base in the score or in another objective.
-        is_untried: Whether its program crashed or was not confirmed, which says nothing of the idea.
+        is_untried: Whether its answer could not be read, or its program crashed or was not confirmed, which says
+            nothing of the idea.
         is_repeated: Whether its program was judged before.
     """
 
     idea: str
     base_id: str
+    program_id: str = ""
     error: str = ""
     score: float | None = None
     base_score: float | None = None
@@ -84,7 +87,7 @@ class TriedIdea:
         assert self.score is not None
         assert self.best_before is not None
         scores = score_text(self.best_before, self.score), score_text(self.score, self.best_before)
-        return f"from {scores[0]} to {scores[1]}"
+        return f"from {scores[0]} to {scores[1]}" + (f"; {self.beside}" if self.beside else "")
 
 
 class Ledger:
@@ -111,22 +114,31 @@ class Ledger:
 
     def _note_raising(self, tried: TriedIdea) -> None:
         """Keep the latest ideas that raised the best score, and those that raised it most, in order."""
-        known = [one for one in self._raising if _plain(one.idea) != _plain(tried.idea)] + [tried]
+        known = [one for one in self._raising if plain(one.idea) != plain(tried.idea)] + [tried]
         largest = sorted(known, key=lambda one: one.raised(self._noise), reverse=True)[:_LARGEST]
         self._raising = [one for one in known if one in largest or one in known[-_LATEST:]]
 
     def text(
-        self, base_ids: Collection[str], *, lists_ideas: bool = True, repeated: Sequence[str] = (), shown: str = ""
+        self,
+        base_id: str,
+        origin_id: str = "",
+        *,
+        lists_ideas: bool = True,
+        repeated: Sequence[str] = (),
+        shown: Collection[str] = (),
+        told: str = "",
     ) -> str:
         """Return what a prompt lists, as far as there is any and there is room; empty if there is nothing.
 
         Args:
-            base_ids: Ids of the program that the prompt is to improve, and of the one that it came from.
+            base_id: Id of the program that the prompt is to improve.
+            origin_id: Id of the program that it came from; empty if there is none.
             lists_ideas: Whether tried ideas are listed, beside errors.
             repeated: Ideas of the latest answers that were programs judged before; they are listed in any case.
-            shown: Error that the prompt tells already.
+            shown: Ids of the programs that the prompt shows, which are no tries.
+            told: Error that the prompt tells already.
         """
-        errors = [one for one in reversed(self._errors) if one != _last_line(shown)]
+        errors = [one for one in reversed(self._errors) if one != _last_line(told)]
         always = [
             ("The last answers repeated earlier programs; do not repeat these:", _distinct(repeated)),
             ("Errors with which earlier answers crashed or were refused; avoid them:", errors),
@@ -134,29 +146,49 @@ class Ledger:
         if not lists_ideas:
             return _within_limit(always, self._chars)
         known = _within_limit(always, self._chars // 2)
-        near = [one for one in reversed(self._latest) if one.base_id in base_ids and not one.is_better]
-        latest: dict[str, TriedIdea] = {}
-        for one in near:  # what a program did says more than that it was repeated
-            if latest.setdefault(_plain(one.idea), one).is_repeated:
-                latest[_plain(one.idea)] = one
         listed = _distinct(repeated)
-        of_base = {idea: one for idea, one in latest.items() if idea not in listed}
-        tried = [f"{idea} ({one.outcome(self._noise)})" for idea, one in of_base.items() if not one.is_untried]
-        crashed = [f"{idea} ({one.outcome(self._noise)})" for idea, one in of_base.items() if one.is_untried]
-        counts = Counter(_plain(one.idea) for one in self._latest)
-        told = {*latest, *(_plain(one.idea) for one in self._raising)}
-        frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN and idea not in told]
+        of_base = self._tried_on(base_id, shown, listed)
+        of_origin = self._tried_on(origin_id, shown, [*listed, *of_base]) if origin_id else {}
+        crashed = [one for one in (*of_base.values(), *of_origin.values()) if one.is_untried]
+        counts = Counter(plain(one.idea) for one in self._latest)
+        told_ideas = {*listed, *of_base, *of_origin, *(plain(one.idea) for one in self._raising)}
+        frequent = [idea for idea, count in counts.most_common(_FREQUENT) if count >= _OFTEN and idea not in told_ideas]
         ideas = [
-            ("Tried already on this version or the one before it; do not repeat these:", tried[:_OF_BASE]),
-            ("Failed on it in a way that says nothing of the idea itself:", crashed[:_OF_BASE]),
+            ("Tried already on the last version; do not repeat these:", self._results(of_base)),
+            (
+                "Tried already on the version that the last one came from; do not repeat these:",
+                self._results(of_origin),
+            ),
+            (
+                "Failed in a way that says nothing of the idea itself:",
+                [self._result(one) for one in crashed[:_OF_BASE]],
+            ),
             (
                 "Ideas that raised the best score of this search, the latest first:",
-                [f"{_plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],
+                [f"{plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],
             ),
             ("Tried already many times in this search:", frequent),
         ]
         room = self._chars - len(known) - 2 * bool(known)
         return "\n\n".join(filter(None, (known, _within_limit(ideas, room, listed=listed))))
+
+    def _tried_on(self, base_id: str, shown: Collection[str], others: Collection[str]) -> dict[str, TriedIdea]:
+        """Return, by idea, what did not help on a program, the latest first, without programs that are shown."""
+        latest: dict[str, TriedIdea] = {}
+        for one in reversed(self._latest):
+            idea = plain(one.idea)
+            if one.base_id != base_id or idea in others:
+                continue
+            # What a program did says more than that it was repeated.
+            if latest.setdefault(idea, one).is_repeated and not one.is_better:
+                latest[idea] = one
+        return {idea: one for idea, one in latest.items() if not one.is_better and one.program_id not in shown}
+
+    def _results(self, tried: Mapping[str, TriedIdea]) -> list[str]:
+        return [self._result(one) for one in tried.values() if not one.is_untried][:_OF_BASE]
+
+    def _result(self, tried: TriedIdea) -> str:
+        return f"{plain(tried.idea)} ({tried.outcome(self._noise)})"
 
 
 def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int, listed: Iterable[str] = ()) -> str:
@@ -176,7 +208,7 @@ def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int, liste
 
 
 def _distinct(ideas: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(map(_plain, ideas)))
+    return list(dict.fromkeys(map(plain, ideas)))
 
 
 def _last_line(error: str) -> str:
@@ -186,6 +218,6 @@ def _last_line(error: str) -> str:
     return line if len(line) <= _MAX_ERROR_CHARS else f"{line[: _MAX_ERROR_CHARS - 1]}…"
 
 
-def _plain(idea: str) -> str:
+def plain(idea: str) -> str:
     """Return an idea on one line, whole, without names of versions."""
     return _VERSION.sub("the version", " ".join(idea.split()))

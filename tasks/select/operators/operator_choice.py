@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 from random import Random
 from statistics import median
 
@@ -172,14 +173,45 @@ TACTICS = (
     "solve an easier version first, then mend its solution step by step",
     "decide with what will happen a few steps later in mind, not only with what is best now",
     "combine several simple rules, and choose among them by the state of the input",
-    "treat the cases that score worst on their own, and leave the others as they are",
+    "treat the cases that are hardest on their own",
     "use symmetry, or an invariant of the problem, to search less and better",
-    "begin with a good construction, then improve it by local search until the time limit is near",
-    "replace fixed constants by values that are computed from the input",
+    "begin with a good construction, then improve it by a fixed number of steps of local search",
+    "compute from the input what could be a fixed constant",
     "look at a method that is known in the literature for this kind of problem, and adapt it",
-    "drop the part that costs most time, and spend the time on trying more alternatives",
+    "try several alternatives, and take the best of them",
 )
-"""General lines of thought, one for each prompt with a tactic."""
+"""General lines of thought, one for each prompt with a tactic; they suit a program that is written anew."""
+
+_PLACES = (
+    "look at where it decides worst, and why",
+    "replace a fixed number by one that is computed from the input",
+    "look at what it does when two choices are equally good",
+    "question what it takes for granted of its input",
+    "look at what it leaves out of account",
+    "look at its first step, and at its last",
+    "look a few steps ahead",
+    "look at the case that comes up most often",
+    "look at what it computes and hardly uses",
+    "weigh against each other what it treats one after the other",
+)
+"""Places to look at in a program that is to be changed."""
+
+_SPARE = (
+    "look for what it does twice",
+    "look for a case that another one covers",
+    "look for numbers that make no difference",
+    "look for steps whose result is hardly used",
+    "look for what the standard library does in one call",
+)
+"""What may be left out of a program that is to be simpler."""
+
+_THOUGHTS: dict[Operator | None, Sequence[str]] = {None: TACTICS, Operator.FRESH: TACTICS, Operator.SIMPLIFY: _SPARE}
+
+
+def lines_of_thought(operator: Operator | None) -> Sequence[str]:
+    """Return lines of thought that tell apart prompts which ask the same, none of which contradicts the request."""
+    thoughts = _THOUGHTS.get(operator, _PLACES)
+    return (*thoughts, *(f"{one}; or {other}" for one, other in permutations(thoughts, 2)))
 
 
 def stagnation_operator(since_best: int, answers: int, per_prompt: int) -> tuple[Operator, str] | None:

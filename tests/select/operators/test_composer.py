@@ -14,11 +14,12 @@ from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, TUNER, Program
+from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.operators.composer import Composer
+from overnight.tasks.select.operators.operator_choice import lines_of_thought
 from overnight.testing.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"
@@ -47,9 +48,7 @@ class Search:
         return [self.plan(index) for index in range(count)]
 
     def tell(self, *answers: Feedback, operator: str = "refine", model: str = "openai/a", evaluations: int = 0) -> None:
-        children = [
-            Program(one.program_id, one.body, one.scores, one.score) for one in answers if one.score is not None
-        ]
+        children = [program_of(one) for one in answers if one.score is not None]
         result = PromptResult("0", answers[-1].parent_id, len(answers), tuple(children))
         self.algorithm.tell(1, [result], reset=False)
         self.latest = PromptRecord("0", operator, model, answers, 100, None, evaluations)
@@ -98,6 +97,15 @@ def test_no_two_prompts_that_are_asked_at_a_time_are_the_same(start: Program):
     assert f"So that your answer differs, follow this line of thought: {twin.angle}." in search.prompt(twin)
 
 
+@pytest.mark.parametrize("operator", [one for one in Operator if one is not Operator.TUNE])
+def test_no_line_of_thought_contradicts_what_is_asked(operator: Operator):
+    lines = lines_of_thought(operator)
+    assert len(set(lines)) == len(lines) >= 25
+    asks_for_another = any("another representation" in line for line in lines)
+    assert asks_for_another is (operator is Operator.FRESH)
+    assert [line for line in lines if "time" in line] == [], "the time must not decide, and may be short already"
+
+
 def test_two_programs_are_crossed_and_the_prompt_says_where_each_is_better():
     search = Search()
     search.tell(scored("low", 1.0, 5.0), scored("high", 6.0, 2.0))
@@ -118,6 +126,8 @@ def test_with_one_input_a_program_of_another_line_is_drawn_on():
     search.tell(scored("parent", 1.0, body=LONG))
     search.tell(scored("child", 3.0, parent="parent", body=f"{LONG}\nreturn x2"))
     assert Operator.CROSS not in {plan.operator for plan in search.plans(1000)}, "one is what the other came from"
+    search.tell(scored("tuned", 2.5, parent="parent", body=LONG.replace("= 5", "= 7")))
+    assert Operator.CROSS not in {plan.operator for plan in search.plans(1000)}, "nor differs from that in numbers only"
     search.tell(scored("other", 2.0, body="return n"))
     plan = next(plan for plan in search.plans(1000) if plan.operator is Operator.CROSS and plan.base.id == "child")
     assert [program.id for program in plan.shown] == ["other", "child"]
@@ -157,8 +167,17 @@ def test_an_idea_whose_program_was_not_confirmed_is_not_told_as_refuted():
     search.tell(
         replace(crashed("p", idea="shake"), outcome=Outcome.UNCONFIRMED, error="scored 9: run again, it crashed")
     )
-    _, ideas = search.plan().tried.split("Failed on it in a way that says nothing of the idea itself:\n")
+    _, ideas = search.plan().tried.split("Failed in a way that says nothing of the idea itself:\n")
     assert ideas == "- shake (failed: scored 9: run again, it crashed)"
+
+
+def test_a_syntax_error_is_told_with_its_reason_and_refutes_no_idea():
+    search = Search({"search": {"algorithm": "greedy", "operators": ["refine"]}})
+    error = "SyntaxError, line 3: '[' was never closed"
+    search.tell(replace(crashed("", idea="use digits"), outcome=Outcome.UNPARSABLE, body="", error=error))
+    text = search.prompt(search.plan())
+    assert f"says nothing of the idea itself:\n- use digits (failed: {error})" in text
+    assert "do not repeat these" not in text
 
 
 def test_an_idea_that_is_better_in_another_objective_is_not_told_as_useless():
@@ -173,11 +192,62 @@ def test_an_idea_that_is_better_in_another_objective_is_not_told_as_useless():
     assert "states 8.0" not in tried
 
 
+STATES: dict[str, Any] = {
+    "objectives": {"metrics": {"states": "minimize"}},
+    "search": {"algorithm": {"name": "greedy", "epsilon": 1.0}, "operators": ["refine"]},
+}
+
+
+def test_what_its_base_does_not_beat_is_no_failure_and_a_failure_is_told_with_its_other_objectives():
+    search, texts = Search(STATES), dict[str, str]()
+    for name, score, states in (("base", 5.0, 9.0), ("few", 4.0, 7.0), ("low", 3.0, 9.0)):
+        answer = scored(name, score, score, idea=f"idea of {name}", parent="start" if name == "base" else "base")
+        search.tell(replace(answer, metrics={"states": states}))
+        base = Program("base", "return base", (5.0, 5.0), 5.0, {"states": 9.0})
+        texts[name] = search.prompt(search.composer.compose(Plan("0", (base,)), Turn(1, 0, 1), 0, None))
+    assert "did not do better" not in texts["few"]
+    assert "It scored 3, states 9; the last version 5, states 9." in texts["low"]
+    assert "- idea of low (scored 3, the version that it changed 5; states 9 as before)" in texts["low"]
+
+
+def test_the_best_of_a_search_is_a_program_that_none_beats_and_is_told_with_its_other_objectives():
+    search = Search(STATES)
+    for name, score, states in (("weak", 1.0, 3.0), ("best", 6.0, 9.0), ("fewer", 6.0, 8.0)):
+        search.tell(replace(scored(name, score, score), metrics={"states": states}))
+    texts = {plan.base.id: search.prompt(plan) for plan in search.plans()}
+    assert "1, 5 less than the best of this search, 6 with states 8;" in texts["weak"]
+    assert "6, the same as the best of this search, 6 with states 8;" in texts["best"]
+    assert "the best of this search" not in texts["fewer"], "it is the best itself"
+
+
 def test_what_is_proven_optimal_is_to_be_kept_and_another_objective_improved():
     given = {"known": {"best": 0.0, "proven": True}, "objectives": {"metrics": {"states": "minimize"}}}
     search = Search({**given, "search": {"algorithm": "greedy", "operators": ["refine"]}})
     text = search.prompt(search.plan())
-    assert "No score is better than its own, which is proven: keep it, and do better in states." in text
+    kept = "No score is better than its own, which is proven: keep it, and do better in states."
+    assert f"{kept} Make one targeted change, and keep the rest as it is.\n" in text
+    hinted = search.prompt(Plan("0", (START,), operator=Operator.HINT, tactic="try more states"))
+    assert "keep it" not in hinted, "what a person asks for may be the contrary"
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (5.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
+        (0.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
+        (6.0, ""),
+    ],
+)
+def test_a_prompt_says_that_the_best_known_score_is_passed(known: float, said: str):
+    algorithm = {"algorithm": {"name": "greedy", "epsilon": 1.0}, "operators": ["refine"]}
+    search = Search({"known": {"best": known}, "search": algorithm})
+    search.tell(scored("weak", 1.0, 1.0), scored("best", 6.0, 6.0))
+    texts = {plan.base.id: search.prompt(plan) for plan in search.plans()}
+    assert said in texts["weak"]
+    assert said.replace("The best of this search", "The last version") in texts["best"]
+    assert bool(said) is ("go on beyond it" in texts["best"] + texts["weak"])
+    untold = Search({"known": {"best": known}, "search": {**algorithm, "facts": False}})
+    assert "go on beyond it" not in untold.prompt(Plan("0", (Program("p", "return 6", (9.0, 9.0), 9.0),)))
 
 
 def test_feedback_on_a_child_reaches_the_prompts_of_a_later_version():
@@ -210,6 +280,30 @@ def test_an_answer_that_failed_is_repaired_by_the_next_plan():
         assert words in prompt.text
     search.latest = None
     assert search.plan().operator is not Operator.REPAIR, "a plan that follows no prompt repairs nothing"
+
+
+def test_a_repair_quotes_the_idea_that_it_keeps_and_is_listed_under_it():
+    search = Search({"search": {"repairs": 1.0, "algorithm": "greedy"}})
+    search.tell(crashed("f1", idea="use `guess_v0` twice."))
+    for name, failed in (("f2", "f1"), ("", "f2")):
+        plan = search.plan()
+        assert "as little change as needed, and keep its idea: use the version twice." in search.prompt(plan)
+        assert "which says in a few words what you mend." in search.prompt(plan)
+        assert "the same as" not in search.prompt(plan)
+        if name:
+            search.tell(crashed(name, idea="import it", failed_id=failed), operator="repair")
+    search.tell(replace(scored("mended", -1.0, -1.0, idea="import that"), failed_id="f2"), operator="repair")
+    tried = search.composer.compose(Plan("0", (START,)), Turn(1, 0, 1), 0, None).tried
+    assert "- use the version twice. (scored -1, the version that it changed 0)" in tried
+    assert "import" not in tried
+    assert "says nothing of the idea" not in tried
+
+
+def test_a_repair_of_a_child_of_the_best_says_once_that_it_is_the_best():
+    search = Search({"search": {"repairs": 1.0, "algorithm": {"name": "greedy", "epsilon": 1.0}}})
+    search.tell(scored("best", 6.0, 6.0), scored("weak", 1.0, 1.0))
+    search.tell(crashed("f1", parent="best"))
+    assert all("# Version 0 scores 6; on" in search.prompt(plan) for plan in search.plans())
 
 
 def test_without_the_operator_nothing_is_repaired():
