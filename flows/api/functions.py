@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from overnight.schemas.errors import SpecificationError
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 
 Function = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from overnight.tasks.program import python_source
 from overnight.tasks.program.config_layers import script_block
 from overnight.tasks.program.evolving_files import restore_evolving_files
 from overnight.tasks.program.marked_file import read_marked
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 
 
 def restore_problem(name: str, text: str, settings: Mapping[str, Any], files: Sequence[File] = ()) -> Problem:

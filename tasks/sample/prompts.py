@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
 
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
@@ -21,26 +19,15 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.program import MEASURED, TUNER, Program, Prompt
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.scores import are_level, score_text
-from overnight.schemas.settings import Known, Reducer, Sandbox, Settings
+from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.agent_prompts import agent_prompt
-from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of, templates
-
-_REDUCED: dict[Reducer, str] = {
-    "mean": "It is the mean of the scores on {count} inputs.",
-    "min": "It is the lowest of the scores on {count} inputs.",
-    "sum": "It is the sum of the scores on {count} inputs.",
-    "last": "It is the score on the last of {count} inputs.",
-}
+from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of
+from overnight.tasks.sample.facts import packages_in_words, system_message
 
 _MAX_LISTED = 12
 """Inputs that are listed by number."""
 
-_LARGE_INPUT = 20
-"""Values of an input from which on its size is told."""
-
-_MAX_INPUTS_CHARS = 300
-"""Most characters of all inputs together that a prompt tells."""
 
 _MAX_SCORES = 12
 """Inputs whose scores are listed."""
@@ -240,15 +227,6 @@ def describe_rivals(plan: Plan, chars: int) -> str:
     return text if lines and len(text) <= chars else ""
 
 
-def _objectives_in_words(objectives: Objectives) -> str:
-    """Return what counts beside the score; empty if nothing."""
-    wanted = [f"{'less' if how == 'minimize' else 'more'} `{name}`" for name, how in objectives.metrics.items()]
-    limits = [f"`{name}` has to be {limit}" for name, limit in objectives.limits.items()]
-    kept = "programs are kept that no other one equals or beats in all of these"
-    parts = [f"{' and '.join(wanted)} count{'s' if len(wanted) == 1 else ''}, too: {kept}"] if wanted else []
-    return "; ".join([*parts, *limits])
-
-
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Return metrics to 6 significant digits; of many, the first."""
     texts = [f"{name} {value:.6g}" for name, value in list(metrics.items())[:_MAX_SCORES]]
@@ -324,87 +302,6 @@ def _strengths(shown: tuple[Program, ...]) -> str:
         return ""
     listed = ", ".join(map(str, better[:_MAX_LISTED])) + (", …" if len(better) > _MAX_LISTED else "")
     return f" The first one is better on input{'s' if len(better) > 1 else ''} {listed}, the last one on the others."
-
-
-def system_message(problem: Problem, start: Program | None = None) -> str:
-    """Return the facts of a task; it is the same for all prompts of a run, so that providers can cache it."""
-    settings, count = problem.settings, len(problem.inputs["train"])
-    known = settings.known
-    return (
-        templates()
-        .get_template("system.jinja")
-        .render(
-            wanted=settings.statement or problem.specification.docstring,
-            score_name=settings.score_name,
-            reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
-            size=_size_in_words(problem),
-            noise=f"{settings.noise:.3g}" if settings.noise else "",
-            start=_start_in_words(start, settings.reducer) if start and start.is_scored else "",
-            objectives=_objectives_in_words(settings.objectives),
-            is_confirmed=settings.sandbox.confirm != "never",
-            keeps_state=settings.state == "calls",
-            has_calls=bool(problem.specification.run),
-            inputs=inputs_in_words(problem),
-            known=None if known.best is None else f"{known.best:.15g}" + (f" ({known.label})" if known.label else ""),
-            is_proven=known.proven,
-            honesty=_honesty_in_words(known),
-            seconds=f"{settings.limits.wall_s:g}",
-            memory_mib=settings.limits.memory_mib,
-            packages=packages_in_words(problem) if problem.specification.language == "python" else None,
-        )
-        .strip()
-    )
-
-
-def _honesty_in_words(known: Known) -> str:
-    """Return what is reached without a model; empty if it is unknown."""
-    if known.honesty is None:
-        return ""
-    return f"{known.honesty:.15g} is reached without a model" + (
-        f" ({known.honesty_label})" if known.honesty_label else ""
-    )
-
-
-def _start_in_words(start: Program, reducer: Reducer) -> str:
-    """Return what the start program's evaluation says of the score: its level, and its step where that is whole."""
-    low, high, count = min(start.scores), max(start.scores), len(start.scores)
-    spread = f", on single inputs {low:.6g} to {high:.6g}" if low < high else ""
-    is_whole = count > 1 and reducer == "mean" and all(score.is_integer() for score in start.scores)
-    step = f"; scores on an input are whole numbers there, and 1 on one input is {1 / count:.3g}" if is_whole else ""
-    return f"The start program scores {start.score:.6g}{spread}{step}."
-
-
-def _size_in_words(problem: Problem) -> str:
-    """Return how large the inputs are, without what they hold; empty where they are a few values."""
-    sizes = [_values_in([*call.args, *call.kwargs.values()]) for call in problem.inputs["train"]]
-    low, high = min(sizes, default=0), max(sizes, default=0)
-    if high < _LARGE_INPUT:
-        return ""
-    return f"An input holds {f'{low} to {high}' if low < high else high} values."
-
-
-def _values_in(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return sum(map(_values_in, value.values()))
-    return sum(map(_values_in, value)) if isinstance(value, list | tuple) else 1
-
-
-def inputs_in_words(problem: Problem) -> str:
-    """Return the training inputs, where they are a few values and may be told; else empty."""
-    calls = problem.inputs["train"]
-    values = [dict(call.kwargs) or (call.args[0] if len(call.args) == 1 else list(call.args)) for call in calls]
-    text = ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
-    is_small = len(text) <= _MAX_INPUTS_CHARS and max(map(_values_in, values), default=0) < _LARGE_INPUT
-    if not problem.settings.show_inputs or not is_small:
-        return ""
-    return f"The inputs are {text}, in this order." if len(values) > 1 else f"The input is {text}."
-
-
-def packages_in_words(problem: Problem) -> str:
-    """Return the packages besides the standard library that programs may import; empty if none are known."""
-    numpy = ["numpy"] if problem.settings.sandbox.image == Sandbox().image else []
-    names = list(dict.fromkeys([*problem.dependencies.packages, *numpy]))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
 def _told_metrics(program: Program, problem: Problem) -> Mapping[str, float]:

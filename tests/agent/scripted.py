@@ -24,7 +24,7 @@ from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.runner import frames
 from overnight.tasks.evaluate.sandbox import Death, Sandbox
 from overnight.tasks.history.query_process import QueryProcess
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.budget import Budget
 from overnight.tasks.sample.gateway import Gateway
 from overnight.testing.completion_sources import Store

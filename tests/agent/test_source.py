@@ -21,7 +21,7 @@ from overnight.tasks.agent import clock, desk
 from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
 from overnight.tasks.agent.workspace import files_left, kept_files
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.sampler import to_candidates

@@ -14,7 +14,7 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import TUNER
 from overnight.schemas.sampling_settings import Sampling
 from overnight.schemas.settings import Tuner
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.batch_job import BatchJob
 from overnight.tasks.sample.budget import Budget, BudgetLimits
 from overnight.tasks.sample.codecs.functions import parse

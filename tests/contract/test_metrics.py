@@ -10,7 +10,7 @@ from overnight.schemas.job import Call, Isolation, Job
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.pool import SandboxPool
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from tests.contract.conftest import on_processes
 
 TEXT = '''

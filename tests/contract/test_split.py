@@ -13,7 +13,7 @@ from overnight.schemas.limits_settings import Limits
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.confirmation import disagreement
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.testing.programs.forgers import FORGERS, HONEST, HONEST_SCORES, SECRET, SPECIFICATION, Forger
 from tests.contract.conftest import Start, on_processes
 

@@ -26,7 +26,7 @@ from overnight.tasks.evaluate.confirmation import (
 )
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Death, Sandbox
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 
 SPECIFICATION = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f()\n@funsearch.evolve\ndef f():\n    return 0\n", "made"

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from overnight.tasks.problems import names
-from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.program.read_specification import read_specification
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.report.sanitised_svg import sanitise, size_of, title_of
 from tests.problems.library import execute, load
 

@@ -9,7 +9,8 @@ import pytest
 
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.error_lines import with_line_of_answer
-from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.program.read_specification import read_specification
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.codecs.functions import parse
 
 ONE = read_specification(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from overnight.tasks.program.probes import empty_answers, endless, nonsense, with_memory
-from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.program.read_specification import read_specification
+from overnight.tasks.program.specification import Specification
 
 ONE = read_specification(
     "import funsearch\n@funsearch.run\ndef evaluate(n): return f(n, 2)\n"

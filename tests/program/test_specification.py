@@ -17,7 +17,7 @@ from overnight.schemas.errors import SpecificationError
 from overnight.schemas.problem import INPUT_FUNCTION
 from overnight.tasks.problems import find
 from overnight.tasks.program.python_source import bound_names
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 
 TWO_SPACES = '''"""Finds things."""
 import itertools

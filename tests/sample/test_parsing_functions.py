@@ -12,7 +12,7 @@ import pytest
 
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.builtin import mutate
 from overnight.tasks.sample.codecs import PromptContent
 from overnight.tasks.sample.codecs.functions import parse, render

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from overnight.schemas.outcome import Outcome
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.codecs.functions import parse
 
 SPECIFICATION = read_specification(

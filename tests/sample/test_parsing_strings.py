@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overnight.tasks.program.specification import Specification, read_specification
+from overnight.tasks.program.read_specification import read_specification
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.codecs.functions import parse
 
 TEMPLATE = """@funsearch.run

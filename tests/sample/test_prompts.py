@@ -23,7 +23,7 @@ from overnight.schemas.search_settings import Search
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.marked_file import read_marked
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.codecs import PromptContent, codec_of
 from overnight.tasks.sample.prompts import build_prompts, format_notes, render_feedback, system_message
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.tune.bodies import NumberedBody
 from overnight.tasks.tune.tuning import (
     Evaluate,

@@ -21,7 +21,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NoReturn
 
-from . import child, codec, frames, isolated, lockdown, processes, program, scratch, supervisor
+from . import child, codec, frames, isolated, lockdown, processes, program, scratch, shared_files, supervisor
 from .job import Job, read_job
 
 _PRELOADED = (
@@ -56,7 +56,7 @@ def main() -> NoReturn:
 
 
 def serve() -> NoReturn:
-    shared = isolated.SharedFiles()
+    shared = shared_files.SharedFiles()
     kernel = lockdown.Kernel()
     job = read_job(json.loads(frames.read_frame(0)))
     kernel.prepare(may_execute=job.command is not None, may_write=job.scratch > 0)
@@ -120,7 +120,7 @@ class _PreparedChild:
 class Runner:
     """Judge of one candidate at a time."""
 
-    def __init__(self, job: Job, kernel: lockdown.Kernel, shared: isolated.SharedFiles) -> None:
+    def __init__(self, job: Job, kernel: lockdown.Kernel, shared: shared_files.SharedFiles) -> None:
         self._job = job
         self._kernel = kernel
         self._shared = shared

@@ -9,7 +9,7 @@ from typing import Any
 from overnight.schemas.errors import SpecificationError
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.bounded_parsing import parse_json
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 
 _EVOLVE, _RUN = (re.compile(rf"^\s*#?\s*@\s*(funsearch\s*\.\s*)?{mark}\b", re.MULTILINE) for mark in ("evolve", "run"))
 

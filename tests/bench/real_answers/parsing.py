@@ -12,7 +12,7 @@ import pyarrow as pa
 from overnight.schemas.errors import SpecificationError
 from overnight.tasks.program import python_source
 from overnight.tasks.program.marked_file import MarkedFile, read_marked
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.codecs import ParsedCompletion, codec_of
 from overnight.tasks.sample.codecs.file import parse_edits
 from tests.bench.real_answers import store

@@ -11,7 +11,7 @@ import pytest
 from overnight.flows.start import sandboxes
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.tasks.history.database import Database
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.testing.made import create
 from tests.flows.cli.conftest import Command, call
 

@@ -21,7 +21,7 @@ from overnight.schemas.errors import SpecificationError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.problems.loading.load import load_problem
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.testing.made import TOY, a_problem
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.history.database import Database
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from tests.flows.cli.conftest import call
 
 pytestmark = pytest.mark.usefixtures("plain")

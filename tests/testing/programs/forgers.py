@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overnight.schemas.outcome import Outcome
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 
 _TEXT = '''"""The nearer the sum of f is to 100, the better."""
 import functools

@@ -22,8 +22,8 @@ from overnight.tasks.program import problem_folder, python_source
 from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.program.config_layers import merge
 from overnight.tasks.program.make_problem import make_problem
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.program.source_lines import indent
-from overnight.tasks.program.specification import read_specification
 from overnight.tasks.program.user_config import user_layers
 
 DESCRIPTION, MARK = "description.txt", "@register_task("

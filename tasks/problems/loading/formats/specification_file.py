@@ -15,7 +15,7 @@ from overnight.tasks.problems.loading.problem_files import read_files, with_inpu
 from overnight.tasks.program import problem_folder
 from overnight.tasks.program.config_layers import merge, script_block
 from overnight.tasks.program.make_problem import make_problem
-from overnight.tasks.program.specification import read_specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.program.user_config import config_path, user_layers
 
 _MARK = re.compile(r"@\s*(funsearch\s*\.\s*)?(evolve|run)\b")
