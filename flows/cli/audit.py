@@ -25,7 +25,7 @@ from overnight.flows.start.audit import audit as try_scoring
 from overnight.flows.start.judging import judge_entry, judge_of, with_judge
 from overnight.flows.start.own_process import settle_process
 from overnight.flows.start.trust import accept, accept_sandbox
-from overnight.schemas.errors import ExitCode, UsageError
+from overnight.schemas.errors import ExitCode, OvernightError, UsageError
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.problem import Problem
 from overnight.tasks.problems import find
@@ -52,7 +52,8 @@ def audit(
 ) -> int:
     """Try a scoring with programs that should not win; of a run, its best program with other seeds, orders, parts.
 
-    Exits with 2 if something has to be looked at.
+    Exits with 2 if something has to be looked at. Each trial is told as it ends, and an audit that is cut short, by
+    Ctrl-C or a sandbox that fails, shows what was tried until then.
 
     Args:
         what: a problem, as for `overnight check`; or a run: its id, a unique prefix of one, or `last`
@@ -72,20 +73,28 @@ def audit(
         accept_sandbox(problem, trust=trust_settings)
         problem = with_judge(problem, given.get("sampling", {}).get("judge"))
         body, name, seed, found = _winner(files)
-    ask = judge_of(problem).ask
-    with working("trying the scoring") as show:
-        found += try_scoring(problem, body, name, seed=seed, note=show, ask=ask)
-    words = ""
-    if files and model:
-        from overnight.flows.start.second_reader import read_winner
+    cut, words = None, ""
+    try:
+        with working("trying the scoring"):
+            for one in try_scoring(problem, body, name, seed=seed, note=say, ask=judge_of(problem).ask):
+                found.append(one)
+                say(f"{one.result}: {one.tried}")
+        if files and model:
+            from overnight.flows.start.second_reader import read_winner
 
-        with working(f"{model} reads the winner"):
-            words = read_winner(files, problem, body, model, api_base)
+            with working(f"{model} reads the winner"):
+                words = read_winner(files, problem, body, model, api_base)
+    except (KeyboardInterrupt, OvernightError) as error:
+        cut = error
     open_points = [one for one in found if one.result in ("look", "wrong")]
     if format == "json":
-        write_json({"audited": name, "findings": [asdict(one) for one in found], "reading": words})
-    else:
+        findings = [asdict(one) for one in found]
+        write_json({"audited": name, "findings": findings, "reading": words, "is_complete": cut is None})
+    elif found or cut is None:
         _print(problem, found, words, model)
+    if cut is not None:
+        say(f"cut short after {count(len(found), 'trial')}, {len(open_points) or 'none'} of them to be looked at")
+        raise cut
     say_score_warning(problem)
     say(f"{len(open_points) or 'none'} of {count(len(found), 'trial')} to be looked at")
     return ExitCode.USAGE if open_points or problem.score_warning else ExitCode.DONE

@@ -88,8 +88,10 @@ def quick_audit(
 
 def audit(
     problem: Problem, body: str, name: str, *, seed: int, note: Callable[[str], None], ask: Ask | None = None
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Try the scoring of a problem, and one program of it, a winner or the start program, named in words.
+
+    Each finding is yielded as soon as it is known, so that those of an audit which is cut short are not lost.
 
     Raises:
         SandboxUnavailable: If the sandbox failed.
@@ -101,25 +103,25 @@ def audit(
         verdict = require_ran(pool.evaluate(specification.program(body)))
         base = Base(name, body, verdict, start, ask)
         if verdict.is_scored:
-            found = [*_elsewhere(problem, base, seed)]
+            yield from _elsewhere(problem, base, seed)
         elif body == specification.start_body and specification.is_stub:
-            found = [Finding("a search that begins without a program", "nothing to try again, until there is a best")]
+            yield Finding("a search that begins without a program", "nothing to try again, until there is a best")
         else:
             came = f"{verdict.outcome.value}: {verdict.error}"
-            return [Finding(f"{name} once more", came, "wrong", "it has no score")]
+            yield Finding(f"{name} once more", came, "wrong", "it has no score")
+            return
         if isinstance(specification, Specification):
             note("trying programs that do no work")
-            found += _without_work(problem, pool, base, seed)
+            yield from _without_work(problem, pool, base, seed)
             if verdict.is_scored and specification.generator:
                 note("trying inputs that nobody has seen")
-                found.append(_on_fresh_inputs(problem, base, seed))
+                yield _on_fresh_inputs(problem, base, seed)
             if verdict.is_scored:
-                found += _with_memory(problem, specification, pool, base)
-            found.append(_endless(problem, specification, base, seed))
+                yield from _with_memory(problem, specification, pool, base)
+            yield _endless(problem, specification, base, seed)
             if body != specification.start_body:
                 note("trying the winner with parts turned around")
-                found += _turned(problem, specification, pool, base, seed)
-    return found
+                yield from _turned(problem, specification, pool, base, seed)
 
 
 def _score(verdict: Verdict, problem: Problem) -> float:
@@ -127,10 +129,15 @@ def _score(verdict: Verdict, problem: Problem) -> float:
     return NO_SCORE if score is None else score
 
 
-def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> list[tuple[Probe, Verdict]]:
+def _evaluated(problem: Problem, pool: SandboxPool, probes: Sequence[Probe]) -> Iterator[tuple[Probe, Verdict]]:
+    """Yield the verdict of each program, in order, as soon as it is there."""
+    programs = [problem.specification.program(probe.body) for probe in probes]
     with ThreadPoolExecutor(slots_of(problem), "overnight-audit") as threads:
-        programs = [problem.specification.program(probe.body) for probe in probes]
-        return list(zip(probes, threads.map(pool.evaluate, programs), strict=True))
+        try:
+            yield from zip(probes, threads.map(pool.evaluate, programs), strict=True)
+        except BaseException:
+            pool.close()  # so that nobody waits for the programs under way
+            raise
 
 
 def _without_work(
@@ -152,7 +159,10 @@ def _judged(
 ) -> Finding:
     """Return what a program that should not win came to; one that beats the start program is confirmed."""
     if not verdict.is_scored:
-        return Finding(tried, f"{verdict.outcome.value}: {verdict.error}"[:120])
+        came = f"{verdict.outcome.value}: {verdict.error}"[:120]
+        if verdict.outcome is Outcome.SANDBOX_ERROR:
+            return Finding(tried, came, "note", "it could not be tried here and now")
+        return Finding(tried, came)
     score = _score(verdict, problem)
     if score <= base.start + problem.settings.noise:
         return Finding(tried, f"scores {score:.6g}, no more than the start program")
@@ -264,7 +274,7 @@ def _turned(
     variants = nonsense(specification, base.body, seed, _NONSENSE)
     if not variants:
         return
-    results = _evaluated(problem, pool, variants)
+    results = list(_evaluated(problem, pool, variants))
     level = base.score(problem) - problem.settings.noise
     survived = [probe.name for probe, verdict in results if _score(verdict, problem) >= level]
     tried, came = f"{base.name} with one part turned around", f"{len(survived)} of {len(variants)} score as high"

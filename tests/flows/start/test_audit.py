@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from overnight.flows.start.audit import Finding, audit, quick_audit
+from overnight.schemas.errors import ExitCode, SandboxUnavailable
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
@@ -139,6 +142,19 @@ def test_a_run_is_audited_and_a_second_reader_is_kept_and_reported(
     page = (tmp_path / "r.html").read_text()
     assert "Line 2 is &lt;odd&gt;." in page
     assert "a model's words" in page
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), SandboxUnavailable("the machine is too busy")])
+def test_an_audit_that_is_cut_short_shows_what_was_tried(
+    load: Load, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: BaseException
+):
+    load(TRUSTING)
+    monkeypatch.setattr("overnight.flows.start.audit._endless", Mock(side_effect=fault))
+    code, said = call("audit", tmp_path / "problem.py")
+    assert code == (ExitCode.INTERRUPTED if isinstance(fault, KeyboardInterrupt) else ExitCode.ENVIRONMENT)
+    assert "look: a program that returns a large number\n" in said
+    assert "more than the start program's 3.5" in said, "the table"
+    assert re.search(r"cut short after \d+ trials, \d of them to be looked at", said)
 
 
 def test_a_model_cannot_read_a_problem(call: Call):
