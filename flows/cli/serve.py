@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
 from functools import partial
@@ -19,9 +20,8 @@ from overnight.schemas.errors import EnvironmentFault, ExitCode
 from overnight.tasks.history.backends import open_history
 
 if TYPE_CHECKING:
-    from prefect.workers.process import ProcessWorker
-
     from overnight.flows.prefect_server.embedded import EmbeddedServer
+    from overnight.flows.schedules.night_worker import NightWorker
 
 _MAX_NIGHTS = 1000
 """Concurrent nights; high enough to refuse none. Prefect counts running nights only if there is a limit."""
@@ -78,7 +78,7 @@ def _say_with_time(text: str) -> None:
 
 
 async def _work(
-    worker: ProcessWorker,
+    worker: NightWorker,
     server_has_ended: threading.Event | None,
     send_heartbeats: Callable[[], Coroutine[None, None, None]],
 ) -> None:
@@ -117,19 +117,41 @@ async def _wait_for(event: threading.Event | None) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _drain(worker: ProcessWorker, interrupts: asyncio.Semaphore) -> None:
-    """Interrupt the running nights and wait until they end; forward a second Ctrl-C, and stop waiting at a third."""
+async def _drain(worker: NightWorker, interrupts: asyncio.Semaphore) -> None:
+    """Interrupt the running nights and wait until they end; forward a second Ctrl-C, and stop waiting at a third.
+
+    A night whose process starts is interrupted once it has begun, and so ends before its first generation.
+    """
+    worker.is_draining = True
     if worker.limiter.borrowed_tokens:
-        say("no new night starts; running nights finish their generation; press Ctrl-C again to stop them at once")
-    for _ in range(_FORWARDED_INTERRUPTS):
-        for night in _night_processes():
-            os.kill(night, signal.SIGINT)
+        say(
+            "no new night starts; running nights finish their generation, and one that is starting ends before its "
+            "first; press Ctrl-C again to stop them at once"
+        )
+    told: Counter[int] = Counter()
+    for number in range(1, _FORWARDED_INTERRUPTS + 1):
         while (nights := worker.limiter.borrowed_tokens) and interrupts.locked():
-            worker.limiter.total_tokens = nights  # so that the worker starts no other night
+            for night in _night_processes():
+                if told[night] < number and _handles_interrupts(night):
+                    os.kill(night, signal.SIGINT)
+                    told[night] += 1
             await asyncio.sleep(_POLL_S)
         if not nights:
             return
         await interrupts.acquire()
+
+
+def _handles_interrupts(night: int) -> bool:
+    """Return whether a night handles Ctrl-C now, as it does from its beginning to its end: then SIGHUP, too.
+
+    Before, while its process starts, Ctrl-C would end it with a traceback, and it would count as dead.
+    """
+    try:
+        status = Path(f"/proc/{night}/status").read_text()
+    except OSError:
+        return False  # the process has just ended
+    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGHUP - 1) & 1)
 
 
 def _night_processes() -> list[int]:

@@ -61,11 +61,13 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
 
     Attributes:
         report: Function that shows a message to the user.
+        is_draining: Whether no night starts any more, not even in place of one that died.
     """
 
     def __init__(self, *args: Any, report: Callable[[str], None] = lambda _: None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.report = report
+        self.is_draining = False
         self._polled_at = float("-inf")
         self._dead: set[UUID] = set()
         self._settled: set[UUID] = set()
@@ -76,6 +78,8 @@ class NightWorker(ProcessWorker, abc.ABC):  # an ABC, which Prefect does not reg
         return time.monotonic() - self._polled_at < _LATELY_S
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        if self.is_draining:
+            return []
         with _outages_ignored():
             await self._go_on_with_dead_nights()
             submitted = await super().get_and_submit_flow_runs()
