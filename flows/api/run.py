@@ -14,7 +14,6 @@ from overnight.flows.api.process import Event, call, command
 
 if TYPE_CHECKING:
     from overnight.schemas.history_backend import HistoryBackend
-    from overnight.schemas.report_data import SplitScores
     from overnight.tasks.history.database import Database, Relation
 
 Place = str | os.PathLike[str]
@@ -362,7 +361,7 @@ def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[
             history=history,
             problem=row["title"] or row["problem"],
             start=_program(history, database, run_id, row["start_id"]),
-            best=_program(history, database, run_id, best[run_id].program_id, best[run_id]),
+            best=_program(history, database, run_id, best[run_id].program_id),
             stop_reason=row["stop_reason"] or "",
             state=row["state"] or "",
             **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
@@ -371,13 +370,12 @@ def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[
     ]
 
 
-def _program(
-    history: History, database: Database, run_id: str, program_id: str, splits: SplitScores | None = None
-) -> Program:
-    """Return a scored program of a run, with its scores on the other splits if they are given."""
+def _program(history: History, database: Database, run_id: str, program_id: str) -> Program:
+    """Return a scored program of a run, with its scores on the other splits if it took part in a final evaluation."""
     from overnight.schemas.errors import UsageError
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import files_of
+    from overnight.tasks.history.winners import scores_of
 
     query = "SELECT body, score, scores FROM programs WHERE run_id = ? AND program_id = ? AND score IS NOT NULL"
     rows = database.rows(query, [run_id, program_id])
@@ -387,11 +385,12 @@ def _program(
             remedy="List them with: run.sql(\"SELECT program_id FROM programs WHERE outcome = 'scored'\")",
         )
     problem = stored_run.read_run(files_of(_backend(history), run_id)).problem
+    splits = scores_of(database, run_id, program_id)
     return Program(
         id=program_id,
         score=rows[0]["score"],
         scores=tuple(rows[0]["scores"]),
         code=problem.specification.function_text(rows[0]["body"]),
-        validation=splits.validation if splits else None,
-        held_out=splits.held_out if splits else None,
+        validation=splits.validation,
+        held_out=splits.held_out,
     )

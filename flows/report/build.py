@@ -37,6 +37,7 @@ from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.readings import readings_of
 from overnight.tasks.history.rows import metrics_of
+from overnight.tasks.history.winners import scores_of
 from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
 from overnight.tasks.report.page import render
@@ -130,7 +131,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
     nights = _nights(run_data)
     (winner,) = run_data.rows(_WINNER, night)
     (spent,) = run_data.rows(_SPENT, night)
-    best = _split_scores(run_data, winner["program_id"])
+    best = scores_of(database, files.run_id, winner["program_id"])
     (best_row,) = run_data.rows(_PROGRAM, best.program_id)
     body = best_row["body"]
     points, left_out = scored_points(run_data)
@@ -138,7 +139,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         run=run_data.run,
         night=night,
         nights=nights,
-        start=_split_scores(run_data, run_data.summaries[0].best_program_id),
+        start=scores_of(database, files.run_id, run_data.summaries[0].best_program_id),
         best=best,
         best_function=problem.specification.function_text(body),
         best_specification=problem.specification.program(body).shown,
@@ -215,13 +216,6 @@ def _nights(run_data: RunData) -> tuple[NightSummary, ...]:
         for row in run_data.nights
         if run_data.night in (None, row["night"])
     )
-
-
-def _split_scores(run_data: RunData, program_id: str) -> SplitScores:
-    """Return a program's scores on the splits, from the last final evaluation in which it took part."""
-    finalists = (SplitScores(**finalist) for row in reversed(run_data.nights) for finalist in row["finalists"])
-    none = SplitScores(program_id, run_data.by_id[program_id]["score"])
-    return next((finalist for finalist in finalists if finalist.program_id == program_id), none)
 
 
 def _models(run_data: RunData) -> tuple[ModelSummary, ...]:

@@ -1,0 +1,75 @@
+"""All that name the best program, and its scores and those of the start, name the same ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from overnight.flows.api.run import load
+from overnight.flows.report.build import build_report
+from overnight.schemas.generation import Finalist, NightRecord
+from overnight.schemas.program import Program
+from overnight.schemas.report_data import SplitScores
+from overnight.tasks.history import record, stored_run
+from overnight.tasks.history.backends import open_history
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles, find_run
+from overnight.testing.made import NOW, create, grow
+from tests.flows.cli.conftest import Command
+
+VALIDATION = {"second": 3.0, "third": 2.0, "first": 1.0, "start": 0.0}
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> dict[str, Program]:
+    """Programs of a run by their place in training scores; the validation inputs chose the second."""
+    files = create(tmp_path)
+    grow(files, 4)
+    past = stored_run.read_run_history(files)
+    ranked = sorted(past.programs.values(), key=lambda one: one.score, reverse=True)
+    found = dict(zip(("first", "second", "third"), ranked, strict=False)) | {"start": past.start}
+    finalists = tuple(Finalist(found[name], found[name].score, value, value / 2) for name, value in VALIDATION.items())
+    night = NightRecord(1, NOW, -9.0, ranked[0].score, ranked[1].id, ended_at=NOW, finalists=finalists)
+    record.write_night(files, night)
+    return found
+
+
+def named(here: Command, place: Path) -> dict[str, SplitScores]:
+    """Return the best program and its scores, by who names it."""
+    shown = json.loads(here(["best", "--format", "json"], place).stdout)
+    (listed,) = json.loads(here(["runs", "--format", "json"], place).stdout)
+    run = load(history=place)
+    (winner,) = Database(place).rows("FROM winners ORDER BY night DESC LIMIT 1")
+    splits = ("validation", "held_out")
+    return {
+        "best": SplitScores(shown["program_id"], shown["score"], *(shown[name] for name in splits)),
+        "runs": SplitScores(**listed["best"]),
+        "API": SplitScores(run.best.id, run.best.score, run.best.validation, run.best.held_out),
+        "report": build_report(Database(place), files_at(place)).best,
+        "SQL": SplitScores(winner["program_id"], winner["train"], *(winner[name] for name in splits)),
+    }
+
+
+def files_at(place: Path) -> RunFiles:
+    return find_run(open_history(str(place)), "last")
+
+
+def test_the_best_is_the_same_everywhere_also_once_it_is_dropped(
+    programs: dict[str, Program], here: Command, tmp_path: Path
+):
+    second, third = programs["second"], programs["third"]
+    assert set(named(here, tmp_path).values()) == {SplitScores(second.id, second.score, 3.0, 1.5)}
+    told = here(["drop", "last", second.id], tmp_path).stderr
+    assert f"the best program is now {third.id}, score {third.score:.6g}" in told
+    assert set(named(here, tmp_path).values()) == {SplitScores(third.id, third.score, 2.0, 1.0)}
+
+
+def test_the_start_program_has_its_scores_on_all_splits_in_python_as_in_the_report(
+    programs: dict[str, Program], tmp_path: Path
+):
+    start, run = programs["start"], load(history=tmp_path)
+    assert (run.start.id, run.start.score, run.start.validation, run.start.held_out) == (start.id, -9.0, 0.0, 0.0)
+    assert build_report(Database(tmp_path), files_at(tmp_path)).start == SplitScores(start.id, -9.0, 0.0, 0.0)
+    assert run.program(programs["first"].id).held_out == 0.5, "any finalist has them"
