@@ -136,7 +136,8 @@ class Run:
         """Answer one SELECT over this run alone, with the views of `overnight sql`.
 
         Returns:
-            The rows as a DuckDB relation, which has `df()`, `pl()`, `arrow()` and `fetchall()`.
+            The rows as a DuckDB relation, which has `fetchall()` and `arrow()`; also `df()` if pandas is installed, and
+            `pl()` if polars is.
 
         Raises:
             QueryError: If the SQL is wrong.

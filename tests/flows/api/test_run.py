@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import overnight
@@ -40,6 +42,9 @@ def test_sql_of_a_run_sees_that_run_alone(finished_history: Finished):
     counted = run.sql("SELECT outcome, count(*) AS n FROM programs GROUP BY ALL")
     assert counted.arrow().read_all().column_names == ["outcome", "n"]
     assert counted.filter("n > 0").fetchall() == counted.fetchall(), "it is a relation, to go on from"
+    if not importlib.util.find_spec("pandas"):
+        with pytest.raises(duckdb.InvalidInputException, match="'pandas' is required"):
+            counted.df()
     with pytest.raises(overnight.errors.QueryError):
         run.sql("DELETE FROM programs")
 
