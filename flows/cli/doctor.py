@@ -13,13 +13,15 @@ from overnight.flows.cli.printing import DEFAULT_HISTORY, HistoryPlace, OutputFo
 from overnight.flows.cluster.choice import choose_cluster, local_machines, named_cluster, require_named_cluster
 from overnight.flows.cluster.inspect import InspectedMachine, inspect_machines
 from overnight.flows.formatting import count
+from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.prefect_server.access import installation_password, password_file
 from overnight.schemas import plugins
 from overnight.schemas.errors import ExitCode, OvernightError
+from overnight.tasks.evaluate.pool import host_slots
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.evaluate.sandbox_image import ensure_image
 from overnight.tasks.history.backends import open_history
-from overnight.tasks.program.user_config import user_sandbox
+from overnight.tasks.program.user_config import user_models, user_sandbox
 from overnight.tasks.sample.provider import missing_key
 
 _REQUIRED_BYTES = 2 * 1024**3
@@ -41,11 +43,11 @@ def doctor(
     format: OutputFormat = "text",  # noqa: A002
     history: HistoryPlace = DEFAULT_HISTORY.location,
 ) -> int:
-    """Check the sandbox's engine and image, Prefect, keys, the disk and machines, and list plug-ins; exit with 3 if a
-    night could not start.
+    """Check the sandbox's engine, image and slots, Prefect, keys, the disk and machines, and list plug-ins; exit with 3
+    if a night could not start.
 
     Args:
-        model: also check the keys that this model needs; repeatable
+        model: also check the keys that this model needs; repeatable; default: the models of your configuration file
         cluster: also check each machine of this cluster; without an address, and without the flag, the one that
             OVERNIGHT_CLUSTER or your configuration file names
         fix: first build the sandbox image, if it is missing: from a registry, or of Debian packages
@@ -55,10 +57,13 @@ def doctor(
     checks: dict[str, Callable[[], Finding]] = {
         "engine": _engine,
         "image": _image,
+        "slots": _slots,
         "prefect": _prefect,
-        "keys": lambda: _keys(model or ["builtin/mutate"]),
+        "keys": lambda: _keys(model),
         "disk": lambda: _disk(history),
     }
+    if addresses := notification_addresses(None):
+        checks["notify"] = lambda: _notify(addresses)
     findings = [(name, _run_check(check)) for name, check in checks.items()] + _plugins() + _cluster(cluster)
     code = ExitCode.DONE if all(finding.is_ok for _, finding in findings) else ExitCode.ENVIRONMENT
     if format == "json":
@@ -84,7 +89,14 @@ def _engine() -> Finding:
 def _image() -> Finding:
     sandbox = user_sandbox()
     with contextlib.closing(create_backend(sandbox.backend)) as backend:
-        return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]})")
+        backend.require(sandbox.image, sandbox.runtime)
+        runtime = f", runtime {sandbox.runtime}" if sandbox.runtime else ""
+        return Finding(True, f"{sandbox.image} ({backend.image_id(sandbox.image)[:19]}){runtime}")
+
+
+def _slots() -> Finding:
+    host_slots(user_sandbox().slots)
+    return Finding(True, "their locks are yours alone")
 
 
 def _prefect() -> Finding:
@@ -110,11 +122,18 @@ def _prefect() -> Finding:
     return Finding(True, f"{prefect.__version__}, server {url}")
 
 
-def _keys(models: list[str]) -> Finding:
-    missing = sorted({key for model in models for key in missing_key(model)})
+def _keys(named: list[str] | None) -> Finding:
+    names = named or [name for name, model in user_models().items() if not model.get("api_base")]
+    names = names or ["builtin/mutate"]
+    missing = sorted({key for name in names for key in missing_key(name)})
     if missing:
         return Finding(False, f"not set: {', '.join(missing)}", f"export {missing[0]}=…")
-    return Finding(True, f"none missing for {', '.join(models)}")
+    return Finding(True, f"none missing for {', '.join(names)}")
+
+
+def _notify(addresses: list[str]) -> Finding:
+    Notifier(addresses)  # refuses what Apprise does not know
+    return Finding(True, f"messages go to {count(len(addresses), 'service')}")
 
 
 def _disk(history: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -139,6 +140,21 @@ def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(here:
     assert "Start it, or install one" in rows["engine"]
     assert "a file is in the way" in rows["disk"]
     assert "ok" in rows["prefect"]
+
+
+def test_doctor_finds_what_a_night_would_refuse_of_this_machine(here: Command, tmp_path: Path):
+    slots, config = tmp_path / "slots", tmp_path / "config.toml"
+    slots.mkdir(mode=0o755)
+    config.write_text('[sandbox]\nbackend = "process"\nruntime = "runsc"\n[sampling]\nmodels = ["groq/some-model"]\n')
+    own = {"OVERNIGHT_SLOTS": str(slots), "OVERNIGHT_CONFIG": str(config), "OVERNIGHT_NOTIFY": "nowhere://x"}
+    done = here(["doctor", "--format", "json"], tmp_path, GROQ_API_KEY="", PREFECT_API_URL="", **own)
+    assert done.returncode == 3
+    found = {row["check"]: row["found"] for row in json.loads(done.stdout) if not row["is_ok"]}
+    assert found.keys() == {"image", "slots", "keys", "notify"}
+    assert "mode 0755" in found["slots"]
+    assert "no runtime 'runsc'" in found["image"]
+    assert "GROQ_API_KEY" in found["keys"]
+    assert "nowhere://" in found["notify"]
 
 
 @pytest.mark.parametrize(("generation", "command"), [(9, "overnight resume"), (1, "overnight sql")])
