@@ -56,6 +56,7 @@ def export(
     from overnight.tasks.history.database import Database
     from overnight.tasks.history.files import find_run
     from overnight.tasks.history.run_lock import run_lock
+    from overnight.tasks.history.stored_run import read_run
     from overnight.tasks.history.trace import write_trace
 
     files = find_run(history, run)
@@ -68,7 +69,8 @@ def export(
             remedy=f"For example: --write {shlex.quote(str(target.with_name(name)))}",
         )
     if as_ == "jsonl":
-        steps = write_trace(Database(files.backend.root), files.run_id, target)
+        code_of = read_run(files).problem.specification.function_text
+        steps = write_trace(Database(files.backend.root), files.run_id, target, code_of)
         say(f"wrote {target}: {count(steps, 'step')} from a parent to a child, one a line")
         return
     with run_lock(files):

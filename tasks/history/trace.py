@@ -6,6 +6,7 @@ are never null, so that readers which infer a schema from the first lines take t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,14 @@ _ROWS = 1000
 """Number of rows that are converted at a time."""
 
 
-def write_trace(database: Database, run_id: str, target: Path) -> int:
+def write_trace(database: Database, run_id: str, target: Path, code_of: Callable[[str], str]) -> int:
     """Write the steps of a run to a file, one line each, replacing it in one step; return their number.
+
+    Args:
+        database: The history.
+        run_id: Id of the run.
+        target: File to write.
+        code_of: Returns the whole functions, or files, of a body.
 
     Raises:
         EnvironmentFault: If it cannot be written.
@@ -46,12 +53,12 @@ def write_trace(database: Database, run_id: str, target: Path) -> int:
     steps = 0
     with replacing(target) as part, part.open("wb") as file:
         for batch in database.query(_STEPS, [run_id]).to_batches(max_chunksize=_ROWS):
-            file.writelines(orjson.dumps(_step(row)) + b"\n" for row in batch.to_pylist())
+            file.writelines(orjson.dumps(_step(row, code_of)) + b"\n" for row in batch.to_pylist())
             steps += batch.num_rows
     return steps
 
 
-def _step(row: dict[str, Any]) -> dict[str, Any]:
+def _step(row: dict[str, Any], code_of: Callable[[str], str]) -> dict[str, Any]:
     """Return one step; a child that was not scored has no `combined_score`, and its artifacts say why."""
     row = row | {name: row[name] or "" for name in _TEXTS}
     score, parent_score = row["score"], row["parent_score"]
@@ -63,8 +70,8 @@ def _step(row: dict[str, Any]) -> dict[str, Any]:
         "child_id": row["program_id"],
         "parent_metrics": {"combined_score": parent_score},
         "child_metrics": {"combined_score": score},
-        "parent_code": row["parent_body"],
-        "child_code": row["body"],
+        "parent_code": row["parent_body"] and code_of(row["parent_body"]),
+        "child_code": row["body"] and code_of(row["body"]),
         "prompt": {"user": row["prompt"]},
         "llm_response": row["completion"],
         "improvement_delta": {"combined_score": gain},
