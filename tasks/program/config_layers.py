@@ -28,21 +28,24 @@ def script_block(text: str, name: str) -> dict[str, Any]:
     if not found:
         _refuse_incomplete_block(text, name)
         return {}
+    ((first, lines),) = found
+    above = "\n" * first  # so that the line in an error is that of the file
     try:
-        return parse_toml("\n".join(line[2:] if line.startswith("# ") else line[1:] for line in found[0]))
+        return parse_toml(above + "".join(f"{line.removeprefix('#').removeprefix(' ')}\n" for line in lines))
     except ValueError as error:
         raise SpecificationError(
-            f"{name}: the `# /// script` block is not valid TOML: {error}",
-            remedy="Correct the block. The line number in this message counts from the block's first line.",
+            f"{name}: the `# /// script` block is not valid TOML: {error}", remedy="Correct that line of the file."
         ) from error
 
 
-def _blocks(lines: list[str]) -> list[list[str]]:
+def _blocks(lines: list[str]) -> list[tuple[int, list[str]]]:
     """Return the lines within each block, from an opening to the last end among the comment lines that follow it.
+
+    Each comes with the number of lines of the file above it.
 
     The regular expression of PEP 723 finds the same blocks, but takes quadratic time on hostile text.
     """
-    found: list[list[str]] = []
+    found: list[tuple[int, list[str]]] = []
     number = 0
     while number < len(lines):
         number += 1
@@ -55,7 +58,7 @@ def _blocks(lines: list[str]) -> list[list[str]]:
             number += 1
         ends = [place for place in range(first + 1, number) if lines[place].rstrip() == _END]
         if ends:
-            found.append(lines[first : ends[-1]])
+            found.append((first, lines[first : ends[-1]]))
     return found
 
 

@@ -171,8 +171,10 @@ def test_missing_and_unfit_inputs_are_refused(tmp_path: Path):
 
 
 def test_an_invalid_block_and_two_blocks_are_refused(tmp_path: Path):
-    with pytest.raises(SpecificationError, match="not valid TOML"):
-        load_problem(write(tmp_path, "[tool.overnight"))
+    broken = write(tmp_path, "[tool.overnight")
+    line = 1 + broken.read_text().splitlines().index("# [tool.overnight")
+    with pytest.raises(SpecificationError, match=rf"not valid TOML: .*at line {line}, "):
+        load_problem(broken)
     path = write(tmp_path, "x = 1")
     path.write_text(path.read_text() * 2)
     with pytest.raises(SpecificationError):
