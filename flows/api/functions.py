@@ -43,7 +43,7 @@ def specification(
         inputs: Training inputs: plain data, each of them one call of `score`. A list is its arguments in order.
         validation: Inputs that choose the best program.
         held_out: Inputs that only the best program is scored on.
-        title: Title of the problem; by default the first line of `score`'s docstring.
+        title: Title of the problem; by default the first line of `score`'s docstring, without its period.
 
     Raises:
         SpecificationError: If a function is a lambda, a method or a closure or has no source, if it uses a value that
@@ -61,7 +61,7 @@ def specification(
     parts.add_uses_of(score, names=[start])
     parts.add_uses_of(start, names=[score])
     statement = inspect.cleandoc(score.__doc__ or "").strip()
-    settings = {"title": title or statement.partition("\n")[0] or start.__name__, "inputs": list(inputs)}
+    settings = {"title": title or statement.partition("\n")[0].rstrip(".") or start.__name__, "inputs": list(inputs)}
     settings |= {name: list(values) for name, values in (("validation", validation), ("held_out", held_out)) if values}
     future = any(each.__code__.co_flags & annotations.compiler_flag for each in (start, score))
     text = "\n".join(

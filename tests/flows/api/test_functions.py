@@ -138,7 +138,7 @@ def test_packages_are_named_as_they_are_installed_under(module: types.ModuleType
 def test_the_docstring_of_the_scoring_is_the_statement_and_its_first_line_the_title(module: types.ModuleType):
     text = overnight.specification(start=module.place, score=module.score, inputs=[7])
     assert ast.get_docstring(ast.parse(text)) == (module.score.__doc__ or "").replace("\n    ", "\n").strip()
-    assert '# title = "Minus the distance from the area."' in text
+    assert '# title = "Minus the distance from the area"' in text
     assert '# title = "Areas"' in overnight.specification(
         start=module.place, score=module.score, inputs=[7], title="Areas"
     )
