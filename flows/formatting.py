@@ -24,7 +24,7 @@ def history_flag(history: HistoryBackend) -> str:
 
 def score(value: float | None) -> str:
     """Format a score with six significant digits; a missing one, or a gain on none, as a dash."""
-    return "–" if value is None or math.isinf(value) else f"{value:.6g}"
+    return "–" if value is None or math.isinf(value) else f"{value:z.6g}"
 
 
 def usd(value: float | None) -> str:

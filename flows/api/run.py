@@ -230,9 +230,9 @@ class Run:
         """Return the run for a notebook: a sentence, its curve, and the best program."""
         from overnight.flows.api import notebook
 
-        start, best = f"{self.start.score:.6g}", f"{self.best.score:.6g}"
+        start, best = f"{self.start.score:z.6g}", f"{self.best.score:z.6g}"
         result = f"no better than {start}" if self.best.score == self.start.score else f"{best} from {start}"
-        held_out = "" if self.best.held_out is None else f", held out {self.best.held_out:.6g}"
+        held_out = "" if self.best.held_out is None else f", held out {self.best.held_out:z.6g}"
         sentence = f"{self.problem}: {result}{held_out}, after {self.samples} samples in {self.generations} generations"
         return notebook.run_as_html(self.id, sentence, self.sql(notebook.STEPS).fetchall(), self.best.code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,13 +110,28 @@ def _write_table(result: pa.Table) -> None:
 
 
 def _write_csv(result: pa.Table) -> None:
-    import pyarrow.csv
     import pyarrow.types as kinds
 
     # CSV has no nested values: lists, maps and structs are written as JSON.
     _require_dates(result)
     flat = _as_text(result, lambda kind: kinds.is_nested(kind) or kinds.is_interval(kind), _json_or_text)
-    pyarrow.csv.write_csv(flat, sys.stdout.buffer)
+    _write_lines([flat.column_names])
+    for batch in flat.to_batches(max_chunksize=_ROWS):
+        _write_lines(zip(*(column.cast("string").to_pylist() for column in batch.columns), strict=True))
+
+
+def _write_lines(rows: Iterable[Sequence[str | None]]) -> None:
+    """Write rows of CSV. A text is quoted where it has to be: also an empty one, to tell it from null."""
+    for row in rows:
+        _write_bytes(f"{','.join(map(_csv, row))}\n".encode())
+
+
+def _csv(text: str | None) -> str:
+    if text is None:
+        return ""
+    is_plain = text and not any(sign in text for sign in ',"\n\r')
+    escaped = text.replace('"', '""')
+    return text if is_plain else f'"{escaped}"'
 
 
 def _write_json(result: pa.Table) -> None:
@@ -168,9 +183,9 @@ def _readable(value: Any) -> str:
     """Return a value, which may be nested, as text for people, with numbers to six significant digits."""
     match value:
         case float():
-            return f"{value:.6g}"
+            return f"{value:z.6g}"
         case tuple((months, days, nanoseconds)):  # an interval
-            seconds = f"{nanoseconds / 1e9:.6g} s"
+            seconds = f"{nanoseconds / 1e9:z.6g} s"
             return f"{months * 30 + days} d {seconds}" if months or days else seconds
         case list():
             return f"[{', '.join(map(_readable, value))}]"

@@ -65,7 +65,7 @@ def create_run_from(
     _require_scores(distinct, scored)
     if tell:
         count = sum(one.score is not None for one in scored.judged)
-        tell(f"begins with {count} further programs, the best of which scores {scored.best.score:.6g}")
+        tell(f"begins with {count} further programs, the best of which scores {scored.best.score:z.6g}")
     files = files_of(history, run.run_id)
     wanted = new_request(Kind.PIN, program_id=_id_of(pinned, problem, start, scored)) if pinned else None
     record.create(files, run, start, scored)

@@ -92,5 +92,5 @@ def _difference(own: Sequence[float], runs: Sequence[Sequence[float]], noise: fl
     for one, *scores in zip(own, *runs, strict=True):
         low, high = min(scores), max(scores)
         if not low - (high - low) - noise <= one <= high + (high - low) + noise:
-            return f"in one of its own the start program scores {one:.6g}, not {scores[0]:.6g}"
+            return f"in one of its own the start program scores {one:z.6g}, not {scores[0]:z.6g}"
     return ""

@@ -39,7 +39,7 @@ class News:
         """What it has done so far, in a few words."""
         if not self._is_asking:
             return f"{self.name}: starting for {self._seconds}"
-        best = "" if self.best is None else f", best {self.best:.6g}"
+        best = "" if self.best is None else f", best {self.best:z.6g}"
         again = f" ({self.again} of them from the record)" if self.again else ""
         return f"{self.name}: {_count(self.turns, 'turn')}{again}, {_count(self.scored, 'program')} scored{best}"
 

@@ -46,9 +46,9 @@ def _evaluation(event: Mapping[str, Any]) -> str:
     """Return what was told of a program, with its place among those that the session had scored."""
     answer = event["answer"]
     score, on_inputs = answer.get("score"), answer.get("score_on_each_input") or ()
-    said = f"scores {score:.6g}" if score is not None else f"{answer['outcome']}: {answer.get('error', '')}"
+    said = f"scores {score:z.6g}" if score is not None else f"{answer['outcome']}: {answer.get('error', '')}"
     if len(on_inputs) > 1:
-        said += f"; on the inputs, in order: {', '.join(f'{one:.6g}' for one in on_inputs)}"
+        said += f"; on the inputs, in order: {', '.join(f'{one:z.6g}' for one in on_inputs)}"
     return f"program {event['sample']} of the session {said}" if event.get("sample") else said
 
 

@@ -22,12 +22,12 @@ def grouped(value: float, decimals: int = 0) -> str:
 
 def score_text(value: float | None, digits: int = 6) -> str:
     """Format a score to significant digits with a true minus sign; return a dash if there is no score."""
-    return "–" if value is None else f"{value:.{digits}g}".replace("-", "−")
+    return "–" if value is None else f"{value:z.{digits}g}".replace("-", "−")
 
 
 def gain_text(value: float | None) -> str:
     """Format a difference with its sign; return a dash if there is none."""
-    return "–" if value is None else f"{value:+.3g}".replace("-", "−")
+    return "–" if value is None else f"{value:+z.3g}".replace("-", "−")
 
 
 def padded(values: Iterable[float], share: float = 0.05) -> list[float]:

@@ -153,9 +153,9 @@ class Picture:
 
         self.polyline([(_MARGIN, bottom - up), (_MARGIN, bottom), (_MARGIN + across, bottom)], stroke=SOFT)
         for value, anchor in ((left, "start"), (right, "end")):
-            self.text(place(value, low)[0], bottom + 15, f"{value:.4g}", size=11, anchor=anchor)
+            self.text(place(value, low)[0], bottom + 15, f"{value:z.4g}", size=11, anchor=anchor)
         for value, shift in ((low, 0), (high, 9)):
-            self.text(_MARGIN - 4, place(left, value)[1] + shift, f"{value:.3g}", size=11, anchor="end")
+            self.text(_MARGIN - 4, place(left, value)[1] + shift, f"{value:z.3g}", size=11, anchor="end")
         self.text(_MARGIN + across / 2, bottom + 15, x_label, size=11, anchor="middle")
         self.text(_MARGIN, 12, y_label, size=11)
         for number, (name, points) in reversed(list(enumerate(found.items()))):

@@ -23,11 +23,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import overnight.flows.cli.sql
+from overnight.flows.formatting import score
 from overnight.schemas.errors import UsageError
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
 from overnight.tasks.history import query_process
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.query_process import QueryProcess
+from overnight.tasks.report.number_format import gain_text, score_text
 from overnight.testing.made import create, grow
 from tests.command_server import start_command
 from tests.flows.cli.conftest import Command
@@ -154,7 +156,7 @@ def test_nested_values_are_written_readably_in_tables(sql: Sql):
     [
         ("text", "score   score_2   score_1"),
         ("jsonl", '{"score":1.5,"score_2":2.5,"score_1":3.5}'),
-        ("csv", '"score","score_2","score_1"'),
+        ("csv", "score,score_2,score_1"),
         ("markdown", "score | score_2"),
     ],
 )
@@ -187,6 +189,22 @@ def test_values_of_every_type_are_written_as_json(sql: Sql):
     assert json.loads(sql(EVERY_TYPE, "--format", "jsonl").stdout) == expected
     (row,) = csv.DictReader(sql(EVERY_TYPE, "--format", "csv").stdout.splitlines())
     assert (row["map"], row["took"], row["many"]) == ('{"scored":1}', "P1M2DT1.5S", '["P0M1DT0S"]')
+
+
+def test_csv_quotes_what_has_to_be_quoted_alone(sql: Sql):
+    query = """
+    SELECT 'an-id' AS id, 'a,b' AS comma, 'a"b' AS quote, e'a\nb' AS lines, '' AS empty, NULL::VARCHAR AS nothing,
+        -0.5 AS number, true AS yes, timestamp '2026-01-01 22:00:00' AS at, 'ab'::BLOB AS raw
+    """
+    header = "id,comma,quote,lines,empty,nothing,number,yes,at,raw"
+    values = 'an-id,"a,b","a""b","a\nb","",,-0.5,true,2026-01-01 22:00:00.000000,ab'
+    assert sql(query, "--format", "csv").stdout == f"{header}\n{values}\n"
+
+
+def test_a_score_of_minus_zero_is_shown_as_zero(sql: Sql):
+    assert "-0" not in sql("SELECT '-0.0'::DOUBLE AS score").stdout
+    assert score(-0.0) == score_text(-0.0) == "0"
+    assert gain_text(-0.0) == "+0"
 
 
 def test_parquet_holds_the_columns_of_the_query_intervals_as_text_and_refuses_nested_ones(history: Path):
