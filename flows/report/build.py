@@ -14,6 +14,7 @@ from overnight.flows.report.population import diversity, functions_of, niches, s
 from overnight.flows.report.repeat_command import command_of
 from overnight.flows.report.run_data import Row, RunData, bodies_of, made, read_run_data
 from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import TUNER
 from overnight.schemas.report_data import (
     NO_DRAWINGS,
     Conversation,
@@ -165,10 +166,18 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         repeats=repeats(run_data),
         failed_attempts=tuple(row["error"] for row in run_data.rows(_FAILED_ATTEMPTS)),
         time_spent=_time_spent(run_data, nights),
-        command=command_of(run_data.run, run_data.last_generation),
+        command=_command(run_data),
         built_at=datetime.now(UTC),
         **spent,
     )
+
+
+def _command(run_data: RunData) -> str:
+    """Return the command that repeats all nights so far as one; the tuner's programs count as no samples."""
+    of_nights = {one.place for one in run_data.all_summaries if one.night and one.place <= run_data.last_place}
+    samples = sum(row["place"] in of_nights and row["model"] != TUNER for row in run_data.candidates)
+    in_flight = run_data.nights[0]["samples_in_flight"] if run_data.nights else None
+    return command_of(run_data.run, samples, in_flight)
 
 
 def _input_results(run_data: RunData, row: Row) -> tuple[InputResult, ...]:

@@ -13,9 +13,10 @@ from overnight.tasks.problems import find, names
 from overnight.tasks.problems.loading.stored_problem import settings_not_in_files
 
 
-def command_of(run: RunRecord, generations: int) -> str:
+def command_of(run: RunRecord, samples: int, in_flight: int | None) -> str:
     """Return `overnight run …` with the run's seed and every setting that differs from the problem's files.
 
+    It takes as many samples, with as many in flight, on which depends what a prompt sees; `None` if that is not known.
     For a run that was made by `overnight rescore`, return that command. The sandbox backend is left out: it belongs to
     a machine, and pasting a stranger's command must not choose another one.
     """
@@ -26,11 +27,13 @@ def command_of(run: RunRecord, generations: int) -> str:
     words = ["overnight", *command, problem, "--seed", str(run.seed)]
     settings = settings_not_in_files(run.problem, path)
     settings.pop("sandbox.backend", None)
+    if in_flight and not is_rescored:
+        settings.setdefault("sampling.concurrency", in_flight)
     for name, value in settings.items():
         words += _set_flag(name, value) if is_rescored and name != "inputs" else _flag(name, value)
     words += shlex.split(run.rescored_from) if has_starts else []
-    if generations and not is_rescored:
-        words += ["--generations", str(generations)]
+    if samples and not is_rescored:
+        words += ["--max-samples", str(samples)]
     return shlex.join(words)
 
 

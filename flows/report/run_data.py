@@ -116,11 +116,6 @@ class RunData:
         return tuple(found)
 
     @property
-    def last_generation(self) -> int:
-        """Highest number of a generation that the report covers or that came before."""
-        return max(summary.generation for summary in self.all_summaries if summary.place <= self.last_place)
-
-    @property
     def first_place(self) -> int:
         """Place of the first generation that the report covers, in the order of commits."""
         return self.summaries[0].place + 1

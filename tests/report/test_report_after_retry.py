@@ -58,7 +58,7 @@ def test_the_report_goes_by_the_order_of_commits(retried: Retried):
         3,
     )
     assert second.steps == ((0, -9.0),)
-    assert report.command.endswith("--generations 4")
+    assert report.command.endswith("--max-samples 6")
     assert state(report)["generation"] == 4
     assert programs[2][0].id in render(report)
     (curve,) = score_curves(database, [files.run_id])
