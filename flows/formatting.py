@@ -27,6 +27,18 @@ def score(value: float | None) -> str:
     return "–" if value is None or math.isinf(value) else f"{value:z.6g}"
 
 
+_FEWEST_DIGITS, _MOST_DIGITS = 6, 12
+_ROUNDING = 1e-9
+
+
+def scores_beside(first: float | None, second: float | None) -> tuple[str, str]:
+    """Format two scores with as many digits as tell them apart, from six on, unless it is rounding."""
+    if first is None or second is None or math.isclose(first, second, rel_tol=_ROUNDING):
+        return score(first), score(second)
+    texts = ((f"{first:.{digits}g}", f"{second:.{digits}g}") for digits in range(_FEWEST_DIGITS, _MOST_DIGITS))
+    return next((pair for pair in texts if pair[0] != pair[1]), (score(first), score(second)))
+
+
 def usd(value: float | None) -> str:
     if value is None:
         return "unknown"

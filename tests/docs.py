@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from overnight.flows.cli.main import app
+from overnight.flows.formatting import score, scores_beside
 from overnight.flows.night.stop_conditions import NightlyConditions, StopConditions, flag_of
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.command_settings import CommandSettings
@@ -26,9 +27,13 @@ from overnight.schemas.errors import EXIT_CODES
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.sampling_settings import Model
-from overnight.schemas.settings import Settings
+from overnight.schemas.settings import Known, Settings
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
+from overnight.tasks.problems import find_builtin, recorded
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems.recorded import RecordedNight
 from overnight.tasks.program.user_config import OF_THE_USER
+from tests.recorded import write_index
 
 ROOT = Path(__file__).parents[1]
 
@@ -201,6 +206,29 @@ def operators() -> str:
     return _table(("operator (`search.operators`)", "asks for"), rows)
 
 
+def recorded_nights() -> str:
+    """Return a table of the recorded nights."""
+    heads = ("problem", "answers", "tokens", "start", "without a model", "found", "best known", "held out", "read it")
+    nights = recorded.nights()
+    rows = [_night_row(name, load_problem(find_builtin(name)).settings.known, night) for name, night in nights.items()]
+    notes = [f"- `{name}`: {note}" for name in nights if (note := recorded.note(name))]
+    models = sorted({model for night in nights.values() for model in night.models})
+    said = f"Answers are of {', '.join(f'`{model}`' for model in models)}, as the records say."
+    lines = [_row(heads), f"|---|{'--:|' * 7}---|", *map(_row, rows)]
+    return "\n\n".join(["\n".join(lines), said, *(["\n".join(notes)] if notes else [])])
+
+
+def _night_row(name: str, known: Known, night: RecordedNight) -> tuple[str, ...]:
+    best, found = scores_beside(known.best, night.found)
+    is_level = known.best is not None and night.found >= known.best - 1e-6
+    held_out = "–" if night.found_held_out is None else f"{score(night.found_held_out)} ({score(night.start_held_out)})"
+    scores = (score(night.start), score(known.honesty), f"**{found}**" if is_level else found)
+    last = (f"{best}, proven" if known.proven else best, held_out)
+    tokens = "–" if night.tokens is None else f"{night.tokens:,}"
+    cells = (f"{night.answers}", tokens, *(cell.replace("-", "−") for cell in (*scores, *last)))
+    return (f"`{name}`", *cells, f"`overnight import {name}`")
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -216,6 +244,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "views": views,
     "cookbook": cookbook,
     "columns": columns,
+    "recorded_nights": recorded_nights,
 }
 """The generated parts by name."""
 
@@ -231,6 +260,11 @@ def generated_in(text: str) -> list[str]:
     return [part["name"] for part in _PART.finditer(text)]
 
 
+def without_generated(text: str) -> str:
+    """Return what people wrote of a text."""
+    return _PART.sub("", text)
+
+
 def rewrite(text: str) -> str:
     """Return the text with its generated parts as the code has them now.
 
@@ -241,7 +275,9 @@ def rewrite(text: str) -> str:
 
 
 def main() -> int:
-    """Rewrite every README in place, and name those that changed on stderr."""
+    """Rewrite the index of recorded nights and every README in place, and name those that changed on stderr."""
+    if write_index():
+        sys.stderr.write(f"wrote {recorded.INDEX.resolve().relative_to(ROOT)}\n")
     for path in readmes():
         before = path.read_text(encoding="utf-8")
         after = rewrite(before)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from overnight.flows.cli import options
-from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say, score
 from overnight.schemas.errors import HistoryError, RunIsBusy, UsageError
 
 if TYPE_CHECKING:
+    from overnight.schemas.generation import RunRecord
     from overnight.tasks.history.files import RunFiles
 
 
@@ -100,25 +101,68 @@ def _pending_batches_warning(files: RunFiles, history: History) -> str:
 
 
 def import_run(
-    file: Path,
+    name: str,
     /,
     *,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Import a complete run that was exported elsewhere, to read it and to continue it.
+    """Import a complete run that was exported elsewhere, or the recorded night of a built-in problem.
 
     Args:
-        file: file that `overnight export` wrote
+        name: file that `overnight export` wrote, or a problem whose recorded night comes with Overnight (`overnight
+            problems` has them under found); an existing file, and a name with a slash, is a file
     """
-    from overnight.flows.start.trust import can_be_accepted
+    from overnight.flows.start.recorded_night import change_since, find_archive
     from overnight.tasks.history.archive import unpack
     from overnight.tasks.history.stored_run import read_run
+    from overnight.tasks.problems import recorded
 
-    files, is_new = unpack(file, history)
+    archive, problem = find_archive(name)
+    if not problem and name in recorded.names():
+        say(f"note: {name} is a file here, and is imported; `overnight import {name}` elsewhere is the recorded night")
+    try:
+        files, is_new = unpack(archive, history)
+    except HistoryError as error:
+        raise HistoryError(error.message, remedy=_INSTALL_AGAIN if problem else error.remedy) from error
+    run = read_run(files)
     result = "imported" if is_new else "already in the history, with the same content"
-    name = f"{files.run_id}{history_flag(history)}"
-    if can_be_accepted(read_run(files).problem):
-        say(f"{files.run_id}: {result}; continue it with: overnight resume {name}")
-    else:  # a command, a folder or a sandbox of whoever exported it
-        command = f"overnight rescore {name} --set sampling.models=NAME"
-        say(f"{files.run_id}: {result}; begin a run of yours from its programs: {command}")
+    say(f"{files.run_id}: {result}{f': the recorded night of {problem}' if problem else ''}")
+    if problem:
+        _say_night(problem)
+    change = change_since(run, history_flag(history))
+    if change:
+        say(f"note: {change}")
+    for what, command in _next_commands(run, problem, history_flag(history), is_as_it_was=not change).items():
+        say(f"{what:<9} {command}")
+
+
+def _say_night(problem: str) -> None:
+    """Say by which models the recorded night of a problem is, and what is to be known beside its record."""
+    from overnight.tasks.problems import recorded
+
+    if night := recorded.nights().get(problem):
+        say(f"{count(night.answers, 'answer')} of {night.by}, {score(night.start)} to {score(night.found)}")
+    if note := recorded.note(problem):
+        say(f"note: {note}")
+
+
+_INSTALL_AGAIN = "It came with Overnight: install that again, such as with `uv tool install --reinstall overnight`."
+
+
+def _next_commands(run: RunRecord, problem: str, flag: str, *, is_as_it_was: bool) -> dict[str, str]:
+    """Return the commands that read an imported run and go on from it, by what they do."""
+    from overnight.flows.start.trust import can_be_accepted
+
+    name = f"{run.run_id}{flag}"
+    go_on = f"overnight rescore {name} --set sampling.models=MODEL, then overnight resume last{flag}"
+    if not problem:
+        # A command, a folder or a sandbox of whoever exported it is nobody else's.
+        return {"continue": f"overnight resume {name}" if can_be_accepted(run.problem) else go_on}
+    branch = {"branch": f"overnight run {problem} --start {name} --model MODEL"} if is_as_it_was else {}
+    return {
+        "read": f"overnight report {name}",
+        "query": f"overnight sql \"FROM improvements('{run.run_id}')\"{flag}",
+        "replay": f"overnight replay {name}",
+        **branch,
+        "continue": go_on,
+    }

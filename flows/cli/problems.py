@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,6 +15,7 @@ from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
+    count,
     out,
     say,
     say_notes,
@@ -24,51 +26,114 @@ from overnight.flows.cli.printing import (
     write_text,
 )
 from overnight.flows.cli.show import find_program
+from overnight.flows.formatting import scores_beside
 from overnight.schemas import plugins
 from overnight.schemas.algorithm_settings import algorithm_kinds
 from overnight.schemas.errors import UsageError
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import Model
-from overnight.tasks.problems import TEMPLATE, find, find_builtin, names
+from overnight.tasks.problems import TEMPLATE, find, find_builtin, names, recorded
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.problems.loading.notebook import specifications_in
 from overnight.tasks.sample.provider import own_provider
 
 
-def problems(*, format: OutputFormat = "text", history: History = DEFAULT_HISTORY) -> None:  # noqa: A002
-    """List the built-in problems with their best known scores, and your own best from the history."""
+def problems(
+    name: str | None = None,
+    /,
+    *,
+    format: OutputFormat = "text",  # noqa: A002
+    history: History = DEFAULT_HISTORY,
+) -> None:
+    """List the built-in problems with their best known scores, what recorded nights found, and your own best.
+
+    Args:
+        name: the only problem, with its sources and its recorded night
+    """
+    shown = [find_builtin(name)] if name else [find_builtin(one) for one in names()]
+    own = _own_bests(history)
+    facts = [_facts(load_problem(path), own) for path in shown]
+    if format == "json":
+        write_json(facts[0] if name else facts)
+    elif name:
+        _print_problem(facts[0])
+    else:
+        _print_problems(facts)
+
+
+def _own_bests(history: HistoryBackend) -> dict[str, float]:
+    """Return the best score of each problem in a history, without those of recorded nights."""
     from overnight.tasks.history.database import Database
 
-    own = {
-        row["problem"]: row["best"]
-        for row in Database(history.root).rows("SELECT problem, max(best_score) AS best FROM runs GROUP BY problem")
+    query = "SELECT problem, max(best_score) AS best FROM runs WHERE NOT list_contains(?, run_id) GROUP BY problem"
+    nights = [night.run_id for night in recorded.nights().values()]
+    return {row["problem"]: row["best"] for row in Database(history.root).rows(query, [nights])}
+
+
+def _facts(problem: Problem, own: Mapping[str, float]) -> dict[str, Any]:
+    """Return what is told of a built-in problem; `found` is null if it has no recorded night."""
+    settings = problem.settings
+    night = recorded.nights().get(problem.name)
+    note = recorded.note(problem.name)
+    return {
+        "problem": problem.name,
+        "title": settings.title,
+        "origin": settings.origin,
+        "score": settings.score_name,
+        "known": settings.known.model_dump(mode="json"),
+        "found": {**night.model_dump(mode="json"), "note": note} if night else None,
+        "your_best": own.get(problem.name),
     }
-    rows, facts = [], []
-    for name in names():
-        settings = load_problem(find(name)).settings
-        facts.append(
-            {
-                "problem": name,
-                "title": settings.title,
-                "origin": settings.origin,
-                "score": settings.score_name,
-                "known": settings.known.model_dump(mode="json"),
-                "your_best": own.get(name),
-            }
-        )
-        known = settings.known
-        best_known = f"{score(known.best)}!" if known.proven else score(known.best)
-        scores = (score(known.start), score(known.honesty), best_known)
-        rows.append((name, settings.title, settings.origin, *scores, known.label, score(own.get(name))))
-    if format == "json":
-        write_json(facts)
-        return
-    columns = ("problem", "title", "from", "start", "without a model", "best known", "by", "yours")
-    right = ("start", "without a model", "best known", "yours")
+
+
+def _print_problems(facts: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for one in facts:
+        known = one["known"]
+        start, line = score(known["start"]), score(known["honesty"])
+        scores = (start, line, *_best_and_found(one))
+        rows.append((one["problem"], one["title"], one["origin"], *scores, known["label"], score(one["your_best"])))
+    columns = ("problem", "title", "from", "start", "without a model", "best known", "found", "by", "yours")
+    right = ("start", "without a model", "best known", "found", "yours")
     out().print(table(columns, rows, right=right, spare=("by", "title", "start", "without a model")))
     say("from: where the problem is posed; by: who holds the best known score; yours: on the training inputs")
+    say("found: by the recorded night, which overnight import NAME brings in; more: overnight problems NAME")
     say("start a run: overnight run NAME; higher scores are better; ! marks a proven optimum")
+
+
+def _best_and_found(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the best known score and the one that the recorded night found, with enough digits to tell them apart."""
+    best, found = scores_beside(facts["known"]["best"], facts["found"] and facts["found"]["found"])
+    return (f"{best}!" if facts["known"]["proven"] else best), found
+
+
+def _print_problem(facts: Mapping[str, Any]) -> None:
+    """Print one problem, a line for each fact."""
+    known, night = facts["known"], facts["found"]
+    best, found = _best_and_found(facts)
+    source = ", ".join(filter(None, (known["label"], known["source"], known["date"])))
+    lines = {
+        "problem": f"{facts['problem']}: {facts['title']}",
+        "from": facts["origin"],
+        "score": facts["score"],
+        "start": score(known["start"]),
+        "without a model": f"{score(known['honesty'])}, {known['honesty_label']}",
+        "best known": f"{best}, {source}",
+        "found": found,
+    }
+    if night:
+        answers = f"after {night['found_after']} of {count(night['answers'], 'answer')} of {', '.join(night['models'])}"
+        lines["found"] = f"{found}, {answers}"
+        if night["found_held_out"] is not None:
+            lines["held out"] = f"{score(night['found_held_out'])}, from {score(night['start_held_out'])}"
+    if night and night["note"]:
+        lines["note"] = night["note"]
+    for title, text in {**lines, "yours": score(facts["your_best"])}.items():
+        write_text(f"{title:<16} {text}")
+    if night:
+        say(f"read the recorded night, query, replay and continue it: overnight import {facts['problem']}")
+    say(f"start a run: overnight run {facts['problem']}")
 
 
 def algorithms(*, format: OutputFormat = "text") -> None:  # noqa: A002

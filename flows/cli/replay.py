@@ -27,6 +27,7 @@ from overnight.flows.cli.printing import (
 )
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.origin import problem_path
+from overnight.flows.start.recorded_night import change_since
 from overnight.flows.start.sandboxes import image_of
 from overnight.flows.start.trust import accept, accept_sandbox, trusted_run
 from overnight.schemas.errors import ExitCode, UsageError
@@ -73,6 +74,8 @@ def replay(
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)
     recorded = replace(recorded, run=trusted_run(recorded.run, trust=trust_settings))
+    if change := change_since(recorded.run, history_flag(history)):
+        say(f"note: {change}")
     target = into or LocalBackend(Path(tempfile.mkdtemp(prefix="overnight-replay-")))
     keeps = into is not None
     try:

@@ -12,7 +12,7 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.settings import Known, Settings, flat_settings, parse_settings
 from overnight.tasks.problems.loading.load import added_files, load_problem
 from overnight.tasks.problems.loading.problem_files import SPLITS, changed_files, names_file, with_input_files
-from overnight.tasks.program import problem_folder
+from overnight.tasks.program import problem_folder, python_source
 from overnight.tasks.program.config_layers import merge, script_block
 from overnight.tasks.program.make_problem import make_problem
 
@@ -51,6 +51,15 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
         is_changed = _is_changed(partial(problem_folder.read_given_text, path), problem.specification.text)
         changed = [path.name] if is_changed else []
     return changed + changed_files(folder, [file for file in problem.files if file.path not in added])
+
+
+def scores_alike(then: Problem, now: Problem) -> bool:
+    """Return whether two versions of a specification score a program alike: the same code, inputs and reduction."""
+    if then.inputs != now.inputs:
+        return False
+    kept = [(one.settings.reducer, one.settings.thresholds, one.files) for one in (then, now)]
+    first, second = (python_source.parse(one.specification.text).body for one in (then, now))
+    return kept[0] == kept[1] and python_source.is_same_code(first, second)
 
 
 def _folder(settings: Settings, path: Path) -> Path:

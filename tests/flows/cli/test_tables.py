@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from overnight.flows.cli import printing
+from overnight.flows.formatting import scores_beside
 
 IDS = ("20261126-0030-autocorrelation-inequality-9366", "20261126-0029-bin-packing-weibull-b693")
 COLUMNS = ("run", "started (UTC)", "samples", "start", "best", "by")
@@ -74,3 +75,16 @@ def test_on_a_very_narrow_terminal_each_column_has_a_line_of_its_own(monkeypatch
     for row in ROWS:
         for name, value in zip(COLUMNS, row, strict=True):
             assert any(line.split()[:1] == name.split()[:1] and value.split()[0] in line for line in lines), name
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "texts"),
+    [
+        (2.6359830849, 2.6359773, ("2.635983", "2.635977")),
+        (0.0365298899, 0.03652988988, ("0.0365299", "0.0365299")),
+        (512.0, 512.0, ("512", "512")),
+        (-86.0, None, ("-86", "–")),
+    ],
+)
+def test_two_scores_have_as_many_digits_as_tell_them_apart(first: float, second: float | None, texts: tuple[str, str]):
+    assert scores_beside(first, second) == texts

@@ -1,0 +1,121 @@
+"""Recorded nights: the index agrees with them, today's parsers read each answer as then, and a replay is the same.
+
+They are tried as they are found in `tasks/problems/recorded`. Those that are evaluated quickly are replayed with all
+tests, the others by `make soak`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from overnight.flows.cli.main import run
+from overnight.flows.start.recorded_night import change_since
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.outcome import Outcome
+from overnight.schemas.program import TUNER, Candidate
+from overnight.tasks.history.archive import unpack
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.history.rows import Row, completions_of, prompts_of, read_rows
+from overnight.tasks.history.stored_run import read_run
+from overnight.tasks.problems import find_builtin, names, recorded
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.sampler import to_candidates
+from tests import recorded as reading
+
+MOST_REPLAYS, REPLAYED_S = 3, 5.0
+"""Replays of a test run, each of which starts containers, and processor time that their evaluations took together."""
+
+IN_IMAGE = {"numpy"}
+"""Packages of the sandbox image; others are fetched."""
+
+OTHERWISE: dict[tuple[str, str], str] = {}
+"""Answers that are read otherwise today, by problem and id of the program, with the reason."""
+
+
+def quick() -> list[str]:
+    """Return the problems whose nights are replayed with all tests, those that take the least first."""
+    left, chosen = REPLAYED_S, list[str]()
+    for name, night in sorted(recorded.nights().items(), key=lambda item: item[1].seconds):
+        left -= night.seconds
+        if left >= 0 and packages_of(name) <= IN_IMAGE:
+            chosen.append(name)
+    return chosen[:MOST_REPLAYS]
+
+
+def packages_of(name: str) -> set[str]:
+    return set(load_problem(find_builtin(name)).dependencies.packages)
+
+
+@pytest.fixture(params=recorded.names())
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def files(name: str, tmp_path: Path) -> RunFiles:
+    return unpack(recorded.archive(name), LocalBackend(tmp_path))[0]
+
+
+def test_there_is_nothing_but_nights_of_problems_and_notes_on_them():
+    assert set(recorded.names()) <= set(names())
+    notes = {path.stem for path in recorded.FOLDER.glob("*.txt")}
+    assert notes <= set(recorded.names())
+    known = {*(f"{name}.tar.zst" for name in recorded.names()), *(f"{name}.txt" for name in notes)}
+    there = {path.name for path in recorded.FOLDER.iterdir() if path.name != "__pycache__"}
+    assert there == {*known, "__init__.py", "index.json"}
+
+
+def test_the_index_has_each_night():
+    assert sorted(recorded.nights()) == recorded.names(), "run `make docs`"
+
+
+def test_its_facts_are_those_of_the_index(name: str, tmp_path: Path):
+    assert reading.facts_of(recorded.archive(name), tmp_path) == recorded.nights()[name], "run `make docs`"
+
+
+def test_it_is_of_its_problem_and_small(name: str, files: RunFiles):
+    then = read_run(files)
+    assert (then.problem.name, then.specification_path) == (name, name)
+    assert recorded.archive(name).stat().st_size < 400_000
+    assert change_since(then) == "" or name in change_since(then)
+
+
+def answers(files: RunFiles, then: RunRecord) -> Iterator[tuple[Row, Candidate]]:
+    """Yield the row of each answer, and what today's parsers make of its text."""
+    samples = then.problem.settings.candidates_per_prompt
+    rows = [row for number in files.committed() for row in read_rows(files, "programs", number)]
+    bodies = {row["program_id"]: row["body"] for row in rows}
+    for number in filter(None, files.committed()):
+        of_models = [row for row in rows if row["generation"] == number and row["model"] not in ("", TUNER)]
+        prompts = prompts_of(of_models, samples, bodies)
+        read = to_candidates(list(prompts.values()), completions_of(of_models, samples), then.problem)
+        yield from zip(of_models, read, strict=True)
+
+
+def test_today_s_parsers_read_each_answer_as_they_did(name: str, files: RunFiles):
+    then = read_run(files)
+    found = {}
+    for row, candidate in answers(files, then):
+        is_program = row["outcome"] != Outcome.UNPARSABLE and bool(row["body"])
+        same = candidate.code_hash == then.problem.code_hash(row["body"]) if is_program else candidate.verdict
+        if not same:
+            found[name, row["program_id"]] = f"{row['outcome']}, now {candidate.verdict or 'another program'}"
+    assert found.keys() == {key for key in OTHERWISE if key[0] == name}, found
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in quick() else pytest.param(name, marks=pytest.mark.slow) for name in recorded.names()],
+    indirect=True,
+)
+def test_its_replay_scores_each_program_as_then(files: RunFiles, capsys: pytest.CaptureFixture[str]):
+    code = run(["replay", files.run_id, "--trust-settings", "--history", files.backend.location])
+    said = capsys.readouterr()
+    assert code == 0, said
+    assert "without a model: the same history" in said.out
