@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
+from overnight.flows.cli.readiness import require_listening
 from overnight.flows.formatting import round_up
 from overnight.flows.night.samples_in_flight import most_samples, samples_in_flight
 from overnight.flows.night.stop_conditions import StopConditions
@@ -195,7 +196,7 @@ def forecast(
 
 
 def require_models(problem: Problem, conditions: StopConditions, samples: int | None, *, is_named: bool) -> bool:
-    """Check keys and prices of the models before anything is run, and return whether there are models to ask.
+    """Check keys, prices and addresses of the models before anything is run; return whether there are any to ask.
 
     Models that the user did not name on the command line are not asked.
     """
@@ -206,6 +207,7 @@ def require_models(problem: Problem, conditions: StopConditions, samples: int | 
     require_keys(problem.settings.sampling)
     if conditions.budget.is_in_usd:
         require_prices(problem.settings.sampling)
+    require_listening(problem.settings.sampling)
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
