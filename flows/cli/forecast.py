@@ -50,12 +50,14 @@ class Pace:
     Attributes:
         limited_by: What most of a night waits for.
         measured: How it is known, in words.
+        others: Mean number of the machine's slots that other nights had in use.
     """
 
     low: float
     high: float
     limited_by: str
     measured: str
+    others: float = 0.0
 
     @property
     def hourly(self) -> str:
@@ -122,11 +124,11 @@ def pace_of(night: ShortNight, rates: tuple[float, float], latency_s: float) -> 
     """Return the pace that a short night had, if its models had taken their time."""
     how = f"a short night had it{_with_model(latency_s)}, {count(night.slots, 'candidate')} at a time"
     if night.faster == 1:
-        return Pace(*rates, night.limited_by, how)
+        return Pace(*rates, night.limited_by, how, night.others)
     # A turn of the samples in flight takes longer in proportion, or by the seconds of the answers alone.
     turns = [night.in_flight / rate for rate in rates if rate > 0]
     slowest, quickest = max(turns) * night.faster, min(turns) - night.latency_s + latency_s
-    return Pace(night.in_flight / slowest, night.in_flight / quickest, "the model", how)
+    return Pace(night.in_flight / slowest, night.in_flight / quickest, "the model", how, night.others)
 
 
 def _with_model(latency_s: float) -> str:
@@ -136,7 +138,8 @@ def _with_model(latency_s: float) -> str:
 def print_pace(pace: Pace, load: float) -> None:
     """Print the samples an hour, what limits them, and how busy the machine is."""
     say(f"pace: {pace.hourly} samples an hour ({pace.measured}), limited by {pace.limited_by}")
-    say(f"  this machine now: load {load:.1f} on {count(os.cpu_count() or 1, 'processor')}")
+    others = f", {pace.others:.1f} slots in use by other nights" if pace.others >= 0.05 else ""
+    say(f"  this machine now: load {load:.1f} on {count(os.cpu_count() or 1, 'processor')}{others}")
 
 
 def say_dear_confirmation(problem: Problem, evaluation_s: float, confirmation_s: float) -> None:

@@ -50,6 +50,9 @@ _FIRST_VERDICT_S = 20.0
 """Seconds after which a night without a verdict ends."""
 
 _SLICES = 6
+_WIDEST = 8.0
+"""Most that the end of a range is of its beginning: a search that waits at first does not wait for ever."""
+
 _LOOK_S = 0.05
 
 _LONGEST_LATENCY_S = 1.5
@@ -105,7 +108,7 @@ class ShortNight:
         )
         half = _SLICES // 2
         low, high = fmean(slices[:half]), fmean(slices[half:])
-        return (low, high) if high > 0 else None
+        return (max(low, high / _WIDEST), high) if high > 0 else None
 
     @property
     def limited_by(self) -> str:
@@ -141,7 +144,7 @@ def play(
         server: The Prefect server, which may be starting still.
         probes: Models that answers take as long as those of.
     """
-    with tempfile.TemporaryDirectory(prefix="overnight-check-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="overnight-check-") as folder:
         files = _create(problem, path, start, Path(folder))
         latency_s = mean_latency_s(probes) if probes else 0.0
         faster = max(1.0, latency_s / _LONGEST_LATENCY_S)
@@ -197,16 +200,6 @@ def _with_model(
     model = DelayedModel(Gateway(sampling, run.limits.may_ask, run.progress.budget), probes, faster=faster)
     source = RoutedCompletions({TUNER: tuner_source(run.run, run.trials, run.limits.may_ask)}, lambda: model)
     return replace(run, sampler=Sampler(problem, lambda _: source, run.stores.of)), model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Have the host's slots name this night to other processes."""
-    before, HostSlots.holder = HostSlots.holder, "overnight check"
-    try:
-        yield
-    finally:
-        HostSlots.holder = before
 
 
 @dataclass

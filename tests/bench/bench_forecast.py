@@ -1,10 +1,11 @@
 """What `check` tells of a night's pace, beside what the night then has, on ten problems that are not in the docs.
 
-    python -m tests.bench.bench_forecast [--seconds 60] [--burners 0] [NAME …]
+    python -m tests.bench.bench_forecast [--seconds 75] [--burners 0] [NAME …]
 
-For each problem, `overnight check` and then `overnight run --until 60s`, in a folder and with a configuration of their
-own. The night's samples an hour are those from its first prompt to its last commit. Burners are processes that do
-nothing but keep a processor busy; the load is that of the machine when `check` begins.
+For each problem, `overnight check` and then `overnight run --until 75s`, in a folder and with a configuration of their
+own. The night's samples an hour are those that it asked for from 10 s after the first one to the last one. Burners are
+processes that do nothing but keep a processor busy; the load is that of the machine when `check` begins, and after the
+night.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.tasks.history.database import Database
-from overnight.testing.fake_provider import Answer, Provider, says
+from overnight.testing.fake_provider import Answer, Provider, Request, says
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests/agent/stand_in.py"
@@ -172,20 +173,23 @@ TASKS = {
 }
 
 MEASURED = """
-    SELECT (SELECT count(*) FROM programs WHERE generation > 0 AND model <> 'builtin/tuner') AS samples,
-        epoch(max(ended_at) - min(started_at)) AS seconds
-    FROM generations WHERE generation > 0
+    WITH asked AS (FROM programs WHERE generation > 0 AND model <> 'builtin/tuner'),
+        later AS (FROM asked WHERE asked_at >= (SELECT min(asked_at) FROM asked) + INTERVAL {skip} SECONDS)
+    SELECT count(*) - 1 AS samples, epoch(max(asked_at) - min(asked_at)) AS seconds FROM later
 """
+"""Samples from some seconds after the first one on, and the seconds in which they were asked for."""
+
+_BEGIN_S = 10
 
 
-def _answer(number: int, request: dict) -> Answer:
+def _answer(number: int, request: Request) -> Answer:
     """Answer a prompt with a function that returns a number, and an agent with one command, then with words."""
     if request.get("tools"):
         if len(request["messages"]) > 1:
             return says(request, "done")
         command = f"sed -i 's/return x/return {number / 97:.5f} * x/' program/*.py *.py"
-        call = {"id": f"c{number}", "type": "function"}
-        call["function"] = {"name": "bash", "arguments": json.dumps({"command": command})}
+        function = {"name": "bash", "arguments": json.dumps({"command": command})}
+        call = {"id": f"c{number}", "type": "function", "function": function}
         answer = says(request, "")
         answer.body["choices"][0]["message"] |= {"content": None, "tool_calls": [call]}
         return answer
@@ -235,7 +239,7 @@ def measure(name: str, task: Task, folder: Path, seconds: int) -> str:
         done = _command("run", problem, *flags, "--until", f"{seconds}s", folder=folder, environment=environment)
     if done.returncode:
         return f"| {name} | run failed: {done.stderr[-800:]} |"
-    (row,) = Database(folder / "h").rows(MEASURED)
+    (row,) = Database(folder / "h").rows(MEASURED.format(skip=_BEGIN_S))
     had = 3600 * row["samples"] / row["seconds"] if row["seconds"] else 0.0
     middle = (low + high) / 2
     return (
@@ -259,7 +263,7 @@ def burners(number: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_forecast")
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    parser.add_argument("--seconds", type=int, default=60, help="of each night")
+    parser.add_argument("--seconds", type=int, default=75, help="of each night")
     parser.add_argument("--burners", type=int, default=0, help="processes that keep the machine busy")
     options = parser.parse_args()
     print(
