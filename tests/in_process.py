@@ -21,7 +21,7 @@ from typing import Any
 import funsearch
 from markupsafe import Markup
 
-from overnight.flows.cli import foreground_night
+from overnight.flows.cli import foreground_night, short_night
 from overnight.flows.night import attempt
 from overnight.flows.night.facts import ShownNight
 from overnight.flows.night.night import Night
@@ -258,6 +258,8 @@ class NoServer(contextlib.AbstractContextManager["NoServer"]):
 
     def kill(self) -> None: ...
 
+    def forget(self, run_id: str) -> None: ...
+
 
 def draw_no_charts(patch: Callable[[object, str, object], None] = setattr) -> None:
     """Leave the charts of reports empty: two fifths of a report's processor time. `tests/report` draws them."""
@@ -268,4 +270,5 @@ def run_commands_without_prefect(patch: Callable[[object, str, object], None] = 
     """Let the nights of this process's commands do without Prefect from now on."""
     use_plain_tasks(patch)
     patch(embedded, "PrefectServer", NoServer)
-    patch(foreground_night, "_search", _search)
+    patch(foreground_night, "search_night", _search)
+    patch(short_night, "SECONDS", 0.4)

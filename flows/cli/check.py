@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli import options
 from overnight.flows.cli.baseline import print_baseline
-from overnight.flows.cli.forecast import ask_models, pace_of, print_pace, require_models, seconds_of_changes
+from overnight.flows.cli.forecast import (
+    ask_models,
+    facts_of_models,
+    measured_pace,
+    print_night,
+    print_pace,
+    require_models,
+    say_dear_confirmation,
+)
 from overnight.flows.cli.printing import OutputFormat, say, say_notes, say_score_warning, working, write_json
 from overnight.flows.cli.start_program import (
     StartRuns,
@@ -33,7 +44,7 @@ from overnight.flows.start.audit import quick_audit
 from overnight.flows.start.generated_inputs import describe_generator, settle_inputs
 from overnight.flows.start.judging import judge_of
 from overnight.flows.start.own_process import settle_process
-from overnight.flows.start.sandboxes import image_of, slots_of
+from overnight.flows.start.sandboxes import image_of
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import ExitCode, SpecificationError
 from overnight.schemas.limits_settings import Limits
@@ -42,6 +53,10 @@ from overnight.schemas.problem import SPLITS, Problem, Split
 from overnight.schemas.question import Ask
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import is_of_another_tool, load_problem
+
+if TYPE_CHECKING:
+    from overnight.flows.prefect_server.embedded import PrefectServer
+    from overnight.tasks.sample.probe import Probe
 
 
 def check(
@@ -53,18 +68,21 @@ def check(
     until: options.Until = None,
     stop: options.Stop = options.NO_CONDITIONS,
     baseline: bool = False,
+    no_pace: bool = False,
     trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
 ) -> int:
     """Run the start program: show scores, seconds, memory and whether three runs agree; propose limits; list omissions.
 
-    With a model, send it a few real prompts and estimate the samples and cost of a night that its deadline, its budget
-    or its number of samples ends. Exits with 2 if something has to be looked at before a night.
+    Then measure the pace: a short night of the built-in model in a temporary history, of which nothing is kept. With a
+    model, send it a few real prompts, and have the answers of the short night take as long as its own; from both follow
+    the samples and the cost of a night. Exits with 2 if something has to be looked at before a night.
 
     Args:
         settings.model: also send this model a few prompts and estimate a night; repeatable
         samples: number of prompts to send to each model; default: 3, or up to 32 to a server on this machine or
             network, to see how many it answers at once
+        no_pace: leave the pace out, which takes some 20 s
         baseline: also compute the score that can be had without a model, where the problem says how
     """
     path = find(problem)
@@ -74,7 +92,7 @@ def check(
     loaded = accept(loaded, given, trust=trust_settings)
     conditions = options.conditions_of_night(stop, until)
     ask = judge_of(loaded).ask
-    asks_models = require_models(loaded, conditions, samples, is_named=bool(settings.model))
+    asks_models = require_models(loaded, conditions, samples, is_named=bool(settings.model or settings.agent))
     with working("preparing the image"):
         image_of(loaded, say)
     warnings = _try_generator(loaded)
@@ -88,32 +106,64 @@ def check(
     if begins_without_program(loaded, ask):
         return _check_without_start(loaded, path, next_line, ask, as_text=as_text)
     warnings += unreturned(loaded)
-    runs = _run_start(loaded, path, warnings, ask, show_tables=as_text)
-    first = runs["train"].first
-    without_model = print_baseline(loaded, show_table=as_text) if baseline else None
-    confirmation, is_confirmed = try_confirmation(loaded, first, warnings, ask)
-    _try_scoring(loaded, first, confirmation.wall_s, warnings, ask)
-    verdicts = [each.first for each in runs.values()]
-    facts = _facts(loaded, runs) | {"confirmed": is_confirmed, "calls": confirmation.calls, "baseline": without_model}
-    facts |= _limits(loaded, path, propose(verdicts, loaded.settings.limits), verdicts, show=as_text)
-    with working("timing changes of the start program"):
-        evaluation_s = seconds_of_changes(loaded, first)
-    pace = pace_of(loaded, evaluation_s, confirmation.wall_s, slots_of(loaded))
-    print_pace(loaded, pace)
-    if loaded.draws:
-        facts["drawing"] = _draw(loaded)
-    say_notes(loaded)
-    say_score_warning(loaded)
-    facts["missing"] = _print_omissions(loaded, warnings)
-    if asks_models:
-        facts |= ask_models(loaded, samples, conditions, pace, show_table=as_text)
+    with contextlib.nullcontext() if no_pace else _server() as server:
+        load = os.getloadavg()[0]
+        facts, first = _check_start(loaded, path, warnings, ask, baseline=baseline, as_text=as_text)
+        probes = ask_models(loaded, samples, conditions, show_table=as_text) if asks_models else []
+        facts |= facts_of_models(probes)
+        if server is not None:
+            facts |= _tell_pace(loaded, path, first, conditions, server, probes, load)
     for warning in warnings:
         say(f"warning: {warning}")
     say(f"next: {'look at the warnings, then ' if warnings else ''}{next_line}")
     if not as_text:
-        data = {"pace": pace.as_data(), "warnings": warnings, "notes": list(loaded.notes), "next": next_line}
-        write_json(facts | data)
+        write_json(facts | {"warnings": warnings, "notes": list(loaded.notes), "next": next_line})
     return ExitCode.USAGE if warnings else ExitCode.DONE
+
+
+def _server() -> PrefectServer:
+    """Return the server of a short night; it starts in a process of its own, while the start program is run."""
+    from overnight.flows.prefect_server.embedded import PrefectServer  # late: not for a problem that is refused
+
+    return PrefectServer()
+
+
+def _check_start(
+    problem: Problem, path: Path, warnings: list[str], ask: Ask | None, *, baseline: bool, as_text: bool
+) -> tuple[dict[str, Any], Verdict]:
+    """Say what the start program does; return it as plain data, with its verdict, and add warnings."""
+    runs = _run_start(problem, path, warnings, ask, show_tables=as_text)
+    first = runs["train"].first
+    without_model = print_baseline(problem, show_table=as_text) if baseline else None
+    confirmation, is_confirmed = try_confirmation(problem, first, warnings, ask)
+    _try_scoring(problem, first, confirmation.wall_s, warnings, ask)
+    verdicts = [each.first for each in runs.values()]
+    facts = _facts(problem, runs) | {"confirmed": is_confirmed, "calls": confirmation.calls, "baseline": without_model}
+    facts |= _limits(problem, path, propose(verdicts, problem.settings.limits), verdicts, show=as_text)
+    say_dear_confirmation(problem, first.wall_s, confirmation.wall_s)
+    if problem.draws:
+        facts["drawing"] = _draw(problem)
+    say_notes(problem)
+    say_score_warning(problem)
+    facts["missing"] = _print_omissions(problem, warnings)
+    return facts, first
+
+
+def _tell_pace(
+    problem: Problem,
+    path: Path,
+    start: Verdict,
+    conditions: StopConditions,
+    server: PrefectServer,
+    probes: Sequence[Probe],
+    load: float,
+) -> dict[str, Any]:
+    """Measure and print the pace of a night, and what it comes to; return both as plain data."""
+    pace = measured_pace(problem, path, start, conditions, server, probes)
+    print_pace(pace, load)
+    night = print_night(problem, conditions, pace, probes)
+    hourly = {"samples_per_hour": (3600 * pace.low, 3600 * pace.high)}
+    return {"pace": asdict(pace) | hourly | {"load": load}, "night": asdict(night)}
 
 
 def _try_generator(problem: Problem) -> list[str]:

@@ -21,8 +21,8 @@ from overnight.flows.cli.printing import (
     table,
     write_json,
 )
+from overnight.flows.cli.readiness import require_listening
 from overnight.flows.cli.report import Write, unwritable, write_page
-from overnight.flows.cli.run import require_listening
 from overnight.flows.formatting import cost
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.trust import accept

@@ -1,173 +1,157 @@
-"""Estimate the pace, duration and cost of a night from the start program's runs and a few answers of its models."""
+"""Tell the pace, duration and cost of a night, from a short one and a few answers of its models."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import fmean
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli.printing import count, duration, out, say, table, usd, working
+from overnight.flows.cli.readiness import require_listening
 from overnight.flows.formatting import round_up
-from overnight.flows.night.block import LEAST_PROMPTS_TO_VERDICT
 from overnight.flows.night.samples_in_flight import most_samples, samples_in_flight
-from overnight.flows.night.stop_conditions import StopConditions, flag_of
-from overnight.flows.start.sandboxes import open_sandboxes, slots_of
-from overnight.schemas.completion_source import Sample
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.start.sandboxes import slots_of
 from overnight.schemas.errors import UsageError
 from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import BUILTIN, Model, Sampling
 from overnight.schemas.settings import Settings
+from overnight.tasks.program.user_config import user_agent
 from overnight.tasks.sample.provider import require_keys, require_prices
 from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
 
 if TYPE_CHECKING:
+    from overnight.flows.cli.short_night import ShortNight
+    from overnight.flows.prefect_server.embedded import PrefectServer
     from overnight.tasks.sample.probe import Probe
 
 
-_ADD_MODEL = "Add --model, for example --model openai/gpt-5-mini."
+_LONGEST_S = 4.0
+"""Seconds of an evaluation from which on a short night would show too little."""
 
+_HOUR_S = 3600.0
 
-_SANDBOX_S = 0.004
-"""Seconds that the sandbox adds to each candidate, as measured by `tests/bench`."""
-
-_CONTAINER_S = 0.24
-"""Processor seconds to start and remove the container of a confirmation, as measured by `tests/bench`."""
-
-_MOST_PER_SECOND = 50.0
-"""Candidates per second that a night with few samples in flight can plan, ask for and commit, on two cores."""
-
-_MOST_TUNED = 0.4
-"""Largest share of the tuner in all evaluations that is reckoned with; nights had 9 to 43 %."""
+_FEWEST_TURNS, _CONTAINER_S = 3, 2.0
+"""Turns of a short session of an agent, and seconds to start its container."""
 
 _DEAR, _DEAR_S = 10.0, 1.0
 """Evaluations, and seconds, that a confirmation takes from which on it is said how to make it cheaper."""
 
-_HOUR_S = 3600.0
-_CHANGES, _LONGEST_S = 8, 1.0
-"""Changes of the start program that are timed, and seconds of the start program beyond which they are not."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Facts that the number of candidates in some time follows from, if the models keep up.
+    """Samples a second of a night, as a range.
 
     Attributes:
-        evaluation_s: Seconds of one evaluation.
-        confirmation_s: Seconds of one confirmation.
-        slots: Number of evaluations at a time.
-        confirm: Which candidates are confirmed.
-        tuned: Share of the tuner in all evaluations.
-        told: Candidates after a claim until its confirmation is waited for.
+        limited_by: What most of a night waits for.
+        measured: How it is known, in words.
+        others: Mean number of the machine's slots that other nights had in use.
     """
 
-    evaluation_s: float
-    confirmation_s: float
-    slots: int
-    confirm: str
-    tuned: float
-    told: int = 16
+    low: float
+    high: float
+    limited_by: str
+    measured: str
+    others: float = 0.0
 
     @property
-    def per_second(self) -> float:
-        """Candidates per second while no claim is confirmed."""
-        evaluation_s = (self.evaluation_s + _SANDBOX_S) / (1 - self.tuned)
-        each_s = evaluation_s + (self._confirmation_s if self.confirm == "always" else 0.0)
-        return min(_MOST_PER_SECOND, self.slots / each_s)
+    def hourly(self) -> str:
+        """Samples an hour, such as `1,200 to 1,500`."""
+        return span(_HOUR_S * self.low, _HOUR_S * self.high)
 
-    @property
-    def _confirmation_s(self) -> float:
-        return self.confirmation_s + _CONTAINER_S
-
-    def candidates_in(self, seconds: float) -> float:
-        """Return the number of candidates in so many seconds.
-
-        Of n, about ln(n) are confirmed as a best: of 25 nights of 192 to 2,400, half had 2 to 8. A confirmation takes a
-        slot, and the search waits for one that is not there by the time its claim counts.
-        """
-        rate = self.per_second
-        if self.confirm != "best":
-            return rate * seconds
-        waits_s = max(self._confirmation_s / self.slots, self._confirmation_s - self.told / rate)
-        low, high = 0.0, rate * seconds
-        for _ in range(50):  # n / rate + ln(1 + n) * waits_s grows with n
-            middle = (low + high) / 2
-            low, high = (middle, high) if middle / rate + math.log1p(middle) * waits_s < seconds else (low, middle)
-        return low
-
-    def as_data(self) -> dict[str, Any]:
-        return asdict(self) | {"candidates_per_hour": self.candidates_in(_HOUR_S)}
+    def capped(self, most: float) -> Pace:
+        """Return the pace where models answer so many samples a second at most."""
+        if self.high <= most:
+            return self
+        return replace(self, low=min(self.low, most), high=most, limited_by="the model")
 
 
-def pace_of(problem: Problem, evaluation_s: float, confirmation_s: float, slots: int) -> Pace:
-    """Return the pace of a problem, given the seconds of an evaluation and of a confirmation."""
-    tuner = problem.settings.tuner
-    is_tuned = tuner.enabled and problem.specification.language == "python"
-    tuned = min(tuner.share, _MOST_TUNED) if is_tuned else 0.0
-    told = LEAST_PROMPTS_TO_VERDICT * problem.settings.search.samples
-    return Pace(evaluation_s, confirmation_s, slots, problem.settings.confirmations, tuned, told)
+def span(low: float, high: float) -> str:
+    """Format a range, or one number where both ends are about the same."""
+    return _round(low) if _round(low) == _round(high) else f"{_round(low)} to {_round(high)}"
 
 
-def seconds_of_changes(problem: Problem, start: Verdict) -> float:
-    """Return the mean seconds of the start program and of some changes of it, as other programs of a night may take.
+def measured_pace(
+    problem: Problem,
+    path: Path,
+    start: Verdict,
+    conditions: StopConditions,
+    server: PrefectServer,
+    probes: Sequence[Probe],
+) -> Pace:
+    """Return the pace of a night: from a short one, or, where that would show too little, from the start program's."""
+    from overnight.flows.cli.short_night import play
+    from overnight.tasks.sample.probe import mean_latency_s, most_per_second
 
-    A start program that does next to nothing is quicker than what is found. The changes are the built-in model's.
-    Where they cost much, or cannot be made, the start program alone counts.
-    """
-    from overnight.tasks.sample.gateway import Gateway
-    from overnight.tasks.sample.probe import build_probe_prompts, only
-    from overnight.tasks.sample.sampler import to_candidates
-
-    if start.wall_s > _LONGEST_S or problem.asks or problem.specification.language != "python":
-        return start.wall_s
-    model = Model(name=f"{BUILTIN}mutate", style="completion")
-    prompts = build_probe_prompts(problem, model, _CHANGES)
-    wanted = [Sample(prompt, 0) for prompt in prompts]
-    completions = Gateway(only(problem.settings.sampling, model)).sample(wanted, lambda _: None)
-    bodies = [one.body for one in to_candidates(prompts, completions, problem) if one.body]
-    with (
-        open_sandboxes(problem, "train", seed=0, run_id="check") as pool,
-        ThreadPoolExecutor(slots_of(problem), "overnight-check") as threads,
-    ):
-        verdicts = list(threads.map(pool.evaluate, map(problem.specification.program, bodies)))
-    return fmean([start.wall_s, *(one.wall_s for one in verdicts if one.is_scored)])
+    settings = problem.settings
+    latency_s, most = (mean_latency_s(probes), most_per_second(probes)) if probes else (0.0, math.inf)
+    if probes and all(model.agent for model in settings.sampling.models):
+        return _pace_of_agents(settings, latency_s)
+    if start.wall_s < _LONGEST_S and not problem.asks:
+        with working("measuring the pace: a short night in a temporary history"):
+            night = play(problem, path, start, conditions, server, probes)
+        if rates := night.rates:
+            return pace_of(night, rates, latency_s).capped(most)
+    slots, in_flight = slots_of(problem), _in_flight(settings, conditions)
+    high = min(slots / start.wall_s, in_flight / (latency_s + start.wall_s))
+    limited_by = "evaluations" if high * start.wall_s > 0.9 * slots else "the model"
+    how = f"reckoned from an evaluation of {_brief(start.wall_s)}, {count(slots, 'candidate')} at a time"
+    return Pace(high / 2, high, limited_by, how).capped(most)
 
 
-def print_pace(problem: Problem, pace: Pace) -> None:
-    """Print the candidates per hour, the duration of a generation, and what confirmations and the tuner take of it."""
-    size = problem.settings.search.prompts * problem.settings.search.samples
-    worst = problem.settings.limits.wall_s * len(problem.inputs["train"])
-    say(
-        f"pace: about {_hourly(pace)} candidates per hour if the models keep up and programs stay as quick, "
-        f"{count(pace.slots, 'candidate')} at a time; {_brief(size / pace.per_second)} for a generation of {size}; "
-        f"{_brief(pace.evaluation_s)} per candidate, at most {_brief(worst)} with the current limits"
+def _in_flight(settings: Settings, conditions: StopConditions) -> int:
+    return settings.sampling.concurrency or samples_in_flight(most_samples(settings, conditions))
+
+
+def _pace_of_agents(settings: Settings, latency_s: float) -> Pace:
+    """Return the pace of agents alone: between sessions of a few turns and those that use up their limits."""
+    limits, agents = settings.agent, [user_agent(model.agent) for model in settings.sampling.models]
+    at_once = settings.sampling.concurrency or sum(agent.at_once for agent in agents)
+    longest, shortest = min(limits.seconds, limits.turns * latency_s), _FEWEST_TURNS * latency_s + _CONTAINER_S
+    turns = f"{_FEWEST_TURNS} to {limits.turns} turns of {_brief(latency_s)}"
+    how = f"reckoned from {turns}, {count(at_once, 'session')} at a time"
+    return Pace(
+        at_once / max(longest, shortest), at_once / shortest, "the agent's turns, which only a night shows", how
     )
-    if pace.confirm != "never":
-        hourly = f"about {math.log1p(pace.candidates_in(_HOUR_S)):.0f} in an hour"
-        which = "one for each candidate" if pace.confirm == "always" else hourly
-        say(
-            f"  confirmations take {_brief(pace.confirmation_s)} each, {which}; without them (--confirm never), about "
-            f"{_hourly(replace(pace, confirm='never'))} candidates per hour"
-        )
-    if pace.tuned:
-        say(
-            f"  the tuner of numbers makes up to {pace.tuned:.0%} of all evaluations; without it "
-            f"(--set tuner.enabled=false), about {_hourly(replace(pace, tuned=0.0))} per hour"
-        )
-    is_dear = pace.confirmation_s > max(_DEAR_S, _DEAR * pace.evaluation_s)
-    if is_dear and problem.specification.isolation:
+
+
+def pace_of(night: ShortNight, rates: tuple[float, float], latency_s: float) -> Pace:
+    """Return the pace that a short night had, if its models had taken their time."""
+    how = f"a short night had it{_with_model(latency_s)}, {count(night.slots, 'candidate')} at a time"
+    if night.faster == 1:
+        return Pace(*rates, night.limited_by, how, night.others)
+    # A turn of the samples in flight takes longer in proportion, or by the seconds of the answers alone.
+    turns = [night.in_flight / rate for rate in rates if rate > 0]
+    slowest, quickest = max(turns) * night.faster, min(turns) - night.latency_s + latency_s
+    return Pace(night.in_flight / slowest, night.in_flight / quickest, "the model", how, night.others)
+
+
+def _with_model(latency_s: float) -> str:
+    return f" whose answers take {_brief(latency_s)}" if latency_s else " with the built-in model"
+
+
+def print_pace(pace: Pace, load: float) -> None:
+    """Print the samples an hour, what limits them, and how busy the machine is."""
+    say(f"pace: {pace.hourly} samples an hour ({pace.measured}), limited by {pace.limited_by}")
+    others = f", {pace.others:.1f} slots in use by other nights" if pace.others >= 0.05 else ""
+    say(f"  this machine now: load {load:.1f} on {count(os.cpu_count() or 1, 'processor')}{others}")
+
+
+def say_dear_confirmation(problem: Problem, evaluation_s: float, confirmation_s: float) -> None:
+    """Say how a confirmation that takes much longer than an evaluation becomes cheaper."""
+    if problem.settings.sandbox.confirm == "never" or confirmation_s <= max(_DEAR_S, _DEAR * evaluation_s):
+        return
+    say(f"confirmations take {_brief(confirmation_s)} each, an evaluation {_brief(evaluation_s)}")
+    if problem.specification.isolation:
         say(
             "  in a confirmation, each call of the evolved function crosses between two processes: fewer calls that do "
             "more each make it cheaper"
         )
-
-
-def _hourly(pace: Pace) -> str:
-    return _round(pace.candidates_in(_HOUR_S))
 
 
 def _brief(seconds: float) -> str:
@@ -176,75 +160,71 @@ def _brief(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NightEstimate:
-    """Estimate of a night; its cost is None if a price is unknown.
+    """Estimate of a night: samples, seconds and cost as ranges; the cost is None if a price is unknown.
 
     Attributes:
         ends_by: Stop condition that ends the night, or `an hour` if there is none.
     """
 
-    samples: float
-    seconds: float
-    usd: float | None
+    samples: tuple[float, float]
+    seconds: tuple[float, float]
+    usd: tuple[float, float] | None
     ends_by: str
 
 
 def forecast(
-    rate: float,
+    pace: Pace,
     usd_per_sample: float | None,
     *,
     seconds: float | None,
-    budget: float | None,
+    budget: float | None = None,
     samples: int | None = None,
 ) -> NightEstimate:
-    """Estimate a night from its samples per second, limited by the seconds until its deadline, a budget and samples.
+    """Estimate a night from its pace, limited by the seconds until its deadline, a budget and samples.
 
     Without these, estimate one hour. Without a price of a sample, its cost is unknown.
     """
-    ends: dict[str, float] = {} if seconds is None else {"deadline": seconds * rate}
+    ends: dict[str, float] = {} if seconds is None else {"deadline": seconds * pace.high}
     if samples is not None:
         ends["number of samples"] = samples
     if budget is not None and usd_per_sample:
         ends["budget"] = budget / usd_per_sample
     ends_by = min(ends, key=ends.__getitem__, default="an hour")
-    number = ends.get(ends_by, 3600 * rate)
-    cost = None if usd_per_sample is None else number * usd_per_sample
-    return NightEstimate(number, number / rate, cost, ends_by)
+    high = ends.get(ends_by, _HOUR_S * pace.high)
+    low = min(high, (_HOUR_S if ends_by == "an hour" else seconds or math.inf) * pace.low)
+    longest = high / pace.low if pace.low else math.inf
+    until = min(longest, seconds or (_HOUR_S if ends_by == "an hour" else math.inf))
+    cost = None if usd_per_sample is None else (low * usd_per_sample, high * usd_per_sample)
+    return NightEstimate((low, high), (high / pace.high, until), cost, ends_by)
 
 
 def require_models(problem: Problem, conditions: StopConditions, samples: int | None, *, is_named: bool) -> bool:
-    """Check keys and prices of the models before anything is run, and return whether there are models to ask.
+    """Check keys, prices and addresses of the models before anything is run; return whether there are any to ask.
 
     Models that the user did not name on the command line are not asked.
     """
     if samples is not None and samples < 1:
-        raise UsageError(f"--samples: expected at least 1, got {samples}")
+        raise UsageError(f"--samples: expected at least 1, got {samples}", remedy="For example: --samples 4")
     if not is_named:
-        if given := [f"--{flag_of(name)}" for name in conditions.given()]:
-            raise UsageError(
-                f"{', '.join(given)}: stop conditions describe a night with a model, but no model is named",
-                remedy=_ADD_MODEL,
-            )
         return False
     require_keys(problem.settings.sampling)
     if conditions.budget.is_in_usd:
         require_prices(problem.settings.sampling)
+    require_listening(problem.settings.sampling)
     return not all(model.name.startswith(BUILTIN) for model in problem.settings.sampling.models)
 
 
-def ask_models(
-    problem: Problem, samples: int | None, conditions: StopConditions, pace: Pace, *, show_table: bool
-) -> dict[str, Any]:
-    """Send each model a few prompts, print the results and the estimate of a night, and return both as plain data.
+def ask_models(problem: Problem, samples: int | None, conditions: StopConditions, *, show_table: bool) -> list[Probe]:
+    """Send each model a few prompts, print the results, and return them.
 
     Without a number of `samples`, as many are sent as tell enough. The built-in model, which is free, is asked, too.
     """
-    from overnight.tasks.sample.probe import mean_usd_per_sample, probe_size, samples_per_second
+    from overnight.tasks.sample.probe import probe_size
 
     settings = problem.settings
     _say_limits_of_agents(settings)
     asked = {model.asked.name: model.asked for model in settings.sampling.models}
-    most = most_samples(settings, conditions)
-    in_flight = settings.sampling.concurrency or samples_in_flight(most)
+    in_flight = _in_flight(settings, conditions)
     probes = [
         _ask(problem, model, samples or probe_size(model, in_flight), conditions, is_given=samples is not None)
         for model in asked.values()
@@ -255,20 +235,29 @@ def ask_models(
         _warn_of_missing_programs(result, settings.sampling)
         _print_measured_pace(result, in_flight, settings.sampling.timeout_s)
         print_samples_per_prompt(result)
-    sampled_per_second = samples_per_second(probes, in_flight, pace.evaluation_s)
+    return probes
+
+
+def print_night(problem: Problem, conditions: StopConditions, pace: Pace, probes: Sequence[Probe]) -> NightEstimate:
+    """Print and return the estimate of a night."""
+    from overnight.tasks.sample.probe import mean_usd_per_sample
+
     # A deadline may pass while models are asked.
     seconds = max(1.0, (conditions.until - datetime.now(UTC)).total_seconds()) if conditions.until else None
-    evaluated_per_second = pace.candidates_in(seconds or _HOUR_S) / (seconds or _HOUR_S)
-    rate = min(sampled_per_second, evaluated_per_second)
-    night = forecast(rate, mean_usd_per_sample(probes), seconds=seconds, budget=conditions.budget_usd, samples=most)
-    limited_by = "the models" if sampled_per_second <= evaluated_per_second else "the sandbox"
-    say(
-        f"night: about {_round(night.samples)} samples in {duration(night.seconds)}, "
-        f"{'cost unknown (no price for the tokens)' if night.usd is None else usd(night.usd)}, "
-        f"{'at this pace' if night.ends_by == 'an hour' else f'ended by its {night.ends_by}'}: "
-        f"{_round(3600 * rate)} per hour, limited by {limited_by}"
+    night = forecast(
+        pace,
+        mean_usd_per_sample(probes) if probes else 0.0,
+        seconds=seconds,
+        budget=conditions.budget_usd,
+        samples=most_samples(problem.settings, conditions),
     )
-    return {"models": [_facts(probe) for probe in probes], "night": asdict(night) | {"limited_by": limited_by}}
+    how_long = " to ".join(dict.fromkeys(duration(one) for one in night.seconds))
+    dollars = None if night.usd is None else " to ".join(dict.fromkeys(usd(one) for one in night.usd))
+    say(
+        f"night: {span(*night.samples)} samples in {how_long}, {dollars or 'cost unknown (no price for the tokens)'}, "
+        f"{'at this pace' if night.ends_by == 'an hour' else f'ended by its {night.ends_by}'}"
+    )
+    return night
 
 
 def _say_limits_of_agents(settings: Settings) -> None:
@@ -306,6 +295,11 @@ def _ask(problem: Problem, model: Model, size: int, conditions: StopConditions, 
             "--budget is too small for a single sample", remedy="Set a higher budget, or name a cheaper model."
         )
     return result
+
+
+def facts_of_models(probes: Sequence[Probe]) -> dict[str, Any]:
+    """Return the answers of each model, and the cost that they imply, as plain data; empty without any."""
+    return {"models": [_facts(probe) for probe in probes]} if probes else {}
 
 
 def _facts(probe: Probe) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def run_with_view(
             handle_interrupts(run.progress, server_answers, partial(_abandon, server, files, history)),
         ):
             try:
-                result = _search(night, history, conditions, failed_generations)
+                result = search_night(night, conditions, failed_generations)
             except PrefectUnavailable as error:
                 result = _result_without_server(run, night.number, error)
     if as_json:
@@ -119,7 +119,8 @@ class CancelledInPrefect(KeyboardInterrupt):
     """The night was cancelled in Prefect."""
 
 
-def _search(night: Night, history: HistoryBackend, conditions: StopConditions, again: list[int] | None) -> Any:
+def search_night(night: Night, conditions: StopConditions, again: list[int] | None = None) -> Any:
+    """Run a night that has begun, as a flow run of its own, and return its result."""
     from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
 
     from overnight.flows.night.search import NIGHT, search
@@ -128,7 +129,7 @@ def _search(night: Night, history: HistoryBackend, conditions: StopConditions, a
     prepared = NIGHT.set(night)
     try:
         with outages(), without_wait_for_heartbeats():
-            return search(night.run.run.run_id, history.location, conditions, again)
+            return search(night.run.run.run_id, night.run.files.backend.location, conditions, again)
     except CancelledRun as error:
         raise CancelledInPrefect from error
     finally:

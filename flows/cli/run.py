@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import threading
 from functools import partial
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING
 
 from overnight.flows.cli import options
 from overnight.flows.cli.interventions import pin_until_withdrawn
 from overnight.flows.cli.printing import DEFAULT_HISTORY, History, NewRun, history_flag, say
-from overnight.flows.cluster.choice import choose_cluster, named_cluster
-from overnight.flows.start.judging import require_judge
-from overnight.flows.start.sandboxes import build_agent_images, image_of
+from overnight.flows.cli.readiness import require_ready
+from overnight.flows.cluster.choice import choose_cluster
 from overnight.flows.start.trust import accept
-from overnight.schemas.errors import EnvironmentFault, ExitCode, UsageError
+from overnight.schemas.errors import ExitCode, UsageError
 from overnight.schemas.generation import RunHistory
+from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.problems import find
-from overnight.tasks.sample.provider import load_providers, require_keys, require_own_models
+from overnight.tasks.sample.provider import load_providers, require_keys
+
+if TYPE_CHECKING:
+    from overnight.tasks.history.files import RunFiles
 
 
 def run(
@@ -48,25 +49,23 @@ def run(
     conditions = options.conditions_of_night(stop, until)
     path = find(problem)
     loaded, _ = settings.load(path, conditions, trust=trust_settings)
-    require_judge(loaded, on_cluster=bool(named_cluster()))
-    require_own_models(loaded.settings.sampling)
-    require_listening(loaded.settings.sampling)
     seed = secrets.randbelow(2**31) if seed is None else seed
-    from overnight.flows.prefect_server.embedded import (
-        PrefectServer,  # late, as what follows: not for a refused command
-    )
+    with notifications.notifier().reporting_failure(loaded.name) as notifier:
+        require_ready(loaded)
+        if start or pin:
+            from overnight.flows.night.given_starts import require_starts
 
-    # The server starts in a process of its own, while this one loads the libraries.
-    with notifications.notifier().reporting_failure(loaded.name) as notifier, PrefectServer() as server:
-        require_keys(loaded.settings.sampling)  # before anything that takes longer than to load LiteLLM
-        image_of(loaded, say)
-        build_agent_images(loaded, say)
-        say(f"starting: {loaded.settings.title or loaded.name}")
-        from overnight.flows.cli.foreground_night import run_night
-        from overnight.flows.night.given_starts import create_run_from
+            require_starts(loaded, history, start or (), pin)
+        from overnight.flows.prefect_server.embedded import PrefectServer
 
-        create = partial(create_run_from, loaded, path, history, start or (), pin=pin, seed=seed, tell=say)
-        return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
+        with PrefectServer() as server:  # it starts in a process of its own, while this one loads the libraries
+            require_keys(loaded.settings.sampling)  # before anything that takes longer than to load LiteLLM
+            say(f"starting: {loaded.settings.title or loaded.name}")
+            from overnight.flows.cli.foreground_night import run_night
+            from overnight.flows.night.given_starts import create_run_from
+
+            create = partial(create_run_from, loaded, path, history, start or (), pin=pin, seed=seed, tell=say)
+            return run_night(server, create, conditions, history, notifier=notifier, as_json=format == "json")
 
 
 def resume(
@@ -87,25 +86,20 @@ def resume(
     Args:
         pin: program of the run, by its id or a prefix, that every second prompt builds on
     """
-    from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
 
     choose_cluster(cluster)
     conditions = options.conditions_of_night(stop, until)
     files = find_run(history, run)
     say(f"continuing: {files.run_id}")
-    if pin:
-        pin_until_withdrawn(files, pin, history)
-    from overnight.flows.prefect_server.embedded import PrefectServer
-
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
-        stored = stored_run.read_run(files)
-        problem = accept(stored.problem, trust=trust_settings, versions=stored.versions)
-        require_listening(problem.settings.sampling)
+        problem = _ready_problem(files, trust=trust_settings)
+        if pin:
+            pin_until_withdrawn(files, pin, history)
+        from overnight.flows.prefect_server.embedded import PrefectServer
+
         with PrefectServer() as server:
             _load_early(problem.settings.sampling)
-            image_of(problem, say)
-            build_agent_images(problem, say)
             from overnight.flows.cli.foreground_night import run_night
 
             as_json = format == "json"
@@ -144,46 +138,28 @@ def retry(
         command = f"overnight resume {files.run_id}{history_flag(history)}"
         say(f"no generation of {files.run_id} is given up, so none is retried; `{command}` continues with new ones")
         return ExitCode.DONE
+    with notifications.notifier().reporting_failure(files.run_id) as notifier:
+        _ready_problem(files, trust=trust_settings)
+        from overnight.flows.prefect_server.embedded import PrefectServer
+
+        with PrefectServer() as server:
+            from overnight.flows.cli.foreground_night import run_night
+
+            as_json = format == "json"
+            return run_night(server, lambda: files, conditions, history, failed, notifier, as_json=as_json)
+
+
+def _ready_problem(files: RunFiles, *, trust: bool) -> Problem:
+    """Return the problem of a run that can go on; raise the error of what its next night lacks."""
+    from overnight.tasks.history import stored_run
+    from overnight.tasks.history.run_lock import locked_here
+
     stored = stored_run.read_run(files)
-    accept(stored.problem, trust=trust_settings, versions=stored.versions)
-    from overnight.flows.prefect_server.embedded import PrefectServer
-
-    with notifications.notifier().reporting_failure(files.run_id) as notifier, PrefectServer() as server:
-        from overnight.flows.cli.foreground_night import run_night
-
-        return run_night(server, lambda: files, conditions, history, failed, notifier, as_json=format == "json")
-
-
-_CONNECT_S = 5.0
-"""Seconds in which the server of a model has to accept a connection."""
-
-
-def require_listening(sampling: Sampling) -> None:
-    """Raise an EnvironmentFault unless something listens at the addresses that the user named for models.
-
-    A provider that does not answer during a night is an outage, which the night waits for; before a night, it is most
-    likely a wrong port. A model whose fallback listens is not missed. Addresses behind a proxy are not tried.
-    """
-    for model in sampling.models:
-        faults = [_connection_fault(each.api_base) for each in (model, *model.fallbacks)]
-        if all(faults):
-            raise EnvironmentFault(
-                f"{model.name}: nothing answers at {model.api_base}: {faults[0]}",
-                remedy="Start that server, or name its address with --api-base.",
-            )
-
-
-def _connection_fault(address: str | None) -> str:
-    """Return why no connection to an address can be made; empty if one can, or if that is not known."""
-    url = urlsplit(address or "")
-    if not url.hostname or (url.scheme in getproxies() and not proxy_bypass(url.hostname)):
-        return ""
-    try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((url.hostname, port), timeout=_CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "strerror", None) or error)
-    return ""
+    problem = accept(stored.problem, trust=trust, versions=stored.versions)
+    with locked_here(files):  # else another night of it is under way
+        pass
+    require_ready(problem)
+    return problem
 
 
 def _load_early(sampling: Sampling) -> None:

@@ -20,6 +20,7 @@ from overnight.schemas.errors import UsageError
 from overnight.schemas.ids import new_run_id
 from overnight.schemas.settings import Sandbox
 from overnight.tasks.problems import find, names
+from overnight.tasks.sample.provider import require_own_models
 
 if TYPE_CHECKING:
     from overnight.flows.schedules.deployments import Schedule
@@ -68,6 +69,7 @@ def add(
     deadline = deadline_of(until, zone)
     path = find(problem)
     loaded, given = settings.load(path, stop, trust=trust_settings)
+    require_own_models(loaded.settings.sampling)
     sandbox = loaded.settings.sandbox
     if (settings.image or settings.runtime or sandbox.backend != Sandbox().backend) and pool is None:
         # With a pool of the user's own, nights may run on another machine, which has them.

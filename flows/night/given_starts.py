@@ -74,6 +74,14 @@ def create_run_from(
     return files
 
 
+def require_starts(problem: Problem, history: HistoryBackend, starts: Sequence[str], pin: str | None) -> None:
+    """Raise the error of what `create_run_from` could not read; nothing is evaluated."""
+    for text in starts:
+        _read(text, problem, history)
+    if pin:
+        _read_one(pin, problem, history)
+
+
 def lasting_name(text: str, problem: Problem, history: HistoryBackend) -> str:
     """Return what a `--start` names as it will still be called later: an absolute path, or the id of a run."""
     _read(text, problem, history)
@@ -105,6 +113,8 @@ def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor
     if Path(text).exists():
         return [_of_file(Path(text), problem)]
     name, _, program = text.partition(":")
+    if Path(name).suffix or "/" in name:
+        raise UsageError(f"--start {text}: no such file", remedy="Name a specification file, RUN or RUN:PROGRAM.")
     files = find_run(history, name)
     run, past = stored_run.read_run(files), stored_run.read_run_history(files)
     require_the_same_function(run.problem.specification, problem.specification)

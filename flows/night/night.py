@@ -124,6 +124,12 @@ class Night:
         """Show pictures of programs in the artifacts, once the night is over."""
         self._reporter.show_drawings(drawings)
 
+    def cut(self) -> None:
+        """Have what is under way cut short, from any thread, after which the night ends."""
+        self._events.put(events.Cut())
+        self.run.cut()
+        self.run.cut_confirmations()
+
     @contextlib.contextmanager
     def begun(self) -> Iterator[Night]:
         """Begin the night: write its row, then ask for the first prompts, before the flow runs can start.

@@ -30,7 +30,7 @@ from overnight.flows.prefect_server.access import (
 )
 from overnight.flows.prefect_server.connection import answers
 from overnight.flows.prefect_server.process import METRICS_HISTORY, environment_of_server, listen
-from overnight.flows.prefect_server.pruning import environment_of_pruning, pruning
+from overnight.flows.prefect_server.pruning import environment_of_pruning, forget_run, pruning
 from overnight.schemas.errors import EnvironmentFault
 
 START_TIMEOUT_S = 120.0
@@ -214,6 +214,10 @@ class PrefectServer:
         """End an embedded server by force, since one that hangs would not notice the end of its parent."""
         if self._embedded is not None:
             self._embedded.kill()
+
+    def forget(self, run_id: str) -> None:
+        """Delete the flow runs of a run, while the server is connected."""
+        forget_run(run_id)
 
     @contextlib.contextmanager
     def connected(self, report: Callable[[str], None] = lambda _: None) -> Iterator[str]:

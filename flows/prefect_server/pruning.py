@@ -87,6 +87,17 @@ def prune(client: SyncPrefectClient, before: datetime, is_over: threading.Event 
     return deleted
 
 
+def forget_run(run_id: str) -> None:
+    """Delete the flow runs of a run's nights and generations; errors of the server are ignored."""
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    named = FlowRunFilter.model_validate({"name": {"like_": run_id}})
+    with contextlib.suppress(httpx.HTTPError), quick_client() as client:
+        while found := client.read_flow_runs(flow_run_filter=named, limit=_PAGE_SIZE):
+            for flow_run in found:
+                _delete(client, flow_run)
+
+
 def _ended_before(client: SyncPrefectClient, before: datetime, offset: int) -> list[FlowRun]:
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort

@@ -93,6 +93,16 @@ class HostSlots:
                     time.sleep(_YIELD_S)
             yield
 
+    def holders(self) -> list[str]:
+        """Return what each slot's holder says of itself, for those that are held."""
+        with _open_folder(self._folder) as folder:
+            return [_read_holder(folder, name) for name in self._slots if _is_locked(folder, name)]
+
+
+def is_own(holder: str) -> bool:
+    """Return whether the holder of a slot is this process."""
+    return holder.startswith(f"process {os.getpid()} ")
+
 
 def _default_folder() -> Path:
     named = os.environ.get(VARIABLE)
@@ -198,6 +208,15 @@ def _try_lock(folder: int, name: str) -> int | None:
         os.ftruncate(lock, 0)
         os.write(lock, _holder().encode())
     return lock
+
+
+def _is_locked(folder: int, name: str) -> bool:
+    with contextlib.suppress(OSError), open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _unlock(lock: int) -> None:

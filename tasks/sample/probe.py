@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import math
+import random
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 from overnight.schemas.algorithm import Plan
+from overnight.schemas.completion_source import Answer, CompletionSource, Record, Sample, answer_in_thread
 from overnight.schemas.operators import Operator
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Completion, Program, Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.budget import Budget, BudgetLimits
-from overnight.tasks.sample.gateway import Gateway, Sample
+from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.sample.provider import count_tokens, price_of, takes_n
 from overnight.tasks.sample.providers import DEFAULT_COMPLETION_TOKENS
@@ -222,14 +227,10 @@ def mean_usd_per_sample(probes: Sequence[Probe]) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def samples_per_second(probes: Sequence[Probe], in_flight: int, evaluation_s: float) -> float:
-    """Return the samples per second of all models, within their rate limits.
-
-    So many samples are in flight, each until it is answered and evaluated; those of one request are answered together.
-    """
-    shares = _shares(probes)
-    rates = [in_flight / max(sum(each.seconds * share for each, share in shares) + evaluation_s, 1e-6)]
-    for each, share in shares:
+def most_per_second(probes: Sequence[Probe]) -> float:
+    """Return the most samples per second that rate limits, and local servers that were measured, allow."""
+    rates = [math.inf]
+    for each, share in _shares(probes):
         if each.completions_per_second is not None:
             rates.append(each.completions_per_second / share)
         if each.model.rpm:
@@ -237,6 +238,71 @@ def samples_per_second(probes: Sequence[Probe], in_flight: int, evaluation_s: fl
         if each.model.tpm:
             rates.append(each.model.tpm / 60 / each.tokens_per_sample / share)
     return min(rates)
+
+
+def mean_latency_s(probes: Sequence[Probe]) -> float:
+    """Return the mean seconds of a request, averaged over the models by weight."""
+    return sum(each.seconds * share for each, share in _shares(probes))
+
+
+class DelayedModel:
+    """A `CompletionSource` that passes samples on, after the seconds that the requests of other models took.
+
+    Args:
+        answers: What answers them.
+        probes: Probes of these models, one of which is drawn by weight for each prompt.
+        faster: Number by which all seconds are divided.
+
+    Attributes:
+        waiting: Number of samples that wait for their answer.
+    """
+
+    def __init__(self, answers: CompletionSource, probes: Sequence[Probe], *, faster: float = 1.0) -> None:
+        self.waiting = 0
+        self._answers = answers
+        self._probes = [each for each, _ in _shares(probes)]
+        self._weights = [share for _, share in _shares(probes)]
+        self._faster = faster
+        self._random = random.Random(0)
+        self._lock = threading.Lock()
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Answer:
+        """See `CompletionSource.submit`."""
+        delays = self._draw(wanted)
+        return answer_in_thread(lambda answer: self._answer(answer, delays, record), "overnight-delayed")
+
+    def _draw(self, wanted: Sequence[Sample]) -> list[tuple[float, Sample]]:
+        """Return the samples with their seconds, the first to be answered first; those of one request have the same."""
+        with self._lock:
+            chosen = {sample.prompt.index: self._random.choices(self._probes, self._weights)[0] for sample in wanted}
+            seconds = {
+                (index, number if probe.samples_per_request == 1 else 0): self._random.choice(probe.completions)
+                for index, probe in chosen.items()
+                for number in range(max(sample.number for sample in wanted) + 1)
+            }
+            self.waiting += len(wanted)
+        delays = list[tuple[float, Sample]]()
+        for sample in wanted:
+            index = sample.prompt.index
+            number = sample.number if chosen[index].samples_per_request == 1 else 0
+            delays.append((seconds[index, number].latency_s / self._faster, sample))
+        return sorted(delays, key=lambda delay: delay[0])
+
+    def _answer(self, answer: Answer, delays: Sequence[tuple[float, Sample]], record: Record) -> list[Completion]:
+        completions, begin, left = list[Completion](), time.monotonic(), len(delays)
+        try:
+            for seconds, sample in delays:
+                time.sleep(max(0.0, begin + seconds - time.monotonic()))
+                if answer.cancelled():
+                    break
+                completions += self._answers.submit([sample], record).result()
+                left -= 1
+                with self._lock:
+                    self.waiting -= 1
+        finally:
+            with self._lock:
+                self.waiting -= left
+        return sorted(completions, key=lambda one: (one.prompt, one.sample))
 
 
 def _shares(probes: Sequence[Probe]) -> list[tuple[Probe, float]]:

@@ -210,3 +210,13 @@ def test_acquiring_a_free_slot_takes_less_than_a_millisecond(tmp_path: Path):
         with slots.acquire(never):
             pass
     assert (time.process_time() - begin) / 1000 < 0.001
+
+
+def test_who_holds_slots_is_told_and_free_ones_are_left_out(tmp_path: Path):
+    slots = HostSlots(2, tmp_path)
+    assert slots.holders() == []
+    with slots.acquire(threading.Event()):
+        (holder,) = slots.holders()
+        assert host_slots.is_own(holder)
+    (tmp_path / "0").write_text("process 1 (a night that was killed)")
+    assert slots.holders() == []

@@ -6,12 +6,36 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from overnight.flows.prefect_server import embedded
+from overnight.tasks.evaluate import container_worker
+from overnight.tasks.history.run_lock import locked_here
 from overnight.testing.made import create, grow
 from tests.flows.cli.conftest import Command
+
+SPECIFICATION = """import funsearch
+
+
+@funsearch.run
+def evaluate(n):
+    return f(n)
+
+
+@funsearch.evolve
+def f(n):
+    return 1.0
+"""
+
+
+def with_settings(*lines: str, dependencies: str = "[]") -> str:
+    """Return a specification with settings."""
+    block = ["/// script", f"dependencies = {dependencies}", "[tool.overnight]", *lines, "///"]
+    return "".join(f"# {line}\n" for line in block) + SPECIFICATION
+
 
 WRONG = {
     "an unknown command": (["rnu"], 2, "rnu"),
@@ -30,11 +54,19 @@ WRONG = {
     ),
     "an unknown problem": (["run", "cap-sett"], 2, "Did you mean cap-set?"),
     "a missing file": (["run", "nowhere.py"], 2, "no file nowhere.py"),
-    "an unknown setting": (["check", "cap-set", "--set", "limits.wal_s=1"], 2, "did you mean `limits.wall_s`?"),
-    "a setting without value": (["check", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
-    "a wrong value": (["check", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
+    "an unknown setting": (
+        ["check", "--no-pace", "cap-set", "--set", "limits.wal_s=1"],
+        2,
+        "did you mean `limits.wall_s`?",
+    ),
+    "a setting without value": (["check", "--no-pace", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
+    "a wrong value": (["check", "--no-pace", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
     "inputs that are not JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
-    "a setting and its table": (["check", "cap-set", "--set", "search=4", "--set", "search.prompts=3"], 2, "only one"),
+    "a setting and its table": (
+        ["check", "--no-pace", "cap-set", "--set", "search=4", "--set", "search.prompts=3"],
+        2,
+        "only one",
+    ),
     "generations below one": (["run", "cap-set", "--generations", "0"], 2, "greater than or equal to 1"),
     "a target that is not a number": (["run", "cap-set", "--target", "nan"], 2, "--target: Input should be a finite"),
     "a budget without end": (["run", "cap-set", "--budget", "inf"], 2, "--budget: Input should be a finite number"),
@@ -86,13 +118,22 @@ WRONG = {
         )
     },
     "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
-    "a model without a provider": (["check", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
+    "a model without a provider": (["check", "--no-pace", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
     "a run instead of a program": (["show", "last", "--why"], 2, "overnight best last"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "an empty key": (["run", "cap-set", "--model", "openai/gpt-5-mini"], 3, "export OPENAI_API_KEY"),
-    "a budget without model": (["check", "cap-set", "--budget", "5"], 2, "Add --model"),
     "a budget without price": (
-        ["check", "cap-set", "--model", "openai/nowhere", "--api-base", "http://127.0.0.1:9/v1", "--budget", "5"],
+        [
+            "check",
+            "--no-pace",
+            "cap-set",
+            "--model",
+            "openai/nowhere",
+            "--api-base",
+            "http://127.0.0.1:9/v1",
+            "--budget",
+            "5",
+        ],
         2,
         "input_usd",
     ),
@@ -102,24 +143,112 @@ WRONG = {
         "create a batch for groq",
     ),
     "a batch for the built-in model": (["run", "cap-set", "--batch"], 2, "create a batch for builtin"),
-    "no engine": (["check", "cap-set"], 3, "Start it, or install one"),
-    "no image": (["check", "cap-set", "--set", "sandbox.image=nowhere"], 3, "overnight doctor --fix"),
+    "no engine": (["check", "--no-pace", "cap-set"], 3, "Start it, or install one"),
+    "no image": (["check", "--no-pace", "cap-set", "--set", "sandbox.image=nowhere"], 3, "overnight doctor --fix"),
     "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
     "an unknown sandbox backend": (["run", "cap-set", "--set", "sandbox.backend=nosuch"], 2, "expected one of docker"),
+    "a syntax error": (["run", "{folder}/syntax.py"], 2, "syntax.py:4: "),
+    "nothing evolves": (["run", "{folder}/nothing_evolves.py"], 2, "@funsearch.evolve"),
+    "no inputs": (["run", "{folder}/no_inputs.py"], 2, "--inputs '[8]'"),
+    "a missing file of inputs": (["run", "{folder}/no_input_file.py"], 2, "missing.json"),
+    "a setting of another type": (["run", "{folder}/wrong_type.py"], 2, "limits.wall_s"),
+    "an unknown setting of a file": (["run", "{folder}/unknown_key.py"], 2, "noise"),
+    "settings that are no TOML": (["run", "{folder}/wrong_toml.py"], 2, "TOML"),
+    "a folder that is no problem": (["run", "{folder}/folder"], 2, "overnight.toml"),
+    "a package that is not there": (["run", "{folder}/unknown_package.py"], 2, "nunpy-that-is-not-there"),
+    "an unknown algorithm": (["run", "cap-set", "--set", "search.algorithm=gredy"], 2, "greedy"),
+    "an unknown operator": (["run", "cap-set", "--set", 'search.operators=["refin"]'], 2, "refine"),
+    "a weight that is no number": (["run", "cap-set", "--model", "builtin/mutate=much"], 2, "weight"),
+    "a deadline that has passed": (["run", "cap-set", "--until", "2020-01-01 07:00"], 2, "--until"),
+    "a negative budget": (["run", "cap-set", "--budget", "-1"], 2, "--budget"),
+    "an agent that is not there": (
+        ["run", "cap-set", "--agent", "foo", "--model", "builtin/mutate"],
+        2,
+        "[agents.foo]",
+    ),
+    "an agent without a model": (["run", "cap-set", "--agent", "pi"], 2, "--agent"),
+    "a further start that is not there": (
+        ["run", "cap-set", "--start", "nowhere.py"],
+        2,
+        "--start nowhere.py: no such file",
+    ),
+    "a pinned program that is not there": (
+        ["run", "cap-set", "--pin", "nowhere.py"],
+        2,
+        "--start nowhere.py: no such file",
+    ),
+    "a cluster that does not answer": (["run", "cap-set", "--cluster", "tls://127.0.0.1:9"], 3, "127.0.0.1:9"),
+    "a cluster's address that is none": (["run", "cap-set", "--cluster", "somewhere"], 2, "tls://head:8786"),
+    "slots that others may enter": (["run", "cap-set"], 3, "chmod 700"),
+    "a configuration file that is wrong": (["run", "cap-set"], 2, "modles"),
+    "a notification of no service": (["run", "cap-set", "--notify", "nowhere"], 2, "--notify"),
+    "an unknown run": (["resume", "nowhere"], 2, "no run in"),
+    "an unknown run to retry": (["retry", "nowhere"], 2, "no run in"),
+    "a schedule of an unknown problem": (["schedule", "add", "cap-sett", "--cron", "0 22 * * *"], 2, "cap-set?"),
+    "a wrong cron": (["schedule", "add", "cap-set", "--cron", "at ten"], 2, "--cron"),
+    "a wrong time zone": (["schedule", "add", "cap-set", "--cron", "0 22 * * *", "--time-zone", "Mars"], 2, "Mars"),
+    "no server for schedules": (["schedule", "add", "cap-set", "--cron", "0 22 * * *"], 3, "schedule serve"),
     "an unknown runtime for a run": (["run", "cap-set", "--runtime", "nosuch"], 3, "; it has "),
 }
 
-ENVIRONMENT = {"no engine": {"DOCKER_HOST": "unix:///nowhere.sock"}, "an empty key": {"OPENAI_API_KEY": ""}}
+FILES = {
+    "syntax.py": "import funsearch\n\n@funsearch.run\ndef evaluate(n)\n    return 1\n",
+    "nothing_evolves.py": "import funsearch\n\n@funsearch.run\ndef evaluate(n):\n    return 1.0\n",
+    "no_inputs.py": SPECIFICATION,
+    "no_input_file.py": with_settings('inputs = ["missing.json"]'),
+    "wrong_type.py": with_settings("inputs = [3]", "[tool.overnight.limits]", 'wall_s = "long"'),
+    "unknown_key.py": with_settings("inputs = [3]", "notse = 1"),
+    "wrong_toml.py": with_settings("inputs = [3"),
+    "fine.py": with_settings("inputs = [3]"),
+    "unknown_package.py": with_settings("inputs = [3]", dependencies='["nunpy-that-is-not-there"]'),
+    "folder/readme.txt": "no problem\n",
+    "slots/0": "",
+    "wrong_config.toml": "[sampling]\nmodles = []\n",
+}
+"""Files that the commands name as `{folder}/NAME`, by their names."""
+
+
+def arguments_of(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Return the arguments of a case with the paths of its files, which are written to a folder."""
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return [argument.replace("{folder}", str(folder)) for argument in arguments]
+
+
+ENVIRONMENT = {
+    "no engine": {"DOCKER_HOST": "unix:///nowhere.sock"},
+    "an empty key": {"OPENAI_API_KEY": ""},
+    "slots that others may enter": {"OVERNIGHT_SLOTS": "{folder}/slots"},
+    "a configuration file that is wrong": {"OVERNIGHT_CONFIG": "{folder}/wrong_config.toml"},
+    "no server for schedules": {"PREFECT_API_URL": "http://127.0.0.1:9/api"},
+}
+"""Environment variables of a case."""
+
 
 NO_SERVER = "http://127.0.0.1:9/api"
 """Prefect API URL where no server answers; for commands that are refused before they need one."""
 
 
+@pytest.fixture
+def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where a Prefect server or a container is started."""
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("something was started before the message")
+
+    monkeypatch.setattr(embedded.EmbeddedServer, "__init__", refuse)
+    monkeypatch.setattr(container_worker.ContainerWorker, "start", refuse)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
 @pytest.mark.parametrize("case", WRONG)
-def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path, here: Command):
+def test_an_error_has_a_message_and_a_remedy_before_anything_is_started(case: str, tmp_path: Path, here: Command):
     arguments, code, message = WRONG[case]
     history = tmp_path / "history"
-    done = here(arguments, history, **ENVIRONMENT.get(case, {}))
+    environment = {name: value.format(folder=tmp_path) for name, value in ENVIRONMENT.get(case, {}).items()}
+    done = here(arguments_of(arguments, tmp_path), history, **environment)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert done.stderr.startswith("overnight: error: ") or "\novernight: error: " in done.stderr
@@ -127,8 +256,17 @@ def test_an_error_has_a_message_and_a_remedy(case: str, tmp_path: Path, here: Co
     assert done.stdout == ""
     assert len(done.stderr.rpartition("overnight: error: ")[2].splitlines()) > 1, "it has a remedy"
     assert not history.exists()
-    if case != "an unknown runtime for a run":  # which the engine knows, once a container is to be started
-        assert "starting:" not in done.stderr, "it is told before anything is started"
+    assert "starting:" not in done.stderr
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_a_run_that_is_under_way_is_refused_before_anything_is_started(tmp_path: Path, here: Command):
+    files = create(tmp_path / "history")
+    grow(files, 1)
+    with locked_here(files):
+        done = here(["resume", "last"], tmp_path / "history")
+    assert done.returncode == 2, done.stderr
+    assert "is under way in another process" in done.stderr
 
 
 def test_doctor_shows_all_that_is_missing_also_where_the_history_is_a_file(here: Command, tmp_path: Path):
@@ -192,9 +330,9 @@ def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_packag
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("import funsearch", "import beside\nimport funsearch"))
     (tmp_path / "beside.py").write_text("")
-    assert 'files = ["beside.py"]' in here(["check", str(wrong)], tmp_path / "history").stderr
+    assert 'files = ["beside.py"]' in here(["check", "--no-pace", str(wrong)], tmp_path / "history").stderr
     (tmp_path / "beside.py").unlink()
-    assert 'dependencies = ["beside"]' in here(["check", str(wrong)], tmp_path / "history").stderr
+    assert 'dependencies = ["beside"]' in here(["check", "--no-pace", str(wrong)], tmp_path / "history").stderr
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
@@ -237,7 +375,7 @@ def fill(values, n):
 def test_a_problem_that_cannot_be_confirmed_is_warned_of_and_refused_with_a_remedy(overnight: Command, tmp_path: Path):
     path = tmp_path / "in_place.py"
     path.write_text(IN_PLACE)
-    done = overnight("check", str(path), "--inputs", "[3]")
+    done = overnight("check", "--no-pace", str(path), "--inputs", "[3]")
     assert done.returncode == 2, done.stderr
     assert "warning: no best program could be confirmed" in done.stderr
     assert "sandbox.confirm=never" in done.stderr

@@ -6,23 +6,27 @@ import json
 import math
 import re
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from overnight.flows.cli.forecast import (
     Pace,
     forecast,
+    measured_pace,
     pace_of,
-    print_pace,
     print_samples_per_prompt,
-    seconds_of_changes,
+    say_dear_confirmation,
 )
-from overnight.flows.cli.main import run
+from overnight.flows.cli.short_night import Look, ShortNight
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.completion_source import Answer as Answered
 from overnight.schemas.completion_source import Record, Sample
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import Completion
@@ -31,78 +35,126 @@ from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.budget import BudgetLimits
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.probe import (
+    DelayedModel,
     Probe,
     build_probe_prompts,
     is_local,
     mean_usd_per_sample,
+    most_per_second,
     probe,
     probe_size,
-    samples_per_second,
 )
 from overnight.testing.fake_provider import Answer, Provider, default_response
 from overnight.testing.made import TOY, a_problem
 from tests.flows.cli.conftest import Command
 
-
-def test_stop_conditions_of_no_model_are_refused(capsys: pytest.CaptureFixture[str]):
-    assert run(["check", "cap-set", "--until", "8h", "--budget", "1"]) == 2
-    refused = (
-        "overnight: error: --budget, --until: stop conditions describe a night with a model, but no model is named"
-    )
-    assert refused in capsys.readouterr().err
+STEADY = Pace(2.0, 4.0, "evaluations", "measured")
 
 
 def test_the_first_stop_condition_ends_the_night():
-    assert forecast(2.0, 0.01, seconds=100, budget=None).samples == 200
-    assert forecast(2.0, 0.01, seconds=100, budget=1.0).ends_by == "budget"
-    assert forecast(2.0, 0.01, seconds=100, budget=1.0).seconds == 50
-    assert forecast(2.0, 0.01, seconds=100, budget=9.0).ends_by == "deadline"
-    assert forecast(2.0, 0.01, seconds=None, budget=None).usd == 72
-    assert forecast(2.0, 0.01, seconds=100, budget=9.0, samples=50).ends_by == "number of samples"
-    assert forecast(2.0, None, seconds=100, budget=None).usd is None
+    assert forecast(STEADY, 0.01, seconds=100).samples == (200, 400)
+    assert forecast(STEADY, 0.01, seconds=100, budget=1.0).ends_by == "budget"
+    assert forecast(STEADY, 0.01, seconds=100, budget=1.0).samples == (100, 100)
+    assert forecast(STEADY, 0.01, seconds=100, budget=1.0).seconds == (25, 50)
+    assert forecast(STEADY, 0.01, seconds=100, budget=9.0).ends_by == "deadline"
+    assert forecast(STEADY, 0.01, seconds=100, budget=3.0).samples == (200, 300), "the slower end is the deadline's"
+    assert forecast(STEADY, 0.01, seconds=None).usd == (72, 144)
+    assert forecast(STEADY, 0.01, seconds=100, budget=9.0, samples=50).ends_by == "number of samples"
+    assert forecast(STEADY, None, seconds=100).usd is None
+
+
+def looks(*samples: int, **more: Any) -> list[Look]:
+    """Looks at a night, one a second, with so many samples."""
+    facts = {"waiting": 0, "is_confirming": False, "own": 0, "others": 0, **more}
+    return [Look(at=float(second), samples=number, **facts) for second, number in enumerate(samples)]
+
+
+def test_the_pace_is_a_range_between_the_slower_and_the_faster_half_of_a_short_night():
+    night = ShortNight(2, 8, 0.0, 1.0, looks(0, 10, 20, 20, 20, 40, 60))
+    assert night.rates == (pytest.approx(10 / 3), pytest.approx(50 / 3))
+    assert ShortNight(2, 8, 0.0, 1.0, looks(0, 0, 0, 0, 0, 0, 0)).rates is None
+    assert ShortNight(2, 8, 0.0, 1.0, looks(0, 10)).rates is None
 
 
 @pytest.mark.parametrize(
-    ("pace", "per_second"),
+    ("seen", "limited_by"),
     [
-        (Pace(0.096, 8.0, 2, "never", tuned=0.0), 20.0),
-        (Pace(0.096, 8.0, 2, "never", tuned=0.5), 10.0),
-        (Pace(0.096, 9.66, 2, "always", tuned=0.0), 0.2),
-        (Pace(0.0, 0.0, 2, "never", tuned=0.0), 50.0),
+        ({"waiting": 7}, "the model"),
+        ({"is_confirming": True, "own": 2}, "confirmations"),
+        ({"own": 2}, "evaluations"),
+        ({"others": 2}, "evaluations of other nights"),
+        ({}, "what surrounds evaluations"),
     ],
-    ids=["evaluations alone", "the tuner takes as many", "confirmations", "what takes no time"],
 )
-def test_the_pace_counts_confirmations_and_the_tuner(pace: Pace, per_second: float):
-    assert pace.candidates_in(1000) == pytest.approx(1000 * per_second)
+def test_what_limits_the_pace_is_what_most_of_it_waited_for(seen: dict[str, Any], limited_by: str):
+    assert ShortNight(2, 8, 0.0, 1.0, looks(*range(7), **seen)).limited_by.startswith(limited_by)
 
 
-def test_a_search_waits_for_confirmations_of_its_bests_fewer_and_fewer():
-    pace = Pace(0.096, 8.0, 2, "best", tuned=0.0, told=16)  # each takes 8.24 s, of which 0.8 s are hidden
-    short, long = pace.candidates_in(100), pace.candidates_in(10_000)
-    assert short / 20 + math.log1p(short) * 7.44 == pytest.approx(100)
-    assert 20 * 9_900 < long < 20 * 9_920
+def test_answers_that_take_long_are_reckoned_from_quicker_ones():
+    """8 samples in flight had a turn in 2 s, of which the answers took 1.5; they will take 15."""
+    pace = pace_of(ShortNight(2, 8, 1.5, 10.0, looks(*range(7))), (4.0, 4.0), latency_s=15.0)
+    assert pace.low == pytest.approx(8 / 20)
+    assert pace.high == pytest.approx(8 / 15.5)
 
 
-@pytest.mark.usefixtures("processes")
-def test_changes_of_a_start_program_that_does_nothing_are_timed():
-    problem = load_problem(TOY)
-    start = Verdict(Outcome.SCORED, (1.0,), wall_s=0.0)
-    assert 0 < seconds_of_changes(problem, start) < 1
-    assert seconds_of_changes(problem, replace(start, wall_s=60.0)) == 60.0
+def test_a_server_that_was_measured_and_rate_limits_are_not_exceeded():
+    assert STEADY.capped(3.0) == replace(STEADY, high=3.0, limited_by="the model")
+    assert STEADY.capped(1.0).low == 1.0
+    assert STEADY.capped(5.0) == STEADY
+
+
+def test_a_long_evaluation_is_reckoned_with_and_none_is_played():
+    problem = load_problem(TOY, {"sandbox": {"slots": 2}})
+    start = Verdict(Outcome.SCORED, (1.0,), wall_s=30.0)
+    pace = measured_pace(problem, TOY, start, StopConditions(), cast("Any", None), ())
+    assert (pace.low, pace.high) == (1 / 30, 1 / 15)
+    assert "reckoned from an evaluation of 30 s" in pace.measured
+
+
+def test_agents_are_reckoned_with_from_few_turns_to_their_limits():
+    problem = load_problem(TOY, {"sampling": {"models": [{"name": "agent:pi/openai/x", "style": "chat"}]}})
+    start = Verdict(Outcome.SCORED, (1.0,), wall_s=0.1)
+    probes = [result(Model(name="openai/x"), seconds=2.0)]
+    pace = measured_pace(problem, TOY, start, StopConditions(), cast("Any", None), probes)
+    assert pace.low == pytest.approx(2 / 100)
+    assert pace.high == pytest.approx(2 / 8)
 
 
 def test_dear_confirmations_are_named_with_what_spares_them(capsys: pytest.CaptureFixture[str]):
-    problem = load_problem(TOY, {"sandbox": {"confirm": "best"}, "tuner": {"enabled": True}})
-    print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=8.0, slots=2))
+    problem = load_problem(TOY, {"sandbox": {"confirm": "best"}})
+    say_dear_confirmation(problem, evaluation_s=0.1, confirmation_s=8.0)
     said = capsys.readouterr().err
-    assert (
-        "confirmations take 8 s each, about 11 in an hour; without them (--confirm never), about 42,000 candidates per"
-        in said
-    )
-    assert "up to 40% of all evaluations; without it (--set tuner.enabled=false), about 68,000 per hour" in said
+    assert "confirmations take 8 s each, an evaluation 0.1 s" in said
     assert "fewer calls that do more each" in said
-    print_pace(problem, pace_of(problem, evaluation_s=0.1, confirmation_s=0.1, slots=2))
-    assert "fewer calls" not in capsys.readouterr().err
+    say_dear_confirmation(problem, evaluation_s=0.1, confirmation_s=0.1)
+    assert not capsys.readouterr().err
+
+
+class Instant:
+    """A `CompletionSource` that answers at once."""
+
+    def submit(self, wanted: Sequence[Sample], record: Record) -> Answered:
+        answers = [replace(completion(**NO_COST), prompt=one.prompt.index, sample=one.number) for one in wanted]
+        record(answers)
+        done = Answered()
+        done.set_result(answers)
+        return done
+
+
+NO_COST = {"tokens_in": 1, "tokens_out": 1, "latency_s": 0.0, "cost_usd": 0.0}
+
+
+def test_answers_are_delayed_by_the_seconds_of_other_models_and_recorded_as_they_come():
+    probed = Probe(Model(name="openai/x"), tuple(completion(**{**NO_COST, "latency_s": s}) for s in (0.2, 0.4)), (), 1)
+    delayed, arrived = DelayedModel(Instant(), [probed], faster=10.0), list[Completion]()
+    prompt = replace(build_probe_prompts(a_problem(), Model(name="openai/x"), 1)[0], seeds=(0, 1, 2, 3))
+    begin = time.monotonic()
+    answer = delayed.submit([Sample(prompt, number) for number in range(4)], arrived.extend)
+    assert delayed.waiting > 0
+    assert [one.sample for one in answer.result()] == [0, 1, 2, 3]
+    assert time.monotonic() - begin >= 0.02
+    assert len(arrived) == 4
+    assert delayed.waiting == 0
 
 
 def completion(**more: Any) -> Completion:
@@ -134,20 +186,18 @@ def test_an_unknown_price_makes_the_cost_unknown():
 @pytest.mark.parametrize(
     ("model", "together", "rate"),
     [
-        (Model(name="openai/x"), 1, 8 / 2.5),
-        (Model(name="openai/x"), 4, 8 / 2.5),
+        (Model(name="openai/x"), 4, math.inf),
         (Model(name="openai/x", rpm=30), 4, 2.0),
         (Model(name="openai/x", tpm=9000), 1, 0.1),
     ],
 )
-def test_the_rate_follows_from_samples_in_flight_or_rate_limits(model: Model, together: int, rate: float):
-    probes = [result(model, together=together)]
-    assert samples_per_second(probes, 8, evaluation_s=0.5) == pytest.approx(rate)
+def test_rate_limits_are_the_most_that_models_answer(model: Model, together: int, rate: float):
+    assert most_per_second([result(model, together=together)]) == pytest.approx(rate)
 
 
-def test_the_rate_of_a_server_that_was_measured_is_not_exceeded():
+def test_a_server_that_was_measured_answers_no_more_than_that():
     measured = replace(result(Model(name="openai/x")), completions_per_second=0.05, most_at_once=2)
-    assert samples_per_second([measured], 8, evaluation_s=0.5) == pytest.approx(0.05)
+    assert most_per_second([measured]) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +273,7 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(check: Check
     assert f"{cost:.6f}" in done.stdout
     assert "warning: 1 of 4 completions of openai/gpt-4o hold no program" in done.stderr
     assert "--set sampling.max_tokens=65536" in done.stderr, "four times the limit at which it was cut"
-    assert re.search(r"night: about [\d,]+ samples in .*, \$2.00, ended by its budget", done.stderr)
+    assert re.search(r"night: [\d,]+.* samples in .*\$2.00, ended by its budget", done.stderr)
     assert not (tmp_path / "history").exists()
 
 
@@ -239,8 +289,12 @@ def test_as_json_the_models_and_the_night_are_beside_the_start_program(
     assert found["confirmed"]
     (model,) = found["models"]
     assert (model["model"], model["with_a_program"]) == ("openai/gpt-4o", model["completions"])
-    assert (found["night"]["ends_by"], found["night"]["seconds"]) == ("deadline", pytest.approx(8 * 3600, abs=120))
-    assert found["night"]["usd"] == pytest.approx(found["night"]["samples"] * model["usd_per_sample"])
+    night, pace = found["night"], found["pace"]
+    assert (night["ends_by"], night["seconds"][1]) == ("deadline", pytest.approx(8 * 3600, abs=120))
+    assert night["usd"] == pytest.approx([each * model["usd_per_sample"] for each in night["samples"]])
+    assert 0 <= pace["low"] <= pace["high"] > 0
+    assert pace["samples_per_hour"] == [3600 * pace["low"], 3600 * pace["high"]]
+    assert pace["measured"].startswith("a short night")
 
 
 @pytest.mark.usefixtures("plain")
@@ -257,4 +311,27 @@ def test_a_wrong_key_is_an_error_and_no_request_is_repeated(check: Check, provid
 def test_a_deadline_that_passes_during_the_check_leaves_a_night_of_a_second(check: Check):
     done = check("--samples", "1", "--until", "1s", "--format", "json")
     assert done.returncode == 0, done.stderr
-    assert 0 < json.loads(done.stdout)["night"]["seconds"] <= 1
+    assert 0 < json.loads(done.stdout)["night"]["seconds"][1] <= 1
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_short_night_tells_the_pace_without_a_model_and_leaves_nothing(
+    here: Command, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    done = here(["check", str(toy), "--max-samples", "100"], tmp_path / "history")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"pace: [\d,]+( to [\d,]+)? samples an hour \(a short night had it with the built-in", done.stderr)
+    assert re.search(r"this machine now: load [\d.]+ on \d+ processor", done.stderr)
+    assert re.search(r"night: 100 samples in .*, \$0.00, ended by its number of samples", done.stderr)
+    assert "next: overnight run" in done.stderr
+    assert not (tmp_path / "history").exists()
+    assert not [*(tmp_path / "temporary").glob("overnight-check-*")]
+
+
+@pytest.mark.usefixtures("plain")
+def test_the_pace_is_left_out_where_it_is_not_wanted(here: Command, toy: Path, tmp_path: Path):
+    done = here(["check", str(toy), "--no-pace", "--format", "json"], tmp_path / "history")
+    assert done.returncode == 0, done.stderr
+    assert not {"pace", "night"} & json.loads(done.stdout).keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from overnight.flows.cli.main import run
-from overnight.flows.cli.run import require_listening
+from overnight.flows.cli.readiness import require_listening
 from overnight.schemas.errors import EnvironmentFault
 from overnight.schemas.sampling_settings import Model, Sampling
 from tests.ports import free_port

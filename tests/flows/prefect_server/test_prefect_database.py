@@ -17,7 +17,7 @@ from prefect.states import Completed, Running
 
 from overnight.flows.night.search import search
 from overnight.flows.prefect_server.lock_retries import LockRetries
-from overnight.flows.prefect_server.pruning import VARIABLE, environment_of_pruning, kept_for, prune
+from overnight.flows.prefect_server.pruning import VARIABLE, environment_of_pruning, forget_run, kept_for, prune
 from overnight.flows.prefect_server.request_guard import Receive, Scope, Send
 from overnight.schemas.errors import UsageError
 
@@ -56,6 +56,18 @@ def test_only_old_nights_and_their_artifacts_are_deleted(client: SyncPrefectClie
     made_of_it = ArtifactFilter(id=ArtifactFilterId(any_=[artifact]))
     assert client.read_artifacts(artifact_filter=made_of_it) == []
     assert prune(client, datetime.now(UTC) - timedelta(days=7)) == 0
+
+
+@pytest.mark.prefect
+def test_the_flow_runs_of_one_run_are_deleted(client: SyncPrefectClient):
+    parameters = {"run_id": "check-1", "history": "/h", "rules": {"generations": 1}}
+    made = [
+        client.create_flow_run(cast("Any", search), parameters=parameters, name=name).id
+        for name in ("check-1", "check-1-g1", "another")
+    ]
+    forget_run("check-1")
+    left = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=made)))
+    assert [flow_run.name for flow_run in left] == ["another"]
 
 
 @pytest.mark.parametrize(("text", "days"), [("", 7), ("30d", 30), ("36h", 1.5), ("2w", 14)])

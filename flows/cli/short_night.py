@@ -1,0 +1,255 @@
+"""A short night in a temporary history, with everything that a night has, to measure the pace of a search."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+
+from overnight.flows.cli import foreground_night
+from overnight.flows.night.night import Night
+from overnight.flows.night.notifications import Notifier
+from overnight.flows.night.open_run import OpenRun, open_run
+from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.night.tuning import tuner_source
+from overnight.flows.prefect_server.embedded import PrefectServer
+from overnight.flows.start.create_run import start_generation, versions
+from overnight.flows.start.origin import problem_label
+from overnight.flows.start.sandboxes import image_id
+from overnight.schemas.generation import RunRecord
+from overnight.schemas.ids import new_run_id
+from overnight.schemas.outcome import Verdict
+from overnight.schemas.problem import Problem
+from overnight.schemas.program import TUNER
+from overnight.schemas.sampling_settings import BUILTIN, Model
+from overnight.tasks.evaluate.host_slots import HostSlots, is_own
+from overnight.tasks.evaluate.pool import host_slots
+from overnight.tasks.history import record
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.local_backend import LocalBackend
+from overnight.tasks.sample.completion_sources import RoutedCompletions
+from overnight.tasks.sample.gateway import Gateway
+from overnight.tasks.sample.probe import DelayedModel, Probe, mean_latency_s
+from overnight.tasks.sample.sampler import Sampler
+
+SECONDS = 12.0
+"""Seconds that are measured."""
+
+_BEGIN_S = 3.0
+"""Seconds after the first verdict that are not: libraries are loaded, and the first prompts know nothing."""
+
+_FIRST_VERDICT_S = 20.0
+"""Seconds after which a night without a verdict ends."""
+
+_SLICES = 6
+_WIDEST = 8.0
+"""Most that the end of a range is of its beginning: a search that waits at first does not wait for ever."""
+
+_LOOK_S = 0.05
+
+_LONGEST_LATENCY_S = 1.5
+"""Mean seconds of an answer beyond which answers are awaited for that long only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a night showed.
+
+    Attributes:
+        at: `time.monotonic()`.
+        samples: Samples that have a verdict.
+        waiting: Samples that wait for a model.
+        is_confirming: Whether the search waits for a confirmation.
+        own: Slots in use by this night.
+        others: Slots of the machine in use by other nights.
+    """
+
+    at: float
+    samples: int
+    waiting: int
+    is_confirming: bool
+    own: int
+    others: int
+
+
+@dataclass(frozen=True)
+class ShortNight:
+    """What a short night showed, from its first verdict on.
+
+    Attributes:
+        slots: Number of its slots.
+        in_flight: Number of its samples in flight.
+        latency_s: Mean seconds of an answer that were awaited; 0 for the built-in model, which answers at once.
+        faster: Number by which the seconds of answers were divided.
+    """
+
+    slots: int
+    in_flight: int
+    latency_s: float
+    faster: float
+    looks: Sequence[Look]
+
+    @property
+    def rates(self) -> tuple[float, float] | None:
+        """Samples a second in the slower and in the faster half of it; `None` if it had too few to tell."""
+        if len(self.looks) < _SLICES + 1:
+            return None
+        edges = [self.looks[place * (len(self.looks) - 1) // _SLICES] for place in range(_SLICES + 1)]
+        slices = sorted(
+            (after.samples - before.samples) / (after.at - before.at) for before, after in itertools.pairwise(edges)
+        )
+        half = _SLICES // 2
+        low, high = fmean(slices[:half]), fmean(slices[half:])
+        return (max(low, high / _WIDEST), high) if high > 0 else None
+
+    @property
+    def limited_by(self) -> str:
+        """What most of it waited for."""
+        shares = {
+            "the model": fmean(look.waiting for look in self.looks) / self.in_flight,
+            "confirmations": fmean(look.is_confirming for look in self.looks),
+            "evaluations": fmean(look.own for look in self.looks) / self.slots,
+            "evaluations of other nights": fmean(look.others for look in self.looks) / self.slots,
+        }
+        most = max(shares, key=shares.__getitem__)
+        return most if shares[most] >= 0.5 else "what surrounds evaluations: prompts, flow runs and commits"
+
+    @property
+    def others(self) -> float:
+        """Mean number of slots in use by other nights."""
+        return fmean(look.others for look in self.looks)
+
+
+def play(
+    problem: Problem,
+    path: Path,
+    start: Verdict,
+    conditions: StopConditions,
+    server: PrefectServer,
+    probes: Sequence[Probe] = (),
+) -> ShortNight:
+    """Run a short night of a problem with the built-in model, and measure its pace; nothing of it is kept.
+
+    Args:
+        start: Verdict on the start program.
+        conditions: Stop conditions of the night that is to come, which the number of samples in flight follows from.
+        server: The Prefect server, which may be starting still.
+        probes: Models that answers take as long as those of.
+    """
+    with tempfile.TemporaryDirectory(prefix="overnight-check-") as folder:
+        files = _create(problem, path, start, Path(folder))
+        latency_s = mean_latency_s(probes) if probes else 0.0
+        faster = max(1.0, latency_s / _LONGEST_LATENCY_S)
+        with open_run(files) as opened:
+            in_flight, _ = samples_of_night(_with(opened, problem), conditions)
+            run, model = _with_model(opened, in_flight, probes, faster)
+            night = Night(run, StopConditions(), notifier=Notifier())
+            looks = _Looks(run, model, night.cut)
+            with night.begun(), server.connected(run.progress.note), looks.taken():
+                try:
+                    foreground_night.search_night(night, StopConditions())
+                finally:
+                    looks.end()
+                    run.sampler.give_up()
+                    server.forget(files.run_id)
+        return ShortNight(run.slots, in_flight, latency_s / faster, faster, looks.measured)
+
+
+def _create(problem: Problem, path: Path, start: Verdict, folder: Path) -> RunFiles:
+    """Write a run of the built-in model; its only inputs are the training inputs, so that it has no final."""
+    sampling = problem.settings.sampling.model_copy(
+        update={"models": (Model(name=f"{BUILTIN}mutate", style="completion"),), "batch_api": False}
+    )
+    now, settings = datetime.now(UTC), problem.settings.model_copy(update={"sampling": sampling})
+    run = RunRecord(
+        run_id=new_run_id(f"check-{problem.name}", now),
+        problem=replace(problem, settings=settings, inputs={**problem.inputs, "validation": (), "held_out": ()}),
+        seed=0,
+        started_at=now,
+        specification_path=problem_label(path),
+        image_id=image_id(settings.sandbox),
+        versions=versions(settings),
+    )
+    files = files_of(LocalBackend(folder), run.run_id)
+    record.create(files, run, start_generation(run, start))
+    return files
+
+
+def _with(run: OpenRun, problem: Problem) -> OpenRun:
+    return replace(run, run=replace(run.run, problem=problem))
+
+
+def _with_model(
+    run: OpenRun, in_flight: int, probes: Sequence[Probe], faster: float
+) -> tuple[OpenRun, DelayedModel | None]:
+    """Return a run with so many samples in flight, whose model takes its time."""
+    problem = run.run.problem
+    sampling = problem.settings.sampling.model_copy(update={"concurrency": in_flight})
+    problem = replace(problem, settings=problem.settings.model_copy(update={"sampling": sampling}))
+    run = _with(run, problem)
+    if not probes:
+        return run, None
+    model = DelayedModel(Gateway(sampling, run.limits.may_ask, run.progress.budget), probes, faster=faster)
+    source = RoutedCompletions({TUNER: tuner_source(run.run, run.trials, run.limits.may_ask)}, lambda: model)
+    return replace(run, sampler=Sampler(problem, lambda _: source, run.stores.of)), model
+
+
+@dataclass
+class _Looks:
+    """Looks at a night from a thread, which cuts it once enough was seen."""
+
+    run: OpenRun
+    model: DelayedModel | None
+    cut: Callable[[], None]
+    all: list[Look] = field(default_factory=list)
+    _is_over: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._look, name="overnight-looks", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.end()
+            thread.join()
+
+    def end(self) -> None:
+        self._is_over.set()
+
+    @property
+    def measured(self) -> list[Look]:
+        """Looks from the time on that is measured."""
+        first = next((look.at for look in self.all if look.samples), 0.0)
+        return [look for look in self.all if first and look.at >= first + min(_BEGIN_S, SECONDS / 4)]
+
+    def _look(self) -> None:
+        slots, begin, first = host_slots(self.run.slots), time.monotonic(), 0.0
+        while not self._is_over.wait(_LOOK_S):
+            look = self._now(slots)
+            self.all.append(look)
+            first = first or (look.at if look.samples else 0.0)
+            ends_at = first + min(_BEGIN_S, SECONDS / 4) + SECONDS if first else begin + _FIRST_VERDICT_S
+            if look.at >= ends_at:
+                self.cut()
+                return
+
+    def _now(self, slots: HostSlots) -> Look:
+        progress, holders = self.run.progress, slots.holders()
+        own = sum(map(is_own, holders))
+        return Look(
+            at=time.monotonic(),
+            samples=sum(progress.outcomes_so_far().values()),
+            waiting=self.model.waiting if self.model else 0,
+            is_confirming=progress.phase == "confirm",
+            own=own,
+            others=len(holders) - own,
+        )
