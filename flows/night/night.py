@@ -334,8 +334,7 @@ class Night:
             with run.limits.noting_fault():
                 run.files.probe()
             run.stores.write_waiting()
-            run.stores.open(number)
-            run.evaluator.begin_attempt(number)
+            run.begin_attempt(number)
             self._events.put(
                 events.Opened(begun.attempt, run.stores.samples(number), run.files.failed_attempts(number))
             )

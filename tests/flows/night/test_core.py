@@ -93,6 +93,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
         assert killed.night(Random(seed + 1), StopConditions(generations=5 - done))
     assert made(killed.files.commits) == made(whole.files.commits)
     assert killed.asked == whole.asked, "no answer is bought twice"
+    assert killed.evaluated == killed.asked, "no answer is evaluated twice"
 
 
 @given(seeds, st.sampled_from(ALGORITHMS), st.sampled_from([0.0, 0.3]))
