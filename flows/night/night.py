@@ -303,6 +303,8 @@ class Night:
                     self.run.stores.of(number).end_early(prompts)
                 except OvernightError as error:
                     self._events.put(events.Failed(key, error))
+            case events.EndTuning():
+                self.run.trials.is_last.set()
             case events.Reload():
                 self._events.put(self._reload())
             case events.GiveUp(number, place):

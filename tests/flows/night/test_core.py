@@ -150,6 +150,16 @@ def test_the_first_generations_of_a_slow_night_are_short():
     assert sum(len(commit.judged) for commit in search.files.commits) == 60, "--generations counts full ones"
 
 
+@pytest.mark.parametrize("conditions", [StopConditions(generations=3), StopConditions(max_samples=26)])
+def test_the_tuner_is_told_of_the_last_answer_of_a_model_and_not_before(conditions: StopConditions):
+    made = files()
+    tuner = made.run.problem.settings.tuner.model_copy(update={"enabled": True})
+    problem = replace(made.run.problem, settings=made.run.problem.settings.model_copy(update={"tuner": tuner}))
+    search = World(Files(replace(made.run, problem=problem), START), 1, in_flight=3)
+    search.night(Random(1), conditions)
+    assert search.tuning_ends_after == [conditions.max_samples or 30]
+
+
 def test_a_person_who_ends_a_night_waits_for_no_prompts_but_those_in_flight():
     search = World(files(prompts=50, seconds=60.0), 1, interrupted_at=6.0)
     search.night(Random(1), StopConditions())

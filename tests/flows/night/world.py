@@ -24,7 +24,7 @@ from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.program import TUNER, Candidate, Completion, Judged, Program, Prompt
 from overnight.tasks.select.selection import record_of
 from overnight.testing.made import NOW
 
@@ -106,6 +106,8 @@ class World:
         interrupted_at: When a person interrupts the night, seconds.
         lost_s: Seconds that the night noted as lost.
         improves: Whether the answers to each prompt are better than those before.
+        answered: Number of answers of models.
+        tuning_ends_after: Number of these at which the tuner was told to end.
         evaluated: Number of evaluations.
         confirmed: Number of confirmations.
     """
@@ -118,6 +120,8 @@ class World:
     interrupted_at: float = inf
     lost_s: float = 0.0
     improves: bool = False
+    answered: int = 0
+    tuning_ends_after: list[int] = field(default_factory=list)
     evaluated: int = 0
     confirmed: int = 0
     lost_since: float | None = None
@@ -181,6 +185,8 @@ class World:
                     case events.EndEarly(_, generation, prompts):
                         assert generation not in self.files.lengths, "a generation ends early once"
                         self.files.lengths[generation] = prompts
+                    case events.EndTuning():
+                        self.tuning_ends_after.append(self.answered)
                     case events.Confirm() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
                     case events.Reload():
@@ -270,6 +276,7 @@ class World:
         pairs = []
         for prompt in prompts:
             paid = self.files.paid[number]
+            self.answered += prompt.samples * (prompt.model != TUNER)
             self.asked += max(0, prompt.samples - paid.get((prompt.index, prompt.hash), 0))
             paid[prompt.index, prompt.hash] = max(prompt.samples, paid.get((prompt.index, prompt.hash), 0))
             gain = 1000.0 * number + 20.0 * prompt.index if self.improves else 0.0
