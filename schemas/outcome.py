@@ -147,6 +147,23 @@ class Verdict:
         return self.outcome is Outcome.SCORED
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVerdict:
+    """A verdict on a candidate of a generation that is not committed yet, as the generation's journal has it.
+
+    Attributes:
+        candidate: Index of the candidate.
+        confirms: Whether it is the verdict of its confirmation.
+        under: Hash of all that the verdict depends on beside the program, such as limits and inputs.
+    """
+
+    candidate: int
+    code_hash: str
+    confirms: bool
+    under: str
+    verdict: Verdict
+
+
 DUPLICATE_IN_RUN = Verdict(Outcome.DUPLICATE, error="the same program was judged earlier in this run")
 DUPLICATE_IN_GENERATION = Verdict(Outcome.DUPLICATE, error="the same program came earlier in this generation")
 STOPPED_BY_DEADLINE = Verdict(Outcome.SANDBOX_ERROR, error="the night's deadline came before it was judged")

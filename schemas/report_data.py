@@ -300,6 +300,36 @@ class TimeSpent:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """The best score in a generation that is not committed: of a program that may still be refused.
+
+    Attributes:
+        sample: Its number in the generation, from 1.
+        program_id: The id that the program has once it is committed.
+    """
+
+    score: float
+    generation: int
+    sample: int
+    program_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What is known of a run and in no committed generation.
+
+    Attributes:
+        samples: Samples that are answered.
+        scored: Number of those that have a score.
+        claim: The best of them, if it is above the best program's.
+    """
+
+    samples: int = 0
+    scored: int = 0
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """All data of one run's report.
 
@@ -318,7 +348,7 @@ class ReportData:
         conversations: What agents did for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         log: Last lines of the log of a night that is under way; else empty.
-        under_way: Samples that are answered and in no committed generation.
+        under_way: What is known beyond them.
     """
 
     run: RunRecord
@@ -345,7 +375,7 @@ class ReportData:
     conversations: dict[str, Conversation]
     machines: tuple[MachineSummary, ...]
     log: tuple[str, ...]
-    under_way: int
+    under_way: UnderWay
     failures: tuple[Failure, ...]
     repeats: tuple[RepeatedProposal, ...]
     failed_attempts: tuple[str, ...]

@@ -14,6 +14,7 @@ from overnight.flows.api.process import Event, call, command
 
 if TYPE_CHECKING:
     from overnight.schemas.history_backend import HistoryBackend
+    from overnight.schemas.report_data import UnderWay
     from overnight.tasks.history.database import Database, Relation
 
 Place = str | os.PathLike[str]
@@ -117,6 +118,7 @@ class Run:
         state: State of its last night: `running`, `ended`, `killed` or `given up`; empty without a night.
         start: The start program, or the first program with a score where there is none.
         best: The best program, as `overnight best` chooses it: by the validation inputs, if there are any.
+        under_way: What is answered and not committed yet: `samples`, `scored`, and the best of them as `claim`.
     """
 
     id: str
@@ -131,6 +133,7 @@ class Run:
     state: str
     start: Program
     best: Program
+    under_way: UnderWay
 
     def sql(self, query: str) -> Relation:
         """Answer one SELECT over this run alone, with the views of `overnight sql`.
@@ -338,7 +341,7 @@ def run_night(name: str, argument: str, history: History, options: Mapping[str, 
 
 _RUN = """
 SELECT problem, title, seed, started_at, coalesce(generations, 0) AS generations, coalesce(samples, 0) AS samples,
-    coalesce(cost_usd, 0.0) AS cost_usd, (
+    best_score, coalesce(cost_usd, 0.0) AS cost_usd, (
         SELECT arg_max(stop_reason, night) FROM nights WHERE nights.run_id = runs.run_id AND stop_reason IS NOT NULL
     ) AS stop_reason, (
         SELECT arg_max(state, night) FROM nights WHERE nights.run_id = runs.run_id
@@ -352,9 +355,9 @@ FROM runs WHERE run_id = ?
 
 def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
     """Return runs as their files are now."""
-    from overnight.tasks.history.winners import best_programs
+    from overnight.tasks.history import files, under_way, winners
 
-    best = best_programs(database)
+    best = winners.best_programs(database)
     rows = [database.rows(_RUN, [run_id])[0] for run_id in run_ids]
     return [
         Run(
@@ -365,6 +368,7 @@ def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[
             best=_program(history, database, run_id, best[run_id].program_id),
             stop_reason=row["stop_reason"] or "",
             state=row["state"] or "",
+            under_way=under_way.read_under_way(files.files_of(_backend(history), run_id), row["best_score"]),
             **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
         )
         for run_id, row in zip(run_ids, rows, strict=True)

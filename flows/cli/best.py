@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePath
 
 from overnight.flows.cli import options
@@ -54,8 +55,10 @@ def best(
             "seconds < 1, memory_mib <= 64"; of equal scores the one that is better in the objectives
         unchecked: write it without evaluating it again
     """
+    from overnight.flows.cli import under_way as of_open
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.under_way import read_under_way
     from overnight.tasks.history.winners import best_program
 
     files = find_run(history, run)
@@ -74,6 +77,9 @@ def best(
         say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
     if prefer is None and (note := best_note(program, past.programs.values())):
         say(note)
+    under_way = read_under_way(files, max(one.score for one in past.programs.values()))
+    if prefer is None and under_way.claim:
+        say(of_open.note(files, under_way))
     if prefer is None and objectives.metrics and program.is_scored:
         of_front = f"overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"{history_flag(history)}"
         say(f"{_place_in_front(program, past.programs.values(), objectives)}: {of_front}")
@@ -93,6 +99,7 @@ def best(
                 "validation": finalist and finalist.validation,
                 "held_out": finalist and finalist.held_out,
                 "start_score": past.start.score,
+                "claim_under_way": under_way.claim and asdict(under_way.claim),
                 "code": specification.function_text(program.body),
             }
         )

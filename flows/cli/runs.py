@@ -92,15 +92,26 @@ def _say_not_created(history: HistoryBackend) -> None:
 
 
 def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
+    from overnight.flows.cli.under_way import note
     from overnight.tasks.history.database import Database
+    from overnight.tasks.history.files import files_of
+    from overnight.tasks.history.under_way import read_under_way
     from overnight.tasks.history.winners import best_programs
 
     database = Database(history.root)
     found, best = database.rows(_RUNS), best_programs(database)
+    open_now = {run["run_id"]: read_under_way(files_of(history, run["run_id"]), run["best_score"]) for run in found}
     if format == "json":
         facts = ({name: value for name, value in run.items() if name not in _LONG} for run in found)
         versions = {run["run_id"]: dict(run["versions"] or ()) for run in found}
-        write_json([run | {"versions": versions[run["run_id"]], "best": asdict(best[run["run_id"]])} for run in facts])
+        write_json(
+            [
+                run
+                | {"versions": versions[run["run_id"]], "best": asdict(best[run["run_id"]])}
+                | {"under_way": asdict(open_now[run["run_id"]])}
+                for run in facts
+            ]
+        )
         return
     if not found:
         say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
@@ -110,7 +121,7 @@ def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
             run["run_id"],
             f"{run['started_at']:%Y-%m-%d %H:%M}",
             str(run["generations"] or 0),
-            str(run["samples"] or 0),
+            f"{run['samples'] or 0}{_more(open_now[run['run_id']].samples)}",
             score(run["start_score"]),
             score(best[run["run_id"]].train),
             score(best[run["run_id"]].held_out),
@@ -122,11 +133,19 @@ def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
     numbers = ("generations", "samples", "start (train)", "best (train)", "held-out", "cost")
     spare = ("start (train)", "started (UTC)", "generations", "cost", "held-out", "last night")
     out().print(table(("run", "started (UTC)", *numbers, "last night"), rows, right=numbers, spare=spare))
+    for run_id, under_way in open_now.items():
+        if text := note(files_of(history, run_id), under_way):
+            say(text)
     if passed_over := [run["run_id"] for run in found if _is_passed_over(run["best_score"], best[run["run_id"]].train)]:
         say(
             f"{', '.join(passed_over)}: another program scores higher on the training inputs; the best one is chosen "
             "by the validation inputs"
         )
+
+
+def _more(samples: int) -> str:
+    """Return samples that are not committed, as they stand beside those that are."""
+    return f" + {samples}" if samples else ""
 
 
 def _is_passed_over(highest: float | None, chosen: float | None) -> bool:

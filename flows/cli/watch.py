@@ -23,6 +23,7 @@ from overnight.flows.cli.printing import (
     table,
     write_json,
 )
+from overnight.flows.cli.under_way import in_short
 from overnight.flows.formatting import cost, spark
 from overnight.schemas.report_data import ReportData
 from overnight.tasks.report.population_charts import shown_niches
@@ -108,7 +109,8 @@ def state(data: ReportData) -> dict[str, Any]:
         "stop_reason": night.stop_reason if night else "",
         "generation": _last_number(data),
         "samples": last.samples,
-        "samples_under_way": data.under_way,
+        "samples_under_way": data.under_way.samples,
+        "claim_under_way": data.under_way.claim and asdict(data.under_way.claim),
         "seconds": last.seconds,
         "cost_usd": data.cost_usd,
         "has_unknown_costs": data.has_unknown_costs,
@@ -145,7 +147,7 @@ def view(data: ReportData) -> Group:
         f"{settings.score_name}"
     )
     cost_text = cost(data.cost_usd, is_partly_unknown=data.has_unknown_costs)
-    under_way = f" and {data.under_way:,} of a generation under way" if data.under_way else ""
+    under_way = f" and {in_short(data.under_way)}" if data.under_way.samples else ""
     samples = f"{last.samples:,} samples{under_way}"
     spent = f"generation {_last_number(data)}, {samples}, {duration(last.seconds)}, cost {cost_text}"
     machines = [_machines(data)] if data.machines else []

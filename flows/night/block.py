@@ -170,6 +170,14 @@ class Block:
         """Whether all of its prompts were asked."""
         return not self._waiting
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether all prompts of models are asked and evaluated: at most the tuner's turn is missing."""
+        if not self.is_asked:
+            return False
+        open_from = self._next + (self._current is not None)
+        return all(index < open_from or index in self._pairs for index in self._asked - set(self._tuners))
+
     def leave_out(self) -> None:
         """Ask no further prompt, since the deadline has come."""
         self._left_out.update(index for batch in self._waiting for index in batch)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import DiskFault, EnvironmentFault
+from overnight.schemas.outcome import StoredVerdict
 from overnight.schemas.program import QUESTION, TURN, Completion
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal, Key
@@ -108,6 +109,12 @@ class CountingStore:
         with self._keeping, self.limits.noting_fault():
             self.journal.end_early(prompts)
 
+    def keep_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
+        """Write verdicts beside the answers, unless the generation is committed or about to be."""
+        with self._keeping:
+            if not self.is_settled.is_set():
+                self.journal.keep_verdicts(verdicts)
+
     def settle(self) -> None:
         """Take nothing more, so that a commit finds all that was paid for."""
         with self._keeping:
@@ -177,6 +184,15 @@ class CompletionStores:
                     f"{lost} answers that are paid for could not be written and are lost: {error.message}",
                     remedy=error.remedy,
                 ) from error
+
+    def keep_verdicts(self, generation: int, verdicts: Sequence[StoredVerdict]) -> None:
+        """Write verdicts on candidates of a generation beside their answers, if it is open.
+
+        Raises:
+            EnvironmentFault: If they cannot be written; then their programs may be evaluated again.
+        """
+        if store := self._stores.get(generation):
+            store.keep_verdicts(verdicts)
 
     def of(self, generation: int) -> CountingStore:
         return self._stores[generation]

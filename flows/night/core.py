@@ -20,7 +20,7 @@ from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
-from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
+from overnight.schemas.generation import RunHistory, StopReason
 from overnight.schemas.program import Prompt
 
 _FINAL = (TerminalProviderError, UsageError, HistoryGone)
@@ -55,6 +55,7 @@ class NightCore:
         self._is_losing_time = False
         self._end: events.Finish | None = None
         self._actions: list[events.Action] = []
+        self._is_tuning_over = not state.run.problem.tunes
         self._is_closing = self._is_finished = False
         state.planner.widen(self._window)
 
@@ -234,10 +235,11 @@ class NightCore:
             return False
         self._do(events.Phase("sample and evaluate", attempt.number))
         self._end_early(attempt, attempt.block)
-        attempt.block.resets = self.state.is_in_order(attempt.number) and self._is_reset_due(attempt.number)
+        attempt.block.resets = self.state.is_reset_due(attempt.number)
         attempt.block.advance()
         self._confirm(attempt, attempt.block)
         self._ask()  # what was told may have made further prompts due
+        self._end_tuning()
         return attempt.block.is_told and self._settle(attempt, attempt.block)
 
     @property
@@ -264,12 +266,6 @@ class NightCore:
         if (is_long or self._clock.interrupted) and (prompts := block.end_early()) is not None:
             self._do(events.EndEarly(attempt.key, attempt.number, prompts))
 
-    def _is_reset_due(self, number: int) -> bool:
-        """Return whether niches are reset after a generation. Periods count generations of full length."""
-        until, size = self.state.planner.prompts_until, self._search.prompts
-        full = range(until(number - 1) // size + 1, until(number) // size + 1)
-        return any(self._search.algorithm.is_reset_due(one) for one in full)
-
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
         for attempt in self._attempts.open:
@@ -282,6 +278,16 @@ class NightCore:
         latest = self._attempts.open[-1] if self._attempts.open else None
         if latest and latest.block and latest.block.is_asked and self._may_begin(latest.number + 1):
             self._begin(latest.number + 1)
+
+    def _end_tuning(self) -> None:
+        """Let the tuner end with the last answer of a model, unless it still gains."""
+        blocks = [one.block for one in self._attempts.open]
+        if self._is_tuning_over or not all(block and block.is_answered for block in blocks):
+            return
+        latest = self._attempts.open[-1].number
+        if len(self._retried) == 1 if self._retried is not None else not self._allows(latest + 1):
+            self._is_tuning_over = True
+            self._do(events.EndTuning())
 
     def _group(self, number: int, block: Block) -> dict[int, Sequence[Prompt]] | None:
         """Return the prompts of a generation and of the later ones of its group that the night will begin."""
@@ -316,7 +322,7 @@ class NightCore:
         is_unused = block.leaves_answers() and not self.plan.after_empty_night
         if is_unused or not block.is_worth_committing(is_cut=self._is_cut):
             return self._leave(attempt)
-        record = block.record(self._base_record(attempt))
+        record = block.record(attempt.base_record(self.plan.number, self.state.best, self._clock))
         self.limits.count(record, self._clock.seconds - max(self._turn_begin, self._clock.answered_at))
         if self._retried is not None:
             self._retried.popleft()
@@ -342,13 +348,10 @@ class NightCore:
         self._failure = (attempt.number, error)
         return False
 
-    def _base_record(self, attempt: Attempt, error: str = "") -> GenerationRecord:
-        return attempt.base_record(self.plan.number, self.state.best, self._clock, error)
-
     # Failures and the end of the night
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        record = self._base_record(attempt, error_text(error))
+        record = attempt.base_record(self.plan.number, self.state.best, self._clock, error_text(error))
         self._do(
             events.Abandon(attempt.key, "", error=error, record=None if isinstance(error, HistoryGone) else record)
         )

@@ -166,6 +166,11 @@ class EndEarly:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTuning:
+    """Let tunings end that gain nothing any more: the models have given their last answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Confirm:
     """Run a claim again."""
 
@@ -252,4 +257,5 @@ class Finish:
     error: Exception | None = None
 
 
-Action = Begin | Ask | EndEarly | Confirm | Commit | Abandon | Reload | GiveUp | Say | Phase | Pause | Close | Finish
+OfAttempt = Begin | Ask | EndEarly | Confirm | Commit | Abandon
+Action = OfAttempt | EndTuning | Reload | GiveUp | Say | Phase | Pause | Close | Finish

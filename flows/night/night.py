@@ -309,6 +309,8 @@ class Night:
                     self.run.stores.of(number).end_early(prompts)
                 except OvernightError as error:
                     self._events.put(events.Failed(key, error))
+            case events.EndTuning():
+                self.run.trials.is_last.set()
             case events.Reload():
                 self._events.put(self._reload())
             case events.GiveUp(number, place):
@@ -340,8 +342,7 @@ class Night:
             with run.limits.noting_fault():
                 run.files.probe()
             run.stores.write_waiting()
-            run.stores.open(number)
-            run.evaluator.begin_attempt(number)
+            run.begin_attempt(number)
             self._events.put(
                 events.Opened(begun.attempt, run.stores.samples(number), run.files.failed_attempts(number))
             )

@@ -18,6 +18,7 @@ from overnight.flows.night.progress import Progress
 from overnight.flows.night.requests import take_all
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.tuning import RunTrials, tuner_source
+from overnight.flows.night.verdict_store import VerdictStore
 from overnight.flows.start.judging import require_judge
 from overnight.flows.start.sandboxes import open_confirmations, open_sandboxes, slots_of
 from overnight.flows.start.trust import require_trusted_models, trusted_run
@@ -106,6 +107,7 @@ class OpenRun:
 
     Attributes:
         stores: Its completions.
+        verdicts: Verdicts on those that are not committed.
         sandbox: Slots for evaluations.
         confirmations: Fresh containers for confirmations.
         confirmer: Runs claims again in them.
@@ -119,6 +121,7 @@ class OpenRun:
     progress: Progress
     limits: RequestLimits
     stores: CompletionStores
+    verdicts: VerdictStore
     sampler: Sampler
     batch_jobs: BatchJobs
     sandbox: Sandbox
@@ -162,6 +165,12 @@ class OpenRun:
 
     def _has_answers(self, generation: int) -> bool:
         return not self.state.has_ended(generation) and bool(self.stores.known(generation))
+
+    def begin_attempt(self, generation: int) -> None:
+        """Prepare an attempt at a generation: what earlier ones paid for and evaluated is used."""
+        self.stores.open(generation)
+        self.evaluator.begin_attempt(generation, self.verdicts.known(generation))
+        self.confirmer.begin_attempt(generation, self.verdicts.known(generation, confirms=True))
 
     def write(self, generation: GenerationRecord) -> None:
         """Commit a generation to the files.
@@ -272,6 +281,8 @@ def _open(
     stores = CompletionStores(files, progress, limits)
     stack.callback(stores.close)  # before the run's lock is released
     stores.open(state.generations + 1)
+    verdicts = VerdictStore(run, stores)
+    stack.callback(verdicts.close)
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     cluster = stack.enter_context(open_cluster(progress.note))
     require_judge(problem, on_cluster=cluster is not None)
@@ -288,7 +299,7 @@ def _open(
     threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
     if judge is not None:
         stack.callback(judge.close)  # before its lock is released, and before the threads that wait for answers end
-    evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads)
+    evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads, verdicts.keep)
     stack.callback(evaluator.stop)
     trials = RunTrials(run, evaluator, cluster, ask)
     stack.callback(trials.close)
@@ -321,12 +332,13 @@ def _open(
         progress=progress,
         limits=limits,
         stores=stores,
+        verdicts=verdicts,
         sampler=Sampler(problem, source or models, stores.of),
         batch_jobs=batch_jobs,
         sandbox=sandbox,
         evaluator=evaluator,
         confirmations=confirmations,
-        confirmer=Confirmer(confirmations, problem.specification),
+        confirmer=Confirmer(confirmations, problem.specification, partial(verdicts.keep, confirms=True)),
         trials=trials,
         agents=agents,
         judge=judge,

@@ -12,10 +12,11 @@ from __future__ import annotations
 import copy
 from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
-from overnight.flows.night.interventions import Hints, changes_without
+from overnight.flows.night.interventions import Hints
+from overnight.flows.night.told_prompts import Told
 from overnight.schemas.algorithm import Algorithm, Change, Correct, Join, Plan, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.generation import RunHistory, RunRecord, Step
@@ -74,37 +75,6 @@ def prompts_per_task(run: RunRecord, window: int) -> int:
     return min(sampling.batch or max(_PROMPTS_PER_TASK, window // 8), max(1, window // 4))
 
 
-@dataclass(frozen=True)
-class _Told:
-    """A prompt that the algorithm was told of, kept while a claim of its generation may still be corrected.
-
-    Attributes:
-        changes: What it made of the results.
-        programs: The scored programs, by id.
-        record: How the prompt was asked and answered; `None` if it has no candidate.
-        before: Algorithm and composer before it, to return to if one of its claims falls; `None` if it has none.
-    """
-
-    changes: tuple[Change, ...]
-    programs: Mapping[str, Program]
-    record: PromptRecord | None
-    before: tuple[Algorithm, Composer] | None = None
-
-    def corrected(
-        self, programs: Mapping[str, Program | None], answers: Mapping[str, Feedback], bases: Mapping[str, str]
-    ) -> _Told:
-        """Return what would have been told, had the final scores of some programs been known.
-
-        A program without a score is `None`; its base takes its place.
-        """
-        own = {name: programs.get(name, program) for name, program in self.programs.items()}
-        left = {name: program for name, program in own.items() if program is not None}
-        record = self.record and replace(
-            self.record, answers=tuple(answers.get(one.program_id, one) for one in self.record.answers)
-        )
-        return replace(self, changes=changes_without(self.changes, bases), programs=left, record=record)
-
-
 class Planner:
     """Tells an algorithm of results in order, and asks it for each plan when it is due.
 
@@ -152,7 +122,7 @@ class Planner:
         self._last_tuned = -1
         self._latest: deque[tuple[int, Turn, Plan]] = deque()
         self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
-        self._told: list[_Told] = []
+        self._told: list[Told] = []
 
     def widen(self, window: int) -> None:
         """Begin a night with so many prompts in flight; prompts that were planned before keep their plans."""
@@ -227,7 +197,7 @@ class Planner:
         before = self._copy() if claims else None
         changes = tuple(self.algorithm.tell(turn.generation, self._rebased(results), reset=reset))
         programs = {child.id: child for result in results for child in result.children}
-        self._told.append(_Told(changes, programs, record, before))
+        self._told.append(Told(changes, programs, record, before))
         self._learn(record)
         self._count()
         return changes
@@ -253,7 +223,7 @@ class Planner:
         programs = {name: program for name, (program, _) in corrected.items()}
         answers = {name: feedback for name, (_, feedback) in corrected.items()}
         bases = {name: answers[name].parent_id for name, program in programs.items() if program is None}
-        first = next(place for place, told in enumerate(self._told) if _names(told, corrected))
+        first = next(place for place, told in enumerate(self._told) if told.names(corrected))
         first = next(place for place in range(first, -1, -1) if self._told[place].before is not None)
         again, self._told = self._told[first:], self._told[:first]
         assert again[0].before is not None
@@ -263,7 +233,7 @@ class Planner:
         if any(answer.outcome is Outcome.UNCONFIRMED for answer in answers.values()):
             self.wary = WARY_CLAIMS
 
-    def _tell_again(self, before: _Told, told: _Told) -> None:
+    def _tell_again(self, before: Told, told: Told) -> None:
         if told.before is not None:
             told = replace(told, before=self._copy())
         self._told.append(told)
@@ -301,7 +271,7 @@ class Planner:
         if record:
             record = replace(record, answers=tuple(answers.values()))
         before = self._copy() if joined & step.corrected.keys() else None
-        self._told.append(_Told(changes, told, record, before))
+        self._told.append(Told(changes, told, record, before))
         self.algorithm.replay(changes, ChainMap(told, history.told))
         self._learn(record)
         stood = [stands for name, stands in step.confirmations.get(index, ()) if name not in step.corrected]
@@ -406,8 +376,3 @@ class Planner:
     def takes_over(self, before: Planner, first: tuple[int, int]) -> None:
         """Keep the plans of another planner for the prompts before one: they were asked already."""
         self.plans |= {turn: plan for turn, plan in before.plans.items() if (turn.generation, turn.index) < first}
-
-
-def _names(told: _Told, corrected: Collection[str]) -> bool:
-    answers = told.record.answers if told.record else ()
-    return any(name in corrected for name in (*told.programs, *(answer.program_id for answer in answers)))

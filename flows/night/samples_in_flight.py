@@ -1,12 +1,18 @@
-"""The number of samples in flight in a night, which follows from the most samples that it can take."""
+"""The number of samples in flight in a night: from the most samples that it can take, and from the nights before."""
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
+from overnight.flows.formatting import duration
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.program import TUNER
 from overnight.schemas.sampling_settings import ANSWER_ONCE, Model
 from overnight.schemas.settings import Settings
+from overnight.tasks.history import stored_run
+from overnight.tasks.history.journal import readable_completions
+from overnight.tasks.history.rows import read_rows
 from overnight.tasks.program.user_config import user_agent
 
 if TYPE_CHECKING:
@@ -22,6 +28,9 @@ _MANY_IN_FLIGHT = 16
 _SLOW_IN_FLIGHT = 4
 """Samples in flight of a command or a folder, whose answers may take minutes."""
 
+_SLOW_S = 60.0
+"""Median seconds of an answer, in the nights before, from which on few samples are in flight of any model."""
+
 _SAMPLES_PER_SLOT = 2
 """Samples in flight for each slot of a cluster, so that none is idle while models answer."""
 
@@ -33,6 +42,10 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
         return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
     if given := settings.sampling.concurrency:
         return given, f"{given} samples in flight, as sampling.concurrency says"
+    open_answers = [one for path in run.files.uncommitted_journals() for one in readable_completions(path)]
+    open_answers = [one for one in open_answers if one.is_sample and one.model != TUNER]
+    if open_answers and (before := _of_last_night(run)):  # with another number, prompts would be others
+        return before, f"{before} samples in flight, as in the night before, whose answers are used"
     if run.cluster is not None:
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
@@ -42,8 +55,25 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
     else:
         number = samples_in_flight(most)
         why = "as nothing limits their number" if most is None else f"as the night takes at most {most:,}"
+        if (latency_s := _latency_s(run)) >= _SLOW_S:
+            number, why = _SLOW_IN_FLIGHT, f"as an answer took {duration(latency_s)} before"
     shown = number if most is None else min(number, most)  # the number itself is that of a night which goes on later
     return number, f"{shown} samples in flight, {why}; sampling.concurrency sets another number"
+
+
+def _of_last_night(run: OpenRun) -> int | None:
+    """Return the samples in flight of the night before; `None` if there was none."""
+    number = run.files.last_night()
+    return stored_run.read_night(run.files, number, {}).samples_in_flight if number else None
+
+
+def _latency_s(run: OpenRun) -> float:
+    """Return the median seconds of an answer of a model in the last generation; 0 if that has none."""
+    number = run.state.generations
+    if number == run.run.given or number in run.state.failed:
+        return 0.0
+    rows = read_rows(run.files, "programs", number)
+    return median([row["latency_s"] or 0.0 for row in rows if row["model"] != TUNER] or [0.0])
 
 
 def _at_once(model: Model) -> int:

@@ -80,6 +80,12 @@ class SearchState:
         """Return whether a generation comes after all that have ended, and is not a retry of one that failed."""
         return number > self.generations
 
+    def is_reset_due(self, number: int) -> bool:
+        """Return whether niches are reset after a generation. Periods count generations of full length."""
+        search, until = self.run.problem.settings.search, self.planner.prompts_until
+        full = range(until(number - 1) // search.prompts + 1, until(number) // search.prompts + 1)
+        return self.is_in_order(number) and any(search.algorithm.is_reset_due(one) for one in full)
+
     def plans(self, generation: int) -> dict[int, Plan | None]:
         """Return the plans of a generation that are due, by index; `None` for a turn of the tuner that passes."""
         planner = self.planner if self.is_in_order(generation) else self._planner_of_failed(generation)

@@ -31,11 +31,15 @@ class RunTrials:
     Containers with other inputs than those of the candidates are started when they are first needed, and stay for the
     run. Whatever the container, an evaluation takes a slot. On a cluster, the machines evaluate on training inputs; the
     few evaluations on validation inputs stay on this machine, as those inputs do.
+
+    Attributes:
+        is_last: Set once the models have given their last answer.
     """
 
     def __init__(
         self, run: RunRecord, evaluator: Evaluator, cluster: Cluster | None = None, ask: Ask | None = None
     ) -> None:
+        self.is_last = threading.Event()
         self._run = run
         self._evaluator = evaluator
         self._cluster = cluster
@@ -86,7 +90,8 @@ class RunTrials:
 
 def tuner_source(run: RunRecord, trials: RunTrials, may_ask: Callable[[], bool]) -> TunerSource:
     """Return what answers the samples of the tuner of a run, as long as it `may_ask`."""
-    return TunerSource(tuned_problem(run.problem), trials, run.problem.settings.tuner, may_ask)
+    settings, is_last = run.problem.settings.tuner, trials.is_last.is_set
+    return TunerSource(tuned_problem(run.problem), trials, settings, may_ask, is_last=is_last)
 
 
 def tuned_problem(problem: Problem) -> TunedProblem:

@@ -33,11 +33,11 @@ from overnight.schemas.report_data import (
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import pending_requests, read_interventions
-from overnight.tasks.history.journal import readable_completions
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.private_files import open_private
 from overnight.tasks.history.readings import readings_of
 from overnight.tasks.history.rows import metrics_of
+from overnight.tasks.history.under_way import read_under_way
 from overnight.tasks.history.winners import scores_of
 from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
@@ -161,7 +161,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         conversations=_conversations(run_data, best.program_id),
         machines=_machines(run_data),
         log=_log(files, nights),
-        under_way=sum(one.is_sample for path in files.uncommitted_journals() for one in readable_completions(path)),
+        under_way=read_under_way(files, run_data.all_summaries[-1].best),
         failures=failures(run_data),
         repeats=repeats(run_data),
         failed_attempts=tuple(row["error"] for row in run_data.rows(_FAILED_ATTEMPTS)),

@@ -13,7 +13,7 @@ from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Judged
 from overnight.schemas.scores import reduce_scores, reduced_metrics
 from overnight.schemas.settings import Reducer, Settings
-from overnight.tasks.evaluate.kept_verdicts import KeptVerdicts
+from overnight.tasks.evaluate.kept_verdicts import KeptVerdicts, Stored
 
 _PATIENCE = 2
 """Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""
@@ -123,7 +123,14 @@ class Confirmer(KeptVerdicts[Verdict]):
     Args:
         sandbox: Sandbox that runs each program isolated, in a fresh container.
         skeleton: The fixed part of every program.
+        keep: Stores verdicts.
     """
+
+    def begin_attempt(self, generation: int, stored: Stored) -> None:
+        """Take the verdicts on a generation's claims that earlier processes stored."""
+        with self._lock:
+            for (_, code_hash), verdict in stored.items():
+                self._verdicts.setdefault((generation, code_hash), verdict)
 
     def run_again(self, claim: Judged, generation: int) -> Verdict:
         """Return the verdict of a confirmation; `STOPPED_BY_DEADLINE` once the night's end has come.
@@ -138,7 +145,7 @@ class Confirmer(KeptVerdicts[Verdict]):
         if verdict != STOPPED_BY_DEADLINE:
             with self._lock:
                 self._verdicts[generation, code_hash] = verdict
-        return verdict
+        return self._stored(generation, claim.candidate, verdict)
 
 
 def disagreement(first: Verdict, again: Verdict, noise: float) -> str:

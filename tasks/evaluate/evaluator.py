@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from queue import SimpleQueue
+from types import MappingProxyType
 
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
 from overnight.schemas.skeleton import Skeleton
-from overnight.tasks.evaluate.kept_verdicts import KeptVerdicts
+from overnight.tasks.evaluate.kept_verdicts import Keep, KeptVerdicts, Stored
 from overnight.tasks.evaluate.sandbox import Sandbox
 
 Report = Callable[[int, Candidate, Verdict], None]
@@ -37,6 +38,7 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         report: Called once for each verdict, as soon as it is there, from any thread.
         threads: One thread for each slot, shared by all generations. Of the candidates that wait, the first in the
             order of generations and indices runs next, since results are told in this order.
+        keep: Stores verdicts.
     """
 
     def __init__(
@@ -46,22 +48,30 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         known: Callable[[], Collection[str] | None],
         report: Report,
         threads: Executor,
+        keep: Keep = lambda *_: None,
     ) -> None:
-        super().__init__(sandbox, skeleton)
+        super().__init__(sandbox, skeleton, keep)
         self._known = known
         self._report = report
         self._threads = OrderedExecutor(threads)
         self._trials: set[Future[Verdict]] = set()
         self._left_out: dict[int, Collection[int]] = {}
 
-    def begin_attempt(self, generation: int) -> None:
-        """Prepare a further attempt at a generation: drop what the sandbox itself failed to evaluate."""
+    def begin_attempt(self, generation: int, stored: Stored = MappingProxyType({})) -> None:
+        """Prepare a further attempt at a generation: drop what the sandbox itself failed to evaluate, take the rest.
+
+        The rest are the verdicts of this process, and those that earlier ones stored.
+        """
+        evaluates_duplicates = self._known() is None
         with self._lock:
             self._verdicts = {
                 key: future
                 for key, future in self._verdicts.items()
                 if key[0] != generation or not _is_to_be_repeated(future)
             }
+            for (index, code_hash), verdict in stored.items():
+                key = generation, f"{index}/{code_hash}" if evaluates_duplicates else code_hash
+                self._verdicts.setdefault(key, _ended(verdict))
 
     def leave_out(self, generation: int, indices: Collection[int]) -> None:
         """Do not run these candidates, by index, since a record says that a deadline cut them short."""
@@ -156,7 +166,7 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
     def _run(self, candidate: Candidate, generation: int) -> Verdict:
         if candidate.index in self._left_out.get(generation, ()):
             return STOPPED_BY_DEADLINE
-        return self._judge(candidate.body, candidate.code_hash)
+        return self._stored(generation, candidate, self._judge(candidate.body, candidate.code_hash))
 
 
 class OrderedExecutor:
@@ -203,6 +213,12 @@ def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:
             verdict.add_done_callback(lambda _, place=place: ended.put(place))
     for _ in begun:
         yield ended.get()
+
+
+def _ended(verdict: Verdict) -> Future[Verdict]:
+    future = Future[Verdict]()
+    future.set_result(verdict)
+    return future
 
 
 def _is_to_be_repeated(future: Future[Verdict]) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 from overnight.schemas.errors import Outage, ProviderError
-from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Verdict
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.sandbox import Sandbox
@@ -17,13 +18,23 @@ from overnight.tasks.program.specification import Specification
 Kept = TypeVar("Kept")
 """Kind of what is kept: a verdict, or a future of one."""
 
+Stored = Mapping[tuple[int, str], Verdict]
+"""Verdicts of one generation that outlived a process, by index and code hash of the candidate."""
+
+Keep = Callable[[int, Candidate, Verdict], None]
+"""Stores a verdict on a candidate of a generation, so that it outlives this process."""
+
 
 class KeptVerdicts(Generic[Kept]):
-    """Judges bodies, and keeps verdicts until their generation is committed, so that a further attempt repeats none."""
+    """Judges bodies, and keeps verdicts until their generation is committed, so that a further attempt repeats none.
 
-    def __init__(self, sandbox: Sandbox, skeleton: Skeleton) -> None:
+    Verdicts that are the program's, and not the sandbox's fault, are also given to `keep`.
+    """
+
+    def __init__(self, sandbox: Sandbox, skeleton: Skeleton, keep: Keep = lambda *_: None) -> None:
         self._sandbox = sandbox
         self._skeleton = skeleton
+        self._keep = keep
         self._verdicts: dict[tuple[int, str], Kept] = {}
         self._is_cut = False
         self._lock = threading.Lock()
@@ -36,6 +47,12 @@ class KeptVerdicts(Generic[Kept]):
         """Drop the verdicts of a generation that is over."""
         with self._lock:
             self._verdicts = {key: kept for key, kept in self._verdicts.items() if key[0] != generation}
+
+    def _stored(self, generation: int, candidate: Candidate, verdict: Verdict) -> Verdict:
+        """Return a verdict once it is stored, if it is the program's."""
+        if verdict.outcome is not Outcome.SANDBOX_ERROR:
+            self._keep(generation, candidate, verdict)
+        return verdict
 
     def _judge(self, body: str, name: str = "", sandbox: Sandbox | None = None) -> Verdict:
         """Return the verdict on a body in a sandbox, by default its own.

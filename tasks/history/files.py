@@ -72,7 +72,7 @@ class RunFiles:
                generations/000002-000065/…        many generations, compacted
                attempts/000002-1.parquet          attempts that failed
                questions/000002.parquet           what the scoring asked a model, and the answers
-               paid/000002.jsonl, ….slip          uncommitted completions, pending batch jobs
+               paid/000002.jsonl, ….slip          uncommitted completions and verdicts, pending batch jobs
                interventions.parquet              what people asked for: hints, pins, drops
                requests.jsonl                     the same before the run has taken it; not exported
                readings.jsonl                     what models said of winners; not exported

@@ -1,4 +1,7 @@
-"""Keep completions and pending batch jobs on disk before anything else is done with them: each is paid for once."""
+"""Keep completions and pending batch jobs on disk before anything else is done with them: each is paid for once.
+
+Beside the completions are the verdicts on them, so that no program is evaluated again after a kill.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from overnight.schemas.completion_source import PendingBatch
 from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.history_backend import HistoryBackend
+from overnight.schemas.outcome import StoredVerdict
 from overnight.schemas.program import LAST, QUESTION, TUNER, Completion
 from overnight.tasks.history.atomic_files import append_lines, disk_errors, read_lines
 
@@ -23,12 +27,16 @@ Key = tuple[int, int, str]
 
 _COMPLETION = TypeAdapter(Completion)
 _BATCH = TypeAdapter(PendingBatch)
+_VERDICT = TypeAdapter(StoredVerdict)
+_OF_VERDICT = b'{"candidate":'
+"""Beginning of a line with a verdict; that of a completion has another first field."""
 
 
 class Journal:
     """Journal of the completions of one generation, which survives failed attempts and killed processes.
 
-    Its file has one line of JSON per completion. Lines that the disk does not take stay in memory until it does.
+    Its file has one line of JSON per completion or verdict. Completions that the disk does not take stay in memory
+    until it does.
     """
 
     def __init__(self, path: Path, history: HistoryBackend) -> None:
@@ -46,7 +54,8 @@ class Journal:
 
     def completions(self) -> list[Completion]:
         """Return the completions that are on disk in order, each as often as it was paid for."""
-        found = [self._completion(number, line) for number, line in enumerate(self.lines(), start=1)]
+        lines = enumerate(self.lines(), start=1)
+        found = [self._completion(number, line) for number, line in lines if not line.startswith(_OF_VERDICT)]
         return [one for one in found if one.finish_reason != LAST]
 
     def record(self, completions: Sequence[Completion]) -> None:
@@ -60,13 +69,15 @@ class Journal:
 
     def end_early(self, prompts: int) -> None:
         """Write down that the generation has so many prompts only; raise as `record` does."""
-        line = orjson.dumps(Completion(prompts, 0, "", "", "", 0, 0, None, 0.0, LAST, datetime.now(UTC)))
-        try:
-            self._write([line])
-        except DiskFault:  # nobody goes by it, so it must not be written later
-            with self._writing:
-                self._unwritten.remove(line)
-            raise
+        self._write_now([orjson.dumps(Completion(prompts, 0, "", "", "", 0, 0, None, 0.0, LAST, datetime.now(UTC)))])
+
+    def keep_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
+        """Write verdicts to disk; raise as `record` does. Those that the disk does not take are given again."""
+        self._write_now([orjson.dumps(verdict) for verdict in verdicts])
+
+    def verdicts(self) -> list[StoredVerdict]:
+        """Return the verdicts that are on disk in order, without damaged lines: their programs are evaluated again."""
+        return _verdicts(self.lines())
 
     def write_waiting(self) -> None:
         """Write the completions that the disk did not take; raise as `record` does."""
@@ -85,6 +96,15 @@ class Journal:
         """Append lines that another machine wrote."""
         with self._writing:
             append_lines(self._path, lines)
+
+    def _write_now(self, lines: list[bytes]) -> None:
+        """Write lines by which nobody goes if the disk does not take them, so that they must not be written later."""
+        try:
+            self._write(lines)
+        except DiskFault:
+            with self._writing:
+                self._unwritten = [line for line in self._unwritten if line not in lines]
+            raise
 
     def _write(self, lines: list[bytes]) -> None:
         with self._writing:
@@ -127,6 +147,11 @@ def readable_completions(path: Path) -> list[Completion]:
     return [one for one in _readable(path) if one.finish_reason != LAST]
 
 
+def readable_verdicts(path: Path) -> list[StoredVerdict]:
+    """Return the verdicts of a journal, if there is one, without damaged lines; another process may write it now."""
+    return _verdicts(read_lines(path))
+
+
 def prompts_of_journal(path: Path) -> tuple[int | None, int]:
     """Return with how many prompts a generation ended early, `None` if it did not, and how many were asked at least."""
     found = _readable(path)
@@ -138,8 +163,18 @@ def prompts_of_journal(path: Path) -> tuple[int | None, int]:
 def _readable(path: Path) -> list[Completion]:
     found = list[Completion]()
     for line in read_lines(path):
-        with contextlib.suppress(ValidationError):
-            found.append(_COMPLETION.validate_json(line))
+        if not line.startswith(_OF_VERDICT):
+            with contextlib.suppress(ValidationError):
+                found.append(_COMPLETION.validate_json(line))
+    return found
+
+
+def _verdicts(lines: Sequence[bytes]) -> list[StoredVerdict]:
+    found = list[StoredVerdict]()
+    for line in lines:
+        if line.startswith(_OF_VERDICT):
+            with contextlib.suppress(ValidationError):
+                found.append(_VERDICT.validate_json(line))
     return found
 
 

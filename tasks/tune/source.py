@@ -28,6 +28,10 @@ _SEARCH_SHARE = 0.7
 """Share of the time in which numbers are searched for; the rest is for writing and validating them."""
 
 
+_LOOK_S = 0.25
+"""Seconds between two looks whether a tuning is over."""
+
+
 class Stopped(Exception):
     """The night ends; the tuning is left, without an answer."""
 
@@ -71,6 +75,7 @@ class TunerSource:
     Attributes:
         may_ask: Returns false once the night ends; tunings in progress are then left without an answer.
         max_s: Limit on the time of one tuning, seconds.
+        is_last: Returns true once the models have given their last answer; a tuning then ends unless it still gains.
     """
 
     problem: TunedProblem
@@ -78,6 +83,7 @@ class TunerSource:
     settings: Tuner
     may_ask: Callable[[], bool] = lambda: True
     max_s: float = 60.0
+    is_last: Callable[[], bool] = lambda: False
 
     def submit(self, wanted: Sequence[Sample], record: Record) -> Answer:
         """Begin to tune the bases of the samples, one after the other; see `CompletionSource.submit`."""
@@ -100,7 +106,8 @@ class TunerSource:
     def _answer(self, sample: Sample, answer: Answer) -> Completion:
         asked_at, begin = datetime.now(UTC), time.monotonic()
         run = _Run(self.sandbox, self.problem.reducer, self.max_s, self.may_ask, answer)
-        trials = Trials(run.evaluations(), self.settings.evaluations, run.is_late)
+        trials = Trials(run.evaluations(), self.settings.evaluations, run.is_late, self.is_last)
+        run.is_over = lambda: trials.is_over
         text = self._text(sample, trials)
         return Completion(
             prompt=sample.prompt.index,
@@ -142,6 +149,7 @@ class _Run:
         max_s: Limit on its time, seconds.
         may_ask: Returns false once the night ends.
         begun_at: Time of the first verdict, seconds of the monotonic clock; `None` before.
+        is_over: Returns whether it is not waited for any longer.
     """
 
     sandbox: TrialSandbox
@@ -150,6 +158,7 @@ class _Run:
     may_ask: Callable[[], bool]
     answer: Answer
     begun_at: float | None = None
+    is_over: Callable[[], bool] = lambda: False
 
     def evaluations(self) -> Evaluations:
         first, validation = (
@@ -173,14 +182,14 @@ class _Run:
 
         Raises:
             Stopped: If the night ends, or the answer is not wanted any more.
-            OutOfTime: If the time of this tuning ends.
+            OutOfTime: If the time of this tuning ends, or it is over.
             NotJudged: If the sandbox failed on a validation input, without which two programs cannot be compared.
         """
         if self.answer.cancelled() or not self.may_ask():
             raise Stopped
         begun = [self.sandbox.submit(body, inputs) for body in bodies]
         self.answer.add_done_callback(lambda _: [one.cancel() for one in begun])
-        are_done = _are_done(begun, None if self.begun_at is None else self._seconds_left())
+        are_done = self._are_done(begun)
         self.begun_at = self.begun_at or time.monotonic()
         if not are_done:
             for one in begun:
@@ -196,18 +205,17 @@ class _Run:
             raise NotJudged
         return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
 
+    def _are_done(self, begun: Sequence[Future[Verdict]]) -> bool:
+        """Wait until all are done or cancelled; return false if the time ends before, or the tuning is over.
 
-def _are_done(futures: Sequence[Future[Verdict]], timeout_s: float | None) -> bool:
-    """Wait until all are done or cancelled; return false if that takes longer.
-
-    `concurrent.futures.wait` learns of a cancelled future only once its executor comes to it.
-    """
-    ended = SimpleQueue[Future[Verdict]]()
-    for one in futures:
-        one.add_done_callback(ended.put)
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with suppress(Empty):
-        for _ in futures:
-            ended.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return True
-    return False
+        `concurrent.futures.wait` learns of a cancelled future only once its executor comes to it.
+        """
+        ended = SimpleQueue[Future[Verdict]]()
+        for one in begun:
+            one.add_done_callback(ended.put)
+        waits = len(begun)
+        while waits and not self.is_over() and (self.begun_at is None or self._seconds_left()):
+            with suppress(Empty):
+                ended.get(timeout=_LOOK_S if self.begun_at is None else min(_LOOK_S, self._seconds_left()))
+                waits -= 1
+        return not waits

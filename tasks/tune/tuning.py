@@ -35,6 +35,9 @@ _MAX_TRIED = 40
 _MAX_NUMBERS = 12
 """Most numbers that are tuned together; those with the largest effect."""
 
+_GAINING = 20
+"""Evaluations after a gain for which a tuning still gains."""
+
 _WRITING = 20
 """Evaluations that are kept for writing the numbers with few digits."""
 
@@ -68,18 +71,33 @@ class Trials:
 
     Attributes:
         is_late: Returns whether no new search may begin, since what is found has yet to be written.
+        is_last: Returns whether the models have given their last answer, so that only this tuning is waited for.
         used: Number of evaluations so far; a body counts once, on whatever inputs.
+        gained_at: Value of `used` at the last gain beyond the noise; `None` before any.
     """
 
     evaluations: Evaluations
     limit: int
     is_late: Callable[[], bool] = lambda: False
+    is_last: Callable[[], bool] = lambda: False
     used: int = 0
+    gained_at: int | None = None
     _known: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
         return max(0, self.limit - self.used)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is found yet that would be worth waiting for."""
+        return self.gained_at is None and self.is_last()
+
+    @property
+    def ends(self) -> bool:
+        """Whether no new search may begin."""
+        has_stopped = self.gained_at is None or self.used - self.gained_at > _GAINING
+        return self.is_late() or (has_stopped and self.is_last())
 
     def score(self, bodies: Sequence[str]) -> list[float | None]:
         """Return the scores of bodies on all training inputs; those beyond the limit fail."""
@@ -122,6 +140,8 @@ class Trials:
         return list(self.evaluations.validation(bodies))
 
     def _new(self, bodies: Sequence[str]) -> list[str]:
+        if self.is_over:
+            raise OutOfTime
         return [body for body in dict.fromkeys(bodies) if body not in self._known][: self.left]
 
     def _evaluate(self, bodies: Sequence[str]) -> None:
@@ -187,13 +207,15 @@ class _Tuning:
 
         def rate(points: Sequence[Point]) -> list[float | None]:
             nonlocal found
-            if self.trials.is_late():
+            if self.trials.ends:
                 return [None] * len(points)
             texts = [_texts(_values(coordinates, point)) for point in points]
             scores = self.trials.race([self.body.with_numbers(one) for one in texts], found.score)
             better = found.better_of(points, scores)
             if better is not found and better.score > start + self.noise:
                 self.best = self._tuned(_texts(_values(coordinates, better.point)), better.score)
+                if better.score > found.score + self.noise:
+                    self.trials.gained_at = self.trials.used
             found = better
             return scores
 

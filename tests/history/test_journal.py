@@ -17,10 +17,17 @@ from hypothesis import strategies as st
 
 from overnight.schemas.completion_source import PendingBatch
 from overnight.schemas.errors import DiskFault, HistoryError
+from overnight.schemas.outcome import Outcome, StoredVerdict, Verdict
 from overnight.schemas.program import Completion
 from overnight.tasks.history import atomic_files
 from overnight.tasks.history import journal as history_journal
-from overnight.tasks.history.journal import Journal, PendingBatches, prompts_of_journal, readable_completions
+from overnight.tasks.history.journal import (
+    Journal,
+    PendingBatches,
+    prompts_of_journal,
+    readable_completions,
+    readable_verdicts,
+)
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.made import NOW
 
@@ -45,6 +52,26 @@ completions = st.builds(
 )
 ONE = Completion(0, 0, "hash", "return 1\n\nfirst", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
 anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+verdicts = st.builds(
+    StoredVerdict,
+    candidate=st.integers(0, 5),
+    code_hash=text,
+    confirms=st.booleans(),
+    under=text,
+    verdict=st.builds(
+        Verdict,
+        outcome=st.sampled_from(Outcome),
+        scores=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
+        error=text,
+        wall_s=amount,
+        output=text,
+        metrics=st.dictionaries(text, st.tuples(amount, st.none() | amount)),
+        notes=st.tuples(text, text),
+        calls=st.tuples(st.integers(0, 9)),
+    ),
+)
 
 
 def keyed(made: list[Completion]) -> dict[tuple[int, int, str], Completion]:
@@ -87,6 +114,51 @@ def test_a_truncated_line_is_dropped_and_the_next_one_is_readable(
     assert journal.known() == keyed(kept)
     journal.record([ONE])
     assert journal.known() == journal_at(path).known() == keyed([*kept, ONE])
+
+
+@anywhere
+@given(completions, st.lists(verdicts, min_size=1, max_size=3), st.data())
+def test_verdicts_stand_beside_completions_and_a_truncated_one_is_dropped(
+    path: Path, made: Completion, judged: list[StoredVerdict], data: st.DataObject
+):
+    path.unlink(missing_ok=True)
+    journal = journal_at(path)
+    journal.record([made])
+    begin = path.stat().st_size
+    journal.keep_verdicts(judged)
+    assert journal.verdicts() == readable_verdicts(path) == judged
+    assert journal.completions() == readable_completions(path) == [made]
+    whole = path.read_bytes()
+    size = data.draw(st.integers(begin, len(whole)))
+    path.write_bytes(whole[:size])
+    assert readable_verdicts(path) == judged[: whole[begin:size].count(b"\n")]
+    again = journal_at(path)
+    again.record([ONE])
+    assert again.completions() == [made, ONE]
+
+
+def test_a_damaged_verdict_is_none(path: Path):
+    journal = journal_at(path)
+    journal.record([ONE])
+    journal.keep_verdicts([StoredVerdict(0, "a", False, "", Verdict(Outcome.SCORED, (1.0,)))])
+    path.write_bytes(path.read_bytes().replace(b'"scored"', b'"perfect"'))
+    assert journal_at(path).verdicts() == []
+    assert journal_at(path).completions() == [ONE]
+
+
+def test_verdicts_that_the_disk_does_not_take_are_not_written_later(path: Path, monkeypatch: pytest.MonkeyPatch):
+    journal = journal_at(path)
+    with monkeypatch.context() as full:
+        full.setattr(history_journal, "append_lines", _refuse)
+        with pytest.raises(DiskFault):
+            journal.keep_verdicts([StoredVerdict(0, "a", False, "", Verdict(Outcome.SCORED, (1.0,)))])
+    assert journal.waiting == 0, "no answer that is paid for"
+    journal.record([ONE])
+    assert journal.verdicts() == []
+
+
+def _refuse(*_: object) -> None:
+    raise DiskFault("the disk is full", remedy="")
 
 
 def test_completions_are_keyed_by_the_hash_of_their_prompt(path: Path):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,11 +15,15 @@ import pytest
 from rich.console import Console
 from starlette.testclient import TestClient
 
+import overnight
 from overnight.flows.cli.watch import state, view
 from overnight.flows.report.build import build_report
 from overnight.flows.report.live_report import LiveReport, application
 from overnight.schemas.generation import NightRecord
+from overnight.schemas.ids import program_id
+from overnight.schemas.outcome import Outcome, StoredVerdict, Verdict
 from overnight.schemas.program import Completion
+from overnight.schemas.report_data import Claim, ReportData, UnderWay
 from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -103,16 +108,55 @@ def test_the_terminal_shows_nights_niches_and_models(growing: RunFiles):
 
 
 def test_answers_of_a_generation_under_way_are_seen(growing: RunFiles):
+    journal = Journal(growing.journal(4), growing.backend)
     answered = Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
-    Journal(growing.journal(4), growing.backend).record([answered, replace(answered, sample=1)])
-    Journal(growing.journal(4), growing.backend).end_early(1)
-    report = build_report(Database(growing.directory.parents[1]), growing)
+    journal.record([answered, replace(answered, sample=1)])
+    journal.end_early(1)
+    history = growing.directory.parents[1]
+    report = build_report(Database(history), growing)
     assert state(report)["samples_under_way"] == 2
-    console = Console(width=200)
-    with console.capture() as shown:
-        console.print(view(report))
-    assert f"{report.generations[-1].samples} samples and 2 of a generation under way" in shown.get()
+    assert f"{report.generations[-1].samples} samples and 2 of a generation under way, " in shown(report)
     assert ", and 2 under way</dd>" in render(report)
+    best = report.generations[-1].best
+    scored = [Verdict(Outcome.SCORED, (best + more, best + more)) for more in (1.0, 5.0)]
+    journal.keep_verdicts([StoredVerdict(index, f"h{index}", False, "", one) for index, one in enumerate(scored)])
+    claim = Claim(best + 5, 4, 2, program_id(growing.run_id, 4, 1))
+    report = build_report(Database(history), growing)
+    assert report.under_way == UnderWay(2, 2, claim)
+    assert state(report)["claim_under_way"] == asdict(claim)
+    assert f"2 of a generation under way, the best so far {best + 5:g} (uncommitted), " in shown(report)
+    assert f", and 2 under way, the best of which scores {best + 5:g} so far</dd>" in render(report)
+    journal.keep_verdicts([StoredVerdict(1, "h1", True, "", Verdict(Outcome.CRASHED, error="no"))])
+    refused = build_report(Database(history), growing).under_way.claim
+    assert refused == Claim(best + 1, 4, 1, program_id(growing.run_id, 4, 0)), "a claim that fell is none"
+
+
+def test_runs_and_best_tell_of_a_better_score_that_is_not_committed(growing: RunFiles):
+    environment = {**os.environ, "OVERNIGHT_HISTORY": str(growing.directory.parents[1])}
+    journal = Journal(growing.journal(4), growing.backend)
+    journal.record([Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)])
+    assert "not committed" not in run_command(["best"], environment).stderr
+    journal.keep_verdicts([StoredVerdict(0, "h", False, "", Verdict(Outcome.SCORED, (99.0, 99.0)))])
+    said = (
+        f"1 sample of {growing.run_id} not committed yet, the best so far 99 with sample 1 of generation 4, "
+        f"unconfirmed; go on with it: overnight resume {growing.run_id}"
+    )
+    for command in ("best", "runs"):
+        assert said in " ".join(run_command([command], environment).stderr.split())
+        found = json.loads(run_command([command, "--format", "json"], environment).stdout)
+        claim = found["claim_under_way"] if command == "best" else found[0]["under_way"]["claim"]
+        assert claim["score"] == 99.0
+    assert " + 1 " in run_command(["runs"], environment).stdout
+    assert overnight.load(history=growing.directory.parents[1]).under_way.claim == Claim(
+        99.0, 4, 1, program_id(growing.run_id, 4, 0)
+    )
+
+
+def shown(report: ReportData) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(view(report))
+    return captured.get()
 
 
 def test_what_changed_while_the_page_was_sent_is_shown_when_it_first_asks(page: Page, growing: RunFiles):

@@ -85,11 +85,16 @@ class Asked:
     """A source with its record."""
 
     def __init__(
-        self, trials: Trials, may_ask: Callable[[], bool] = lambda: True, max_s: float = 60.0, **settings: Any
+        self,
+        trials: Trials,
+        may_ask: Callable[[], bool] = lambda: True,
+        max_s: float = 60.0,
+        is_last: Callable[[], bool] = lambda: False,
+        **settings: Any,
     ) -> None:
         self.recorded: list[Completion] = []
         problem = TunedProblem(SKELETON, parse)
-        self.source = TunerSource(problem, trials, Tuner(**settings), may_ask, max_s)
+        self.source = TunerSource(problem, trials, Tuner(**settings), may_ask, max_s, is_last)
 
     def submit(self, wanted: Sequence[Sample]) -> Future[list[Completion]]:
         return self.source.submit(wanted, self.recorded.extend)
@@ -169,6 +174,23 @@ def test_a_base_that_no_answer_can_hold_is_not_evaluated():
 def test_when_the_time_is_over_the_sample_has_no_gain():
     (answer,) = Asked(Trials(held_from=1), max_s=0.05).submit([sample()]).result(LONG_S)
     assert answer.finish_reason == NO_GAIN
+
+
+def test_with_the_last_answer_of_a_model_a_tuning_ends_that_has_found_nothing_whatever_it_waits_for():
+    trials, is_last = Trials(held_from=1), threading.Event()
+    answer = Asked(trials, is_last=is_last.is_set).submit([sample()])
+    assert trials.has_begun.wait(LONG_S)
+    assert not answer.done()
+    is_last.set()
+    (found,) = answer.result(LONG_S)
+    assert found.finish_reason == NO_GAIN
+    assert all(one.cancelled() for one in trials.held)
+
+
+def test_one_that_has_not_begun_by_then_tries_nothing():
+    (answer,) = Asked(trials := Trials(), is_last=lambda: True).submit([sample()]).result(LONG_S)
+    assert answer.finish_reason == NO_GAIN
+    assert not trials.bodies
 
 
 def test_cancelling_ends_the_wait_and_nothing_further_is_evaluated_or_recorded():

@@ -204,6 +204,22 @@ def _fresh() -> None:
     ALL.asked.clear()
 
 
+def test_with_the_last_answer_a_tuning_that_gains_goes_on_until_it_gains_no_more():
+    """The score has a step that is found soon, and flat ground around it."""
+
+    def score(first: float, second: float) -> float:
+        return float(first > 2.2) + first * 1e-6 + second * 1e-6
+
+    whole = Trials(Evaluations(evaluates(score)), 200)
+    assert tune(numbered("return [2.0, 1.0]"), whole, seed=1, noise=0.5) is not None
+    short = Trials(Evaluations(evaluates(score)), 200)
+    short.is_last = lambda: short.gained_at is not None
+    got = tune(numbered("return [2.0, 1.0]"), short, seed=1, noise=0.5)
+    assert got is not None
+    assert got.score > 1.0
+    assert short.used < whole.used
+
+
 def test_a_body_is_evaluated_once_and_counts_once():
     trials = Trials(Evaluations(ALL), 10)
     assert trials.score(["a", "b", "a", "e"]) == [1.0, 2.0, 1.0, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
 from random import Random
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overnight.flows.night.events import Action, Ask, Commit, Cut, Ended, Event, Failed
+from overnight.flows.night.events import Action, Ask, Clock, Commit, Cut, Ended, Event, Failed
 from overnight.flows.night.rebuild import rebuild
 from overnight.flows.night.retry_policy import LONGEST_WAIT_S, RetryPolicy
 from overnight.flows.night.stop_conditions import StopConditions
@@ -93,6 +93,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
         assert killed.night(Random(seed + 1), StopConditions(generations=5 - done))
     assert made(killed.files.commits) == made(whole.files.commits)
     assert killed.asked == whole.asked, "no answer is bought twice"
+    assert killed.evaluated == killed.asked, "no answer is evaluated twice"
 
 
 @given(seeds, st.sampled_from(ALGORITHMS), st.sampled_from([0.0, 0.3]))
@@ -149,11 +150,95 @@ def test_the_first_generations_of_a_slow_night_are_short():
     assert sum(len(commit.judged) for commit in search.files.commits) == 60, "--generations counts full ones"
 
 
+@pytest.mark.parametrize("conditions", [StopConditions(generations=3), StopConditions(max_samples=26)])
+def test_the_tuner_is_told_of_the_last_answer_of_a_model_and_not_before(conditions: StopConditions):
+    made = files()
+    tuner = made.run.problem.settings.tuner.model_copy(update={"enabled": True})
+    problem = replace(made.run.problem, settings=made.run.problem.settings.model_copy(update={"tuner": tuner}))
+    search = World(Files(replace(made.run, problem=problem), START), 1, in_flight=3)
+    search.night(Random(1), conditions)
+    assert search.tuning_ends_after == [conditions.max_samples or 30]
+
+
 def test_a_person_who_ends_a_night_waits_for_no_prompts_but_those_in_flight():
     search = World(files(prompts=50, seconds=60.0), 1, interrupted_at=6.0)
     search.night(Random(1), StopConditions())
     assert search.reason is StopReason.INTERRUPTED
     assert [commit.prompts for commit in search.files.commits] == [5]
+
+
+@dataclass
+class Jumping(World):
+    """A world whose clock is set back and forth, and whose machine sleeps now and then.
+
+    Attributes:
+        jumps: Seconds by which the time of day, and the seconds that passed, are others from an event on.
+    """
+
+    jumps: dict[int, tuple[float, float]] = field(default_factory=dict)
+    looked: int = 0
+    set_by: float = 0.0
+
+    def _clock(self) -> Clock:
+        self.looked += 1
+        by, slept = self.jumps.get(self.looked, (0.0, 0.0))
+        self.set_by += by
+        self.seconds += slept
+        found = super()._clock()
+        return replace(found, now=found.now + timedelta(seconds=self.set_by))
+
+
+@given(
+    seeds,
+    st.dictionaries(
+        st.integers(1, 80),
+        st.tuples(st.sampled_from([-86_400.0, -30.0, 0.0, 30.0, 86_400.0]), st.sampled_from([0.0, 30_000.0])),
+        max_size=6,
+    ),
+    st.lists(st.integers(1, 60), max_size=2),
+    st.sampled_from([0.0, 0.02]),
+)
+@settings(max_examples=3 * EXAMPLES // 5)
+def test_a_clock_that_jumps_changes_nothing_but_where_generations_end(
+    seed: int, jumps: dict[int, tuple[float, float]], kills: list[int], faults: float
+):
+    search = Jumping(files(seconds=9.0), 1, in_flight=6, faults=faults, jumps=jumps)
+    for order, kill_at in enumerate([*kills, None]):
+        done = sum(len(commit.judged) for commit in search.files.commits)
+        if done < 50 and search.night(Random(seed + order), StopConditions(max_samples=50 - done), kill_at=kill_at):
+            break
+    assert search.asked == search.evaluated == 50, "nothing is lost, and nothing done twice"
+    assert all(min(one.sample_s, one.evaluate_s, one.select_s) >= 0 for one in search.files.commits)
+    repeated = world(in_flight=6)
+    repeated.files.lengths.update(search.files.lengths)
+    repeated.night(Random(seed + 7), StopConditions(max_samples=50))
+    assert made(repeated.files.commits) == made(search.files.commits)
+
+
+def test_a_clock_that_is_set_beyond_the_deadline_and_back_ends_a_night_and_loses_nothing():
+    until = NOW + timedelta(hours=1)
+    search = Jumping(files(), 1, in_flight=6, jumps={20: (7200.0, 0.0)})
+    search.night(Random(1), StopConditions(until=until, max_samples=50))
+    assert search.reason is StopReason.DEADLINE
+    search.jumps = {search.looked + 5: (-7200.0, 0.0)}
+    search.night(Random(1), StopConditions(max_samples=50 - sum(len(one.judged) for one in search.files.commits)))
+    assert search.asked == search.evaluated == 50
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 60), max_size=3), st.integers(1, 4))
+@settings(max_examples=2 * EXAMPLES // 5)
+def test_generations_of_one_sample_are_killed_and_go_on(seed: int, algorithm: Any, kills: list[int], in_flight: int):
+    whole, killed = (
+        World(files(algorithm, prompts=1, samples=1, seconds=9.0), 1, liars=0.3, in_flight=in_flight) for _ in range(2)
+    )
+    whole.night(Random(seed), StopConditions(max_samples=12))
+    for order, kill_at in enumerate([*kills, None]):
+        done = len(killed.files.commits)
+        if done < 12 and killed.night(Random(seed + order), StopConditions(max_samples=12 - done), kill_at=kill_at):
+            break
+    assert made(killed.files.commits) == made(whole.files.commits)
+    assert [len(commit.judged) for commit in killed.files.commits] == [1] * 12
+    assert killed.asked == killed.evaluated == 12
 
 
 def test_claims_that_are_beaten_soon_are_not_confirmed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +11,12 @@ import pytest
 
 from overnight.flows.night.samples_in_flight import samples_of_night
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.generation import NightRecord
+from overnight.schemas.program import TUNER
 from overnight.schemas.settings import Settings
+from overnight.tasks.history import record, stored_run
+from overnight.tasks.history.journal import Journal
+from overnight.testing.made import NOW, a_generation, a_judged, create
 
 
 def in_flight(
@@ -17,9 +24,11 @@ def in_flight(
 ) -> tuple[int, str]:
     settings = Settings.model_validate({"sampling": sampling, "search": search or {}})
     run: Any = SimpleNamespace(
-        run=SimpleNamespace(problem=SimpleNamespace(settings=settings)),
+        run=SimpleNamespace(problem=SimpleNamespace(settings=settings), given=0),
         cluster=object() if slots else None,
         slots=slots,
+        files=SimpleNamespace(uncommitted_journals=list),
+        state=SimpleNamespace(generations=0),
     )
     return samples_of_night(run, StopConditions.model_validate(conditions))
 
@@ -71,3 +80,37 @@ def test_it_follows_from_what_is_known_and_obeys_the_user(given: dict[str, Any],
     found, why = in_flight(**given)
     assert found == number
     assert why.startswith(said)
+
+
+def a_run_of(history: Path, *latencies: float) -> Any:
+    """Return an open run with one generation, whose answers took so many seconds."""
+    files = create(history)
+    judged = [a_judged(files.run_id, 1, place, scores=(1.0, 1.0)) for place in range(len(latencies))]
+    answered = [
+        replace(one, candidate=replace(one.candidate, completion=replace(one.candidate.completion, latency_s=latency)))
+        for one, latency in zip(judged, latencies, strict=True)
+    ]
+    record.commit(files, a_generation(1, answered, answered[0].program()))
+    return SimpleNamespace(
+        files=files, run=stored_run.read_run(files), cluster=None, state=SimpleNamespace(generations=1, failed=set())
+    )
+
+
+def test_a_run_whose_answers_took_minutes_goes_on_with_few_in_flight(tmp_path: Path):
+    conditions = StopConditions(max_samples=40)
+    number, why = samples_of_night(a_run_of(tmp_path / "slow", 40.0, 200.0, 190.0), conditions)
+    assert (number, why.split(";")[0]) == (4, "4 samples in flight, as an answer took 3 min 10 s before")
+    assert samples_of_night(a_run_of(tmp_path / "quick", 1.0, 200.0, 50.0), conditions)[0] == 8
+
+
+def test_answers_of_a_killed_night_are_used_with_as_many_in_flight_as_they_were_asked_with(tmp_path: Path):
+    """With another number, prompts would see other results: they would be others, and paid for again."""
+    run = a_run_of(tmp_path, 1.0)
+    record.write_night(run.files, NightRecord(1, NOW, 0.0, 0.0, "start", samples_in_flight=16))
+    answer = a_judged("toy", 2, 0, scores=(1.0,)).candidate.completion
+    journal = Journal(run.files.journal(2), run.files.backend)
+    journal.record([replace(answer, model=TUNER)])
+    assert samples_of_night(run, StopConditions(max_samples=40))[0] == 8, "the tuner's is bought from nobody"
+    journal.record([answer])
+    number, why = samples_of_night(run, StopConditions(max_samples=40))
+    assert (number, why) == (16, "16 samples in flight, as in the night before, whose answers are used")

@@ -24,14 +24,18 @@ from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.program import TUNER, Candidate, Completion, Judged, Program, Prompt
 from overnight.tasks.select.selection import record_of
 from overnight.testing.made import NOW
 
 
 @dataclass
 class Files:
-    """What survives a kill: commits, generations that were given up, nights, paid answers, and what people ask."""
+    """What survives a kill: commits, generations that were given up, nights, paid answers, and what people ask.
+
+    Attributes:
+        verdicts: Those on candidates, by generation, index and code hash; and of confirmations, by id of the program.
+    """
 
     run: RunRecord
     start: Program
@@ -43,6 +47,7 @@ class Files:
     interventions: list[Intervention] = field(default_factory=list)
     lengths: dict[int, int] = field(default_factory=dict)
     paid: defaultdict[int, dict[tuple[int, str], int]] = field(default_factory=lambda: defaultdict(dict))
+    verdicts: dict[object, Verdict] = field(default_factory=dict)
 
     @property
     def commits(self) -> list[GenerationRecord]:
@@ -101,6 +106,9 @@ class World:
         interrupted_at: When a person interrupts the night, seconds.
         lost_s: Seconds that the night noted as lost.
         improves: Whether the answers to each prompt are better than those before.
+        answered: Number of answers of models.
+        tuning_ends_after: Number of these at which the tuner was told to end.
+        evaluated: Number of evaluations.
         confirmed: Number of confirmations.
     """
 
@@ -112,6 +120,9 @@ class World:
     interrupted_at: float = inf
     lost_s: float = 0.0
     improves: bool = False
+    answered: int = 0
+    tuning_ends_after: list[int] = field(default_factory=list)
+    evaluated: int = 0
     confirmed: int = 0
     lost_since: float | None = None
     in_flight: int = 4
@@ -174,6 +185,8 @@ class World:
                     case events.EndEarly(_, generation, prompts):
                         assert generation not in self.files.lengths, "a generation ends early once"
                         self.files.lengths[generation] = prompts
+                    case events.EndTuning():
+                        self.tuning_ends_after.append(self.answered)
                     case events.Confirm() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
                     case events.Reload():
@@ -242,8 +255,10 @@ class World:
             case events.Ask(attempt, number, prompts):
                 return [events.Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
             case events.Confirm(attempt, claim):
-                self.confirmed += 1
-                return [events.Confirmed(attempt, claim.id, self._confirmation(claim))]
+                if (verdict := self.files.verdicts.get(claim.id)) is None:
+                    self.confirmed += 1
+                    verdict = self._kept(claim.id, self._confirmation(claim))
+                return [events.Confirmed(attempt, claim.id, verdict)]
             case events.Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
                 self.files.ends.append(record)
@@ -261,11 +276,25 @@ class World:
         pairs = []
         for prompt in prompts:
             paid = self.files.paid[number]
+            self.answered += prompt.samples * (prompt.model != TUNER)
             self.asked += max(0, prompt.samples - paid.get((prompt.index, prompt.hash), 0))
             paid[prompt.index, prompt.hash] = max(prompt.samples, paid.get((prompt.index, prompt.hash), 0))
             gain = 1000.0 * number + 20.0 * prompt.index if self.improves else 0.0
             pairs += [self._candidate(prompt, sample, gain) for sample in range(prompt.samples)]
-        return pairs
+        return [(candidate, self._evaluated(number, candidate, verdict)) for candidate, verdict in pairs]
+
+    def _evaluated(self, number: int, candidate: Candidate, verdict: Verdict) -> Verdict:
+        """Return the verdict that is stored of a candidate; else store the one that it has now."""
+        key = number, candidate.index, candidate.code_hash
+        if (stored := self.files.verdicts.get(key)) is not None:
+            return stored
+        self.evaluated += 1
+        return self._kept(key, verdict)
+
+    def _kept(self, key: object, verdict: Verdict) -> Verdict:
+        if verdict.outcome is not Outcome.SANDBOX_ERROR:
+            self.files.verdicts[key] = verdict
+        return verdict
 
     def _candidate(self, prompt: Prompt, sample: int, gain: float) -> tuple[Candidate, Verdict]:
         rng = Random(f"{self.seed}/{prompt.hash}/{sample}")
