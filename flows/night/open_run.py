@@ -288,7 +288,7 @@ def _open(
     threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
     if judge is not None:
         stack.callback(judge.close)  # before its lock is released, and before the threads that wait for answers end
-    evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads)
+    evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads, slots)
     stack.callback(evaluator.stop)
     trials = RunTrials(run, evaluator, cluster, ask)
     stack.callback(trials.close)
@@ -326,7 +326,7 @@ def _open(
         sandbox=sandbox,
         evaluator=evaluator,
         confirmations=confirmations,
-        confirmer=Confirmer(confirmations, problem.specification),
+        confirmer=Confirmer(confirmations, problem.specification, evaluator.reserve_slot),
         trials=trials,
         agents=agents,
         judge=judge,
