@@ -299,7 +299,9 @@ def _open(
     threads = stack.enter_context(ThreadPoolExecutor(slots, "overnight-slot"))
     if judge is not None:
         stack.callback(judge.close)  # before its lock is released, and before the threads that wait for answers end
-    evaluator = Evaluator(sandbox, problem.specification, lambda: state.known, progress.judged, threads, verdicts.keep)
+    evaluator = Evaluator(
+        sandbox, problem.specification, lambda: state.known, progress.judged, threads, slots, verdicts.keep
+    )
     stack.callback(evaluator.stop)
     trials = RunTrials(run, evaluator, cluster, ask)
     stack.callback(trials.close)
@@ -338,7 +340,9 @@ def _open(
         sandbox=sandbox,
         evaluator=evaluator,
         confirmations=confirmations,
-        confirmer=Confirmer(confirmations, problem.specification, partial(verdicts.keep, confirms=True)),
+        confirmer=Confirmer(
+            confirmations, problem.specification, evaluator.reserve_slot, partial(verdicts.keep, confirms=True)
+        ),
         trials=trials,
         agents=agents,
         judge=judge,

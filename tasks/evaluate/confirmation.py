@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +14,9 @@ from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Judged
 from overnight.schemas.scores import reduce_scores, reduced_metrics
 from overnight.schemas.settings import Reducer, Settings
-from overnight.tasks.evaluate.kept_verdicts import KeptVerdicts, Stored
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.kept_verdicts import Keep, KeptVerdicts, Stored
+from overnight.tasks.evaluate.sandbox import Sandbox
 
 _PATIENCE = 2
 """Factor on the time limit of a confirmation, since calls between processes take time that is not the program's."""
@@ -123,8 +126,19 @@ class Confirmer(KeptVerdicts[Verdict]):
     Args:
         sandbox: Sandbox that runs each program isolated, in a fresh container.
         skeleton: The fixed part of every program.
+        reserve_slot: Keeps a slot free while it runs one.
         keep: Stores verdicts.
     """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        skeleton: Skeleton,
+        reserve_slot: Callable[[], AbstractContextManager[None]] = nullcontext,
+        keep: Keep = lambda *_: None,
+    ) -> None:
+        super().__init__(sandbox, skeleton, keep)
+        self._reserve_slot = reserve_slot
 
     def begin_attempt(self, generation: int, stored: Stored) -> None:
         """Take the verdicts on a generation's claims that earlier processes stored."""
@@ -141,7 +155,8 @@ class Confirmer(KeptVerdicts[Verdict]):
         code_hash = claim.candidate.code_hash
         if (kept := self._verdicts.get((generation, code_hash))) is not None:
             return kept
-        verdict = self.told(claim.candidate, self._judge(claim.candidate.body, code_hash))
+        with self._reserve_slot():
+            verdict = self.told(claim.candidate, self._judge(claim.candidate.body, code_hash))
         if verdict != STOPPED_BY_DEADLINE:
             with self._lock:
                 self._verdicts[generation, code_hash] = verdict

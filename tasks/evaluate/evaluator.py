@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import sys
@@ -38,6 +39,7 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         report: Called once for each verdict, as soon as it is there, from any thread.
         threads: One thread for each slot, shared by all generations. Of the candidates that wait, the first in the
             order of generations and indices runs next, since results are told in this order.
+        slots: Number of trials that may run at a time; as many as there are threads by default.
         keep: Stores verdicts.
     """
 
@@ -48,12 +50,13 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         known: Callable[[], Collection[str] | None],
         report: Report,
         threads: Executor,
+        slots: int = sys.maxsize,
         keep: Keep = lambda *_: None,
     ) -> None:
         super().__init__(sandbox, skeleton, keep)
         self._known = known
         self._report = report
-        self._threads = OrderedExecutor(threads)
+        self._threads = OrderedExecutor(threads, slots)
         self._trials: set[Future[Verdict]] = set()
         self._left_out: dict[int, Collection[int]] = {}
 
@@ -128,8 +131,12 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         else:
             told.set_result(self.told(candidate, ended.result()))
 
+    def reserve_slot(self) -> contextlib.AbstractContextManager[None]:
+        """Leave one slot free of trials in the block, for a confirmation; trials that run are not cancelled."""
+        return self._threads.reserve_slot()
+
     def submit_trial(self, body: str, sandbox: Sandbox | None = None) -> Future[Verdict]:
-        """Begin to evaluate a body that is no candidate, once no candidate waits for a slot.
+        """Begin to evaluate a body that is no candidate, once no candidate or confirmation needs the slot.
 
         Args:
             body: The body.
@@ -174,11 +181,14 @@ class OrderedExecutor:
 
     Args:
         threads: The threads.
+        slots: Number of calls of the last place that run at a time.
     """
 
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, threads: Executor, slots: int) -> None:
         self._threads = threads
+        self._slots_for_trials = slots
         self._waiting: list[tuple[tuple[int, ...], int, Callable[[], Verdict], Future[Verdict]]] = []
+        self._postponed = 0
         self._number = itertools.count()
         self._lock = threading.Lock()
 
@@ -190,17 +200,45 @@ class OrderedExecutor:
         self._threads.submit(self._run_first)
         return future
 
+    @contextlib.contextmanager
+    def reserve_slot(self) -> Iterator[None]:
+        """Run calls of the last place in one thread less while the block lasts."""
+        with self._lock:
+            self._slots_for_trials -= 1
+        try:
+            yield
+        finally:
+            self._return_slot()
+
+    def _return_slot(self) -> None:
+        with self._lock:
+            self._slots_for_trials += 1
+            again, self._postponed = self._postponed, 0
+        with contextlib.suppress(RuntimeError):  # the threads have ended
+            for _ in range(again):
+                self._threads.submit(self._run_first)
+
     def _run_first(self) -> None:
         with self._lock:
+            is_trial = self._waiting[0][0] == _LAST
+            if is_trial and self._slots_for_trials <= 0:
+                self._postponed += 1
+                return
             _, _, call, future = heapq.heappop(self._waiting)
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001  (raised where the result is waited for)
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+            self._slots_for_trials -= is_trial
+        if future.set_running_or_notify_cancel():
+            _run(call, future)
+        if is_trial:
+            self._return_slot()
+
+
+def _run(call: Callable[[], Verdict], future: Future[Verdict]) -> None:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001  (raised where the result is waited for)
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _as_they_end(begun: Sequence[Verdict | Future[Verdict]]) -> Iterator[int]:

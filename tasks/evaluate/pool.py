@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Self
 
@@ -102,16 +103,30 @@ class SandboxPool(_ContainerPool):
         self._free.put(None)
 
 
+_FREQUENT_S = 30.0
+"""Seconds between two runs up to which the container of a next one is started ahead."""
+
+
 class FreshContainerPool(_ContainerPool):
-    """A fresh container for every run, which starts before the program waits for a host slot."""
+    """A fresh container for every run, which starts before the program waits for a host slot.
+
+    Where runs are frequent, the next one's container is started ahead.
+    """
+
+    def __init__(
+        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int, ask: Ask | None = None
+    ) -> None:
+        super().__init__(job, backend, config, slots=slots, ask=ask)
+        self._starter = ThreadPoolExecutor(1, "overnight-fresh")
+        self._ahead: tuple[ContainerWorker, Future[None]] | None = None
+        self._ended_at = -_FREQUENT_S
 
     def run(self, source: Source) -> Verdict | Death:
         """See `Sandbox.run`."""
-        with self._lock:
-            if self._closing.is_set():
-                return Death("the sandbox was closed")
-            worker = self._new()
-            self._workers.add(worker)
+        is_frequent = time.monotonic() - self._ended_at < _FREQUENT_S
+        worker = self._take()
+        if worker is None:
+            return Death("the sandbox was closed")
         try:
             worker.start()
             with self._machine.acquire(self._closing):
@@ -120,8 +135,33 @@ class FreshContainerPool(_ContainerPool):
             return Death(str(fault))
         finally:
             worker.close()
+            self._ended_at = time.monotonic()
             with self._lock:
                 self._workers.discard(worker)
+                if is_frequent and not self._closing.is_set() and self._ahead is None:
+                    ahead = self._added()
+                    self._ahead = ahead, self._starter.submit(ahead.start)
+
+    def _take(self) -> ContainerWorker | None:
+        """Return a container that has run nothing, which may have started; `None` if the pool is closed."""
+        with self._lock:
+            if self._closing.is_set():
+                return None
+            if self._ahead is None:
+                return self._added()
+            (worker, started), self._ahead = self._ahead, None
+        wait([started])  # if it could not be started, it is tried once more
+        return worker
+
+    def _added(self) -> ContainerWorker:
+        worker = self._new()
+        self._workers.add(worker)
+        return worker
+
+    def close(self) -> None:
+        """See `_ContainerPool.close`."""
+        super().close()
+        self._starter.shutdown()
 
 
 def open_pool(

@@ -11,7 +11,8 @@ far. The rate counts candidates from the first request to the last evaluation; `
 process, start-up, final evaluation and end included.
 
 `--short` is a night as a newcomer starts it: Overnight at its defaults, and with the samples in flight or the
-answers of a prompt that a user would name, beside OpenEvolve with 4 and with 20 workers.
+answers of a prompt that a user would name, beside OpenEvolve with 4 and with 20 workers. It prints a table, with all
+evaluations: those of the search, and Overnight's of the tuner and of confirmations.
 """
 
 from __future__ import annotations
@@ -35,12 +36,24 @@ _WORKERS = {0.0: 4, 1.0: 32}
 _IN_FLIGHT = {**{f"search.{name}": value for name, value in SEARCH.items()}, "sampling.concurrency": 64}
 
 # Latency, OpenEvolve's workers, Overnight's settings.
-_SHORT: tuple[tuple[float, int, Mapping[str, float]], ...] = (
+_SHORT: tuple[tuple[float, int, Mapping[str, float | str]], ...] = (
     (0.0, 4, {}),
     (1.0, 4, {}),
     (1.0, 20, {"sampling.concurrency": 20}),
+    (1.0, 20, {"sampling.concurrency": 20, "tuner.enabled": "true"}),
     (1.0, 4, {"search.samples": 1}),
 )
+
+_COUNTS = """
+    SELECT count(*) FILTER (model <> 'builtin/tuner' AND wall_s > 0) AS search,
+        coalesce(sum(evaluations), 0) + count(*) FILTER (model = 'builtin/tuner' AND wall_s > 0) AS tuner,
+        count(*) FILTER (confirmed_score IS NOT NULL OR outcome = 'unconfirmed') AS confirmations
+    FROM programs WHERE generation > 0
+"""
+
+_HEADER = """\
+| latency | Overnight | evaluations: search, tuner, confirmations | OpenEvolve | evaluations | s | s | ratio | load |
+|---|---|--:|---|--:|--:|--:|--:|--:|"""
 
 _EVALUATOR = """\
 import importlib.util, time
@@ -64,11 +77,15 @@ class Result:
         candidates: Number of evaluated candidates.
         search_s: Seconds from the first request to the last evaluation.
         process_s: Seconds of the whole process.
+        tuner: Evaluations of the tuner, its answers included.
+        confirmations: Evaluations of confirmations.
     """
 
     candidates: int
     search_s: float
     process_s: float
+    tuner: int = 0
+    confirmations: int = 0
 
     @property
     def rate(self) -> float:
@@ -124,14 +141,14 @@ def openevolve(command: list[str], kind: str, latency_s: float, workers: int, ca
     return Result(len(found), max(found) - asked, process_s)
 
 
-def overnight(kind: str, latency_s: float, settings: Mapping[str, float], candidates: int, folder: Path) -> Result:
-    """Run a night of whole generations that have at least that many candidates."""
+def overnight(
+    kind: str, latency_s: float, settings: Mapping[str, float | str], candidates: int, folder: Path
+) -> Result:
+    """Run a night of so many samples."""
     model = Model(kind, latency_s)
     flags = [flag for name, value in settings.items() for flag in ("--set", f"{name}={value}")]
-    one = int(settings.get("search.prompts", 12)) * int(settings.get("search.samples", 4))
-    generations = -(-candidates // one)
     command = ["overnight", "run", str(SPECIFICATIONS[kind]), "--model", "openai/test", "--api-base", model.base]
-    more = ["--generations", str(generations), "--history", str(folder / "history")]
+    more = ["--max-samples", str(candidates), "--history", str(folder / "history")]
     begin = time.time()
     subprocess.run(
         [str(Path(sys.executable).parent / command[0]), *command[1:], *more, *flags],
@@ -143,8 +160,9 @@ def overnight(kind: str, latency_s: float, settings: Mapping[str, float], candid
     model.end()
     from overnight.tasks.history.database import Database
 
-    (row,) = Database(folder / "history").rows(RATE)
-    return Result(row["evaluated"], row["seconds"], process_s)
+    database = Database(folder / "history")
+    (row,), (counts,) = database.rows(RATE), database.rows(_COUNTS)
+    return Result(counts["search"], row["seconds"], process_s, counts["tuner"], counts["confirmations"])
 
 
 def main() -> None:
@@ -154,6 +172,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     many = [(kind, (latency_s, workers, _IN_FLIGHT)) for kind in MODELS for latency_s, workers in _WORKERS.items()]
+    if options.short:
+        print(_HEADER)
     for kind, (latency_s, workers, settings) in [("improving", case) for case in _SHORT] if options.short else many:
         with tempfile.TemporaryDirectory() as folder:
             other, ours = Path(folder, "openevolve"), Path(folder, "overnight")
@@ -161,14 +181,31 @@ def main() -> None:
             ours.mkdir()
             reference = openevolve(options.command, kind, latency_s, workers, options.candidates, other)
             found = overnight(kind, latency_s, settings, options.candidates, ours)
-        print(
-            f"{kind}, latency {latency_s:g} s, {workers} workers, {settings or 'defaults'}: "
-            f"Overnight {found.rate:.1f}/s ({found.candidates} candidates), "
-            f"OpenEvolve {reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; "
-            f"process {found.process_s:.1f} s and {reference.process_s:.1f} s, "
-            f"{found.process_s / reference.process_s:.2f} times",
-            flush=True,
-        )
+        line = _short_row if options.short else _line
+        print(line(kind, latency_s, workers, settings, found, reference), flush=True)
+
+
+def _short_row(
+    _: str, latency_s: float, workers: int, settings: Mapping[str, float | str], found: Result, reference: Result
+) -> str:
+    ours = " ".join(f"`{name}={value}`" for name, value in settings.items()) or "defaults"
+    return (
+        f"| {latency_s:g} s | {ours} | {found.candidates}, {found.tuner}, {found.confirmations} | {workers} workers | "
+        f"{reference.candidates} | {found.process_s:.1f} | {reference.process_s:.1f} | "
+        f"{found.process_s / reference.process_s:.2f} | {os.getloadavg()[0]:.1f} |"
+    )
+
+
+def _line(
+    kind: str, latency_s: float, workers: int, settings: Mapping[str, float | str], found: Result, reference: Result
+) -> str:
+    return (
+        f"{kind}, latency {latency_s:g} s, {workers} workers, {settings or 'defaults'}: "
+        f"Overnight {found.rate:.1f}/s ({found.candidates} candidates), "
+        f"OpenEvolve {reference.rate:.1f}/s ({reference.candidates}); ratio {found.rate / reference.rate:.2f}; "
+        f"process {found.process_s:.1f} s and {reference.process_s:.1f} s, "
+        f"{found.process_s / reference.process_s:.2f} times"
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from overnight.schemas.bundle import Source
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import Candidate
+from overnight.tasks.evaluate.confirmation import Confirmer
 from overnight.tasks.evaluate.evaluator import Evaluator
 from overnight.tasks.evaluate.sandbox import Death
 from tests.evaluate.test_confirmation import SPECIFICATION, START, FakeSandbox, claim, scored
@@ -184,6 +185,28 @@ def test_a_trial_runs_when_no_candidate_waits_and_may_be_cancelled(threads: Thre
     assert [busy.result(60), waiting[0].result(60), elsewhere.result(60)] == [scored(1.0), scored(2.0), scored(4.0)]
     assert sandbox.asked == ["1", "5", "2"]
     assert other.asked == ["4"]
+
+
+@pytest.mark.parametrize(("slots", "before"), [(1, []), (2, ["1"])])
+def test_a_confirmation_keeps_one_slot_free_of_trials(slots: int, before: list[str]):
+    sandbox, asked = FakeSandbox(), list[str]()
+
+    class Confirming(FakeSandbox):
+        def run(self, source: Source) -> Verdict | Death:
+            trials.append(mine.submit_trial("return 1"))
+            mine.evaluate([candidate(0, "5")], 1)
+            if before:
+                trials[0].result(60)
+            asked.extend(sandbox.asked)
+            return super().run(source)
+
+    trials = list[Future[Verdict]]()
+    with ThreadPoolExecutor(1) as threads:
+        mine = Evaluator(sandbox, SPECIFICATION, lambda: None, lambda *_: None, threads, slots)
+        confirmer = Confirmer(Confirming(), SPECIFICATION, mine.reserve_slot)
+        assert confirmer.run_again(claim(1, "7", 7.0), 1) == scored(7.0)
+        assert sorted(asked) == [*before, "5"]
+        assert trials[0].result(60) == scored(1.0), "it runs after the confirmation"
 
 
 def test_stopping_cancels_the_trials_that_wait(threads: ThreadPoolExecutor):

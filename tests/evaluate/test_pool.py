@@ -40,7 +40,29 @@ def test_each_program_gets_a_container_that_has_run_nothing_and_none_is_started_
     assert backend.runners == []
     assert pool.evaluate("x").is_scored
     assert pool.evaluate("y").is_scored
-    assert [runner.closed for runner in backend.runners] == [True, True]
+    assert [runner.closed for runner in backend.runners[:2]] == [True, True]
+    pool.close()
+
+
+def test_where_programs_are_frequent_the_next_one_s_container_starts_ahead_and_is_used_once():
+    backend, pool = fresh_pool()
+    for number, started in ((1, 1), (2, 3), (3, 4)):
+        assert pool.evaluate("x").is_scored
+        pool._starter.submit(int).result(60)
+        assert len(backend.runners) == started
+        assert [runner.closed for runner in backend.runners] == [True] * number + [False] * (started - number)
+    pool.close()
+    assert all(runner.closed for runner in backend.runners)
+
+
+def test_a_container_that_did_not_start_ahead_is_tried_again():
+    backend, pool = fresh_pool()
+    assert pool.evaluate("x").is_scored
+    backend.is_broken = True
+    assert not pool.evaluate("x").is_scored
+    pool._starter.submit(int).result(60)
+    backend.is_broken = False
+    assert pool.evaluate("x").is_scored
     pool.close()
 
 
