@@ -236,7 +236,7 @@ class Specification:
 
     @cached_property
     def preface(self) -> str:
-        """Part of the file that a prompt shows above the programs: docstring, imports and constants, no function."""
+        """Part of the file that prompts show above programs: docstring, imports, constants, classes of arguments."""
         return self._preface(self._tree.body)
 
     @property
@@ -251,13 +251,19 @@ class Specification:
         return "\n".join(self._explained(node, docstrings.get(node.lineno)) for node in shown)
 
     def _preface(self, nodes: Sequence[ast.stmt]) -> str:
-        return "\n".join(ast.get_source_segment(self.text, node) or "" for node in nodes if self._is_preface(node))
+        return "\n".join(self._source(node) for node in nodes if self._is_preface(node))
+
+    def _source(self, node: ast.stmt) -> str:
+        if isinstance(node, ast.ClassDef):
+            lines = split_lines(self.text)[_first_line(node) - 1 : node.end_lineno]
+            return "\n".join(["", "", *lines, ""])
+        return ast.get_source_segment(self.text, node) or ""
 
     def _explained(self, node: ast.stmt, docstring: ast.stmt | None) -> str:
         """Return a statement with the comments above it and on its line, and the docstring below it."""
         lines = split_lines(self.text)
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.end_lineno is None:
-            return ast.get_source_segment(self.text, node) or ""
+            return self._source(node)
         first = node.lineno - 1
         while first and lines[first - 1].startswith("#") and not lines[first - 1].startswith("# ///"):
             first -= 1
@@ -293,6 +299,20 @@ class Specification:
         return {name: one for one in self._tree.body for name in names_bound_by(one)}
 
     @cached_property
+    def _argument_classes(self) -> frozenset[str]:
+        """Names of classes that headers of evolved functions name, and of those that fields of these name."""
+        fields = {
+            node.name: " ".join(ast.unparse(one.annotation) for one in node.body if isinstance(one, ast.AnnAssign))
+            for node in self._tree.body
+            if isinstance(node, ast.ClassDef)
+        }
+        told, words = set[str](), " ".join(function.header for function in self.functions)
+        while new := fields.keys() & set(re.findall(r"\w+", words)) - told:
+            told |= new
+            words = " ".join(fields[name] for name in new)
+        return frozenset(told)
+
+    @cached_property
     def _tree(self) -> ast.Module:
         return python_source.parse(self.text)
 
@@ -301,6 +321,8 @@ class Specification:
             return all(alias.name.partition(".")[0] != "funsearch" for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             return (node.module or "").partition(".")[0] != "funsearch"
+        if isinstance(node, ast.ClassDef):
+            return node.name in self._argument_classes
         is_docstring = node is self._tree.body[0] and bool(self.docstring)
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
 

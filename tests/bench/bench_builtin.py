@@ -169,7 +169,9 @@ class Search:
 
     def _asked(self, prompt: Prompt) -> PromptRecord:
         self.counts["answers"] += len(prompt.seeds)
-        answers = tuple(self._judge(mutate(prompt.text, seed=seed), prompt) for seed in prompt.seeds)
+        answers = tuple(
+            self._judge(mutate(prompt.text, seed=seed, facts=prompt.system), prompt) for seed in prompt.seeds
+        )
         return PromptRecord(prompt.niche, prompt.operator, prompt.model, answers)
 
     def _tuned(self, prompt: Prompt) -> PromptRecord:

@@ -75,6 +75,32 @@ def test_the_preface_has_the_docstring_imports_and_constants_but_no_functions_or
         assert hidden not in preface
 
 
+def test_the_preface_has_the_classes_of_arguments_and_no_other():
+    text = """\
+        import funsearch
+        from dataclasses import dataclass
+
+        class Scoring: pass
+
+        class Operation:
+            due: float
+
+        @dataclass
+        class Machine:
+            queue: list[Operation]
+
+        @funsearch.run
+        def evaluate(n): return n
+
+        @funsearch.evolve
+        def rank(machine: "Machine") -> float: return 0.0
+    """
+    for preface in (read(text).preface, read(text).preface_of_facts):
+        assert "@dataclass\nclass Machine:\n    queue: list[Operation]" in preface
+        assert "class Operation:" in preface
+        assert "Scoring" not in preface
+
+
 @pytest.mark.parametrize(
     "marks",
     [

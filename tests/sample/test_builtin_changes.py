@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from overnight.tasks.sample.builtin import mutate
-from overnight.tasks.sample.builtin.expression_types import ARRAY, FLOAT, INDEX, INT, MATH, NUMPY, sequence
+from overnight.tasks.sample.builtin.expression_types import ARRAY, FLOAT, INDEX, INT, MATH, NUMPY, record, sequence
 from overnight.tasks.sample.builtin.forms import CHANGED, ELEMENTS, GROWN, STATEMENTS
 from overnight.tasks.sample.builtin.growth import Grower
 from overnight.tasks.sample.builtin.mutation_sites import infer
@@ -16,6 +16,7 @@ from overnight.tasks.sample.builtin.simplify import simplify
 from tests.sample.test_builtin import BEST_FIT, CAPS, PACKING, body_of, make_prompt, source_of
 
 TABLES = {**{f"grown {k.base.name}": t for k, t in GROWN.items()}, "elements": ELEMENTS}
+JOB = record({"due": FLOAT, "steps": sequence(FLOAT)}, has_keys=True)
 ENV = {"a": ARRAY, "b": ARRAY, "x": FLOAT, "n": INT, "el": sequence(INT), "np": NUMPY}
 
 
@@ -50,7 +51,7 @@ def test_what_is_grown_has_the_wanted_kind(kind):
 
 @pytest.mark.parametrize("table", [*TABLES.values(), *CHANGED.values(), STATEMENTS])
 def test_all_forms_of_a_table_can_be_drawn(table):
-    grower, env = Grower(Random(0), (), ()), ENV | {"math": MATH, "k": INDEX}
+    grower, env = Grower(Random(0), (), (), ENV), ENV | {"math": MATH, "k": INDEX, "jobs": sequence(JOB)}
     drawn = {id(grower.draw(table, env, ("MINE", "RESULT"))) for _ in range(3000)}
     assert drawn == set(map(id, table))
 

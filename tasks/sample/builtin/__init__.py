@@ -20,6 +20,7 @@ from random import Random
 
 from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OBJECT, OTHER, Kind
+from overnight.tasks.sample.builtin.forms import PAIRS
 from overnight.tasks.sample.builtin.growth import Grower
 from overnight.tasks.sample.builtin.mutation_sites import survey
 from overnight.tasks.sample.builtin.operators import MutationContext, mutate_once
@@ -41,19 +42,21 @@ _ATTEMPTS = 40
 _P_MORE_CHANGES, _P_MORE_CHANGES_WHEN_SHORT = 0.45, 0.75
 _SHORT = 16
 _P_LAST_PARENT = 0.65
-_P_FRESH = 0.02
+_P_FRESH, _P_FRESH_OF_WORDS = 0.02, 0.3
+_P_PAIR = 0.7
 _P_ONE_MORE_FUNCTION = 0.35
 _P_CROSSOVER = 0.15
 _VERSIONED = re.compile(r"^def (\w+)_v(\d+)\(", re.MULTILINE)
 
 
-def mutate(prompt: str, seed: int) -> str:
+def mutate(prompt: str, seed: int, facts: str = "") -> str:
     """Answer a prompt with a new version of the function that it shows.
 
     Args:
         prompt: A prompt that ends in an empty header, or a chat prompt around one. Any other text is answered, too.
         seed: Seed of all random choices. The same seed and prompt always give the same answer; other seeds most
             likely give other answers.
+        facts: The system message; only what it says of the arguments is used.
 
     Returns:
         The source of the complete function under the name that the prompt asks for. It parses, reads only names
@@ -67,9 +70,9 @@ def mutate(prompt: str, seed: int) -> str:
     if shows_several_files(prompt):
         return mutate_files(prompt, random)
     if prompts := _prompts_by_function(prompt):
-        return _mutate_several(prompts, seed, random)
-    parsed = parse_prompt(prompt)
-    grower = Grower(random, parsed.typical, parsed.reusable)
+        return _mutate_several(prompts, seed, random, facts)
+    parsed = parse_prompt(prompt, facts)
+    grower = Grower(random, parsed.typical, parsed.reusable, parsed.env)
     for make in [_child] * _ATTEMPTS + [_fresh] * _ATTEMPTS:
         body = make(parsed, grower)
         if body and dump(body) not in parsed.parent_dumps:
@@ -83,7 +86,9 @@ def mutate(prompt: str, seed: int) -> str:
 def _child(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
     """Return the body of a child of the parents; empty if the child is not sound."""
     random = grower.random
-    if not parsed.parents or random.random() < _P_FRESH:
+    is_of_words = grower.is_of_words(_wanted(parsed), parsed.env)
+    is_early = is_of_words and all(size(parent.body) <= _SHORT for parent in parsed.parents)
+    if not parsed.parents or random.random() < (_P_FRESH_OF_WORDS if is_early else _P_FRESH):
         return _fresh(parsed, grower)
     *others, last = list(parsed.parents)
     base = last if not others or random.random() < _P_LAST_PARENT else random.choice(others)
@@ -92,8 +97,10 @@ def _child(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
     child = clone(base)
     mutation = MutationContext(random, grower, parsed.env, donor, limit)
     is_changed = mutate_once(child, mutation)
-    # A single change of a short program has few possible results, and most of them were seen before.
-    while random.random() < (_P_MORE_CHANGES if size(child.body) > _SHORT else _P_MORE_CHANGES_WHEN_SHORT):
+    # A single change of a short program has few possible results without words, and most of them were seen before.
+    while random.random() < (
+        _P_MORE_CHANGES if is_of_words or size(child.body) > _SHORT else _P_MORE_CHANGES_WHEN_SHORT
+    ):
         is_changed |= mutate_once(child, mutation)
     simplify(child)
     return child.body if is_changed and size(child.body) <= limit and _is_sound(child, base, parsed) else []
@@ -118,11 +125,20 @@ def _fresh(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
     """Return a body that does not use any parent; empty where what is returned cannot be grown."""
     if parsed.returns == OBJECT or any(OBJECT in one.returns for one in parsed.surveys):
         return []
-    wanted = FLOAT if parsed.returns == OTHER else parsed.returns
+    wanted = _wanted(parsed)
     function = clone(parsed.header)
-    function.body = [ast.Return(grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3))))]
+    pair = grower.draw(PAIRS, parsed.env) if grower.is_of_words(wanted, parsed.env) else None
+    if pair and grower.random.random() < _P_PAIR:
+        value = grower.fill_expression(pair, parsed.env, 0)
+    else:
+        value = grower.grow(wanted, parsed.env, grower.random.choice((1, 2, 3)))
+    function.body = [ast.Return(value)]
     simplify(function)
     return function.body
+
+
+def _wanted(parsed: ParsedPrompt) -> Kind:
+    return FLOAT if parsed.returns == OTHER else parsed.returns
 
 
 def _source_of(parsed: ParsedPrompt, body: list[ast.stmt]) -> str:
@@ -145,13 +161,13 @@ class _FunctionPrompt:
     earlier: tuple[str, ...]
 
 
-def _mutate_several(prompts: Sequence[_FunctionPrompt], seed: int, random: Random) -> str:
+def _mutate_several(prompts: Sequence[_FunctionPrompt], seed: int, random: Random, facts: str) -> str:
     """Return new versions of one or several functions."""
     prompts = random.sample(prompts, len(prompts))
     changed = 1
     while changed < len(prompts) and random.random() < _P_ONE_MORE_FUNCTION:
         changed += 1
-    answer = [mutate(p.prompt, seed) for p in prompts[:changed]]
+    answer = [mutate(p.prompt, seed, facts) for p in prompts[:changed]]
     answer += [random.choice(p.earlier) for p in prompts[changed:] if p.earlier and random.random() < _P_CROSSOVER]
     return "\n\n\n".join(answer)
 

@@ -7,8 +7,10 @@ Evolutionary Computation 3, 1995). Otherwise most children of array code crash.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from types import MappingProxyType
 
 from overnight.tasks.program import python_source
 
@@ -27,6 +29,8 @@ class Base(Enum):
     SEQUENCE = auto()
     NUMPY = auto()
     MATH = auto()
+    RECORD = auto()
+    """An object whose attributes, or a dictionary whose keys, are known."""
     OBJECT = auto()
     """What is certainly no number, such as a dictionary or a text."""
     OTHER = auto()
@@ -39,10 +43,18 @@ class Kind:
     Attributes:
         base: Basic type.
         item: Kind of a sequence's elements; `None` for other kinds.
+        fields: Names and kinds of a record's attributes or keys.
+        has_keys: Whether a record is a dictionary.
     """
 
     base: Base
     item: Kind | None = None
+    fields: tuple[tuple[str, Kind], ...] = ()
+    has_keys: bool = False
+
+    def field(self, word: object, *, has_keys: bool) -> Kind:
+        """Return the kind of an attribute or a key of a record; `OTHER` if there is none."""
+        return dict[object, Kind](self.fields).get(word, OTHER) if self.has_keys == has_keys else OTHER
 
 
 Env = dict[str, Kind]
@@ -51,6 +63,7 @@ BOOL, INT, INDEX, FLOAT = Kind(Base.BOOL), Kind(Base.INT), Kind(Base.INDEX), Kin
 ARRAY, MASK, OBJECT, OTHER = Kind(Base.ARRAY), Kind(Base.MASK), Kind(Base.OBJECT), Kind(Base.OTHER)
 NUMPY, MATH = Kind(Base.NUMPY), Kind(Base.MATH)
 _SEQUENCES: dict[Kind, Kind] = {}
+_RECORDS: dict[tuple[tuple[tuple[str, Kind], ...], bool], Kind] = {}
 NUMBERS = frozenset({INT, INDEX, FLOAT})
 
 REDUCTIONS = frozenset(("max", "min", "sum", "mean", "std", "var", "median", "prod", "ptp"))
@@ -69,6 +82,12 @@ ELEMENTWISE = frozenset(
 def sequence(item: Kind) -> Kind:
     """Return the kind of sequences with such elements."""
     return _SEQUENCES.setdefault(item, Kind(Base.SEQUENCE, item))
+
+
+def record(fields: Mapping[str, Kind], *, has_keys: bool) -> Kind:
+    """Return the kind of objects with such attributes, or of dictionaries with such keys."""
+    key = tuple(fields.items()), has_keys
+    return _RECORDS.setdefault(key, Kind(Base.RECORD, None, *key))
 
 
 def join(first: Kind, second: Kind) -> Kind:
@@ -91,22 +110,28 @@ def can_stand_for(kind: Kind, wanted: Kind) -> bool:
     return kind == wanted
 
 
-def from_annotation(annotation: ast.expr | None) -> Kind:
-    """Return the kind that an annotation names; `OTHER` if there is no annotation or it is not known."""
+def from_annotation(annotation: ast.expr | None, classes: Mapping[str, Kind] = MappingProxyType({})) -> Kind:
+    """Return the kind that an annotation names; `OTHER` if there is no annotation or it is not known.
+
+    Args:
+        annotation: The annotation.
+        classes: Kinds of the objects of classes that the prompt shows, by the names of the classes.
+    """
     if isinstance(annotation, ast.Constant):
         try:
             statement = python_source.parse(str(annotation.value)).body[:1]
         except python_source.SourceError:
             return OTHER
-        return from_annotation(statement[0].value) if statement and isinstance(statement[0], ast.Expr) else OTHER
+        is_one = bool(statement) and isinstance(statement[0], ast.Expr)
+        return from_annotation(statement[0].value, classes) if is_one else OTHER
     if isinstance(annotation, ast.Subscript):
         outer = from_annotation(annotation.value)
         if outer.base is not Base.SEQUENCE:
             return outer
         items = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-        return sequence(from_annotation(items[0]) if items else OTHER)
+        return sequence(from_annotation(items[0], classes) if items else OTHER)
     word = annotation.attr if isinstance(annotation, ast.Attribute) else getattr(annotation, "id", "")
-    return _KINDS_BY_NAME.get(word.lower(), OTHER)
+    return classes.get(word) or _KINDS_BY_NAME.get(word.lower(), OTHER)
 
 
 _KINDS_BY_NAME = {
@@ -149,6 +174,8 @@ def of_part(value: Kind, index: ast.expr) -> Kind:
     """Return the kind of an element or a slice."""
     if value.base is Base.SEQUENCE:
         return value if isinstance(index, ast.Slice) else value.item or OTHER
+    if isinstance(index, ast.Constant) and value.has_keys:
+        return value.field(index.value, has_keys=True)
     # A part of an array has another shape, which must not be mixed with the whole.
     return FLOAT if value == ARRAY and isinstance(index, ast.Constant | ast.UnaryOp) else OTHER
 
@@ -157,6 +184,8 @@ def of_attribute(value: Kind, attr: str) -> Kind:
     """Return the kind of an attribute."""
     if value == ARRAY and attr == "size":
         return INT
+    if value.base is Base.RECORD:
+        return value.field(attr, has_keys=False)
     return FLOAT if value in (MATH, NUMPY) and attr in ("pi", "e", "inf") else OTHER
 
 

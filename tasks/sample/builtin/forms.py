@@ -6,7 +6,8 @@ Forms are Python with places in capitals, which `growth.py` fills in. Places wit
 - `PART`, `VALUE`: an array, or a number, that is a name or already used
 - `CONSTANT`: a number; `SMALL`: a small whole one; `DIVISOR`: one above 1; `LARGE`: a weighty one; `LOW`, `HIGH`: the
   ends of an interval
-- `SEQUENCE`: a name of a sequence of numbers; `COUNTER`: the counter of a loop
+- `WORD`: a number that the problem gives: an argument, a constant, an attribute or a key; `OVER`, `UNDER`: two of them
+- `SEQUENCE`: a sequence of numbers; `RECORDS`: one of objects with attributes or keys; `COUNTER`: the counter of a loop
 - `THIS`: the expression that is changed; `RESULT`: something to return
 - `LOCAL`: a new local; `MINE`: a local number that is there
 """
@@ -79,6 +80,8 @@ GROWN: dict[Kind, tuple[Form, ...]] = {
         (1.5, "NUMBER * NUMBER"),
         (0.5, "NUMBER / DIVISOR"),
         (0.5, "NUMBER / (1 + abs(NUMBER))"),
+        (3, "OVER / UNDER"),
+        (1, "OVER - UNDER"),
         (0.7, "NUMBER % DIVISOR"),
         (1, "NUMBER if TEST else NUMBER"),
         (0.8, "min(NUMBER, NUMBER)"),
@@ -95,6 +98,7 @@ GROWN: dict[Kind, tuple[Form, ...]] = {
         (0.6, "sum(NUMBER for v in SEQUENCE)"),
         (0.5, "sum(NUMBER for i, v in enumerate(SEQUENCE))"),
         (0.5, "sum(NUMBER for v, w in zip(SEQUENCE1, SEQUENCE1[1:]))"),
+        (0.6, "sum(NUMBER for v in RECORDS)"),
     ),
     BOOL: _table(
         (2, "VALUE < NUMBER"),
@@ -108,6 +112,9 @@ GROWN: dict[Kind, tuple[Form, ...]] = {
     INT: _table((1, "WHOLE + SMALL"), (1, "WHOLE - SMALL")),
 }
 """Forms of new expressions by their kind."""
+
+PAIRS = _table((3, "OVER / UNDER"), (2, "OVER - UNDER"), (1, "OVER * UNDER"), (0.5, "OVER + UNDER"))
+"""Forms of new programs of two words."""
 
 ELEMENTS = _table(
     (2, "SEQUENCE[SMALL]"),
@@ -147,6 +154,10 @@ CHANGED: dict[Kind, tuple[Form, ...]] = {
         (0.5, "THIS - NUMBER"),
         (1, "THIS * NUMBER"),
         (0.3, "THIS / DIVISOR"),
+        (4, "THIS / WORD"),
+        (2, "WORD / THIS"),
+        (2, "THIS * WORD"),
+        (2, "THIS - WORD"),
         (0.3, "-THIS"),
         (0.2, "abs(THIS)"),
         (1.5, "THIS if TEST else NUMBER"),

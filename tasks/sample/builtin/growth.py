@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from overnight.tasks.sample.builtin.expression_types import (
@@ -27,7 +28,8 @@ from overnight.tasks.sample.builtin.mutation_sites import bind, infer
 from overnight.tasks.sample.builtin.trees import clone, loaded, name, number, same, size
 
 _P_REUSE, _P_REUSE_AS_PART = 0.35, 0.6
-_P_LEAF, _P_ELEMENT, _P_NAME, _P_ARRAY = 0.1, 0.35, 0.5, 0.6
+_P_LEAF, _P_FIELD, _P_ELEMENT, _P_NAME, _P_ARRAY = 0.1, 0.6, 0.35, 0.5, 0.6
+_RATIO_PLACES = frozenset({"WORD", "OVER", "UNDER"})
 _KINDS = {"ARRAY": ARRAY, "NUMBER": FLOAT, "MASK": MASK, "TEST": BOOL, "WHOLE": INT}
 _ARRAY_PLACES = frozenset({"ARRAY", "MASK", "EITHER", "PART"})
 _SMALL, _DIVISORS = (0, 1, 1, 2, 2, 3, 4, 5), (2, 2, 3, 4, 5, 7, 10)
@@ -46,11 +48,13 @@ class Grower:
         typical: Numbers that the prompt mentions or its versions use.
         reusable: Expressions of the versions with their kinds. Reusing them makes expressions such as `bins - item`
             available as one unit, similar to Koza's automatically defined functions (1994).
+        given: Names of the arguments and constants.
     """
 
     random: Random
     typical: tuple[float, ...]
     reusable: tuple[tuple[ast.expr, Kind], ...]
+    given: Collection[str] = ()
 
     def grow(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
         """Return a random expression of the wanted kind, or a number if that kind cannot be made."""
@@ -75,6 +79,8 @@ class Grower:
         return (
             (ARRAY in kinds or not words & _ARRAY_PLACES)
             and ("SEQUENCE" not in words or bool(number_sequences(env)))
+            and ("RECORDS" not in words or bool(_record_sequences(env)))
+            and (not words & _RATIO_PLACES or len(self.words(env)) > 1)
             and ("COUNTER" not in words or INDEX in kinds)
             and ("np" not in words or NUMPY in kinds)
             and ("math" not in words or MATH in kinds)
@@ -91,7 +97,10 @@ class Grower:
         return _Filler(self, env, depth, places).visit(clone(form.code)).body
 
     def _leaf(self, wanted: Kind, env: Env) -> ast.expr:
-        """Return a name in scope, a part of a version, an element or a number."""
+        """Return an attribute or a key, a name in scope, a part of a version, an element or a number."""
+        fields = [tree for tree, kind in fields_of(env) if can_stand_for(kind, wanted)]
+        if fields and self.random.random() < _P_FIELD:
+            return clone(self.random.choice(fields))
         if wanted == BOOL:
             return ast.Constant(self.random.random() < 0.5)
         if self.random.random() < _P_REUSE and (part := self._part(wanted, env)):
@@ -103,6 +112,16 @@ class Grower:
             # A late name is likelier, because computed values are meant to be used.
             return name(names[max(self.random.randrange(len(names)) for _ in range(2))])
         return self.small() if wanted == INT else self.constant()
+
+    def words(self, env: Env) -> list[ast.expr]:
+        """Return the numbers in scope that the problem gives."""
+        names = [name(n) for n, k in env.items() if n in self.given and k in NUMBERS]
+        return names + [tree for tree, kind in fields_of(env) if kind in NUMBERS]
+
+    def is_of_words(self, wanted: Kind, env: Env) -> bool:
+        """Return whether a number is wanted of several words, and of no array and no sequence of numbers."""
+        others = (kind for kind in env.values() if kind == ARRAY or kind.item in NUMBERS)
+        return wanted == FLOAT and not any(others) and len(self.words(env)) > 1
 
     def _part(self, wanted: Kind, env: Env) -> ast.expr | None:
         """Return an expression of a version that has the wanted kind and reads only names in scope, if there is one."""
@@ -139,6 +158,8 @@ class Grower:
         if place in ("LOW", "HIGH"):
             low, high = self._interval()
             return {"LOW": number(low), "HIGH": number(high)}
+        if place in ("OVER", "UNDER"):
+            return dict(zip(("OVER", "UNDER"), self.random.sample(self.words(env), 2), strict=True))
         return {place: self._filling(place.rstrip("1"), env, depth)}
 
     def _interval(self) -> tuple[float, float]:
@@ -167,8 +188,12 @@ class Grower:
                 return number(random.choice(_DIVISORS))
             case "LARGE":
                 return number(self._size()) if random.random() < 0.5 else self.constant()
+            case "WORD":
+                return random.choice(self.words(env))
             case "SEQUENCE":
-                return name(random.choice(number_sequences(env)))
+                return random.choice(number_sequences(env))
+            case "RECORDS":
+                return random.choice(_record_sequences(env))
             case "COUNTER":
                 return name(random.choice([n for n, k in env.items() if k == INDEX]))
         return self.grow(_KINDS[place], env, depth)
@@ -192,7 +217,7 @@ class _Filler(ast.NodeTransformer):
             return node
         if node.id not in self._places:
             made = self._grower.fill_place(node.id, self._env, self._depth)
-            if node.id[-1] != "1" and node.id not in ("LOW", "HIGH"):
+            if node.id[-1] != "1" and len(made) == 1:
                 return made[node.id]
             self._places |= made
         filling = clone(self._places[node.id])
@@ -228,6 +253,35 @@ class _Filler(ast.NodeTransformer):
         return node
 
 
-def number_sequences(env: Env) -> list[str]:
-    """Return the names of sequences of numbers."""
-    return [n for n, k in env.items() if k.base is Base.SEQUENCE and k.item in NUMBERS]
+def number_sequences(env: Env) -> list[ast.expr]:
+    """Return the sequences of numbers in scope."""
+    return _sequences(env, lambda item: item in NUMBERS)
+
+
+def _record_sequences(env: Env) -> list[ast.expr]:
+    return _sequences(env, lambda item: item.base is Base.RECORD)
+
+
+def _sequences(env: Env, is_wanted: Callable[[Kind], bool]) -> list[ast.expr]:
+    known = [*((name(n), k) for n, k in env.items()), *fields_of(env)]
+    return [tree for tree, kind in known if kind.item and is_wanted(kind.item)]
+
+
+def fields_of(env: Env) -> list[tuple[ast.expr, Kind]]:
+    """Return the attributes and keys of what is in scope, and the lengths of its sequences, with their kinds."""
+    known = [(n, k) for n, k in env.items() if k.fields or (k.item and k.item.fields)]
+    return [part for n, k in known for part in _fields(n, k)]
+
+
+@lru_cache(maxsize=256)
+def _fields(identifier: str, kind: Kind) -> tuple[tuple[ast.expr, Kind], ...]:
+    """Return the parts of a name's value; they are shared, so clone them before a change."""
+    known: list[tuple[ast.expr, Kind]] = [(name(identifier), kind)]
+    lengths: list[tuple[ast.expr, Kind]] = []
+    for tree, owner in known:
+        if owner.base is Base.SEQUENCE:
+            lengths.append((ast.Call(name("len"), [tree], []), INT))
+        for word, own in owner.fields:
+            key = ast.Subscript(tree, ast.Constant(word), ast.Load())
+            known.append((key if owner.has_keys else ast.Attribute(tree, word, ast.Load()), own))
+    return (*known[1:], *lengths)

@@ -256,7 +256,7 @@ class _Walker:
             return OTHER
         kind = self.kind(tree, env, is_whole=is_whole)
         site.kind = (INT if is_whole else FLOAT) if kind in NUMBERS else kind
-        if kind not in (OTHER, OBJECT, NUMPY, MATH):
+        if kind not in (OTHER, OBJECT, NUMPY, MATH) and Base.RECORD not in (kind.base, kind.item and kind.item.base):
             self.found.sites.append(site)
         return kind
 

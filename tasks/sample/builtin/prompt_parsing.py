@@ -15,7 +15,6 @@ from functools import lru_cache
 from overnight.tasks.program import python_source
 from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.sample.builtin.expression_types import (
-    ARRAY,
     FLOAT,
     MATH,
     NUMPY,
@@ -23,12 +22,13 @@ from overnight.tasks.sample.builtin.expression_types import (
     Env,
     Kind,
     from_annotation,
-    sequence,
 )
 from overnight.tasks.sample.builtin.mutation_sites import Survey, bound_by, infer, survey
 from overnight.tasks.sample.builtin.trees import all_arguments, dump, nodes, size
+from overnight.tasks.sample.builtin.words import kinds_of_arguments
 
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
+_DEFINITION = re.compile(rf"{_DEF.pattern}|^()class[ \t]+\w+.*:")
 _VERSION = re.compile(r"^(.*)_v(\d+)$")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 _MAX_HEADER_LINES = 40
@@ -68,17 +68,22 @@ class ParsedPrompt:
 
 @dataclass(slots=True)
 class FoundFunctions:
-    """Functions of a text, and the lines outside of them."""
+    """Functions and classes of a text, and the lines outside of them."""
 
     functions: list[ast.FunctionDef] = field(default_factory=list)
+    classes: list[ast.ClassDef] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
 
 @lru_cache(maxsize=64)
-def parse_prompt(prompt: str) -> ParsedPrompt:
+def parse_prompt(prompt: str, facts: str = "") -> ParsedPrompt:
     """Find the empty header to complete, the versions before it, and the names that they may use.
 
     It is cached, because several completions are requested for each prompt.
+
+    Args:
+        prompt: The prompt.
+        facts: What is told beside it, which may say what the arguments are.
     """
     found = find_functions(split_lines(prompt))
     header = _pick_header(found.functions)
@@ -87,8 +92,13 @@ def parse_prompt(prompt: str) -> ParsedPrompt:
     parents = tuple(_adopt(f, header) for f in relatives)
     header = _bare(header)
     env = _preface(found.outside)
-    env |= {f.name: OTHER for f in found.functions if _family(f.name) != family}
-    env = _borrowed_modules(parents, env) | _arguments(header, parents)
+    helpers = [f for f in found.functions if _family(f.name) != family]
+    env |= {each.name: OTHER for each in [*helpers, *found.classes]}
+    docstrings = [ast.get_docstring(each) or "" for each in [*found.functions, *found.classes, header]]
+    text = "\n\n".join(["\n".join(found.outside), *docstrings, facts])
+    # A failed try, which has no number, may read what is not there.
+    worked = [parent for each, parent in zip(relatives, parents, strict=True) if each.name != family]
+    env = _borrowed_modules(parents, env) | kinds_of_arguments(header, [*helpers, *worked], found.classes, text)
     returns = _returned(header, parents, env)
     forbidden = {f.name for f in found.functions if _family(f.name) == family} - {header.name}
     typical = _mentioned(found.outside, header) + _used(parents)
@@ -135,23 +145,25 @@ def is_empty(function: ast.FunctionDef) -> bool:
 
 
 def find_functions(lines: list[str]) -> FoundFunctions:
-    """Return the functions of a prompt, each parsed separately, and the lines outside of them."""
+    """Return the functions and classes of a prompt, each parsed separately, and the lines outside of them."""
     found = FoundFunctions()
     at = 0
     while at < len(lines):
-        start = _DEF.match(lines[at])
+        start = _DEFINITION.match(lines[at])
         if start is None:
             found.outside.append(lines[at])
             at += 1
             continue
-        function, at = _read_function(lines, at, len(start[1]))
-        if function is not None:
-            found.functions.append(function)
+        definition, at = _read_definition(lines, at, len(start[1] or ""))
+        if isinstance(definition, ast.ClassDef):
+            found.classes.append(definition)
+        elif definition is not None:
+            found.functions.append(definition)
     return found
 
 
-def _read_function(lines: list[str], at: int, indent: int) -> tuple[ast.FunctionDef | None, int]:
-    """Return the function that starts in line `at`, or `None` if it does not parse, and the line to go on at."""
+def _read_definition(lines: list[str], at: int, indent: int) -> tuple[ast.FunctionDef | ast.ClassDef | None, int]:
+    """Return the definition that starts in line `at`, or `None` if it does not parse, and the line to go on at."""
     lines_left = [line[indent:] for line in lines[at:]]
     header = next((h for h in range(1, _MAX_HEADER_LINES) if _is_header(lines_left[:h])), None)
     if header is None:
@@ -165,8 +177,9 @@ def _read_function(lines: list[str], at: int, indent: int) -> tuple[ast.Function
         text = "\n".join(lines_left[:stop])
         for candidate in (text, text + "\n pass"):
             tree = parse_module(candidate)
-            if tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.FunctionDef):
-                return tree.body[0], at + stop
+            match tree and tree.body:
+                case [ast.FunctionDef() | ast.ClassDef() as definition]:
+                    return definition, at + stop
     return None, at + end
 
 
@@ -250,31 +263,6 @@ def _borrowed_modules(parents: tuple[ast.FunctionDef, ...], env: Env) -> Env:
     """
     used = {n.id for p in parents for n in nodes(p) if isinstance(n, ast.Name)}
     return {name: kind for name, kind in (("np", NUMPY), ("math", MATH)) if name in used} | env
-
-
-def _arguments(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...]) -> Env:
-    env = {a.arg: from_annotation(a.annotation) for a in all_arguments(header)}
-    for a in all_arguments(header):
-        if a.annotation is None:
-            env[a.arg] = _guess(a.arg, parents)
-    if header.args.vararg is not None:
-        env[header.args.vararg.arg] = sequence(from_annotation(header.args.vararg.annotation))
-    if header.args.kwarg is not None:
-        env[header.args.kwarg.arg] = OTHER
-    return env
-
-
-def _guess(name: str, parents: tuple[ast.FunctionDef, ...]) -> Kind:
-    """Return the kind of an argument without annotation, guessed from its uses in the parents."""
-    for node in (n for p in parents for n in nodes(p)):
-        match node:
-            case ast.Subscript(value=ast.Name(id=used)) | ast.For(iter=ast.Name(id=used)) if used == name:
-                return sequence(FLOAT)
-            case ast.Call(func=ast.Name(id="len" | "sum"), args=[ast.Name(id=used)]) if used == name:
-                return sequence(FLOAT)
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="np")), args=[ast.Name(id=used), *_]) if used == name:
-                return ARRAY
-    return FLOAT
 
 
 def _returned(header: ast.FunctionDef, parents: tuple[ast.FunctionDef, ...], env: Env) -> Kind:

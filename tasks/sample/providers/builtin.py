@@ -38,7 +38,7 @@ class BuiltinProvider:
             raise TerminalProviderError(
                 f"there is no built-in model {model.name.partition('/')[2]}", remedy=f"There is {_MODEL}."
             )
-        text = mutate(without_measured(prompt.text), seed=seed)
+        text = mutate(without_measured(prompt.text), seed=seed, facts=prompt.system)
         return Answer(
             (Choice(to_valid_text(text), "stop"),), ReportedUsage(len(prompt.text) // 4, len(text) // 4, None)
         )
