@@ -180,9 +180,9 @@ class _Run:
             raise Stopped
         begun = [self.sandbox.submit(body, inputs) for body in bodies]
         self.answer.add_done_callback(lambda _: [one.cancel() for one in begun])
-        are_done = _are_done(begun, None if self.begun_at is None else self._seconds_left())
+        in_time = are_done(begun, None if self.begun_at is None else self._seconds_left())
         self.begun_at = self.begun_at or time.monotonic()
-        if not are_done:
+        if not in_time:
             for one in begun:
                 one.cancel()
             raise OutOfTime
@@ -197,7 +197,7 @@ class _Run:
         return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
 
 
-def _are_done(futures: Sequence[Future[Verdict]], timeout_s: float | None) -> bool:
+def are_done(futures: Sequence[Future[Verdict]], timeout_s: float | None) -> bool:
     """Wait until all are done or cancelled; return false if that takes longer.
 
     `concurrent.futures.wait` learns of a cancelled future only once its executor comes to it.
