@@ -115,7 +115,7 @@ class PythonText:
                 return
         if orelse := getattr(node, "orelse", None):
             yield lambda: self._without_end(node, orelse)
-        if final := getattr(node, "finalbody", None):
+        if (final := getattr(node, "finalbody", None)) and getattr(node, "handlers", None):
             yield lambda: self._without_end(node, final)
 
     def _with_arm(self, node: ast.stmt, block: Sequence[ast.stmt]) -> str | None:
