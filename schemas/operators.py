@@ -66,10 +66,13 @@ class Operator(StrEnum):
         "while one is in force; never chosen",
         "A person chose the last version to build on: keep what it does, and improve it.")
     TUNE = OperatorFacts("tune", "other numbers, found by an optimizer: no model is asked; never chosen")
+    PRUNE = OperatorFacts("prune",
+        "a night's best program without what changes no score, found by evaluations at its end: no model is asked; "
+        "never chosen")
     # fmt: on
 
 
-CHOOSABLE = tuple(one for one in Operator if one not in (Operator.HINT, Operator.TUNE))
+CHOOSABLE = tuple(one for one in Operator if one not in (Operator.HINT, Operator.TUNE, Operator.PRUNE))
 """Operators that the search may choose by itself."""
 
 PROMPTS_PER_HINT = 2

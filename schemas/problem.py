@@ -19,6 +19,9 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 INPUT_FUNCTION = "__overnight_input__"
 """Name of the function in `Specification.input_program` that returns an input as JSON."""
 
+_PRUNING_EVALUATIONS = 300
+"""Evaluations by which a night's best program is pruned, unless the settings say otherwise."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -70,6 +73,14 @@ class Problem:
         settings = self.settings
         is_wanted = settings.tuner.enabled and settings.search.algorithm.shows_feedback and not self.asks
         return is_wanted and self.specification.language == "python"
+
+    @property
+    def pruning_evaluations(self) -> int:
+        """Limit on the evaluations by which a night's best program is pruned; 0 where it is not."""
+        wanted = self.settings.search.prune
+        if wanted is None:
+            return 0 if self.asks or self.settings.noise > 0 else _PRUNING_EVALUATIONS
+        return wanted
 
     def passed_known(self, score: float) -> str:
         """Return in words that a score passes the best known one; empty if it does not, or may be of other inputs."""

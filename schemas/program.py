@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from overnight.schemas.feedback import Feedback
@@ -18,6 +18,15 @@ TUNER = "builtin/tuner"
 
 TUNED, NO_GAIN = "tuned", "no_gain"
 """Finish reasons of the tuner's answers: better numbers were found, or none."""
+
+PRUNER = "builtin/pruner"
+"""Model of the prompt that stands for leaving out of a night's best program what changes no score."""
+
+NO_MODELS = frozenset((TUNER, PRUNER))
+"""What answers samples that nobody asks a model for, so that they do not count as samples."""
+
+PRUNED = "pruned"
+"""Finish reason of a program of which something was left out; without that, it is `NO_GAIN`."""
 
 TURN, UNUSED = "turn", "unused"
 """Finish reasons of what is no sample: a turn of an agent, kept while it works, and a sample that it did not use."""
@@ -64,6 +73,7 @@ class Program:
         notes: What the scoring says of each input, up to the last with a note.
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
+        pruned_from: Id of the program of which this is what its scores need; empty for others.
     """
 
     id: str
@@ -74,6 +84,7 @@ class Program:
     notes: tuple[str, ...] = ()
     cpu_s: float = field(default=0.0, compare=False)
     peak_mib: float = field(default=0.0, compare=False)
+    pruned_from: str = field(default="", compare=False)
 
     @property
     def is_scored(self) -> bool:
@@ -86,8 +97,8 @@ class Program:
 
 
 def best_of(programs: Iterable[Program]) -> Program:
-    """Return the program with the best score; of equal ones, the first."""
-    return max(programs, key=lambda program: program.score)
+    """Return the program with the best score; of equal ones one that was pruned, and of these the first."""
+    return max(programs, key=lambda program: (program.score, program.pruned_from != ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +162,7 @@ class Completion:
         cost_usd: Price in USD; `None` if it is unknown.
         latency_s: Seconds from request to answer.
         error: Reason why there is no text, where the provider failed for good.
-        evaluations: Number of evaluations behind an answer of the tuner; 0 for a model's.
+        evaluations: Number of evaluations behind an answer of the tuner or the pruner; 0 for a model's.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
         transcript: What an agent did, as JSON (`tasks/agent/transcript.py`); its turns were counted as they were paid.
         night: Number of the night in which it came, as its journal has it; 0 outside of one.
@@ -250,7 +261,13 @@ class Judged:
         """Return the scored program; raise a ValueError if it has no score."""
         if self.score is None:
             raise ValueError(f"candidate {self.id} has no score")
-        return program_of(self.feedback())
+        prompt = self.candidate.prompt
+        return replace(program_of(self.feedback()), pruned_from=pruned_from(prompt.operator, prompt.parent_ids))
+
+
+def pruned_from(operator: str | None, parent_ids: Sequence[str]) -> str:
+    """Return the id of the program of which one was made by pruning; empty if it was not."""
+    return parent_ids[-1] if operator == Operator.PRUNE and parent_ids else ""
 
 
 def program_of(answer: Feedback) -> Program:

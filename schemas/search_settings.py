@@ -16,6 +16,8 @@ def _choosable(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
         raise ValueError("`tune` is not asked of a model; tuner.enabled turns it on or off")
     if Operator.HINT in operators:
         raise ValueError("`hint` is what people ask for, with `overnight hint RUN TEXT`")
+    if Operator.PRUNE in operators:
+        raise ValueError("`prune` is not asked of a model; search.prune says how many evaluations it has")
     return operators
 
 
@@ -55,6 +57,10 @@ class Search(Section):
     """when two programs are the same, so that the second is not evaluated: with `meaning`, if they differ only in
     layout, names of local variables, docstrings or the form of numbers (in Python); with `layout`, for problems that
     score how a program is written, only in layout; always `layout` with `funsearch`"""
+    prune: int | None = Field(default=None, ge=0, le=100_000)
+    """limit on the evaluations by which a night's best program is simplified at its end: statements, branches,
+    operands and digits are left out that change no score on the training and validation inputs; in Python only;
+    0 leaves it as it is. Default: 300, and 0 where a model answers questions of the scoring, or `noise` is allowed"""
     retries: int = Field(default=3, ge=0)
     """number of further attempts at a generation before it is given up, and the night goes on; the waits between
     them grow to 5 minutes"""

@@ -242,7 +242,7 @@ def _search(night: Night, *_: object) -> dict[str, Any]:
 
 def use_plain_tasks(patch: Callable[[object, str, object], None]) -> None:
     """Run the tasks of all nights in threads, without a server."""
-    for name in ("sample", "evaluate", "confirm", "select"):
+    for name in ("sample", "evaluate", "confirm", "prune", "select"):
         patch(attempt, name, PlainTask(getattr(attempt, name).fn))
 
 

@@ -1,4 +1,4 @@
-"""An attempt at a generation: the work of its flow run, whose tasks are sample, evaluate, confirm and select."""
+"""An attempt at a generation: the work of its flow run, whose tasks are sample, evaluate, confirm, prune and select."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from prefect.states import Cancelled, Completed
 from overnight.flows.formatting import score
 from overnight.flows.night import events
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.pruning import prune_best
 from overnight.flows.prefect_server.connection import outages
 from overnight.schemas.errors import EnvironmentFault
 from overnight.schemas.generation import GenerationRecord
@@ -29,8 +31,9 @@ from overnight.tasks.evaluate.evaluation_task import confirm, evaluate
 from overnight.tasks.history import record
 from overnight.tasks.sample.sampling_task import sample
 from overnight.tasks.select.selection_task import select
+from overnight.tasks.tune.pruning_task import prune
 
-Work = events.Ask | events.Confirm | events.Commit | events.Abandon
+Work = events.Ask | events.Confirm | events.Prune | events.Commit | events.Abandon
 
 
 @dataclass
@@ -89,6 +92,9 @@ class GenerationAttempt:
                     case events.Confirm(_, claim):
                         confirmed = confirm.submit(self.run.confirmer, self.number, claim)
                         confirmed.add_done_callback(lambda future, name=claim.id: self._post_confirmed(future, name))
+                    case events.Prune() as wanted:
+                        pruned = prune.submit(partial(prune_best, self.run, wanted))
+                        pruned.add_done_callback(self._post_pruned)
                     case events.Commit(_, record):
                         return self._commit(record)
                     case events.Abandon() as abandoned:
@@ -113,6 +119,10 @@ class GenerationAttempt:
     def _post_confirmed(self, future: Any, program_id: str) -> None:
         with self._posting_failure():
             self.post(events.Confirmed(self.key, program_id, _result(future)))
+
+    def _post_pruned(self, future: Any) -> None:
+        with self._posting_failure():
+            self.post(events.Pruned(self.key, _result(future)))
 
     @contextlib.contextmanager
     def _posting_failure(self) -> Any:

@@ -25,6 +25,7 @@ class Attempt:
         failed: Number of attempts before it that failed.
         error: Error of its work or its flow run.
         record: Record to be committed, until it is.
+        is_pruning: Whether the best program is being pruned, before its commit.
         is_over: Whether nothing more is done for it but a commit.
         is_withdrawn: Whether it is ended since another failed; nobody waits for it.
         confirming: Ids of claims that are being run again.
@@ -40,6 +41,7 @@ class Attempt:
     evaluated_at: float = 0.0
     error: Exception | None = None
     record: GenerationRecord | None = None
+    is_pruning: bool = False
     is_committing: bool = False
     is_over: bool = False
     is_withdrawn: bool = False
@@ -130,7 +132,7 @@ class Attempts:
     def commit_first(self) -> Attempt | None:
         """Begin the commit of the first generation that waits for it, and return its attempt; `None` if none may."""
         first = self.uncommitted[0] if self.uncommitted else None
-        if first is None or first.record is None or first.is_withdrawn:
+        if first is None or first.record is None or first.is_withdrawn or first.is_pruning:
             return None
         first.is_committing = True
         return first

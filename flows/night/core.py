@@ -21,7 +21,7 @@ from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
 from overnight.schemas.generation import RunHistory, StopReason
-from overnight.schemas.program import Prompt
+from overnight.schemas.program import Judged, Prompt
 
 _FINAL = (TerminalProviderError, UsageError, HistoryGone)
 """Errors that end a night: no further attempt can help."""
@@ -99,6 +99,8 @@ class NightCore:
             case events.Confirmed(_, program_id, verdict) if attempt.block:
                 attempt.confirming.discard(program_id)
                 attempt.block.confirm(program_id, verdict)
+            case events.Pruned(_, judged):
+                self._note_pruned(attempt, judged)
             case events.Failed(_, error):
                 attempt.error = attempt.error or error
                 if attempt.record is not None and isinstance(error, _FINAL):
@@ -115,6 +117,15 @@ class NightCore:
                 self._attempts.end(attempt)
             case _:
                 pass
+
+    def _note_pruned(self, attempt: Attempt, judged: Judged | None) -> None:
+        attempt.is_pruning = False
+        if attempt.record is None or attempt.is_withdrawn:
+            return
+        if judged is not None:
+            attempt.record = self.state.take_pruned(attempt.record, judged)
+        if self._attempts.uncommitted[0] is attempt:
+            self._commit_next()
 
     def _note_reloaded(self, event: events.Reloaded) -> None:
         """Go on with what the files say, after an attempt that failed; count the failure, and pause."""
@@ -219,7 +230,7 @@ class NightCore:
     def _step(self) -> bool:
         """Let the generation whose turn it is go on; return whether another has the turn now."""
         if self._turn is None:
-            if self._is_drop_wanted:
+            if self._is_drop_wanted or any(one.is_pruning for one in self._attempts.uncommitted):
                 return False  # once everything is committed
             impossible = self.limits.impossible_score(self.plan.history_flag)
             if reason := StopReason.FAILED if impossible else self._reason_to_stop():
@@ -329,9 +340,19 @@ class NightCore:
         self.state.settle(record)
         self._attempts.settle(attempt, record)
         self._turn = None
+        self._prune(attempt)
         if len(self._attempts.uncommitted) == 1:
             self._commit_next()
         return True
+
+    def _prune(self, attempt: Attempt) -> None:
+        """Prune the night's best program, if this generation is its last one and there is time for it."""
+        problem, number = self.state.run.problem, attempt.number
+        is_last = self._reason_to_stop() not in (None, StopReason.INTERRUPTED, StopReason.FAILED)
+        is_left = self._is_cut or self._clock.interrupted or self._retried is not None
+        if is_last and not is_left and problem.pruning_evaluations:
+            attempt.is_pruning = True
+            self._do(events.Phase("prune"), events.Prune(attempt.key, number, *self.state.prunable()))
 
     def _commit_next(self) -> None:
         """Commit the first generation that is settled, once those before it are committed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from overnight.flows.night.block import Pairs, Stored
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.outcome import Verdict
-from overnight.schemas.program import Judged, Prompt
+from overnight.schemas.program import Judged, Program, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,14 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """The pruning of the best program has ended; `judged` is `None` where nothing is to be recorded of it."""
+
+    attempt: int
+    judged: Judged | None
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The work of an attempt, or its flow run, has failed."""
 
@@ -128,7 +136,20 @@ class DropWanted:
     """A person wants a program out. It is recorded when the history is read again, after the generation under way."""
 
 
-Event = Tick | Opened | Evaluated | Confirmed | Failed | Committed | Ended | Reloaded | Cut | Suggested | DropWanted
+Event = (
+    Tick
+    | Opened
+    | Evaluated
+    | Confirmed
+    | Pruned
+    | Failed
+    | Committed
+    | Ended
+    | Reloaded
+    | Cut
+    | Suggested
+    | DropWanted
+)
 
 
 # Actions.
@@ -176,6 +197,22 @@ class Confirm:
 
     attempt: int
     claim: Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Prune the best of some programs, unless it stays as it is.
+
+    Attributes:
+        number: Generation that the result is committed with.
+        programs: Programs of the final evaluation.
+        kept: Ids of programs that stay as they are: the start program, and those that were pruned or came of it.
+    """
+
+    attempt: int
+    number: int
+    programs: Sequence[Program]
+    kept: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,5 +294,5 @@ class Finish:
     error: Exception | None = None
 
 
-OfAttempt = Begin | Ask | EndEarly | Confirm | Commit | Abandon
+OfAttempt = Begin | Ask | EndEarly | Confirm | Prune | Commit | Abandon
 Action = OfAttempt | EndTuning | Reload | GiveUp | Say | Phase | Pause | Close | Finish

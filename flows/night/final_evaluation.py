@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from overnight.flows.formatting import cause_text, error_text, history_flag
+from overnight.flows.night.finalists import finalists_of, ranked
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.recorded_verdicts import RecordedFinalists
 from overnight.flows.night.reporting import NightReporter
@@ -27,7 +27,6 @@ from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
 from overnight.schemas.scores import reduced
 from overnight.tasks.evaluate.sandbox import Sandbox
-from overnight.tasks.select.front import nondominated
 
 _WALL_TIMES = 5
 """Limits of one evaluation's seconds that a final evaluation may take by itself: one on the validation inputs, and two
@@ -104,56 +103,18 @@ def judge_finalists(
     """
     start = run.state.start
     objectives = objectives or run.run.problem.settings.objectives
-    others = [program for program in _best_of_each_signature(run, objectives) if program.id != start.id]
-    candidates = [one for one in (start, *others) if one.is_scored]
+    candidates = finalists_of(start, run.state.programs.values(), objectives, run.run.problem.settings.finalists)
     if not candidates:
         return ()
     scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by, recorded=recorded)
     validation = scores("validation", candidates)
-    order = _ranked(candidates, validation, objectives)
+    order = ranked(candidates, validation, objectives)
     if _confirms(run):
         order = _with_confirmed_winner(run, order, validation, scores, objectives)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
     held_out = scores("held_out", winner_and_start, isolation=_confirms(run) or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
-    )
-
-
-def _best_of_each_signature(run: OpenRun, objectives: Objectives) -> list[Program]:
-    """Return the best programs, one per signature, since equal scores on all training inputs suggest equal programs."""
-    programs = list(run.state.programs.values())
-    beaten = _beaten(programs, objectives)
-    first: dict[tuple[float, ...], Program] = {}
-    for program in sorted(programs, key=lambda program: program.id in beaten):
-        first.setdefault(program.scores, program)
-    ranked = sorted(first.values(), key=lambda program: program.score, reverse=True)
-    return ranked[: run.run.problem.settings.finalists]
-
-
-def _beaten(programs: list[Program], objectives: Objectives) -> set[str]:
-    """Return the programs with the score of another one that is better in an objective and as good in the others."""
-    alike = defaultdict[float, list[Program]](list)
-    for program in programs if objectives.metrics else ():
-        alike[program.score].append(program)
-    beaten = set[str]()
-    for same in alike.values():
-        if len(same) > 1:
-            flags = nondominated([objectives.goals(program.score, program.metrics) for program in same])
-            beaten |= {program.id for program, is_kept in zip(same, flags, strict=True) if not is_kept}
-    return beaten
-
-
-def _ranked(programs: list[Program], validation: dict[str, float], objectives: Objectives) -> list[Program]:
-    """Sort programs by validation score, then by training score; programs without a validation score come last.
-
-    Of equals, those come first that no other one beats in another objective.
-    """
-    beaten = _beaten(programs, objectives)
-    return sorted(
-        programs,
-        key=lambda program: (validation.get(program.id, float("-inf")), program.score, program.id not in beaten),
-        reverse=True,
     )
 
 
@@ -180,7 +141,7 @@ def _with_confirmed_winner(
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
-        order = _ranked(order, validation, objectives)
+        order = ranked(order, validation, objectives)
     return order
 
 

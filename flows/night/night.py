@@ -28,7 +28,7 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, StopReason
 from overnight.schemas.interventions import Intervention, Kind
-from overnight.schemas.program import TUNER, best_of
+from overnight.schemas.program import NO_MODELS, TUNER, best_of
 from overnight.schemas.report_data import Drawings
 from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.history import record, stored_run
@@ -298,7 +298,7 @@ class Night:
         match action:
             case events.Begin():
                 self._begin(action)
-            case events.Ask() | events.Confirm() | events.Abandon():
+            case events.Ask() | events.Confirm() | events.Prune() | events.Abandon():
                 self._pass_on(action)
             case events.Commit(key, generation):
                 questions = tuple(self.run.stores.take_answers(generation.number))
@@ -361,7 +361,7 @@ class Night:
         )
         self._threads = [*(one for one in self._threads if one.is_alive()), attempt.start(self._context)]
 
-    def _pass_on(self, action: events.Ask | events.Confirm | events.Abandon) -> None:
+    def _pass_on(self, action: events.Ask | events.Confirm | events.Prune | events.Abandon) -> None:
         if isinstance(action, events.Ask):
             if action.group:
                 for number in action.group:
@@ -391,7 +391,7 @@ class Night:
 
     def _note_committed(self, generation: GenerationRecord) -> None:
         self.run.committed(generation)
-        outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]
+        outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model not in NO_MODELS]
         self.run.progress.committed(generation.number, outcomes, generation.best)
         self._reporter.note_commit(generation)
 

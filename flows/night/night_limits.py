@@ -15,7 +15,7 @@ from overnight.schemas.errors import ImpossibleScore
 from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.objectives import SCORE, Comparison, are_met
 from overnight.schemas.objectives import conditions as parse_conditions
-from overnight.schemas.program import TUNER, Program
+from overnight.schemas.program import NO_MODELS, Program
 from overnight.tasks.select.front import nondominated
 
 _RECENT = 5
@@ -170,4 +170,4 @@ class NightLimits:
 
 def _counts_of(record: GenerationRecord) -> dict[str, int]:
     """Return what a generation adds to the counts of a night, by their names in `Tally`."""
-    return {"samples": sum(one.candidate.completion.model != TUNER for one in record.judged)}
+    return {"samples": sum(one.candidate.completion.model not in NO_MODELS for one in record.judged)}

@@ -45,6 +45,14 @@ def turns_of(run: RunRecord) -> int:
     return run.problem.settings.search.prompts + run.problem.tunes
 
 
+def pruning_index(run: RunRecord) -> int:
+    """Return the index of the prompt that stands for pruning a night's best program, beyond all that are asked.
+
+    The one before it is that of the corrections at the end of a generation.
+    """
+    return turns_of(run) + 1
+
+
 def results_needed(serial: int, run: RunRecord, window: int) -> int:
     """Return the number of prompts whose results the algorithm is told of before the one of a serial number is planned.
 
@@ -202,6 +210,20 @@ class Planner:
         self._count()
         return changes
 
+    def home_of(self, program_id: str) -> str:
+        """Return the first niche that a program lives in, or else the first of all."""
+        niches = self.algorithm.niches
+        homes = (name for name, niche in niches.items() if any(one.id == program_id for one in niche.programs))
+        return next(homes, next(iter(niches)))
+
+    def tell_pruned(self, generation: int, niche: str, program: Program) -> tuple[Change, ...]:
+        """Tell the algorithm of a program that was pruned, after all results of a generation."""
+        result = PromptResult(niche=niche, base_id=program.pruned_from, samples=1, children=(program,))
+        changes = tuple(self.algorithm.tell(generation, self._rebased([result]), reset=False))
+        if any(isinstance(one, Join) for one in changes):
+            self._composer.add({program.id: program})
+        return changes
+
     def tell_out_of_order(
         self, generation: int, results: Sequence[PromptResult], record: PromptRecord | None
     ) -> tuple[Change, ...]:
@@ -261,6 +283,12 @@ class Planner:
             index = self.turn_after(index, step.generation)
         self._repeat_corrections(step, turns_of(self._run), history)
         self.close()
+        self._repeat_pruning(step, history)
+
+    def _repeat_pruning(self, step: Step, history: RunHistory) -> None:
+        changes = step.changes.get(pruning_index(self._run), ())
+        self.algorithm.replay(changes, history.told)
+        self._composer.add({one.program_id: history.told[one.program_id] for one in changes if isinstance(one, Join)})
 
     def _replay_turn(self, step: Step, index: int, history: RunHistory) -> None:
         changes = tuple(one for one in step.changes.get(index, ()) if not isinstance(one, Correct))

@@ -14,6 +14,7 @@ from overnight.flows.night.block import Block, Pairs
 from overnight.flows.night.final_evaluation import judge_finalists
 from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
+from overnight.flows.night.pruning import judge_pruned, prompt_of
 from overnight.flows.night.recorded_verdicts import (
     RecordedFinalists,
     RecordedVerdicts,
@@ -29,8 +30,9 @@ from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.objectives import NO_OBJECTIVES
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
-from overnight.schemas.program import TUNER, Candidate, Program, Prompt
+from overnight.schemas.program import NO_MODELS, Candidate, Judged, Program, Prompt
 from overnight.schemas.question import Ask
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.differences import Comparison, Difference, compare
@@ -39,6 +41,7 @@ from overnight.tasks.history.interventions import write_interventions
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.rows import Row, completions_of, prompts_of, read_attempts, read_rows
 from overnight.tasks.sample.completion_sources import RecordedCompletions
+from overnight.tasks.sample.sampler import to_candidates
 from overnight.tasks.select.selection import Survivor
 
 _BATCHES_AT_A_TIME = 32
@@ -307,11 +310,29 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     generation = block.record(base)
     generation = replace(generation, judged=tuple(map(verdicts.completed, generation.judged)))
     generation = then.with_answers(generation)
-    run.write(generation)
     run.state.settle(generation)
+    if pruned := _pruned(then, run, number, rows, verdicts):
+        generation = run.state.take_pruned(generation, pruned)
+    run.write(generation)
     run.committed(generation)
-    outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model != TUNER]
+    outcomes = [one.verdict.outcome for one in generation.judged if one.candidate.completion.model not in NO_MODELS]
     run.progress.committed(number, outcomes, generation.best)
+
+
+def _pruned(
+    then: RecordedRun, run: OpenRun, number: int, rows: Sequence[Row], verdicts: RecordedVerdicts
+) -> Judged | None:
+    """Repeat what came of pruning the best program after a generation; `None` if that was not done."""
+    row = next((row for row in rows if row["operator"] == Operator.PRUNE), None)
+    if row is None:
+        return None
+    prompt = prompt_of(run, run.state.programs[row["parent_ids"][-1]])
+    prompt = then.prompts_of(rows).get(prompt.index, prompt)
+    completions = completions_of([row], run.run.problem.settings.candidates_per_prompt)
+    candidates = then.as_read(to_candidates([prompt], completions, run.run.problem), rows)
+    trials = [one.verdict or run.evaluator.submit_trial(one.body).result() for one in candidates]
+    ((candidate, verdict),) = verdicts.evaluated(list(zip(candidates, trials, strict=True)))
+    return verdicts.completed(judge_pruned(run, number, candidate, verdict, verdicts))
 
 
 def _evaluate(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from overnight.flows.night.finalists import finalists_of
 from overnight.flows.night.planning import Planner
 from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Change, Plan, Turn
 from overnight.schemas.generation import GenerationRecord, RunHistory, RunRecord, Step
 from overnight.schemas.interventions import DROPPED
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program, best_of
 from overnight.tasks.select.selection import record_of, results_of
@@ -29,6 +31,7 @@ class SearchState:
         failed: Numbers of generations that were given up and not committed since.
         place: Position in the order of endings that the next generation to end will have.
         hashes: Code hashes of all bodies evaluated so far.
+        tried: Ids of programs that were pruned, as far as that was possible, and of those that came of it.
         asked: Number of prompts of each generation that were asked, in this night or as its journal has them.
         beaten: Whether each of the latest claims was beaten before its verdict. It decides when confirmations start,
             and nothing that the history says.
@@ -42,6 +45,7 @@ class SearchState:
     place: int
     programs: dict[str, Program]
     hashes: set[str]
+    tried: set[str]
 
     def __init__(self, run: RunRecord, history: RunHistory) -> None:
         self.run = run
@@ -59,6 +63,9 @@ class SearchState:
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
         self.best = best_of(history.programs.values())
         self.programs = dict(history.programs)
+        records = (one for step in history.steps for one in step.records.values() if one.operator == Operator.PRUNE)
+        pruned = [one for record in records for one in record.answers]
+        self.tried = {name for one in pruned for name in (one.parent_id, one.program_id)}
         self.hashes = {*history.code_hashes, *map(self.run.problem.code_hash, history.unhashed)}
 
     @property
@@ -130,13 +137,37 @@ class SearchState:
     def settle(self, record: GenerationRecord) -> None:
         """Count a generation as ended, all of whose candidates are judged."""
         self.best = record.best
+        self._count(record.judged)
+        self._end(record.number)
+
+    def _count(self, judged: Iterable[Judged]) -> None:
         self.hashes.update(
             one.candidate.code_hash
-            for one in record.judged
+            for one in judged
             if one.candidate.body and one.verdict.outcome.facts.counts_as_known
         )
-        self.programs.update((one.id, one.program()) for one in record.judged if one.score is not None)
-        self._end(record.number)
+        self.programs.update((one.id, one.program()) for one in judged if one.score is not None)
+
+    def prunable(self) -> tuple[list[Program], frozenset[str]]:
+        """Return the programs of the final evaluation, as it would be now, and those that stay as they are."""
+        settings = self.run.problem.settings
+        programs = finalists_of(self.start, self.programs.values(), settings.objectives, settings.finalists)
+        return programs, frozenset({self.start.id, *self.tried})
+
+    def take_pruned(self, record: GenerationRecord, judged: Judged) -> GenerationRecord:
+        """Take what came of pruning the best program into the generation that ended last; return its record with it."""
+        prompt = judged.candidate.prompt
+        prompt = replace(prompt, niche=self.planner.home_of(prompt.base_id))
+        judged = replace(judged, candidate=replace(judged.candidate, prompt=prompt))
+        changes = dict(record.changes)
+        self._count([judged])
+        if judged.score is not None:
+            program = judged.program()
+            self.best = best_of([record.best, program])
+            if own := self.planner.tell_pruned(record.number, prompt.niche, program):
+                changes[prompt.index] = own
+        self.tried |= {prompt.base_id, judged.id}
+        return replace(record, judged=(*record.judged, judged), changes=changes, best=self.best)
 
     def give_up(self, number: int) -> None:
         """Continue without a generation that failed; its completions are kept for a retry."""

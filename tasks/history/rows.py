@@ -17,7 +17,7 @@ from overnight.schemas.feedback import Feedback, PromptRecord, sum_of_costs
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, Pause, RunRecord, StopReason, flat
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, count_outcomes
-from overnight.schemas.program import NO_SCORE, QUESTION, TUNER, Completion, Judged, Program, Prompt
+from overnight.schemas.program import NO_MODELS, NO_SCORE, QUESTION, Completion, Judged, Program, Prompt
 from overnight.tasks.history import payments
 from overnight.tasks.history.atomic_files import read_file, read_groups
 from overnight.tasks.history.files import Block, RunFiles
@@ -81,7 +81,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
         "idea": completion.idea,
         "operator": prompt.operator or None,
         "gain": judged.gain,
-        "evaluations": completion.evaluations if completion.model == TUNER else None,
+        "evaluations": completion.evaluations if completion.model in NO_MODELS else None,
         "tokens_cached": completion.tokens_cached,
         "transcript": completion.transcript or None,
         "machine": verdict.machine or None,
@@ -156,7 +156,7 @@ def generation_row(run_id: str, record: GenerationRecord, stored: Sequence[Compl
             "run_id": run_id,
             "generation": record.number,
             "state": "failed" if record.error else "committed",
-            "candidates": sum(judged.candidate.completion.model != TUNER for judged in record.judged),
+            "candidates": sum(judged.candidate.completion.model not in NO_MODELS for judged in record.judged),
             "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
             "best_score": _known(record.best.score),
             "best_program_id": record.best.id,

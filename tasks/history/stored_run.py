@@ -16,7 +16,7 @@ from overnight.schemas.files import File, require_distinct
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Kind
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program
+from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program, pruned_from
 from overnight.tasks.history import payments
 from overnight.tasks.history.atomic_files import declared_rows, read_file
 from overnight.tasks.history.files import Block, RunFiles
@@ -291,12 +291,12 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _CANDIDATE_COLUMNS = [
     "generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes", "cpu_s",
-    "peak_mib",
+    "peak_mib", "operator", "parent_ids",
 ]  # fmt: skip
 
 
 _RECORD_COLUMNS = [
-    "index", "parent_ids", "niche", "operator", "model", "error", "output", "idea", "tokens_in", "tokens_out",
+    "index", "niche", "model", "error", "output", "idea", "tokens_in", "tokens_out",
     "cost_usd", "evaluations", "asked_model", "confirmed_score", "claimed_scores",
 ]  # fmt: skip
 
@@ -324,4 +324,5 @@ def _program(row: Row) -> Program:
         notes=notes_of(row),
         cpu_s=row["cpu_s"] or 0.0,
         peak_mib=row["peak_mib"] or 0.0,
+        pruned_from=pruned_from(row["operator"], row["parent_ids"]),
     )

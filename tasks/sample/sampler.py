@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, wait
 from overnight.schemas.completion_source import CompletionSource, Sample
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import NO_GAIN, TUNER, Candidate, Completion, Prompt
+from overnight.schemas.program import NO_GAIN, NO_MODELS, TUNER, Candidate, Completion, Prompt
 from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.codecs import codec_of
@@ -82,6 +82,9 @@ def samples_of(prompts: Sequence[Prompt]) -> list[Sample]:
 
 NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 """Verdict on a sample for which the tuner has no program: it would be its base again."""
+
+NOT_PRUNED = Verdict(Outcome.DUPLICATE, error="nothing could be left out without changing its scores")
+"""Verdict on what stands for a program that was pruned, where it would be the same again."""
 
 _ARRIVED_S = 1.0
 """Seconds in which answers that have arrived are stored."""
@@ -195,8 +198,8 @@ def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], 
 
 def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Candidate:
     index = prompt.index * problem.settings.candidates_per_prompt + completion.sample
-    if completion.model == TUNER and completion.finish_reason == NO_GAIN:
-        return Candidate(index, prompt, completion, "", "", NOT_TUNED)
+    if completion.model in NO_MODELS and completion.finish_reason == NO_GAIN:
+        return Candidate(index, prompt, completion, "", "", NOT_TUNED if completion.model == TUNER else NOT_PRUNED)
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)

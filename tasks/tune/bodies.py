@@ -37,8 +37,8 @@ class NumberedBody:
 
     @cached_property
     def _parts(self) -> tuple[Part, ...]:
-        parts = _parts_of(self.skeleton, self.text)
-        return parts if _with_texts(self.skeleton, self.text, [part.text for part in parts]) == self.text else ()
+        parts = parts_of(self.skeleton, self.text)
+        return parts if with_texts(self.skeleton, self.text, [part.text for part in parts]) == self.text else ()
 
     @cached_property
     def _found(self) -> tuple[tuple[int, Literal], ...]:
@@ -63,7 +63,7 @@ class NumberedBody:
                 literal: texts[i] for i, (owner, literal) in enumerate(self._found) if owner == place and i in texts
             }
             changed.append(replace_literals(part.text, mine))
-        return _with_texts(self.skeleton, self.text, changed)
+        return with_texts(self.skeleton, self.text, changed)
 
 
 def completion_text(skeleton: Skeleton, base: str, body: str, idea: str) -> str:
@@ -92,7 +92,8 @@ def sizes_of(values: object) -> frozenset[float]:
     return frozenset()
 
 
-def _parts_of(skeleton: Skeleton, body: str) -> tuple[Part, ...]:
+def parts_of(skeleton: Skeleton, body: str) -> tuple[Part, ...]:
+    """Return the Python texts of a body, with what evolves of each; none in other languages."""
     if isinstance(skeleton, Specification):
         return (_part_of_functions(skeleton, body),)
     if isinstance(skeleton, MarkedFile):
@@ -134,7 +135,7 @@ def _parts_of_file(file: MarkedFile, body: str) -> tuple[Part, ...]:
     return (Part(file.with_body(body), tuple(spans)),)
 
 
-def _with_texts(skeleton: Skeleton, body: str, texts: Sequence[str]) -> str:
+def with_texts(skeleton: Skeleton, body: str, texts: Sequence[str]) -> str:
     """Return the body whose parts have these texts."""
     if not texts:
         return body

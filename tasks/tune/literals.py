@@ -76,7 +76,7 @@ def find_literals(text: str, spans: Collection[Span], sizes: Collection[float] =
         tree = python_source.parse_shallow(text)
     except python_source.SourceError:
         return []
-    lines, probable = _lines(text), _probabilities(tree)
+    lines, probable = line_offsets(text), _probabilities(tree)
     found = [_literal(text, node, lines, node in probable) for node in _tunable(tree, sizes)]
     inside = [one for one in found if one and any(begin <= one.start and one.end <= end for begin, end in spans)]
     return sorted(inside, key=lambda literal: literal.start)
@@ -128,7 +128,7 @@ def _literal(text: str, node: ast.Constant, lines: Sequence[tuple[int, bytes]], 
     return Literal(start, end, value, is_probability and value < 1) if value == node.value else None
 
 
-def _lines(text: str) -> list[tuple[int, bytes]]:
+def line_offsets(text: str) -> list[tuple[int, bytes]]:
     """Return the offset of each line, and the line as the parser counts its columns: in bytes."""
     lines, offset = list[tuple[int, bytes]](), 0
     for line in split_lines(text, keepends=True):

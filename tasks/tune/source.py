@@ -189,9 +189,9 @@ class _Run:
             raise Stopped
         begun = [self.sandbox.submit(body, inputs) for body in bodies]
         self.answer.add_done_callback(lambda _: [one.cancel() for one in begun])
-        are_done = self._are_done(begun)
+        in_time = self._are_in_time(begun)
         self.begun_at = self.begun_at or time.monotonic()
-        if not are_done:
+        if not in_time:
             for one in begun:
                 one.cancel()
             raise OutOfTime
@@ -205,17 +205,25 @@ class _Run:
             raise NotJudged
         return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
 
-    def _are_done(self, begun: Sequence[Future[Verdict]]) -> bool:
-        """Wait until all are done or cancelled; return false if the time ends before, or the tuning is over.
+    def _are_in_time(self, begun: Sequence[Future[Verdict]]) -> bool:
+        """Wait until all are done or cancelled; return false if the time ends before, or the tuning is over."""
+        while not are_done(begun, _LOOK_S if self.begun_at is None else min(_LOOK_S, self._seconds_left())):
+            if self.is_over() or not (self.begun_at is None or self._seconds_left()):
+                return False
+        return True
 
-        `concurrent.futures.wait` learns of a cancelled future only once its executor comes to it.
-        """
-        ended = SimpleQueue[Future[Verdict]]()
-        for one in begun:
-            one.add_done_callback(ended.put)
-        waits = len(begun)
-        while waits and not self.is_over() and (self.begun_at is None or self._seconds_left()):
-            with suppress(Empty):
-                ended.get(timeout=_LOOK_S if self.begun_at is None else min(_LOOK_S, self._seconds_left()))
-                waits -= 1
-        return not waits
+
+def are_done(futures: Sequence[Future[Verdict]], timeout_s: float) -> bool:
+    """Wait until all are done or cancelled; return false if that takes longer.
+
+    `concurrent.futures.wait` learns of a cancelled future only once its executor comes to it.
+    """
+    ended = SimpleQueue[Future[Verdict]]()
+    for one in futures:
+        one.add_done_callback(ended.put)
+    deadline = time.monotonic() + timeout_s
+    with suppress(Empty):
+        for _ in futures:
+            ended.get(timeout=max(0.0, deadline - time.monotonic()))
+        return True
+    return False

@@ -8,6 +8,7 @@
 # [tool.overnight.search]
 # prompts = 3
 # samples = 2
+# prune = 0
 # algorithm = {islands = 3, reset_generations = 2}
 #
 # [tool.overnight.tuner]

@@ -1,0 +1,220 @@
+"""The pruning of a night's best program, by evaluations in the run's slots, and what becomes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from overnight.flows.night import events
+from overnight.flows.night.finalists import ranked
+from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.planning import pruning_index
+from overnight.schemas.errors import OvernightError
+from overnight.schemas.objectives import NO_OBJECTIVES
+from overnight.schemas.operators import Operator
+from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
+from overnight.schemas.program import NO_GAIN, PRUNED, PRUNER, Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.scores import with_score
+from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.evaluate.confirmation import ConfirmationRules
+from overnight.tasks.sample.sampler import to_candidates
+from overnight.tasks.select.selection import judge
+from overnight.tasks.tune.bodies import completion_text
+from overnight.tasks.tune.pruning import Pruning
+from overnight.tasks.tune.source import Inputs, are_done
+
+_LOOK_S = 0.2
+"""Seconds after which a pruning looks whether a person ends the night."""
+
+_LEAST_S = 60.0
+"""Seconds that a pruning may take at least."""
+
+_TIMES = 2.0
+"""Factor on the seconds of the program itself that its smaller forms may take each."""
+
+
+class _Stopped(Exception):
+    """The night ends, or the time of this pruning does."""
+
+
+def prune_best(run: OpenRun, wanted: events.Prune) -> Judged | None:
+    """Prune the best of some programs, and confirm the result.
+
+    Returns:
+        The candidate that came of it; `None` if the best one was pruned before, has other scores now, or could not be
+        pruned in time.
+    """
+    trials, rules = _Trials(run), ConfirmationRules.of(run.run.problem.settings)
+    try:
+        best = trials.best_of(wanted.programs)
+        if best.id in wanted.kept or not trials.take(best):
+            return None
+        if (found := trials.pruned(best)) is None:
+            return None
+        judged = judge_pruned(run, wanted.number, *found, rules)
+    except (_Stopped, OvernightError):
+        return None
+    return None if judged.verdict.outcome is Outcome.SANDBOX_ERROR else judged
+
+
+def prompt_of(run: OpenRun, program: Program) -> Prompt:
+    """Return what stands for a prompt where a program is pruned, without ids, which differ between runs."""
+    return Prompt(
+        index=pruning_index(run.run),
+        niche="",
+        parent_ids=(program.id,),
+        model=PRUNER,
+        style="chat",
+        text=f"Leave out of this program what changes no score.\n\n{program.body}",
+        seeds=(0,),
+        base=program.body,
+        operator=Operator.PRUNE,
+        base_id=program.id,
+        base_score=program.score,
+    )
+
+
+def judge_pruned(
+    run: OpenRun, generation: int, candidate: Candidate, verdict: Verdict, rules: ConfirmationRules
+) -> Judged:
+    """Return a pruned program with its score, after its confirmation if programs are confirmed."""
+    settings, pairs = run.run.problem.settings, [(candidate, candidate.verdict or verdict)]
+    (judged,) = judge(run.run.run_id, generation, pairs, settings.reducer, objectives=settings.objectives)
+    if judged.score is None or rules.which == "never":
+        return judged
+    return rules.settled(judged, run.confirmer.run_again(judged, generation))
+
+
+def _answer(skeleton: Skeleton, before: str, after: str) -> str:
+    lines = [len(skeleton.bare_text(body).splitlines()) for body in (before, after)]
+    return completion_text(skeleton, before, after, f"left out what changes no score: {lines[0]} -> {lines[1]} lines")
+
+
+@dataclass
+class _Trials:
+    """The evaluations of one pruning.
+
+    Attributes:
+        until: Time at which they end, in seconds of the monotonic clock; `None` before the program itself was run.
+        kept: Verdicts on the program itself, by inputs, whose scores are to be kept.
+    """
+
+    run: OpenRun
+    until: float | None = None
+
+    def __post_init__(self) -> None:
+        self._problem = self.run.run.problem
+        self._inputs: list[Inputs] = ["train"]
+        if self.run.trials.has("validation"):
+            self._inputs.append("validation")
+        self._kept: dict[Inputs, Verdict] = {}
+        self._seen: dict[str, Verdict] = {}
+        self._begin, self._asked_at = time.monotonic(), datetime.now(UTC)
+
+    def best_of(self, programs: Sequence[Program]) -> Program:
+        """Return the program that would be the first of a final evaluation now, before its confirmation."""
+        settings, scores = self._problem.settings, dict[str, float]()
+        if "validation" in self._inputs:
+            verdicts = self._verdicts([one.body for one in programs], "validation")
+            for program, verdict in zip(programs, verdicts, strict=True):
+                _, score, _ = with_score(verdict, settings.reducer, NO_OBJECTIVES)
+                if score is not None:
+                    scores[program.id] = score
+        return ranked(list(programs), scores, settings.objectives)[0]
+
+    def take(self, program: Program) -> bool:
+        """Evaluate the program itself; return whether it is pruned: if it has its scores again, or a person asks."""
+        begin = time.monotonic()
+        for inputs in self._inputs:
+            (self._kept[inputs],) = self._verdicts([program.body], inputs)
+        if not all(one.is_scored for one in self._kept.values()):
+            return False
+        limit = self._problem.pruning_evaluations
+        seconds = _TIMES * limit * (time.monotonic() - begin) / self.run.slots
+        self.until = time.monotonic() + max(_LEAST_S, seconds)
+        settings, now = self._problem.settings, self._kept["train"]
+        _, _, metrics = with_score(now, settings.reducer, settings.objectives)
+        repeats = now.scores == program.scores and not settings.objectives.changes(metrics, program.metrics)
+        return repeats or settings.search.prune is not None
+
+    def pruned(self, program: Program) -> tuple[Candidate, Verdict] | None:
+        """Prune the program; return what came of it with its verdict, `None` if there was no time."""
+        problem, kept = self._problem, self._kept["train"]
+        limit, slots = problem.pruning_evaluations, self.run.slots
+        pruning = Pruning(problem.specification, program.body, self._keeps, problem.code_hash, limit, slots)
+        is_done = False
+        with suppress(_Stopped):
+            pruning.run()
+            is_done = True
+        has_changed = pruning.body != program.body
+        if self.run.progress.interrupted or not (is_done or has_changed):
+            return None
+        text = _answer(problem.specification, program.body, pruning.body) if has_changed else ""
+        completion = self._completion(program, text, pruning.used)
+        (candidate,) = to_candidates([prompt_of(self.run, program)], [completion], problem)
+        is_read = not has_changed or candidate.code_hash == problem.code_hash(pruning.body)
+        return (candidate, self._seen.get(candidate.code_hash, kept)) if is_read else None
+
+    def _completion(self, program: Program, text: str, evaluations: int) -> Completion:
+        prompt = prompt_of(self.run, program)
+        return Completion(
+            prompt=prompt.index,
+            sample=0,
+            prompt_hash=prompt.hash,
+            text=text,
+            model=PRUNER,
+            tokens_in=0,
+            tokens_out=0,
+            cost_usd=0.0,
+            latency_s=time.monotonic() - self._begin,
+            finish_reason=PRUNED if text else NO_GAIN,
+            asked_at=self._asked_at,
+            evaluations=evaluations,
+        )
+
+    def _keeps(self, bodies: Sequence[str]) -> list[bool]:
+        left = set(range(len(bodies)))
+        for inputs in self._inputs:
+            places = sorted(left)
+            verdicts = self._verdicts([bodies[place] for place in places], inputs) if places else []
+            if inputs == "train":
+                names = [self._problem.code_hash(bodies[place]) for place in places]
+                self._seen |= dict(zip(names, verdicts, strict=True))
+            left = {place for place, one in zip(places, verdicts, strict=True) if self._is_kept(one, inputs)}
+        return [place in left for place in range(len(bodies))]
+
+    def _is_kept(self, verdict: Verdict, inputs: Inputs) -> bool:
+        """Return whether no score and no objective is worse than the program's, but for the problem's noise."""
+        settings, before = self._problem.settings, self._kept[inputs]
+        _, score, metrics = with_score(verdict, settings.reducer, settings.objectives)
+        if score is None or len(verdict.scores) != len(before.scores):
+            return False
+        _, _, metrics_before = with_score(before, settings.reducer, settings.objectives)
+        is_better = settings.objectives.changes(metrics, metrics_before).values()
+        pairs = zip(verdict.scores, before.scores, strict=True)
+        return all(is_better) and all(one >= other - settings.noise for one, other in pairs)
+
+    def _verdicts(self, bodies: Collection[str], inputs: Inputs) -> list[Verdict]:
+        """Evaluate bodies.
+
+        Raises:
+            _Stopped: If the night ends before, or the time of this pruning.
+        """
+        begun = [self.run.trials.submit(body, inputs) for body in bodies]
+        while not are_done(begun, _LOOK_S):
+            is_late = self.until is not None and time.monotonic() > self.until
+            if is_late or self.run.progress.interrupted:
+                for one in begun:
+                    one.cancel()
+                raise _Stopped
+        try:
+            verdicts = [one.result() for one in begun]
+        except CancelledError:
+            raise _Stopped from None
+        if STOPPED_BY_DEADLINE in verdicts:
+            raise _Stopped
+        return verdicts

@@ -1,0 +1,210 @@
+"""A night whose best program is pruned at its end: what is recorded, repeated, resumed and left as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overnight.flows.night.open_run import OpenRun
+from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.interventions import Kind
+from overnight.schemas.job import Job
+from overnight.schemas.outcome import Outcome, Verdict
+from overnight.tasks.history.database import Database
+from overnight.tasks.history.interventions import add_request, new_request
+from overnight.tasks.tune.pruning import Pruning
+from overnight.testing.fake_provider import Provider, says
+from tests.flows.conftest import Night
+from tests.flows.nights import require_replay
+from tests.in_process import InProcess
+from tests.toys import TOY, toy_with
+
+BLOATED = """\
+    spare = max(offset, 3)
+    if offset > 100:
+        return spare
+    return offset + 6.0 * (1.0 if spare or not offset else 2.0)"""
+BARE = "return offset + 6.0"
+
+
+@pytest.fixture
+def bloated(provider: Provider, asks: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a night whose only answer has a good program with what it does not need."""
+    provider.script = lambda _, request: says(request, f"def guess_v9(offset):\n{BLOATED}")
+    return {**asks, "search": {"prompts": 1, "samples": 1, "prune": 100}}
+
+
+def pruned(history: Path) -> list[dict[str, Any]]:
+    return Database(history).rows(
+        "SELECT program_id, parent_ids, outcome, score, body, model, proposer, idea, finish_reason, evaluations, error "
+        "FROM programs WHERE operator = 'prune' ORDER BY generation"
+    )
+
+
+def test_the_best_program_of_a_night_is_pruned_before_it_is_shown(
+    night: Night, bloated: dict[str, Any], tmp_path: Path
+):
+    files = night(2, settings=bloated)
+    (row,) = pruned(tmp_path)
+    assert row["body"] == BARE
+    assert (row["outcome"], row["score"], row["model"]) == ("scored", -4.0, "builtin/pruner")
+    assert row["idea"] == "left out what changes no score: 5 -> 2 lines"
+    history = Database(tmp_path)
+    (parent,) = history.rows("SELECT operator, score FROM programs WHERE program_id = ?", [row["parent_ids"][0]])
+    assert parent["operator"] != "prune"
+    (found,) = history.rows("SELECT best_program_id, finalists, samples FROM nights")
+    assert found["best_program_id"] == row["program_id"]
+    assert found["samples"] == 2, "nobody was asked for it"
+    require_replay(files, tmp_path / "again")
+
+
+def test_what_was_pruned_is_not_pruned_again(night: Night, bloated: dict[str, Any], tmp_path: Path):
+    night(1, settings=bloated)
+    files = night(1)
+    assert [row["outcome"] for row in pruned(tmp_path)] == ["scored"]
+    require_replay(files, tmp_path / "again")
+
+
+def test_what_has_nothing_to_leave_out_is_tried_once(
+    night: Night, bloated: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    provider.script = lambda _, request: says(request, f"def guess_v9(offset):\n    {BARE}")
+    night(1, settings=bloated)
+    files = night(1)
+    (row,) = pruned(tmp_path)
+    assert (row["outcome"], row["finish_reason"]) == ("duplicate", "no_gain")
+    assert row["evaluations"] > 0
+    (best,) = Database(tmp_path).rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
+    assert best["program_id"] == row["parent_ids"][0]
+    require_replay(files, tmp_path / "again")
+
+
+def test_a_program_keeps_what_the_validation_inputs_need(
+    night: Night, bloated: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    body = BLOATED.replace("return spare", "return spare + 8.0")
+    provider.script = lambda _, request: says(request, f"def guess_v9(offset):\n{body}")
+    night(1, settings={**bloated, "validation": [200]})
+    (row,) = pruned(tmp_path)
+    assert row["body"] == "spare = offset\nif offset > 100:\n    return spare + 8.0\nreturn offset + 6.0"
+    (night_row,) = Database(tmp_path).rows("SELECT best_program_id, finalists FROM nights")
+    assert night_row["best_program_id"] == row["program_id"]
+    assert night_row["finalists"][0]["validation"] == -2.0
+
+
+@pytest.mark.parametrize("settings", [{"search": {"prune": 0}}, {"noise": 0.1, "search": {}}])
+def test_nothing_is_pruned_where_that_is_not_wanted(
+    settings: dict[str, Any], night: Night, bloated: dict[str, Any], tmp_path: Path
+):
+    search = {"prompts": 1, "samples": 1, **settings["search"]}
+    problem = tmp_path / "problem/toy.py"
+    problem.parent.mkdir()
+    problem.write_text(TOY.read_text().replace("# prune = 0\n", ""))
+    night(1, settings={**bloated, **settings, "search": search}, problem=problem)
+    assert not pruned(tmp_path)
+
+
+def test_a_smaller_program_that_is_not_confirmed_is_not_shown(
+    night: Night, bloated: dict[str, Any], in_process: InProcess, tmp_path: Path
+):
+    def fails_when_isolated(job: Job, text: str) -> Verdict | None:
+        is_bare = f'"""A number."""\n    {BARE}' in text
+        return Verdict(Outcome.CRASHED, error="it lied") if job.isolation and is_bare else None
+
+    in_process.fault = fails_when_isolated
+    files = night(1, settings={**bloated, "sandbox": {"confirm": "best"}})
+    (row,) = pruned(tmp_path)
+    assert (row["outcome"], row["score"]) == ("unconfirmed", None)
+    assert "it lied" in row["error"]
+    (found,) = Database(tmp_path).rows("SELECT best_program_id FROM nights")
+    assert found["best_program_id"] == row["parent_ids"][0]
+    require_replay(files, tmp_path / "again")
+
+
+def test_forms_that_time_out_or_that_no_sandbox_runs_lose_nothing(
+    night: Night, bloated: dict[str, Any], in_process: InProcess, tmp_path: Path
+):
+    def stops(_job: Job, text: str) -> Verdict | None:
+        if "spare" not in text or "guess" not in text or "offset > 100" in text:
+            return None
+        return Verdict(Outcome.TIMED_OUT, error="too long")
+
+    in_process.fault = stops
+    night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    assert (row["body"], row["outcome"]) == (BARE, "scored")
+
+
+def test_an_engine_that_goes_away_while_a_program_is_pruned_loses_nothing(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def away(self: Pruning) -> None:
+        raise SandboxUnavailable("it is away", remedy="Wait.")
+
+    monkeypatch.setattr(Pruning, "run", away)
+    night(1, settings=bloated)
+    assert not pruned(tmp_path)
+    (found,) = Database(tmp_path).rows("SELECT stop_reason, generations, best_after FROM nights")
+    assert (found["stop_reason"], found["generations"], found["best_after"]) == ("generations", 1, -4.0)
+    monkeypatch.undo()
+
+
+def test_a_night_that_a_person_ends_prunes_nothing(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run = Pruning.run
+
+    def interrupted(self: Pruning) -> None:
+        self.keeps.__self__.run.progress.interrupt()  # type: ignore[attr-defined]
+        run(self)
+
+    monkeypatch.setattr(Pruning, "run", interrupted)
+    night(1, settings=bloated)
+    assert not pruned(tmp_path)
+    monkeypatch.setattr(Pruning, "run", run)
+    night(1)
+    assert [row["body"] for row in pruned(tmp_path)] == [BARE]
+
+
+def test_the_deadline_ends_a_pruning_and_keeps_what_it_has(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run = Pruning.run
+
+    def cut(self: Pruning) -> None:
+        trials: Any = self.keeps.__self__  # type: ignore[attr-defined]
+        keeps, self.keeps = self.keeps, lambda bodies: _cut_after(bodies, keeps, trials.run)
+        run(self)
+
+    def _cut_after(bodies: Any, keeps: Any, opened: OpenRun) -> Any:
+        kept = keeps(bodies)
+        if any(kept):
+            opened.cut()
+        return kept
+
+    monkeypatch.setattr(Pruning, "run", cut)
+    night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    assert row["outcome"] == "scored"
+    assert BARE != row["body"] != BLOATED
+
+
+def test_no_objective_gets_worse(night: Night, bloated: dict[str, Any], tmp_path: Path):
+    score = "return {'score': -abs(guess(offset) - 10.0 - offset), 'kept': len(guess.__code__.co_varnames)}"
+    problem = toy_with(tmp_path / "problem/toy.py", score=score)
+    settings = {**bloated, "objectives": {"metrics": {"kept": "maximize"}}}
+    night(1, settings=settings, problem=problem)
+    (row,) = pruned(tmp_path)
+    assert "spare = offset" in row["body"]
+    assert "100" not in row["body"]
+
+
+def test_a_dropped_program_gives_way_and_the_next_night_goes_on(night: Night, bloated: dict[str, Any], tmp_path: Path):
+    files = night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    add_request(files, new_request(Kind.DROP, program_id=row["program_id"]))
+    night(1)
+    (best,) = Database(tmp_path).rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
+    assert best["program_id"] == row["parent_ids"][0]
