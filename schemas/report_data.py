@@ -371,9 +371,17 @@ class ReportData:
 
     @property
     def samples_since_gain(self) -> int:
-        """Samples since the end of the generation that raised the best score last; all samples, if none did."""
+        """Samples since the one that raised the best score last by as much as is seen; all samples, if none did."""
         last = self.generations[-1]
-        return last.samples - next(one.samples for one in self.generations if one.best == last.best)
+        shown = f"{last.best:.{self.digits}g}"
+        seen = (one.samples for one in self.new_bests if f"{one.best:.{self.digits}g}" == shown)
+        return last.samples - next(seen, self.new_bests[-1].samples)
+
+    @property
+    def digits(self) -> int:
+        """Significant digits that tell the best scores from those that are known."""
+        best, now = self.best, self.generations[-1].best
+        return self.run.problem.settings.known.digits_beside(now, best.train, best.validation, best.held_out)
 
     @property
     def is_under_way(self) -> bool:
