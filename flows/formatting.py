@@ -22,9 +22,9 @@ def history_flag(history: HistoryBackend) -> str:
     return "" if history.location == DEFAULT_HISTORY.location else f" --history {shlex.quote(history.location)}"
 
 
-def score(value: float | None) -> str:
-    """Format a score with six significant digits; a missing one, or a gain on none, as a dash."""
-    return "–" if value is None or math.isinf(value) else f"{value:z.6g}"
+def score(value: float | None, digits: int = 6) -> str:
+    """Format a score to significant digits; a missing one, or a gain on none, as a dash."""
+    return "–" if value is None or math.isinf(value) else f"{value:z.{digits}g}"
 
 
 _FEWEST_DIGITS, _MOST_DIGITS = 6, 12

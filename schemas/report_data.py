@@ -401,41 +401,21 @@ class ReportData:
 
     @property
     def samples_since_gain(self) -> int:
-        """Samples since the end of the generation that raised the best score last; all samples, if none did."""
+        """Samples since the one that raised the best score last by as much as is seen; all samples, if none did."""
         last = self.generations[-1]
-        return last.samples - next(one.samples for one in self.generations if one.best == last.best)
+        shown = f"{last.best:.{self.digits}g}"
+        seen = (one.samples for one in self.new_bests if f"{one.best:.{self.digits}g}" == shown)
+        return last.samples - next(seen, self.new_bests[-1].samples)
+
+    @property
+    def digits(self) -> int:
+        """Significant digits that tell the best scores from those that are known."""
+        best, now = self.best, self.generations[-1].best
+        return self.run.problem.settings.known.digits_beside(now, best.train, best.validation, best.held_out)
 
     @property
     def is_under_way(self) -> bool:
         return bool(self.nights) and self.nights[-1].ended_at is None
-
-
-@dataclass(frozen=True, slots=True)
-class RunCurve:
-    """A run's best score over its samples, for comparison with other runs.
-
-    Attributes:
-        group: The settings in which it differs from the other runs, as text; runs of one group differ by seed.
-        steps: Pairs of a sample number and the best score from there on.
-        tuner_gain: Sum of the steps of the best score that the tuner's programs made.
-        hypervolume: That of its front among the fronts of all runs compared; `None` where the score alone counts.
-    """
-
-    run_id: str
-    problem: str
-    group: str
-    seed: int
-    started_at: datetime
-    samples: int
-    seconds: float
-    cost_usd: float
-    start: float
-    steps: tuple[tuple[int, float], ...]
-    tuner_gain: float
-    best: SplitScores
-    stop_reason: str
-    has_unknown_costs: bool = False
-    hypervolume: float | None = None
 
 
 @dataclass(frozen=True)

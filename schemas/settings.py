@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
@@ -103,6 +104,17 @@ class Known(Section):
     def optimum(self) -> float | None:
         """The proven optimum, less what rounding can explain; `None` if there is none."""
         return self.best - _ROUNDING * max(1.0, abs(self.best)) if self.proven and self.best is not None else None
+
+    def digits_beside(self, *scores: float | None, least: int = 6) -> int:
+        """Return as many significant digits as tell scores from the known ones; differences by rounding are none."""
+        known = [value for value in (self.best, self.honesty, self.honesty_held_out) if value is not None]
+        pairs = [(one, other) for one in scores for other in known if one is not None]
+        told = [pair for pair in pairs if not math.isclose(*pair, rel_tol=_ROUNDING / 1000)]
+        return next(
+            digits
+            for digits in range(least, 18)
+            if digits == 17 or all(f"{one:.{digits}g}" != f"{other:.{digits}g}" for one, other in told)
+        )
 
     def is_passed_by(self, score: float) -> bool:
         """Return whether a score is better than the best known one by more than its last digit leaves open."""

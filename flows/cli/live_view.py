@@ -86,14 +86,15 @@ def _rows(run: OpenRun, conditions: StopConditions, first: int) -> Iterator[tupl
     if sessions:
         yield "agents", Text(printable("\n".join(sessions)))
     yield "outcomes", outcomes_text(progress.outcomes_so_far())
-    yield "best", f"{score(progress.best)}  ({_found_at(run, first)}){_claimed(progress)}"
+    digits = settings.known.digits_beside(progress.best)
+    yield "best", f"{score(progress.best, digits)}  ({_found_at(run, first)}){_claimed(progress)}"
     width = max(1, min(_CURVE_WIDTH, err().width - _LABEL_WIDTH))
     yield "", Text(spark(progress.bests(width), width, err().encoding), no_wrap=True)
     if conditions.target is not None:
         yield "target", conditions.target if isinstance(conditions.target, str) else score(conditions.target)
     if (known := settings.known).best is not None:
         holder = f"  ({printable(known.label)})" if known.label else ""
-        yield "best known", Text(f"{score(known.best)}{holder}")
+        yield "best known", Text(f"{score(known.best, digits)}{holder}")
     yield "pace", f"{progress.per_second():.1f} candidates/s"
     if run.cluster is not None:
         lines = machine_lines(run.cluster.slots.states(), err().height - _OTHER_ROWS)

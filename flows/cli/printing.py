@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shlex
+import shutil
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -117,6 +121,19 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=err(), transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task(printable(text), total=None)
         yield lambda other: progress.update(task, description=printable(other))
+
+
+@contextlib.contextmanager
+def in_pages() -> Iterator[None]:
+    """Show what the block prints to stdout in pages, by PAGER or `less`; only on a terminal."""
+    pager = shlex.split(os.environ.get("PAGER", "")) or ["less"]
+    if not (out().is_terminal and terminal.is_terminal(sys.stdin) and shutil.which(pager[0])):
+        yield
+        return
+    with out().capture() as captured:
+        yield
+    # These flags of `less` end it where all fits one screen, and show colours.
+    subprocess.run(pager, input=captured.get().encode(), env={"LESS": "FRX", **os.environ}, check=False)
 
 
 def write_text(text: str, style: str = "") -> None:

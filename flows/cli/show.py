@@ -10,6 +10,7 @@ from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
     OutputFormat,
+    in_pages,
     out,
     say,
     score,
@@ -51,7 +52,7 @@ def show(
     Args:
         program: a program id or a unique prefix of one
         other: a newer program, for --diff
-        prompt: also show the prompt and the completion
+        prompt: also show the prompt and the completion, in pages on a terminal (PAGER, or less)
         diff: show what it changed of its better parent, or OTHER of it; with --lineage, what each step did
         lineage: show its ancestors, from the start program on, each the most similar parent of the next
         why: explain in words why it was kept or dropped
@@ -76,8 +77,11 @@ def show(
     elif diff:
         rows = [row, find_program(database, other)] if other else [_better_parent(database, row), row]
         _show_diff(history, rows, as_json=as_json)
-    else:
+    elif as_json or not prompt:
         _show_program(history, row, prompt=prompt, as_json=as_json)
+    else:
+        with in_pages():
+            _show_program(history, row, prompt=True, as_json=False)
 
 
 def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool, as_json: bool) -> None:

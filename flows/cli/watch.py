@@ -141,11 +141,9 @@ def view(data: ReportData) -> Group:
     settings = data.run.problem.settings
     last, known = data.generations[-1], settings.known.best
     head = f"{settings.title or data.run.problem.name} · {data.run.run_id} · {_state(data)}"
-    best_known = "" if known is None else f", best known {score(known)}"
-    best = (
-        f"best on the training inputs {score(last.best)} (started with {score(data.generations[0].best)}{best_known}): "
-        f"{settings.score_name}"
-    )
+    best_known = "" if known is None else f", best known {score(known, data.digits)}"
+    started = f"started with {score(data.generations[0].best)}"
+    best = f"best on the training inputs {score(last.best, data.digits)} ({started}{best_known}): {settings.score_name}"
     cost_text = cost(data.cost_usd, is_partly_unknown=data.has_unknown_costs)
     under_way = f" and {in_short(data.under_way)}" if data.under_way.samples else ""
     samples = f"{last.samples:,} samples{under_way}"

@@ -153,14 +153,14 @@ def commands(night: ShownNight) -> dict[str, str]:
 def score_rows(night: ShownNight) -> list[dict[str, str]]:
     """Return the table of scores on each split: start program, best program and known results."""
     rows = [_scores_of("start program", night.start, night), _scores_of("best program", night.best, night)]
-    known = night.run.problem.settings.known
+    known, digits = night.run.problem.settings.known, _digits(night)
     if known.honesty is not None:
-        held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out)
-        rows.append(_score_row("without a model", score(known.honesty), "", held_out, known.honesty_label))
+        held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out, digits)
+        rows.append(_score_row("without a model", score(known.honesty, digits), "", held_out, known.honesty_label))
     if known.best is not None:
         proven = ", proven" if known.proven else ""
         source = f"{known.label}{proven} ({known.source}, {known.date})"
-        rows.append(_score_row("best known", "", "", score(known.best), source))
+        rows.append(_score_row("best known", "", "", score(known.best, digits), source))
     return rows
 
 
@@ -169,8 +169,16 @@ def _scores_of(label: str, program: Program, night: ShownNight) -> dict[str, str
     finalist = next((one for one in record.finalists if one.program.id == program.id), None)
     failed = record.winner_fails_on if program.id == record.best_program_id else ()
     others = {"validation": finalist and finalist.validation, "held-out": finalist and finalist.held_out}
-    cells = ["fails" if name in failed else score(value) for name, value in others.items()]
-    return _score_row(label, score(program.score), *cells, program.id)
+    digits = _digits(night)
+    cells = ["fails" if name in failed else score(value, digits) for name, value in others.items()]
+    return _score_row(label, score(program.score, digits), *cells, program.id)
+
+
+def _digits(night: ShownNight) -> int:
+    """Return as many digits as tell the scores of a night's best programs from the known ones."""
+    finalists = night.record.finalists
+    others = [value for one in finalists for value in (one.validation, one.held_out)]
+    return night.run.problem.settings.known.digits_beside(night.record.best_after, night.best.score, *others)
 
 
 def _score_row(*cells: str) -> dict[str, str]:
@@ -181,10 +189,8 @@ def _best_text(night: ShownNight) -> str:
     record = night.record
     gain = record.best_after - record.best_before
     than_before = f"{score(gain)} more than" if gain > 0 else "not better than"
-    return (
-        f"best score {score(record.best_after)}: {than_before} before this night; the start program has "
-        f"{score(night.start.score)}"
-    )
+    best = score(record.best_after, _digits(night))
+    return f"best score {best}: {than_before} before this night; the start program has {score(night.start.score)}"
 
 
 def _other_inputs_text(night: ShownNight) -> str:

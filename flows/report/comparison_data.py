@@ -13,7 +13,7 @@ from overnight.flows.report.run_data import Row, made
 from overnight.schemas.errors import HistoryError, UsageError
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import TUNER
-from overnight.schemas.report_data import RunCurve
+from overnight.schemas.run_curve import RunCurve
 from overnight.schemas.settings import flat_settings, parse_settings
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.winners import best_programs

@@ -9,7 +9,7 @@ from statistics import median, quantiles
 
 from markupsafe import Markup
 
-from overnight.schemas.report_data import RunCurve
+from overnight.schemas.run_curve import RunCurve
 from overnight.tasks.report.number_format import grouped, padded, score_text
 from overnight.tasks.report.page import render_template
 from overnight.tasks.report.vega import Chart, Layout, Spec, category, draw_chart, layouts, mark, number, series_colours

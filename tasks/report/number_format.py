@@ -25,6 +25,12 @@ def score_text(value: float | None, digits: int = 6) -> str:
     return "–" if value is None else f"{value:z.{digits}g}".replace("-", "−")
 
 
+def percent_text(share: float) -> str:
+    """Format a share in per cent, with as many decimals as it takes that less than all does not read 100."""
+    texts = (grouped(100 * share, decimals) for decimals in range(10))
+    return next((text for text in texts if share >= 1 or not text.startswith("100")), "nearly 100")
+
+
 def gain_text(value: float | None) -> str:
     """Format a difference with its sign; return a dash if there is none."""
     return "–" if value is None else f"{value:+z.3g}".replace("-", "−")

@@ -20,7 +20,16 @@ from overnight.schemas.outcome import Outcome
 from overnight.schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
 from overnight.tasks.report.code_view import DiffLine, diff_lines, highlighted
 from overnight.tasks.report.lineage_graph import line_of_descent, lineage_chart
-from overnight.tasks.report.number_format import cost, duration, gain_of, gain_text, grouped, score_text, time_text
+from overnight.tasks.report.number_format import (
+    cost,
+    duration,
+    gain_of,
+    gain_text,
+    grouped,
+    percent_text,
+    score_text,
+    time_text,
+)
 from overnight.tasks.report.population_charts import (
     diversity_chart,
     histogram_chart,
@@ -99,6 +108,7 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         pictures=pictures_of(report, drawings),
         splits=splits_chart(report),
         split_rows=split_rows(report),
+        digits=report.digits,
         charts=progress_charts(report),
         new_bests=report.new_bests,
         best=highlighted(report.best_function),
@@ -225,6 +235,7 @@ def _environment() -> Environment:
         gain_from=lambda after, before: gain_of(before, after),
         size=lambda value: gain_text(value)[1:],
         count=grouped,
+        percent=percent_text,
         duration=duration,
         cost=cost,
         time=time_text,

@@ -160,10 +160,11 @@ def _night_marks(summaries: Sequence[GenerationSummary], x: Spec, layout: Layout
 
 def _level_marks(report: ReportData, y: Spec, low: float, high: float) -> list[Spec]:
     """Draw lines at known scores; one is named at its right end, the next one at its left end."""
+    digits = report.digits
     shown = [(value, name) for value, name in _levels(report) if low <= value <= high]
     marks: list[Spec] = []
     for (value, name), (place, align) in zip(shown, (("width", "right"), (0, "left")), strict=False):
-        rows = [{"score": value, "name": f"{name} {score_text(value)}"}]
+        rows = [{"score": value, "name": f"{name} {score_text(value, digits)}"}]
         marks += [
             mark("rule", rows, y=y, color=LEVEL, strokeDash=[2, 4]),
             mark(
@@ -175,8 +176,8 @@ def _level_marks(report: ReportData, y: Spec, low: float, high: float) -> list[S
 
 def _best_line(report: ReportData, x: Spec, y: Spec, x_value: _XValue) -> list[Spec]:
     """Draw the best score so far as a step line, with a disc at every new best."""
-    steps = _line_rows(report.new_bests, x["field"], x_value)
-    end = _line_rows([report.generations[-1]], x["field"], x_value)
+    steps = _line_rows(report.new_bests, x["field"], x_value, report.digits)
+    end = _line_rows([report.generations[-1]], x["field"], x_value, report.digits)
     return [
         mark("line", [*steps, *end], x=x, y=y, interpolate="step-after", color=ACCENT, strokeWidth=2, clip=True),
         mark("circle", steps, x=x, y=y, color=ACCENT, size=36, opacity=1, stroke=PAPER),
@@ -185,14 +186,14 @@ def _best_line(report: ReportData, x: Spec, y: Spec, x_value: _XValue) -> list[S
     ]
 
 
-def _line_rows(summaries: Sequence[GenerationSummary], x_field: str, x_value: _XValue) -> Rows:
+def _line_rows(summaries: Sequence[GenerationSummary], x_field: str, x_value: _XValue, digits: int) -> Rows:
     return [
         {
             x_field: x_value(summary),
             "score": summary.best,
-            "text": score_text(summary.best),
+            "text": score_text(summary.best, digits),
             "label": reading(
-                f"best {score_text(summary.best)} after {_when(summary)}", summary.best_program_id, is_stop=True
+                f"best {score_text(summary.best, digits)} after {_when(summary)}", summary.best_program_id, is_stop=True
             ),
         }
         for summary in summaries
@@ -232,9 +233,11 @@ def _description(report: ReportData) -> str:
 def splits_chart(report: ReportData) -> Chart:
     """Draw a line for each split, from the start program's score to the best program's."""
     rows = split_rows(report)
-    gains = [f"{name}: from {score_text(start)} to {score_text(best)}" for name, start, best in rows]
-    text = f"{'; '.join(gains)}." + "".join(f" {name}: {score_text(value)}." for value, name in _levels(report)[::-1])
-    height = 40 + _SPLIT_HEIGHT * len(rows) + 16 * len(_levels(report)[::-1])
+    digits = report.digits
+    gains = [f"{name}: from {score_text(start, digits)} to {score_text(best, digits)}" for name, start, best in rows]
+    known = [f" {name}: {score_text(value, digits)}." for value, name in _levels(report)[::-1]]
+    text = f"{'; '.join(gains)}.{''.join(known)}"
+    height = 40 + _SPLIT_HEIGHT * len(rows) + 16 * len(known)
     return draw_chart("splits", "From start to best, on each split", text, layouts(height), lambda _: _splits(report))
 
 
@@ -253,12 +256,13 @@ def _splits(report: ReportData) -> Spec:
     levels = _levels(report)[::-1]
     values = [value for _, start, best in splits for value in (start, best) if value is not None]
     domain = padded([*values, *(value for value, _ in levels)], 0.06)
-    names = [f"{name} {score_text(value, 4)}" for value, name in levels]
+    digits = report.run.problem.settings.known.digits_beside(*values, least=4)
+    names = [f"{name} {score_text(value, digits)}" for value, name in levels]
     y = {"field": "split", "type": "nominal", "title": None, "sort": [*names, *(name for name, _, _ in splits)]}
     y["axis"] = {"grid": True, "ticks": False, "labelExpr": f"indexof({names}, datum.value) < 0 ? datum.value : ''"}
     x, both = number("score", domain, axis={"tickCount": 6}), [row for row in splits if None not in row]
-    start = [_split_end(name, value, "start") for name, value, _ in splits if value is not None]
-    best = [_split_end(name, value, "best") for name, _, value in splits if value is not None]
+    start = [_split_end(name, value, "start", digits) for name, value, _ in splits if value is not None]
+    best = [_split_end(name, value, "best", digits) for name, _, value in splits if value is not None]
     lines = [{"split": name, "score": begin, "to": end} for name, begin, end in both]
     return {
         "layer": [
@@ -271,8 +275,9 @@ def _splits(report: ReportData) -> Spec:
     }
 
 
-def _split_end(split: str, value: float, name: str) -> Spec:
-    return {"split": split, "score": value, "text": score_text(value, 4), "label": f"{name} {score_text(value)}"}
+def _split_end(split: str, value: float, name: str, digits: int) -> Spec:
+    label = f"{name} {score_text(value, max(6, digits))}"
+    return {"split": split, "score": value, "text": score_text(value, digits), "label": label}
 
 
 def _split_level_marks(

@@ -87,12 +87,25 @@ def test_the_result_shows_start_best_and_gain_on_every_split(page: Page, report:
 
 @pytest.mark.usefixtures("without_charts")
 def test_the_result_says_since_when_nothing_was_gained(reported: ReportData):
-    assert reported.samples_since_gain == 0, "the last generation raised the best score"
-    *rest, last = reported.generations
-    flat = replace(last, best=rest[-1].best, samples=rest[-1].samples + 4)
-    assert replace(reported, generations=(*rest, flat)).samples_since_gain >= 4
-    page = render(replace(reported, generations=(*rest, replace(rest[-1], samples=rest[-1].samples + 4321))))
-    assert re.search(r"Samples since the last gain</dt><dd>4.?3", page)
+    *_, last = reported.generations
+    gained_at = reported.new_bests[-1].samples
+    assert reported.samples_since_gain == last.samples - gained_at, "since a sample, not since its generation"
+    tiny = replace(last, best=last.best + 1e-9, samples=last.samples + 4321)
+    later = replace(reported, generations=(*reported.generations, tiny), new_bests=(*reported.new_bests, tiny))
+    assert later.samples_since_gain == tiny.samples - gained_at, "a gain that nobody sees is none"
+    assert re.search(r"Samples since the last gain</dt><dd>4,3\d\d<", render(later))
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_digits_tell_the_best_score_from_the_best_known_one(reported: ReportData):
+    problem, best = reported.run.problem, 2.6359774
+    settings = problem.settings.model_copy(update={"known": Known(best=2.6359831)})
+    known = replace(reported, run=replace(reported.run, problem=replace(problem, settings=settings)))
+    scores = replace(reported.best, train=best, validation=None, held_out=None)
+    page = render(replace(known, best=scores, generations=(replace(reported.generations[-1], best=best),)))
+    assert "2.635977<" in page
+    assert "2.635983<" in page
+    assert "99.99995 % of the way" in page
 
 
 @pytest.mark.usefixtures("without_charts")
@@ -433,3 +446,37 @@ def test_the_readme_s_pictures_are_small():
     for name in ("report-light.png", "report-dark.png"):
         assert f"tests/report/pictures/{name}" in readme.read_text()
         assert (PICTURES / name).stat().st_size < 400 * 1024
+
+
+def test_copy_covers_nothing_of_its_block(page: Page, report: str):
+    for width in (390, 1280):
+        page.open(report, width=width)
+        overlaps = page.value(
+            """[...document.querySelectorAll(".code")].filter((one) => one.offsetParent).map((one) => {
+                const [button, block] = [one.querySelector("button"), one.querySelector("pre")].map((part) =>
+                    part.getBoundingClientRect());
+                return button.left < block.right && block.left < button.right &&
+                    button.top < block.bottom && block.top < button.bottom;
+            })"""
+        )
+        assert overlaps
+        assert not any(overlaps)
+
+
+def test_the_numbers_of_an_axis_keep_a_distance(page: Page, reported: ReportData, tmp_path: Path):
+    last = reported.generations[-1]
+    many = replace(reported, generations=(*reported.generations, replace(last, samples=4600)))
+    (tmp_path / "many.html").write_text(render(many), encoding="utf-8")
+    page.open((tmp_path / "many.html").as_uri(), width=390)
+    gaps = page.value(
+        """(() => {
+            const labels = [...document.querySelectorAll("#chart-over-samples svg.narrow text")].filter((text) =>
+                /^[\\d,]+$/.test(text.textContent));
+            const row = Math.max(...labels.map((text) => text.getBoundingClientRect().top));
+            const boxes = labels.map((text) => text.getBoundingClientRect())
+                .filter((box) => box.width && Math.abs(box.top - row) < 2).sort((one, other) => one.left - other.left);
+            return boxes.slice(1).map((box, place) => box.left - boxes[place].right);
+        })()"""
+    )
+    assert len(gaps) > 2
+    assert min(gaps) > 4

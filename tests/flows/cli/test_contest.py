@@ -10,7 +10,8 @@ import pytest
 
 from overnight.flows.cli.main import run
 from overnight.schemas.generation import StopReason
-from overnight.schemas.report_data import RunCurve, SplitScores
+from overnight.schemas.report_data import SplitScores
+from overnight.schemas.run_curve import RunCurve
 from overnight.tasks.report.comparison import shared_seeds
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import NOW

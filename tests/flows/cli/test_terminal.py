@@ -17,7 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from overnight.flows.cli import printing, terminal
 from overnight.schemas.escaping import INVISIBLE
 from overnight.schemas.outcome import Outcome
 from overnight.tasks.history import record, stored_run
@@ -239,3 +241,20 @@ def test_tabs_emoji_names_and_brackets_in_a_pipe_are_unchanged(tmp_path: Path):
     output = call(["best", "last"], tmp_path).stdout
     assert "y = ':smile:[bold]'\n" in output
     assert "\ty" in output
+
+
+def test_what_is_long_is_shown_in_pages_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    console = Console(force_terminal=True, width=80, highlight=False)
+    monkeypatch.setattr(printing, "out", lambda: console)
+    monkeypatch.setattr(terminal, "is_terminal", lambda _: True)
+    monkeypatch.setenv("PAGER", f"tee {tmp_path / 'page'}")
+    with printing.in_pages():
+        printing.write_text(f"a line {EVIL}")
+        assert capfd.readouterr().out == "", "nothing is shown before all of it"
+    assert (tmp_path / "page").read_text() == f"a line {ESCAPED}\n" == capfd.readouterr().out
+    monkeypatch.setenv("PAGER", "no-such-pager")
+    with printing.in_pages():
+        printing.write_text("a line")
+    assert capfd.readouterr().out == "a line\n"
