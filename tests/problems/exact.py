@@ -221,7 +221,7 @@ def _is_turned(vectors: np.ndarray) -> bool:
 def multiplications(found: tuple[Sequence[Sequence[int]], int], n: int, enough: int, steps: int) -> Fraction:
     """Minus the products, which add up to the product of two matrices over Z2, and the share of the steps to more."""
     scheme, step = found
-    count = Counter[tuple[int, int, int]]()
+    count = Counter[tuple[int, ...]]()
     for a, b, c in scheme:
         entries = [[place for place in range(n * n) if factor >> place & 1] for factor in (a, b, c)]
         count.update(itertools.product(*entries))

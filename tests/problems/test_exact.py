@@ -66,7 +66,9 @@ def recounted(files: RunFiles, recount: Recount) -> tuple[float, float]:
     """Return the score of the best program, counted anew and as recorded."""
     found, inputs, score = constructions(files, recount.construction)
     scores = [float(recount.score(one, *arguments)) for one, arguments in zip(found, inputs, strict=True)]
-    return reduced(scores, read_run(files).problem.settings.reducer), score
+    again = reduced(scores, read_run(files).problem.settings.reducer)
+    assert again is not None
+    return again, score
 
 
 @pytest.mark.docker
