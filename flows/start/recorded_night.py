@@ -44,18 +44,18 @@ def change_since(run: RunRecord, flag: str = "") -> str:
     name = run.specification_path
     if run.origin or name not in names():
         return ""
-    now = load_problem(find_builtin(name))
-    if scores_alike(run.problem, now):
+    then, now = run.problem.specification, load_problem(find_builtin(name)).specification
+    # A directory of somebody may have the name of a built-in problem.
+    if then.kind != now.kind or scores_alike(then.text, now.text, name):
         return ""
     rescored = f"overnight rescore {run.run_id}{flag}"
     said = (
         f"the problem {name} has changed since {run.run_id} was recorded, whose scores are those of the problem as it "
         "was: `report`, `sql` and `replay` work as ever"
     )
-    then, here = run.problem.specification.shape, now.specification.shape
-    if then == here:
+    if then.shape == now.shape:
         return f"{said}; `{rescored} {name}` scores its programs under the present one"
     return (
-        f"{said}; its programs do not fit the present one, where `{here}` evolves and not `{then}`, so only "
+        f"{said}; its programs do not fit the present one, where `{now.shape}` evolves and not `{then.shape}`, so only "
         f"`{rescored}` goes on from them, with the problem as it was"
     )

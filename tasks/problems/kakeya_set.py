@@ -3,7 +3,7 @@
 Coordinates are whole numbers modulo a prime p. Improve `point`, which says for each direction through which point its
 line runs: the points of these lines are the set, and the direction (a, b, c) leads from x to x + (a, b, c), and so on.
 The score is minus the number of points. The best known sets have about a quarter of the space: 53 points for p = 5,
-128 for p = 7, 438 for p = 11. Each direction is given once, its last entry that is not 0 being 1.
+128 for p = 7, 437 for p = 11. Each direction is given once, its last entry that is not 0 being 1.
 """
 # /// script
 # dependencies = ["numpy"]
@@ -21,10 +21,10 @@ The score is minus the number of points. The best known sets have about a quarte
 #
 # [tool.overnight.known]
 # start = -1799
-# best = -619
-# label = "AlphaEvolve, 53 + 128 + 438 points"
-# source = "Georgiev, Gómez-Serrano, Tao and Wagner, arXiv 2511.02864 (2025), and its repository of problems"
-# date = "2025-11-03"
+# best = -618
+# label = "the Station, 53 + 128 + 437 points; AlphaEvolve (2025) had 438"
+# source = "arXiv 2608.23691 (2026), and github.com/dualverse-ai/station_data_v2, artifacts/finite_kakeya"
+# date = "2026-08"
 # honesty = -634
 # honesty_label = "the squares of Saraf and Sudan (2008)"
 # baseline = "of_squares"

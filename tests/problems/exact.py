@@ -106,11 +106,12 @@ def smallest_triangle(placed: Rows, n: int) -> Fraction:
     return min(abs(x1 * (y2 - y3) + x2 * (y3 - y1) + x3 * (y1 - y2)) for (x1, y1), (x2, y2), (x3, y3) in corners)
 
 
-def distances(placed: Rows, n: int) -> Fraction:
+def distances(placed: Rows, n: int, dimension: int = 2) -> Fraction:
     """Minus the square of the longest distance over that of the shortest."""
     points = exactly(placed)
-    require(len(set(points)) == n, f"{n} points")
-    squares = sorted((x - x2) ** 2 + (y - y2) ** 2 for (x, y), (x2, y2) in itertools.combinations(points, 2))
+    require(len(set(points)) == n and all(len(point) == dimension for point in points), f"{n} points")
+    pairs = itertools.combinations(points, 2)
+    squares = sorted(sum(((x - y) ** 2 for x, y in zip(a, b, strict=True)), Fraction(0)) for a, b in pairs)
     return -squares[-1] / squares[0]
 
 
@@ -220,7 +221,7 @@ def _is_turned(vectors: np.ndarray) -> bool:
 def multiplications(found: tuple[Sequence[Sequence[int]], int], n: int, enough: int, steps: int) -> Fraction:
     """Minus the products, which add up to the product of two matrices over Z2, and the share of the steps to more."""
     scheme, step = found
-    count = Counter[tuple[int, int, int]]()
+    count = Counter[tuple[int, ...]]()
     for a, b, c in scheme:
         entries = [[place for place in range(n * n) if factor >> place & 1] for factor in (a, b, c)]
         count.update(itertools.product(*entries))
@@ -241,17 +242,18 @@ def comparators(network: Sequence[Sequence[int]], n: int) -> int:
     return -len(network)
 
 
-def kakeya_set(points: Sequence[Sequence[int]], p: int) -> int:
+def kakeya_set(points: Sequence[Sequence[int]], p: int, dimension: int = 3) -> int:
     """Minus the points, among which is a line in each direction."""
     there = {tuple(point) for point in points}
-    require(all(len(point) == 3 and all(0 <= x < p for x in point) for point in there), "points")
-    for u, v, w in itertools.product(range(p), repeat=3):
-        if (u, v, w) != (0, 0, 0):
+    require(all(len(point) == dimension and all(0 <= x < p for x in point) for point in there), "points")
+    for way in itertools.product(range(p), repeat=dimension):
+        if any(way):
+            multiples = [[k * step for step in way] for k in range(1, p)]
             has_line = any(
-                all(((x + k * u) % p, (y + k * v) % p, (z + k * w) % p) in there for k in range(1, p))
-                for x, y, z in there
+                all(tuple((x + y) % p for x, y in zip(one, far, strict=True)) in there for far in multiples)
+                for one in there
             )
-            require(has_line, f"a line in the direction {u, v, w}")
+            require(has_line, f"a line in the direction {way}")
     return -len(there)
 
 

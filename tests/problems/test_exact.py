@@ -29,6 +29,9 @@ from tests.problems.test_recorded_nights import quick
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FOUND = sorted(RECOUNTS.keys() & set(recorded.names()))
 BEST = "SELECT last(program_id ORDER BY night) AS program_id FROM winners WHERE run_id = ?"
+TIMES = 10.0
+"""Multiple of the limit of seconds: nothing is judged here, and a machine may be slower than the night's."""
+
 RETURNING = """
 
 def what_was_constructed({parameters}):
@@ -45,7 +48,10 @@ def constructions(files: RunFiles, expression: str) -> tuple[list[Any], list[tup
     ((name, text),) = run.problem.specification.program(program.body).files
     parameters = run.problem.specification.text.partition("@funsearch.run")[2].partition("(")[2].partition(")")[0]
     shown = ProgramBundle(((name, text + RETURNING.format(parameters=parameters, expression=expression)),))
-    job = replace(run.problem.drawing_job(run.seed), run_function="what_was_constructed", isolation=None)
+    limits = run.problem.settings.limits
+    limits = limits.model_copy(update={"wall_s": TIMES * limits.wall_s, "cpu_s": None})
+    job = run.problem.drawing_job(run.seed)
+    job = replace(job, run_function="what_was_constructed", isolation=None, limits=limits)
     calls = run.problem.inputs["train"]
     found = []
     for call in calls:
@@ -60,7 +66,9 @@ def recounted(files: RunFiles, recount: Recount) -> tuple[float, float]:
     """Return the score of the best program, counted anew and as recorded."""
     found, inputs, score = constructions(files, recount.construction)
     scores = [float(recount.score(one, *arguments)) for one, arguments in zip(found, inputs, strict=True)]
-    return reduced(scores, read_run(files).problem.settings.reducer), score
+    again = reduced(scores, read_run(files).problem.settings.reducer)
+    assert again is not None
+    return again, score
 
 
 @pytest.mark.docker
@@ -84,18 +92,22 @@ OLD_NEEDLE = "[float(shift(i, n)) for i in range(1, n + 1)]"
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_the_needle_of_32_triangles_that_a_night_found_covers_less_than_the_published_one(tmp_path: Path):
+def test_the_needle_of_32_triangles_that_a_night_found_lies_between_two_published_ones(tmp_path: Path):
     files, _ = unpack(FIXTURES / "0.3-answers-kakeya-needle.tar.zst", LocalBackend(tmp_path))
     ((bases,), _, score) = constructions(files, OLD_NEEDLE)
     found = exact.needle(bases, 32)
     assert float(found) == pytest.approx(score, rel=1e-9)
     assert round(float(found), 8) == -0.13906386
+    assert -0.14164749 < found < -0.13859613, "less than AlphaEvolve's, and more than that of the Station (2026)"
 
 
 @pytest.mark.skipif(not CLONES, reason="OVERNIGHT_CONSTRUCTIONS names no clones of the published constructions")
 @pytest.mark.parametrize("one", [one for one in CONSTRUCTIONS if one.problem in RECOUNTS], ids=lambda one: one.problem)
 def test_a_published_construction_has_the_published_score_exactly(one: Any):
-    found = RECOUNTS[one.problem].score(one.read(), *one.arguments)
+    construction = one.read()
+    if one.problem in ("erdos-overlap", "autocorrelation-inequality"):
+        construction = [round(value * 2**30) for value in construction]
+    found = RECOUNTS[one.problem].score(construction, *one.arguments)
     assert float(found) == pytest.approx(float(one.score), abs=one.within)
 
 

@@ -1,96 +1,107 @@
-"""Makes the gallery of what was found: `python -m tests.report.gallery [HISTORY] [PROBLEM ...]`.
+"""Makes the gallery of what recorded nights found: `python -m tests.report.gallery [PROBLEM ...]`.
 
-A night of the built-in model is run for each problem that the history has no run of; then the page is written.
+The programs of all nights, or of those that are named, are drawn in the sandbox; then the page is written.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
-from overnight.flows.report.build import build_report, draw_report
+from overnight.flows.formatting import score, scores_beside
+from overnight.flows.report.build import build_report
+from overnight.flows.report.drawings import draw_programs
+from overnight.flows.report.run_data import bodies_of
 from overnight.schemas.report_data import ReportData
+from overnight.tasks.history.archive import unpack
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import find_run
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.tasks.report.number_format import grouped, score_text
+from overnight.tasks.problems import find_builtin, recorded
+from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.report.sanitised_svg import title_of
 
 PROBLEMS = Path(__file__).parents[2] / "tasks/problems"
 PAGE = PROBLEMS / "gallery.md"
 PICTURES = PROBLEMS / "gallery"
-SHOWN = (
-    *("cap-set", "corner-free-set", "cyclic-graph", "admissible-set", "sorting-network", "sort4"),
-    *("bin-packing-weibull", "heilbronn-triangle", "autocorrelation-inequality"),
-    *("no-isosceles", "kakeya-needle", "kakeya-set", "grid-tiling", "happy-ending"),
-)
-_HEAD = """# Gallery: what was found
+_HEAD = """# Gallery: what nights found
 
-Pictures of the start program and of the best program that one night of the built-in model found, which needs no key:
-two minutes on two processor cores beside other work, seed 1, each by the command beside it. The problem's own function
-draws them, in the sandbox. `python -m tests.report.gallery` runs the nights and writes this page.
+What the best program of each [recorded night](README.md#recorded-nights) does, beside the start program, and its code.
+The problem's own function draws them, in the sandbox; `python -m tests.report.gallery` makes this page of the archives.
 """
 
 
-def command_of(problem: str) -> list[str]:
-    """Return the command whose result is shown."""
-    return ["overnight", "run", problem, "--model", "builtin/mutate", "--seed", "1", "--until", "120s"]
-
-
-def make(history: Path, problems: tuple[str, ...] = SHOWN) -> None:
-    """Run what is missing, and write all pictures and the page."""
+def make(drawn: tuple[str, ...]) -> None:
+    """Draw the programs of some nights, remove the pictures of problems without one, and write the page."""
     PICTURES.mkdir(exist_ok=True)
-    parts = [_HEAD]
-    for problem in problems:
-        runs = _runs(history, problem)
-        if not runs:
-            command = [Path(sys.executable).with_name("overnight"), *command_of(problem)[1:], "--history", history]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            runs = _runs(history, problem)
-        parts.append(_part(problem, history, runs[-1]))
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    for path in PICTURES.glob("*.svg"):
+        if path.stem.rpartition("-")[0] not in recorded.names():
+            path.unlink()
+    parts = [_part(problem, draws=problem in drawn) for problem in recorded.names()]
+    PAGE.write_text("\n".join([_HEAD, *parts]), encoding="utf-8")
 
 
-def _runs(history: Path, problem: str) -> list[str]:
-    if not (history / "runs").exists():
-        return []
-    rows: list[dict[str, Any]] = Database(history).rows(
-        "SELECT run_id FROM runs WHERE problem = ? ORDER BY started_at", [problem]
+def _part(problem: str, *, draws: bool) -> str:
+    with tempfile.TemporaryDirectory(prefix="overnight-gallery-") as folder:
+        files, _ = unpack(recorded.archive(problem), LocalBackend(Path(folder)))
+        database = Database(Path(folder))
+        report = build_report(database, files)
+        if draws:
+            _draw(problem, database, report)
+        title = report.run.problem.settings.title
+        database.close()
+    texts = (
+        f"## {title}",
+        f"`overnight import {problem}`",
+        result_of(problem),
+        recorded.note(problem),
+        _pictures(problem),
     )
-    return [row["run_id"] for row in rows]
+    return "\n\n".join(filter(None, (*texts, f"```python\n{report.best_function.strip()}\n```\n")))
 
 
-def _part(problem: str, history: Path, run_id: str) -> str:
-    database = Database(history)
-    report = build_report(database, find_run(LocalBackend(history), run_id))
-    pictures = draw_report(database, report).pictures
-    cells = []
+def _draw(problem: str, database: Database, report: ReportData) -> None:
+    """Draw the start program and the best one, each in its own time."""
+    run = report.run
     for name, program_id in (("start", report.start.program_id), ("best", report.best.program_id)):
-        path = PICTURES / f"{problem}-{name}.svg"
-        path.write_text(pictures[program_id], encoding="utf-8")
-        cells.append(f'<img src="gallery/{path.name}" width="380" alt="{name}: {title_of(pictures[program_id])}">')
-    return (
-        f"## {report.run.problem.settings.title}\n\n`{' '.join(command_of(problem))}`\n\n{_result(report)}\n\n"
-        f"| start | best |\n|---|---|\n| {cells[0]} | {cells[1]} |\n"
-    )
+        bodies = bodies_of(database, run.run_id, [program_id])
+        drawings = draw_programs(run.problem, bodies, seed=run.seed, run_id=run.run_id)
+        picture_of(problem, name).unlink(missing_ok=True)
+        if picture := drawings.pictures.get(program_id):
+            picture_of(problem, name).write_text(picture, encoding="utf-8")
+        else:
+            sys.stderr.write(f"{problem}, {name}: {drawings.remark}\n")
 
 
-def _result(report: ReportData) -> str:
-    known = report.run.problem.settings.known
-    start, best, line = report.start.held_out, report.best.held_out, known.honesty_held_out
-    where = " on held-out inputs"
-    if start is None or best is None:
-        start, best, line, where = report.start.train, report.best.train, known.honesty, ""
-    levels = [(line, "without a model"), (known.best, "best known")]
-    beside = "".join(f", {name} {score_text(value)}" for value, name in levels if value is not None)
-    last = report.generations[-1]
-    return (
-        f"From {score_text(start)} to **{score_text(best)}**{where}{beside}; "
-        f"{grouped(last.samples)} samples in {grouped(report.time_spent.nights_s)} s."
+def picture_of(problem: str, name: str) -> Path:
+    return PICTURES / f"{problem}-{name}.svg"
+
+
+def _pictures(problem: str) -> str:
+    """Return a table of the pictures that there are of a problem."""
+    there = [name for name in ("start", "best") if picture_of(problem, name).exists()]
+    cells = []
+    for name in there:
+        path = picture_of(problem, name)
+        title = title_of(path.read_text(encoding="utf-8"))
+        cells.append(f'<img src="gallery/{path.name}" width="380" alt="{name}: {title}">')
+    rows = [f"| {' | '.join(there)} |", f"|{'---|' * len(there)}", f"| {' | '.join(cells)} |"]
+    return "\n".join(rows) if there else ""
+
+
+def result_of(problem: str) -> str:
+    """Return what a recorded night found, in a sentence."""
+    night, known = recorded.nights()[problem], load_problem(find_builtin(problem)).settings.known
+    best, found = scores_beside(known.best, night.found)
+    held_out = ""
+    if night.found_held_out is not None:
+        held_out = f"; held out from {score(night.start_held_out)} to {score(night.found_held_out)}"
+    text = (
+        f"From {score(night.start)} to **{found}**, without a model {score(known.honesty)}, best known {best}"
+        f"{held_out}; after {night.found_after} of {night.answers} answers of {night.by}."
     )
+    return text.replace(" -", " −").replace("**-", "**−")
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1] if len(sys.argv) > 1 else "history"), tuple(sys.argv[2:]) or SHOWN)
+    make(tuple(sys.argv[1:]) or tuple(recorded.names()))

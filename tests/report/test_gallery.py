@@ -1,36 +1,37 @@
-"""The gallery shows what its commands found: problems of ours that draw, with pictures that the border lets through."""
+"""The gallery shows what recorded nights found: each with its command, its program, and pictures that are safe."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
+
 from overnight.flows.cli.main import app
-from overnight.tasks.problems import find_builtin
-from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.problems import recorded
 from overnight.tasks.report.sanitised_svg import sanitise
-from tests.report.gallery import PAGE, PICTURES, SHOWN, command_of
+from tests.report.gallery import PAGE, PICTURES, result_of
 
 
-def test_each_problem_of_the_gallery_has_its_command_and_a_picture_of_start_and_best():
+@pytest.mark.parametrize("problem", recorded.names())
+def test_each_recorded_night_has_its_command_its_result_its_program_and_its_pictures(problem: str):
     text = PAGE.read_text()
-    for problem in SHOWN:
-        settings = load_problem(find_builtin(problem)).settings
-        section = text.partition(f"## {settings.title}\n")[2].partition("\n## ")[0]
-        assert f"`{' '.join(command_of(problem))}`" in section
-        assert re.findall(r'<img src="([^"]+)"', section) == [
-            f"gallery/{problem}-start.svg",
-            f"gallery/{problem}-best.svg",
-        ]
+    (section,) = [part for part in text.split("\n## ") if f"`overnight import {problem}`" in part]
+    assert result_of(problem) in section, "run `python -m tests.report.gallery`"
+    assert recorded.note(problem) in section
+    assert "```python\ndef " in section
+    for name in re.findall(r'<img src="gallery/([^"]+)"', section):
+        assert name in (f"{problem}-start.svg", f"{problem}-best.svg")
+        assert (PICTURES / name).is_file()
 
 
 def test_its_commands_are_understood():
-    for problem in SHOWN:
-        command, _, _ = app.parse_args(command_of(problem)[1:], exit_on_error=False)
-        assert command.__name__ == "run"
+    for line in re.findall(r"^`overnight (import .+)`$", PAGE.read_text(), re.MULTILINE):
+        command, _, _ = app.parse_args(line.split(), exit_on_error=False)
+        assert command.__name__ == "import_run"
 
 
-def test_its_pictures_are_safe_and_small_and_no_others_are_kept():
-    shown = {f"{problem}-{name}.svg" for problem in SHOWN for name in ("start", "best")}
+def test_its_pictures_are_safe_and_small_and_all_are_shown():
+    shown = set(re.findall(r'<img src="gallery/([^"]+)"', PAGE.read_text()))
     assert {path.name for path in PICTURES.iterdir()} == shown
     for path in PICTURES.iterdir():
         svg = path.read_text()

@@ -53,13 +53,15 @@ def changed_since(problem: Problem, path: Path) -> list[str]:
     return changed + changed_files(folder, [file for file in problem.files if file.path not in added])
 
 
-def scores_alike(then: Problem, now: Problem) -> bool:
-    """Return whether two versions of a specification score a program alike: the same code, inputs and reduction."""
-    if then.inputs != now.inputs:
+_OF_THE_SCORE = ("inputs", "validation", "held_out", "reducer", "thresholds")
+
+
+def scores_alike(then: str, now: str, name: str) -> bool:
+    """Return whether two versions of a specification score alike: by their code and by the inputs that they list."""
+    first, second = (script_block(text, name).get("tool", {}).get("overnight", {}) for text in (then, now))
+    if any(first.get(key) != second.get(key) for key in _OF_THE_SCORE):
         return False
-    kept = [(one.settings.reducer, one.settings.thresholds, one.files) for one in (then, now)]
-    first, second = (python_source.parse(one.specification.text).body for one in (then, now))
-    return kept[0] == kept[1] and python_source.is_same_code(first, second)
+    return python_source.is_same_code(*(python_source.parse(text).body for text in (then, now)))
 
 
 def _folder(settings: Settings, path: Path) -> Path:

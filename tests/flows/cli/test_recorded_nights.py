@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from overnight.flows.start import sandboxes
+from overnight.flows.start.recorded_night import change_since
 from overnight.schemas.errors import ExitCode
 from overnight.tasks.evaluate.packages import Interpreter
 from overnight.tasks.evaluate.registry import create_backend
 from overnight.tasks.problems import find_builtin, names, recorded
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.testing.made import a_run
 from tests.flows.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("without_charts")
@@ -108,7 +112,8 @@ def test_a_damaged_one_is_to_be_installed_again(command: Said, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("old", "new", "remedy"),
     [
-        ("minlength", "minlength", ""),
+        ("", "", ""),
+        ("# inputs = [", "# inputs = [3, ", f"rescore {RUN} --history HERE {NAME}` scores its programs"),
         ('"""Draw', '"""Now draw', ""),
         (
             "touching[-1] + 1",
@@ -117,7 +122,7 @@ def test_a_damaged_one_is_to_be_installed_again(command: Said, tmp_path: Path, m
         ),
         ("priority(", "rank(", f"so only `overnight rescore {RUN} --history HERE` goes on"),
     ],
-    ids=["nothing", "a text", "the code", "the function"],
+    ids=["nothing", "an input", "a text", "the code", "the function"],
 )
 def test_of_a_problem_that_has_changed_since_it_is_said_what_can_still_be_done(
     command: Said,
@@ -129,7 +134,8 @@ def test_of_a_problem_that_has_changed_since_it_is_said_what_can_still_be_done(
 ):
     path = tmp_path / "sorting_network.py"
     text = find_builtin(NAME).read_text()
-    path.write_text(text.replace(old, new))
+    assert old in text
+    path.write_text(text.replace(old, new) if old else text)
     monkeypatch.setattr("overnight.flows.start.recorded_night.find_builtin", lambda _: path)
     code, _, err = command("import", NAME)
     note = f"note: the problem {NAME} has changed since {RUN} was recorded"
@@ -170,3 +176,17 @@ def test_a_recorded_night_is_not_the_user_s_own_best(command: Said):
     command("import", NAME)
     listed = json.loads(command("problems", NAME, "--format", "json")[1])
     assert listed["your_best"] is None
+
+
+def test_inputs_of_a_flag_are_no_change_of_the_problem():
+    run = a_run("it", load_problem(find_builtin(NAME), {"inputs": [5]}))
+    assert change_since(replace(run, specification_path=NAME, origin="")) == ""
+
+
+def test_a_directory_of_the_name_of_a_problem_is_not_taken_for_it(tmp_path: Path):
+    (tmp_path / NAME).mkdir()
+    command = 'program = "x.sh"\nevaluate = ["sh", "{program}"]'
+    (tmp_path / NAME / "overnight.toml").write_text(f"inputs = [1]\n[command]\n{command}\n")
+    (tmp_path / NAME / "x.sh").write_text("echo 1 (\n")
+    run = a_run("it", load_problem(tmp_path / NAME))
+    assert change_since(replace(run, specification_path=NAME, origin="")) == ""
