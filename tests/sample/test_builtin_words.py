@@ -166,12 +166,13 @@ def test_an_answer_reads_no_other_names_attributes_and_keys(name):
         function = function_of(mutate(PROMPTS[name], seed))
         assert not survey(function, parsed.env).undefined
         used = {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute)}
-        used |= {n.slice.value for n in ast.walk(function) if isinstance(n, ast.Subscript) and _is_key(n.slice)}
+        used |= {n.value for n in map(_key, ast.walk(function)) if n}
         assert used <= known | {"get"}
 
 
-def _is_key(index: ast.expr) -> bool:
-    return isinstance(index, ast.Constant) and isinstance(index.value, str)
+def _key(node: ast.AST) -> ast.Constant | None:
+    index = node.slice if isinstance(node, ast.Subscript) else None
+    return index if isinstance(index, ast.Constant) and isinstance(index.value, str) else None
 
 
 def _words(kind: Kind) -> set[str]:
