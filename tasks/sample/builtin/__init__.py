@@ -26,6 +26,7 @@ from overnight.tasks.sample.builtin.mutation_sites import survey
 from overnight.tasks.sample.builtin.operators import MutationContext, mutate_once
 from overnight.tasks.sample.builtin.prompt_parsing import (
     ParsedPrompt,
+    argument_names,
     find_functions,
     is_empty,
     parse_module,
@@ -72,7 +73,7 @@ def mutate(prompt: str, seed: int, facts: str = "") -> str:
     if prompts := _prompts_by_function(prompt):
         return _mutate_several(prompts, seed, random, facts)
     parsed = parse_prompt(prompt, facts)
-    grower = Grower(random, parsed.typical, parsed.reusable, parsed.env)
+    grower = Grower(random, parsed.typical, parsed.reusable, argument_names(parsed.header))
     for make in [_child] * _ATTEMPTS + [_fresh] * _ATTEMPTS:
         body = make(parsed, grower)
         if body and dump(body) not in parsed.parent_dumps:

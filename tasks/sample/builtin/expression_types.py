@@ -122,8 +122,8 @@ def from_annotation(annotation: ast.expr | None, classes: Mapping[str, Kind] = M
             statement = python_source.parse(str(annotation.value)).body[:1]
         except python_source.SourceError:
             return OTHER
-        is_one = bool(statement) and isinstance(statement[0], ast.Expr)
-        return from_annotation(statement[0].value, classes) if is_one else OTHER
+        inner = statement[0].value if statement and isinstance(statement[0], ast.Expr) else None
+        return from_annotation(inner, classes)
     if isinstance(annotation, ast.Subscript):
         outer = from_annotation(annotation.value)
         if outer.base is not Base.SEQUENCE:

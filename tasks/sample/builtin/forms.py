@@ -6,7 +6,7 @@ Forms are Python with places in capitals, which `growth.py` fills in. Places wit
 - `PART`, `VALUE`: an array, or a number, that is a name or already used
 - `CONSTANT`: a number; `SMALL`: a small whole one; `DIVISOR`: one above 1; `LARGE`: a weighty one; `LOW`, `HIGH`: the
   ends of an interval
-- `WORD`: a number that the problem gives: an argument, a constant, an attribute or a key; `OVER`, `UNDER`: two of them
+- `WORD`: an argument, an attribute or a key that is a number; `OVER`, `UNDER`: two of them
 - `SEQUENCE`: a sequence of numbers; `RECORDS`: one of objects with attributes or keys; `COUNTER`: the counter of a loop
 - `THIS`: the expression that is changed; `RESULT`: something to return
 - `LOCAL`: a new local; `MINE`: a local number that is there

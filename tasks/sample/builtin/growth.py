@@ -48,13 +48,13 @@ class Grower:
         typical: Numbers that the prompt mentions or its versions use.
         reusable: Expressions of the versions with their kinds. Reusing them makes expressions such as `bins - item`
             available as one unit, similar to Koza's automatically defined functions (1994).
-        given: Names of the arguments and constants.
+        arguments: Names of the function's arguments.
     """
 
     random: Random
     typical: tuple[float, ...]
     reusable: tuple[tuple[ast.expr, Kind], ...]
-    given: Collection[str] = ()
+    arguments: Collection[str] = ()
 
     def grow(self, wanted: Kind, env: Env, depth: int) -> ast.expr:
         """Return a random expression of the wanted kind, or a number if that kind cannot be made."""
@@ -114,9 +114,10 @@ class Grower:
         return self.small() if wanted == INT else self.constant()
 
     def words(self, env: Env) -> list[ast.expr]:
-        """Return the numbers in scope that the problem gives."""
-        names = [name(n) for n, k in env.items() if n in self.given and k in NUMBERS]
-        return names + [tree for tree, kind in fields_of(env) if kind in NUMBERS]
+        """Return the arguments, attributes and keys that are numbers; none if there are only arguments that count."""
+        names = [(name(n), k) for n, k in env.items() if n in self.arguments and k in NUMBERS]
+        words = names + [(tree, kind) for tree, kind in fields_of(env) if kind in NUMBERS]
+        return [tree for tree, _ in words] if len(words) > len(names) or FLOAT in (kind for _, kind in words) else []
 
     def is_of_words(self, wanted: Kind, env: Env) -> bool:
         """Return whether a number is wanted of several words, and of no array and no sequence of numbers."""
