@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from overnight.flows.cli.printing import count, history_flag, score
 from overnight.schemas.report_data import UnderWay
-from overnight.tasks.history.files import RunFiles
-from overnight.tasks.history.run_lock import is_under_way
+
+if TYPE_CHECKING:
+    from overnight.tasks.history.files import RunFiles
 
 
 def in_short(under_way: UnderWay) -> str:
@@ -17,6 +20,8 @@ def in_short(under_way: UnderWay) -> str:
 
 def note(files: RunFiles, under_way: UnderWay) -> str:
     """Return the same with the place of the best one, and the command that shows or commits it; empty without any."""
+    from overnight.tasks.history.run_lock import is_under_way
+
     if not under_way.samples:
         return ""
     claim, run = under_way.claim, f"{files.run_id}{history_flag(files.backend)}"

@@ -10,9 +10,6 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.program import TUNER
 from overnight.schemas.sampling_settings import ANSWER_ONCE, Model
 from overnight.schemas.settings import Settings
-from overnight.tasks.history import stored_run
-from overnight.tasks.history.journal import readable_completions
-from overnight.tasks.history.rows import read_rows
 from overnight.tasks.program.user_config import user_agent
 
 if TYPE_CHECKING:
@@ -42,9 +39,7 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
         return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
     if given := settings.sampling.concurrency:
         return given, f"{given} samples in flight, as sampling.concurrency says"
-    open_answers = [one for path in run.files.uncommitted_journals() for one in readable_completions(path)]
-    open_answers = [one for one in open_answers if one.is_sample and one.model != TUNER]
-    if open_answers and (before := _of_last_night(run)):  # with another number, prompts would be others
+    if before := _of_open_answers(run):  # with another number, prompts would be others
         return before, f"{before} samples in flight, as in the night before, whose answers are used"
     if run.cluster is not None:
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
@@ -61,14 +56,19 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
     return number, f"{shown} samples in flight, {why}; sampling.concurrency sets another number"
 
 
-def _of_last_night(run: OpenRun) -> int | None:
-    """Return the samples in flight of the night before; `None` if there was none."""
-    number = run.files.last_night()
+def _of_open_answers(run: OpenRun) -> int | None:
+    """Return the samples in flight of the night before if answers of models wait to be used, else `None`."""
+    from overnight.tasks.history import journal, stored_run  # loading Arrow takes long, and `check` has no use for it
+
+    stored = [one for path in run.files.uncommitted_journals() for one in journal.readable_completions(path)]
+    number = run.files.last_night() if any(one.is_sample and one.model != TUNER for one in stored) else 0
     return stored_run.read_night(run.files, number, {}).samples_in_flight if number else None
 
 
 def _latency_s(run: OpenRun) -> float:
     """Return the median seconds of an answer of a model in the last generation; 0 if that has none."""
+    from overnight.tasks.history.rows import read_rows
+
     number = run.state.generations
     if number == run.run.given or number in run.state.failed:
         return 0.0
