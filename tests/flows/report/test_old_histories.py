@@ -27,14 +27,6 @@ ARCHIVES = {
 }
 """Exported runs, and how many programs of each are scored."""
 
-REPEATED = ("0.3-agent-binpack", "0.3-answers-sorting-network")
-"""Runs whose programs take a second in all; others are replayed and rescored by `make soak`."""
-
-
-@pytest.fixture
-def charts() -> None:
-    """They are drawn."""
-
 
 @pytest.fixture(scope="module", params=list(ARCHIVES))
 def name(request: pytest.FixtureRequest) -> str:
@@ -62,15 +54,12 @@ def test_its_import_names_a_command_that_works(name: str, tmp_path: Path, capsys
     assert f"{expected} {find_run(LocalBackend(tmp_path), 'last').run_id}" in capsys.readouterr().err
 
 
-def test_its_record_is_read(files: RunFiles, name: str):
+def test_its_record_is_read_and_its_search_can_go_on(files: RunFiles, name: str):
     then, past = stored_run.read_run(files), stored_run.read_run_history(files, samples=1)
     assert len(past.programs) == ARCHIVES[name]
     algorithm = then.problem.settings.search.algorithm
     assert {change.niche for step in past.steps for change in step.all_changes} <= set(algorithm.founded_niches)
-
-
-def test_its_search_can_go_on(files: RunFiles):
-    state = read_state(files, stored_run.read_run(files))
+    state = read_state(files, then)
     assert state.best.id in state.programs
     assert state.generations == max(files.committed())
 
@@ -107,22 +96,44 @@ def test_it_is_exported_and_imported_as_it_is(files: RunFiles, tmp_path: Path):
     assert describe(again) == describe(files)
 
 
-of_some = pytest.mark.parametrize(
-    "name",
-    [name if name in REPEATED else pytest.param(name, marks=pytest.mark.slow) for name in ARCHIVES],
-    indirect=True,
-)
+def only(*names: str) -> pytest.MarkDecorator:
+    """Try runs whose programs take a second in all; `make soak` tries the others, too."""
+    tried = [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in ARCHIVES]
+    return pytest.mark.parametrize("name", tried, indirect=True)
 
 
-@of_some
+def replays(files: RunFiles) -> bool:
+    return run(["replay", files.run_id, "--trust-settings", "--history", files.backend.location]) == 0
+
+
+@pytest.mark.parametrize("name", ["0.3-agent-binpack"], indirect=True)
 @pytest.mark.usefixtures("processes")
-def test_it_is_replayed(files: RunFiles, capsys: pytest.CaptureFixture[str]):
-    assert run(["replay", files.run_id, "--trust-settings", "--history", files.backend.location]) == 0
+def test_one_whose_programs_a_command_scores_is_replayed(files: RunFiles, capsys: pytest.CaptureFixture[str]):
+    assert replays(files)
     assert "without a model: the same history" in capsys.readouterr().out
 
 
-@of_some
-@pytest.mark.usefixtures("processes")
+of_functions = pytest.mark.parametrize(
+    "name",
+    [
+        name if "sorting" in name else pytest.param(name, marks=pytest.mark.slow)
+        for name in ARCHIVES
+        if "agent" not in name
+    ],
+    indirect=True,
+)
+"""Runs of functions; those that take more than a second are tried by `make soak`."""
+
+
+@of_functions
+@pytest.mark.usefixtures("plain")
+def test_it_is_replayed(files: RunFiles, capsys: pytest.CaptureFixture[str]):
+    assert replays(files)
+    assert "without a model: the same history" in capsys.readouterr().out
+
+
+@of_functions
+@pytest.mark.usefixtures("plain")
 def test_rescoring_begins_a_run_from_its_programs(files: RunFiles):
     flags = ["--most", "3", "--set", "sampling.models=builtin/mutate", "--history", files.backend.location]
     assert run(["rescore", files.run_id, *flags]) == 0
