@@ -48,7 +48,8 @@ def new_run(toy: Path, tmp_path: Path, asks: dict[str, Any], in_process: InProce
 
     def create(**settings: Any) -> RunFiles:
         sampling = {"concurrency": IN_FLIGHT, **asks["sampling"]}
-        given = {"sandbox": {"slots": 1}, **asks, "sampling": sampling, **settings}
+        # On a busy machine, time would end the first generation before all of its prompts are asked.
+        given = {"sandbox": {"slots": 1}, "search": {"seconds": 0}, **asks, "sampling": sampling, **settings}
         problem = load_problem(toy, given)
         accept(problem, given)
         return create_run(problem, toy, LocalBackend(tmp_path), seed=1, run_id=RUN)
