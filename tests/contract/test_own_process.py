@@ -269,7 +269,7 @@ DEEPER = {
 
 
 def scoring_job(*, apart: bool) -> Job:
-    limits = LIMITS.model_copy(update={"wall_s": 3.0})
+    limits = LIMITS.model_copy(update={"wall_s": 2.0})
     asked = job("any", apart=apart, limits=limits)
     assert asked.command is not None
     return replace(asked, command=replace(asked.command, metrics_file="metrics.json"))
