@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ def run_with_view(
         with (
             live_view(run, conditions),
             night.begun(),
+            _flows_loaded(),
             server.connected(run.progress.note),
             handle_interrupts(run.progress, server_answers, partial(_abandon, server, files, history)),
         ):
@@ -119,9 +121,16 @@ class CancelledInPrefect(KeyboardInterrupt):
     """The night was cancelled in Prefect."""
 
 
+@contextlib.contextmanager
+def _flows_loaded() -> Iterator[None]:
+    """Load Prefect and the flows, which takes a second: after the first requests, and while the server starts."""
+    import_module("overnight.flows.night.search")
+    yield
+
+
 def search_night(night: Night, conditions: StopConditions, again: list[int] | None = None) -> Any:
     """Run a night that has begun, as a flow run of its own, and return its result."""
-    from prefect.exceptions import CancelledRun  # loading Prefect takes a second, so after the first requests
+    from prefect.exceptions import CancelledRun
 
     from overnight.flows.night.search import NIGHT, search
     from overnight.flows.prefect_server.crash_detection import without_wait_for_heartbeats

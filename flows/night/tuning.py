@@ -26,7 +26,7 @@ _RACED_INPUTS = 3
 
 
 class RunTrials:
-    """The evaluations of a run's tuner: in the run's slots, when no candidate waits for one; a `TrialSandbox`.
+    """The evaluations of a run's tuner, in slots that no candidate or confirmation needs; a `TrialSandbox`.
 
     Containers with other inputs than those of the candidates are started when they are first needed, and stay for the
     run. Whatever the container, an evaluation takes a slot. On a cluster, the machines evaluate on training inputs; the

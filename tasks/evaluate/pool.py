@@ -114,7 +114,7 @@ class FreshContainerPool(_ContainerPool):
     """
 
     def __init__(
-        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int, ask: Ask | None = None
+        self, job: Job, backend: SandboxBackend, config: RunnerConfig, *, slots: int | None, ask: Ask | None = None
     ) -> None:
         super().__init__(job, backend, config, slots=slots, ask=ask)
         self._starter = ThreadPoolExecutor(1, "overnight-fresh")

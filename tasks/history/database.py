@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files as package_files
@@ -124,6 +124,7 @@ class Database:
         self._limits = limits
         self._config = _CONFIG | ({"memory_limit": f"{limits.memory_mib}MiB"} if limits else {})
         self._connection = duckdb.connect(config=self._config)
+        self._is_new = True
         self._committed: dict[str, tuple[str, ...]] = {}
         self._journals: dict[str, int] | None = None
         self._alive: list[dict[str, str]] | None = None
@@ -134,9 +135,11 @@ class Database:
         """Connect anew, with tables and views over these files: DuckDB then lets no query read any other."""
         import duckdb
 
-        self._connection.close()
-        self._connection, self._committed = duckdb.connect(config=self._config), {}
-        self._has_macros = self._has_comments = False
+        if not self._is_new:
+            self._connection.close()
+            self._connection = duckdb.connect(config=self._config)
+        self._is_new, self._committed = False, {}
+        self._undefined, self._has_comments = dict(_macros()), False
         self._journals = self._alive = None
         self._refuse_other_formats(committed["runs"])
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
@@ -266,15 +269,16 @@ class Database:
         import duckdb
 
         if self._limits is None and _CATALOG in sql.casefold():
-            self._define_macros()
+            self._define_macros(set(self._undefined))
             self._add_comments()
-        try:
-            return self._connection.sql(sql, params=parameters or None)
-        except duckdb.CatalogException:
-            if self._has_macros or self._limits:
-                raise
-        self._define_macros()  # one may be what is missing, or what was meant
-        return self._connection.sql(sql, params=parameters or None)
+        while True:
+            try:
+                return self._connection.sql(sql, params=parameters or None)
+            except duckdb.CatalogException:
+                if self._limits or not self._undefined:
+                    raise
+                # Macros that it names are missing, or one that was meant.
+                self._define_macros(_macros_in(sql) & self._undefined.keys() or set(self._undefined))
 
     def _table(self, found: Relation) -> pa.Table:
         """Return the rows of an answer, as many as may be."""
@@ -310,11 +314,10 @@ class Database:
         if runs and (other := self._connection.execute(_OF_OTHER_FORMATS, parameters).fetchone()):
             raise unread_format(*other)
 
-    def _define_macros(self) -> None:
-        """Define the macros, for the first query that needs them: they take as long to define as all views."""
-        if not self._has_macros:
-            self._connection.execute(_sql("macros"))
-            self._has_macros = True
+    def _define_macros(self, names: Collection[str]) -> None:
+        """Define macros, for the first query that needs them: all of them take as long to define as all views."""
+        for name in [name for name in self._undefined if name in names]:
+            self._connection.execute(self._undefined.pop(name))
 
     def _add_comments(self) -> None:
         """Store the descriptions of views, columns and macros in DuckDB's catalog, for the first query of it."""
@@ -329,6 +332,24 @@ class Database:
             self._connection.execute(
                 f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.description}')}"
             )
+
+
+@cache
+def _macros() -> dict[str, str]:
+    """Return the definition of each macro, by name: later ones may use earlier ones."""
+    _, *parts = re.split(r"^CREATE OR REPLACE MACRO (\w+)", _sql("macros"), flags=re.MULTILINE)
+    return {name: f"CREATE OR REPLACE MACRO {name}{body}" for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _macros_in(sql: str) -> set[str]:
+    """Return the macros that a query names, and those that these use."""
+    named, texts = set[str](), [sql]
+    while texts:
+        text = texts.pop()
+        found = {name for name in _macros() if re.search(rf'\b{name}"?\s*\(', text, re.IGNORECASE)} - named
+        named |= found
+        texts += [_macros()[name] for name in found]
+    return named
 
 
 @contextmanager

@@ -191,10 +191,10 @@ def test_only_containers_of_a_dead_owner_are_swept(
 def test_a_container_that_examines_an_image_is_swept_once_its_owner_is_dead(
     sandbox_image: str, monkeypatch: pytest.MonkeyPatch
 ):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
+    # It dies once the container was examined: whoever else starts a pool on this machine sweeps, too.
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     host, namespace, *_ = owner().split()
-    alive, gone = owner(), f"{host} {namespace} {dead.pid} 1"
+    alive, gone = owner(), f"{host} {namespace} {other.pid} {confinement._start_time(other.pid)}"
     with closing(docker.from_env()) as client, closing(DockerBackend(runners=1)) as docker_engine:
 
         def left_by(label: str) -> list[Any]:
@@ -206,6 +206,8 @@ def test_a_container_that_examines_an_image_is_swept_once_its_owner_is_dead(
             for label in (alive, gone):
                 killed.setattr(engine_images, "owner", lambda label=label: label)
                 assert docker_engine.run_python(sandbox_image, "print(1)") == ("1\n", "")
+        assert len(left_by(gone)) == 1
+        other.communicate(b"\n")
         docker_engine.remove_leftovers()
         (mine,) = left_by(alive)
         mine.remove(force=True)

@@ -184,20 +184,15 @@ def begin(kind: str, image: str, script: bytes, asked: Job) -> SandboxPool:
     return open_pool(asked, backend=kind, image=prepared, slots=1)
 
 
-@pytest.fixture(scope="module", params=["shared", "own"])
-def scored(kind: str, sandbox_image: str, request: pytest.FixtureRequest) -> dict[str, float]:
-    """The score of each way in which a command can import a program and call it."""
-    if (kind, request.param) == ("docker", "shared"):
+@pytest.mark.parametrize("place", ["shared", "own"])
+def test_a_command_that_imports_a_program_gets_the_same_from_its_own_process(kind: str, place: str, sandbox_image: str):
+    """Each way in which a command can import a program and call it is an input."""
+    if (kind, place) == ("docker", "shared"):
         pytest.skip("where it shares the process, plain processes show it")
-    with begin(kind, sandbox_image, EVALUATE, job(*WAYS, apart=request.param == "own")) as pool:
+    with begin(kind, sandbox_image, EVALUATE, job(*WAYS, apart=place == "own")) as pool:
         verdict = pool.evaluate(PROGRAM)
     assert verdict.is_scored, verdict
-    return dict(zip(WAYS, verdict.scores, strict=True))
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_command_that_imports_a_program_gets_the_same_from_its_own_process(scored: dict[str, float], way: str):
-    assert scored[way] == 20
+    assert dict(zip(WAYS, verdict.scores, strict=True)) == dict.fromkeys(WAYS, 20)
 
 
 SCORING = b'''
@@ -274,7 +269,7 @@ DEEPER = {
 
 
 def scoring_job(*, apart: bool) -> Job:
-    limits = LIMITS.model_copy(update={"wall_s": 3.0})
+    limits = LIMITS.model_copy(update={"wall_s": 2.0})
     asked = job("any", apart=apart, limits=limits)
     assert asked.command is not None
     return replace(asked, command=replace(asked.command, metrics_file="metrics.json"))

@@ -77,6 +77,15 @@ def test_every_column_of_every_view_is_described_and_commented(database: Databas
     assert found == [{"comment": VIEWS[view].description}]
 
 
+def test_a_query_defines_what_it_names_alone_and_a_wrong_name_is_answered_with_the_right_one(grown: RunFiles):
+    mine = Database(grown.backend.root)
+    assert mine.rows("""FROM "Best_Programs" ('last')""")
+    found = mine._connection.execute("SELECT function_name FROM duckdb_functions() WHERE NOT internal").fetchall()
+    assert {name for (name,) in found} == {"best_programs", "programs_of", "the_run"}
+    with pytest.raises(QueryError, match='Did you mean "kind_of"'):
+        mine.rows("SELECT kind_off('')")
+
+
 @pytest.mark.parametrize("macro", MACROS)
 def test_every_macro_is_commented(database: Database, macro: str):
     rows = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])
@@ -495,20 +504,20 @@ def test_plain_tools_read_the_files_by_their_pattern(grown: RunFiles, database: 
         assert plain.sql(f"SELECT count(*) FROM '{history / pattern}'").fetchall() == [(read.num_rows,)]
 
 
-@pytest.mark.parametrize("when", ["programs", "macros"])
+@pytest.mark.parametrize(("step", "argument"), [("_sql", "programs"), ("_macros_in", "FROM progress('last')")])
 def test_a_history_can_be_opened_while_a_compaction_removes_the_files_of_its_generations(
-    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(tmp_path, islands=2, prompts=3)
     grow(files, 4)
-    definition = database_module._sql
+    original = getattr(database_module, step)
 
-    def compact_meanwhile(name: str) -> str:
-        if name == when:
+    def compact_meanwhile(given: str) -> object:
+        if given == argument:
             compact(files, 1)
-        return definition(name)
+        return original(given)
 
-    monkeypatch.setattr(database_module, "_sql", compact_meanwhile)
+    monkeypatch.setattr(database_module, step, compact_meanwhile)
     database = Database(tmp_path)
     assert len(database.rows("FROM programs")) == 1 + 3 * 4
     assert len(database.rows("FROM progress('last')")) == 1 + 4

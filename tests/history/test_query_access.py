@@ -203,14 +203,14 @@ def test_anything_but_a_query_of_the_history_is_refused_and_nothing_is_written(
     assert caught.value.remedy
     assert {path: path.stat().st_mtime_ns for path in history.rglob("*")} == before
     assert not Path("/tmp/evil.parquet").exists()
-    assert database.rows("SELECT count(*) AS n FROM runs") == [{"n": 1}], "the database still answers"
-    assert database.rows("SELECT count(*) AS n FROM (SHOW TABLES) WHERE name = 'evil'") == [{"n": 0}]
+    tables = database.rows("SELECT name FROM (SHOW TABLES) WHERE name IN ('evil', 'runs')")
+    assert tables == [{"name": "runs"}], "the database still answers"
 
 
 LIMITS = Limits(("programs", "population", "generations"), chars=1000, rows=20, answer_mib=1, memory_mib=512)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def narrow(grown: RunFiles) -> Database:
     """The views of one run that its agents may query."""
     return Database(grown.backend.root, grown.run_id, LIMITS)
@@ -349,7 +349,7 @@ def test_an_answer_under_limits_is_its_beginning(narrow: Database):
     [
         (f"SELECT '{'x' * 1000}'", "the query has 1009 characters, more than 1000"),
         ("SELECT repeat('x', 100000) FROM range(20)", "more than 1 MiB"),
-        ("SELECT count(DISTINCT range::VARCHAR || 'x') FROM range(200000000)", "more than 512 MiB of the memory"),
+        ("SELECT count(DISTINCT repeat('x', 9999) || range) FROM range(1000000)", "more than 512 MiB of the memory"),
     ],
 )
 def test_a_query_over_its_limits_is_refused(narrow: Database, sql: str, message: str):

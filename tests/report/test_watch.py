@@ -52,6 +52,7 @@ def client_of(files: RunFiles) -> TestClient:
     return TestClient(application(LiveReport(files)), base_url="http://127.0.0.1")
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_page_is_sent_again_only_when_the_run_has_changed_and_to_no_other_page_s_frame(growing: RunFiles):
     client = client_of(growing)
     first = client.get("/")
@@ -67,6 +68,7 @@ def test_the_page_is_sent_again_only_when_the_run_has_changed_and_to_no_other_pa
         assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_it_answers_only_requests_for_a_local_host_name(growing: RunFiles):
     client = client_of(growing)
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
@@ -107,6 +109,7 @@ def test_the_terminal_shows_nights_niches_and_models(growing: RunFiles):
         assert part in done.stdout
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_answers_of_a_generation_under_way_are_seen(growing: RunFiles):
     journal = Journal(growing.journal(4), growing.backend)
     answered = Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
@@ -159,6 +162,7 @@ def shown(report: ReportData) -> str:
     return captured.get()
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_what_changed_while_the_page_was_sent_is_shown_when_it_first_asks(page: Page, growing: RunFiles):
     database = Database(growing.directory.parents[1])
     first = render(build_report(database, growing), live=True)

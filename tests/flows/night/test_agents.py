@@ -78,7 +78,9 @@ def asked(asks: dict[str, Any]) -> dict[str, Any]:
     """Settings of a night in which all prompts are for an agent."""
     (model,) = asks["sampling"]["models"]
     model = {**model, "name": f"agent:scripted/{model['name']}", "input_usd": 1.0, "output_usd": 2.0}
-    return {"sampling": {**asks["sampling"], "models": [model], "concurrency": 2}, "agent": {"evaluations": 3}}
+    sampling = {**asks["sampling"], "models": [model], "concurrency": 2}
+    # On a busy machine, time would end the first generation before all of its prompts are asked.
+    return {"sampling": sampling, "agent": {"evaluations": 3}, "search": {"seconds": 0}}
 
 
 def test_what_an_agent_had_scored_and_hands_back_are_candidates_with_one_origin(
