@@ -332,6 +332,6 @@ def test_a_short_night_tells_the_pace_without_a_model_and_leaves_nothing(
 
 @pytest.mark.usefixtures("plain")
 def test_the_pace_is_left_out_where_it_is_not_wanted(here: Command, toy: Path, tmp_path: Path):
-    done = here(["check", str(toy), "--no-pace", "--format", "json"], tmp_path / "history")
+    done = here(["check", str(toy), "--without-pace", "--format", "json"], tmp_path / "history")
     assert done.returncode == 0, done.stderr
     assert not {"pace", "night"} & json.loads(done.stdout).keys()
