@@ -43,8 +43,9 @@ from overnight.tasks.sample.sampler import Sampler
 SECONDS = 12.0
 """Seconds that are measured."""
 
-_BEGIN_S = 3.0
-"""Seconds after the first verdict that are not: libraries are loaded, and the first prompts know nothing."""
+_BEGIN = 0.5
+"""Seconds after the first verdict that are not, as a share of those that are: on a busy machine, the first samples of a
+night take two to three times as long as later ones, while libraries are loaded and each claim is a best."""
 
 _FIRST_VERDICT_S = 20.0
 """Seconds after which a night without a verdict ends."""
@@ -229,7 +230,7 @@ class _Looks:
     def measured(self) -> list[Look]:
         """Looks from the time on that is measured."""
         first = next((look.at for look in self.all if look.samples), 0.0)
-        return [look for look in self.all if first and look.at >= first + min(_BEGIN_S, SECONDS / 4)]
+        return [look for look in self.all if first and look.at >= first + _BEGIN * SECONDS]
 
     def _look(self) -> None:
         slots, begin, first = host_slots(self.run.slots), time.monotonic(), 0.0
@@ -237,7 +238,7 @@ class _Looks:
             look = self._now(slots)
             self.all.append(look)
             first = first or (look.at if look.samples else 0.0)
-            ends_at = first + min(_BEGIN_S, SECONDS / 4) + SECONDS if first else begin + _FIRST_VERDICT_S
+            ends_at = first + _BEGIN * SECONDS + SECONDS if first else begin + _FIRST_VERDICT_S
             if look.at >= ends_at:
                 self.cut()
                 return
