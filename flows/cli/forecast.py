@@ -238,19 +238,29 @@ def ask_models(problem: Problem, samples: int | None, conditions: StopConditions
     return probes
 
 
-def print_night(problem: Problem, conditions: StopConditions, pace: Pace, probes: Sequence[Probe]) -> NightEstimate:
-    """Print and return the estimate of a night."""
+def _usd_per_sample(settings: Settings, probes: Sequence[Probe]) -> float | None:
+    """Return the cost of a sample; `None` where it is unknown, as that of an agent's session."""
     from overnight.tasks.sample.probe import mean_usd_per_sample
 
+    if settings.sampling.has_agents:
+        return None
+    is_free = all(model.name.startswith(BUILTIN) for model in settings.sampling.models)
+    return mean_usd_per_sample(probes) if probes else 0.0 if is_free else None
+
+
+def print_night(problem: Problem, conditions: StopConditions, pace: Pace, probes: Sequence[Probe]) -> NightEstimate:
+    """Print and return the estimate of a night."""
     # A deadline may pass while models are asked.
     seconds = max(1.0, (conditions.until - datetime.now(UTC)).total_seconds()) if conditions.until else None
     night = forecast(
         pace,
-        mean_usd_per_sample(probes) if probes else 0.0,
+        _usd_per_sample(problem.settings, probes),
         seconds=seconds,
         budget=conditions.budget_usd,
         samples=most_samples(problem.settings, conditions),
     )
+    if night.ends_by == "an hour" and not probes:  # the pace says all of it
+        return night
     how_long = " to ".join(dict.fromkeys(duration(one) for one in night.seconds))
     dollars = None if night.usd is None else " to ".join(dict.fromkeys(usd(one) for one in night.usd))
     say(
@@ -267,7 +277,7 @@ def _say_limits_of_agents(settings: Settings) -> None:
         if model.agent:
             say(
                 f"{model.name}: a session uses at most {limits.turns:,} answers, {limits.tokens:,} tokens, "
-                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its model"
+                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its model, the pace apart"
             )
 
 
