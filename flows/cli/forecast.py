@@ -277,7 +277,8 @@ def _say_limits_of_agents(settings: Settings) -> None:
         if model.agent:
             say(
                 f"{model.name}: a session uses at most {limits.turns:,} answers, {limits.tokens:,} tokens, "
-                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its model, the pace apart"
+                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its "
+                "model, the pace apart"
             )
 
 

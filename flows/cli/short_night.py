@@ -47,8 +47,8 @@ _BEGIN = 0.5
 """Seconds after the first verdict that are not, as a share of those that are: on a busy machine, the first samples of a
 night take two to three times as long as later ones, while libraries are loaded and each claim is a best."""
 
-_FIRST_VERDICT_S = 20.0
-"""Seconds after which a night without a verdict ends."""
+_LONGEST_WAIT_S = 20.0
+"""Further seconds after which a night ends that had no sample in those."""
 
 _SLICES = 6
 _WIDEST = 8.0
@@ -233,15 +233,21 @@ class _Looks:
         return [look for look in self.all if first and look.at >= first + _BEGIN * SECONDS]
 
     def _look(self) -> None:
-        slots, begin, first = host_slots(self.run.slots), time.monotonic(), 0.0
-        while not self._is_over.wait(_LOOK_S):
-            look = self._now(slots)
-            self.all.append(look)
-            first = first or (look.at if look.samples else 0.0)
-            ends_at = first + _BEGIN * SECONDS + SECONDS if first else begin + _FIRST_VERDICT_S
-            if look.at >= ends_at:
-                self.cut()
-                return
+        slots, begin = host_slots(self.run.slots), time.monotonic()
+        try:
+            while not self._is_over.wait(_LOOK_S):
+                self.all.append(self._now(slots))
+                if self._is_enough(begin):
+                    return
+        finally:
+            self.cut()
+
+    def _is_enough(self, begin: float) -> bool:
+        """Return whether so many seconds were measured, and there were samples in them, or these take too long."""
+        measured, now = self.measured, self.all[-1]
+        has_samples = bool(measured) and now.samples > measured[0].samples
+        is_late = now.at - begin >= (1 + _BEGIN) * SECONDS + _LONGEST_WAIT_S
+        return is_late or (has_samples and now.at - measured[0].at >= SECONDS)
 
     def _now(self, slots: HostSlots) -> Look:
         progress, holders = self.run.progress, slots.holders()
