@@ -178,7 +178,7 @@ WRONG = {
     "a pinned program that is not there": (
         ["run", "cap-set", "--pin", "nowhere.py"],
         2,
-        "--start nowhere.py: no such file",
+        "--pin nowhere.py: no such file",
     ),
     "a cluster that does not answer": (["run", "cap-set", "--cluster", "tls://127.0.0.1:9"], 3, "127.0.0.1:9"),
     "a cluster's address that is none": (["run", "cap-set", "--cluster", "somewhere"], 2, "tls://head:8786"),
