@@ -95,8 +95,7 @@ def measured_pace(
     if start.wall_s < _LONGEST_S and not problem.asks:
         with working("measuring the pace: a short night in a temporary history"):
             night = play(problem, path, start, conditions, server, probes)
-        if rates := night.rates:
-            return pace_of(night, rates, latency_s).capped(most)
+        return pace_of(night, latency_s).capped(most)
     slots, in_flight = slots_of(problem), _in_flight(settings, conditions)
     high = min(slots / start.wall_s, in_flight / (latency_s + start.wall_s))
     limited_by = "evaluations" if high * start.wall_s > 0.9 * slots else "the model"
@@ -120,13 +119,13 @@ def _pace_of_agents(settings: Settings, latency_s: float) -> Pace:
     )
 
 
-def pace_of(night: ShortNight, rates: tuple[float, float], latency_s: float) -> Pace:
+def pace_of(night: ShortNight, latency_s: float) -> Pace:
     """Return the pace that a short night had, if its models had taken their time."""
     how = f"a short night had it{_with_model(latency_s)}, {count(night.slots, 'candidate')} at a time"
     if night.faster == 1:
-        return Pace(*rates, night.limited_by, how, night.others)
+        return Pace(*night.rates, night.limited_by, how, night.others)
     # A turn of the samples in flight takes longer in proportion, or by the seconds of the answers alone.
-    turns = [night.in_flight / rate for rate in rates if rate > 0]
+    turns = [night.in_flight / rate for rate in night.rates]
     slowest, quickest = max(turns) * night.faster, min(turns) - night.latency_s + latency_s
     return Pace(night.in_flight / slowest, night.in_flight / quickest, "the model", how, night.others)
 

@@ -90,30 +90,35 @@ class ShortNight:
         in_flight: Number of its samples in flight.
         latency_s: Mean seconds of an answer that were awaited; 0 for the built-in model, which answers at once.
         faster: Number by which the seconds of answers were divided.
+        mean: Samples a second of all of it, its beginning included; of one sample if it had none.
+        looks: Looks at what is measured.
     """
 
     slots: int
     in_flight: int
     latency_s: float
     faster: float
+    mean: float
     looks: Sequence[Look]
 
     @property
-    def rates(self) -> tuple[float, float] | None:
-        """Samples a second in the slower and in the faster half of it; `None` if it had too few to tell."""
-        if len(self.looks) < _SLICES + 1:
-            return None
+    def rates(self) -> tuple[float, float]:
+        """Samples a second in the slower and in the faster half of it; around the mean if that had none."""
+        if len(self.looks) < _SLICES + 1 or self.looks[0].samples == self.looks[-1].samples:
+            return self.mean / _WIDEST, self.mean
         edges = [self.looks[place * (len(self.looks) - 1) // _SLICES] for place in range(_SLICES + 1)]
         slices = sorted(
             (after.samples - before.samples) / (after.at - before.at) for before, after in itertools.pairwise(edges)
         )
         half = _SLICES // 2
         low, high = fmean(slices[:half]), fmean(slices[half:])
-        return (max(low, high / _WIDEST), high) if high > 0 else None
+        return max(low, high / _WIDEST), high
 
     @property
     def limited_by(self) -> str:
         """What most of it waited for."""
+        if not self.looks:
+            return "other work on this machine"
         shares = {
             "the model": fmean(look.waiting for look in self.looks) / self.in_flight,
             "confirmations": fmean(look.is_confirming for look in self.looks),
@@ -126,7 +131,7 @@ class ShortNight:
     @property
     def others(self) -> float:
         """Mean number of slots in use by other nights."""
-        return fmean(look.others for look in self.looks)
+        return fmean(look.others for look in self.looks) if self.looks else 0.0
 
 
 def play(
@@ -161,7 +166,7 @@ def play(
                     looks.end()
                     run.sampler.give_up()
                     server.forget(files.run_id)
-        return ShortNight(run.slots, in_flight, latency_s / faster, faster, looks.measured)
+        return ShortNight(run.slots, in_flight, latency_s / faster, faster, looks.mean, looks.measured)
 
 
 def _create(problem: Problem, path: Path, start: Verdict, folder: Path) -> RunFiles:
@@ -231,6 +236,11 @@ class _Looks:
         """Looks from the time on that is measured."""
         first = next((look.at for look in self.all if look.samples), 0.0)
         return [look for look in self.all if first and look.at >= first + _BEGIN * SECONDS]
+
+    @property
+    def mean(self) -> float:
+        """Samples a second of the whole night, at least one in it."""
+        return max(1, self.all[-1].samples) / max(_LOOK_S, self.all[-1].at - self.all[0].at) if self.all else 0.0
 
     def _look(self) -> None:
         slots, begin = host_slots(self.run.slots), time.monotonic()
