@@ -68,7 +68,7 @@ def check(
     until: options.Until = None,
     stop: options.Stop = options.NO_CONDITIONS,
     baseline: bool = False,
-    no_pace: bool = False,
+    without_pace: bool = False,
     trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
 ) -> int:
@@ -82,7 +82,7 @@ def check(
         settings.model: also send this model a few prompts and estimate a night; repeatable
         samples: number of prompts to send to each model; default: 3, or up to 32 to a server on this machine or
             network, to see how many it answers at once
-        no_pace: leave the pace out, which takes some 20 s
+        without_pace: leave the pace out, which takes some 20 s
         baseline: also compute the score that can be had without a model, where the problem says how
     """
     path = find(problem)
@@ -106,7 +106,7 @@ def check(
     if begins_without_program(loaded, ask):
         return _check_without_start(loaded, path, next_line, ask, as_text=as_text)
     warnings += unreturned(loaded)
-    with contextlib.nullcontext() if no_pace else _server() as server:
+    with contextlib.nullcontext() if without_pace else _server() as server:
         load = os.getloadavg()[0]
         facts, first = _check_start(loaded, path, warnings, ask, baseline=baseline, as_text=as_text)
         probes = ask_models(loaded, samples, conditions, show_table=as_text) if asks_models else []

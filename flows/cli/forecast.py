@@ -95,8 +95,7 @@ def measured_pace(
     if start.wall_s < _LONGEST_S and not problem.asks:
         with working("measuring the pace: a short night in a temporary history"):
             night = play(problem, path, start, conditions, server, probes)
-        if rates := night.rates:
-            return pace_of(night, rates, latency_s).capped(most)
+        return pace_of(night, latency_s).capped(most)
     slots, in_flight = slots_of(problem), _in_flight(settings, conditions)
     high = min(slots / start.wall_s, in_flight / (latency_s + start.wall_s))
     limited_by = "evaluations" if high * start.wall_s > 0.9 * slots else "the model"
@@ -120,13 +119,13 @@ def _pace_of_agents(settings: Settings, latency_s: float) -> Pace:
     )
 
 
-def pace_of(night: ShortNight, rates: tuple[float, float], latency_s: float) -> Pace:
+def pace_of(night: ShortNight, latency_s: float) -> Pace:
     """Return the pace that a short night had, if its models had taken their time."""
     how = f"a short night had it{_with_model(latency_s)}, {count(night.slots, 'candidate')} at a time"
     if night.faster == 1:
-        return Pace(*rates, night.limited_by, how, night.others)
+        return Pace(*night.rates, night.limited_by, how, night.others)
     # A turn of the samples in flight takes longer in proportion, or by the seconds of the answers alone.
-    turns = [night.in_flight / rate for rate in rates if rate > 0]
+    turns = [night.in_flight / rate for rate in night.rates]
     slowest, quickest = max(turns) * night.faster, min(turns) - night.latency_s + latency_s
     return Pace(night.in_flight / slowest, night.in_flight / quickest, "the model", how, night.others)
 
@@ -238,19 +237,29 @@ def ask_models(problem: Problem, samples: int | None, conditions: StopConditions
     return probes
 
 
-def print_night(problem: Problem, conditions: StopConditions, pace: Pace, probes: Sequence[Probe]) -> NightEstimate:
-    """Print and return the estimate of a night."""
+def _usd_per_sample(settings: Settings, probes: Sequence[Probe]) -> float | None:
+    """Return the cost of a sample; `None` where it is unknown, as that of an agent's session."""
     from overnight.tasks.sample.probe import mean_usd_per_sample
 
+    if settings.sampling.has_agents:
+        return None
+    is_free = all(model.name.startswith(BUILTIN) for model in settings.sampling.models)
+    return mean_usd_per_sample(probes) if probes else 0.0 if is_free else None
+
+
+def print_night(problem: Problem, conditions: StopConditions, pace: Pace, probes: Sequence[Probe]) -> NightEstimate:
+    """Print and return the estimate of a night."""
     # A deadline may pass while models are asked.
     seconds = max(1.0, (conditions.until - datetime.now(UTC)).total_seconds()) if conditions.until else None
     night = forecast(
         pace,
-        mean_usd_per_sample(probes) if probes else 0.0,
+        _usd_per_sample(problem.settings, probes),
         seconds=seconds,
         budget=conditions.budget_usd,
         samples=most_samples(problem.settings, conditions),
     )
+    if night.ends_by == "an hour" and not probes:  # the pace says all of it
+        return night
     how_long = " to ".join(dict.fromkeys(duration(one) for one in night.seconds))
     dollars = None if night.usd is None else " to ".join(dict.fromkeys(usd(one) for one in night.usd))
     say(
@@ -267,7 +276,8 @@ def _say_limits_of_agents(settings: Settings) -> None:
         if model.agent:
             say(
                 f"{model.name}: a session uses at most {limits.turns:,} answers, {limits.tokens:,} tokens, "
-                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its model"
+                f"{usd(limits.usd)} and {duration(limits.seconds)} (agent.*); what follows is of prompts to its "
+                "model, the pace apart"
             )
 
 

@@ -43,11 +43,12 @@ from overnight.tasks.sample.sampler import Sampler
 SECONDS = 12.0
 """Seconds that are measured."""
 
-_BEGIN_S = 3.0
-"""Seconds after the first verdict that are not: libraries are loaded, and the first prompts know nothing."""
+_BEGIN = 0.5
+"""Seconds after the first verdict that are not, as a share of those that are: on a busy machine, the first samples of a
+night take two to three times as long as later ones, while libraries are loaded and each claim is a best."""
 
-_FIRST_VERDICT_S = 20.0
-"""Seconds after which a night without a verdict ends."""
+_LONGEST_WAIT_S = 20.0
+"""Further seconds after which a night ends that had no sample in those."""
 
 _SLICES = 6
 _WIDEST = 8.0
@@ -89,30 +90,35 @@ class ShortNight:
         in_flight: Number of its samples in flight.
         latency_s: Mean seconds of an answer that were awaited; 0 for the built-in model, which answers at once.
         faster: Number by which the seconds of answers were divided.
+        mean: Samples a second of all of it, its beginning included; of one sample if it had none.
+        looks: Looks at what is measured.
     """
 
     slots: int
     in_flight: int
     latency_s: float
     faster: float
+    mean: float
     looks: Sequence[Look]
 
     @property
-    def rates(self) -> tuple[float, float] | None:
-        """Samples a second in the slower and in the faster half of it; `None` if it had too few to tell."""
-        if len(self.looks) < _SLICES + 1:
-            return None
+    def rates(self) -> tuple[float, float]:
+        """Samples a second in the slower and in the faster half of it; around the mean if that had none."""
+        if len(self.looks) < _SLICES + 1 or self.looks[0].samples == self.looks[-1].samples:
+            return self.mean / _WIDEST, self.mean
         edges = [self.looks[place * (len(self.looks) - 1) // _SLICES] for place in range(_SLICES + 1)]
         slices = sorted(
             (after.samples - before.samples) / (after.at - before.at) for before, after in itertools.pairwise(edges)
         )
         half = _SLICES // 2
         low, high = fmean(slices[:half]), fmean(slices[half:])
-        return (max(low, high / _WIDEST), high) if high > 0 else None
+        return max(low, high / _WIDEST), high
 
     @property
     def limited_by(self) -> str:
         """What most of it waited for."""
+        if not self.looks:
+            return "other work on this machine"
         shares = {
             "the model": fmean(look.waiting for look in self.looks) / self.in_flight,
             "confirmations": fmean(look.is_confirming for look in self.looks),
@@ -125,7 +131,7 @@ class ShortNight:
     @property
     def others(self) -> float:
         """Mean number of slots in use by other nights."""
-        return fmean(look.others for look in self.looks)
+        return fmean(look.others for look in self.looks) if self.looks else 0.0
 
 
 def play(
@@ -160,7 +166,7 @@ def play(
                     looks.end()
                     run.sampler.give_up()
                     server.forget(files.run_id)
-        return ShortNight(run.slots, in_flight, latency_s / faster, faster, looks.measured)
+        return ShortNight(run.slots, in_flight, latency_s / faster, faster, looks.mean, looks.measured)
 
 
 def _create(problem: Problem, path: Path, start: Verdict, folder: Path) -> RunFiles:
@@ -229,18 +235,29 @@ class _Looks:
     def measured(self) -> list[Look]:
         """Looks from the time on that is measured."""
         first = next((look.at for look in self.all if look.samples), 0.0)
-        return [look for look in self.all if first and look.at >= first + min(_BEGIN_S, SECONDS / 4)]
+        return [look for look in self.all if first and look.at >= first + _BEGIN * SECONDS]
+
+    @property
+    def mean(self) -> float:
+        """Samples a second of the whole night, at least one in it."""
+        return max(1, self.all[-1].samples) / max(_LOOK_S, self.all[-1].at - self.all[0].at) if self.all else 0.0
 
     def _look(self) -> None:
-        slots, begin, first = host_slots(self.run.slots), time.monotonic(), 0.0
-        while not self._is_over.wait(_LOOK_S):
-            look = self._now(slots)
-            self.all.append(look)
-            first = first or (look.at if look.samples else 0.0)
-            ends_at = first + min(_BEGIN_S, SECONDS / 4) + SECONDS if first else begin + _FIRST_VERDICT_S
-            if look.at >= ends_at:
-                self.cut()
-                return
+        slots, begin = host_slots(self.run.slots), time.monotonic()
+        try:
+            while not self._is_over.wait(_LOOK_S):
+                self.all.append(self._now(slots))
+                if self._is_enough(begin):
+                    return
+        finally:
+            self.cut()
+
+    def _is_enough(self, begin: float) -> bool:
+        """Return whether so many seconds were measured, and there were samples in them, or these take too long."""
+        measured, now = self.measured, self.all[-1]
+        has_samples = bool(measured) and now.samples > measured[0].samples
+        is_late = now.at - begin >= (1 + _BEGIN) * SECONDS + _LONGEST_WAIT_S
+        return is_late or (has_samples and now.at - measured[0].at >= SECONDS)
 
     def _now(self, slots: HostSlots) -> Look:
         progress, holders = self.run.progress, slots.holders()

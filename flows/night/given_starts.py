@@ -92,7 +92,7 @@ def lasting_name(text: str, problem: Problem, history: HistoryBackend) -> str:
 
 
 def _read_one(text: str, problem: Problem, history: HistoryBackend) -> Survivor:
-    found = _read(text, problem, history)
+    found = _read(text, problem, history, "--pin")
     if len(found) != 1:
         raise UsageError(
             f"--pin {text}: expected one program, got {len(found)}", remedy=f"Name one: --pin {text}:PROGRAM"
@@ -109,12 +109,12 @@ def _id_of(kept: Survivor, problem: Problem, *generations: GenerationRecord) -> 
     raise SpecificationError("--pin: the program has no score here", remedy="Name another one.")
 
 
-def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor]:
+def _read(text: str, problem: Problem, history: HistoryBackend, flag: str = "--start") -> list[Survivor]:
     if Path(text).exists():
         return [_of_file(Path(text), problem)]
     name, _, program = text.partition(":")
     if Path(name).suffix or "/" in name:
-        raise UsageError(f"--start {text}: no such file", remedy="Name a specification file, RUN or RUN:PROGRAM.")
+        raise UsageError(f"{flag} {text}: no such file", remedy="Name a specification file, RUN or RUN:PROGRAM.")
     files = find_run(history, name)
     run, past = stored_run.read_run(files), stored_run.read_run_history(files)
     require_the_same_function(run.problem.specification, problem.specification)
@@ -123,7 +123,7 @@ def _read(text: str, problem: Problem, history: HistoryBackend) -> list[Survivor
     found = [one for key, one in past.programs.items() if key.startswith(program)]
     if len(found) != 1:
         raise UsageError(
-            f"--start {text}: {len(found) or 'no'} scored programs of {files.run_id} begin with {program!r}",
+            f"{flag} {text}: {len(found) or 'no'} scored programs of {files.run_id} begin with {program!r}",
             remedy=f"List them: overnight sql \"FROM best_programs('{files.run_id}')\"",
         )
     return [Survivor(found[0], ("0",))]

@@ -1,8 +1,8 @@
 """What `check` tells of a night's pace, beside what the night then has, on ten problems that are not in the docs.
 
-    python -m tests.bench.bench_forecast [--seconds 75] [--burners 0] [NAME …]
+    python -m tests.bench.bench_forecast [--seconds 120] [--burners 0] [NAME …]
 
-For each problem, `overnight check` and then `overnight run --until 75s`, in a folder and with a configuration of their
+For each problem, `overnight check` and then `overnight run --until 120s`, in a folder and with a configuration of their
 own. The night's samples an hour are those that it asked for from 10 s after the first one to the last one. Burners are
 processes that do nothing but keep a processor busy; the load is that of the machine when `check` begins, and after the
 night.
@@ -241,10 +241,12 @@ def measure(name: str, task: Task, folder: Path, seconds: int) -> str:
         return f"| {name} | run failed: {done.stderr[-800:]} |"
     (row,) = Database(folder / "h").rows(MEASURED.format(skip=_BEGIN_S))
     had = 3600 * row["samples"] / row["seconds"] if row["seconds"] else 0.0
+    if not had:
+        return f"| {name} | {load:.0f} | {took:.0f} s | {low:,.0f} to {high:,.0f} | nothing was committed in time |"
     middle = (low + high) / 2
     return (
         f"| {name} | {load:.0f} to {os.getloadavg()[0]:.0f} | {took:.0f} s | {low:,.0f} to {high:,.0f} | {had:,.0f} | "
-        f"{middle / max(had, 1e-9):.2f} | {told['limited_by']} |"
+        f"{middle / had:.2f} | {told['limited_by']} |"
     )
 
 
@@ -263,7 +265,7 @@ def burners(number: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_forecast")
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    parser.add_argument("--seconds", type=int, default=75, help="of each night")
+    parser.add_argument("--seconds", type=int, default=120, help="of each night")
     parser.add_argument("--burners", type=int, default=0, help="processes that keep the machine busy")
     options = parser.parse_args()
     print(

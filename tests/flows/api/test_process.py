@@ -83,7 +83,7 @@ def test_a_command_that_ends_without_an_error_of_its_own_says_its_last_messages(
     unsteady = tmp_path / "unsteady.py"
     unsteady.write_text(toy.read_text().replace("return -abs(", "import time\n\n    return time.time_ns() - abs("))
     with pytest.raises(overnight.errors.OvernightError, match=r"ended with exit code 2: [\s\S]*warning"):
-        call(command("check", str(unsteady), flags={"format": "json", "sandbox": "process", "no_pace": True}))
+        call(command("check", str(unsteady), flags={"format": "json", "sandbox": "process", "without_pace": True}))
 
 
 def test_what_is_no_event_on_the_standard_output_of_a_command_is_shown():

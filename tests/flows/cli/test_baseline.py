@@ -81,7 +81,7 @@ def test_a_full_random_search_finds_the_recorded_baseline(name: str):
 
 @pytest.mark.usefixtures("plain")
 def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(here: Command, tmp_path: Path):
-    done = here(["check", "--no-pace", "automl-zero", "--baseline"], tmp_path)
+    done = here(["check", "--without-pace", "automl-zero", "--baseline"], tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
     shown = {
@@ -96,7 +96,7 @@ def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(here: Com
     assert "recorded in the specification: 8.09361" in done.stderr
     only = ["--set", "validation=[]", "--set", "held_out=[]"]
     found = json.loads(
-        here(["check", "--no-pace", "automl-zero", "--baseline", *only, "--format", "json"], tmp_path).stdout
+        here(["check", "--without-pace", "automl-zero", "--baseline", *only, "--format", "json"], tmp_path).stdout
     )
     assert [each["split"] for each in found["baseline"]] == ["train", "train"]
     assert [each["score"] for each in found["baseline"]] == pytest.approx([0.726771, 8.09361], abs=1e-4)
@@ -104,7 +104,7 @@ def test_the_baseline_of_each_split_is_shown_next_to_the_start_program(here: Com
 
 def test_a_problem_without_a_baseline_is_an_error_with_a_remedy(here: Command, tmp_path: Path):
     toy = Path(__file__).parents[2] / "specifications/toy.py"
-    done = here(["check", "--no-pace", str(toy), "--baseline"], tmp_path)
+    done = here(["check", "--without-pace", str(toy), "--baseline"], tmp_path)
     assert done.returncode == 2
     assert "no function that computes a score without a model" in done.stderr
     assert "known.baseline" in done.stderr

@@ -53,7 +53,7 @@ def test_problems_shows_known_scores(overnight: Command):
 
 
 def test_check_shows_scores_seconds_memory_and_whether_two_runs_agree(overnight: Command, toy: Path):
-    done = overnight("check", "--no-pace", str(toy))
+    done = overnight("check", "--without-pace", str(toy))
     assert done.returncode == 0, done.stderr
     assert "two runs agree" in done.stderr
     assert "run again, in a fresh container, it scores the same" in done.stderr
@@ -65,7 +65,7 @@ def test_check_shows_scores_seconds_memory_and_whether_two_runs_agree(overnight:
 def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, tmp_path: Path):
     unsteady = tmp_path / "unsteady.py"
     unsteady.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    return time.time_ns() % 1e9"))
-    done = overnight("check", "--no-pace", str(unsteady))
+    done = overnight("check", "--without-pace", str(unsteady))
     assert done.returncode == 2
     warning, following = done.stderr.splitlines()[-2:]
     assert warning.startswith("warning: train: two runs do not agree")
@@ -77,7 +77,7 @@ def test_check_warns_when_two_runs_do_not_agree(overnight: Command, toy: Path, t
 def test_check_proposes_limits_and_prints_omissions(overnight: Command, toy: Path, tmp_path: Path):
     slow = tmp_path / "slow.py"
     slow.write_text(toy.read_text().replace("return offset + 1.0", "import time\n    time.sleep(0.11)\n    return 1.0"))
-    done = overnight("check", "--no-pace", str(slow), "--set", "sandbox.slots=3", "--set", "sandbox.confirm=best")
+    done = overnight("check", "--without-pace", str(slow), "--set", "sandbox.slots=3", "--set", "sandbox.confirm=best")
     assert done.returncode == 0, done.stderr
     # 2 s, or more on a machine that is busy.
     proposed = r"# \[tool\.overnight\.limits\]\n# wall_s = (\d+)\n# cpu_s = [\d.]+\n# memory_mib = 64\n\Z"
@@ -87,7 +87,7 @@ def test_check_proposes_limits_and_prints_omissions(overnight: Command, toy: Pat
     assert "; held-out inputs" in done.stderr
     pasted = re.sub(r"# \[tool\.overnight\.limits\]\n(# \w+ = .*\n)+", found[0], slow.read_text())
     slow.write_text(pasted)
-    assert f"limit {found[1]} s per input" in overnight("check", "--no-pace", str(slow)).stderr
+    assert f"limit {found[1]} s per input" in overnight("check", "--without-pace", str(slow)).stderr
 
 
 def test_doctor_prints_each_check_and_fails_if_one_fails(overnight: Command):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("plain")
 
 
 def test_check_names_the_evolved_file_and_its_scoring_and_proposes_limits_for_its_file(overnight: Command):
-    done = overnight("check", "--no-pace", str(HILL))
+    done = overnight("check", "--without-pace", str(HILL))
     assert done.returncode == 0, done.stderr
     assert "evolves climb.py, scored by 'height' of `python3 {program} {input}`" in done.stderr
     assert "confirmed: run again, in a fresh container" in done.stderr
@@ -34,10 +34,10 @@ def test_a_command_draws_with_files_that_it_names(overnight: Command, tmp_path: 
     (tmp_path / "hill" / "draw.py").write_text(
         f"import sys\nprint('<svg viewBox=\"0 0 30 20\">' + {title} + '<script/></svg>')\n"
     )
-    done = overnight("check", "--no-pace", str(tmp_path / "hill"))
+    done = overnight("check", "--without-pace", str(tmp_path / "hill"))
     assert done.returncode == 0, done.stderr
     assert re.search(r"draws the start program, 30 x 20: climb\.py on \d", done.stderr), done.stderr
     (tmp_path / "hill" / "draw.py").write_text("raise SystemExit('no colours left')")
-    done = overnight("check", "--no-pace", str(tmp_path / "hill"))
+    done = overnight("check", "--without-pace", str(tmp_path / "hill"))
     assert done.returncode == 0, done.stderr
     assert "no colours left" in done.stderr

@@ -55,15 +55,15 @@ WRONG = {
     "an unknown problem": (["run", "cap-sett"], 2, "Did you mean cap-set?"),
     "a missing file": (["run", "nowhere.py"], 2, "no file nowhere.py"),
     "an unknown setting": (
-        ["check", "--no-pace", "cap-set", "--set", "limits.wal_s=1"],
+        ["check", "--without-pace", "cap-set", "--set", "limits.wal_s=1"],
         2,
         "did you mean `limits.wall_s`?",
     ),
-    "a setting without value": (["check", "--no-pace", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
-    "a wrong value": (["check", "--no-pace", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
+    "a setting without value": (["check", "--without-pace", "cap-set", "--set", "limits.wall_s"], 2, "key=value"),
+    "a wrong value": (["check", "--without-pace", "cap-set", "--set", "limits.wall_s=soon"], 2, "limits.wall_s"),
     "inputs that are not JSON": (["run", "cap-set", "--inputs", "[8"], 2, "--inputs takes JSON"),
     "a setting and its table": (
-        ["check", "--no-pace", "cap-set", "--set", "search=4", "--set", "search.prompts=3"],
+        ["check", "--without-pace", "cap-set", "--set", "search=4", "--set", "search.prompts=3"],
         2,
         "only one",
     ),
@@ -118,14 +118,18 @@ WRONG = {
         )
     },
     "an unknown built-in model": (["run", "cap-set", "--model", "builtin/mutat"], 2, "There is builtin/mutate"),
-    "a model without a provider": (["check", "--no-pace", "cap-set", "--model", "claude"], 2, "like openai/gpt-5-mini"),
+    "a model without a provider": (
+        ["check", "--without-pace", "cap-set", "--model", "claude"],
+        2,
+        "like openai/gpt-5-mini",
+    ),
     "a run instead of a program": (["show", "last", "--why"], 2, "overnight best last"),
     "no key": (["run", "cap-set", "--model", "groq/some-model"], 3, "export GROQ_API_KEY"),
     "an empty key": (["run", "cap-set", "--model", "openai/gpt-5-mini"], 3, "export OPENAI_API_KEY"),
     "a budget without price": (
         [
             "check",
-            "--no-pace",
+            "--without-pace",
             "cap-set",
             "--model",
             "openai/nowhere",
@@ -143,8 +147,8 @@ WRONG = {
         "create a batch for groq",
     ),
     "a batch for the built-in model": (["run", "cap-set", "--batch"], 2, "create a batch for builtin"),
-    "no engine": (["check", "--no-pace", "cap-set"], 3, "Start it, or install one"),
-    "no image": (["check", "--no-pace", "cap-set", "--set", "sandbox.image=nowhere"], 3, "overnight doctor --fix"),
+    "no engine": (["check", "--without-pace", "cap-set"], 3, "Start it, or install one"),
+    "no image": (["check", "--without-pace", "cap-set", "--set", "sandbox.image=nowhere"], 3, "overnight doctor --fix"),
     "an unknown image for a run": (["run", "cap-set", "--image", "cuda:13"], 3, "docker pull"),
     "an unknown sandbox backend": (["run", "cap-set", "--set", "sandbox.backend=nosuch"], 2, "expected one of docker"),
     "a syntax error": (["run", "{folder}/syntax.py"], 2, "syntax.py:4: "),
@@ -175,7 +179,7 @@ WRONG = {
     "a pinned program that is not there": (
         ["run", "cap-set", "--pin", "nowhere.py"],
         2,
-        "--start nowhere.py: no such file",
+        "--pin nowhere.py: no such file",
     ),
     "a cluster that does not answer": (["run", "cap-set", "--cluster", "tls://127.0.0.1:9"], 3, "127.0.0.1:9"),
     "a cluster's address that is none": (["run", "cap-set", "--cluster", "somewhere"], 2, "tls://head:8786"),
@@ -330,9 +334,9 @@ def test_a_missing_module_beside_the_file_is_distinguished_from_a_missing_packag
     wrong = tmp_path / "wrong.py"
     wrong.write_text(toy.read_text().replace("import funsearch", "import beside\nimport funsearch"))
     (tmp_path / "beside.py").write_text("")
-    assert 'files = ["beside.py"]' in here(["check", "--no-pace", str(wrong)], tmp_path / "history").stderr
+    assert 'files = ["beside.py"]' in here(["check", "--without-pace", str(wrong)], tmp_path / "history").stderr
     (tmp_path / "beside.py").unlink()
-    assert 'dependencies = ["beside"]' in here(["check", "--no-pace", str(wrong)], tmp_path / "history").stderr
+    assert 'dependencies = ["beside"]' in here(["check", "--without-pace", str(wrong)], tmp_path / "history").stderr
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
@@ -375,7 +379,7 @@ def fill(values, n):
 def test_a_problem_that_cannot_be_confirmed_is_warned_of_and_refused_with_a_remedy(overnight: Command, tmp_path: Path):
     path = tmp_path / "in_place.py"
     path.write_text(IN_PLACE)
-    done = overnight("check", "--no-pace", str(path), "--inputs", "[3]")
+    done = overnight("check", "--without-pace", str(path), "--inputs", "[3]")
     assert done.returncode == 2, done.stderr
     assert "warning: no best program could be confirmed" in done.stderr
     assert "sandbox.confirm=never" in done.stderr

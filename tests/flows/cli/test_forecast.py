@@ -70,10 +70,16 @@ def looks(*samples: int, **more: Any) -> list[Look]:
 
 
 def test_the_pace_is_a_range_between_the_slower_and_the_faster_half_of_a_short_night():
-    night = ShortNight(2, 8, 0.0, 1.0, looks(0, 10, 20, 20, 20, 40, 60))
+    night = ShortNight(2, 8, 0.0, 1.0, 5.0, looks(0, 10, 20, 20, 20, 40, 60))
     assert night.rates == (pytest.approx(10 / 3), pytest.approx(50 / 3))
-    assert ShortNight(2, 8, 0.0, 1.0, looks(0, 0, 0, 0, 0, 0, 0)).rates is None
-    assert ShortNight(2, 8, 0.0, 1.0, looks(0, 10)).rates is None
+    stalled = ShortNight(2, 8, 0.0, 1.0, 5.0, looks(0, 0, 0, 0, 30, 30, 60))
+    assert stalled.rates == (20 / 8, 20), "a search that waited for three of six seconds does not wait for ever"
+
+
+def test_a_short_night_without_a_sample_in_what_is_measured_tells_at_most_the_mean_of_all_of_it():
+    assert ShortNight(2, 8, 0.0, 1.0, 0.8, looks(5, 5, 5, 5, 5, 5, 5)).rates == (0.1, 0.8)
+    unseen = ShortNight(2, 8, 0.0, 1.0, 0.8, [])
+    assert (unseen.rates, unseen.limited_by) == ((0.1, 0.8), "other work on this machine")
 
 
 @pytest.mark.parametrize(
@@ -87,12 +93,12 @@ def test_the_pace_is_a_range_between_the_slower_and_the_faster_half_of_a_short_n
     ],
 )
 def test_what_limits_the_pace_is_what_most_of_it_waited_for(seen: dict[str, Any], limited_by: str):
-    assert ShortNight(2, 8, 0.0, 1.0, looks(*range(7), **seen)).limited_by.startswith(limited_by)
+    assert ShortNight(2, 8, 0.0, 1.0, 1.0, looks(*range(7), **seen)).limited_by.startswith(limited_by)
 
 
 def test_answers_that_take_long_are_reckoned_from_quicker_ones():
     """8 samples in flight had a turn in 2 s, of which the answers took 1.5; they will take 15."""
-    pace = pace_of(ShortNight(2, 8, 1.5, 10.0, looks(*range(7))), (4.0, 4.0), latency_s=15.0)
+    pace = pace_of(ShortNight(2, 8, 1.5, 10.0, 4.0, looks(*range(0, 28, 4))), latency_s=15.0)
     assert pace.low == pytest.approx(8 / 20)
     assert pace.high == pytest.approx(8 / 15.5)
 
@@ -332,6 +338,6 @@ def test_a_short_night_tells_the_pace_without_a_model_and_leaves_nothing(
 
 @pytest.mark.usefixtures("plain")
 def test_the_pace_is_left_out_where_it_is_not_wanted(here: Command, toy: Path, tmp_path: Path):
-    done = here(["check", str(toy), "--no-pace", "--format", "json"], tmp_path / "history")
+    done = here(["check", str(toy), "--without-pace", "--format", "json"], tmp_path / "history")
     assert done.returncode == 0, done.stderr
     assert not {"pace", "night"} & json.loads(done.stdout).keys()

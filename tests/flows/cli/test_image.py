@@ -41,7 +41,7 @@ def test_a_resumed_run_uses_the_image_and_runtime_that_it_was_started_with(
     image_dependent: str, own_image: str, tmp_path: Path, prefect_api: str
 ):
     named = ["--image", own_image, "--runtime", "runc"]
-    assert "two runs agree" in call(["check", "--no-pace", image_dependent, *named], tmp_path).stderr
+    assert "two runs agree" in call(["check", "--without-pace", image_dependent, *named], tmp_path).stderr
     without = call(["run", image_dependent, "--generations", "1", "--seed", "1"], tmp_path)
     assert without.returncode == 2
     assert "/opt/ten" in without.stderr
@@ -55,6 +55,8 @@ def test_a_resumed_run_uses_the_image_and_runtime_that_it_was_started_with(
 
 
 def test_a_flag_wins_over_a_setting(overnight: Command, image_dependent: str):
-    both = overnight("check", "--no-pace", image_dependent, "--set", "sandbox.image=nowhere", "--image", "elsewhere")
+    both = overnight(
+        "check", "--without-pace", image_dependent, "--set", "sandbox.image=nowhere", "--image", "elsewhere"
+    )
     assert both.returncode == 3
     assert "no image 'elsewhere'" in both.stderr

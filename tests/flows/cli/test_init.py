@@ -18,7 +18,7 @@ from tests.notebooks import EVOLVE, RUN, write_notebook
 def test_the_specification_runs_and_is_complete(here: Command, tmp_path: Path):
     done = here(["init", str(tmp_path / "tours")], tmp_path / "history")
     assert done.returncode == 0, done.stderr
-    checked = here(["check", "--no-pace", str(tmp_path / "tours" / "short_tour.py")], tmp_path / "history")
+    checked = here(["check", "--without-pace", str(tmp_path / "tours" / "short_tour.py")], tmp_path / "history")
     assert checked.returncode == 0, checked.stderr
     for message in ("two runs agree", "confirmed", "draws the start program", "nothing is missing"):
         assert message in checked.stderr

@@ -87,7 +87,7 @@ def test_nights_with_two_evolving_files(
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     provider.script = model
     history = ("--history", tmp_path / "history")
-    code, said = call("check", "--no-pace", RIDGE)
+    code, said = call("check", "--without-pace", RIDGE)
     assert code == 0, said
     assert "evolves position.py, lib/offset.py, scored by 'height' of `python3 climb.py {program} {input}`" in said
     assert "confirmed: run again, in a fresh container" in said

@@ -188,11 +188,11 @@ def test_check_says_that_there_is_none_and_checks_the_rest(
     body: str, tmp_path: Path, call: Call, in_process: InProcess, sandbox_image: str
 ):
     path = toy_with(tmp_path / "stub/toy.py", start=body)
-    code, said = call("check", "--no-pace", path, "--image", sandbox_image)
+    code, said = call("check", "--without-pace", path, "--image", sandbox_image)
     assert code == 0, said
     assert "no start program: `guess(offset)` is to be written" in said
     assert "the scoring runs as far as to call what is to be written" in said
     toy_with(path, score=SCORE.replace("abs", "abc"), start=body)
-    code, said = call("check", "--no-pace", path, "--image", sandbox_image)
+    code, said = call("check", "--without-pace", path, "--image", sandbox_image)
     assert code == 2
     assert "the scoring fails by itself: crashed: NameError" in said

@@ -160,7 +160,7 @@ def test_commands_refuse_before_anything_is_asked_or_scored(slogan: Path, judged
         assert (code, "--judge" in said) == (2, True), said
     named = 'sampling.judge = "openai/judge"\n# sandbox.split = true'
     slogan.write_text(slogan.read_text().replace("sandbox.split = true", named))
-    code, said = call("check", "--no-pace", slogan, "--trust-settings")
+    code, said = call("check", "--without-pace", slogan, "--trust-settings")
     assert (code, "Only you can name the model that a scoring asks" in said) == (2, True), said
     assert judged.requests == []
 
@@ -169,7 +169,7 @@ def test_commands_refuse_before_anything_is_asked_or_scored(slogan: Path, judged
 def test_the_example_is_checked_evaluated_and_run(
     slogan: Path, judged: Provider, call: Call, tmp_path: Path, plain: None
 ):
-    code, said = call("check", "--no-pace", slogan, "--judge", "openai/judge", "--sandbox", "process")
+    code, said = call("check", "--without-pace", slogan, "--judge", "openai/judge", "--sandbox", "process")
     assert "confirmed: run again, in a fresh container, it scores the same" in said
     assert code in (0, 2), said
     asked = [one["messages"][-1]["content"] for one in judged.requests]

@@ -119,7 +119,7 @@ PROPOSALS = [
 COMMANDS: dict[str, list[str]] = {
     "run": ["run", "{}", "--history", "history"],
     "schedule": ["schedule", "add", "{}", "--cron", "0 22 * * *", "--history", "history"],
-    "check": ["check", "--no-pace", "{}"],
+    "check": ["check", "--without-pace", "{}"],
     "compare": ["compare", "--problem", "{}", "--model", "builtin/mutate", "--model", "openai/z"],
 }
 CASES = [
