@@ -23,16 +23,14 @@ def evaluate(seed: int) -> float:
     ready, free, place = [0] * 10, [0] * 8, [0] * 10
     while open_jobs := [number for number in range(10) if place[number] < 8]:
         starts = {one: max(ready[one], free[jobs[one][place[one]][0]]) for one in open_jobs}
-        soonest = min(starts[one] + jobs[one][place[one]][1] for one in open_jobs)
-        able = [one for one in open_jobs if starts[one] < soonest] or open_jobs
+        soonest = min(start + jobs[one][place[one]][1] for one, start in starts.items())
+        able = [one for one, start in starts.items() if start < soonest]
 
-        def rank(one: int) -> float:
-            rest = jobs[one][place[one] :]
-            return priority(
-                float(rest[0][1]), float(sum(time for _, time in rest)), float(len(rest)), float(starts[one])
-            )
-
-        chosen = max(able, key=rank)
+        ranks = {}
+        for one in able:
+            times = [float(time) for _, time in jobs[one][place[one] :]]
+            ranks[one] = priority(times[0], sum(times), float(len(times)), float(starts[one]))
+        chosen = max(able, key=ranks.__getitem__)
         machine, time = jobs[chosen][place[chosen]]
         ready[chosen] = free[machine] = starts[chosen] + time
         place[chosen] += 1
