@@ -50,7 +50,7 @@ def test_the_best_program_of_a_night_is_pruned_before_it_is_shown(
     (row,) = pruned(tmp_path)
     assert row["body"] == BARE
     assert (row["outcome"], row["score"], row["model"]) == ("scored", -4.0, "builtin/pruner")
-    assert row["idea"] == "left out what changes no score: 5 -> 2 lines"
+    assert row["idea"] == "left out what changes no score: 5 -> 2 lines, 28 -> 5 nodes"
     history = Database(tmp_path)
     (parent,) = history.rows("SELECT operator, score FROM programs WHERE program_id = ?", [row["parent_ids"][0]])
     assert parent["operator"] != "prune"
