@@ -16,6 +16,7 @@ from typing import Any
 from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.night_limits import NightPlan
+from overnight.flows.night.planning import pruning_index
 from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
@@ -23,8 +24,9 @@ from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Intervention, Kind
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.program import PRUNED, PRUNER, Candidate, Completion, Judged, Program, Prompt, best_of
 from overnight.tasks.select.selection import record_of
 from overnight.testing.made import NOW
 
@@ -102,6 +104,7 @@ class World:
         lost_s: Seconds that the night noted as lost.
         improves: Whether the answers to each prompt are better than those before.
         confirmed: Number of confirmations.
+        pruned: Number of times that a best program was to be pruned.
     """
 
     files: Files
@@ -113,6 +116,7 @@ class World:
     lost_s: float = 0.0
     improves: bool = False
     confirmed: int = 0
+    pruned: int = 0
     lost_since: float | None = None
     in_flight: int = 4
     seconds: float = 0.0
@@ -174,7 +178,7 @@ class World:
                     case events.EndEarly(_, generation, prompts):
                         assert generation not in self.files.lengths, "a generation ends early once"
                         self.files.lengths[generation] = prompts
-                    case events.Confirm() | events.Commit() | events.Abandon():
+                    case events.Confirm() | events.Prune() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
                     case events.Reload():
                         self._take(core, [one for one in self.files.requests if one.kind is Kind.DROP])
@@ -244,6 +248,9 @@ class World:
             case events.Confirm(attempt, claim):
                 self.confirmed += 1
                 return [events.Confirmed(attempt, claim.id, self._confirmation(claim))]
+            case events.Prune():
+                self.pruned += 1
+                return [events.Pruned(action.attempt, self._pruned(action))]
             case events.Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
                 self.files.ends.append(record)
@@ -277,6 +284,20 @@ class World:
         candidate = Candidate(prompt.index * samples + sample, prompt, completion, body, f"hash of {body}")
         failed = Verdict(Outcome.CRASHED, error=f"crashed {rng.randrange(5)}")
         return candidate, failed if rng.random() < 0.2 else Verdict(Outcome.SCORED, (claimed, claimed))
+
+    def _pruned(self, wanted: events.Prune) -> Judged | None:
+        """Return a smaller form of the best program, which has the same scores."""
+        best = best_of(wanted.programs)
+        if best.id in wanted.kept:
+            return None
+        index, body = pruning_index(self.files.run), f"{best.body}  # pruned"
+        prompt = Prompt(
+            index, "", (best.id,), PRUNER, "chat", "", (0,), best.body, "", Operator.PRUNE, best.id, best.score
+        )
+        completion = Completion(index, 0, "", body, PRUNER, 0, 0, 0.0, 1.0, PRUNED, NOW)
+        samples = self.files.run.problem.settings.search.samples
+        candidate = Candidate(index * samples, prompt, completion, body, f"hash of {body}")
+        return Judged(f"{best.id}-pruned", candidate, Verdict(Outcome.SCORED, best.scores), best.score, best.score)
 
     def _confirmation(self, claim: Judged) -> Verdict:
         true = float(claim.candidate.body.rpartition("+ ")[2])
