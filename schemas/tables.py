@@ -73,8 +73,8 @@ PROGRAMS = _table(
     (
         "operator",
         TEXT,
-        "what the prompt asked for, such as `refine` or `repair`; `tune` if an optimizer of numbers answered; null if "
-        "it left that to the model",
+        "what the prompt asked for, such as `refine` or `repair`; `tune` if an optimizer of numbers answered, `prune` "
+        "if what changes no score was left out of a night's best; null if it left that to the model",
     ),
     (
         "gain",
@@ -85,7 +85,7 @@ PROGRAMS = _table(
     (
         "evaluations",
         COUNT,
-        "number of evaluations behind an answer of the tuner; null for answers of models",
+        "number of evaluations behind an answer of the tuner or the pruner; null for answers of models",
     ),
     (
         "tokens_cached",

@@ -108,8 +108,9 @@ VIEWS = {
         "and cost",
         _PROGRAMS
         | {
-            "proposer": "who wrote it: `prompt` for a model that answered one, else `tuner`, or the beginning of the "
-            "model's name, such as `agent` or `relay`; null for the start program and for programs of another run",
+            "proposer": "who wrote it: `prompt` for a model that answered one, else `tuner`, `pruner`, or the "
+            "beginning of the model's name, such as `agent` or `relay`; null for the start program and for programs "
+            "of another run",
             "sample": "number of the sample in the run, from 1, by place; that of the last one before it for an answer "
             "of the tuner; 0 is the start program",
             "night": "number of the night, from 1",

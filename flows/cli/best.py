@@ -30,6 +30,7 @@ from overnight.schemas.objectives import SCORE, Objectives, are_met, conditions
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
+from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.report.number_format import gain_of
 
 
@@ -39,6 +40,7 @@ def best(
     *,
     write: Path | None = None,
     prefer: str | None = None,
+    as_found: bool = False,
     unchecked: bool = False,
     trust_settings: options.TrustSettings = False,
     format: OutputFormat = "text",  # noqa: A002
@@ -53,6 +55,7 @@ def best(
             evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does
         prefer: in place of the best score of all: the best of the programs that meet conditions on metrics, such as
             "seconds < 1, memory_mib <= 64"; of equal scores the one that is better in the objectives
+        as_found: the program as it was found, before what changes no score was left out of it
         unchecked: write it without evaluating it again
     """
     from overnight.flows.cli import under_way as of_open
@@ -73,6 +76,7 @@ def best(
         if run_record.problem.settings.confirmations == "best":
             say("it may not be confirmed, as only those are that would be a best: --write evaluates it once more")
     say(f"program {program.id}, {_scores(program, deciding_night)}")
+    program = _shown(program, past, specification, as_found=as_found)
     if program.metrics:
         say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
     if prefer is None and (note := best_note(program, past.programs.values())):
@@ -178,6 +182,23 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
         raise OvernightError(drawings.remark, remedy="`overnight check` says whether the start program can be drawn.")
     write_new(path, drawings.pictures[program.id])
     say(f"wrote {path}")
+
+
+def _shown(program: Program, past: RunHistory, skeleton: Skeleton, *, as_found: bool) -> Program:
+    """Say what was left out of the best program; return it, or as it was found."""
+    from overnight.tasks.tune.pruning import lengths
+
+    original = past.programs.get(program.pruned_from)
+    if original is None:
+        if as_found:
+            say("nothing was left out of it")
+        return program
+    said = f"{lengths(skeleton, original.body, program.body)}; `overnight show {program.id} --diff` shows what"
+    if as_found:
+        say(f"shown as it was found, program {original.id}, before what changes no score was left out: {said}")
+        return original
+    say(f"what changes no score was left out of {original.id}: {said}, --as-found the program before")
+    return program
 
 
 def best_note(best: Program, programs: Iterable[Program]) -> str:

@@ -19,12 +19,11 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_GAIN, PRUNED, PRUNER, Candidate, Completion, Judged, Program, Prompt
 from overnight.schemas.scores import with_score
-from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.evaluate.confirmation import ConfirmationRules
 from overnight.tasks.sample.sampler import to_candidates
 from overnight.tasks.select.selection import judge
 from overnight.tasks.tune.bodies import completion_text
-from overnight.tasks.tune.pruning import Pruning
+from overnight.tasks.tune.pruning import LEFT_OUT, Pruning, lengths
 from overnight.tasks.tune.source import Inputs, are_done
 
 _LOOK_S = 0.2
@@ -89,11 +88,6 @@ def judge_pruned(
     return rules.settled(judged, run.confirmer.run_again(judged, generation))
 
 
-def _answer(skeleton: Skeleton, before: str, after: str) -> str:
-    lines = [len(skeleton.bare_text(body).splitlines()) for body in (before, after)]
-    return completion_text(skeleton, before, after, f"left out what changes no score: {lines[0]} -> {lines[1]} lines")
-
-
 @dataclass
 class _Trials:
     """The evaluations of one pruning.
@@ -153,7 +147,10 @@ class _Trials:
         has_changed = pruning.body != program.body
         if self.run.progress.interrupted or not (is_done or has_changed):
             return None
-        text = _answer(problem.specification, program.body, pruning.body) if has_changed else ""
+        text = ""
+        if has_changed:
+            bodies = problem.specification, program.body, pruning.body
+            text = completion_text(*bodies, LEFT_OUT + lengths(*bodies))
         completion = self._completion(program, text, pruning.used)
         (candidate,) = to_candidates([prompt_of(self.run, program)], [completion], problem)
         is_read = not has_changed or candidate.code_hash == problem.code_hash(pruning.body)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from overnight.schemas.interventions import DROPPED
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import RESCORED
 from overnight.tasks.history.database import Database
+from overnight.tasks.tune.pruning import LEFT_OUT
 
 Row = dict[str, Any]
 
@@ -67,10 +69,21 @@ def _origin(database: Database, row: Row) -> str:
     if row["finish_reason"] == RESCORED:
         return f"Taken from an earlier run and scored again; it was {' '.join(row['parent_ids'])} there."
     parents = database.rows(_PARENTS, [row["run_id"], row["parent_ids"] or []])
+    if row["operator"] == Operator.PRUNE:
+        return _pruned(row, parents[0] if parents else {})
     shown = " and ".join(f"{parent['program_id']} ({_result(parent)})" for parent in parents) or "no program"
     return (
         f"Proposed by {row['model']} in generation {row['generation']}, in niche {row['niche']}, "
         f"in answer to a prompt that showed {shown}."
+    )
+
+
+def _pruned(row: Row, parent: Row) -> str:
+    said = (row["idea"] or "nothing could go").removeprefix(LEFT_OUT)
+    return (
+        f"What is left of {parent.get('program_id', 'another program')}, the best of night {row['night']}, without "
+        f"what changes no score on the training and validation inputs: {said}, by {row['evaluations']} evaluations. "
+        f"`overnight show {row['program_id']} --diff` shows what was left out."
     )
 
 

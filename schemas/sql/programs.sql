@@ -14,6 +14,7 @@ SELECT
     CASE
         WHEN own.generation = 0 OR own.model = '' THEN NULL
         WHEN own.model = 'builtin/tuner' THEN 'tuner'
+        WHEN own.model = 'builtin/pruner' THEN 'pruner'
         WHEN regexp_matches(own.model, '^(agent|command|relay):') THEN split_part(own.model, ':', 1)
         ELSE 'prompt'
     END AS proposer,

@@ -22,6 +22,10 @@ Keeps = Callable[[Sequence[str]], Sequence[bool]]
 """Returns whether each body keeps the scores. It may raise, to end a pruning."""
 
 
+LEFT_OUT = "left out what changes no score: "
+"""Begin of the idea of a program that was pruned, before its lengths."""
+
+
 class _Spent(Exception):
     """The evaluations of this pruning are used up."""
 
@@ -147,6 +151,15 @@ class Pruning:
                 self.body = body
                 return number
         return None
+
+
+def lengths(skeleton: Skeleton, before: str, after: str) -> str:
+    """Return the lines and nodes of a program before it was pruned and after, in words."""
+    lines = [len(skeleton.bare_text(body).splitlines()) for body in (before, after)]
+    nodes = [
+        sum(PythonText(part.text, part.spans).size[0] for part in parts_of(skeleton, body)) for body in (before, after)
+    ]
+    return f"{lines[0]} -> {lines[1]} lines, {nodes[0]} -> {nodes[1]} nodes"
 
 
 def _without_chunks(kept: Sequence[Statement], chunks: int) -> Iterator[tuple[list[Statement], list[Statement]]]:

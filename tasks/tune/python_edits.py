@@ -85,6 +85,7 @@ class PythonText:
         """Yield what makes the forms of the text that are smaller by one step: a statement's before those within it."""
         for one in self.statements:
             yield lambda one=one: iter([self.without([one.node])])
+            yield lambda one=one: self._inlined(one)
             for form in self._arms(one.node):
                 yield lambda form=form: (text for text in [form()] if text is not None)
             for place in _expressions(one.node):
@@ -211,6 +212,23 @@ class PythonText:
             except python_source.SourceError:
                 continue
         return None
+
+    def _inlined(self, statement: Statement) -> Iterator[str]:
+        """Yield the text in which the value of a variable stands where it is read, if that is once, further below."""
+        match statement.node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if self._has_own_lines(statement.node):
+                pass
+            case _:
+                return
+        uses = [one for one in ast.walk(self._tree) if isinstance(one, ast.Name) and one.id == name]
+        start, end, _ = self._removal(statement.node, "")
+        if len(uses) != 2 or len(statement.block) == 1:
+            return
+        places = (place for one in self.statements for place in _expressions(one.node) if place[0] in uses)
+        for node, parent, field in (one for one in places if self._start(one[0]) >= end):
+            text = self._written(node, value, _dump_with(self._tree, parent, field, value))
+            if text is not None:
+                yield text[:start] + text[end:]
 
     # Places
 

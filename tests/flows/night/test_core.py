@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from overnight.flows.night.events import Action, Ask, Clock, Commit, Cut, Ended, Event, Failed
 from overnight.flows.night.rebuild import rebuild
 from overnight.flows.night.retry_policy import LONGEST_WAIT_S, RetryPolicy
+from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Correct
 from overnight.schemas.errors import HistoryGone, Outage
@@ -51,6 +52,16 @@ def files(
     sandbox = settings.sandbox.model_copy(update={"confirm": "best"})
     problem = replace(problem, settings=settings.model_copy(update={"sandbox": sandbox}))
     return Files(a_run("toy", problem), start)
+
+
+def pruning(search: World) -> World:
+    """Let the nights of a search prune their best program."""
+    run = search.files.run
+    settings = run.problem.settings
+    wanted = settings.search.model_copy(update={"prune": 10})
+    problem = replace(run.problem, settings=settings.model_copy(update={"search": wanted}))
+    search.files.run = replace(run, problem=problem)
+    return search
 
 
 def made(commits: list[GenerationRecord]) -> list[Any]:
@@ -269,6 +280,48 @@ def test_the_state_is_rebuilt_from_the_files_whatever_was_in_flight_each_night(
     assert again.wary == live.wary
     for name, niche in live.algorithm.niches.items():
         assert again.algorithm.niches[name].best == niche.best
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.lists(st.integers(1, 16), min_size=1, max_size=4))
+@settings(max_examples=3 * EXAMPLES // 5)
+def test_what_was_pruned_is_part_of_the_search_and_of_what_the_files_say(
+    seed: int, algorithm: Any, in_flight: list[int]
+):
+    search = pruning(world(algorithm, liars=0.3))
+    for number in in_flight:
+        search.in_flight = number
+        search.night(Random(seed), StopConditions(generations=2))
+    state = search.core.state
+    again = SearchState(search.files.run, search.files.history())
+    assert again.planner.plans == state.planner.plans
+    assert (again.best, again.tried) == (state.best, state.tried)
+    assert again.best.pruned_from
+    for name, niche in state.planner.algorithm.niches.items():
+        assert again.planner.algorithm.niches[name].programs == niche.programs
+    assert search.pruned == len(in_flight)
+    assert [commit.number for commit in search.files.commits] == list(range(1, 2 * len(in_flight) + 1))
+
+
+@given(seeds, st.lists(st.integers(20, 120), max_size=3), st.sampled_from([0.0, 0.03]))
+def test_a_night_that_is_killed_while_it_prunes_prunes_again(seed: int, kills: list[int], faults: float):
+    whole, killed = (pruning(world(faults=rate)) for rate in (0.0, faults))
+    whole.night(Random(seed), StopConditions(generations=3))
+    for at in kills:
+        done = len(killed.files.commits)
+        if done < 3 and killed.night(Random(seed), StopConditions(generations=3 - done), kill_at=at):
+            break
+    if (done := len(killed.files.commits)) < 3:
+        assert killed.night(Random(seed + 1), StopConditions(generations=3 - done))
+    assert made(killed.files.commits) == made(whole.files.commits)
+    assert killed.files.commits[-1].best.pruned_from
+
+
+def test_a_night_that_a_person_ends_prunes_nothing():
+    search = pruning(world())
+    search.interrupted_at = 3.0
+    search.night(Random(1), StopConditions())
+    assert search.reason is StopReason.INTERRUPTED
+    assert search.pruned == 0
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda one: one["name"])

@@ -50,7 +50,7 @@ def test_the_best_program_of_a_night_is_pruned_before_it_is_shown(
     (row,) = pruned(tmp_path)
     assert row["body"] == BARE
     assert (row["outcome"], row["score"], row["model"]) == ("scored", -4.0, "builtin/pruner")
-    assert row["idea"] == "left out what changes no score: 5 -> 2 lines"
+    assert row["idea"] == "left out what changes no score: 5 -> 2 lines, 28 -> 5 nodes"
     history = Database(tmp_path)
     (parent,) = history.rows("SELECT operator, score FROM programs WHERE program_id = ?", [row["parent_ids"][0]])
     assert parent["operator"] != "prune"
@@ -84,14 +84,15 @@ def test_what_has_nothing_to_leave_out_is_tried_once(
 def test_a_program_keeps_what_the_validation_inputs_need(
     night: Night, bloated: dict[str, Any], provider: Provider, tmp_path: Path
 ):
-    body = BLOATED.replace("return spare", "return spare + 8.0")
-    provider.script = lambda _, request: says(request, f"def guess_v9(offset):\n{body}")
+    body = "if offset > 100:\n    return 206.0\nreturn [6.0, 7.0][offset]"
+    text = "def guess_v9(offset):\n" + "".join(f"    {line}\n" for line in ["spare = 3", *body.split("\n")])
+    provider.script = lambda _, request: says(request, text)
     night(1, settings={**bloated, "validation": [200]})
     (row,) = pruned(tmp_path)
-    assert row["body"] == "spare = offset\nif offset > 100:\n    return spare + 8.0\nreturn offset + 6.0"
+    assert row["body"] == body
     (night_row,) = Database(tmp_path).rows("SELECT best_program_id, finalists FROM nights")
     assert night_row["best_program_id"] == row["program_id"]
-    assert night_row["finalists"][0]["validation"] == -2.0
+    assert night_row["finalists"][0]["validation"] == -4.0
 
 
 @pytest.mark.parametrize("settings", [{"search": {"prune": 0}}, {"noise": 0.1, "search": {}}])

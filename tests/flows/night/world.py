@@ -16,6 +16,7 @@ from typing import Any
 from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.night_limits import NightPlan
+from overnight.flows.night.planning import pruning_index
 from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
@@ -23,8 +24,19 @@ from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason, Window
 from overnight.schemas.interventions import Intervention, Kind
+from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import TUNER, Candidate, Completion, Judged, Program, Prompt
+from overnight.schemas.program import (
+    PRUNED,
+    PRUNER,
+    TUNER,
+    Candidate,
+    Completion,
+    Judged,
+    Program,
+    Prompt,
+    best_of,
+)
 from overnight.tasks.select.selection import record_of
 from overnight.testing.made import NOW
 
@@ -110,6 +122,7 @@ class World:
         tuning_ends_after: Number of these at which the tuner was told to end.
         evaluated: Number of evaluations.
         confirmed: Number of confirmations.
+        pruned: Number of times that a best program was to be pruned.
     """
 
     files: Files
@@ -124,6 +137,7 @@ class World:
     tuning_ends_after: list[int] = field(default_factory=list)
     evaluated: int = 0
     confirmed: int = 0
+    pruned: int = 0
     lost_since: float | None = None
     in_flight: int = 4
     seconds: float = 0.0
@@ -187,7 +201,7 @@ class World:
                         self.files.lengths[generation] = prompts
                     case events.EndTuning():
                         self.tuning_ends_after.append(self.answered)
-                    case events.Confirm() | events.Commit() | events.Abandon():
+                    case events.Confirm() | events.Prune() | events.Commit() | events.Abandon():
                         pending.append((action, 0.0))
                     case events.Reload():
                         self._take(core, [one for one in self.files.requests if one.kind is Kind.DROP])
@@ -259,6 +273,9 @@ class World:
                     self.confirmed += 1
                     verdict = self._kept(claim.id, self._confirmation(claim))
                 return [events.Confirmed(attempt, claim.id, verdict)]
+            case events.Prune():
+                self.pruned += 1
+                return [events.Pruned(action.attempt, self._pruned(action))]
             case events.Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
                 self.files.ends.append(record)
@@ -306,6 +323,20 @@ class World:
         candidate = Candidate(prompt.index * samples + sample, prompt, completion, body, f"hash of {body}")
         failed = Verdict(Outcome.CRASHED, error=f"crashed {rng.randrange(5)}")
         return candidate, failed if rng.random() < 0.2 else Verdict(Outcome.SCORED, (claimed, claimed))
+
+    def _pruned(self, wanted: events.Prune) -> Judged | None:
+        """Return a smaller form of the best program, which has the same scores."""
+        best = best_of(wanted.programs)
+        if best.id in wanted.kept:
+            return None
+        index, body = pruning_index(self.files.run), f"{best.body}  # pruned"
+        prompt = Prompt(
+            index, "", (best.id,), PRUNER, "chat", "", (0,), best.body, "", Operator.PRUNE, best.id, best.score
+        )
+        completion = Completion(index, 0, "", body, PRUNER, 0, 0, 0.0, 1.0, PRUNED, NOW)
+        samples = self.files.run.problem.settings.search.samples
+        candidate = Candidate(index * samples, prompt, completion, body, f"hash of {body}")
+        return Judged(f"{best.id}-pruned", candidate, Verdict(Outcome.SCORED, best.scores), best.score, best.score)
 
     def _confirmation(self, claim: Judged) -> Verdict:
         true = float(claim.candidate.body.rpartition("+ ")[2])
