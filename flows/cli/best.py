@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from overnight.flows.cli import options
+from overnight.flows.cli import under_way as of_open
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
@@ -30,8 +32,12 @@ from overnight.schemas.objectives import SCORE, Objectives, are_met, conditions
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Program
 from overnight.schemas.question import Ask
+from overnight.schemas.report_data import UnderWay
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.report.number_format import gain_of
+
+if TYPE_CHECKING:
+    from overnight.tasks.history.files import RunFiles
 
 
 def best(
@@ -58,7 +64,6 @@ def best(
         as_found: the program as it was found, before what changes no score was left out of it
         unchecked: write it without evaluating it again
     """
-    from overnight.flows.cli import under_way as of_open
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import find_run
     from overnight.tasks.history.under_way import read_under_way
@@ -77,20 +82,8 @@ def best(
             say("it may not be confirmed, as only those are that would be a best: --write evaluates it once more")
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     program = _shown(program, past, specification, as_found=as_found)
-    if program.metrics:
-        say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
-    if prefer is None and (note := best_note(program, past.programs.values())):
-        say(note)
     under_way = read_under_way(files, max(one.score for one in past.programs.values()))
-    if prefer is None and under_way.claim:
-        say(of_open.note(files, under_way))
-    if prefer is None and objectives.metrics and program.is_scored:
-        of_front = f"overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"{history_flag(history)}"
-        say(f"{_place_in_front(program, past.programs.values(), objectives)}: {of_front}")
-    if program.id == past.start.id:
-        say("it is the start program; no program is better yet")
-    else:
-        say_score_warning(run_record.problem)
+    _say_notes(files, run_record.problem, past, program, under_way, is_best=prefer is None)
     if format == "json":
         finalist = _finalist(program, deciding_night)
         write_json(
@@ -125,6 +118,26 @@ def best(
     write_program(write, run_record.problem, program.body)
     say(f"wrote {write}")
     warn_if_misleading(specification.function_text(program.body))
+
+
+def _say_notes(
+    files: RunFiles, problem: Problem, past: RunHistory, program: Program, under_way: UnderWay, *, is_best: bool
+) -> None:
+    """Say what is to be known of the program that is shown: is_best if it is the best of the run."""
+    objectives = problem.settings.objectives
+    if program.metrics:
+        say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
+    if is_best and (note := best_note(program, past.programs.values())):
+        say(note)
+    if is_best and under_way.claim:
+        say(of_open.note(files, under_way))
+    if is_best and objectives.metrics and program.is_scored:
+        of_front = f"overnight sql \"FROM front WHERE run_id = '{files.run_id}'\"{history_flag(files.backend)}"
+        say(f"{_place_in_front(program, past.programs.values(), objectives)}: {of_front}")
+    if program.id == past.start.id:
+        say("it is the start program; no program is better yet")
+    else:
+        say_score_warning(problem)
 
 
 def _place_in_front(program: Program, programs: Iterable[Program], objectives: Objectives) -> str:
