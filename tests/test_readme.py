@@ -65,7 +65,7 @@ def test_the_commands_of_the_main_readme_run_in_the_order_of_reading_and_its_scr
     with start_script(tmp_path / "script.py", folder) as process:
         process.communicate()
     assert process.returncode == 0
-    assert len(list(folder.glob("*.html"))) == 2, "of the command and of the script"
+    assert len(list(folder.glob("*.html"))) == 3, "of the recorded night, of the command and of the script"
 
 
 @pytest.mark.docker
