@@ -18,7 +18,7 @@ from overnight.flows.night.search_state import SearchState
 from overnight.schemas.algorithm import Change, Correct, Plan, Turn
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import TUNER, Candidate, Judged, Prompt, best_of
+from overnight.schemas.program import NO_MODELS, Candidate, Judged, Prompt, best_of
 from overnight.tasks.evaluate.confirmation import ConfirmationRules
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.select.selection import judge, with_failed_twins
@@ -139,7 +139,7 @@ class Block:
             plans = {index: plan for index, plan in self._state.plans(each).items() if plan}
             if plans:
                 block = self if each == self.number else Block(self._state, each, window=1)
-                group[each] = [prompt for prompt in block.prompts(plans) if prompt.model != TUNER]
+                group[each] = [prompt for prompt in block.prompts(plans) if prompt.model not in NO_MODELS]
         return group
 
     def _next_batch(self, plans: Mapping[int, Plan | None]) -> range:
@@ -159,7 +159,7 @@ class Block:
         limited = []
         for prompt in prompts:
             wanted = prompt.samples
-            if prompt.model != TUNER:
+            if prompt.model not in NO_MODELS:
                 wanted = min(wanted, max(self._samples_left, self._stored.get((prompt.index, prompt.hash), 0)))
                 self._samples_left = max(0, self._samples_left - wanted)
             limited.append(replace(prompt, seeds=prompt.seeds[:wanted]))

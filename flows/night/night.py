@@ -28,7 +28,7 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, StopReason
 from overnight.schemas.interventions import Intervention, Kind
-from overnight.schemas.program import NO_MODELS, TUNER, best_of
+from overnight.schemas.program import NO_MODELS, best_of
 from overnight.schemas.report_data import Drawings
 from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.history import record, stored_run
@@ -367,7 +367,7 @@ class Night:
                 for number in action.group:
                     self.run.stores.open(number)
                 self.run.batch_jobs.expect(action.number, action.group)
-            elif self._context is None and all(prompt.model != TUNER for prompt in action.prompts):
+            elif self._context is None and all(prompt.model not in NO_MODELS for prompt in action.prompts):
                 self.run.sampler.begin(action.number, action.prompts)
         self._inboxes[action.attempt].put(action)
 

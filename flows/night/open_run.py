@@ -281,7 +281,7 @@ def _open(
     stores = CompletionStores(files, progress, limits)
     stack.callback(stores.close)  # before the run's lock is released
     stores.open(state.generations + 1)
-    verdicts = VerdictStore(run, stores)
+    verdicts = VerdictStore(run, stores, files.verdict_key)
     stack.callback(verdicts.close)
     gateway = Gateway(sampling, limits.may_ask, budget, progress.note, progress.requests)
     cluster = stack.enter_context(open_cluster(progress.note))

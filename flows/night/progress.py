@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from overnight.schemas.outcome import Outcome, Verdict
-from overnight.schemas.program import TUNER, Candidate, Completion, Program
+from overnight.schemas.program import NO_MODELS, Candidate, Completion, Program
 from overnight.schemas.scores import Reducer, reduced
 from overnight.tasks.sample.budget import Budget, BudgetLimits, RequestsInFlight
 
@@ -95,14 +95,14 @@ class Progress:
     def bought(self, completions: Sequence[Completion]) -> None:
         """Count completions of models; those of the tuner cost no call."""
         with self._lock:
-            self.samples += sum(one.model != TUNER and one.is_sample for one in completions)
+            self.samples += sum(one.model not in NO_MODELS and one.is_sample for one in completions)
             self.budget.record([one for one in completions if not one.transcript])
 
     def judged(self, generation: int, candidate: Candidate, verdict: Verdict) -> None:
         """Count a verdict of a generation under way, which may still be tried again; confirmation may change it."""
         with self._lock:
             self._judged.append(time.monotonic())
-            if candidate.completion.model != TUNER:
+            if candidate.completion.model not in NO_MODELS:
                 self._under_way[generation, candidate.index] = verdict
 
     def outcomes_so_far(self) -> Counter[Outcome]:

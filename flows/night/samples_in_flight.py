@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from overnight.flows.formatting import duration
 from overnight.flows.night.stop_conditions import StopConditions
-from overnight.schemas.program import TUNER
+from overnight.schemas.program import NO_MODELS
 from overnight.schemas.sampling_settings import ANSWER_ONCE, Model
 from overnight.schemas.settings import Settings
 from overnight.tasks.program.user_config import user_agent
@@ -60,8 +60,8 @@ def _of_open_answers(run: OpenRun) -> int | None:
     """Return the samples in flight of the night before if answers of models wait to be used, else `None`."""
     from overnight.tasks.history import journal, stored_run  # loading Arrow takes long, and `check` has no use for it
 
-    stored = [one for path in run.files.uncommitted_journals() for one in journal.readable_completions(path)]
-    number = run.files.last_night() if any(one.is_sample and one.model != TUNER for one in stored) else 0
+    stored = [one for path in stored_run.open_journals(run.files) for one in journal.readable_completions(path)]
+    number = run.files.last_night() if any(one.is_sample and one.model not in NO_MODELS for one in stored) else 0
     return stored_run.read_night(run.files, number, {}).samples_in_flight if number else None
 
 
@@ -73,7 +73,7 @@ def _latency_s(run: OpenRun) -> float:
     if number == run.run.given or number in run.state.failed:
         return 0.0
     rows = read_rows(run.files, "programs", number)
-    return median([row["latency_s"] or 0.0 for row in rows if row["model"] != TUNER] or [0.0])
+    return median([row["latency_s"] or 0.0 for row in rows if row["model"] not in NO_MODELS] or [0.0])
 
 
 def _at_once(model: Model) -> int:

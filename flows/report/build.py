@@ -14,7 +14,7 @@ from overnight.flows.report.population import diversity, functions_of, niches, s
 from overnight.flows.report.repeat_command import command_of
 from overnight.flows.report.run_data import Row, RunData, bodies_of, made, read_run_data
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import TUNER
+from overnight.schemas.program import NO_MODELS
 from overnight.schemas.report_data import (
     NO_DRAWINGS,
     Conversation,
@@ -175,7 +175,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
 def _command(run_data: RunData) -> str:
     """Return the command that repeats all nights so far as one; the tuner's programs count as no samples."""
     of_nights = {one.place for one in run_data.all_summaries if one.night and one.place <= run_data.last_place}
-    samples = sum(row["place"] in of_nights and row["model"] != TUNER for row in run_data.candidates)
+    samples = sum(row["place"] in of_nights and row["model"] not in NO_MODELS for row in run_data.candidates)
     in_flight = run_data.nights[0]["samples_in_flight"] if run_data.nights else None
     return command_of(run_data.run, samples, in_flight)
 

@@ -78,6 +78,7 @@ class RunFiles:
                readings.jsonl                     what models said of winners; not exported
                lock
                origin                             path of the problem on this machine
+               verdicts.key                       random; verdicts in paid/ count only with it; not exported
     ```
     """
 
@@ -100,6 +101,11 @@ class RunFiles:
     def origin(self) -> Path:
         """File with the problem's path on this machine; neither exported nor written to object storage."""
         return self.directory / "origin"
+
+    @property
+    def verdict_key(self) -> Path:
+        """File with a random key, neither exported nor written to object storage: verdicts without it are not ours."""
+        return self.directory / "verdicts.key"
 
     def night(self, number: int) -> Path:
         return self.directory / "nights" / f"{number:04d}.parquet"

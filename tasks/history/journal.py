@@ -19,7 +19,7 @@ from overnight.schemas.completion_source import PendingBatch
 from overnight.schemas.errors import DiskFault, HistoryError
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.outcome import StoredVerdict
-from overnight.schemas.program import LAST, QUESTION, TUNER, Completion
+from overnight.schemas.program import LAST, NO_MODELS, QUESTION, Completion
 from overnight.tasks.history.atomic_files import append_lines, disk_errors, read_lines
 
 Key = tuple[int, int, str]
@@ -156,7 +156,9 @@ def prompts_of_journal(path: Path) -> tuple[int | None, int]:
     """Return with how many prompts a generation ended early, `None` if it did not, and how many were asked at least."""
     found = _readable(path)
     ended = next((one.prompt for one in found if one.finish_reason == LAST), None)
-    asked = [one.prompt + 1 for one in found if one.model != TUNER and one.finish_reason not in (LAST, QUESTION)]
+    asked = [
+        one.prompt + 1 for one in found if one.model not in NO_MODELS and one.finish_reason not in (LAST, QUESTION)
+    ]
     return ended, max(asked, default=0)
 
 

@@ -48,6 +48,12 @@ def read_spent_usd(files: RunFiles) -> float:
     return math.fsum(cost for cost in costs if cost is not None and cost > 0)
 
 
+def open_journals(files: RunFiles) -> list[Path]:
+    """Return the journals whose answers the next night uses: not those of generations that were given up."""
+    given_up = {row["generation"] for path in files.attempts() for row in _rows(path) if row["place"] is not None}
+    return [path for path in files.uncommitted_journals() if int(path.stem) not in given_up]
+
+
 def read_answers(files: RunFiles, generation: int | None = None) -> list[Completion]:
     """Return the answers to questions of the scoring that a run has, those that are not committed last.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import StoredVerdict, Verdict
@@ -15,10 +16,10 @@ from overnight.tasks.history.journal import readable_completions, readable_verdi
 
 
 def read_under_way(files: RunFiles, best: float | None) -> UnderWay:
-    """Return what is answered and in no committed generation; `best` is the score of the best program."""
-    journals = files.uncommitted_journals()
+    """Return what is answered and waits to be committed; `best` is the score of the best program."""
+    journals = stored_run.open_journals(files)
     samples = sum(one.is_sample for path in journals for one in readable_completions(path))
-    judged = {int(path.stem): found for path in journals if (found := readable_verdicts(path))}
+    judged = {int(path.stem): found for path in journals if (found := _counting(files, path))}
     if not judged:
         return UnderWay(samples)
     settings = stored_run.read_run(files).problem.settings
@@ -29,6 +30,12 @@ def read_under_way(files: RunFiles, best: float | None) -> UnderWay:
     ]
     better = [claim for claim in claims if best is None or claim.score > best]
     return UnderWay(samples, len(claims), max(better, key=lambda claim: claim.score, default=None))
+
+
+def _counting(files: RunFiles, journal: Path) -> list[StoredVerdict]:
+    """Return the verdicts that were made last: those under other limits do not count, nor those of another place."""
+    found = readable_verdicts(journal) if files.verdict_key.exists() else []
+    return [one for one in found if one.under == found[-1].under]
 
 
 def _scores(found: list[StoredVerdict], settings: Settings) -> Mapping[int, float]:

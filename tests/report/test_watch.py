@@ -122,6 +122,7 @@ def test_answers_of_a_generation_under_way_are_seen(growing: RunFiles):
     assert ", and 2 under way</dd>" in render(report)
     best = report.generations[-1].best
     scored = [Verdict(Outcome.SCORED, (best + more, best + more)) for more in (1.0, 5.0)]
+    growing.verdict_key.write_text("key")
     journal.keep_verdicts([StoredVerdict(index, f"h{index}", False, "", one) for index, one in enumerate(scored)])
     claim = Claim(best + 5, 4, 2, program_id(growing.run_id, 4, 1))
     report = build_report(Database(history), growing)
@@ -139,6 +140,7 @@ def test_runs_and_best_tell_of_a_better_score_that_is_not_committed(growing: Run
     journal = Journal(growing.journal(4), growing.backend)
     journal.record([Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)])
     assert "not committed" not in run_command(["best"], environment).stderr
+    growing.verdict_key.write_text("key")
     journal.keep_verdicts([StoredVerdict(0, "h", False, "", Verdict(Outcome.SCORED, (99.0, 99.0)))])
     said = (
         f"1 sample of {growing.run_id} not committed yet, the best so far 99 with sample 1 of generation 4, "

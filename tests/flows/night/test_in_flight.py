@@ -27,7 +27,7 @@ def in_flight(
         run=SimpleNamespace(problem=SimpleNamespace(settings=settings), given=0),
         cluster=object() if slots else None,
         slots=slots,
-        files=SimpleNamespace(uncommitted_journals=list),
+        files=SimpleNamespace(uncommitted_journals=list, attempts=list),
         state=SimpleNamespace(generations=0),
     )
     return samples_of_night(run, StopConditions.model_validate(conditions))

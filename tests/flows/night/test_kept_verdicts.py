@@ -13,7 +13,10 @@ from overnight.flows.night import events
 from overnight.flows.night.night import Night as OneNight
 from overnight.flows.night.verdict_store import VerdictStore
 from overnight.schemas.job import Job
+from overnight.tasks.history.archive import pack, unpack
+from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import read_rows
+from overnight.tasks.history.under_way import read_under_way
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import a_problem, a_run, run_at
 from tests.flows.conftest import Night
@@ -75,10 +78,9 @@ def test_a_night_that_is_killed_at_any_event_repeats_no_evaluation(
     require_replay(files, tmp_path / "again")
 
 
-@pytest.mark.parametrize("image", ["this process", "another"])
-def test_of_a_night_that_is_killed_before_its_commit_nothing_is_lost_that_still_counts(
-    image: str, night: Night, asks: dict[str, Any], evaluated: Counter[Any], tmp_path: Path, monkeypatch: Any
-):
+@pytest.fixture
+def killed(night: Night, asks: dict[str, Any], evaluated: Counter[Any], monkeypatch: pytest.MonkeyPatch) -> Night:
+    """A night whose first generation was judged and not committed; calling it goes on."""
     perform = OneNight._perform
 
     def perform_or_end(self: OneNight, action: events.Action) -> None:
@@ -90,23 +92,42 @@ def test_of_a_night_that_is_killed_before_its_commit_nothing_is_lost_that_still_
         patched.setattr(OneNight, "_perform", perform_or_end)
         with pytest.raises(Killed):
             night(3, settings=asks)
+    return night
+
+
+@pytest.mark.parametrize("image", ["this process", "another"])
+def test_of_a_night_that_is_killed_before_its_commit_nothing_is_lost_that_still_counts(
+    image: str, killed: Night, evaluated: Counter[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     _, *judged = list(evaluated)  # the start program comes first
     assert run_at(tmp_path / "runs/toy").committed() == [0]
     monkeypatch.setattr(InProcessBackend, "image_id", lambda *_: image)
-    files = night(1)
+    files = killed(1)
     assert files.committed() == [0, 1]
     bodies = tuple(f"    {row['body']}\n" for row in read_rows(files, "programs", 1) if row["outcome"] != "duplicate")
     times = {evaluated[name] for name in judged if name[1].endswith(bodies)}
     assert times == {1 + (image == "another")}, "what another image would judge is evaluated again"
 
 
-def test_verdicts_depend_on_limits_inputs_and_what_else_decides_them():
+def test_verdicts_of_an_imported_run_count_nowhere(killed: Night, evaluated: Counter[Any], tmp_path: Path):
+    pack(run_at(tmp_path / "runs/toy"), tmp_path / "run.tar.zst")
+    theirs, _ = unpack(tmp_path / "run.tar.zst", LocalBackend(tmp_path / "other"))
+    assert read_under_way(theirs, None).claim is None
+    assert read_under_way(run_at(tmp_path / "runs/toy"), None).claim is not None
+    evaluated.clear()
+    files = killed(1, history=tmp_path / "other")
+    judged = [row for row in read_rows(files, "programs", 1) if row["outcome"] != "duplicate"]
+    assert len(evaluated) >= len(judged), "whoever made the archive may have made them up"
+
+
+def test_verdicts_depend_on_limits_inputs_and_what_else_decides_them(tmp_path: Path):
+    key, other_key = tmp_path / "key", tmp_path / "other"
     run = a_run("toy", a_problem())
     problem = run.problem
 
     def under(**settings: Any) -> str:
         changed = replace(problem, settings=problem.settings.model_copy(update=settings))
-        return VerdictStore(replace(run, problem=changed), cast("Any", None))._under
+        return VerdictStore(replace(run, problem=changed), cast("Any", None), key)._under
 
     sandbox, limits = problem.settings.sandbox, problem.settings.limits
     same = under(), under(sandbox=sandbox.model_copy(update={"slots": 7}))
@@ -114,10 +135,12 @@ def test_verdicts_depend_on_limits_inputs_and_what_else_decides_them():
         under(limits=limits.model_copy(update={"wall_s": limits.wall_s + 1})),
         under(noise=0.5),
         under(sandbox=sandbox.model_copy(update={"split": True})),
-        VerdictStore(replace(run, seed=run.seed + 1), cast("Any", None))._under,
+        VerdictStore(replace(run, seed=run.seed + 1), cast("Any", None), key)._under,
+        VerdictStore(run, cast("Any", None), other_key)._under,
         VerdictStore(
-            replace(run, problem=replace(problem, inputs=problem.inputs | {"train": problem.inputs["train"][:1]})),
+            replace(run, problem=replace(problem, inputs={**problem.inputs, "train": problem.inputs["train"][:1]})),
             cast("Any", None),
+            key,
         )._under,
     )
     assert len(set(same)) == 1
