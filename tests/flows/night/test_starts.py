@@ -48,7 +48,7 @@ def test_programs_of_files_are_scored_first_and_searched_from(begin_from, night:
     children = Database(tmp_path).rows("SELECT DISTINCT parent_ids FROM programs WHERE generation > 1")
     assert any(rows[0]["program_id"] in row["parent_ids"] for row in children)
     require_replay(files, tmp_path / "again")
-    assert f"--start {better} --start {worse}" in command_of(stored_run.read_run(files), 2)
+    assert f"--start {better} --start {worse}" in command_of(stored_run.read_run(files), 2, None)
 
 
 def test_survivors_of_an_earlier_run_or_one_of_its_programs_begin_another(begin_from, night: Night, tmp_path: Path):

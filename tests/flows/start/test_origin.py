@@ -71,7 +71,7 @@ def test_an_exported_run_names_no_folder_of_this_machine(
     monkeypatch.chdir("/")
     assert problem_path(run).samefile(tmp_path / "problems" / "mine.py"), "it is found from any working directory"
     assert changed_since(run.problem, problem_path(run)) == []
-    assert str(tmp_path / "problems") in command_of(run, 1)
+    assert str(tmp_path / "problems") in command_of(run, 1, None)
     (tmp_path / "problems" / "mine.py").write_text("other")
     assert changed_since(run.problem, problem_path(run)) == ["mine.py"]
 
@@ -134,6 +134,6 @@ def test_the_command_that_repeats_a_run_names_no_sandbox_backend(toy: Path):
         image_id="",
         versions={},
     )
-    command = command_of(run, 1)
+    command = command_of(run, 1, None)
     assert "sandbox.slots=3" in command
     assert "theirs" not in command
