@@ -22,7 +22,7 @@ _MAX_PARTS = 12
 _DIGITS = (1, 2, 3, 4, 6, 8)
 """Numbers of significant digits that are tried."""
 
-_Node = TypeVar("_Node", bound=ast.AST)
+Node = TypeVar("Node", bound=ast.AST)
 
 Size = tuple[int, int]
 """Number of nodes of the syntax tree, and of characters of its numbers."""
@@ -338,14 +338,14 @@ def _parts_of(node: ast.expr) -> Iterator[ast.expr]:
             pass
 
 
-def _less(node: _Node, field: str) -> Iterator[_Node]:
+def _less(node: Node, field: str) -> Iterator[Node]:
     """Yield a node without each of the nodes in a field, unless these are many."""
     parts = getattr(node, field)
     for place in range(len(parts) if len(parts) <= _MAX_PARTS else 0):
         yield _copy(node, **{field: [*parts[:place], *parts[place + 1 :]]})
 
 
-def _copy(node: _Node, **changed: object) -> _Node:
+def _copy(node: Node, **changed: object) -> Node:
     """Return a node with other fields, without a place in the text."""
     return type(node)(**dict(ast.iter_fields(node)) | changed)
 

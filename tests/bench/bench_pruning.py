@@ -32,7 +32,7 @@ _RESAMPLES = 10_000
 def prune(problem: Problem, evaluations: Evaluations, body: str, limit: int) -> Pruning:
     """Prune a program as a night does, in this process."""
     both: tuple[Split, ...] = ("train", "validation")
-    splits = [split for split in both if problem.inputs[split]]
+    splits: list[Split] = [split for split in both if problem.inputs[split]]
     kept = {split: evaluations.scores(body, split) for split in splits}
 
     def keeps(bodies: Sequence[str]) -> list[bool]:

@@ -15,6 +15,7 @@ from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.evolving_files import EvolvingFiles
 from overnight.tasks.program.marked_file import read_marked
+from overnight.tasks.program.python_source import functions
 from overnight.tasks.program.specification import Specification
 from overnight.tasks.tune.bodies import parts_of
 from overnight.tasks.tune.pruning import Pruning
@@ -164,12 +165,12 @@ def test_a_value_stands_where_its_variable_was_read():
 
 
 def test_headers_and_other_languages_stay():
+    assert isinstance(SEVERAL, Specification)
     body = SEVERAL.join(
         ["a = 1\nreturn keep", *["b = 2\nreturn 3"] * (len(SEVERAL.functions) - 1)], "import math\nx = 1"
     )
     pruning = pruned(body, 1, skeleton=SEVERAL)
-    functions = [one for one in ast.parse(pruning.body).body if isinstance(one, ast.FunctionDef)]
-    assert [one.name for one in functions] == list(SEVERAL.evolved)
+    assert [function.name for function in functions(ast.parse(pruning.body))] == list(SEVERAL.evolved)
     files = EvolvingFiles(
         (
             read_marked("# EVOLVE-BLOCK-START\na = 1\n# EVOLVE-BLOCK-END\nfixed = 9\n", "a.py"),
