@@ -30,7 +30,7 @@ class Ranking:
         most: Most programs beside it.
         noise: Difference of scores, by inputs, up to which programs are level; empty if the simplest of them is not
             preferred.
-        is_validated: Whether there are validation inputs, on which the first program is confirmed.
+        is_validated: Whether there are validation inputs, on which a program is confirmed before it is shown.
         needs_confirmation: Whether only confirmed programs are shown as the best.
     """
 
@@ -61,15 +61,17 @@ class Ranking:
     def finalists(self, programs: Iterable[Program]) -> list[Program]:
         """Return the start program and the best programs by training score; none without a score.
 
-        There is one per signature, since equal scores on all training inputs suggest equal programs.
+        There is one per signature, since equal scores on all training inputs suggest equal programs: the simplest. But
+        where validation inputs may tell them apart, it is one that was pruned, or the first, which may have won before.
         """
         programs = list(programs)
         beaten = _beaten(programs, self.objectives)
         alike = defaultdict[tuple[float, ...], list[Program]](list)
-        for program in sorted(programs, key=lambda program: program.id in beaten):
+        for program in sorted(programs, key=lambda program: (program.id in beaten, not program.pruned_from)):
             alike[program.scores].append(program)
         best = sorted(alike.values(), key=lambda same: same[0].score, reverse=True)[: self.most]
-        others = [one for one in map(self._simplest, best) if one.id != self.start.id]
+        chosen = [same[0] if self.is_validated else self._simplest(same, {}) for same in best]
+        others = [one for one in chosen if one.id != self.start.id]
         return [one for one in (self.start, *others) if one.is_scored]
 
     def ranked(self, programs: Iterable[Program], validation: Mapping[str, float]) -> list[Program]:
@@ -88,7 +90,7 @@ class Ranking:
         first = self._simplest(order, validation)
         return [first, *(one for one in order if one is not first)]
 
-    def _simplest(self, order: Sequence[Program], validation: Mapping[str, float] | None = None) -> Program:
+    def _simplest(self, order: Sequence[Program], validation: Mapping[str, float]) -> Program:
         """Return the program with the smallest syntax tree of those that are level with the first one.
 
         It is the first one where that is the start program, or where sizes are not known.
@@ -104,21 +106,16 @@ class Ranking:
                     simplest, least = one, size
         return simplest
 
-    def _is_level(self, one: Program, first: Program, validation: Mapping[str, float] | None) -> bool:
-        """Return whether a program may be shown in place of the first one, and is within the noise no worse.
-
-        `validation` has the validation scores, if they are known already.
-        """
-        if one.id == self.start.id or not self._may_be_shown(one, validation):
+    def _is_level(self, one: Program, first: Program, validation: Mapping[str, float]) -> bool:
+        """Return whether a program may be shown in place of the first one, and is within the noise no worse."""
+        if one.id == self.start.id:
             return False
-        if validation and not self._is_as_good("validation", validation.get(one.id), validation.get(first.id)):
-            return False
+        if validation:
+            may_be = self._is_as_good("validation", validation.get(one.id), validation.get(first.id))
+        else:
+            may_be = one.is_confirmed or not self.needs_confirmation
         is_better = self.objectives.changes(one.metrics, first.metrics).values()
-        return all(is_better) and self._is_as_good("train", one.score, first.score)
-
-    def _may_be_shown(self, one: Program, validation: Mapping[str, float] | None) -> bool:
-        is_confirmed_later = self.is_validated if validation is None else bool(validation)
-        return is_confirmed_later or one.is_confirmed or not self.needs_confirmation
+        return may_be and all(is_better) and self._is_as_good("train", one.score, first.score)
 
     def _is_as_good(self, split: Split, score: float | None, than: float | None) -> bool:
         return score is not None and than is not None and gain_of(score + self.noise[split], than) <= 0

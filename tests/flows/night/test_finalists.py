@@ -104,6 +104,14 @@ def test_of_equal_scores_on_all_inputs_the_simplest_is_a_finalist(rules: str | N
     assert [one.id for one in a_ranking(rules).finalists([START, long, short])] == ["start", expected]
 
 
+def test_where_validation_inputs_may_tell_these_apart_it_is_one_that_was_pruned_or_the_first():
+    long, ranking = program("long", LONG, 6.0), a_ranking(validation=(3,))
+    short = replace(long, id="short", body=SHORT)
+    assert ranking.finalists([START, long, short]) == [START, long]
+    pruned = replace(short, id="pruned", pruned_from="long")
+    assert ranking.finalists([START, long, short, pruned]) == [START, pruned]
+
+
 def test_what_scores_like_the_start_program_is_no_finalist():
     like = replace(START, id="like", body="0", is_confirmed=True)
     assert a_ranking().finalists([START, like]) == [START]
