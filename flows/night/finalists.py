@@ -47,13 +47,15 @@ class Ranking:
         """Return the ranking of a problem's programs, by the rules of an older version if their number is given."""
         settings, inputs = problem.settings, problem.inputs
         splits: tuple[Split, ...] = ("train", "validation")
-        noise = {one: settings.noise * (len(inputs[one]) if settings.reducer == "sum" else 1) for one in splits}
+        noise = dict[Split, float]()
+        if rules not in _WITHOUT_SIMPLEST:
+            noise = {one: settings.noise * (len(inputs[one]) if settings.reducer == "sum" else 1) for one in splits}
         return cls(
             skeleton=problem.specification,
             start=start,
             objectives=NO_OBJECTIVES if rules in _WITHOUT_OBJECTIVES else settings.objectives,
             most=settings.finalists,
-            noise={} if rules in _WITHOUT_SIMPLEST else noise,
+            noise=noise,
             is_validated=bool(inputs["validation"]),
             needs_confirmation=settings.sandbox.confirm != "never",
         )
