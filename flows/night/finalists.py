@@ -48,8 +48,8 @@ class Ranking:
         settings, inputs = problem.settings, problem.inputs
         splits: tuple[Split, ...] = ("train", "validation")
         noise = dict[Split, float]()
-        if rules not in _WITHOUT_SIMPLEST:
-            noise = {one: settings.noise * (len(inputs[one]) if settings.reducer == "sum" else 1) for one in splits}
+        for split in () if rules in _WITHOUT_SIMPLEST else splits:
+            noise[split] = settings.noise * (len(inputs[split]) if settings.reducer == "sum" else 1)
         return cls(
             skeleton=problem.specification,
             start=start,
