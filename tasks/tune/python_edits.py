@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from overnight.tasks.program import python_source
 from overnight.tasks.tune.literals import Span, line_offsets, number_text
@@ -20,6 +21,8 @@ _MAX_PARTS = 12
 
 _DIGITS = (1, 2, 3, 4, 6, 8)
 """Numbers of significant digits that are tried."""
+
+Node = TypeVar("Node", bound=ast.AST)
 
 Size = tuple[int, int]
 """Number of nodes of the syntax tree, and of characters of its numbers."""
@@ -335,14 +338,14 @@ def _parts_of(node: ast.expr) -> Iterator[ast.expr]:
             pass
 
 
-def _less(node: ast.AST, field: str) -> Iterator[ast.AST]:
+def _less(node: Node, field: str) -> Iterator[Node]:
     """Yield a node without each of the nodes in a field, unless these are many."""
     parts = getattr(node, field)
     for place in range(len(parts) if len(parts) <= _MAX_PARTS else 0):
         yield _copy(node, **{field: [*parts[:place], *parts[place + 1 :]]})
 
 
-def _copy(node: ast.AST, **changed: object) -> ast.AST:
+def _copy(node: Node, **changed: object) -> Node:
     """Return a node with other fields, without a place in the text."""
     return type(node)(**dict(ast.iter_fields(node)) | changed)
 
