@@ -44,6 +44,12 @@ _TOLD_APART = "Others are asked the same at this moment. So that your answer dif
 _TAKE_FROM = "Combine the last version with what can help it from the first, which goes another way and scores less."
 """Request to combine two programs with one input, on which one of them is better and the other is not."""
 
+_BRING_TOGETHER = (
+    "The first one is far better than the last: build on what makes it so, bring into it what the last one does "
+    "otherwise and can help, and do better than both."
+)
+"""Request to combine a base with the best program, which is as good on every input."""
+
 _WITHOUT_SCORE: dict[Operator | None, str] = {
     Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
     Operator.REWRITE: "Keep its main idea, but build it better.",
@@ -276,6 +282,8 @@ def _request(plan: Plan) -> str:
             return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
         case Operator.FRESH if plan.tactic:
             return f"Make it {plan.tactic}."
+        case Operator.CROSS if _is_behind(plan):
+            return _BRING_TOGETHER
         case Operator.CROSS if len(plan.base.scores) < 2:
             return _TAKE_FROM
         case Operator.CROSS:
@@ -286,6 +294,13 @@ def _request(plan: Plan) -> str:
             return f"{Operator.REPAIR.facts.request.removesuffix('.')}: {plan.failed.idea.rstrip('.')}."
         case operator:
             return operator.facts.request
+
+
+def _is_behind(plan: Plan) -> bool:
+    """Return whether the best program is shown first, and no worse than the base on any input."""
+    first = plan.shown[0]
+    is_best = plan.best is not None and first.id == plan.best.id
+    return is_best and all(one >= other for one, other in zip(first.scores, plan.base.scores, strict=False))
 
 
 def failure_note(failed: Feedback) -> str:
@@ -341,7 +356,13 @@ def _compared(score: float, other: float, reference: str, noise: float) -> str:
     """Return how a score compares with that of a reference, in words."""
     if are_level(score, other, noise):
         return f"the same as {reference}"
-    return f"{abs(score - other):.3g} {'more' if score > other else 'less'} than {reference}"
+    return f"{_difference(abs(score - other))} {'more' if score > other else 'less'} than {reference}"
+
+
+def _difference(value: float) -> str:
+    """Return a difference with 3 significant digits, or as many more as it has before the point."""
+    digits = 3 if value < 1 else min(15, max(3, int(math.log10(value)) + 1))
+    return f"{value:.{digits}g}"
 
 
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Objectives = NO_OBJECTIVES) -> str:
@@ -391,6 +412,8 @@ def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan, objective
     reference = "that earlier version" if plan.tried_on else "the last version"
     both = score_text(feedback.score, parent.score), score_text(parent.score, feedback.score)
     text = f"It scored {both[0]}, {reference} {both[1]}."
+    if are_level(feedback.score, parent.score):
+        text = f"It scored {both[0]}, the same as {reference}."
     if own := _beside(feedback.metrics, objectives):
         text = f"It scored {both[0]}, {own}; {reference} {both[1]}, {_beside(parent.metrics, objectives)}."
     if len(feedback.scores) < 2:

@@ -45,6 +45,10 @@ class Pool:
         if program.score > self.best.score:
             self.best = program
 
+    def shortest_as(self, program: Program) -> Program:
+        """Return the shortest of the programs with the signature of one; the first of equals."""
+        return min(self.by_signature[program.scores], key=lambda one: len(one.body))
+
     @property
     def ranked(self) -> list[Program]:
         """The first program of each signature, best first."""

@@ -217,6 +217,13 @@ def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
     assert "scores" not in text
 
 
+def test_a_difference_has_the_digits_before_its_point():
+    shown = replace(LOW, scores=(-1799.0,), score=-1799.0), replace(HIGH, scores=(-618.0,), score=-618.0)
+    assert "# Version 0 scores -1799, 1181 less than the last version." in chat_prompt(*shown).text
+    shown = replace(shown[0], score=-1799.5678), shown[1]
+    assert "1182 less than the last version." in chat_prompt(*shown).text
+
+
 def test_a_prompt_says_which_helpers_are_there():
     helped = replace(
         HIGH, body="def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
@@ -225,6 +232,10 @@ def test_a_prompt_says_which_helpers_are_there():
         "What stands beside `priority_v1` stays, and need not be written again; what you use of another version has to"
     )
     assert stays in chat_prompt(LOW, helped).text
+    assert "of the last version" not in chat_prompt(helped, HIGH).text
+    twice = chat_prompt(helped, replace(helped, id="twice", score=helped.score + 1)).text
+    said = "`_cost` of the last version is what you keep and may call; another version has its own"
+    assert said in " ".join(twice.split())
     assert "What stands beside `priority_v0` stays, and need not be written again.\n" in chat_prompt(helped).text
     assert "What stands beside" not in chat_prompt(LOW, HIGH).text
 
@@ -403,13 +414,14 @@ def test_feedback_is_on_by_default_and_off_with_the_algorithm_of_the_paper():
     [
         (CRASHED, True),
         (LOWER, True),
-        (replace(LOWER, score=1.5), False),
+        (replace(LOWER, score=1.5), True),
+        (replace(LOWER, score=1.75), False),
         (replace(CRASHED, outcome=Outcome.SANDBOX_ERROR), False),
         (replace(CRASHED, outcome=Outcome.DUPLICATE), False),
         (replace(CRASHED, body="", outcome=Outcome.UNPARSABLE), False),
     ],
 )
-def test_feedback_is_kept_for_children_that_failed_or_scored_lower(feedback: Feedback, is_kept: bool):
+def test_feedback_is_kept_for_children_that_failed_or_did_not_score_higher(feedback: Feedback, is_kept: bool):
     assert (latest_feedback([feedback], {"p": 1.5}.get) == {"p": feedback}) is is_kept
 
 

@@ -64,8 +64,30 @@ def render(skeleton: Specification, content: PromptContent, model: Model) -> str
         targets=[_name(name, target) for name in skeleton.evolved],
         latest=[_name(name, target - 1) for name in skeleton.evolved],
         has_helpers=any(map(skeleton.beside, content.bodies)),
+        shared=_shared_names(skeleton, content.bodies),
         is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(content.bodies[-1])),
     )
+
+
+def _shared_names(skeleton: Specification, bodies: Sequence[str]) -> list[str]:
+    """Return the names that stand beside the last version and beside another one, which mean another thing there."""
+    *others, latest = (_defined_names(skeleton.beside(body)) for body in bodies)
+    return sorted(latest.intersection(*[frozenset().union(*others)]))
+
+
+def _defined_names(module: str) -> frozenset[str]:
+    """Return the names that a module defines, without those that it imports."""
+    statements = python_source.parse(module).body
+    kept = [one for one in statements if not isinstance(one, ast.Import | ast.ImportFrom)]
+    names = (one.name for one in kept if isinstance(one, ast.FunctionDef | ast.ClassDef))
+    targets = (
+        node.id
+        for one in kept
+        if isinstance(one, ast.Assign | ast.AnnAssign)
+        for node in ast.walk(one)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    )
+    return frozenset((*names, *targets))
 
 
 def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
