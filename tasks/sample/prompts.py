@@ -50,6 +50,12 @@ _BRING_TOGETHER = (
 )
 """Request to combine a base with the best program, which is as good on every input."""
 
+_OF_A_LINE = "Change what is there, or put something else in its place, so that the score rises."
+"""Request for a change of a body of one line, of which nothing else can be kept as it is."""
+
+_NEAR_KNOWN = 0.01
+"""Part of the best known score by which a score may differ for the difference to be told."""
+
 _WITHOUT_SCORE: dict[Operator | None, str] = {
     Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
     Operator.REWRITE: "Keep its main idea, but build it better.",
@@ -282,6 +288,8 @@ def _request(plan: Plan) -> str:
             return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
         case Operator.FRESH if plan.tactic:
             return f"Make it {plan.tactic}."
+        case Operator.REFINE if "\n" not in plan.base.body.strip():
+            return _OF_A_LINE
         case Operator.CROSS if _is_behind(plan):
             return _BRING_TOGETHER
         case Operator.CROSS if len(plan.base.scores) < 2:
@@ -342,6 +350,8 @@ def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, setti
         beside = _beside(best.metrics, settings.objectives)
         reference = f"the best of this search, {score_text(best.score, *rivals)}{beside and f' with {beside}'}"
         parts.append(_compared(program.score, best.score, reference, settings.noise))
+    if program.id == base.id and known is not None and abs(program.score - known) <= _NEAR_KNOWN * abs(known):
+        parts.append(_compared(program.score, known, "the best known score", settings.noise))
     scores = format_scores(program.scores, base.scores)
     on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
     return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")

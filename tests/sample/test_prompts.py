@@ -150,7 +150,7 @@ def test_scores_have_the_digits_that_tell_them_from_the_best_known_and_from_each
     (prompt,) = build_prompts({0: Plan("0", (low, high))}, problem, seed=0, generation=1)
     assert "The best known score is 2.6359831" in prompt.system
     assert "# Version 0 scores 2.6359774, 1e-08 less than the last version." in prompt.text
-    assert "# Version 1 scores 2.63597741." in prompt.text
+    assert "# Version 1 scores 2.63597741, 5.69e-06 less than the best known score." in prompt.text
 
 
 def test_a_difference_of_rounding_or_noise_is_none():
@@ -215,6 +215,36 @@ def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
     assert "No version has a score yet. Here is what is to be written" in text
     assert "Write `priority_v1`: the first version of `priority_v0`." in text
     assert "scores" not in text
+
+
+def test_a_score_near_the_best_known_one_is_compared_with_it():
+    problem = load_problem(find("kakeya-set"), {"sampling": {"models": ["m"]}, "known": {"best": -618.0}})
+    for score, said in (
+        (-618.0, ", the same as the best known score;"),
+        (-619.0, ", 1 less than the best known score;"),
+    ):
+        program = Program("one", "return 0", (-53.0, -128.0, score + 181), score)
+        (prompt,) = build_prompts({0: Plan("0", (program,))}, problem, seed=0, generation=1)
+        assert said in prompt.text
+    program = Program("far", "return 0", (-125.0, -343.0, -1331.0), -1799.0)
+    (prompt,) = build_prompts({0: Plan("0", (program,))}, problem, seed=0, generation=1)
+    assert "less than the best known score" not in prompt.text
+
+
+def test_of_one_line_nothing_else_is_kept():
+    problem = with_settings(sampling={"models": ["m"]})
+    for body, is_one in (("return bins", True), ("x = bins\nreturn x", False)):
+        plan = Plan("0", (replace(LOW, body=body),), operator=Operator.REFINE)
+        (prompt,) = build_prompts({0: plan}, problem, seed=0, generation=1)
+        assert ("Change what is there, or put something else in its place" in prompt.text) is is_one
+        assert ("keep the rest as it is" in prompt.text) is not is_one
+
+
+def test_the_start_program_s_scores_are_whole_by_chance_where_the_best_known_is_no_mean_of_whole_numbers():
+    start = Program("start", "return bins", (2.0, 2.0), 2.0)
+    for best, is_whole in ((3.5, True), (3.42121, False)):
+        told = system_message(with_settings(known={"best": best}), start)
+        assert ("whole numbers there" in told) is is_whole
 
 
 def test_a_difference_has_the_digits_before_its_point():
