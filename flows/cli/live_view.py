@@ -197,7 +197,7 @@ def _lines(run: OpenRun) -> Iterator[None]:
             asked = wanted
             if (claim := progress.best_claim) is not None and claim > claimed:
                 claimed = claim
-                tell(f"{count(progress.samples, 'sample')}: best {score(progress.best)}{_claimed(progress)}")
+                tell(f"best {score(progress.best)}{_claimed(progress)}, which is not committed yet")
             if progress.generations > shown:
                 shown = progress.generations
                 cluster = run.cluster

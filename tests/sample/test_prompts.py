@@ -231,6 +231,16 @@ def test_a_score_near_the_best_known_one_is_compared_with_it():
     assert "less than the best known score" not in prompt.text
 
 
+def test_helpers_that_both_versions_have_are_shown_once():
+    body = "LIMIT = 3\n\n\ndef _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
+    other = body.replace("LIMIT = 3", "LIMIT = 4")
+    text = chat_prompt(replace(LOW, body=other), replace(HIGH, body=body)).text
+    assert text.count("def _cost(rest)") == 1
+    assert text.index("LIMIT = 4") < text.index("def priority_v0") < text.index("def _cost(rest)")
+    assert "that is left out which stands beside the last one word for word" in text
+    assert "`LIMIT` of the last version is what you keep" in text
+
+
 def test_of_one_line_nothing_else_is_kept():
     problem = with_settings(sampling={"models": ["m"]})
     for body, is_one in (("return bins", True), ("x = bins\nreturn x", False)):
@@ -263,9 +273,10 @@ def test_a_prompt_says_which_helpers_are_there():
     )
     assert stays in chat_prompt(LOW, helped).text
     assert "of the last version" not in chat_prompt(helped, HIGH).text
-    twice = chat_prompt(helped, replace(helped, id="twice", score=helped.score + 1)).text
+    twice = chat_prompt(helped, replace(helped, id="twice", body=helped.body.replace("-rest", "rest"))).text
     said = "`_cost` of the last version is what you keep and may call; another version has its own"
     assert said in " ".join(twice.split())
+    assert "of the last version" not in chat_prompt(helped, replace(helped, id="same")).text
     assert "What stands beside `priority_v0` stays, and need not be written again.\n" in chat_prompt(helped).text
     assert "What stands beside" not in chat_prompt(LOW, HIGH).text
 

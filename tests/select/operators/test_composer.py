@@ -234,8 +234,8 @@ def test_what_is_proven_optimal_is_to_be_kept_and_another_objective_improved():
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        (5.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
-        (0.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
+        (5.5, "The best of this search scores more than the best known score already: go on beyond it. Change what"),
+        (0.5, "The best of this search scores more than the best known score already: go on beyond it. Change what"),
         (6.0, ""),
     ],
 )
