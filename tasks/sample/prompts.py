@@ -21,6 +21,7 @@ from overnight.schemas.sampling_settings import Model
 from overnight.schemas.scores import are_level, score_text
 from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program import python_source
 from overnight.tasks.sample.agent_prompts import agent_prompt
 from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of
 from overnight.tasks.sample.facts import packages_in_words, system_message
@@ -399,11 +400,12 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Obje
 
 
 def _changed_code(skeleton: Skeleton, base: str, body: str, chars: int) -> str:
-    """Return a body as a diff against its base in a code block, or its code if that is shorter."""
+    """Return a body as a diff against its base in a code block, or what of it is not in the base if that is shorter."""
     old, new = skeleton.bare_text(base), skeleton.bare_text(body)
     lines = difflib.unified_diff(old.split("\n"), new.split("\n"), "before", "that try", lineterm="", n=2)
     diff = "\n".join(lines)
-    kind, text = ("diff", diff) if diff and len(diff) < len(new) else (skeleton.language, new)
+    own = python_source.without_same(new, old) if skeleton.language == "python" else new
+    kind, text = ("diff", diff) if diff and len(diff) < len(own) else (skeleton.language, own or new)
     return f"```{kind}\n{_cut(text, chars)}\n```"
 
 

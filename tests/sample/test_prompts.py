@@ -231,6 +231,15 @@ def test_a_score_near_the_best_known_one_is_compared_with_it():
     assert "less than the best known score" not in prompt.text
 
 
+def test_of_a_try_what_the_last_version_has_is_left_out():
+    base = "def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    a = _cost(bins)\n    return a"
+    tried = base.replace("    a = _cost(bins)\n    return a", "    return 2 * _cost(item * bins)\n")
+    plan = Plan("0", (replace(HIGH, body=base),), replace(LOWER, parent_id=HIGH.id, body=tried))
+    text = render_feedback(plan, SPECIFICATION, 3000)
+    assert "return 2 * _cost(item * bins)" in text
+    assert "def _cost" not in text
+
+
 def test_helpers_that_both_versions_have_are_shown_once():
     body = "LIMIT = 3\n\n\ndef _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
     other = body.replace("LIMIT = 3", "LIMIT = 4")

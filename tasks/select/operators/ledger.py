@@ -26,6 +26,9 @@ _OF_BASE = 40
 _WHOLE, _SHORTENED = 4, 110
 """The latest of them that are listed whole, and the characters of each of the others."""
 
+_ELSEWHERE = 12
+"""Latest ideas on other programs that are listed, shortened, where there is room left."""
+
 _AT_BEST = 6
 """Different tries with exactly the best score from which on it is said that they all end there."""
 
@@ -198,6 +201,10 @@ class Ledger:
                 [self._result(one) for one in crashed[:_OF_BASE]],
             ),
             ("Tried already many times in this search:", frequent),
+            (
+                "Tried on other programs of this search, without a gain:",
+                self._elsewhere({*told_ideas, *frequent}, shown),
+            ),
         ]
         raising = (
             "Ideas that raised the best score of this search, the latest first:",
@@ -219,6 +226,14 @@ class Ledger:
             if latest.setdefault(idea, one).is_repeated and not one.is_better:
                 latest[idea] = one
         return {idea: one for idea, one in latest.items() if not one.is_better and one.program_id not in shown}
+
+    def _elsewhere(self, told: Collection[str], shown: Collection[str]) -> list[str]:
+        """Return what did not help on any program, the latest first, without what is told and what is shown."""
+        judged = {plain(one.idea): one for one in self._latest if one.score is not None}
+        gained = {plain(one.idea) for one in self._latest if one.is_better}
+        kept = [one for idea, one in judged.items() if idea not in told and idea not in gained]
+        latest = [one for one in reversed(kept) if one.program_id not in shown][:_ELSEWHERE]
+        return [self._result(one, is_whole=False) for one in latest]
 
     def _results(self, tried: Mapping[str, TriedIdea]) -> list[str]:
         """Return the latest of them as lines: the first whole, the others shortened, so that many can be told."""

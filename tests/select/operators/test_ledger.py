@@ -71,7 +71,7 @@ def test_ideas_that_raised_the_best_score_are_the_latest_and_the_largest_with_bo
     steps = [(0.0, 8.0), (8.0, 12.0), (12.0, 14.0), (14.0, 14.5), (14.5, 14.75), (14.75, 14.875), (14.875, 14.9375)]
     made = ledger(
         *(raising(f"idea {number}", *step) for number, step in enumerate(steps)),
-        TriedIdea("better than a weak one", "weak", score=9.0, base_score=1.0, best_before=14.9375),
+        TriedIdea("better than a weak one", "weak", score=9.0, base_score=1.0, best_before=14.9375, is_better=True),
     )
     assert made.text("base").splitlines() == [
         "Ideas that raised the best score of this search, the latest first:",
@@ -153,6 +153,19 @@ def test_many_tries_are_listed_where_all_but_the_latest_are_short():
 def test_what_raised_the_best_has_room_beside_many_tries():
     tried = [TriedIdea(f"idea {k} " + "word " * 60, "base", score=1.0, base_score=2.0) for k in range(20)]
     assert ledger(raising("heat bath", 1.0, 2.0), *tried).text("base").endswith("- heat bath (from 1 to 2)")
+
+
+def test_what_did_not_help_elsewhere_is_told_where_there_is_room():
+    made = ledger(
+        TriedIdea("here", "base", score=1.0, base_score=2.0),
+        TriedIdea("slow annealing " * 20, "other", score=1.0, base_score=2.0),
+        TriedIdea("shown", "other", "shown", score=1.0, base_score=2.0),
+        TriedIdea("gained", "other", score=2.0, base_score=1.0, is_better=True),
+    )
+    *_, heading, item = made.text("base", shown={"shown"}).splitlines()
+    assert heading == "Tried on other programs of this search, without a gain:"
+    assert item.startswith("- slow annealing slow")
+    assert item.endswith(" … (scored 1, the version that it changed 2)")
 
 
 def test_many_different_tries_that_end_at_the_best_score_are_counted():
