@@ -243,7 +243,9 @@ def _unlock(lock: int) -> None:
 
 def _holder() -> str:
     """Return, for instance, `process 4711 (run toy-1, night 2)`; without what it runs, with its command."""
-    return f"process {os.getpid()} ({HostSlots.holder or shlex.join(sys.orig_argv)})"[:_HOLDER_CHARS]
+    what = HostSlots.holder or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    room = _HOLDER_CHARS - len(f"process {os.getpid()} ()")
+    return f"process {os.getpid()} ({what if len(what) <= room else f'{what[: room - 1]}…'})"
 
 
 def _read_holder(folder: int, name: str) -> str:

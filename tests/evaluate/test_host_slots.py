@@ -197,7 +197,7 @@ def test_a_long_wait_is_logged_once_with_the_process_that_holds_the_slots(
         waiting.start()
         while not caplog.records:
             time.sleep(0.01)
-        assert f"process {holding.pid} ({holder or sys.executable}" in caplog.text
+        assert f"process {holding.pid} ({holder or '-c'}" in caplog.text
         assert str(tmp_path) in caplog.text
         holding.communicate("\n", timeout=30)
         waiting.join(30)
