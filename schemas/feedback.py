@@ -49,18 +49,18 @@ class Feedback:
 
 
 def latest_feedback(feedback: Iterable[Feedback], score_of: Callable[[str], float | None]) -> dict[str, Feedback]:
-    """Return, for each parent, the last child that failed or scored lower."""
+    """Return, for each parent, the last child that failed or did not score higher."""
     return {
         child.parent_id: child
         for child in feedback
-        if child.body and child.outcome.facts.is_informative and _is_worse(child, score_of(child.parent_id))
+        if child.body and child.outcome.facts.is_informative and _is_no_better(child, score_of(child.parent_id))
     }
 
 
-def _is_worse(feedback: Feedback, parent_score: float | None) -> bool:
+def _is_no_better(feedback: Feedback, parent_score: float | None) -> bool:
     if feedback.score is None or parent_score is None:
         return feedback.score is None
-    return feedback.score < parent_score and not are_level(feedback.score, parent_score)
+    return feedback.score < parent_score or are_level(feedback.score, parent_score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Search(Section):
     the first ones of a night end sooner; 0 lets their number alone decide, as always with the Batch API"""
     feedback: int = Field(default=3_000, ge=0)
     """maximum length of the feedback in a prompt, characters: code, scores, error and output of the last child of
-    its best program that failed or scored lower; for chat models only, never with `funsearch`"""
+    its best program that failed or did not score higher; for chat models only, never with `funsearch`"""
     facts: bool = True
     """whether chat models are told the facts: a system message with the task, what is scored, the best known score,
     limits and packages, and the scores of the programs shown; never with `funsearch`"""
@@ -48,7 +48,7 @@ class Search(Section):
     models only, never with `funsearch`"""
     repairs: float = Field(default=0.2, ge=0, le=1)
     """largest share of the prompts that ask for the repair of a failed answer"""
-    ledger: int = Field(default=2_000, ge=0)
+    ledger: int = Field(default=3_000, ge=0)
     """maximum length of the list of errors and tried ideas in a prompt, characters; 0 lists none"""
     bandit: bool = True
     """whether models are chosen by what they gained for their price; their weights are where it begins; never with

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import PurePath
@@ -25,7 +26,7 @@ from overnight.flows.cli.printing import (
 from overnight.flows.night.facts import ShownNight, commands, facts_of, first_line, remarks, score_rows
 from overnight.flows.night.night import Night
 from overnight.flows.night.notifications import Notifier
-from overnight.flows.night.open_run import OpenRun, open_run
+from overnight.flows.night.open_run import OpenRun, open_run, read_state
 from overnight.flows.night.signals import handle_interrupts
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.prefect_server.connection import outages, server_answers
@@ -96,6 +97,7 @@ def run_with_view(
         if as_json:
             print_generations(run)
         with (
+            _summary_if_stopped(night, as_json=as_json, leaves_stdout=leaves_stdout),
             live_view(run, conditions),
             night.begun(),
             _flows_loaded(),
@@ -111,6 +113,20 @@ def run_with_view(
     else:
         print_summary(night.shown, leaves_stdout=leaves_stdout)
     return files.run_id, result
+
+
+@contextlib.contextmanager
+def _summary_if_stopped(night: Night, *, as_json: bool, leaves_stdout: bool) -> Iterator[None]:
+    """Print the summary of what is committed, if the night is stopped at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        committed = replace(night.shown, state=read_state(night.run.files, night.run.run))
+        if as_json:
+            print_end(committed)
+        else:
+            print_summary(committed, leaves_stdout=leaves_stdout)
+        raise
 
 
 _LINES_SHOWN = 15

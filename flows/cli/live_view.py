@@ -34,7 +34,8 @@ _CURVE_WIDTH = 60
 _BUSY = "sample and evaluate"
 """Phase of a night in which neither a commit nor a pause is awaited."""
 
-_RELAY = "relay:"
+_QUIET_S = 60.0
+"""Seconds without a line after which one says what is evaluated."""
 
 _LABEL_WIDTH = 12
 """Columns before the values: the longest label and the gap."""
@@ -113,7 +114,7 @@ def _found_at(run: OpenRun, first: int) -> str:
 
 def _claimed(progress: Progress) -> str:
     claim = progress.best_claim
-    return "" if claim is None else f"; {score(claim)} in the generation under way"
+    return "" if claim is None else f"; a program of the generation under way scores {score(claim)}"
 
 
 def in_flight(requests: RequestsInFlight) -> str:
@@ -135,11 +136,18 @@ def awaited_of_people(requests: RequestsInFlight) -> str:
 
 
 def _awaited(progress: Progress) -> str:
-    """Return what a night waits for while no request is in flight; empty while one is."""
-    unjudged = progress.samples - progress.outcomes_so_far().total()
+    """Return what a night waits for: evaluations, or something else while no request is in flight; else empty."""
+    if evaluated := evaluating(progress.evaluations()):
+        return evaluated
     if progress.requests.count() or progress.phase != _BUSY:
         return ""
-    return f"evaluating {count(unjudged, 'program')}" if unjudged > 0 else "confirming or tuning programs"
+    return "confirming or tuning programs"
+
+
+def evaluating(seconds: Sequence[float]) -> str:
+    """Return how many programs are evaluated, and for how long, like `evaluating 4 programs, the oldest for 34 s`."""
+    oldest = "" if len(seconds) == 1 else ", the oldest"
+    return f"evaluating {count(len(seconds), 'program')}{oldest} for {duration(max(seconds))}" if seconds else ""
 
 
 def _time(run: OpenRun, conditions: StopConditions) -> str:
@@ -169,8 +177,13 @@ def _planned_samples(run: OpenRun, conditions: StopConditions) -> int:
 
 @contextlib.contextmanager
 def _lines(run: OpenRun) -> Iterator[None]:
-    """Print a line for each committed generation and for each new message, from a thread."""
-    stop = threading.Event()
+    """Print a line for each committed generation and each new message, and while it is quiet, from a thread."""
+    stop, said_at = threading.Event(), time.monotonic()
+
+    def tell(text: str) -> None:
+        nonlocal said_at
+        said_at = time.monotonic()
+        say(text)
 
     def watch() -> None:
         shown, is_over, claimed, asked = run.progress.generations, False, run.progress.best, ""
@@ -178,21 +191,25 @@ def _lines(run: OpenRun) -> Iterator[None]:
             is_over = stop.wait(0.5)  # after the stop, look once more, for the last generation
             progress = run.progress
             while progress.news:
-                say(progress.news.popleft())
+                tell(progress.news.popleft())
             if (wanted := awaited_of_people(progress.requests)) and not asked:
-                say(wanted)
+                tell(wanted)
             asked = wanted
             if (claim := progress.best_claim) is not None and claim > claimed:
                 claimed = claim
-                say(f"{count(progress.samples, 'sample')}: best {score(progress.best)}{_claimed(progress)}")
+                tell(f"best {score(progress.best)}{_claimed(progress)}, which is not committed yet")
             if progress.generations > shown:
                 shown = progress.generations
                 cluster = run.cluster
                 machines = f", {machines_in_short(cluster.slots.states())}" if cluster is not None else ""
-                say(
+                tell(
                     f"generation {progress.latest}: best {score(progress.best)}, {progress.candidates} samples, "
                     f"{outcomes_text(progress.outcomes)}, {spent(progress.budget)}{machines}"
                 )
+
+            quiet_s, evaluated = time.monotonic() - said_at, progress.evaluations()
+            if evaluated and min(quiet_s, max(evaluated)) >= _QUIET_S:
+                tell(evaluating(evaluated))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -17,6 +17,7 @@ from overnight.flows.cli.live_view import live_view
 from overnight.flows.cli.printing import (
     DEFAULT_HISTORY,
     History,
+    duration,
     history_flag,
     history_to_read,
     out,
@@ -49,6 +50,10 @@ _VALUE_WIDTH = 60
 """Characters of a value that are shown."""
 
 _ROWS_SHOWN = 20
+
+_LONG_S = 20.0
+"""Seconds of evaluations from which on a replay says how long it takes."""
+
 _PROGRESS_INTERVAL = 100
 """Number of evaluated programs between two progress messages."""
 
@@ -94,11 +99,19 @@ def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
 
     generations = len(recorded.past.steps)
     with open_replay(recorded, target) as run:
-        say(f"replaying {recorded.run.run_id}, seed {recorded.run.seed}: {generations} generations")
+        takes = takes_in_words(recorded.cpu_s / run.slots)
+        say(f"replaying {recorded.run.run_id}, seed {recorded.run.seed}: {generations} generations{takes}")
         with live_view(run, StopConditions(generations=generations or None)):
             comparison = replay(recorded, run)
         _print_comparison(recorded, run, comparison)
     return comparison.first is None
+
+
+def takes_in_words(seconds: float) -> str:
+    """Return how long the evaluations of a replay take at least, in words; empty if that is soon over."""
+    if seconds < _LONG_S:
+        return ""
+    return f"; all programs are evaluated again, which by the recorded processor time takes {duration(seconds)} or more"
 
 
 def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Comparison) -> None:

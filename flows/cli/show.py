@@ -36,7 +36,7 @@ _FACTS = (
 
 
 def show(
-    program: str,
+    program: str = "",
     other: str | None = None,
     /,
     *,
@@ -50,7 +50,8 @@ def show(
     """Show one program: its scores, parents, cost and code; or, in place of these, one of the views below.
 
     Args:
-        program: a program id or a unique prefix of one
+        program: a program id or a unique prefix of one; by default, or as `last`, the best program of
+            the newest run
         other: a newer program, for --diff
         prompt: also show the prompt and the completion, in pages on a terminal (PAGER, or less)
         diff: show what it changed of its better parent, or OTHER of it; with --lineage, what each step did
@@ -68,7 +69,7 @@ def show(
     if other is not None and (given or not diff):
         raise UsageError("two programs are compared by --diff", remedy=f"overnight show {program} {other} --diff")
     database = Database(history.root)
-    row = find_program(database, program)
+    row = find_program(database, _best_of_last(history) if program in ("", "last") else program)
     as_json = format == "json"
     if why:
         _show_why(database, row, as_json=as_json)
@@ -82,6 +83,16 @@ def show(
     else:
         with in_pages():
             _show_program(history, row, prompt=True, as_json=False)
+
+
+def _best_of_last(history: HistoryBackend) -> str:
+    from overnight.tasks.history import stored_run
+    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.winners import best_program
+
+    files = find_run(history, "last")
+    best, _ = best_program(files, stored_run.read_run_history(files))
+    return best.id
 
 
 def _show_program(history: HistoryBackend, row: dict[str, Any], *, prompt: bool, as_json: bool) -> None:

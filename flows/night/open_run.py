@@ -302,6 +302,7 @@ def _open(
     evaluator = Evaluator(
         sandbox, problem.specification, lambda: state.known, progress.judged, threads, slots, verdicts.keep
     )
+    progress.evaluations = evaluator.under_way_s
     stack.callback(evaluator.stop)
     trials = RunTrials(run, evaluator, cluster, ask)
     stack.callback(trials.close)

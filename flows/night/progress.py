@@ -32,6 +32,7 @@ class Progress:
         best_since: `time.monotonic()` at which it was found.
         message: What the person who watches is told now, if anything.
         news: Messages that a log has not yet shown, the newest hundred; each is shown there, however short it stands.
+        evaluations: Returns for how many seconds each program that is evaluated has been, the oldest first.
         sessions: Returns what each session of an agent that is under way has done so far.
     """
 
@@ -56,6 +57,7 @@ class Progress:
     news: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     budget: Budget = field(default_factory=Budget)
     requests: RequestsInFlight = field(default_factory=RequestsInFlight)
+    evaluations: Callable[[], Sequence[float]] = tuple
     sessions: Callable[[], Sequence[str]] = tuple
     _watchers: list[Callable[[int], None]] = field(default_factory=list)
     _bests: list[tuple[float, float]] = field(default_factory=list)

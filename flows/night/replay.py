@@ -119,6 +119,12 @@ class RecordedRun:
             return {}
         return prompts_of(rows, self.run.problem.settings.candidates_per_prompt, self.bodies)
 
+    @property
+    def cpu_s(self) -> float:
+        """Processor time that the candidates took, as far as it is recorded, seconds."""
+        records = (record for step in self.past.steps for record in step.records.values())
+        return sum(answer.cpu_s for record in records for answer in record.answers)
+
     @cached_property
     def bodies(self) -> dict[str, str]:
         """Bodies of all candidates, by id."""

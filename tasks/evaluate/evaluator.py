@@ -7,6 +7,7 @@ import heapq
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
@@ -59,6 +60,7 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         self._threads = OrderedExecutor(threads, slots)
         self._trials: set[Future[Verdict]] = set()
         self._left_out: dict[int, Collection[int]] = {}
+        self._begun: dict[Future[Verdict], float] = {}
 
     def begin_attempt(self, generation: int, stored: Stored = MappingProxyType({})) -> None:
         """Prepare a further attempt at a generation: drop what the sandbox itself failed to evaluate, take the rest.
@@ -131,6 +133,11 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         else:
             told.set_result(self.told(candidate, ended.result()))
 
+    def under_way_s(self) -> list[float]:
+        """Return for how many seconds each candidate without a verdict has waited and run, the oldest first."""
+        now = time.monotonic()
+        return [now - begun for begun in list(self._begun.values())]
+
     def reserve_slot(self) -> contextlib.AbstractContextManager[None]:
         """Leave one slot free of trials in the block, for a confirmation; trials that run are not cancelled."""
         return self._threads.reserve_slot()
@@ -161,7 +168,10 @@ class Evaluator(KeptVerdicts[Future[Verdict]]):
         with self._lock:
             if (generation, key) not in self._verdicts:
                 run = partial(self._run, candidate, generation)
-                self._verdicts[generation, key] = self._threads.submit((generation, candidate.index), run)
+                submitted = self._threads.submit((generation, candidate.index), run)
+                self._verdicts[generation, key] = submitted
+                self._begun[submitted] = time.monotonic()
+                submitted.add_done_callback(lambda ended: self._begun.pop(ended, None))
             return self._verdicts[generation, key]
 
     def _result(self, future: Future[Verdict]) -> Verdict:

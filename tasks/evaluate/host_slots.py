@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import math
 import os
 import shlex
 import stat
@@ -46,6 +47,9 @@ _HOLDER_CHARS = 120
 _LOG = logging.getLogger("overnight.slots")
 
 _waiting_thread = threading.Lock()
+
+_warned_at: dict[Path, float] = {}
+"""When this process warned last of a wait, by directory of the locks."""
 
 
 class HostSlots:
@@ -89,6 +93,7 @@ class HostSlots:
                 with contextlib.ExitStack() as turn:
                     _lock_any(["next"], turn, closing, warning)
                     has_waited = _lock_any(self._slots, held, closing, warning)
+                warning.end()
                 if has_waited:
                     time.sleep(_YIELD_S)
             yield
@@ -149,7 +154,9 @@ def _folder_error(folder: Path, reason: str) -> EnvironmentFault:
 
 
 class _WaitWarning:
-    """Warning, repeated from time to time, about the processes that hold the locks.
+    """Warning about the processes that hold the locks, repeated from time to time, and a word when the wait is over.
+
+    Of the waits of one process in one folder, only one warns in that time.
 
     Args:
         folder: Descriptor of the directory of the locks.
@@ -162,20 +169,29 @@ class _WaitWarning:
         self._names = names
         self._place = place
         self._began = time.monotonic()
-        self._next_warning = self._began + _WARN_AFTER_S
+        self._next_look = self._began + _WARN_AFTER_S
+        self._has_warned = False
 
     def warn_if_due(self) -> None:
         now = time.monotonic()
-        if now < self._next_warning:
+        if now < max(self._next_look, _warned_at.get(self._place, -math.inf) + _WARN_AGAIN_S):
             return
-        self._next_warning = now + _WARN_AGAIN_S
+        self._next_look = now + _WARN_AFTER_S
         holders = {_read_holder(self.folder, name) for name in self._names} - {""}
         if holders != {_holder()}:
+            self._has_warned, _warned_at[self._place] = True, now
             _LOG.warning(
                 "waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
                 now - self._began,
                 self._place,
                 ", ".join(sorted(holders - {_holder()})) or "unknown processes",
+            )
+
+    def end(self) -> None:
+        """Say that the wait is over, if a warning was about it."""
+        if self._has_warned:
+            _LOG.warning(
+                "a slot of this machine was free after %.0f s; the night goes on", time.monotonic() - self._began
             )
 
 
@@ -227,7 +243,9 @@ def _unlock(lock: int) -> None:
 
 def _holder() -> str:
     """Return, for instance, `process 4711 (run toy-1, night 2)`; without what it runs, with its command."""
-    return f"process {os.getpid()} ({HostSlots.holder or shlex.join(sys.orig_argv)})"[:_HOLDER_CHARS]
+    what = HostSlots.holder or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    room = _HOLDER_CHARS - len(f"process {os.getpid()} ()")
+    return f"process {os.getpid()} ({what if len(what) <= room else f'{what[: room - 1]}…'})"
 
 
 def _read_holder(folder: int, name: str) -> str:

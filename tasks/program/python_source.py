@@ -281,3 +281,22 @@ def code_hash(body: str) -> str:
 def rename_first(header: str, old: str, new: str) -> str:
     """Rename the function in a header `def old(…):`; the parameters stay."""
     return re.sub(rf"\bdef\s+{re.escape(old)}\b", f"def {new}", header, count=1)
+
+
+def without_same(text: str, other: str) -> str:
+    """Return the statements of a module that do not stand in another one, word for word; all if one does not parse."""
+    try:
+        same = set(_sources(other))
+        kept = [source for source in _sources(text) if source not in same]
+    except SourceError:
+        return text
+    return text if len(kept) == len(_sources(text)) else "\n\n\n".join(kept)
+
+
+def _sources(text: str) -> list[str]:
+    """Return the text of each statement of a module, with the comments above it."""
+    lines, end, found = split_lines(text), 0, list[str]()
+    for statement in parse(text).body:
+        found.append("\n".join(lines[end : statement.end_lineno]).strip("\n"))
+        end = statement.end_lineno or end
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
             reduced=_REDUCED[settings.reducer].format(count=count) if count > 1 else "",
             size=_size_in_words(problem),
             noise=f"{settings.noise:.3g}" if settings.noise else "",
-            start=_start_in_words(start, settings.reducer) if start and start.is_scored else "",
+            start=_start_in_words(start, settings.reducer, known.best) if start and start.is_scored else "",
             objectives=_objectives_in_words(settings.objectives),
             is_confirmed=settings.sandbox.confirm != "never",
             keeps_state=settings.state == "calls",
@@ -76,11 +77,15 @@ def _honesty_in_words(known: Known) -> str:
     )
 
 
-def _start_in_words(start: Program, reducer: Reducer) -> str:
-    """Return what the start program's evaluation says of the score: its level, and its step where that is whole."""
+def _start_in_words(start: Program, reducer: Reducer, known: float | None) -> str:
+    """Return what the start program's evaluation says of the score: its level, and its step where that is whole.
+
+    Its scores may be whole by chance, where the best known score is no mean of whole numbers.
+    """
     low, high, count = min(start.scores), max(start.scores), len(start.scores)
     spread = f", on single inputs {low:.6g} to {high:.6g}" if low < high else ""
     is_whole = count > 1 and reducer == "mean" and all(score.is_integer() for score in start.scores)
+    is_whole = is_whole and (known is None or math.isclose(known * count, round(known * count), abs_tol=1e-6))
     step = f"; scores on an input are whole numbers there, and 1 on one input is {1 / count:.3g}" if is_whole else ""
     return f"The start program scores {start.score:.6g}{spread}{step}."
 

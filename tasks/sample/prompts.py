@@ -21,6 +21,7 @@ from overnight.schemas.sampling_settings import Model
 from overnight.schemas.scores import are_level, score_text
 from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.program import python_source
 from overnight.tasks.sample.agent_prompts import agent_prompt
 from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of
 from overnight.tasks.sample.facts import packages_in_words, system_message
@@ -43,6 +44,18 @@ _TOLD_APART = "Others are asked the same at this moment. So that your answer dif
 
 _TAKE_FROM = "Combine the last version with what can help it from the first, which goes another way and scores less."
 """Request to combine two programs with one input, on which one of them is better and the other is not."""
+
+_BRING_TOGETHER = (
+    "The first one is far better than the last: build on what makes it so, bring into it what the last one does "
+    "otherwise and can help, and do better than both."
+)
+"""Request to combine a base with the best program, which is as good on every input."""
+
+_OF_A_LINE = "Change what is there, or put something else in its place, so that the score rises."
+"""Request for a change of a body of one line, of which nothing else can be kept as it is."""
+
+_NEAR_KNOWN = 0.01
+"""Part of the best known score by which a score may differ for the difference to be told."""
 
 _WITHOUT_SCORE: dict[Operator | None, str] = {
     Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
@@ -276,6 +289,10 @@ def _request(plan: Plan) -> str:
             return f"Small changes have stopped helping. Take a different approach: {plan.tactic}."
         case Operator.FRESH if plan.tactic:
             return f"Make it {plan.tactic}."
+        case Operator.REFINE if "\n" not in plan.base.body.strip():
+            return _OF_A_LINE
+        case Operator.CROSS if _is_behind(plan):
+            return _BRING_TOGETHER
         case Operator.CROSS if len(plan.base.scores) < 2:
             return _TAKE_FROM
         case Operator.CROSS:
@@ -286,6 +303,13 @@ def _request(plan: Plan) -> str:
             return f"{Operator.REPAIR.facts.request.removesuffix('.')}: {plan.failed.idea.rstrip('.')}."
         case operator:
             return operator.facts.request
+
+
+def _is_behind(plan: Plan) -> bool:
+    """Return whether the best program is shown first, and no worse than the base on any input."""
+    first = plan.shown[0]
+    is_best = plan.best is not None and first.id == plan.best.id
+    return is_best and all(one >= other for one, other in zip(first.scores, plan.base.scores, strict=False))
 
 
 def failure_note(failed: Feedback) -> str:
@@ -327,6 +351,8 @@ def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, setti
         beside = _beside(best.metrics, settings.objectives)
         reference = f"the best of this search, {score_text(best.score, *rivals)}{beside and f' with {beside}'}"
         parts.append(_compared(program.score, best.score, reference, settings.noise))
+    if program.id == base.id and known is not None and abs(program.score - known) <= _NEAR_KNOWN * abs(known):
+        parts.append(_compared(program.score, known, "the best known score", settings.noise))
     scores = format_scores(program.scores, base.scores)
     on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
     return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
@@ -341,7 +367,13 @@ def _compared(score: float, other: float, reference: str, noise: float) -> str:
     """Return how a score compares with that of a reference, in words."""
     if are_level(score, other, noise):
         return f"the same as {reference}"
-    return f"{abs(score - other):.3g} {'more' if score > other else 'less'} than {reference}"
+    return f"{_difference(abs(score - other))} {'more' if score > other else 'less'} than {reference}"
+
+
+def _difference(value: float) -> str:
+    """Return a difference with 3 significant digits, or as many more as it has before the point."""
+    digits = 3 if value < 1 else min(15, max(3, int(math.log10(value)) + 1))
+    return f"{value:.{digits}g}"
 
 
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Objectives = NO_OBJECTIVES) -> str:
@@ -368,11 +400,12 @@ def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Obje
 
 
 def _changed_code(skeleton: Skeleton, base: str, body: str, chars: int) -> str:
-    """Return a body as a diff against its base in a code block, or its code if that is shorter."""
+    """Return a body as a diff against its base in a code block, or what of it is not in the base if that is shorter."""
     old, new = skeleton.bare_text(base), skeleton.bare_text(body)
     lines = difflib.unified_diff(old.split("\n"), new.split("\n"), "before", "that try", lineterm="", n=2)
     diff = "\n".join(lines)
-    kind, text = ("diff", diff) if diff and len(diff) < len(new) else (skeleton.language, new)
+    own = python_source.without_same(new, old) if skeleton.language == "python" else new
+    kind, text = ("diff", diff) if diff and len(diff) < len(own) else (skeleton.language, own or new)
     return f"```{kind}\n{_cut(text, chars)}\n```"
 
 
@@ -391,6 +424,8 @@ def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan, objective
     reference = "that earlier version" if plan.tried_on else "the last version"
     both = score_text(feedback.score, parent.score), score_text(parent.score, feedback.score)
     text = f"It scored {both[0]}, {reference} {both[1]}."
+    if are_level(feedback.score, parent.score):
+        text = f"It scored {both[0]}, the same as {reference}."
     if own := _beside(feedback.metrics, objectives):
         text = f"It scored {both[0]}, {own}; {reference} {both[1]}, {_beside(parent.metrics, objectives)}."
     if len(feedback.scores) < 2:

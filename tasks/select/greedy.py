@@ -24,10 +24,10 @@ create = Greedy
 def draw_greedily(pool: Pool, settings: GreedySettings, rng: Random) -> tuple[Program, ...]:
     """Return the programs that a prompt of greedy search shows.
 
-    The base is the best program with a probability of 1 − ε. Otherwise a signature is drawn, all alike, and one of its
-    programs. Below the base come the next best of other signatures.
+    The base is the best program with a probability of 1 − ε, or the shortest of those with the same scores. Otherwise a
+    signature is drawn, all alike, and one of its programs. Below the base come the next best of other signatures.
     """
-    base = pool.best
+    base = pool.shortest_as(pool.best)
     if rng.random() < settings.epsilon:
         base = rng.choice(rng.choice(list(pool.by_signature.values())))
     return shown_with(base, pool.ranked, settings.parents)

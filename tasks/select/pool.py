@@ -20,6 +20,9 @@ Settings = TypeVar("Settings", bound=AlgorithmSettings)
 _LARGEST = 700.0
 """Exponents further from 0 than this are cut off: larger ones overflow, and lower ones are 0 in double precision."""
 
+_NEARLY = 1e-6
+"""Part of a score by which that of another program differs at most which is nearly the same."""
+
 NICHE = "0"
 """Name of the niche of an algorithm that has one."""
 
@@ -44,6 +47,10 @@ class Pool:
         self.by_signature.setdefault(program.scores, []).append(program)
         if program.score > self.best.score:
             self.best = program
+
+    def shortest_as(self, program: Program) -> Program:
+        """Return the shortest of the programs with the signature of one; the first of equals."""
+        return min(self.by_signature[program.scores], key=lambda one: len(one.body))
 
     @property
     def ranked(self) -> list[Program]:
@@ -102,18 +109,24 @@ class PoolAlgorithm(ABC, Generic[Settings]):
 def shown_with(base: Program, others: Iterable[Program], parents: int) -> tuple[Program, ...]:
     """Return the programs that a prompt shows: a base, and before it others in ascending order of score.
 
-    The others come in order of preference. Only programs with a signature of their own are shown, and none that is
-    better than the base, since the base of a prompt is the best program that it shows.
+    The others come in order of preference, but those with nearly the same scores, which teach least, are last. Only
+    programs with a signature of their own are shown, and none that is better than the base, since the base of a prompt
+    is the best program that it shows.
     """
     chosen: list[Program] = []
     signatures = {base.scores}
-    for program in others:
+    for program in sorted(others, key=lambda one: _is_nearly(one, base)):
         if len(chosen) + 1 >= parents:
             break
         if program.score <= base.score and program.scores not in signatures:
             chosen.append(program)
             signatures.add(program.scores)
     return (*sorted(chosen, key=lambda program: program.score), base)
+
+
+def _is_nearly(program: Program, base: Program) -> bool:
+    pairs = zip(program.scores, base.scores, strict=False)
+    return all(math.isclose(one, other, rel_tol=_NEARLY) for one, other in pairs)
 
 
 def changes_of(results: Sequence[PromptResult], *, expansions: bool) -> list[Change]:

@@ -15,6 +15,13 @@ def test_renaming_keeps_strings_comments_attributes_and_longer_names():
     assert python_source.rename(text, {"f": "g"}) == "g(x)  # f\ny = 'f' + a.f + ff\ng = 3\n"
 
 
+def test_what_another_module_has_word_for_word_is_left_out():
+    one = "import math\n\n\n# mine\ndef f():\n    return 1\n\n\ndef g():\n    return 2"
+    assert python_source.without_same(one, "x = 3\n\ndef g():\n    return 2\n") == one.partition("\n\n\ndef g")[0]
+    assert python_source.without_same(one, "def g():\n    return 3") == one
+    assert python_source.without_same(one, "def g(") == one, "it does not parse"
+
+
 def test_the_hash_ignores_only_layout_and_comments():
     assert python_source.code_hash("return  1+2 # three") == python_source.code_hash("return (1 + 2)")
     assert python_source.code_hash("return 1+2") != python_source.code_hash("return 2+1")

@@ -150,7 +150,7 @@ def test_scores_have_the_digits_that_tell_them_from_the_best_known_and_from_each
     (prompt,) = build_prompts({0: Plan("0", (low, high))}, problem, seed=0, generation=1)
     assert "The best known score is 2.6359831" in prompt.system
     assert "# Version 0 scores 2.6359774, 1e-08 less than the last version." in prompt.text
-    assert "# Version 1 scores 2.63597741." in prompt.text
+    assert "# Version 1 scores 2.63597741, 5.69e-06 less than the best known score." in prompt.text
 
 
 def test_a_difference_of_rounding_or_noise_is_none():
@@ -217,6 +217,62 @@ def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
     assert "scores" not in text
 
 
+def test_a_score_near_the_best_known_one_is_compared_with_it():
+    problem = load_problem(find("kakeya-set"), {"sampling": {"models": ["m"]}, "known": {"best": -618.0}})
+    for score, said in (
+        (-618.0, ", the same as the best known score;"),
+        (-619.0, ", 1 less than the best known score;"),
+    ):
+        program = Program("one", "return 0", (-53.0, -128.0, score + 181), score)
+        (prompt,) = build_prompts({0: Plan("0", (program,))}, problem, seed=0, generation=1)
+        assert said in prompt.text
+    program = Program("far", "return 0", (-125.0, -343.0, -1331.0), -1799.0)
+    (prompt,) = build_prompts({0: Plan("0", (program,))}, problem, seed=0, generation=1)
+    assert "less than the best known score" not in prompt.text
+
+
+def test_of_a_try_what_the_last_version_has_is_left_out():
+    base = "def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    a = _cost(bins)\n    return a"
+    tried = base.replace("    a = _cost(bins)\n    return a", "    return 2 * _cost(item * bins)\n")
+    plan = Plan("0", (replace(HIGH, body=base),), replace(LOWER, parent_id=HIGH.id, body=tried))
+    text = render_feedback(plan, SPECIFICATION, 3000)
+    assert "return 2 * _cost(item * bins)" in text
+    assert "def _cost" not in text
+
+
+def test_helpers_that_both_versions_have_are_shown_once():
+    body = "LIMIT = 3\n\n\ndef _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
+    other = body.replace("LIMIT = 3", "LIMIT = 4")
+    text = chat_prompt(replace(LOW, body=other), replace(HIGH, body=body)).text
+    assert text.count("def _cost(rest)") == 1
+    assert text.index("LIMIT = 4") < text.index("def priority_v0") < text.index("def _cost(rest)")
+    assert "that is left out which stands beside the last one word for word" in text
+    assert "`LIMIT` of the last version is what you keep" in text
+
+
+def test_of_one_line_nothing_else_is_kept():
+    problem = with_settings(sampling={"models": ["m"]})
+    for body, is_one in (("return bins", True), ("x = bins\nreturn x", False)):
+        plan = Plan("0", (replace(LOW, body=body),), operator=Operator.REFINE)
+        (prompt,) = build_prompts({0: plan}, problem, seed=0, generation=1)
+        assert ("Change what is there, or put something else in its place" in prompt.text) is is_one
+        assert ("keep the rest as it is" in prompt.text) is not is_one
+
+
+def test_the_start_program_s_scores_are_whole_by_chance_where_the_best_known_is_no_mean_of_whole_numbers():
+    start = Program("start", "return bins", (2.0, 2.0), 2.0)
+    for best, is_whole in ((3.5, True), (3.42121, False)):
+        told = system_message(with_settings(known={"best": best}), start)
+        assert ("whole numbers there" in told) is is_whole
+
+
+def test_a_difference_has_the_digits_before_its_point():
+    shown = replace(LOW, scores=(-1799.0,), score=-1799.0), replace(HIGH, scores=(-618.0,), score=-618.0)
+    assert "# Version 0 scores -1799, 1181 less than the last version." in chat_prompt(*shown).text
+    shown = replace(shown[0], score=-1799.5678), shown[1]
+    assert "1182 less than the last version." in chat_prompt(*shown).text
+
+
 def test_a_prompt_says_which_helpers_are_there():
     helped = replace(
         HIGH, body="def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
@@ -225,6 +281,11 @@ def test_a_prompt_says_which_helpers_are_there():
         "What stands beside `priority_v1` stays, and need not be written again; what you use of another version has to"
     )
     assert stays in chat_prompt(LOW, helped).text
+    assert "of the last version" not in chat_prompt(helped, HIGH).text
+    twice = chat_prompt(helped, replace(helped, id="twice", body=helped.body.replace("-rest", "rest"))).text
+    said = "`_cost` of the last version is what you keep and may call; another version has its own"
+    assert said in " ".join(twice.split())
+    assert "of the last version" not in chat_prompt(helped, replace(helped, id="same")).text
     assert "What stands beside `priority_v0` stays, and need not be written again.\n" in chat_prompt(helped).text
     assert "What stands beside" not in chat_prompt(LOW, HIGH).text
 
@@ -403,13 +464,14 @@ def test_feedback_is_on_by_default_and_off_with_the_algorithm_of_the_paper():
     [
         (CRASHED, True),
         (LOWER, True),
-        (replace(LOWER, score=1.5), False),
+        (replace(LOWER, score=1.5), True),
+        (replace(LOWER, score=1.75), False),
         (replace(CRASHED, outcome=Outcome.SANDBOX_ERROR), False),
         (replace(CRASHED, outcome=Outcome.DUPLICATE), False),
         (replace(CRASHED, body="", outcome=Outcome.UNPARSABLE), False),
     ],
 )
-def test_feedback_is_kept_for_children_that_failed_or_scored_lower(feedback: Feedback, is_kept: bool):
+def test_feedback_is_kept_for_children_that_failed_or_did_not_score_higher(feedback: Feedback, is_kept: bool):
     assert (latest_feedback([feedback], {"p": 1.5}.get) == {"p": feedback}) is is_kept
 
 

@@ -28,6 +28,12 @@ def test_the_best_is_the_base_and_the_next_best_of_other_signatures_come_before_
     assert [ids(plan.shown) for plan in ask(greedy, 5)] == [["b", "a", "best"]] * 5
 
 
+def test_a_program_with_nearly_the_same_scores_is_shown_last():
+    greedy = make("greedy", epsilon=0)
+    tell(greedy, "start", program("best", 3.0), program("nearly", 3.0 - 1e-7), program("other", 2.0))
+    assert ids(ask(greedy)[0].shown) == ["other", "best"]
+
+
 def test_a_program_of_equal_score_and_another_signature_is_shown():
     greedy = make("greedy", epsilon=0)
     tell(greedy, "start", program("best", 3.0), program("other", 3.0, signature=(2.0, 4.0)))

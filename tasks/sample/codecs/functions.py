@@ -52,20 +52,52 @@ class _Found:
 def render(skeleton: Specification, content: PromptContent, model: Model) -> str:
     """Return the prompt in the style of the model: versions of the functions, then the header of the next version."""
     target = len(content.bodies)
-    noted = enumerate(zip_longest(content.bodies, content.notes, fillvalue=""))
+    beside = _beside_each(skeleton, content)
+    noted = enumerate(zip_longest(content.bodies, content.notes, beside, fillvalue=""))
     return fill_template(
         f"{model.style}.jinja",
         content,
         skeleton,
         preface=skeleton.preface_of_facts if content.has_system_message else skeleton.preface,
         are_scored=bool(content.notes),
-        versions=[_version(skeleton, body, number, note) for number, (body, note) in noted],
+        versions=[_version(skeleton, body, number, note, beside=text) for number, (body, note, text) in noted],
+        is_left_out=beside != list(map(skeleton.beside, content.bodies)),
         headers=[_header(function, target) for function in skeleton.functions],
         targets=[_name(name, target) for name in skeleton.evolved],
         latest=[_name(name, target - 1) for name in skeleton.evolved],
         has_helpers=any(map(skeleton.beside, content.bodies)),
+        shared=_shared_names(beside),
         is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(content.bodies[-1])),
     )
+
+
+def _beside_each(skeleton: Specification, content: PromptContent) -> list[str]:
+    """Return what stands beside each version; to who is told facts, what the last has word for word only there."""
+    *others, latest = map(skeleton.beside, content.bodies)
+    if content.has_system_message:
+        others = [python_source.without_same(one, latest) for one in others]
+    return [*others, latest]
+
+
+def _shared_names(beside: Sequence[str]) -> list[str]:
+    """Return the names that stand beside the last version and beside another one, which mean another thing there."""
+    *others, latest = map(_defined_names, beside)
+    return sorted(latest.intersection(frozenset().union(*others)))
+
+
+def _defined_names(module: str) -> frozenset[str]:
+    """Return the names that a module defines, without those that it imports."""
+    statements = python_source.parse(module).body
+    kept = [one for one in statements if not isinstance(one, ast.Import | ast.ImportFrom)]
+    names = (one.name for one in kept if isinstance(one, ast.FunctionDef | ast.ClassDef))
+    targets = (
+        node.id
+        for one in kept
+        if isinstance(one, ast.Assign | ast.AnnAssign)
+        for node in ast.walk(one)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    )
+    return frozenset((*names, *targets))
 
 
 def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
@@ -93,17 +125,24 @@ def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCo
 
 
 def _version(
-    specification: Specification, body: str, number: int, note: str = "", *, has_docstring: bool = True
+    specification: Specification,
+    body: str,
+    number: int,
+    note: str = "",
+    *,
+    has_docstring: bool = True,
+    beside: str | None = None,
 ) -> str:
     """Return all evolved functions of one version below its note; they call each other under its names.
 
     The first has the docstrings of the specification. The others have none below a note, which says what they are.
+    `beside` is what is shown of that which stands beside them; by default all.
     """
     names = {name: _name(name, number) for name in specification.evolved}
     bodies = [python_source.rename(own, names) for own in specification.split(body)]
     both = zip(specification.functions, bodies, strict=True)
     has_docstring = number == 0 or (has_docstring and not note)
-    beside = python_source.rename(specification.beside(body), names)
+    beside = python_source.rename(specification.beside(body) if beside is None else beside, names)
     functions = [_function(function, own, number, has_docstring=has_docstring) for function, own in both]
     text = "\n\n\n".join([*([beside] if beside else []), *functions])
     return f"# Version {number} {note}.\n{text}" if note else text

@@ -35,6 +35,12 @@ from overnight.tasks.select.operators.operator_choice import (
 _PARTNERS = 20
 """Best programs of the run among which the partner of a base is."""
 
+_BEHIND = 0.5
+"""Share of the different scores that are better from which on a program is far behind the best."""
+
+_OF_WEAK_BASES = (Operator.REWRITE, Operator.CROSS, Operator.FRESH)
+"""What is asked of a program that is far behind the best, which is shown beside it."""
+
 _LATE = 24
 """Latest answers among which a failed or worse child of an earlier version is told."""
 
@@ -58,6 +64,7 @@ class Composer:
         self._programs = {one.id: one for one in self._best}
         self._origins: dict[str, str] = {}
         self._niches: dict[str, str] = {}
+        self._born: dict[str, int] = {}
         self._ideas: dict[str, str] = {}
         self._feedback: dict[str, tuple[int, Feedback]] = {}
         self._answers = self._best_at = 0
@@ -89,7 +96,8 @@ class Composer:
             idea = self._ideas.get(answer.failed_id) or answer.idea  # a repair keeps the idea of what it mends
             if is_repairable(answer):
                 self._ideas[answer.program_id] = idea
-            self._ledger.add(self._tried(replace(answer, idea=idea), gain))
+            tried = self._tried(replace(answer, idea=idea), gain)
+            self._ledger.add(replace(tried, is_fresh=record.operator == Operator.FRESH))
             self._learn_score(answer, record.niche)
         latest = latest_feedback([one for one in answers if not self._is_better_beside(one)], self._score_of)
         self._feedback |= {base: (self._answers, one) for base, one in latest.items()}
@@ -141,6 +149,7 @@ class Composer:
             return
         before = self._best[0].score if self._best else NO_SCORE
         self._origins[program.id], self._niches[program.id] = answer.parent_id, niche
+        self._born[program.id] = self._answers
         self._note(program)
         if program.score > before and not are_level(program.score, before):
             self._best_at = self._answers
@@ -150,9 +159,10 @@ class Composer:
         self._programs[program.id] = program
         self._gains.note(program.score)
         self._targets.note(program)
-        if len(self._best) < _PARTNERS or self._rank(program) > self._rank(self._best[-1]):
+        if len(self._best) < _PARTNERS or self._rank(program) >= self._rank(self._best[-1]):
             others = [one for one in self._best if one.id != program.id]
-            self._best = sorted([*others, program], key=self._rank, reverse=True)[:_PARTNERS]
+            best = sorted([*others, program], key=lambda one: len(one.body))  # of equals, the shortest is shown
+            self._best = sorted(best, key=self._rank, reverse=True)[:_PARTNERS]
 
     def _rank(self, program: Program) -> tuple[float, ...]:
         """Return what orders programs: the score, then the objectives beside it, so that none beats the first."""
@@ -230,19 +240,34 @@ class Composer:
         return None if is_level else best
 
     def _with_feedback(self, plan: Plan) -> Plan:
-        """Return a plan with the last failed or worse child of its base, or a late one of a program it came from.
+        """Return a plan with the last child of its base that is no better, or a late one of a program it came from.
 
-        With many samples in flight, a child is judged when its base is no longer the base of any prompt.
+        With many samples in flight, a child is judged when its base is no longer the base of any prompt. One that was
+        judged before the base was says nothing that helps.
         """
         if not self._search.feedback_chars:
             return plan
         if (own := self._feedback.get(plan.base.id)) is not None:
             return replace(plan, feedback=own[1])
-        found = [self._feedback[one] for one in self._ancestors(plan.base.id) if one in self._feedback]
+        born = self._born.get(plan.base.id, 0)
+        late = (self._feedback[one] for one in self._ancestors(plan.base.id) if one in self._feedback)
+        found = [one for one in late if one[0] >= born and self._is_telling(one[1])]
         answers, feedback = max(found, key=lambda one: one[0], default=(0, None))
         if feedback is None or self._answers - answers > _LATE:
             return plan
         return replace(plan, feedback=feedback, tried_on=self._programs.get(feedback.parent_id))
+
+    def _is_telling(self, feedback: Feedback) -> bool:
+        """Return whether a try on an earlier version failed, or was worse than one that is not far behind."""
+        tried_on = self._score_of(feedback.parent_id)
+        if feedback.score is None or tried_on is None:
+            return True
+        return feedback.score < tried_on and not self._is_behind(feedback.parent_id)
+
+    def _is_behind(self, program_id: str) -> bool:
+        """Return whether half of the different scores or more are better than that of a program."""
+        score = self._score_of(program_id)
+        return score is not None and self._gains.rank(score) >= _BEHIND
 
     def _ancestors(self, program_id: str) -> Iterator[str]:
         """Yield the programs that a program came from, each the base of the one before."""
@@ -317,6 +342,10 @@ class Composer:
             return replace(plan, operator=operator, tactic=tactic, shown=shown)
         partner = self._partner(plan)
         enabled = [one for one in SHARES if one in self._search.chosen_operators and fits(one, plan.base.body, partner)]
+        if self._has_better_beside(plan):
+            # Neither one change nor less of it brings it up; of what the search began with, nothing is worth keeping.
+            fitting = _OF_WEAK_BASES if plan.base.id in self._origins else (Operator.FRESH,)
+            enabled = [one for one in enabled if one in fitting] or enabled
         if not enabled:
             return replace(plan, shown=shown)
         asked = {one.operator for one in beside if one.model == plan.model and one.base.id == plan.base.id}
@@ -339,6 +368,11 @@ class Composer:
         others = [one for one in plan.shown[:-1] if one.id != best.id]
         return (*others[1:], best, plan.base) if len(plan.shown) > 1 else (best, plan.base)
 
+    def _has_better_beside(self, plan: Plan) -> bool:
+        """Return whether a base is far behind the best of the run, which is shown beside it."""
+        is_shown = plan.best is not None and self._is_of_niche(plan.best, plan.niche)
+        return is_shown and self._is_behind(plan.base.id)
+
     def _is_of_niche(self, program: Program, niche: str) -> bool:
         """Return whether a program was born in a niche; what the search began with is in all."""
         return self._niches.get(program.id, niche) == niche
@@ -346,10 +380,14 @@ class Composer:
     def _partner(self, plan: Plan) -> Program | None:
         """Return the program to combine with the base: the best, where the base is worse, else the one that fits best.
 
+        A base that is far behind gets the best, unless that came from it.
+
         With several inputs each has to be better than the other on one. With one input it is of another line, and
         differs from all of this line in more than numbers.
         """
         base, best = plan.base, plan.best
+        if best and self._has_better_beside(plan):
+            return None if base.id in self._ancestors(best.id) else best
         if len(base.scores) > 1:
             if best and self._is_of_niche(best, plan.niche):
                 return partner_of(base, [best])

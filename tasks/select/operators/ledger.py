@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,17 @@ _REMEMBERED = 200
 _LATEST, _LARGEST = 3, 3
 """Ideas that raised the best score which are listed: the latest, and those that raised it most."""
 
-_OF_BASE = 10
+_OF_BASE = 40
 """Latest ideas on the base that are listed."""
+
+_WHOLE, _SHORTENED = 4, 110
+"""The latest of them that are listed whole, and the characters of each of the others."""
+
+_ELSEWHERE = 12
+"""Latest ideas on other programs that are listed, shortened, where there is room left."""
+
+_AT_BEST = 6
+"""Different tries with exactly the best score from which on it is said that they all end there."""
 
 _ERRORS = 24
 """Latest different errors that are listed."""
@@ -47,6 +57,7 @@ class TriedIdea:
         is_untried: Whether its answer could not be read, or its program crashed or was not confirmed, which says
             nothing of the idea.
         is_repeated: Whether its program was judged before.
+        is_fresh: Whether it was to be written from scratch, so that it changed no program.
     """
 
     idea: str
@@ -60,6 +71,7 @@ class TriedIdea:
     is_better: bool = False
     is_untried: bool = False
     is_repeated: bool = False
+    is_fresh: bool = False
 
     def outcome(self, noise: float) -> str:
         """Return its result in words, beside what it is compared with."""
@@ -70,9 +82,11 @@ class TriedIdea:
         text = f"scored {score_text(self.score)}"
         if self.base_score is not None:
             scores = score_text(self.score, self.base_score), score_text(self.base_score, self.score)
-            text = f"scored {scores[0]}, the version that it changed {scores[1]}"
+            other = "that version" if self.is_fresh else "the version that it changed"
+            text = f"scored {scores[0]}, {other} {scores[1]}"
             if are_level(self.score, self.base_score, noise):
-                text = f"scored {scores[0]}, the same as the version that it changed"
+                text = f"scored {scores[0]}, the same as {other}"
+            text = f"from scratch: {text}" if self.is_fresh else text
         return f"{text}; {self.beside}" if self.beside else text
 
     def raised(self, noise: float) -> float:
@@ -99,6 +113,8 @@ class Ledger:
         self._latest: deque[TriedIdea] = deque(maxlen=_REMEMBERED)
         self._raising: list[TriedIdea] = []
         self._errors: dict[str, None] = {}
+        self._best: float | None = None
+        self._at_best: set[str] = set()
 
     def add(self, tried: TriedIdea) -> None:
         if error := _last_line(tried.error):
@@ -106,11 +122,31 @@ class Ledger:
             self._errors[error] = None
             if len(self._errors) > _ERRORS:
                 del self._errors[next(iter(self._errors))]
+        self._note_level(tried)
         if not tried.idea:
             return
         self._latest.append(tried)
         if tried.raised(self._noise):
             self._note_raising(tried)
+
+    def _note_level(self, tried: TriedIdea) -> None:
+        """Count the different tries that have the best score, which begin anew where it rises."""
+        known = [one for one in (self._best, tried.best_before, tried.base_score) if one is not None]
+        before = max(known, default=None)
+        if tried.score is None or (before is not None and tried.score < before and not are_level(tried.score, before)):
+            return
+        if before is None or not are_level(tried.score, before):
+            self._at_best = set()
+        self._best = tried.score if before is None else max(before, tried.score)
+        self._at_best.add(plain(tried.idea) or tried.program_id)
+
+    def _level_text(self) -> str:
+        if self._best is None or len(self._at_best) < _AT_BEST:
+            return ""
+        return (
+            f"{len(self._at_best)} different tries ended at exactly {score_text(self._best)}, the best score of this "
+            "search: what passes it has to change something that all of them share."
+        )
 
     def _note_raising(self, tried: TriedIdea) -> None:
         """Keep the latest ideas that raised the best score, and those that raised it most, in order."""
@@ -145,7 +181,8 @@ class Ledger:
         ]
         if not lists_ideas:
             return _within_limit(always, self._chars)
-        known = _within_limit(always, self._chars // 2)
+        level = self._level_text() if self._chars else ""
+        known = "\n\n".join(filter(None, (level, _within_limit(always, self._chars // 2))))
         listed = _distinct(repeated)
         of_base = self._tried_on(base_id, shown, listed)
         of_origin = self._tried_on(origin_id, shown, [*listed, *of_base]) if origin_id else {}
@@ -163,14 +200,20 @@ class Ledger:
                 "Failed in a way that says nothing of the idea itself:",
                 [self._result(one) for one in crashed[:_OF_BASE]],
             ),
-            (
-                "Ideas that raised the best score of this search, the latest first:",
-                [f"{plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],
-            ),
             ("Tried already many times in this search:", frequent),
+            (
+                "Tried on other programs of this search, without a gain:",
+                self._elsewhere({*told_ideas, *frequent}, shown),
+            ),
         ]
+        raising = (
+            "Ideas that raised the best score of this search, the latest first:",
+            [f"{plain(one.idea)} ({one.rise})" for one in reversed(self._raising)],
+        )
         room = self._chars - len(known) - 2 * bool(known)
-        return "\n\n".join(filter(None, (known, _within_limit(ideas, room, listed=listed))))
+        raised = _within_limit([raising], room // 2)
+        tried = _within_limit(ideas, room - len(raised) - 2 * bool(raised), listed=listed)
+        return "\n\n".join(filter(None, (known, tried, raised)))
 
     def _tried_on(self, base_id: str, shown: Collection[str], others: Collection[str]) -> dict[str, TriedIdea]:
         """Return, by idea, what did not help on a program, the latest first, without programs that are shown."""
@@ -184,11 +227,23 @@ class Ledger:
                 latest[idea] = one
         return {idea: one for idea, one in latest.items() if not one.is_better and one.program_id not in shown}
 
-    def _results(self, tried: Mapping[str, TriedIdea]) -> list[str]:
-        return [self._result(one) for one in tried.values() if not one.is_untried][:_OF_BASE]
+    def _elsewhere(self, told: Collection[str], shown: Collection[str]) -> list[str]:
+        """Return what did not help on any program, the latest first, without what is told and what is shown."""
+        judged = {plain(one.idea): one for one in self._latest if one.score is not None}
+        gained = {plain(one.idea) for one in self._latest if one.is_better}
+        kept = [one for idea, one in judged.items() if idea not in told and idea not in gained]
+        latest = [one for one in reversed(kept) if one.program_id not in shown][:_ELSEWHERE]
+        return [self._result(one, is_whole=False) for one in latest]
 
-    def _result(self, tried: TriedIdea) -> str:
-        return f"{plain(tried.idea)} ({tried.outcome(self._noise)})"
+    def _results(self, tried: Mapping[str, TriedIdea]) -> list[str]:
+        """Return the latest of them as lines: the first whole, the others shortened, so that many can be told."""
+        judged = [one for one in tried.values() if not one.is_untried][:_OF_BASE]
+        return [self._result(one, is_whole=place < _WHOLE) for place, one in enumerate(judged)]
+
+    def _result(self, tried: TriedIdea, *, is_whole: bool = True) -> str:
+        idea = plain(tried.idea)
+        idea = idea if is_whole else textwrap.shorten(idea, _SHORTENED, placeholder=" …")
+        return f"{idea} ({tried.outcome(self._noise)})"
 
 
 def _within_limit(groups: Sequence[tuple[str, Sequence[str]]], chars: int, listed: Iterable[str] = ()) -> str:

@@ -35,6 +35,12 @@ def test_show_prints_one_program(overnight: Command):
         assert part in done.stdout
 
 
+def test_show_without_a_program_is_of_the_best_of_the_newest_run(overnight: Command):
+    best = json.loads(overnight("best", "last", "--format", "json").stdout)["program_id"]
+    assert json.loads(overnight("show", "--format", "json").stdout)["program_id"] == best
+    assert overnight("show", "--why").stdout == overnight("show", "last", "--why").stdout != ""
+
+
 def test_prompt_prints_what_made_a_program_and_says_where_none_did(overnight: Command):
     row = json.loads(overnight("sql", "FROM programs WHERE generation = 2 LIMIT 1", "--format", "jsonl").stdout)
     done = overnight("prompt", "--of", row["program_id"])

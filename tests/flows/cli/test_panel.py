@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -81,7 +82,7 @@ def test_the_panel_shows_a_better_score_before_it_is_committed(monkeypatch: pyte
     judged(progress, 1, 0, Verdict(Outcome.SCORED, (-1.0, -2.0)))
     assert progress.best_claim is None, "it is not better"
     judged(progress, 1, 1, Verdict(Outcome.SCORED, (1.0, 3.0)))
-    assert "; 2 in the generation under way" in panel(progress, monkeypatch)
+    assert "; a program of the generation under way scores 2" in panel(progress, monkeypatch)
     progress.committed(1, [], Program("best", "", (2.0,), 2.0))
     assert "under way" not in panel(progress, monkeypatch)
 
@@ -89,7 +90,7 @@ def test_the_panel_shows_a_better_score_before_it_is_committed(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("verdicts", "phase", "awaited"),
     [
-        (1, "sample and evaluate", "none in flight; evaluating 1 program"),
+        (1, "sample and evaluate", "none in flight; evaluating 1 program for 1 min 05 s"),
         (2, "sample and evaluate", "none in flight; confirming or tuning programs"),
         (2, "select", "none in flight\n"),
     ],
@@ -99,6 +100,7 @@ def test_the_panel_says_what_is_awaited_once_all_models_have_answered(
 ):
     progress = Progress(best=0.0, samples=2)
     progress.enter(phase, 1)
+    progress.evaluations = lambda: [65.0] * (2 - verdicts)
     for index in range(verdicts):
         judged(progress, 1, index, SCORED)
     assert awaited in re.sub(" +\n", "\n", re.sub("\x1b.*?m", "", panel(progress, monkeypatch)))
@@ -149,6 +151,22 @@ def test_requests_in_flight_are_counted_with_the_age_of_the_oldest(monkeypatch: 
             now = 1034.0
             assert in_flight(requests) == "2 in flight, the oldest for 34 s"
     assert requests.oldest_s() == 0.0
+
+
+def test_lines_say_what_is_evaluated_where_nothing_else_is_said_for_long(monkeypatch: pytest.MonkeyPatch):
+    lines = list[str]()
+    progress, told = Progress(best=0.0), threading.Event()
+
+    def hear(line: str) -> None:
+        lines.append(line)
+        told.set()
+
+    monkeypatch.setattr(live_view, "say", hear)
+    monkeypatch.setattr(live_view, "_QUIET_S", 0.0)
+    progress.evaluations = lambda: [125.0, 3.0]
+    with live_view._lines(cast("Any", SimpleNamespace(progress=progress, cluster=None))):
+        assert told.wait(30)
+    assert lines[0] == "evaluating 2 programs, the oldest for 2 min 05 s"
 
 
 def test_requests_that_people_answer_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from overnight.flows.cli import foreground_night
 from overnight.flows.cli.foreground_night import file_name_of, result_table, write_beginning
 from overnight.schemas.generation import Finalist
 from overnight.tasks.problems.loading.load import load_problem
@@ -35,6 +38,28 @@ def test_of_a_long_program_the_beginning_is_shown(capsys: pytest.CaptureFixture[
     assert "93 more lines, shown by `show` below" in printed.err
     write_beginning("short")
     assert capsys.readouterr() == ("short\n", "")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_night_that_is_stopped_at_once_tells_what_is_committed(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    night = a_night(5.0)
+    monkeypatch.setattr(foreground_night, "read_state", lambda *_: night.state)
+    run = SimpleNamespace(files=None, run=night.run)
+    stopped = cast("Any", SimpleNamespace(shown=replace(night, state=cast("Any", None)), run=run))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        foreground_night._summary_if_stopped(stopped, as_json=as_json, leaves_stdout=False),
+    ):
+        raise KeyboardInterrupt
+    printed = capsys.readouterr()
+    if as_json:
+        assert json.loads(printed.out)["best_score"] == 5.0
+    else:
+        assert "best program" in printed.out
+        assert night.text_of(night.best) in printed.out
+        assert f"overnight report {night.run.run_id}" in printed.err
 
 
 @pytest.mark.parametrize(("program", "name"), [("solve.sh", "best.sh"), (["a.py", "lib/b.py"], "best")])

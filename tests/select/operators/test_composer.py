@@ -23,6 +23,7 @@ from overnight.tasks.select.operators.operator_choice import lines_of_thought
 from overnight.testing.made import TOY
 
 REPEATED = "The last answers repeated earlier programs; do not repeat these:"
+GREEDIEST = {"search": {"algorithm": {"name": "greedy", "epsilon": 0.0}, "operators": ["refine"]}}
 MODELS = [{"name": "openai/a"}, {"name": "openai/b"}]
 START = Program("start", "return 2 * n", (0.0, 0.0), 0.0)
 
@@ -233,8 +234,8 @@ def test_what_is_proven_optimal_is_to_be_kept_and_another_objective_improved():
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        (5.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
-        (0.5, "The best of this search scores more than the best known score already: go on beyond it. Make one"),
+        (5.5, "The best of this search scores more than the best known score already: go on beyond it. Change what"),
+        (0.5, "The best of this search scores more than the best known score already: go on beyond it. Change what"),
         (6.0, ""),
     ],
 )
@@ -424,3 +425,62 @@ def test_a_pin_is_asked_of_a_model_that_is_told_nothing_and_a_hint_is_not(
     given = Intervention("1", Kind.PIN if "program_id" in asked else Kind.HINT, datetime.now(UTC), "", **asked)
     plan = search.composer.compose(search.algorithm.ask(turn), turn, 0, None, given)
     assert plan.operator is operator  # by which the table `interventions` finds the answers
+
+
+def test_a_weak_base_is_asked_for_another_algorithm_or_to_be_brought_together_with_the_best():
+    search = Search({"search": {"algorithm": {"name": "greedy", "epsilon": 1.0}}})
+    search.tell(scored("weak", 1.0, 1.0, body=LONG), scored("best", 6.0, 6.0), scored("second", 5.0, 5.0))
+    plans = search.plans(600)
+    assert {plan.operator for plan in plans if plan.base.id == "start"} == {Operator.FRESH}, "nothing to keep there"
+    weak = [plan for plan in plans if plan.base.id == "weak"]
+    assert {plan.operator for plan in weak} == {Operator.REWRITE, Operator.CROSS, Operator.FRESH}
+    cross = next(plan for plan in weak if plan.operator is Operator.CROSS)
+    assert [one.id for one in cross.shown] == ["best", "weak"]
+    assert "The first one is far better than the last: build on what makes it so" in search.prompt(cross)
+    assert Operator.REFINE in {plan.operator for plan in plans if plan.base.id == "second"}
+
+
+def test_a_weak_base_is_not_brought_together_with_what_came_from_it():
+    search = Search({"search": {"algorithm": {"name": "greedy", "epsilon": 1.0}}})
+    search.tell(scored("weak", 1.0, 1.0, body=LONG))
+    search.tell(scored("best", 6.0, 6.0, parent="weak"), scored("second", 5.0, 5.0, parent="weak"))
+    assert {plan.operator for plan in search.plans(600) if plan.base.id == "weak"} == {Operator.REWRITE, Operator.FRESH}
+
+
+def test_a_try_that_is_the_same_is_the_last_try():
+    search = Search(GREEDIEST)
+    search.tell(scored("best", 6.0, 6.0))
+    search.tell(scored("worse", 5.0, 5.0, parent="best", body="return 5"))
+    search.tell(scored("same", 6.0, 6.0, parent="best", body="return 6 + n - n + n - n"))
+    text = search.prompt(search.plan())
+    assert "The last try on the last version did not do better:" in text
+    assert "It scored 6, the same as the last version." in text
+    assert "return 6 + n - n + n - n" in text
+    assert "It scored 5" not in text
+
+
+def test_of_programs_with_the_same_scores_the_shortest_is_built_on():
+    search = Search(GREEDIEST)
+    search.tell(scored("long", 6.0, 6.0, body=LONG))
+    search.tell(scored("short", 6.0, 6.0, parent="long"), operator="simplify")
+    assert search.plan().base.id == "short"
+    assert search.algorithm.best.id == "long", "what was confirmed first stays the best"
+
+
+def test_an_old_try_on_an_earlier_version_is_not_told():
+    search = Search(GREEDIEST)
+    search.tell(scored("first", 6.0, 6.0), scored("other", 5.0, 5.0), scored("third", 4.0, 4.0))
+    search.tell(scored("worse", 5.5, 5.5, parent="first"))
+    search.tell(scored("best", 7.0, 7.0, parent="first"))
+    assert search.plan().feedback is None, "it was judged before the base"
+    search.tell(scored("late", 5.25, 5.25, parent="first"))
+    assert search.plan().feedback == scored("late", 5.25, 5.25, parent="first")
+    search.tell(scored("useless", -1.0, -1.0))
+    assert "useless" not in search.prompt(search.plan()), "it tried the start program, which is far behind"
+
+
+def test_what_was_written_from_scratch_changed_no_version():
+    search = Search(GREEDIEST)
+    search.tell(scored("best", 6.0, 6.0))
+    search.tell(scored("fresh", 6.0, 6.0, parent="best", idea="another way", body=LONG), operator="fresh")
+    assert "- another way (from scratch: scored 6, the same as that version)" in search.prompt(search.plan())

@@ -71,7 +71,7 @@ def test_ideas_that_raised_the_best_score_are_the_latest_and_the_largest_with_bo
     steps = [(0.0, 8.0), (8.0, 12.0), (12.0, 14.0), (14.0, 14.5), (14.5, 14.75), (14.75, 14.875), (14.875, 14.9375)]
     made = ledger(
         *(raising(f"idea {number}", *step) for number, step in enumerate(steps)),
-        TriedIdea("better than a weak one", "weak", score=9.0, base_score=1.0, best_before=14.9375),
+        TriedIdea("better than a weak one", "weak", score=9.0, base_score=1.0, best_before=14.9375, is_better=True),
     )
     assert made.text("base").splitlines() == [
         "Ideas that raised the best score of this search, the latest first:",
@@ -136,6 +136,46 @@ def test_without_anything_to_tell_there_is_no_text():
     assert ledger().text("base") == ""
     assert ledger(TriedIdea("", "base")).text("base") == ""
     assert ledger(TriedIdea("x", "base"), chars=0).text("base") == ""
+
+
+def test_many_tries_are_listed_where_all_but_the_latest_are_short():
+    made = ledger(
+        *[TriedIdea(f"idea {k} " + "word " * 60, "base", score=1.0, base_score=2.0) for k in range(20)], chars=3000
+    )
+    first, *items = made.text("base").splitlines()
+    assert first == "Tried already on the last version; do not repeat these:"
+    assert [item.startswith(f"- idea {19 - k} ") for k, item in enumerate(items)] == [True] * len(items)
+    assert len(items) >= 12
+    assert all("word (scored" in item for item in items[:4]), "whole"
+    assert all(len(item) < 170 and "word … (scored 1, the version that it changed 2)" in item for item in items[4:])
+
+
+def test_what_raised_the_best_has_room_beside_many_tries():
+    tried = [TriedIdea(f"idea {k} " + "word " * 60, "base", score=1.0, base_score=2.0) for k in range(20)]
+    assert ledger(raising("heat bath", 1.0, 2.0), *tried).text("base").endswith("- heat bath (from 1 to 2)")
+
+
+def test_what_did_not_help_elsewhere_is_told_where_there_is_room():
+    made = ledger(
+        TriedIdea("here", "base", score=1.0, base_score=2.0),
+        TriedIdea("slow annealing " * 20, "other", score=1.0, base_score=2.0),
+        TriedIdea("shown", "other", "shown", score=1.0, base_score=2.0),
+        TriedIdea("gained", "other", score=2.0, base_score=1.0, is_better=True),
+    )
+    *_, heading, item = made.text("base", shown={"shown"}).splitlines()
+    assert heading == "Tried on other programs of this search, without a gain:"
+    assert item.startswith("- slow annealing slow")
+    assert item.endswith(" … (scored 1, the version that it changed 2)")
+
+
+def test_many_different_tries_that_end_at_the_best_score_are_counted():
+    tries = [TriedIdea(f"idea {k % 6}", "base", score=-618.0, best_before=-618.0) for k in range(9)]
+    said = "different tries ended at exactly -618, the best score of this search"
+    assert ledger(raising("first", -1799.0, -618.0), *tries[:4]).text("base").count(said) == 0
+    made = ledger(raising("first", -1799.0, -618.0), *tries)
+    assert made.text("base").startswith(f"7 {said}: what passes it has to change something that all of them share.\n")
+    made.add(raising("better", -618.0, -617.0))
+    assert said not in made.text("base")
 
 
 TEXTS = st.text(max_size=300)
