@@ -162,7 +162,7 @@ def overnight(
 
     database = Database(folder / "history")
     (row,), (counts,) = database.rows(RATE), database.rows(_COUNTS)
-    return Result(counts["search"], row["seconds"], process_s, counts["tuner"], counts["confirmations"])
+    return Result(counts["search"], row["seconds"], process_s, int(counts["tuner"]), counts["confirmations"])
 
 
 def main() -> None:
