@@ -121,9 +121,8 @@ class RecordedRun:
 
     @property
     def cpu_s(self) -> float:
-        """Processor time that the candidates took, as far as it is recorded, seconds."""
-        records = (record for step in self.past.steps for record in step.records.values())
-        return sum(answer.cpu_s for record in records for answer in record.answers)
+        """Processor time that the scored programs took, as far as it is recorded, seconds."""
+        return sum(program.cpu_s for program in self.past.told.values())
 
     @cached_property
     def bodies(self) -> dict[str, str]:

@@ -210,7 +210,7 @@ def test_what_is_built_on_a_dropped_family_in_flight_fails():
 
 def test_prompts_with_a_hint_say_it_and_their_gain_is_measured():
     search = a_world("greedy")
-    search.night(Random(1), StopConditions(generations=4), asks={30: ask_hint})
+    search.night(Random(1), StopConditions(generations=5), asks={30: ask_hint})
     hinted = [
         one for commit in search.files.commits for one in commit.judged if one.candidate.prompt.operator == "hint"
     ]

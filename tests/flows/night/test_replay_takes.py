@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from overnight.flows.cli.replay import takes_in_words
 from overnight.flows.night.replay import RecordedRun
-from overnight.schemas.feedback import Feedback, PromptRecord
-from overnight.schemas.generation import RunHistory, Step
-from overnight.schemas.outcome import Outcome
-
-ANSWER = Feedback("start", "return 1", Outcome.SCORED, "", "", (1.0,), 1.0, cpu_s=90.0)
+from overnight.schemas.generation import RunHistory
+from overnight.schemas.program import Program
 
 
-def test_the_seconds_of_all_answers_are_added():
-    records = {
-        0: PromptRecord("0", "refine", "openai/a", (ANSWER, replace(ANSWER, cpu_s=30.0))),
-        1: PromptRecord("0", "refine", "openai/a", (replace(ANSWER, cpu_s=0.0),)),
-    }
-    past = RunHistory({}, (Step(1, is_committed=True, records=records), Step(2, is_committed=True)), frozenset())
+def test_the_seconds_of_all_scored_programs_are_added():
+    programs = [
+        Program(name, "return 1", (1.0,), 1.0, cpu_s=cpu_s) for name, cpu_s in (("a", 90.0), ("b", 30.0), ("c", 0.0))
+    ]
+    past = RunHistory({one.id: one for one in programs}, (), frozenset())
     assert RecordedRun(cast("Any", None), cast("Any", None), past, {}, [], []).cpu_s == 120.0
 
 
