@@ -284,6 +284,8 @@ class NightCore:
                 continue
             if self._is_cut:
                 attempt.block.leave_out()
+            if self._clock.interrupted and attempt.number != self._turn:
+                continue  # the night ends before its turn
             for prompts in attempt.block.due():
                 self._do(events.Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
         latest = self._attempts.open[-1] if self._attempts.open else None

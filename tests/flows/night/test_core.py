@@ -178,6 +178,13 @@ def test_a_person_who_ends_a_night_waits_for_no_prompts_but_those_in_flight():
     assert [commit.prompts for commit in search.files.commits] == [5]
 
 
+def test_nothing_is_asked_of_later_generations_once_a_person_ends_the_night():
+    search = World(files(prompts=3), 1, interrupted_at=2.5, in_flight=6)
+    search.night(Random(1), StopConditions())
+    assert [commit.number for commit in search.files.commits] == [1]
+    assert search.asked == 6, "those of the generation under way"
+
+
 @dataclass
 class Jumping(World):
     """A world whose clock is set back and forth, and whose machine sleeps now and then.
