@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.interventions import Kind
 from overnight.schemas.job import Job
@@ -138,15 +139,46 @@ def test_forms_that_time_out_or_that_no_sandbox_runs_lose_nothing(
     assert (row["body"], row["outcome"]) == (BARE, "scored")
 
 
+def test_forms_that_take_much_more_processor_time_are_not_kept(
+    night: Night, bloated: dict[str, Any], in_process: InProcess, tmp_path: Path
+):
+    def slow(job: Job, text: str) -> Verdict | None:
+        is_bloated, is_start = "spare or not offset" in text, "offset + 1.0" in text
+        score, seconds = -9.0 if is_start else -4.0, 1.0 if is_bloated else 2.0
+        return Verdict(Outcome.SCORED, (score,) * len(job.inputs), cpu_s=seconds)
+
+    in_process.fault = slow
+    night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    assert "spare or not offset" in row["body"]
+
+
+def test_a_night_says_what_was_pruned(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    said = list[str]()
+    monkeypatch.setattr(Progress, "note", lambda _, text: said.append(text))
+    night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    begin, end = [one for one in said if "prun" in one]
+    (best,) = row["parent_ids"]
+    assert begin == f"pruning {best}: what changes no score is left out, in at most 100 evaluations"
+    assert end == f"pruned {best}: 5 -> 2 lines, 28 -> 5 nodes, in {row['evaluations']} evaluations"
+
+
 def test_an_engine_that_goes_away_while_a_program_is_pruned_loses_nothing(
     night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
+    said = list[str]()
+    monkeypatch.setattr(Progress, "note", lambda _, text: said.append(text))
+
     def away(self: Pruning) -> None:
         raise SandboxUnavailable("it is away", remedy="Wait.")
 
     monkeypatch.setattr(Pruning, "run", away)
     night(1, settings=bloated)
     assert not pruned(tmp_path)
+    assert "pruning failed, and the best program stays as it was found: it is away" in said
     (found,) = Database(tmp_path).rows("SELECT stop_reason, generations, best_after FROM nights")
     assert (found["stop_reason"], found["generations"], found["best_after"]) == ("generations", 1, -4.0)
     monkeypatch.undo()
@@ -167,6 +199,24 @@ def test_a_night_that_a_person_ends_prunes_nothing(
     monkeypatch.setattr(Pruning, "run", run)
     night(1)
     assert [row["body"] for row in pruned(tmp_path)] == [BARE]
+
+
+def test_a_withdrawn_attempt_ends_its_pruning(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run, counts = Pruning.run, list[int]()
+
+    def withdrawn(self: Pruning) -> None:
+        self.keeps.__self__.stopped.set()  # type: ignore[attr-defined]
+        try:
+            run(self)
+        finally:
+            counts.append(self.used)
+
+    monkeypatch.setattr(Pruning, "run", withdrawn)
+    night(1, settings=bloated)
+    assert counts == [0]
+    assert not pruned(tmp_path)
 
 
 def test_the_deadline_ends_a_pruning_and_keeps_what_it_has(
