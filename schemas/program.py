@@ -74,6 +74,7 @@ class Program:
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
         pruned_from: Id of the program of which this is what its scores need; empty for others.
+        is_confirmed: Whether its score was confirmed.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Program:
     cpu_s: float = field(default=0.0, compare=False)
     peak_mib: float = field(default=0.0, compare=False)
     pruned_from: str = field(default="", compare=False)
+    is_confirmed: bool = field(default=False, compare=False)
 
     @property
     def is_scored(self) -> bool:
@@ -262,7 +264,11 @@ class Judged:
         if self.score is None:
             raise ValueError(f"candidate {self.id} has no score")
         prompt = self.candidate.prompt
-        return replace(program_of(self.feedback()), pruned_from=pruned_from(prompt.operator, prompt.parent_ids))
+        return replace(
+            program_of(self.feedback()),
+            pruned_from=pruned_from(prompt.operator, prompt.parent_ids),
+            is_confirmed=self.confirmed_score is not None,
+        )
 
 
 def pruned_from(operator: str | None, parent_ids: Sequence[str]) -> str:

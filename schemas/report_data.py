@@ -186,6 +186,15 @@ class Ancestor:
 
 
 @dataclass(frozen=True, slots=True)
+class AsFound:
+    """The best program before what changes no score was left out of it, with the lengths of both in words."""
+
+    program_id: str
+    function: str
+    lengths: str
+
+
+@dataclass(frozen=True, slots=True)
 class InputResult:
     """Result of a program on one training input.
 
@@ -338,6 +347,7 @@ class ReportData:
             one night, the scores of the best program before it.
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
         objective_points: The programs of the front and an even choice of the others; empty if the score alone counts.
+        as_found: The best program before it was pruned; `None` if it was not.
         best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
         generations: The committed generations in order, including the one before the first that is covered.
         new_bests: The start, then each sample that was better than all before it, with its own number and score.
@@ -358,6 +368,7 @@ class ReportData:
     best: SplitScores
     best_function: str
     best_specification: str
+    as_found: AsFound | None
     best_inputs: tuple[InputResult, ...]
     objective_points: tuple[ObjectivePoint, ...]
     generations: tuple[GenerationSummary, ...]

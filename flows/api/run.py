@@ -32,6 +32,8 @@ class Program:
         code: The evolved functions, or the text of the files that evolve.
         validation: Its score on the validation inputs; None if it was not evaluated on them, or fails there.
         held_out: Its score on the held-out inputs; None likewise.
+        as_found: The program before what changes no score was left out of it; None if nothing was.
+        lengths: Its lines and nodes, as it was found and as they are, in words; empty if nothing was left out.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Program:
     code: str = field(repr=False)
     validation: float | None = None
     held_out: float | None = None
+    as_found: Program | None = field(default=None, repr=False)
+    lengths: str = ""
 
 
 @dataclass(frozen=True)
@@ -353,6 +357,12 @@ FROM runs WHERE run_id = ?
 """
 
 
+_PROGRAM = """
+SELECT body, score, scores, operator, parent_ids FROM programs
+WHERE run_id = ? AND program_id = ? AND score IS NOT NULL
+"""
+
+
 def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
     """Return runs as their files are now."""
     from overnight.tasks.history import files, under_way, winners
@@ -378,12 +388,13 @@ def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[
 def _program(history: History, database: Database, run_id: str, program_id: str) -> Program:
     """Return a scored program of a run, with its scores on the other splits if it took part in a final evaluation."""
     from overnight.schemas.errors import UsageError
+    from overnight.schemas.program import pruned_from
     from overnight.tasks.history import stored_run
     from overnight.tasks.history.files import files_of
     from overnight.tasks.history.winners import scores_of
+    from overnight.tasks.tune.pruning import lengths
 
-    query = "SELECT body, score, scores FROM programs WHERE run_id = ? AND program_id = ? AND score IS NOT NULL"
-    rows = database.rows(query, [run_id, program_id])
+    rows = database.rows(_PROGRAM, [run_id, program_id])
     if not rows:
         raise UsageError(
             f"{run_id} has no scored program {program_id!r}",
@@ -391,6 +402,8 @@ def _program(history: History, database: Database, run_id: str, program_id: str)
         )
     problem = stored_run.read_run(files_of(_backend(history), run_id)).problem
     splits = scores_of(database, run_id, program_id)
+    original = pruned_from(rows[0]["operator"], rows[0]["parent_ids"])
+    before = database.rows(_PROGRAM, [run_id, original])
     return Program(
         id=program_id,
         score=rows[0]["score"],
@@ -398,4 +411,6 @@ def _program(history: History, database: Database, run_id: str, program_id: str)
         code=problem.specification.function_text(rows[0]["body"]),
         validation=splits.validation,
         held_out=splits.held_out,
+        as_found=_program(history, database, run_id, original) if before else None,
+        lengths=lengths(problem.specification, before[0]["body"], rows[0]["body"]) if before else "",
     )

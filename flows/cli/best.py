@@ -81,7 +81,7 @@ def best(
         if run_record.problem.settings.confirmations == "best":
             say("it may not be confirmed, as only those are that would be a best: --write evaluates it once more")
     say(f"program {program.id}, {_scores(program, deciding_night)}")
-    program = _shown(program, past, specification, as_found=as_found)
+    program = _shown(program, past, specification, history_flag(history), as_found=as_found)
     under_way = read_under_way(files, max(one.score for one in past.programs.values()))
     _say_notes(files, run_record.problem, past, program, under_way, is_best=prefer is None)
     if format == "json":
@@ -197,21 +197,16 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
     say(f"wrote {path}")
 
 
-def _shown(program: Program, past: RunHistory, skeleton: Skeleton, *, as_found: bool) -> Program:
+def _shown(program: Program, past: RunHistory, skeleton: Skeleton, flag: str, *, as_found: bool) -> Program:
     """Say what was left out of the best program; return it, or as it was found."""
-    from overnight.tasks.tune.pruning import lengths
+    from overnight.flows.night.facts import left_out_text
 
-    original = past.programs.get(program.pruned_from)
-    if original is None:
+    if not (left_out := left_out_text(program, past.programs, skeleton, flag)):
         if as_found:
             say("nothing was left out of it")
         return program
-    said = f"{lengths(skeleton, original.body, program.body)}; `overnight show {program.id} --diff` shows what"
-    if as_found:
-        say(f"shown as it was found, program {original.id}, before what changes no score was left out: {said}")
-        return original
-    say(f"what changes no score was left out of {original.id}: {said}, --as-found the program before")
-    return program
+    say(f"{left_out}; this is the program before" if as_found else f"{left_out}, --as-found the program before")
+    return past.programs[program.pruned_from] if as_found else program
 
 
 def best_note(best: Program, programs: Iterable[Program]) -> str:

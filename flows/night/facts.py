@@ -19,8 +19,10 @@ from overnight.flows.night.search_state import SearchState
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
+from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.budget import Budget
 from overnight.tasks.select.front import nondominated
+from overnight.tasks.tune.pruning import lengths
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def facts_of(night: ShownNight) -> list[Fact]:
         Fact("best_score", record.best_after, _best_text(night), is_in_table=True),
         Fact("best_program_id", night.best.id),
         Fact("", None, _other_inputs_text(night), is_in_table=True),
+        Fact("", None, _pruned_text(night)),
         Fact("", None, _objectives_text(night)),
         Fact("", None, _passed_text(night)),
         Fact("", None, _fails_text(record)),
@@ -214,6 +217,20 @@ def _objectives_text(night: ShownNight) -> str:
     own = ", ".join(f"{name} {score(best.metrics[name])}" for name in objectives.metrics)
     of_front = f"overnight sql \"FROM front WHERE run_id = '{night.run.run_id}'\"{night.flag}"
     return f"the best program has {own}; {count(front, 'program')} that none beats in everything: {of_front}"
+
+
+def _pruned_text(night: ShownNight) -> str:
+    said = left_out_text(night.best, night.state.programs, night.run.problem.specification, night.flag)
+    return f"{said}, `overnight best {night.run.run_id} --as-found{night.flag}` the program before" if said else ""
+
+
+def left_out_text(program: Program, programs: Mapping[str, Program], skeleton: Skeleton, flag: str = "") -> str:
+    """Return of what a program is left, both lengths, and what shows the difference; empty if nothing was left out."""
+    if (original := programs.get(program.pruned_from)) is None:
+        return ""
+    said = lengths(skeleton, original.body, program.body)
+    shows = f"`overnight show {program.id} --diff{flag}` shows what"
+    return f"what changes no score was left out of {original.id}: {said}; {shows}"
 
 
 def _passed_text(night: ShownNight) -> str:

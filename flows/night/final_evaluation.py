@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from overnight.flows.formatting import cause_text, error_text, history_flag
-from overnight.flows.night.finalists import finalists_of, ranked
+from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.recorded_verdicts import RecordedFinalists
 from overnight.flows.night.reporting import NightReporter
@@ -20,7 +20,6 @@ from overnight.flows.night.stop_conditions import StopConditions
 from overnight.flows.start.sandboxes import open_sandboxes, slots_of
 from overnight.schemas.errors import Outage, QuestionUnanswered, SandboxUnavailable, TerminalProviderError
 from overnight.schemas.generation import Finalist, RunRecord
-from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Split
 from overnight.schemas.program import Program
@@ -89,59 +88,49 @@ def judge_finalists(
     run: OpenRun,
     ends_by: datetime | None = None,
     recorded: RecordedFinalists | None = None,
-    objectives: Objectives | None = None,
+    ranking: Ranking | None = None,
 ) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
-    Return the finalists, best first: by validation score if there are validation inputs, else by training score. Of
-    equal programs the earlier one comes first, so that the start program stays the best until another is better; but
-    one that another beats in the `objectives`, by default those of the settings, comes after it. What is not done by
+    Return the finalists, best first, by the `ranking`, which is by default that of the settings. What is not done by
     `ends_by` is given up. In a replay, scores that time decided are those that were `recorded`.
 
     Raises:
         SandboxUnavailable: If the engine fails, which must not count against a finalist.
     """
     start = run.state.start
-    objectives = objectives or run.run.problem.settings.objectives
-    candidates = finalists_of(start, run.state.programs.values(), objectives, run.run.problem.settings.finalists)
+    ranking = ranking or Ranking.of(run.run.problem, start)
+    candidates = ranking.finalists(run.state.programs.values())
     if not candidates:
         return ()
     scores = partial(scores_on, run.run, ask=run.ask, ends_by=ends_by, recorded=recorded)
     validation = scores("validation", candidates)
-    order = ranked(candidates, validation, objectives)
-    if _confirms(run):
-        order = _with_confirmed_winner(run, order, validation, scores, objectives)
+    order = ranking.ranked(candidates, validation)
+    if ranking.needs_confirmation:
+        order = _with_confirmed_winner(order, validation, scores, ranking)
     winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
-    held_out = scores("held_out", winner_and_start, isolation=_confirms(run) or None)
+    held_out = scores("held_out", winner_and_start, isolation=ranking.needs_confirmation or None)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )
 
 
-def _confirms(run: OpenRun) -> bool:
-    return run.run.problem.settings.sandbox.confirm != "never"
-
-
 def _with_confirmed_winner(
-    run: OpenRun,
-    order: list[Program],
-    validation: dict[str, float],
-    scores: Callable[..., dict[str, float]],
-    objectives: Objectives,
+    order: list[Program], validation: dict[str, float], scores: Callable[..., dict[str, float]], ranking: Ranking
 ) -> list[Program]:
     """Confirm the first program on the validation inputs, and re-rank the programs until a confirmed one is first.
 
     Confirmation repeats the evaluation, isolated. The lower of both scores counts, and is set in `validation`; without
     a second score the program has none. The start program needs no confirmation.
     """
-    rerun = {run.state.start.id}
+    rerun = {ranking.start.id}
     while (first := order[0]).id in validation and first.id not in rerun:
         rerun.add(first.id)
         confirmed_score = scores("validation", [first], isolation=True).get(first.id)
         claimed_score = validation.pop(first.id)
         if confirmed_score is not None:
             validation[first.id] = min(claimed_score, confirmed_score)
-        order = ranked(order, validation, objectives)
+        order = ranking.ranked(order, validation)
     return order
 
 

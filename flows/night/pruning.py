@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from overnight.flows.night import events
-from overnight.flows.night.finalists import ranked
+from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.planning import pruning_index
 from overnight.schemas.errors import OvernightError
@@ -140,7 +140,7 @@ class _Trials:
                 _, score, _ = with_score(verdict, settings.reducer, NO_OBJECTIVES)
                 if score is not None:
                     scores[program.id] = score
-        return ranked(list(programs), scores, settings.objectives)[0]
+        return Ranking.of(self._problem, self.run.state.start).ranked(programs, scores)[0]
 
     def take(self, program: Program) -> bool:
         """Evaluate the program itself; return whether it is pruned: if it has its scores again, or a person asks."""

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 
 from overnight.flows.night.block import Block, Pairs
 from overnight.flows.night.final_evaluation import judge_finalists
+from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.open_run import OpenRun, open_run
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.pruning import judge_pruned, prompt_of
@@ -29,7 +30,6 @@ from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.objectives import NO_OBJECTIVES
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
 from overnight.schemas.program import NO_MODELS, Candidate, Judged, Program, Prompt
@@ -110,7 +110,7 @@ class RecordedRun:
 
     @property
     def has_these_rules(self) -> bool:
-        """Whether this version would compose the same prompts, read the same programs, and rank finalists alike."""
+        """Whether this version would compose the same prompts and read the same programs."""
         return self.run.versions.get(RULES) == RULES_VERSION
 
     def prompts_of(self, rows: Sequence[Row]) -> dict[int, Prompt]:
@@ -253,8 +253,8 @@ def _ended(then: RecordedRun, night: NightRecord, run: OpenRun) -> NightRecord:
     if not night.finalists:
         return ended
     run.progress.enter("final")
-    objectives = None if then.has_these_rules else NO_OBJECTIVES
-    finalists = judge_finalists(run, recorded=then.scores_of(night), objectives=objectives)
+    ranking = Ranking.of(run.run.problem, run.state.start, then.run.versions.get(RULES, ""))
+    finalists = judge_finalists(run, recorded=then.scores_of(night), ranking=ranking)
     best = finalists[0].program if finalists else run.state.best
     return replace(ended, finalists=finalists, best_program_id=best.id)
 

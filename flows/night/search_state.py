@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from overnight.flows.night.finalists import finalists_of
+from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.planning import Planner
 from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Change, Plan, Turn
@@ -150,8 +150,7 @@ class SearchState:
 
     def prunable(self) -> tuple[list[Program], frozenset[str]]:
         """Return the programs of the final evaluation, as it would be now, and those that stay as they are."""
-        settings = self.run.problem.settings
-        programs = finalists_of(self.start, self.programs.values(), settings.objectives, settings.finalists)
+        programs = Ranking.of(self.run.problem, self.start).finalists(self.programs.values())
         return programs, frozenset({self.start.id, *self.tried})
 
     def take_pruned(self, record: GenerationRecord, judged: Judged) -> GenerationRecord:

@@ -14,9 +14,10 @@ from overnight.flows.report.population import diversity, functions_of, niches, s
 from overnight.flows.report.repeat_command import command_of
 from overnight.flows.report.run_data import Row, RunData, bodies_of, made, read_run_data
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.program import TUNER
+from overnight.schemas.program import TUNER, pruned_from
 from overnight.schemas.report_data import (
     NO_DRAWINGS,
+    AsFound,
     Conversation,
     Drawings,
     InputResult,
@@ -42,6 +43,7 @@ from overnight.tasks.history.winners import scores_of
 from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
 from overnight.tasks.report.page import render
+from overnight.tasks.tune.pruning import lengths
 
 _FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state <> 'committed' ORDER BY started_at"
 
@@ -71,7 +73,9 @@ WHERE of_line.run_id = $1 AND list_contains($3, of_line.program_id)
 """
 """What an agent did, for the program that it handed back and for those that it had scored before."""
 
-_PROGRAM = "SELECT body, scores, metrics_by_input, notes FROM programs WHERE run_id = ? AND program_id = ?"
+_PROGRAM = """
+SELECT body, operator, parent_ids, scores, metrics_by_input, notes FROM programs WHERE run_id = ? AND program_id = ?
+"""
 
 _WINNER = """
 SELECT program_id FROM winners WHERE run_id = ? AND coalesce(night <= ?, true) ORDER BY night DESC LIMIT 1
@@ -144,6 +148,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         best=best,
         best_function=problem.specification.function_text(body),
         best_specification=problem.specification.program(body).shown,
+        as_found=_as_found(run_data, best_row),
         best_inputs=_input_results(run_data, best_row),
         objective_points=_objective_points(run_data),
         generations=run_data.summaries,
@@ -178,6 +183,15 @@ def _command(run_data: RunData) -> str:
     samples = sum(row["place"] in of_nights and row["model"] != TUNER for row in run_data.candidates)
     in_flight = run_data.nights[0]["samples_in_flight"] if run_data.nights else None
     return command_of(run_data.run, samples, in_flight)
+
+
+def _as_found(run_data: RunData, row: Row) -> AsFound | None:
+    """Return the program that one was pruned from; `None` if it was not pruned."""
+    if not (original := pruned_from(row["operator"], row["parent_ids"])):
+        return None
+    body = bodies_of(run_data.database, run_data.run.run_id, [original])[original]
+    said = lengths(run_data.run.problem.specification, body, row["body"])
+    return AsFound(original, run_data.function_text(body), said)
 
 
 def _input_results(run_data: RunData, row: Row) -> tuple[InputResult, ...]:

@@ -291,13 +291,13 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _CANDIDATE_COLUMNS = [
     "generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes", "cpu_s",
-    "peak_mib", "operator", "parent_ids",
+    "peak_mib", "operator", "parent_ids", "confirmed_score",
 ]  # fmt: skip
 
 
 _RECORD_COLUMNS = [
     "index", "niche", "model", "error", "output", "idea", "tokens_in", "tokens_out",
-    "cost_usd", "evaluations", "asked_model", "confirmed_score", "claimed_scores",
+    "cost_usd", "evaluations", "asked_model", "claimed_scores",
 ]  # fmt: skip
 
 
@@ -325,4 +325,5 @@ def _program(row: Row) -> Program:
         cpu_s=row["cpu_s"] or 0.0,
         peak_mib=row["peak_mib"] or 0.0,
         pruned_from=pruned_from(row["operator"], row["parent_ids"]),
+        is_confirmed=row["confirmed_score"] is not None,
     )

@@ -112,6 +112,7 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         charts=progress_charts(report),
         new_bests=report.new_bests,
         best=highlighted(report.best_function),
+        left_out=_left_out(report),
         steps=[Step(parent, child, diff_lines(parent.function, child.function)) for parent, child in steps],
         lineage=lineage_chart(report.lineage),
         niches=niches_chart(report),
@@ -125,6 +126,12 @@ def render(report: ReportData, drawings: Drawings = NO_DRAWINGS, *, live: bool =
         passed_known=report.run.problem.passed_known(report.best.train) if report.best.train is not None else "",
         highlight=highlighted,
     )
+
+
+def _left_out(report: ReportData) -> Sequence[DiffLine]:
+    """Return the lines that were left out of the best program as it was found; none if it was not pruned."""
+    last = next((one for one in report.lineage if one.program_id == report.best.program_id), None)
+    return diff_lines(report.as_found.function, last.function) if report.as_found and last else []
 
 
 def progress_charts(report: ReportData) -> list[Chart]:

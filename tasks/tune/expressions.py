@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator
+from typing import TypeVar
 
 from overnight.tasks.program import python_source
 from overnight.tasks.tune.literals import number_text
+
+Node = TypeVar("Node", bound=ast.AST)
 
 _MAX_PARTS = 12
 """Most arguments or elements of which each is left out in turn; longer sequences are tables."""
@@ -89,14 +92,14 @@ def parts_of(node: ast.expr) -> Iterator[ast.expr]:
             pass
 
 
-def _less(node: ast.AST, field: str) -> Iterator[ast.AST]:
+def _less(node: Node, field: str) -> Iterator[Node]:
     """Yield a node without each of the nodes in a field, unless these are many."""
     parts = getattr(node, field)
     for place in range(len(parts) if len(parts) <= _MAX_PARTS else 0):
         yield _copy(node, **{field: [*parts[:place], *parts[place + 1 :]]})
 
 
-def _copy(node: ast.AST, **changed: object) -> ast.AST:
+def _copy(node: Node, **changed: object) -> Node:
     """Return a node with other fields, without a place in the text."""
     return type(node)(**dict(ast.iter_fields(node)) | changed)
 

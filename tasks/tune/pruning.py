@@ -17,7 +17,7 @@ from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.program.python_source import SourceError
 from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.tune.bodies import Part, parts_of, with_texts
-from overnight.tasks.tune.python_edits import PythonText, Statement
+from overnight.tasks.tune.python_edits import PythonText, Size, Statement
 
 Keeps = Callable[[Sequence[str]], Sequence[bool]]
 """Returns whether each body keeps the scores. It may raise, to end a pruning."""
@@ -160,10 +160,17 @@ class Pruning:
 def lengths(skeleton: Skeleton, before: str, after: str) -> str:
     """Return the lines and nodes of a program before it was pruned and after, in words."""
     lines = [len(split_lines(skeleton.bare_text(body))) for body in (before, after)]
-    nodes = [
-        sum(PythonText(part.text, part.spans).size[0] for part in parts_of(skeleton, body)) for body in (before, after)
-    ]
+    nodes = [size[0] if (size := size_of(skeleton, body)) else 0 for body in (before, after)]
     return f"{lines[0]} -> {lines[1]} lines, {nodes[0]} -> {nodes[1]} nodes"
+
+
+def size_of(skeleton: Skeleton, body: str) -> Size | None:
+    """Return the size of a program's syntax trees; `None` if it is not in Python."""
+    try:
+        sizes = [PythonText(part.text, part.spans).size for part in parts_of(skeleton, body)]
+    except SourceError:
+        return None
+    return (sum(nodes for nodes, _ in sizes), sum(digits for _, digits in sizes)) if sizes else None
 
 
 def _without_chunks(kept: Sequence[Statement], chunks: int) -> Iterator[tuple[list[Statement], list[Statement]]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from overnight.flows.cli.options import RunOptions
 from overnight.flows.night.samples_in_flight import samples_in_flight
-from overnight.schemas.problem import Problem
+from overnight.schemas.problem import Problem, Split
 from overnight.tasks.tune.bodies import parts_of
 from overnight.tasks.tune.pruning import Pruning
 from overnight.tasks.tune.python_edits import PythonText
@@ -31,7 +31,8 @@ _RESAMPLES = 10_000
 
 def prune(problem: Problem, evaluations: Evaluations, body: str, limit: int) -> Pruning:
     """Prune a program as a night does, in this process."""
-    splits = [split for split in ("train", "validation") if problem.inputs[split]]
+    both: tuple[Split, ...] = ("train", "validation")
+    splits: list[Split] = [split for split in both if problem.inputs[split]]
     kept = {split: evaluations.scores(body, split) for split in splits}
 
     def keeps(bodies: Sequence[str]) -> list[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,13 +15,15 @@ from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.evolving_files import EvolvingFiles
 from overnight.tasks.program.marked_file import read_marked
+from overnight.tasks.program.python_source import functions
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.tune.bodies import parts_of
 from overnight.tasks.tune.pruning import Pruning
 from overnight.tasks.tune.python_edits import PythonText
 
 SPECIFICATIONS = Path(__file__).parents[1] / "specifications"
 TOY = load_problem(SPECIFICATIONS / "toy.py").specification
-SEVERAL = load_problem(SPECIFICATIONS / "several.py").specification
+SEVERAL = cast("Specification", load_problem(SPECIFICATIONS / "several.py").specification)
 
 EXPRESSIONS = st.recursive(
     st.sampled_from(["a", "b", "keep", "1", "0.123456", "items[0]"]),
@@ -271,13 +273,12 @@ def test_every_candidate_is_asked_for_leave_and_tables_have_none():
 
 
 def test_headers_and_other_languages_stay():
+    assert isinstance(SEVERAL, Specification)
     body = SEVERAL.join(
         ["a = 1\nreturn keep", *["b = 2\nreturn 3"] * (len(SEVERAL.functions) - 1)], "import math\nx = 1"
     )
     pruning = pruned(body, 1, skeleton=SEVERAL)
-    assert [ast.parse(pruning.body).body[place].name for place in range(len(SEVERAL.functions))] == list(
-        SEVERAL.evolved
-    )
+    assert [function.name for function in functions(ast.parse(pruning.body))] == list(SEVERAL.evolved)
     files = EvolvingFiles(
         (
             read_marked("# EVOLVE-BLOCK-START\na = 1\n# EVOLVE-BLOCK-END\nfixed = 9\n", "a.py"),

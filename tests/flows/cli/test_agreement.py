@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from overnight.flows.api.run import load
+from overnight.flows.night.facts import ShownNight, remarks
+from overnight.flows.night.progress import Progress
+from overnight.flows.night.search_state import SearchState
 from overnight.flows.report.build import build_report
+from overnight.schemas.algorithm import Join
 from overnight.schemas.generation import Finalist, NightRecord
-from overnight.schemas.program import Program
+from overnight.schemas.operators import Operator
+from overnight.schemas.program import Judged, Program
 from overnight.schemas.report_data import SplitScores
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, find_run
-from overnight.testing.made import NOW, create, grow
+from overnight.tasks.report.page import render
+from overnight.testing.made import NOW, a_generation, a_judged, create, grow
 from tests.flows.cli.conftest import Command
 
 VALIDATION = {"second": 3.0, "third": 2.0, "first": 1.0, "start": 0.0}
@@ -73,3 +81,58 @@ def test_the_start_program_has_its_scores_on_all_splits_in_python_as_in_the_repo
     assert (run.start.id, run.start.score, run.start.validation, run.start.held_out) == (start.id, -9.0, 0.0, 0.0)
     assert build_report(Database(tmp_path), files_at(tmp_path)).start == SplitScores(start.id, -9.0, 0.0, 0.0)
     assert run.program(programs["first"].id).held_out == 0.5, "any finalist has them"
+
+
+LONG = "spare = 1\nif offset > 100:\n    return spare\nreturn offset + 6.0"
+
+
+@pytest.fixture
+def pruned(tmp_path: Path) -> tuple[RunFiles, Judged, Judged]:
+    """A run whose best program was pruned: its files, the program as it was found, and what is left of it."""
+    files = create(tmp_path)
+    start = stored_run.read_run_history(files).start
+    found = a_judged(files.run_id, 1, 0, scores=(1.0, 1.0), parents=[start.id], body=LONG)
+    left = a_judged(files.run_id, 1, 1, scores=(1.0, 1.0), parents=[found.id], body="return offset + 6.0")
+    prompt = replace(left.candidate.prompt, operator=Operator.PRUNE)
+    left = replace(left, candidate=replace(left.candidate, prompt=prompt))
+    record.commit(files, a_generation(1, [found, left], left.program(), [Join("0", found.id), Join("0", left.id)]))
+    return files, found, left
+
+
+def test_all_that_show_the_best_show_what_was_left_out_of_it(
+    pruned: tuple[RunFiles, Judged, Judged], here: Command, tmp_path: Path
+):
+    files, found, left = pruned
+    lengths = "5 -> 2 lines, 15 -> 5 nodes"
+    said = f"what changes no score was left out of {found.id}: {lengths}; `overnight show {left.id} --diff"
+    shown = here(["best"], tmp_path)
+    assert said in shown.stderr
+    assert "spare" not in shown.stdout
+    assert "spare" in here(["best", "--as-found"], tmp_path).stdout
+
+    best = load(history=tmp_path).best
+    assert (best.id, best.lengths) == (left.id, lengths)
+    assert best.as_found
+    assert (best.as_found.id, best.as_found.as_found, best.as_found.lengths) == (found.id, None, "")
+    assert "spare" in best.as_found.code
+
+    report = build_report(Database(tmp_path), files)
+    assert report.as_found
+    assert (report.as_found.program_id, report.as_found.lengths) == (found.id, lengths)
+    page = render(report)
+    assert f'left out of <span class="id">{found.id}</span>: 5 -&gt; 2 lines' in page
+    (left_out,) = re.findall(r'<details id="left-out".*?</details>', page, re.DOTALL)
+    assert "−     spare = 1" in re.sub(r"<.*?>", "", left_out)
+
+    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
+    state = SearchState(run, past)
+    night = ShownNight(run, state, Progress(best=1.0), NightRecord(1, NOW, -9.0, 1.0, left.id))
+    assert [one for one in remarks(night) if one.startswith(said)]
+
+
+def test_where_nothing_was_left_out_nothing_is_said_of_it(programs: dict[str, Program], here: Command, tmp_path: Path):
+    assert "left out" not in here(["best"], tmp_path).stderr
+    assert (load(history=tmp_path).best.as_found, load(history=tmp_path).best.lengths) == (None, "")
+    report = build_report(Database(tmp_path), files_at(tmp_path))
+    assert report.as_found is None
+    assert 'id="left-out"' not in render(report)

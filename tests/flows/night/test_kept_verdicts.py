@@ -116,7 +116,7 @@ def test_verdicts_depend_on_limits_inputs_and_what_else_decides_them():
         under(sandbox=sandbox.model_copy(update={"split": True})),
         VerdictStore(replace(run, seed=run.seed + 1), cast("Any", None))._under,
         VerdictStore(
-            replace(run, problem=replace(problem, inputs=problem.inputs | {"train": problem.inputs["train"][:1]})),
+            replace(run, problem=replace(problem, inputs={**problem.inputs, "train": problem.inputs["train"][:1]})),
             cast("Any", None),
         )._under,
     )

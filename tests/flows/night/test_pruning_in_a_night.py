@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from overnight.tasks.history.interventions import add_request, new_request
 from overnight.tasks.tune.pruning import Pruning
 from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import Night
-from tests.flows.nights import require_replay
+from tests.flows.nights import everything, require_replay
 from tests.in_process import InProcess
 from tests.toys import TOY, toy_with
 
@@ -104,8 +105,43 @@ def test_nothing_is_pruned_where_that_is_not_wanted(
     problem = tmp_path / "problem/toy.py"
     problem.parent.mkdir()
     problem.write_text(TOY.read_text().replace("# prune = 0\n", ""))
-    night(1, settings={**bloated, **settings, "search": search}, problem=problem)
+    files = night(1, settings={**bloated, **settings, "search": search}, problem=problem)
     assert not pruned(tmp_path)
+    require_replay(files, tmp_path / "again")
+
+
+def test_within_the_noise_the_smaller_program_is_the_best_where_pruning_is_asked_for(
+    night: Night, bloated: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    code = "def guess_v9(offset):\n    if offset == 1:\n        return offset + 6.004\n    return offset + 6.0"
+    provider.script = lambda _, request: says(request, code)
+    files = night(1, settings={**bloated, "noise": 0.01, "validation": [5]})
+    (row,) = pruned(tmp_path)
+    assert (row["body"], row["score"]) == (BARE, -4.0)
+    history = Database(tmp_path)
+    (parent,) = history.rows("SELECT score FROM programs WHERE program_id = ?", [row["parent_ids"][0]])
+    assert parent["score"] == pytest.approx(-3.998)
+    (best,) = history.rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
+    assert best["program_id"] == row["program_id"]
+    require_replay(files, tmp_path / "again")
+
+
+def test_a_night_that_is_killed_while_it_prunes_goes_on_to_the_same_history(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run, killed = Pruning.run, tmp_path / "killed"
+
+    def cut(self: Pruning) -> None:
+        run(self)
+        shutil.copytree(tmp_path / "whole", killed)
+
+    monkeypatch.setattr(Pruning, "run", cut)
+    whole = night(1, settings=bloated, history=tmp_path / "whole")
+    monkeypatch.setattr(Pruning, "run", run)
+    assert not Database(killed).rows("FROM programs WHERE generation > 0")
+    files = night(1, history=killed)
+    assert everything(files) == everything(whole)
+    require_replay(files, tmp_path / "again")
 
 
 def test_a_smaller_program_that_is_not_confirmed_is_not_shown(

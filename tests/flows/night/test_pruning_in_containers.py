@@ -10,7 +10,7 @@ import pytest
 from overnight.tasks.history.database import Database
 from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import Night
-from tests.flows.nights import require_replay
+from tests.flows.nights import replayed
 
 CODE = """def guess_v9(offset):
     spare = max(offset, 3)
@@ -44,4 +44,6 @@ def test_a_night_of_prefect_prunes_its_best_program(prefect_night: Night, settin
 def test_a_night_in_containers_prunes_its_best_program(docker_night: Night, settings: dict[str, Any], tmp_path: Path):
     files = docker_night(1, settings=settings)
     the_winner_is_pruned(tmp_path)
-    require_replay(files, tmp_path / "again")
+    found, again = replayed(files, tmp_path / "again")
+    assert found.first is None, found.first
+    the_winner_is_pruned(again.backend.root)
