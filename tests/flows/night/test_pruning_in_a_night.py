@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from overnight.flows.cli import main
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import SandboxUnavailable
@@ -95,6 +97,23 @@ def test_a_program_keeps_what_the_validation_inputs_need(
     (night_row,) = Database(tmp_path).rows("SELECT best_program_id, finalists FROM nights")
     assert night_row["best_program_id"] == row["program_id"]
     assert night_row["finalists"][0]["validation"] == -4.0
+
+
+def test_a_smaller_program_that_is_worse_held_out_does_not_become_the_best(
+    night: Night, bloated: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    text = "def guess_v9(offset):\n    if offset > 100:\n        return 206.0\n    return [6.0, 7.0][offset]\n"
+    provider.script = lambda _, request: says(request, text)
+    files = night(1, settings={**bloated, "held_out": [200]})
+    (row,) = pruned(tmp_path)
+    assert "206" not in row["body"]
+    (found,) = Database(tmp_path).rows("SELECT best_program_id, finalists FROM nights")
+    assert found["best_program_id"] == row["parent_ids"][0]
+    assert [(one["program_id"], one["held_out"]) for one in found["finalists"][:2]] == [
+        (row["parent_ids"][0], -4.0),
+        (row["program_id"], None),
+    ]
+    require_replay(files, tmp_path / "again")
 
 
 @pytest.mark.parametrize("settings", [{"search": {"prune": 0}}, {"noise": 0.1, "search": {}}])
@@ -295,3 +314,25 @@ def test_a_dropped_program_gives_way_and_the_next_night_goes_on(night: Night, bl
     night(1)
     (best,) = Database(tmp_path).rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
     assert best["program_id"] == row["parent_ids"][0]
+
+
+def test_the_program_before_is_shown_with_its_own_scores(
+    night: Night, bloated: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    night(1, settings={**bloated, "held_out": [2]})
+    (row,) = pruned(tmp_path)
+    capsys.readouterr()
+    assert main.run(["best", "--as-found", "--format", "json", "--history", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert (found["program_id"], found["held_out"]) == (row["parent_ids"][0], -4.0)
+    assert f"program {found['program_id']}, score -4 on the training inputs, -4 on the held-out inputs" in shown.err
+
+
+def test_what_is_left_of_a_dropped_program_is_dropped_with_it(night: Night, bloated: dict[str, Any], tmp_path: Path):
+    files = night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    add_request(files, new_request(Kind.DROP, program_id=row["parent_ids"][0]))
+    night(1)
+    (best,) = Database(tmp_path).rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
+    assert best["program_id"] not in (row["program_id"], *row["parent_ids"])
