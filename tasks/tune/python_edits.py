@@ -175,7 +175,8 @@ class PythonText:
 
     def _tail(self, node: ast.stmt) -> int:
         """Return the end of a statement, or of the last comment below it that is indented deeper."""
-        end, margin = self._end(node), re.escape(re.match(r"[ \t]*", self._indentation(node))[0])
+        end, before = self._end(node), self._indentation(node)
+        margin = before[: len(before) - len(before.lstrip())]
         comment = re.compile(rf"\n{margin}[ \t]+#[^\n]*")
         while (found := comment.match(self.text, self._line_end(end) - 1)) and self._is_in_span(*found.span()):
             end = found.end()
