@@ -27,7 +27,7 @@ from overnight.flows.start.judging import judge_of
 from overnight.flows.start.trust import accept_sandbox
 from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.files import HIDDEN_REMEDY, is_hidden
-from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord
+from overnight.schemas.generation import Finalist, NightRecord, RunHistory, RunRecord, fails_on
 from overnight.schemas.objectives import SCORE, Objectives, are_met, conditions
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Program
@@ -80,8 +80,10 @@ def best(
         program, deciding_night = preferred(prefer, past.programs.values(), objectives, history_flag(history)), None
         if run_record.problem.settings.confirmations == "best":
             say("it may not be confirmed, as only those are that would be a best: --write evaluates it once more")
+    best = program
+    program = past.programs.get(best.pruned_from, best) if as_found else best
     say(f"program {program.id}, {_scores(program, deciding_night)}")
-    program = _shown(program, past, specification, history_flag(history), as_found=as_found)
+    _say_left_out(best, past, specification, history_flag(history), as_found=as_found)
     under_way = read_under_way(files, max(one.score for one in past.programs.values()))
     _say_notes(files, run_record.problem, past, program, under_way, is_best=prefer is None)
     if format == "json":
@@ -197,16 +199,14 @@ def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
     say(f"wrote {path}")
 
 
-def _shown(program: Program, past: RunHistory, skeleton: Skeleton, flag: str, *, as_found: bool) -> Program:
-    """Say what was left out of the best program; return it, or as it was found."""
+def _say_left_out(best: Program, past: RunHistory, skeleton: Skeleton, flag: str, *, as_found: bool) -> None:
+    """Say what was left out of the best program, of which the program before may be shown."""
     from overnight.flows.night.facts import left_out_text
 
-    if not (left_out := left_out_text(program, past.programs, skeleton, flag)):
-        if as_found:
-            say("nothing was left out of it")
-        return program
-    say(f"{left_out}; this is the program before" if as_found else f"{left_out}, --as-found the program before")
-    return past.programs[program.pruned_from] if as_found else program
+    if left_out := left_out_text(best, past.programs, skeleton, flag):
+        say(f"{left_out}; this is the program before" if as_found else f"{left_out}, --as-found the program before")
+    elif as_found:
+        say("the program before was dropped" if best.pruned_from else "nothing was left out of it")
 
 
 def best_note(best: Program, programs: Iterable[Program]) -> str:
@@ -225,8 +225,8 @@ def _scores(program: Program, night: NightRecord | None) -> str:
     if finalist := _finalist(program, night):
         by_split = (("validation", finalist.validation), ("held-out", finalist.held_out))
         parts += [f"{score(value)} on the {name} inputs" for name, value in by_split if value is not None]
-    if night is not None:
-        parts += [f"none on the {name} inputs, where it fails" for name in night.winner_fails_on]
+    if night is not None and finalist:
+        parts += [f"none on the {name} inputs, where it fails" for name in fails_on(finalist, night.finalists)]
     return ", ".join(parts)
 
 

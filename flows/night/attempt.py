@@ -59,6 +59,7 @@ class GenerationAttempt:
     flow_runs: threading.Lock
     inbox: SimpleQueue[Work] = field(default_factory=SimpleQueue)
     _batches: int = 0
+    _is_abandoned: threading.Event = field(default_factory=threading.Event)
 
     def start(self, context: contextvars.Context) -> threading.Thread:
         """Start the flow run in a thread, with a context that has the night's settings of Prefect."""
@@ -93,7 +94,7 @@ class GenerationAttempt:
                         confirmed = confirm.submit(self.run.confirmer, self.number, claim)
                         confirmed.add_done_callback(lambda future, name=claim.id: self._post_confirmed(future, name))
                     case events.Prune() as wanted:
-                        pruned = prune.submit(partial(prune_best, self.run, wanted))
+                        pruned = prune.submit(partial(prune_best, self.run, wanted, self._is_abandoned))
                         pruned.add_done_callback(self._post_pruned)
                     case events.Commit(_, record):
                         return self._commit(record)
@@ -144,6 +145,7 @@ class GenerationAttempt:
         return Completed(message=message, data=best.score)
 
     def _abandon(self, abandoned: events.Abandon) -> State[float]:
+        self._is_abandoned.set()
         if abandoned.error is not None:
             if abandoned.record is not None:
                 # A disk that is full, which may be the very reason, must not hide it.

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from overnight.flows.formatting import cost, count, duration, outcomes_text, printable, score, usd
+from overnight.flows.night.finalists import is_worse
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord
@@ -113,6 +114,7 @@ def facts_of(night: ShownNight) -> list[Fact]:
         Fact("best_program_id", night.best.id),
         Fact("", None, _other_inputs_text(night), is_in_table=True),
         Fact("", None, _pruned_text(night)),
+        Fact("", None, _refused_text(record)),
         Fact("", None, _objectives_text(night)),
         Fact("", None, _passed_text(night)),
         Fact("", None, _fails_text(record)),
@@ -222,6 +224,18 @@ def _objectives_text(night: ShownNight) -> str:
 def _pruned_text(night: ShownNight) -> str:
     said = left_out_text(night.best, night.state.programs, night.run.problem.specification, night.flag)
     return f"{said}, `overnight best {night.run.run_id} --as-found{night.flag}` the program before" if said else ""
+
+
+def _refused_text(record: NightRecord) -> str:
+    """Return why the best program stays as it was found, if what was left of it is worse on the held-out inputs."""
+    best = next((one for one in record.finalists if one.program.id == record.best_program_id), None)
+    of_best = (one for one in record.finalists if best and one.program.pruned_from == best.program.id)
+    if best is None or (pruned := next(of_best, None)) is None or not is_worse(pruned.held_out, best.held_out):
+        return ""
+    if is_worse(pruned.validation, best.validation) or is_worse(pruned.train, best.train):
+        return ""  # it was not the first, and was not run on the held-out inputs
+    how = "fails" if pruned.held_out is None else f"scores {score(pruned.held_out)}, not {score(best.held_out)},"
+    return f"{best.program.id} stays the best as it was found: what is left of it {how} on the held-out inputs"
 
 
 def left_out_text(program: Program, programs: Mapping[str, Program], skeleton: Skeleton, flag: str = "") -> str:

@@ -92,6 +92,9 @@ def judge_finalists(
 ) -> tuple[Finalist, ...]:
     """Evaluate the best programs by training score on the validation inputs, the winner and the start on the held-out.
 
+    Where something was left out of the winner, the program before is evaluated, too, and stays the best if it is better
+    on the held-out inputs.
+
     Return the finalists, best first, by the `ranking`, which is by default that of the settings. What is not done by
     `ends_by` is given up. In a replay, scores that time decided are those that were `recorded`.
 
@@ -108,8 +111,14 @@ def judge_finalists(
     order = ranking.ranked(candidates, validation)
     if ranking.needs_confirmation:
         order = _with_confirmed_winner(order, validation, scores, ranking)
-    winner_and_start = [one for one in {order[0].id: order[0], start.id: start}.values() if one.is_scored]
-    held_out = scores("held_out", winner_and_start, isolation=ranking.needs_confirmation or None)
+    isolation = ranking.needs_confirmation or None
+    original = run.state.programs.get(order[0].pruned_from) if run.run.problem.inputs["held_out"] else None
+    if original is not None and original.id not in validation:
+        validation |= scores("validation", [original], isolation=isolation)
+    shown = {one.id: one for one in (order[0], original, start) if one is not None and one.is_scored}
+    held_out = scores("held_out", list(shown.values()), isolation=isolation)
+    if original is not None:
+        order = ranking.beside_original(order, original, validation, held_out)
     return tuple(
         Finalist(program, program.score, validation.get(program.id), held_out.get(program.id)) for program in order
     )

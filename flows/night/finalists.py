@@ -92,6 +92,22 @@ class Ranking:
         first = self._simplest(order, validation)
         return [first, *(one for one in order if one is not first)]
 
+    def beside_original(
+        self,
+        order: Sequence[Program],
+        original: Program,
+        validation: Mapping[str, float],
+        held_out: Mapping[str, float],
+    ) -> list[Program]:
+        """Return the order with the program of which the first one was left, behind it; before it if that is better.
+
+        Held-out scores only refuse what pruning made: they choose between no other programs.
+        """
+        first, others = order[0], [one for one in order[1:] if one.id != original.id]
+        is_known = original.id in validation or not self.is_validated
+        is_refused = is_known and is_worse(held_out.get(first.id), held_out.get(original.id))
+        return [original, first, *others] if is_refused else [first, original, *others]
+
     def _simplest(self, order: Sequence[Program], validation: Mapping[str, float]) -> Program:
         """Return the program with the smallest syntax tree of those that are level with the first one.
 
@@ -121,6 +137,11 @@ class Ranking:
 
     def _is_as_good(self, split: Split, score: float | None, than: float | None) -> bool:
         return score is not None and than is not None and gain_of(score + self.noise[split], than) <= 0
+
+
+def is_worse(score: float | None, than: float | None) -> bool:
+    """Return whether a score is missing or lower where another one is not."""
+    return than is not None and (score is None or gain_of(score, than) > 0)
 
 
 def _beaten(programs: list[Program], objectives: Objectives) -> set[str]:

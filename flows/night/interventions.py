@@ -87,6 +87,13 @@ def descendants_of(history: RunHistory, program_id: str) -> list[str]:
     return [name for name in family if name != program_id]
 
 
+def dropped_with(history: RunHistory, program_id: str, *, with_descendants: bool) -> list[str]:
+    """Return the programs that are dropped with one: what was left of it when it was pruned, or all built on it."""
+    family = [program_id, *(descendants_of(history, program_id) if with_descendants else ())]
+    left = [one.id for one in history.programs.values() if one.pruned_from in family]
+    return list(dict.fromkeys([*family[1:], *left]))
+
+
 def _answers(steps: Sequence[Step]) -> Iterable[Feedback]:
     return (answer for step in steps for index in sorted(step.records) for answer in step.records[index].answers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError
@@ -35,29 +36,49 @@ _LEAST_S = 60.0
 _TIMES = 2.0
 """Factor on the seconds of the program itself that its smaller forms may take each."""
 
+_SLOWER = 1.5
+"""Factor on the processor time of the program itself that its smaller forms may take each."""
+
+_SLACK_S = 0.2
+"""Seconds of processor time that they may take beside, since short times vary."""
+
 
 class _Stopped(Exception):
     """The night ends, or the time of this pruning does."""
 
 
-def prune_best(run: OpenRun, wanted: events.Prune) -> Judged | None:
-    """Prune the best of some programs, and confirm the result.
+def prune_best(run: OpenRun, wanted: events.Prune, stopped: threading.Event) -> Judged | None:
+    """Prune the best of some programs, and confirm the result; say what came of it.
+
+    Args:
+        run: The open run.
+        wanted: What is to be pruned.
+        stopped: Set once nobody waits for the result.
 
     Returns:
         The candidate that came of it; `None` if the best one was pruned before, has other scores now, or could not be
         pruned in time.
     """
-    trials, rules = _Trials(run), ConfirmationRules.of(run.run.problem.settings)
+    trials, rules = _Trials(run, stopped), ConfirmationRules.of(run.run.problem.settings)
     try:
         best = trials.best_of(wanted.programs)
-        if best.id in wanted.kept or not trials.take(best):
+        if best.id in wanted.kept:
             return None
-        if (found := trials.pruned(best)) is None:
+        if not trials.take(best):
+            run.progress.note(f"{best.id} is not pruned: it does not get its scores again")
             return None
-        judged = judge_pruned(run, wanted.number, *found, rules)
-    except (_Stopped, OvernightError):
+        judged = judge_pruned(run, wanted.number, *trials.pruned(best), rules)
+        if judged.verdict.outcome is Outcome.SANDBOX_ERROR:
+            raise OvernightError(judged.verdict.error)
+    except _Stopped:
+        run.progress.note("pruning was stopped; the best program stays as it was found")
         return None
-    return None if judged.verdict.outcome is Outcome.SANDBOX_ERROR else judged
+    except OvernightError as error:
+        run.progress.note(f"pruning failed, and the best program stays as it was found: {error.message}")
+        return None
+    if judged.candidate.completion.text and judged.score is None:
+        run.progress.note(f"what is left of {best.id} is not confirmed; it stays the best: {judged.verdict.error}")
+    return judged
 
 
 def prompt_of(run: OpenRun, program: Program) -> Prompt:
@@ -98,6 +119,7 @@ class _Trials:
     """
 
     run: OpenRun
+    stopped: threading.Event
     until: float | None = None
 
     def __post_init__(self) -> None:
@@ -135,26 +157,34 @@ class _Trials:
         repeats = now.scores == program.scores and not settings.objectives.changes(metrics, program.metrics)
         return repeats or settings.search.prune is not None
 
-    def pruned(self, program: Program) -> tuple[Candidate, Verdict] | None:
-        """Prune the program; return what came of it with its verdict, `None` if there was no time."""
-        problem, kept = self._problem, self._kept["train"]
-        limit, slots = problem.pruning_evaluations, self.run.slots
-        pruning = Pruning(problem.specification, program.body, self._keeps, problem.code_hash, limit, slots)
+    def pruned(self, program: Program) -> tuple[Candidate, Verdict]:
+        """Prune the program; return what came of it with its verdict.
+
+        Raises:
+            _Stopped: If there was no time for it.
+        """
+        problem, kept, note = self._problem, self._kept["train"], self.run.progress.note
+        limit, slots, skeleton = problem.pruning_evaluations, self.run.slots, problem.specification
+        note(f"pruning {program.id}: what changes no score is left out, in at most {limit} evaluations")
+        pruning = Pruning(skeleton, program.body, self._keeps, problem.code_hash, limit, slots, self._check)
         is_done = False
         with suppress(_Stopped):
             pruning.run()
             is_done = True
         has_changed = pruning.body != program.body
-        if self.run.progress.interrupted or not (is_done or has_changed):
-            return None
-        text = ""
+        if self._is_left or not (is_done or has_changed):
+            raise _Stopped
+        text, said = "", "nothing can be left out"
         if has_changed:
-            bodies = problem.specification, program.body, pruning.body
-            text = completion_text(*bodies, LEFT_OUT + lengths(*bodies))
+            said = lengths(skeleton, program.body, pruning.body)
+            text = completion_text(skeleton, program.body, pruning.body, LEFT_OUT + said)
         completion = self._completion(program, text, pruning.used)
         (candidate,) = to_candidates([prompt_of(self.run, program)], [completion], problem)
-        is_read = not has_changed or candidate.code_hash == problem.code_hash(pruning.body)
-        return (candidate, self._seen.get(candidate.code_hash, kept)) if is_read else None
+        if has_changed and candidate.code_hash != problem.code_hash(pruning.body):
+            raise OvernightError("what is left of it is read as another program")
+        ended = "" if is_done else "; it ended early"
+        note(f"pruned {program.id}: {said}, in {pruning.used} evaluations{ended}")
+        return candidate, self._seen.get(candidate.code_hash, kept)
 
     def _completion(self, program: Program, text: str, evaluations: int) -> Completion:
         prompt = prompt_of(self.run, program)
@@ -185,15 +215,30 @@ class _Trials:
         return [place in left for place in range(len(bodies))]
 
     def _is_kept(self, verdict: Verdict, inputs: Inputs) -> bool:
-        """Return whether no score and no objective is worse than the program's, but for the problem's noise."""
+        """Return whether no score and no objective is worse than the program's, but for the problem's noise.
+
+        Nor may it take much more processor time, which a value that is computed again and again would.
+        """
         settings, before = self._problem.settings, self._kept[inputs]
         _, score, metrics = with_score(verdict, settings.reducer, settings.objectives)
-        if score is None or len(verdict.scores) != len(before.scores):
+        is_slow = before.cpu_s > 0.0 and verdict.cpu_s > _SLOWER * before.cpu_s + _SLACK_S
+        if score is None or is_slow or len(verdict.scores) != len(before.scores):
             return False
         _, _, metrics_before = with_score(before, settings.reducer, settings.objectives)
         is_better = settings.objectives.changes(metrics, metrics_before).values()
         pairs = zip(verdict.scores, before.scores, strict=True)
         return all(is_better) and all(one >= other - settings.noise for one, other in pairs)
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether nobody waits for the result, or a person ends the night."""
+        return self.stopped.is_set() or self.run.progress.interrupted
+
+    def _check(self) -> None:
+        """Raise `_Stopped` if the night ends, or the time of this pruning."""
+        is_late = self.until is not None and time.monotonic() > self.until
+        if is_late or self._is_left or self.run.limits.is_closing:
+            raise _Stopped
 
     def _verdicts(self, bodies: Collection[str], inputs: Inputs) -> list[Verdict]:
         """Evaluate bodies.
@@ -202,12 +247,13 @@ class _Trials:
             _Stopped: If the night ends before, or the time of this pruning.
         """
         begun = [self.run.trials.submit(body, inputs) for body in bodies]
-        while not are_done(begun, _LOOK_S):
-            is_late = self.until is not None and time.monotonic() > self.until
-            if is_late or self.run.progress.interrupted:
-                for one in begun:
-                    one.cancel()
-                raise _Stopped
+        try:
+            while not are_done(begun, _LOOK_S):
+                self._check()
+        except _Stopped:
+            for one in begun:
+                one.cancel()
+            raise
         try:
             verdicts = [one.result() for one in begun]
         except CancelledError:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from overnight.flows.night.interventions import descendants_of
+from overnight.flows.night.interventions import dropped_with
 from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import RunIsBusy
@@ -104,10 +104,11 @@ def placed(
 
 
 def _each(request: Intervention, past: RunHistory | None) -> Iterator[Intervention]:
-    """Yield a request; a drop with descendants once for each program."""
+    """Yield a request; a drop once for each program that goes with the one that it names."""
     yield request
-    if past and request.kind is Kind.DROP and request.with_descendants:
-        for number, name in enumerate(descendants_of(past, request.program_id), start=1):
+    if past and request.kind is Kind.DROP:
+        names = dropped_with(past, request.program_id, with_descendants=request.with_descendants)
+        for number, name in enumerate(names, start=1):
             yield replace(request, id=f"{request.id}-{number}", program_id=name)
 
 

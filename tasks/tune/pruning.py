@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.program.python_source import SourceError
+from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.tune.bodies import Part, parts_of, with_texts
 from overnight.tasks.tune.python_edits import PythonText, Size, Statement
 
@@ -40,6 +41,7 @@ class Pruning:
         hash_of: Returns a hash that agrees for bodies which need not be evaluated twice.
         limit: Limit on the evaluations.
         width: Number of candidates that are evaluated at a time.
+        check: Called before each candidate is written, evaluated or not. It may raise, to end a pruning.
         used: Number of evaluations so far.
     """
 
@@ -49,6 +51,7 @@ class Pruning:
     hash_of: Callable[[str], str]
     limit: int
     width: int = 1
+    check: Callable[[], None] = lambda: None
     used: int = 0
     _known: dict[str, bool] = field(default_factory=dict)
 
@@ -113,6 +116,7 @@ class Pruning:
         before, parts = self._text(part), parts_of(self.skeleton, self.body)
         waiting = list[tuple[int, str, str]]()
         for number, text in texts:
+            self.check()
             if before is None or (body := self._body_with(parts, part, text, before)) is None:
                 continue
             name = self.hash_of(body)
@@ -155,7 +159,7 @@ class Pruning:
 
 def lengths(skeleton: Skeleton, before: str, after: str) -> str:
     """Return the lines and nodes of a program before it was pruned and after, in words."""
-    lines = [len(skeleton.bare_text(body).splitlines()) for body in (before, after)]
+    lines = [len(split_lines(skeleton.bare_text(body))) for body in (before, after)]
     nodes = [size[0] if (size := size_of(skeleton, body)) else 0 for body in (before, after)]
     return f"{lines[0]} -> {lines[1]} lines, {nodes[0]} -> {nodes[1]} nodes"
 

@@ -6,23 +6,16 @@ A form differs from the text where something was left out and nowhere else: comm
 from __future__ import annotations
 
 import ast
-import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 from overnight.tasks.program import python_source
-from overnight.tasks.tune.literals import Span, line_offsets, number_text
-
-_MAX_PARTS = 12
-"""Most arguments or elements of which each is left out in turn; longer sequences are tables."""
-
-_DIGITS = (1, 2, 3, 4, 6, 8)
-"""Numbers of significant digits that are tried."""
-
-Node = TypeVar("Node", bound=ast.AST)
+from overnight.tasks.program.source_lines import split_lines
+from overnight.tasks.tune.expressions import dump_with, expressions_of, parts_of, text_of
+from overnight.tasks.tune.literals import Span, line_offsets
+from overnight.tasks.tune.unbound_names import unbound_names
 
 Size = tuple[int, int]
 """Number of nodes of the syntax tree, and of characters of its numbers."""
@@ -67,11 +60,8 @@ class PythonText:
 
     @cached_property
     def unbound(self) -> frozenset[str]:
-        """Names that are read and bound nowhere in the text."""
-        nodes = list(ast.walk(self._tree))
-        read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-        arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
-        return frozenset(read - python_source.bound_names(self._tree) - arguments)
+        """Names that may be read before they are bound."""
+        return unbound_names(self._tree)
 
     def without(self, nodes: Collection[ast.stmt]) -> str:
         """Return the text without some statements, none of which is within another; `pass` stands for whole blocks."""
@@ -91,7 +81,7 @@ class PythonText:
             yield lambda one=one: self._inlined(one)
             for form in self._arms(one.node):
                 yield lambda form=form: (text for text in [form()] if text is not None)
-            for place in _expressions(one.node):
+            for place in expressions_of(one.node):
                 yield lambda place=place: self._replaced(*place)
 
     # Statements
@@ -113,8 +103,8 @@ class PythonText:
             case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
                 if all(item.optional_vars is None for item in items):
                     yield lambda: self._with_arm(node, body)
-            case ast.Try(body=body):
-                yield lambda: self._with_arm(node, body)
+            case ast.Try(body=body, finalbody=final):
+                yield from (lambda block=block: self._with_arm(node, block) for block in (body, final) if block)
             case _:
                 return
         if orelse := getattr(node, "orelse", None):
@@ -124,19 +114,21 @@ class PythonText:
 
     def _with_arm(self, node: ast.stmt, block: Sequence[ast.stmt]) -> str | None:
         """Return the text with a block in place of the statement that has it; `None` if lines do not allow it."""
-        start, end = self._start(node), self._end(node)
+        start = self._start(node)
         if self._is_elif(block[0]):
             begin = self._start(block[0]) + (0 if self._is_elif(node) else len("el"))
             return self.text[:start] + self.text[begin:]
         if not self._has_own_lines(node) or not self._has_own_lines(block[0]) or _has_long_text(block):
             return None
         first = self._first_line(block[0])
-        lines = self.text[first : self._end(block[-1])].splitlines(keepends=True)
+        after = self._tail(node)
+        last = after if self._end(block[-1]) == self._end(node) else self._end(block[-1])
+        lines = split_lines(self.text[first:last], keepends=True)
         inner, outer = self._indentation(block[0]), self._indentation(node)
         if self._is_elif(node):
-            return "".join([self.text[:start], "else:\n", *lines, self.text[end:]])
+            return "".join([self.text[:start], "else:\n", *lines, self.text[after:]])
         moved = [outer + line[len(inner) :] if line.startswith(inner) else line for line in lines]
-        return self.text[: start - len(outer)] + "".join(moved) + self.text[end:]
+        return self.text[: start - len(outer)] + "".join(moved) + self.text[after:]
 
     def _without_end(self, node: ast.stmt, block: Sequence[ast.stmt]) -> str | None:
         """Return the text without the last block of a statement and the line that begins it."""
@@ -145,19 +137,30 @@ class PythonText:
         return (
             None
             if last is None or block[-1].end_lineno != node.end_lineno
-            else (self.text[:last] + self.text[self._end(node) :])
+            else (self.text[:last] + self.text[self._tail(node) :])
         )
 
     def _removal(self, node: ast.stmt, text: str) -> tuple[int, int, str]:
         """Return begin and end of a statement, its comment above and its lines, and the text in its place."""
+        if isinstance(node, ast.Pass) and not text and (span := self._span_beside(node)):
+            return *span, ""
         if not self._has_own_lines(node) or (self._is_elif(node) and text):
             return self._start(node), self._end(node), text or "pass"
         if text:
             return self._start(node), self._end(node), text
-        start, end = self._first_line(node), self._line_end(self._end(node))
+        start, end = self._first_line(node), self._line_end(self._tail(node))
         if end == len(self.text) and not self.text.endswith("\n") and start:
             start -= 1
         return start, end, ""
+
+    def _span_beside(self, node: ast.stmt) -> tuple[int, int] | None:
+        """Return begin and end of a statement with the semicolon after it or before it, if there is one."""
+        start, end = self._start(node), self._end(node)
+        if after := re.compile(r"[ \t]*;[ \t]*(?=[^\s#])").match(self.text, end):
+            return start, after.end()
+        line = self.text.rfind("\n", 0, start) + 1
+        before = re.search(r"[ \t]*;[ \t]*$", self.text[line:start])
+        return (line + before.start(), end) if before else None
 
     def _first_line(self, node: ast.stmt) -> int:
         """Return the begin of a statement's first line, or of the comment of the same indentation above it."""
@@ -169,6 +172,15 @@ class PythonText:
                 break
             start = above
         return start
+
+    def _tail(self, node: ast.stmt) -> int:
+        """Return the end of a statement, or of the last comment below it that is indented deeper."""
+        end, before = self._end(node), self._indentation(node)
+        margin = before[: len(before) - len(before.lstrip())]
+        comment = re.compile(rf"\n{margin}[ \t]+#[^\n]*")
+        while (found := comment.match(self.text, self._line_end(end) - 1)) and self._is_in_span(*found.span()):
+            end = found.end()
+        return end
 
     def _is_in_span(self, start: int, end: int) -> bool:
         return any(first <= start and end <= last for first, last in self._spans)
@@ -195,8 +207,8 @@ class PythonText:
 
     def _replaced(self, node: ast.expr, parent: ast.AST, field: tuple[str, int | None]) -> Iterator[str]:
         """Yield the text with each of the parts of an expression in its place."""
-        for part in _parts_of(node):
-            expected = _dump_with(self._tree, parent, field, part)
+        for part in parts_of(node):
+            expected = dump_with(self._tree, parent, field, part)
             if (text := self._written(node, part, expected)) is not None:
                 yield text
 
@@ -204,7 +216,7 @@ class PythonText:
         """Return the text with an expression in place of another, with parentheses only where they are needed."""
         start, end = self._start(node), self._end(node)
         is_new = not hasattr(part, "lineno")
-        written = _text_of(part) if is_new else self.text[self._start(part) : self._end(part)]
+        written = text_of(part) if is_new else self.text[self._start(part) : self._end(part)]
         is_enclosed = self.text[start - 1 : start] == "(" and self.text[end : end + 1] == ")"
         forms = [(start - 1, end + 1, written)] if is_enclosed else []
         for first, last, form in (*forms, (start, end, written), (start, end, f"({written})")):
@@ -217,7 +229,7 @@ class PythonText:
         return None
 
     def _inlined(self, statement: Statement) -> Iterator[str]:
-        """Yield the text in which the value of a variable stands where it is read, if that is once, further below."""
+        """Yield the text in which a variable's value stands where it is read: once, in the same block, in no loop."""
         match statement.node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if self._has_own_lines(statement.node):
                 pass
@@ -227,9 +239,10 @@ class PythonText:
         start, end, _ = self._removal(statement.node, "")
         if len(uses) != 2 or len(statement.block) == 1:
             return
-        places = (place for one in self.statements for place in _expressions(one.node) if place[0] in uses)
-        for node, parent, field in (one for one in places if self._start(one[0]) >= end):
-            text = self._written(node, value, _dump_with(self._tree, parent, field, value))
+        below = [one for one in statement.block if self._start(one) >= end and not isinstance(one, ast.While)]
+        places = (place for one in below for place in expressions_of(one) if place[0] in uses)
+        for node, parent, field in (place for place in places if not any(_repeats(one, place[0]) for one in below)):
+            text = self._written(node, value, dump_with(self._tree, parent, field, value))
             if text is not None:
                 yield text[:start] + text[end:]
 
@@ -273,94 +286,16 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+_REPEATED = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.Lambda
+"""Expressions of which a part may be evaluated several times."""
+
+
+def _repeats(statement: ast.stmt, part: ast.expr) -> bool:
+    """Return whether a statement may evaluate a part of its expressions several times."""
+    return any(part in ast.walk(one) for one in ast.walk(statement) if isinstance(one, _REPEATED))
+
+
 def _has_long_text(block: Sequence[ast.stmt]) -> bool:
     """Return whether a string in a block goes over several lines, which another indentation would change."""
     texts = (one for part in block for one in ast.walk(part) if isinstance(one, ast.Constant | ast.JoinedStr))
     return any(one.lineno != one.end_lineno for one in texts)
-
-
-_UNTOUCHED = frozenset(("annotation", "returns", "decorator_list", "targets", "target", "args", "type_comment"))
-"""Fields of statements in which nothing is replaced."""
-
-
-def _expressions(node: ast.AST) -> Iterator[tuple[ast.expr, ast.AST, tuple[str, int | None]]]:
-    """Yield the expressions of a statement, but for those of statements within it, each before those within it.
-
-    With each comes its parent, and its place there: a field, and a position if that is a list.
-    """
-    for name, value in ast.iter_fields(node):
-        if isinstance(node, ast.stmt | ast.Lambda | ast.comprehension) and name in _UNTOUCHED:
-            continue
-        for place, one in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(one, ast.stmt | ast.excepthandler | ast.match_case) or not isinstance(one, ast.AST):
-                continue
-            if isinstance(one, ast.expr):
-                yield one, node, (name, place)
-            if not isinstance(one, ast.JoinedStr):
-                yield from _expressions(one)
-
-
-def _parts_of(node: ast.expr) -> Iterator[ast.expr]:
-    """Yield what may take the place of an expression: its operands, or itself with less."""
-    match node:
-        case ast.BinOp(left=left, right=right):
-            yield from (left, right)
-        case ast.UnaryOp(operand=operand):
-            yield operand
-        case ast.BoolOp(values=values):
-            yield from values if len(values) == 2 else _less(node, "values")
-        case ast.Compare(ops=[_, *ops], comparators=[first, *others]) if ops:
-            yield ast.Compare(first, ops, others)
-            yield ast.Compare(node.left, node.ops[:-1], node.comparators[:-1])
-        case ast.IfExp(body=body, orelse=orelse):
-            yield from (body, orelse)
-        case ast.NamedExpr(value=value):
-            yield value
-        case ast.Call(func=func, args=args, keywords=keywords):
-            if isinstance(func, ast.Attribute) and not args and not keywords:
-                yield func.value
-            yield from (one for one in args if not isinstance(one, ast.Starred | ast.GeneratorExp))
-            yield from (*(_less(node, "args") if len(args) > 1 else ()), *_less(node, "keywords"))
-        case ast.Tuple(elts=elements) if len(elements) > 1:
-            yield from (one for one in elements[:_MAX_PARTS] if not isinstance(one, ast.Starred))
-            yield from _less(node, "elts")
-        case ast.List(elts=elements) | ast.Set(elts=elements) if len(elements) > 1:
-            yield from _less(node, "elts")
-        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
-            for place, generator in enumerate(node.generators):
-                for fewer in _less(generator, "ifs"):
-                    changed = [*node.generators[:place], fewer, *node.generators[place + 1 :]]
-                    yield _copy(node, generators=changed)
-        case ast.Constant(value=float(value)):
-            texts = {number_text(value, digits): None for digits in _DIGITS}
-            yield from (ast.Constant(float(text)) for text in texts if len(text) < len(repr(value)))
-        case _:
-            pass
-
-
-def _less(node: Node, field: str) -> Iterator[Node]:
-    """Yield a node without each of the nodes in a field, unless these are many."""
-    parts = getattr(node, field)
-    for place in range(len(parts) if len(parts) <= _MAX_PARTS else 0):
-        yield _copy(node, **{field: [*parts[:place], *parts[place + 1 :]]})
-
-
-def _copy(node: Node, **changed: object) -> Node:
-    """Return a node with other fields, without a place in the text."""
-    return type(node)(**dict(ast.iter_fields(node)) | changed)
-
-
-def _text_of(node: ast.expr) -> str:
-    return python_source.unparse(ast.fix_missing_locations(copy.deepcopy(node)))
-
-
-def _dump_with(tree: ast.AST, parent: ast.AST, field: tuple[str, int | None], node: ast.AST) -> str:
-    """Return the dump of a tree with another node at a place."""
-    name, place = field
-    before = getattr(parent, name)
-    changed = node if place is None else [*before[:place], node, *before[place + 1 :]]
-    setattr(parent, name, changed)
-    try:
-        return ast.dump(tree, annotate_fields=False)
-    finally:
-        setattr(parent, name, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -133,7 +133,14 @@ CASES = {
     "conditions": ("return not (keep and b)", "return keep"),
     "digits": ("return keep, 0.25", "return keep"),
     "what is not used": ("import math\ndef helper(x):\n    return x\nc = helper(a)\nreturn keep", "return keep"),
-    "statements of one line": ("a = 1; return keep", "pass; return keep"),
+    "statements of one line": ("a = 1; return keep", "return keep"),
+    "the last statement of a line": ("return keep; a = 1", "return keep"),
+    "what is done at last": (
+        "try:\n    a = 1\nexcept ValueError:\n    a = 2\nfinally:\n    # why\n    b = keep",
+        "# why\nb = keep",
+    ),
+    "a comment at the end of a block": ("if a > 3:\n    b = 1\n    # of the block\nreturn keep", "return keep"),
+    "a comment at the end of an arm": ("if a > 3:\n    return keep\n    # of the arm", "return keep\n# of the arm"),
     "a decorator": ("@b\ndef helper():\n    pass\nreturn keep", "return keep"),
 }
 
@@ -162,6 +169,107 @@ def test_a_value_stands_where_its_variable_was_read():
     pruning = Pruning(TOY, "# why\nc = keep - 1\nreturn 2 * c", keeps, TOY.code_hash, 100)
     pruning.run()
     assert pruning.body == "return 2 * (keep - 1)"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "for x in items:\n    total += c * x",
+        "while total < c:\n    total += 1",
+        "total += sum([c for x in items])",
+        "total += sum(map(lambda x: c, items))",
+        "def helper(x):\n    return c + x",
+        "if items:\n    total += c",
+    ],
+)
+def test_a_value_is_not_moved_to_where_it_is_computed_again(use: str):
+    text = PythonText(f"c = sorted(items)\n{use}", ((0, 200),))
+    forms = [form for step in text.steps() for form in step()]
+    assert forms
+    assert not [form for form in forms if not form.startswith("c = ") and "sorted(items)" in form and "total" in form]
+
+
+def test_lines_are_those_of_the_parser():
+    text = "if a:\n    b = 'one\x0b    two\u2028    three'\n    return keep, b"
+    assert pruned(text, 1).body == "return keep"
+    forms = [form for step in PythonText(text, ((0, len(text)),)).steps() for form in step()]
+    assert "b = 'one\x0b    two\u2028    three'\nreturn keep, b" in forms
+
+
+UNBOUND = {
+    "if a:\n    x = 1\nelse:\n    x = 2\nreturn x": (),
+    "if a:\n    x = 1\nreturn x": ("x",),
+    "if a:\n    return 1\nelse:\n    x = 2\nreturn x": (),
+    "for i in [1]:\n    x = i\nreturn x": (),
+    "while 1:\n    y = x\n    x = 1\nreturn y": ("x",),
+    "x += 1": ("x",),
+    "try:\n    x = 1\nexcept ValueError as e:\n    print(e)\nreturn x": ("x", "ValueError", "print"),
+    "try:\n    x = 1\nexcept ValueError:\n    raise\nfinally:\n    y = 1\nreturn x, y": ("ValueError",),
+    "with a as x:\n    y = x\nreturn y": (),
+    "match a:\n    case [x, *y]:\n        z = x, y\n    case _:\n        z = x\nreturn z": ("x",),
+    "match a:\n    case 1:\n        z = 1\nreturn z": ("z",),
+    "def f(p, *q, r=1, **s):\n    return p, q, r, s, later\nlater = 1\nreturn f": (),
+    "def f():\n    if a:\n        x = 1\n    return x\nx = 1\nreturn f": ("x",),
+    "class C(a):\n    x = 1\n    y = x\nreturn C": (),
+    "return [i + j for i in a for j in a if (k := i)], (lambda v: v)(1), k": (),
+    "x = 1\ndel x\nreturn x": ("x",),
+}
+
+
+@pytest.mark.parametrize("body", UNBOUND)
+def test_a_name_is_unbound_where_a_path_reads_it_before_it_is_bound(body: str):
+    assert PythonText(f"a = 1\n{body}", ()).unbound == set(UNBOUND[body])
+
+
+@given(st.integers(0, 30))
+def test_what_a_limit_leaves_binds_what_it_reads(limit: int):
+    body = (
+        "if items[0] > 100:\n    scale = 2\n    print(scale)\nelif items[1] > 200:\n    scale = 3\n"
+        "else:\n    scale = 1\ntotal = 0\nfor x in items:\n    total += x * scale\nreturn total"
+    )
+
+    def value(text: str, items: list[int]) -> int:
+        space: dict[str, Any] = {"print": len}
+        exec(f"def f(items):\n{indented(text)}", space)
+        return space["f"](items)
+
+    def keeps(bodies: Sequence[str]) -> list[bool]:
+        kept = list[bool]()
+        for one in bodies:
+            try:
+                kept.append(value(one, [3, 5]) == 8)
+            except Exception:  # noqa: BLE001  (a form may raise anything)
+                kept.append(False)
+        return kept
+
+    pruning = Pruning(TOY, body.replace("    print(scale)\n", ""), keeps, TOY.code_hash, limit)
+    pruning.run()
+    for items in ([101, 2], [3, 201], [3, 5]):
+        assert value(pruning.body, items) > 0
+
+
+def test_every_candidate_is_asked_for_leave_and_tables_have_none():
+    class Over(Exception):
+        pass
+
+    asked = list[None]()
+
+    def check() -> None:
+        asked.append(None)
+        if len(asked) == 7:
+            raise Over
+
+    lines = "\n".join(f"x{i} = items[0]" for i in range(9))
+    pruning = Pruning(
+        TOY, f"{lines}\nreturn x0", lambda bodies: [False] * len(bodies), TOY.code_hash, 1000, check=check
+    )
+    with pytest.raises(Over):
+        pruning.run()
+    assert len(asked) == 7
+    table = f"table = [{', '.join(['[0.123456, -2.5]'] * 50)}]\nreturn table"
+    steps = [form for step in PythonText(table, ((0, len(table)),)).steps() for form in step()]
+    assert all("0.123456" in form or "table = " not in form for form in steps)
+    assert len(steps) < 10
 
 
 def test_headers_and_other_languages_stay():

@@ -11,7 +11,7 @@ import pytest
 
 from overnight.flows.night import attempt
 from overnight.flows.night.attempt import GenerationAttempt
-from overnight.flows.night.events import Ask, Event
+from overnight.flows.night.events import Abandon, Ask, Event, Prune
 from overnight.schemas.program import Program
 from overnight.testing.made import a_generation
 from tests.in_process import Submitted
@@ -39,3 +39,15 @@ def test_answers_that_wait_for_a_full_disk_are_written_before_a_commit_counts_th
     committing = GenerationAttempt(run, 1, 1, lambda _: None, cast("Any", None), threading.Lock())
     committing._commit(a_generation(1, [], Program("x", "1", (1.0,), 1.0)))
     assert done == ["written", "committed"]
+
+
+def test_an_attempt_that_is_abandoned_stops_its_pruning(monkeypatch: pytest.MonkeyPatch):
+    stops: list[threading.Event] = []
+    monkeypatch.setattr(attempt, "prune_best", lambda _run, _wanted, stopped: stops.append(stopped))
+    monkeypatch.setattr(attempt, "prune", SimpleNamespace(submit=lambda pruned: pruned() or Submitted()))
+    withdrawn = GenerationAttempt(cast("Any", None), 1, 1, lambda _: None, cast("Any", None), threading.Lock())
+    withdrawn.flow_runs.acquire()
+    withdrawn.inbox.put(Prune(1, 1, [], ()))
+    withdrawn.inbox.put(Abandon(1, "it begins again", is_cancelled=True))
+    withdrawn.work()
+    assert [one.is_set() for one in stops] == [True]

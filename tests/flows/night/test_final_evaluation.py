@@ -15,7 +15,7 @@ from overnight.flows.night import final_evaluation
 from overnight.flows.night.facts import remarks
 from overnight.flows.night.final_evaluation import judge_finalists, scores_on
 from overnight.schemas.errors import SandboxUnavailable
-from overnight.schemas.generation import RunRecord
+from overnight.schemas.generation import Finalist, RunRecord
 from overnight.schemas.job import Job
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import QUESTION_REFUSED, Outcome, Verdict
@@ -118,6 +118,23 @@ def test_a_summary_says_with_care_that_a_known_score_is_passed():
     assert [one for one in remarks(a_night(3.0, problem=alone)) if text in one]
     for score, of_other_data in ((2.754, alone), (3.0, replace(alone, inputs={**alone.inputs, "held_out": (1,)}))):
         assert not [one for one in remarks(a_night(score, problem=of_other_data)) if "best known" in one]
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ((3.0, None, None), "stays the best as it was found: what is left of it fails on the held-out inputs"),
+        ((3.0, None, 1.0), "as it was found: what is left of it scores 1, not 2, on the held-out inputs"),
+        ((3.0, None, 2.0), ""),
+        ((2.5, None, None), ""),
+    ],
+)
+def test_a_summary_says_why_the_best_program_stays_as_it_was_found(left: tuple[Any, ...], expected: str):
+    night = a_night(3.0)
+    pruned = replace(night.best, id="left", pruned_from=night.best.id)
+    finalists = (Finalist(night.best, 3.0, None, 2.0), Finalist(pruned, *left))
+    said = [one for one in remarks(replace(night, record=replace(night.record, finalists=finalists))) if "found" in one]
+    assert [one.endswith(expected) for one in said] == ([True] if expected else [])
 
 
 def test_a_summary_has_the_other_objectives_and_the_size_of_the_front():

@@ -115,3 +115,24 @@ def test_where_validation_inputs_may_tell_these_apart_it_is_one_that_was_pruned_
 def test_what_scores_like_the_start_program_is_no_finalist():
     like = replace(START, id="like", body="0", is_confirmed=True)
     assert a_ranking().finalists([START, like]) == [START]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "validation", "expected"),
+    [
+        pytest.param({"left": 1.0, "found": 1.0}, {}, ["left", "found"], id="equal"),
+        pytest.param({"left": 2.0, "found": 1.0}, {}, ["left", "found"], id="better"),
+        pytest.param({"left": 0.5, "found": 1.0}, {}, ["found", "left"], id="worse"),
+        pytest.param({"found": 1.0}, {}, ["found", "left"], id="fails"),
+        pytest.param({"left": 1.0}, {}, ["left", "found"], id="the program before fails"),
+        pytest.param({"found": 1.0}, {"left": 1.0}, ["left", "found"], id="the program before is not validated"),
+        pytest.param({"found": 1.0}, {"left": 1.0, "found": 1.0}, ["found", "left"], id="both are validated"),
+    ],
+)
+def test_held_out_scores_only_refuse_what_pruning_made(
+    held_out: dict[str, float], validation: dict[str, float], expected: list[str]
+):
+    ranking = a_ranking(validation=(1,) if validation else ())
+    left, found = program("left", SHORT, 6.0, pruned_from="found"), program("found", LONG, 6.0)
+    order = ranking.beside_original([left, START, found], found, validation, held_out)
+    assert [one.id for one in order] == [*expected, "start"]

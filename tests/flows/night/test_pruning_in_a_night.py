@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from overnight.flows.cli import main
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.progress import Progress
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.interventions import Kind
 from overnight.schemas.job import Job
@@ -96,6 +99,23 @@ def test_a_program_keeps_what_the_validation_inputs_need(
     assert night_row["finalists"][0]["validation"] == -4.0
 
 
+def test_a_smaller_program_that_is_worse_held_out_does_not_become_the_best(
+    night: Night, bloated: dict[str, Any], provider: Provider, tmp_path: Path
+):
+    text = "def guess_v9(offset):\n    if offset > 100:\n        return 206.0\n    return [6.0, 7.0][offset]\n"
+    provider.script = lambda _, request: says(request, text)
+    files = night(1, settings={**bloated, "held_out": [200]})
+    (row,) = pruned(tmp_path)
+    assert "206" not in row["body"]
+    (found,) = Database(tmp_path).rows("SELECT best_program_id, finalists FROM nights")
+    assert found["best_program_id"] == row["parent_ids"][0]
+    assert [(one["program_id"], one["held_out"]) for one in found["finalists"][:2]] == [
+        (row["parent_ids"][0], -4.0),
+        (row["program_id"], None),
+    ]
+    require_replay(files, tmp_path / "again")
+
+
 @pytest.mark.parametrize("settings", [{"search": {"prune": 0}}, {"noise": 0.1, "search": {}}])
 def test_nothing_is_pruned_where_that_is_not_wanted(
     settings: dict[str, Any], night: Night, bloated: dict[str, Any], tmp_path: Path
@@ -174,15 +194,46 @@ def test_forms_that_time_out_or_that_no_sandbox_runs_lose_nothing(
     assert (row["body"], row["outcome"]) == (BARE, "scored")
 
 
+def test_forms_that_take_much_more_processor_time_are_not_kept(
+    night: Night, bloated: dict[str, Any], in_process: InProcess, tmp_path: Path
+):
+    def slow(job: Job, text: str) -> Verdict | None:
+        is_bloated, is_start = "spare or not offset" in text, "offset + 1.0" in text
+        score, seconds = -9.0 if is_start else -4.0, 1.0 if is_bloated else 2.0
+        return Verdict(Outcome.SCORED, (score,) * len(job.inputs), cpu_s=seconds)
+
+    in_process.fault = slow
+    night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    assert "spare or not offset" in row["body"]
+
+
+def test_a_night_says_what_was_pruned(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    said = list[str]()
+    monkeypatch.setattr(Progress, "note", lambda _, text: said.append(text))
+    night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    begin, end = [one for one in said if "prun" in one]
+    (best,) = row["parent_ids"]
+    assert begin == f"pruning {best}: what changes no score is left out, in at most 100 evaluations"
+    assert end == f"pruned {best}: 5 -> 2 lines, 28 -> 5 nodes, in {row['evaluations']} evaluations"
+
+
 def test_an_engine_that_goes_away_while_a_program_is_pruned_loses_nothing(
     night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
+    said = list[str]()
+    monkeypatch.setattr(Progress, "note", lambda _, text: said.append(text))
+
     def away(self: Pruning) -> None:
         raise SandboxUnavailable("it is away", remedy="Wait.")
 
     monkeypatch.setattr(Pruning, "run", away)
     night(1, settings=bloated)
     assert not pruned(tmp_path)
+    assert "pruning failed, and the best program stays as it was found: it is away" in said
     (found,) = Database(tmp_path).rows("SELECT stop_reason, generations, best_after FROM nights")
     assert (found["stop_reason"], found["generations"], found["best_after"]) == ("generations", 1, -4.0)
     monkeypatch.undo()
@@ -203,6 +254,24 @@ def test_a_night_that_a_person_ends_prunes_nothing(
     monkeypatch.setattr(Pruning, "run", run)
     night(1)
     assert [row["body"] for row in pruned(tmp_path)] == [BARE]
+
+
+def test_a_withdrawn_attempt_ends_its_pruning(
+    night: Night, bloated: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run, counts = Pruning.run, list[int]()
+
+    def withdrawn(self: Pruning) -> None:
+        self.keeps.__self__.stopped.set()  # type: ignore[attr-defined]
+        try:
+            run(self)
+        finally:
+            counts.append(self.used)
+
+    monkeypatch.setattr(Pruning, "run", withdrawn)
+    night(1, settings=bloated)
+    assert counts == [0]
+    assert not pruned(tmp_path)
 
 
 def test_the_deadline_ends_a_pruning_and_keeps_what_it_has(
@@ -245,3 +314,25 @@ def test_a_dropped_program_gives_way_and_the_next_night_goes_on(night: Night, bl
     night(1)
     (best,) = Database(tmp_path).rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
     assert best["program_id"] == row["parent_ids"][0]
+
+
+def test_the_program_before_is_shown_with_its_own_scores(
+    night: Night, bloated: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    night(1, settings={**bloated, "held_out": [2]})
+    (row,) = pruned(tmp_path)
+    capsys.readouterr()
+    assert main.run(["best", "--as-found", "--format", "json", "--history", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert (found["program_id"], found["held_out"]) == (row["parent_ids"][0], -4.0)
+    assert f"program {found['program_id']}, score -4 on the training inputs, -4 on the held-out inputs" in shown.err
+
+
+def test_what_is_left_of_a_dropped_program_is_dropped_with_it(night: Night, bloated: dict[str, Any], tmp_path: Path):
+    files = night(1, settings=bloated)
+    (row,) = pruned(tmp_path)
+    add_request(files, new_request(Kind.DROP, program_id=row["parent_ids"][0]))
+    night(1)
+    (best,) = Database(tmp_path).rows("SELECT program_id FROM winners ORDER BY night DESC LIMIT 1")
+    assert best["program_id"] not in (row["program_id"], *row["parent_ids"])
