@@ -67,5 +67,5 @@ def test_the_installed_program_passes_streams_and_exit_code_on(tmp_path: Path):
         [program, "sql", "-", "--history", str(tmp_path / "history"), "--format", "csv"],
         input="SELECT 42 AS answer", capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert query.stdout.splitlines() == ['"answer"', "42"]
+    assert query.stdout.splitlines() == ["answer", "42"]
     assert subprocess.run([program, "rnu"], capture_output=True, check=False).returncode == 2

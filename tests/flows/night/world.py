@@ -46,7 +46,7 @@ class Files:
     """What survives a kill: commits, generations that were given up, nights, paid answers, and what people ask.
 
     Attributes:
-        verdicts: Those on candidates, by generation, index and code hash; and of confirmations, by id of the program.
+        verdicts: Those on candidates, by generation, index and code hash; and of confirmations, by id and code hash.
     """
 
     run: RunRecord
@@ -269,9 +269,10 @@ class World:
             case events.Ask(attempt, number, prompts):
                 return [events.Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
             case events.Confirm(attempt, claim):
-                if (verdict := self.files.verdicts.get(claim.id)) is None:
+                key = claim.id, claim.candidate.code_hash
+                if (verdict := self.files.verdicts.get(key)) is None:
                     self.confirmed += 1
-                    verdict = self._kept(claim.id, self._confirmation(claim))
+                    verdict = self._kept(key, self._confirmation(claim))
                 return [events.Confirmed(attempt, claim.id, verdict)]
             case events.Prune():
                 self.pruned += 1
