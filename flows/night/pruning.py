@@ -69,12 +69,14 @@ def prune_best(run: OpenRun, wanted: events.Prune, stopped: threading.Event) -> 
             return None
         judged = judge_pruned(run, wanted.number, *trials.pruned(best), rules)
         if judged.verdict.outcome is Outcome.SANDBOX_ERROR:
-            raise OvernightError(judged.verdict.error)
+            raise OvernightError(judged.verdict.error, remedy="run `overnight doctor`")
     except _Stopped:
         run.progress.note("pruning was stopped; the best program stays as it was found")
         return None
     except OvernightError as error:
-        run.progress.note(f"pruning failed, and the best program stays as it was found: {error.message}")
+        run.progress.note(
+            f"pruning failed, and the best program stays as it was found: {error.message}; {error.remedy}"
+        )
         return None
     if judged.candidate.completion.text and judged.score is None:
         run.progress.note(f"what is left of {best.id} is not confirmed; it stays the best: {judged.verdict.error}")
@@ -181,7 +183,10 @@ class _Trials:
         completion = self._completion(program, text, pruning.used)
         (candidate,) = to_candidates([prompt_of(self.run, program)], [completion], problem)
         if has_changed and candidate.code_hash != problem.code_hash(pruning.body):
-            raise OvernightError("what is left of it is read as another program")
+            raise OvernightError(
+                "what is left of it is read as another program",
+                remedy="set `search.prune` to 0 to leave best programs as they are found",
+            )
         ended = "" if is_done else "; it ended early"
         note(f"pruned {program.id}: {said}, in {pruning.used} evaluations{ended}")
         return candidate, self._seen.get(candidate.code_hash, kept)

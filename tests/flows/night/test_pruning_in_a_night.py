@@ -233,7 +233,7 @@ def test_an_engine_that_goes_away_while_a_program_is_pruned_loses_nothing(
     monkeypatch.setattr(Pruning, "run", away)
     night(1, settings=bloated)
     assert not pruned(tmp_path)
-    assert "pruning failed, and the best program stays as it was found: it is away" in said
+    assert "pruning failed, and the best program stays as it was found: it is away; Wait." in said
     (found,) = Database(tmp_path).rows("SELECT stop_reason, generations, best_after FROM nights")
     assert (found["stop_reason"], found["generations"], found["best_after"]) == ("generations", 1, -4.0)
     monkeypatch.undo()
