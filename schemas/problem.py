@@ -75,6 +75,11 @@ class Problem:
         return is_wanted and self.specification.language == "python"
 
     @property
+    def has_other_inputs(self) -> bool:
+        """Whether it has inputs beside those of the search, on which alone a score may be luck."""
+        return any(self.inputs[split] for split in ("validation", "held_out"))
+
+    @property
     def pruning_evaluations(self) -> int:
         """Limit on the evaluations by which a night's best program is pruned; 0 where it is not."""
         wanted = self.settings.search.prune
@@ -85,8 +90,7 @@ class Problem:
     def passed_known(self, score: float) -> str:
         """Return in words that a score passes the best known one; empty if it does not, or may be of other inputs."""
         known = self.settings.known
-        has_others = any(self.inputs[split] for split in ("validation", "held_out"))
-        if has_others or known.proven or not known.is_passed_by(score):
+        if self.has_other_inputs or known.proven or not known.is_passed_by(score):
             return ""
         holder = f", {known.label}" if known.label else ""
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -16,6 +17,7 @@ from overnight.schemas.outcome import Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.question import Ask
 from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.pool import host_slots
 from overnight.tasks.evaluate.sandbox import Sandbox
 from overnight.tasks.sample.codecs import codec_of
 from overnight.tasks.tune.bodies import sizes_of
@@ -24,10 +26,14 @@ from overnight.tasks.tune.source import Inputs, TunedProblem, TunerSource
 _RACED_INPUTS = 3
 """Fewest training inputs for which it pays to evaluate on the first one alone."""
 
+_LOOK_S = 0.05
+"""Seconds between two looks at whether another night waits for a slot."""
+
 
 class RunTrials:
     """The evaluations of a run's tuner, in slots that no candidate or confirmation needs; a `TrialSandbox`.
 
+    None begins while any night of this machine waits for a slot, until the models have given their last answer.
     Containers with other inputs than those of the candidates are started when they are first needed, and stay for the
     run. Whatever the container, an evaluation takes a slot. On a cluster, the machines evaluate on training inputs; the
     few evaluations on validation inputs stay on this machine, as those inputs do.
@@ -44,6 +50,7 @@ class RunTrials:
         self._evaluator = evaluator
         self._cluster = cluster
         self._ask = ask
+        self._machine = host_slots(run.problem.settings.sandbox.slots)
         self._opened: dict[Inputs, Sandbox] = {}
         self._is_closed = False
         self._lock = threading.Lock()
@@ -60,7 +67,9 @@ class RunTrials:
                 return bool(problem.inputs["validation"])
 
     def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
-        """See `TrialSandbox.submit`."""
+        """See `TrialSandbox.submit`; return once no other night waits for a slot."""
+        while self._cluster is None and not (self._is_closed or self.is_last.is_set()) and self._machine.are_awaited():
+            time.sleep(_LOOK_S)
         return self._evaluator.submit_trial(body, None if inputs == "train" else self._sandbox(inputs))
 
     def _sandbox(self, inputs: Inputs) -> Sandbox:

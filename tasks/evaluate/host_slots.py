@@ -98,6 +98,11 @@ class HostSlots:
                     time.sleep(_YIELD_S)
             yield
 
+    def are_awaited(self) -> bool:
+        """Return whether any process, this one included, waits for a slot."""
+        with _open_folder(self._folder) as folder:
+            return _is_locked(folder, "next")
+
     def holders(self) -> list[str]:
         """Return what each slot's holder says of itself, for those that are held."""
         with _open_folder(self._folder) as folder:

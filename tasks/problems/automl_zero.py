@@ -33,6 +33,7 @@ its length is right.
 # label = "gradient descent with a good rate: RMSE about 1e-16; the score ends at 15"
 # source = "Real, Liang, So, Le: AutoML-Zero, ICML 2020"
 # date = "2020-03-06"
+# proven = true
 # honesty = 8.09361
 # honesty_held_out = 8.20715
 # honesty_label = "gradient descent with rate 0.2, no model"

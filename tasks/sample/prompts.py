@@ -161,7 +161,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         packages=packages_in_words(problem) if tells_facts else "",
         feedback=_feedback(plan, problem, chars, notes_chars, measures=tells_facts and not is_first),
         tried=plan.tried,
-        instruction=instruction(plan, settings),
+        instruction=instruction(plan, problem),
         is_best=plan.best is None,
         shows_best=plan.best is not None and not failed and plan.best in plan.shown[-2:-1],
         is_repair=failed is not None,
@@ -246,14 +246,14 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join([*texts, "…"] if len(metrics) > _MAX_SCORES else texts)
 
 
-def instruction(plan: Plan, settings: Settings) -> str:
+def instruction(plan: Plan, problem: Problem) -> str:
     """Return what a prompt asks for beside a better program."""
-    parts = [_request(plan)]
+    parts, settings = [_request(plan)], problem.settings
     if _is_at_optimum(plan, settings):
         names = ", ".join(settings.objectives.metrics)
         parts = [f"No score is better than its own, which is proven: keep it, and do better in {names}."]
         parts.append(_WITHOUT_SCORE.get(plan.operator) or _request(plan))
-    elif passed := _passed_known(plan, settings):
+    elif passed := _passed_known(plan, problem):
         parts.insert(0, passed)
     if plan.angle:
         parts.append(f"{_TOLD_APART} {plan.angle}.")
@@ -266,11 +266,13 @@ def _is_at_optimum(plan: Plan, settings: Settings) -> bool:
     return is_chosen and bool(settings.objectives.metrics) and optimum is not None and plan.base.score >= optimum
 
 
-def _passed_known(plan: Plan, settings: Settings) -> str:
-    """Return that the best known score is passed, in words; empty if it is not."""
-    known, best = settings.known.best, plan.best or plan.base
+def _passed_known(plan: Plan, problem: Problem) -> str:
+    """Return that the best known score is passed, in words; empty if it is not, or may be of other inputs."""
+    settings, best = problem.settings, plan.best or plan.base
+    known = settings.known.best
     if (
         known is None
+        or problem.has_other_inputs
         or not settings.search.tells_facts
         or plan.failed
         or best.score <= known

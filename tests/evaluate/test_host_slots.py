@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,19 @@ def test_two_processes_share_the_slots_and_neither_starves(tmp_path: Path):
     begin, end = max(held[0][0] for held in spans), min(held[-1][1] for held in spans)
     shares = [sum(begin <= since <= end for since, _ in held) for held in spans]
     assert min(shares) > 0.6 * max(shares) > 0, shares
+
+
+def test_it_is_seen_that_somebody_waits_for_a_slot(tmp_path: Path):
+    slots, is_over = HostSlots(1, tmp_path), threading.Event()
+    assert not slots.are_awaited()
+    with contextlib.ExitStack() as held, ThreadPoolExecutor(1) as other:
+        with slots.acquire(threading.Event()):
+            assert not slots.are_awaited(), "it is held, and nobody waits"
+            waiting = other.submit(lambda: held.enter_context(slots.acquire(is_over)))
+            while not slots.are_awaited():
+                time.sleep(0.001)
+        waiting.result(60)
+        assert not slots.are_awaited()
 
 
 def test_a_killed_process_releases_its_slots(tmp_path: Path):

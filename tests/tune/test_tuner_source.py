@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +22,7 @@ from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, Program, Prompt
 from overnight.schemas.settings import Tuner
 from overnight.tasks.evaluate.evaluator import Evaluator
+from overnight.tasks.evaluate.host_slots import HostSlots
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.codecs import codec_of
@@ -230,6 +231,20 @@ def test_variants_that_fail_are_no_error():
     asked = Asked(Trials(lambda y: Verdict(Outcome.SCORED, (y,)) if y < 3 else Verdict(Outcome.CRASHED, error="no")))
     (answer,) = asked.submit([sample()]).result(LONG_S)
     assert answer.finish_reason == TUNED
+
+
+@pytest.mark.parametrize(("is_last", "looks"), [(False, 3), (True, 0)])
+def test_no_trial_begins_while_another_night_waits_for_a_slot(
+    is_last: bool, looks: int, monkeypatch: pytest.MonkeyPatch
+):
+    problem = load_problem(Path(__file__).parents[1] / "specifications" / "toy.py")
+    run, awaited = SimpleNamespace(problem=problem, seed=1, run_id="tests"), [False, True, True]
+    evaluator = SimpleNamespace(submit_trial=lambda *_: len(awaited))
+    monkeypatch.setattr(HostSlots, "are_awaited", lambda _: awaited.pop())
+    trials = RunTrials(cast("Any", run), cast("Any", evaluator))
+    if is_last:
+        trials.is_last.set()
+    assert trials.submit("return 1", "train") == 3 - looks, "the looks that are left"
 
 
 @pytest.fixture
