@@ -46,6 +46,7 @@ class Block:
         needed: Candidates without whose confirmation nothing more can be told.
         resets: Whether niches are reset at its end.
         is_quick: Whether answers and verdicts come at once, so that prompts that are due together share tasks.
+        most_samples: Largest number of samples that it may ask for beside those that are paid for.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class Block:
         self._run = state.run
         self._stored = stored or {}
         self._recorded = recorded or {}
-        self._samples_left = most_samples
+        self.most_samples = most_samples
+        self._taken: dict[int, int] = {}
         settings = self._run.problem.settings
         self._rules = rules or ConfirmationRules.of(settings)
         self._prompts_to_verdict = max(LEAST_PROMPTS_TO_VERDICT, window)
@@ -154,14 +156,15 @@ class Block:
 
     def _within_limit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Leave out samples beyond the night's limit, unless they are paid for; the algorithm is told of none then."""
-        if self._samples_left is None:
+        if self.most_samples is None:
             return list(prompts)
         limited = []
         for prompt in prompts:
             wanted = prompt.samples
             if prompt.model not in NO_MODELS:
-                wanted = min(wanted, max(self._samples_left, self._stored.get((prompt.index, prompt.hash), 0)))
-                self._samples_left = max(0, self._samples_left - wanted)
+                left = max(0, self.most_samples - sum(self._taken.values()))
+                wanted = min(wanted, max(left, self._stored.get((prompt.index, prompt.hash), 0)))
+                self._taken[prompt.index] = wanted
             limited.append(replace(prompt, seeds=prompt.seeds[:wanted]))
         return limited
 
@@ -269,6 +272,8 @@ class Block:
         return self._rules.which == "always" or self._state.planner.wary > 0 or not is_in_order or is_reset_next
 
     def _tell(self, judged: Sequence[Judged]) -> None:
+        if self._next in self._taken:  # an agent may have used few of its samples
+            self._taken[self._next] = len(judged)
         bests = self._niche_scores()
         claims = [] if self._is_wary else [one for one in judged if self._rules.is_due(one, bests)]
         judged = self._state.with_gains(judged)

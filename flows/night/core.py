@@ -341,6 +341,9 @@ class NightCore:
             self._retried.popleft()
         self.state.settle(record)
         self._attempts.settle(attempt, record)
+        for later in self._attempts.open:
+            if later.block:
+                later.block.most_samples = self.limits.samples_left(later.number)
         self._turn = None
         self._prune(attempt)
         if len(self._attempts.uncommitted) == 1:

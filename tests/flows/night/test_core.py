@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
@@ -433,6 +434,24 @@ def test_a_night_asks_for_the_samples_that_were_wanted_and_no_more(samples: int)
     assert search.asked == samples == sum(len(commit.judged) for commit in search.files.commits)
     search.night(Random(1), StopConditions(max_samples=6))
     assert search.asked == samples + 6, "the run goes on after it"
+
+
+@dataclass
+class Sparing(World):
+    """A world whose model, like an agent, uses one of its samples only."""
+
+    given: list[int] = field(default_factory=list)
+
+    def _answers(self, number: int, prompts: Sequence[Prompt]) -> list[tuple[Candidate, Verdict]]:
+        self.given += [prompt.samples for prompt in prompts]
+        return super()._answers(number, [replace(prompt, seeds=prompt.seeds[:1]) for prompt in prompts])
+
+
+def test_samples_that_are_not_used_are_left_to_later_prompts():
+    search = Sparing(files(samples=4), seed=1, in_flight=2)
+    search.night(Random(1), StopConditions(max_samples=20))
+    assert search.reason is StopReason.SAMPLES
+    assert search.given[:16] == [4] * 16, "of each, one is used"
 
 
 @pytest.mark.parametrize(
