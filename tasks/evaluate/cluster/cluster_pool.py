@@ -41,8 +41,8 @@ _LOADING_S = 600.0
 """Seconds that a machine has to load an image."""
 
 _GRACE_S = 900.0
-"""Seconds beyond the limits of a program, which a machine enforces itself, after which it has lost the program. A machine
-that has nights of its own, too, makes a program wait for minutes; one that is gone is noticed without this."""
+"""Seconds beyond the limits of a program, which a machine enforces itself, after which it has lost the program. A
+machine that has nights of its own, too, makes a program wait for minutes; one that is gone is noticed without this."""
 
 _LOOK_S = 0.2
 """Seconds between two looks for new machines."""

@@ -166,7 +166,7 @@ def test_lines_say_what_is_evaluated_where_nothing_else_is_said_for_long(monkeyp
     progress.evaluations = lambda: [125.0, 3.0]
     with live_view._lines(cast("Any", SimpleNamespace(progress=progress, cluster=None))):
         assert told.wait(30)
-    assert lines[0] == "evaluating 2 programs, the oldest for 2 min 05 s"
+    assert lines[0] == "evaluating 2 programs, the oldest for 2 min 05 s, waits for a slot included"
 
 
 def test_requests_that_people_answer_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch):
