@@ -145,7 +145,7 @@ def _awaited(progress: Progress) -> str:
 
 
 def evaluating(seconds: Sequence[float]) -> str:
-    """Return how many programs are evaluated, and for how long, like `evaluating 4 programs, the oldest for 34 s, …`."""
+    """Return how many programs are evaluated, and for how long: `evaluating 4 programs, the oldest for 34 s, …`."""
     oldest = "" if len(seconds) == 1 else ", the oldest"
     what = count(len(seconds), "program")
     return f"evaluating {what}{oldest} for {duration(max(seconds))}, waits for a slot included" if seconds else ""
