@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from overnight.flows.formatting import duration
 from overnight.flows.night import events
 from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.open_run import OpenRun
@@ -32,6 +33,9 @@ _LOOK_S = 0.2
 
 _LEAST_S = 60.0
 """Seconds that a pruning may take at least."""
+
+_SHARE = 0.1
+"""Share of the night so far that it may take at most beside."""
 
 _TIMES = 2.0
 """Factor on the seconds of the program itself that its smaller forms may take each."""
@@ -60,6 +64,7 @@ def prune_best(run: OpenRun, wanted: events.Prune, stopped: threading.Event) -> 
         pruned in time.
     """
     trials, rules = _Trials(run, stopped), ConfirmationRules.of(run.run.problem.settings)
+    run.trials.is_last.set()  # a night that waits for its end no longer gives way to others
     try:
         best = trials.best_of(wanted.programs)
         if best.id in wanted.kept:
@@ -153,7 +158,8 @@ class _Trials:
             return False
         limit = self._problem.pruning_evaluations
         seconds = _TIMES * limit * (time.monotonic() - begin) / self.run.slots
-        self.until = time.monotonic() + max(_LEAST_S, seconds)
+        most = _SHARE * (time.monotonic() - self.run.progress.begin)
+        self.until = time.monotonic() + max(_LEAST_S, min(seconds, most))
         settings, now = self._problem.settings, self._kept["train"]
         _, _, metrics = with_score(now, settings.reducer, settings.objectives)
         repeats = now.scores == program.scores and not settings.objectives.changes(metrics, program.metrics)
@@ -167,7 +173,8 @@ class _Trials:
         """
         problem, kept, note = self._problem, self._kept["train"], self.run.progress.note
         limit, slots, skeleton = problem.pruning_evaluations, self.run.slots, problem.specification
-        note(f"pruning {program.id}: what changes no score is left out, in at most {limit} evaluations")
+        most = "" if self.until is None else f" and {duration(self.until - time.monotonic())}"
+        note(f"pruning {program.id}: what changes no score is left out, in at most {limit} evaluations{most}")
         pruning = Pruning(skeleton, program.body, self._keeps, problem.code_hash, limit, slots, self._check)
         is_done = False
         with suppress(_Stopped):
