@@ -19,12 +19,10 @@ SELECT generation, sum(programs)::INTEGER AS programs, sum(clusters)::INTEGER AS
 FROM niches_over_time(?) GROUP BY generation ORDER BY generation
 """
 
-# A reset is the last event of its generation: it also removes programs that joined in that generation.
 _MEMBERSHIPS = """
-SELECT niche, event = 'founded' AND from_place > 0 AS is_reset, program_id, cluster, from_generation,
+SELECT niche, event = 'founded' AND from_place > 0 AS is_reset, program_id, cluster, from_generation, from_place,
     coalesce(to_place > $2, true) AS is_there
 FROM population WHERE run_id = $1 AND from_place <= $2
-ORDER BY length(niche), niche, from_place, event = 'founded'
 """
 
 
@@ -66,7 +64,13 @@ def diversity(run_data: RunData) -> tuple[DiversityPoint, ...]:
 
 def niches(run_data: RunData) -> tuple[NicheHistory, ...]:
     """Return the history of every niche, up to the last generation that the report covers."""
-    rows = run_data.rows(_MEMBERSHIPS, run_data.last_place)
+
+    def order(row: Row) -> tuple[object, ...]:
+        # A reset is the last event of its generation: it also removes programs that joined in that generation.
+        niche, its = row["niche"], run_data.by_id[row["program_id"]]
+        return len(niche), niche, row["from_place"], row["is_reset"], its["place"], its["index"]
+
+    rows = sorted(run_data.rows(_MEMBERSHIPS, run_data.last_place), key=order)
     return tuple(_niche(run_data, name, stays) for name, stays in groupby(rows, key=lambda row: row["niche"]))
 
 

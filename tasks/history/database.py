@@ -160,7 +160,19 @@ class Database:
         paths = ", ".join(_quoted(path) for source in sources for path in committed[source])
         self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+        # The file of interventions is replaced when people ask for more, and may then change generations.
+        self._holds_generations = bool(self._limits or committed["interventions"])
         self._committed = committed
+
+    def _hold_generations(self) -> None:
+        """Read generations into memory, for the second query of these files and all after it.
+
+        The table is small, its files never change, and most views read them several times.
+        """
+        if not self._holds_generations:
+            self._connection.execute("CREATE OR REPLACE TABLE files.held AS FROM files.generations")
+            self._connection.execute("DROP VIEW files.generations; ALTER TABLE files.held RENAME TO generations")
+            self._holds_generations = True
 
     def _define_tables(self, sources: Sequence[str], committed: Mapping[str, tuple[str, ...]]) -> None:
         for source in sources:
@@ -295,6 +307,8 @@ class Database:
             try:
                 if committed != self._committed:
                     self._open(committed)
+                else:
+                    self._hold_generations()
                 self._read_journals(committed)
                 self._look_for_the_living(committed)
                 return read()

@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 import docker
@@ -30,7 +29,7 @@ from overnight.testing.programs.candidates import body
 BURNERS = 5
 """Number of processes that share a processor with a candidate, which gets a sixth of it."""
 
-BURN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+BURN = "import time\nprint(flush=True)\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
 TEXT = """
 import funsearch
@@ -101,20 +100,30 @@ class OneProcessor(ProcessBackend):
     def burn(self) -> subprocess.Popen[bytes]:
         """Start a process that computes for a minute, unless it is killed earlier."""
         # In its own session, because Linux shares a processor between sessions first.
-        process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
+        process = subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE, start_new_session=True)
         os.sched_setaffinity(process.pid, {self.processor})
         return process
+
+    @contextlib.contextmanager
+    def crowded(self) -> Iterator[None]:
+        """Let other processes compute on the processor until the block ends; they do when it begins."""
+        burners = [self.burn() for _ in range(BURNERS)]
+        try:
+            for burner in burners:
+                assert burner.stdout is not None
+                assert burner.stdout.readline()
+            yield
+        finally:
+            for burner in burners:
+                burner.kill()
+                burner.communicate()
 
 
 @pytest.fixture
 def crowded() -> Iterator[OneProcessor]:
     """Yield a processor on which other processes compute."""
     place = OneProcessor()
-    with ExitStack() as ends:
-        for _ in range(BURNERS):
-            burner = place.burn()
-            ends.callback(burner.wait)
-            ends.callback(burner.kill)
+    with place.crowded():
         yield place
 
 
@@ -178,29 +187,16 @@ print('{"score": 7}')
 """
 
 
-@pytest.mark.docker
-def test_all_processes_of_a_command_are_counted(sandbox_image: str):
+def test_all_processes_of_a_command_are_counted(crowded: OneProcessor):
     job = Job(
         "",
         (Call((3,)),),
-        Limits(wall_s=2, cpu_s=4, memory_mib=128, scratch_mib=4),
+        Limits(wall_s=1, cpu_s=4, memory_mib=128, scratch_mib=4),
         command=Command("program.py", ("python3", "{program}"), "score"),
     )
-    run, place = uuid.uuid4().hex, OneProcessor()
-    with ExitStack() as ends:
-        pool = ends.enter_context(open_pool(job, image=sandbox_image, slots=1, labels={RUN_LABEL: run}))
-        client = docker.from_env()
-        ends.callback(client.close)
-        (container,) = client.containers.list(filters={"label": f"{RUN_LABEL}={run}"})
-        container.update(cpuset_cpus=str(place.processor))
-        for _ in range(BURNERS):
-            burner = place.burn()
-            ends.callback(burner.wait)
-            ends.callback(burner.kill)
-        began = time.monotonic()
-        verdict = pool.evaluate(COMMAND)
+    verdict, seconds = judged(crowded, job, COMMAND)
     assert verdict.scores == (7.0,), verdict
-    assert time.monotonic() - began > job.limits.wall_s, "or the test would show nothing"
+    assert seconds > job.limits.wall_s, "or the test would show nothing"
 
 
 def freeze(container: Container) -> None:
@@ -253,12 +249,7 @@ def test_a_program_that_gets_no_processor_for_too_long_is_run_again_and_then_not
     delivery.modules_frame.cache_clear()
     try:
         place = OneProcessor()
-        with ExitStack() as ends:
-            pool = ends.enter_context(SandboxPool(JOB, place, RunnerConfig("", 128), slots=1))
-            for _ in range(BURNERS):
-                burner = place.burn()
-                ends.callback(burner.wait)
-                ends.callback(burner.kill)
+        with SandboxPool(JOB, place, RunnerConfig("", 128), slots=1) as pool, place.crowded():
             verdict = pool.evaluate(body("while True: pass"))
         assert verdict.outcome is Outcome.SANDBOX_ERROR, verdict
         assert "the machine is too busy" in verdict.error

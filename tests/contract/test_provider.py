@@ -29,6 +29,7 @@ from overnight.tasks.sample.sampler import Sampler
 from overnight.testing.completion_sources import Store
 from overnight.testing.fake_provider import Answer, Provider, Request, default_response
 from overnight.testing.made import a_problem
+from tests.accidents import wait_until
 
 TEXT = "def f_v0(x):\n    return x + 1\n\ndef f_v1(x):\n"
 README = (Path(__file__).parents[2] / "flows/README.md").read_text()
@@ -339,21 +340,16 @@ print(Gateway(Sampling.model_validate_json(sys.argv[1])).sample([asked], lambda 
 
 
 def test_an_answer_that_comes_while_the_process_is_stopped_for_longer_than_the_time_out_is_taken(provider: Provider):
-    is_asked, is_stopped = threading.Event(), threading.Event()
-
     def script(number: int, request: Request) -> Answer:
-        is_asked.set()
-        assert is_stopped.wait(60)
-        return Answer(program(request, number))
-
-    provider.script = script
-    settings = sampling(provider, timeout_s=1.0, attempts=3).model_dump_json()
-    with subprocess.Popen([sys.executable, "-c", ASKS, settings], stdout=subprocess.PIPE, text=True) as process:
-        assert is_asked.wait(60)
         process.send_signal(signal.SIGSTOP)
         assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
-        is_stopped.set()
-        time.sleep(3.0)
+        return Answer(program(request, number))
+
+    provider.script, timeout_s = script, 2.0
+    settings = sampling(provider, timeout_s=timeout_s, attempts=3).model_dump_json()
+    with subprocess.Popen([sys.executable, "-c", ASKS, settings], stdout=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: bool(provider.responses))
+        time.sleep(timeout_s + 0.2)
         process.send_signal(signal.SIGCONT)
         output, _ = process.communicate(timeout=60)
     assert output.strip() == provider.responses[0]["choices"][0]["message"]["content"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -95,8 +96,8 @@ KEEPING = {
 
 
 @pytest.fixture(scope="module")
-def counting(start: Start) -> Iterator[SandboxPool]:
-    with start(job(COUNTING, (Call((1,)), Call((16,)), Call((4000,))))) as pool:
+def counting() -> Iterator[SandboxPool]:
+    with on_processes(job(COUNTING, (Call((1,)), Call((16,)), Call((4000,))))) as pool:
         yield pool
 
 
@@ -126,10 +127,10 @@ def test_what_is_kept_and_changes_no_value_is_allowed(counting: SandboxPool, bod
     assert verdict.calls == (1, 16, 4000)
 
 
-def test_a_construction_that_takes_most_of_the_time_is_made_three_times_more(start: Start):
+def test_a_construction_that_takes_most_of_the_time_is_made_three_times_more():
     limits = LIMITS.model_copy(update={"wall_s": 1})
     body = "import time\n    if 'made' not in globals():\n        time.sleep(0.6)\n        globals()['made'] = 1\n"
-    with start(job(COUNTING, (Call((32,)),), limits=limits)) as pool:
+    with on_processes(job(COUNTING, (Call((32,)),), limits=limits)) as pool:
         verdict = pool.evaluate(COUNTING.replace("    return 1\n", f"    {body}    return made\n"))
     assert verdict.scores == (32,), verdict
     assert verdict.wall_s < 6, "four times 0.6 s, where each call in a new process would take 19 s"
@@ -144,8 +145,8 @@ INNOCENT = {
 
 
 @pytest.mark.parametrize("body", INNOCENT.values(), ids=INNOCENT)
-def test_what_is_kept_may_save_any_time_and_output(start: Start, body: str):
-    with start(job(COUNTING, (Call((4000,)),))) as pool:
+def test_what_is_kept_may_save_any_time_and_output(body: str):
+    with on_processes(job(COUNTING, (Call((4000,)),))) as pool:
         verdict = pool.evaluate(COUNTING.replace("return 1\n", f"{body}\n"))
     assert verdict.scores == (4000,), verdict
     assert len(verdict.output) in (0, 9001)
@@ -200,7 +201,16 @@ CUNNING = {
 
 
 @pytest.mark.parametrize("body", CUNNING.values(), ids=CUNNING)
-def test_cunning_does_not_help_a_program_that_remembers(start: Start, body: str):
+def test_cunning_does_not_help_a_program_that_remembers(body: str):
+    does_not_help(body, on_processes)
+
+
+@pytest.mark.docker
+def test_processes_that_stay_do_not_help_it_in_a_container_either(sandbox_image: str):
+    does_not_help(CUNNING["processes that stay"], partial(open_pool, image=sandbox_image, slots=1))
+
+
+def does_not_help(body: str, start: Start) -> None:
     scoring = COUNTING.replace(
         "return sum(count(number) for number in range(calls))",
         "total = 0\n    for number in range(calls):\n        try: total += count(number)\n"

@@ -86,6 +86,16 @@ def test_a_query_defines_what_it_names_alone_and_a_wrong_name_is_answered_with_t
         mine.rows("SELECT kind_off('')")
 
 
+def test_the_files_of_generations_are_read_once_while_there_are_no_others(tmp_path: Path):
+    files = create(tmp_path)
+    grow(files, 2)
+    mine, plan, count = Database(tmp_path), "EXPLAIN FROM generations", "SELECT count(*) AS n FROM generations"
+    first, second = (str(mine.rows(plan)).count("READ_PARQUET") for _ in range(2))
+    assert first > second
+    grow(files, 1)
+    assert mine.rows(count) == mine.rows(count) == [{"n": 4}]
+
+
 @pytest.mark.parametrize("macro", MACROS)
 def test_every_macro_is_commented(database: Database, macro: str):
     rows = database.rows("SELECT comment FROM duckdb_functions() WHERE function_name = ?", [macro])

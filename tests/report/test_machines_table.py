@@ -51,9 +51,18 @@ def report_of(files: RunFiles, night: int | None = None) -> ReportData:
     return build_report(Database(files.directory.parents[1]), files, night)
 
 
-def test_each_machine_has_a_row_over_all_nights_or_of_one(tmp_path: Path):
-    files = two_nights(tmp_path)
-    assert report_of(files).machines == (
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    return two_nights(tmp_path_factory.mktemp("machines"))
+
+
+@pytest.fixture(scope="module")
+def report(files: RunFiles) -> ReportData:
+    return report_of(files)
+
+
+def test_each_machine_has_a_row_over_all_nights_or_of_one(files: RunFiles, report: ReportData):
+    assert report.machines == (
         MachineSummary("", 1, 1, 0, 2.0, 1.0),
         MachineSummary(HOSTILE, 3, 2, 3, 2.0, 3 / (2 / 2 + 1 / 0.5)),
         MachineSummary("gone", 0, 0, 1, None, None),
@@ -61,8 +70,7 @@ def test_each_machine_has_a_row_over_all_nights_or_of_one(tmp_path: Path):
     assert report_of(files, night=2).machines == (MachineSummary(HOSTILE, 1, 1, 0, 2.0, 0.5),)
 
 
-def test_the_page_and_the_terminal_have_a_table_of_machines_whose_names_are_no_markup(tmp_path: Path):
-    report = report_of(two_nights(tmp_path))
+def test_the_page_and_the_terminal_have_a_table_of_machines_whose_names_are_no_markup(report: ReportData):
     page = render(report)
     assert 'id="machines"' in page
     assert HOSTILE not in page
@@ -80,9 +88,8 @@ def test_a_run_on_one_machine_says_nothing_of_machines(reported: ReportData, htm
     assert 'id="machines"' not in html
 
 
-def test_a_model_that_only_agents_asked_has_no_latency(tmp_path: Path):
+def test_a_model_that_only_agents_asked_has_no_latency(report: ReportData):
     """Its turns cost something, and no program is its own."""
-    report = report_of(two_nights(tmp_path))
     asked = replace(report.models[0], model="openai/asked-by-agents", samples=0, outcomes={}, best=None, latency_s=None)
     page = render(replace(report, models=(*report.models, asked)))
     assert "openai/asked-by-agents" in page

@@ -28,6 +28,7 @@ from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.under_way import read_under_way
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, create, grow
 from tests.command_server import run_command, serving
@@ -115,8 +116,7 @@ def test_answers_of_a_generation_under_way_are_seen(growing: RunFiles):
     answered = Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)
     journal.record([answered, replace(answered, sample=1)])
     journal.end_early(1)
-    history = growing.directory.parents[1]
-    report = build_report(Database(history), growing)
+    report = build_report(Database(growing.backend.root), growing)
     assert state(report)["samples_under_way"] == 2
     assert f"{report.generations[-1].samples} samples and 2 of a generation under way, " in shown(report)
     assert ", and 2 under way</dd>" in render(report)
@@ -125,13 +125,13 @@ def test_answers_of_a_generation_under_way_are_seen(growing: RunFiles):
     growing.verdict_key.write_text("key")
     journal.keep_verdicts([StoredVerdict(index, f"h{index}", False, "", one) for index, one in enumerate(scored)])
     claim = Claim(best + 5, 4, 2, program_id(growing.run_id, 4, 1))
-    report = build_report(Database(history), growing)
+    report = replace(report, under_way=read_under_way(growing, best))
     assert report.under_way == UnderWay(2, 2, claim)
     assert state(report)["claim_under_way"] == asdict(claim)
     assert f"2 of a generation under way, the best so far {best + 5:g} (uncommitted), " in shown(report)
     assert f", and 2 under way, the best of which scores {best + 5:g} so far</dd>" in render(report)
     journal.keep_verdicts([StoredVerdict(1, "h1", True, "", Verdict(Outcome.CRASHED, error="no"))])
-    refused = build_report(Database(history), growing).under_way.claim
+    refused = read_under_way(growing, best).claim
     assert refused == Claim(best + 1, 4, 1, program_id(growing.run_id, 4, 0)), "a claim that fell is none"
 
 
@@ -166,10 +166,8 @@ def shown(report: ReportData) -> str:
 
 @pytest.mark.usefixtures("without_charts")
 def test_what_changed_while_the_page_was_sent_is_shown_when_it_first_asks(page: Page, growing: RunFiles):
-    database = Database(growing.directory.parents[1])
-    first = render(build_report(database, growing), live=True)
-    grow(growing, 1)
-    later = render(build_report(database, growing), live=True)
+    report = build_report(Database(growing.backend.root), growing)
+    first, later = (render(replace(report, generations=report.generations[:end]), live=True) for end in (3, 4))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -190,6 +188,6 @@ def test_what_changed_while_the_page_was_sent_is_shown_when_it_first_asks(page: 
         generations = (
             "[...document.querySelectorAll('.facts div')].find((one) => one.innerText.startsWith('Gen')).innerText"
         )
-        page.until(f"{generations}.includes('4')")
+        page.until(f"{generations}.includes('3')")
         page.open("about:blank")
         server.shutdown()

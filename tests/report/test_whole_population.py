@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -13,11 +16,13 @@ from hypothesis import strategies as st
 from overnight.flows.report import population
 from overnight.flows.report.build import build_report
 from overnight.flows.report.comparison_data import all_score_curves, score_curves
+from overnight.flows.report.run_data import RunData, read_run_data
 from overnight.schemas.algorithm import Join
 from overnight.schemas.program import TUNER
 from overnight.schemas.report_data import ReportData
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
+from overnight.tasks.history.files import RunFiles
 from overnight.tasks.report.comparison import groups_of, render_comparison, render_index
 from overnight.tasks.report.number_format import gain_of, padded
 from overnight.tasks.report.page import render
@@ -29,11 +34,24 @@ from tests.report.browser import CUT_TABLES, Page
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    history = tmp_path_factory.mktemp("grown")
-    files = create(history, islands=3)
+def grown_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    files = create(tmp_path_factory.mktemp("grown"), islands=3)
     grow(files, 6)
-    return build_report(Database(history), files)
+    return files
+
+
+@pytest.fixture(scope="module")
+def run_data(grown_run: RunFiles) -> RunData:
+    return data_of(grown_run)
+
+
+@pytest.fixture(scope="module")
+def grown(grown_run: RunFiles) -> ReportData:
+    return build_report(Database(grown_run.backend.root), grown_run)
+
+
+def data_of(files: RunFiles) -> RunData:
+    return read_run_data(Database(files.backend.root), files, None)
 
 
 def test_every_scored_candidate_is_drawn_with_its_niche_model_and_code(grown: ReportData):
@@ -48,30 +66,34 @@ def test_every_scored_candidate_is_drawn_with_its_niche_model_and_code(grown: Re
 
 
 def test_of_a_large_population_every_kth_candidate_and_every_new_best_are_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grown: ReportData, run_data: RunData, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(population, "MAX_POINTS", 5)
-    files = create(tmp_path, islands=2)
-    grow(files, 6)
-    report = build_report(Database(tmp_path), files)
-    scored = len([one for one in stored_run.read_run_history(files).programs.values() if one.score is not None]) - 1
-    assert len(report.points) + report.points_left_out == scored
-    assert report.points_left_out > 0
-    bests = {summary.best_program_id for summary in report.generations[1:]} - {report.start.program_id}
-    assert bests <= {point.program_id for point in report.points}
-    assert f"{report.points_left_out} candidates are left out evenly" in over_samples(report).note
+    points, left_out = population.scored_points(run_data)
+    assert len(points) + left_out == len(grown.points)
+    assert left_out > 0
+    bests = {summary.best_program_id for summary in grown.generations[1:]} - {grown.start.program_id}
+    assert bests <= {point.program_id for point in points}
+    note = over_samples(replace(grown, points=points, points_left_out=left_out)).note
+    assert f"{left_out} candidates are left out evenly" in note
 
 
 def test_code_beyond_what_a_page_has_room_for_is_left_out_the_worst_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grown: ReportData, run_data: RunData, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(population, "_MAX_CHARACTERS", 500)
-    files = create(tmp_path, islands=2)
-    grow(files, 6)
-    report = build_report(Database(tmp_path), files)
-    assert 0 < len(report.functions) < len(report.points)
-    assert sum(map(len, report.functions.values())) <= 500
-    assert report.best.program_id in report.functions
+    functions = population.functions_of(run_data, grown.points)
+    assert 0 < len(functions) < len(grown.points)
+    assert sum(map(len, functions.values())) <= 500
+    assert grown.best.program_id in functions
+
+
+def test_niches_are_the_same_in_whatever_order_their_rows_are_read(grown: ReportData, run_data: RunData):
+    def backwards(*query: Any) -> list[dict[str, Any]]:
+        return run_data.database.rows(*query)[::-1]
+
+    read_backwards = replace(run_data, database=cast("Database", SimpleNamespace(rows=backwards)))
+    assert population.niches(read_backwards) == grown.niches
 
 
 def test_diversity_counts_programs_and_their_different_behaviours(tmp_path: Path):
@@ -79,7 +101,7 @@ def test_diversity_counts_programs_and_their_different_behaviours(tmp_path: Path
     judged = [a_judged(files.run_id, 1, index, scores=(score, 0.0)) for index, score in enumerate((1.0, 1.0, 2.0))]
     changes = [Join("0", one.id) for one in judged]
     record.commit(files, a_generation(1, judged, judged[2].program(), changes))
-    states = build_report(Database(tmp_path), files).diversity
+    states = population.diversity(data_of(files))
     assert [(state.programs, state.behaviours) for state in states] == [(1, 1), (4, 3)]
     assert states[1].sample == 3
 
@@ -159,9 +181,9 @@ def test_the_report_names_niches_that_are_cells_of_a_grid(tmp_path: Path):
     record.commit(files, a_generation(1, judged, judged[2].program(), changes))
     report = build_report(Database(tmp_path), files)
     assert {"0,0", "1,0", "2,0"} <= {niche.niche for niche in report.niches}
-    population = render(report).partition('id="population"')[2].partition('id="models"')[0]
-    assert ">2,0</td>" in population
-    assert "None" not in population
+    shown = render(report).partition('id="population"')[2].partition('id="models"')[0]
+    assert ">2,0</td>" in shown
+    assert "None" not in shown
 
 
 # Pages of several runs
@@ -223,11 +245,8 @@ def test_the_gain_of_the_tuner_is_that_of_its_programs_which_became_the_best(tmp
     assert "Gain by the tuner" in render_comparison(curves)
 
 
-def test_new_bests_stand_at_their_own_samples(tmp_path: Path):
-    files = create(tmp_path)
-    grow(files, 5)
-    database = Database(tmp_path)
-    shown = [(one.samples, one.best, one.best_program_id) for one in build_report(database, files).new_bests[1:]]
-    rows = database.rows(f"FROM improvements('{files.run_id}')")
+def test_new_bests_stand_at_their_own_samples(grown_run: RunFiles, run_data: RunData):
+    shown = [(one.samples, one.best, one.best_program_id) for one in run_data.new_bests[1:]]
+    rows = run_data.database.rows(f"FROM improvements('{grown_run.run_id}')")
     assert shown == [(row["sample"], row["score"], row["program_id"]) for row in rows]
     assert len({sample % 2 for sample, _, _ in shown}) == 2, "and not at the ends of generations"
