@@ -132,6 +132,7 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[OvernightErro
     # Libraries make a million objects that stay; looking at them every 700 new ones takes an eighth of the start.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments, report)
+    gc.freeze()  # else Python looks at all of them once more when it ends, which takes a second after a night
     if "overnight.flows.night.signals" in sys.modules:
         from overnight.flows.night.signals import exit_promptly
 
