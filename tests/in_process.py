@@ -20,6 +20,7 @@ from typing import Any
 
 import funsearch
 from markupsafe import Markup
+from prefect.utilities.annotations import opaque
 
 from overnight.flows.cli import foreground_night, short_night
 from overnight.flows.night import attempt
@@ -193,7 +194,7 @@ class PlainTask:
     fn: Callable[..., Any]
 
     def __call__(self, *arguments: object) -> Any:
-        return self.fn(*arguments)
+        return self.fn(*map(_result, arguments))
 
     def submit(self, *arguments: object) -> Submitted:
         """Run the task; a future among its arguments stands for its result, without which it fails."""
@@ -203,12 +204,17 @@ class PlainTask:
 
     def _run(self, future: Submitted, arguments: Sequence[object]) -> None:
         try:
-            known = [one.result() if isinstance(one, Submitted) else one for one in arguments]
-            result = self.fn(*known)
+            result = self(*arguments)
         except Exception as error:  # noqa: BLE001  (the error of a task is its result)
             future.set_exception(error)
         else:
             future.set_result(result)
+
+
+def _result(argument: Any) -> Any:
+    """Return what a task gets for one of its arguments."""
+    value = argument.unwrap() if isinstance(argument, opaque) else argument
+    return value.result() if isinstance(value, Submitted) else value
 
 
 class NoArtifacts:

@@ -19,6 +19,7 @@ from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
+from prefect.utilities.annotations import opaque
 
 from overnight.flows.formatting import score
 from overnight.flows.night import events
@@ -91,7 +92,7 @@ class GenerationAttempt:
                     case events.Ask() as asked:
                         self._ask(asked)
                     case events.Confirm(_, claim):
-                        confirmed = confirm.submit(self.run.confirmer, self.number, claim)
+                        confirmed = confirm.submit(self.run.confirmer, self.number, _unsearched(claim))
                         confirmed.add_done_callback(lambda future, name=claim.id: self._post_confirmed(future, name))
                     case events.Prune() as wanted:
                         pruned = prune.submit(partial(prune_best, self.run, wanted, self._is_abandoned))
@@ -105,10 +106,10 @@ class GenerationAttempt:
 
     def _ask(self, asked: events.Ask) -> None:
         self._batches += 1
-        sampled = sample.submit(self.run.sampler, self.number, self._batches, asked.prompts)
+        sampled = sample.submit(self.run.sampler, self.number, self._batches, _unsearched(asked.prompts))
         sampled_at = list[float]()
         sampled.add_done_callback(lambda _: sampled_at.append(time.monotonic()))
-        evaluated = evaluate.submit(self.run.evaluator, self.number, self._batches, cast("Any", sampled))
+        evaluated = evaluate.submit(self.run.evaluator, self.number, self._batches, _unsearched(sampled))
 
         def post(future: PrefectConcurrentFuture[Any]) -> None:
             with self._posting_failure():
@@ -138,7 +139,7 @@ class GenerationAttempt:
     def _commit(self, generation_record: GenerationRecord) -> State[float]:
         record = replace(generation_record, flow_run_id=_flow_run_id())
         self.run.stores.of(record.number).journal.write_waiting()  # what was paid for is read from it
-        best = select(record, self.run.write)
+        best = select(_unsearched(record), self.run.write)
         self.post(events.Committed(self.key))
         scored = sum(one.score is not None for one in record.judged)
         message = f"{scored} of {len(record.judged)} candidates scored; best {score(best.score)}"
@@ -159,6 +160,14 @@ class GenerationAttempt:
 
 ATTEMPT: ContextVar[GenerationAttempt | None] = ContextVar("attempt", default=None)
 """The attempt whose flow run this thread is."""
+
+
+def _unsearched(value: Any) -> Any:
+    """Return an argument of a task in which Prefect looks for no futures, beside `value` itself.
+
+    It would visit every field of every candidate, and ask its server for the state of each future.
+    """
+    return opaque(value)
 
 
 def _flow_run_id() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
 from overnight.flows.night import reporting
 from overnight.flows.night.night import Night
@@ -84,7 +85,11 @@ def asked(provider: Provider) -> int:
 
 @pytest.mark.prefect
 @pytest.mark.usefixtures("prefect")
-def test_the_night_takes_the_answers_over_and_buys_nothing_twice(new_run: NewRun, provider: Provider, tmp_path: Path):
+def test_the_night_takes_the_answers_over_and_buys_nothing_twice(
+    new_run: NewRun, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked_for_state: list[object] = []
+    monkeypatch.setattr(SyncPrefectClient, "read_task_run", lambda *asked: asked_for_state.append(asked))
     rules = StopConditions(generations=1)
     with open_run(new_run()) as run, begun(run, rules) as night:
         assert asked(provider) == run.progress.samples == IN_FLIGHT
@@ -94,6 +99,7 @@ def test_the_night_takes_the_answers_over_and_buys_nothing_twice(new_run: NewRun
         assert run.state.generations == 1
         assert run.progress.samples == SAMPLES
     assert asked(provider) == SAMPLES
+    assert asked_for_state == [], "a task that waits for another one asks the server for nothing"
 
 
 @pytest.mark.prefect
