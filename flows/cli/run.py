@@ -18,7 +18,7 @@ from overnight.schemas.generation import RunHistory
 from overnight.schemas.problem import Problem
 from overnight.schemas.sampling_settings import Sampling
 from overnight.tasks.problems import find
-from overnight.tasks.sample.provider import load_providers, require_keys
+from overnight.tasks.sample.provider import load_providers
 
 if TYPE_CHECKING:
     from overnight.tasks.history.files import RunFiles
@@ -59,7 +59,6 @@ def run(
         from overnight.flows.prefect_server.embedded import PrefectServer
 
         with PrefectServer() as server:  # it starts in a process of its own, while this one loads the libraries
-            require_keys(loaded.settings.sampling)  # before anything that takes longer than to load LiteLLM
             say(f"starting: {loaded.settings.title or loaded.name}")
             from overnight.flows.cli.foreground_night import run_night
             from overnight.flows.night.given_starts import create_run_from

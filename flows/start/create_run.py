@@ -65,8 +65,10 @@ def create_run(
         EnvironmentFault: If there is no sandbox, or no key for a model.
     """
     require_batches(problem.settings.sampling)
-    require_keys(problem.settings.sampling)
-    run, start = prepare_run(problem, path, judge_of(problem), seed=seed, run_id=run_id, tell=tell)
+    with ThreadPoolExecutor(1, "overnight-keys") as thread:  # to load LiteLLM takes longer than to start a container
+        checked = thread.submit(require_keys, problem.settings.sampling)
+        run, start = prepare_run(problem, path, judge_of(problem), seed=seed, run_id=run_id, tell=tell)
+        checked.result()
     if tell and (said := _remark_on_start(start, problem, path)):
         tell(said)
     files = files_of(history, run.run_id)
