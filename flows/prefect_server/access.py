@@ -62,10 +62,12 @@ def may_be_set(*names: str) -> bool:
 
 
 def _mentions(file: Path, names: Sequence[str]) -> bool:
-    """Return whether a file may set a value: by its name, or in a table `[api]`."""
+    """Return whether a file may set a value: by its name, or in a table `[api]`, in a project's file of Prefect's."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
+        return False
+    if file.name == "pyproject.toml" and "prefect" not in text:  # many a project has an API of its own
         return False
     return "api" in text.lower() or any(name in text for name in names)
 

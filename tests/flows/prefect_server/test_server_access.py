@@ -54,6 +54,19 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state/overnight"
 
 
+@pytest.mark.parametrize(
+    ("text", "may_be"), [('dependencies = ["fastapi"]', False), ('[tool.prefect.api]\nurl = "http://x/api"', True)]
+)
+def test_only_a_project_that_configures_prefect_has_prefects_settings_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, *, may_be: bool
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert access.may_be_set("PREFECT_API_URL") is may_be
+
+
 class Requests(http.server.BaseHTTPRequestHandler):
     """Handler that answers every request with `200` and records the headers."""
 
