@@ -147,8 +147,8 @@ def overnight(
     """Run a night of so many samples."""
     model = Model(kind, latency_s)
     flags = [flag for name, value in settings.items() for flag in ("--set", f"{name}={value}")]
-    command = ["overnight", "run", str(SPECIFICATIONS[kind].resolve()), "--model", "openai/test", "--api-base", model.base]
-    more = ["--max-samples", str(candidates), "--history", str(folder / "history")]
+    command = ["overnight", "run", str(SPECIFICATIONS[kind].resolve()), "--model", "openai/test"]
+    more = ["--api-base", model.base, "--max-samples", str(candidates), "--history", str(folder / "history")]
     begin = time.time()
     subprocess.run(
         [str(Path(sys.executable).parent / command[0]), *command[1:], *more, *flags],
