@@ -56,6 +56,7 @@ class GenerationRecord:
         error: Reason of the failure; empty if it is to be committed.
         questions: Answers to questions of the scoring that no earlier generation has.
         prompts: Number of its prompts, where it ended before all that the settings allow were asked; else `None`.
+        samples_in_flight: Number of samples in flight after it, where its slow answers made them fewer; else `None`.
     """
 
     number: int
@@ -74,6 +75,7 @@ class GenerationRecord:
     place: int | None = None
     questions: tuple[Completion, ...] = ()
     prompts: int | None = None
+    samples_in_flight: int | None = None
 
     @property
     def resets(self) -> bool:
@@ -228,6 +230,7 @@ class Step:
         records: How each prompt was asked and answered, by its index, where that was asked for.
         confirmations: By prompt, the programs that were confirmed, and whether each stood.
         corrected: Final feedback on each program whose scores were changed after they were told.
+        samples_in_flight: Number of samples in flight after it, where it made them fewer.
     """
 
     generation: int
@@ -236,6 +239,7 @@ class Step:
     records: Mapping[int, PromptRecord] = field(default_factory=dict)
     confirmations: Mapping[int, Sequence[tuple[str, bool]]] = field(default_factory=dict)
     corrected: Mapping[str, Feedback] = field(default_factory=dict)
+    samples_in_flight: int | None = None
 
     @property
     def all_changes(self) -> tuple[Change, ...]:

@@ -133,8 +133,8 @@ class Sampling(Section):
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
     """number of samples in flight, asked for or being evaluated: a prompt is built from the results of all samples
     but the last so many, in order; a larger number keeps more models and slots busy, a smaller one learns sooner;
-    default: 8 where stop conditions allow a night at most 5,000 samples, else 16; on a cluster two for each slot, 16
-    at least"""
+    default: 8 where stop conditions allow a night at most 5,000 samples, else 16, and 4 once answers take a minute; on
+    a cluster two for each slot, 16 at least"""
     timeout_s: float = Field(default=600.0, gt=0, le=86_400)
     """timeout of one request, seconds"""
     attempts: int = Field(default=4, ge=1, le=1_000)

@@ -211,6 +211,11 @@ GENERATIONS = _table(
     ),
     ("paid", pa.list_(PAID), "what was paid for it, as the view `costs` has it; null in older generations"),
     ("prompts", COUNT, "number of its prompts, where it ended before all were asked, since it lasted long; else null"),
+    (
+        "samples_in_flight",
+        COUNT,
+        "number of samples in flight after it, where slow answers made them fewer; else null",
+    ),
 )
 
 RUNS = _table(

@@ -96,15 +96,15 @@ def measured_pace(
         with working("measuring the pace: a short night in a temporary history"):
             night = play(problem, path, start, conditions, server, probes)
         return pace_of(night, latency_s).capped(most)
-    slots, in_flight = slots_of(problem), _in_flight(settings, conditions)
+    slots, in_flight = slots_of(problem), _in_flight(settings, conditions, latency_s)
     high = min(slots / start.wall_s, in_flight / (latency_s + start.wall_s))
     limited_by = "evaluations" if high * start.wall_s > 0.9 * slots else "the model"
     how = f"reckoned from an evaluation of {_brief(start.wall_s)}, {count(slots, 'candidate')} at a time"
     return Pace(high / 2, high, limited_by, how).capped(most)
 
 
-def _in_flight(settings: Settings, conditions: StopConditions) -> int:
-    return settings.sampling.concurrency or samples_in_flight(most_samples(settings, conditions))
+def _in_flight(settings: Settings, conditions: StopConditions, latency_s: float = 0.0) -> int:
+    return settings.sampling.concurrency or samples_in_flight(most_samples(settings, conditions), latency_s)
 
 
 def _pace_of_agents(settings: Settings, latency_s: float) -> Pace:
@@ -121,7 +121,10 @@ def _pace_of_agents(settings: Settings, latency_s: float) -> Pace:
 
 def pace_of(night: ShortNight, latency_s: float) -> Pace:
     """Return the pace that a short night had, if its models had taken their time."""
-    how = f"a short night had it{_with_model(latency_s)}, {count(night.slots, 'candidate')} at a time"
+    how = (
+        f"a short night had it{_with_model(latency_s)}, {count(night.in_flight, 'sample')} in flight, "
+        f"{count(night.slots, 'candidate')} at a time"
+    )
     if night.faster == 1:
         return Pace(*night.rates, night.limited_by, how, night.others)
     # A turn of the samples in flight takes longer in proportion, or by the seconds of the answers alone.

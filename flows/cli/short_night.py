@@ -155,7 +155,7 @@ def play(
         latency_s = mean_latency_s(probes) if probes else 0.0
         faster = max(1.0, latency_s / _LONGEST_LATENCY_S)
         with open_run(files) as opened:
-            in_flight, _ = samples_of_night(_with(opened, problem), conditions)
+            in_flight, _ = samples_of_night(_with(opened, problem), conditions, latency_s)
             run, model = _with_model(opened, in_flight, probes, faster)
             night = Night(run, StopConditions(), notifier=Notifier())
             looks = _Looks(run, model, night.cut)

@@ -10,8 +10,9 @@ told, until some have stood.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 
 from overnight.flows.night.planning import prompts_per_task, turns_of
 from overnight.flows.night.search_state import SearchState
@@ -35,7 +36,6 @@ class Block:
     """A generation under way.
 
     Args:
-        window: Number of prompts in flight.
         stored: Completions that earlier attempts have paid for.
         most_samples: Largest number of samples that it may ask for beside them; `None` without a limit.
         rules: Rules of confirmations; by default those of the settings.
@@ -54,7 +54,6 @@ class Block:
         state: SearchState,
         number: int,
         *,
-        window: int,
         stored: Stored | None = None,
         most_samples: int | None = None,
         rules: ConfirmationRules | None = None,
@@ -73,8 +72,7 @@ class Block:
         self._taken: dict[int, int] = {}
         settings = self._run.problem.settings
         self._rules = rules or ConfirmationRules.of(settings)
-        self._prompts_to_verdict = max(LEAST_PROMPTS_TO_VERDICT, window)
-        self._waiting = deque(self._batches(window))
+        self._waiting = deque([*range(self._prompts), *self._tuners])
         self._left_out: set[int] = set()
         self._asked: set[int] = set()
         self._pairs: dict[int, Pairs] = {}
@@ -84,14 +82,6 @@ class Block:
         self._changes: defaultdict[int, tuple[Change, ...]] = defaultdict(tuple)
         self._places: dict[str, int] = {}
         self._verdicts: dict[str, Verdict] = {}
-
-    def _batches(self, window: int) -> Iterator[range]:
-        """Yield the indices of the prompts of each batch; the tuner's turn is one of its own."""
-        prompts, size = self._prompts, prompts_per_task(self._run, window)
-        for first in range(0, prompts, size):
-            yield range(first, min(first + size, prompts))
-        if self._run.problem.tunes:
-            yield self._tuners
 
     @property
     def _prompts(self) -> int:
@@ -111,17 +101,14 @@ class Block:
         """
         prompts = self._state.planner.end_early(self.number, self._state.asked)
         if prompts is not None:
-            left = [range(one.start, min(one.stop, prompts)) for one in self._waiting if one != self._tuners]
-            tuners = [one for one in self._waiting if one == self._tuners]
-            self._waiting = deque([one for one in left if one] + tuners)
+            self._waiting = deque(one for one in self._waiting if one < prompts or one in self._tuners)
         return prompts
 
     def due(self) -> list[list[Prompt]]:
         """Return the prompts that are to be asked now, by batch."""
         plans = self._state.plans(self.number) if self._waiting else {}
         batches = []
-        while self._waiting and all(index in plans for index in self._waiting[0]):
-            batch = self._next_batch(plans)
+        while batch := self._next_batch(plans):
             if due := {index: plan for index in batch if (plan := plans[index])}:
                 self._asked.update(due)
                 self._state.asked |= Counter({self.number: 1 + max(due.keys() - self._tuners, default=0)})
@@ -140,18 +127,23 @@ class Block:
         for each in numbers:
             plans = {index: plan for index, plan in self._state.plans(each).items() if plan}
             if plans:
-                block = self if each == self.number else Block(self._state, each, window=1)
+                block = self if each == self.number else Block(self._state, each)
                 group[each] = [prompt for prompt in block.prompts(plans) if prompt.model not in NO_MODELS]
         return group
 
-    def _next_batch(self, plans: Mapping[int, Plan | None]) -> range:
-        """Take the next batch that is planned; where work is quick, with those after it, but for the tuner's turn."""
-        batch = self._waiting.popleft()
-        while self.is_quick and self._waiting:
-            following = self._waiting[0]
-            if following == self._tuners or any(one not in plans for one in following):
-                break
-            batch = range(batch.start, self._waiting.popleft().stop)
+    def _next_batch(self, plans: Mapping[int, Plan | None]) -> list[int]:
+        """Take the prompts of the next task, if all are planned; where work is quick, those of the tasks after it, too.
+
+        The tuner's turn is a task of its own.
+        """
+        planned = list(takewhile(plans.__contains__, self._waiting))
+        planned = [index for index in planned if index not in self._tuners] or planned
+        size = prompts_per_task(self._run, self._state.planner.window)
+        is_all = all(index in self._tuners for index in islice(self._waiting, len(planned), None))
+        whole = len(planned) if is_all else len(planned) // size * size
+        batch = planned[: whole if self.is_quick else min(whole, size)]
+        for _ in batch:
+            self._waiting.popleft()
         return batch
 
     def _within_limit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -183,7 +175,7 @@ class Block:
 
     def leave_out(self) -> None:
         """Ask no further prompt, since the deadline has come."""
-        self._left_out.update(index for batch in self._waiting for index in batch)
+        self._left_out.update(self._waiting)
         self._waiting.clear()
 
     # Telling
@@ -239,7 +231,7 @@ class Block:
         if self._current is None:
             if self._next in self._pairs:
                 pairs = self._pairs.pop(self._next)
-            elif self._next in self._asked or (self._waiting and self._next >= self._waiting[0].start):
+            elif self._next in self._asked or (self._waiting and self._next >= self._waiting[0]):
                 return None
             else:
                 pairs = []
@@ -291,7 +283,8 @@ class Block:
         self._note_beaten(before)
         if self._state.is_in_order(self.number):
             self._state.planner.note_confirmations(stood=sum(confirmed), fell=len(confirmed) - sum(confirmed))
-        place = min(self._next + self._prompts_to_verdict, turns_of(self._run))
+        to_verdict = max(LEAST_PROMPTS_TO_VERDICT, self._state.planner.window)
+        place = min(self._next + to_verdict, turns_of(self._run))
         self._places |= {one.id: place for one in claims}
         self._next, self._current = self._state.planner.turn_after(self._next, self.number), None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 from overnight.flows.formatting import cause_text, error_text
@@ -18,9 +19,10 @@ from overnight.flows.night.block import Block
 from overnight.flows.night.night_limits import NightLimits, NightPlan
 from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.retry_policy import RetryPolicy
+from overnight.flows.night.samples_in_flight import is_slow
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
-from overnight.schemas.generation import RunHistory, StopReason
+from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
 from overnight.schemas.program import Judged, Prompt
 
 _FINAL = (TerminalProviderError, UsageError, HistoryGone)
@@ -41,7 +43,6 @@ class NightCore:
         self.limits = NightLimits(state, plan.conditions, clock.now)
         self._clock = clock
         self._begin_s = clock.seconds
-        self._window = prompts_in_flight(state.run, plan.samples_in_flight)
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
         self._retries = RetryPolicy(self._search.retries, self._search.failures)
@@ -57,7 +58,7 @@ class NightCore:
         self._actions: list[events.Action] = []
         self._is_tuning_over = not state.run.problem.tunes
         self._is_closing = self._is_finished = False
-        state.planner.widen(self._window)
+        state.planner.widen(prompts_in_flight(state.run, plan.samples_in_flight))
 
     def handle(self, event: events.Event, clock: events.Clock) -> Sequence[events.Action]:
         """Take an event, and return what is to be done, in order."""
@@ -92,7 +93,7 @@ class NightCore:
             case events.Opened(_, stored, failed):
                 attempt.failed = failed
                 left = self.limits.samples_left(attempt.number)
-                attempt.block = Block(self.state, attempt.number, window=self._window, stored=stored, most_samples=left)
+                attempt.block = Block(self.state, attempt.number, stored=stored, most_samples=left)
             case events.Evaluated() if attempt.block:
                 self._end_pause()
                 attempt.note_evaluated(event, attempt.block, self._clock)
@@ -180,7 +181,6 @@ class NightCore:
     def _adopt(self, history: RunHistory) -> None:
         """Take the state from the files; what was settled and is not committed does not count."""
         self.state.adopt(history)
-        self.state.planner.widen(self._window)
         for record in [one.record for one in self._attempts.uncommitted if one.record]:
             if not self.state.has_ended(record.number):
                 self.limits.take_back(record)
@@ -312,7 +312,7 @@ class NightCore:
     def _may_begin(self, number: int) -> bool:
         """Return whether a later generation may begin before its turn: within the window, or the next batch job."""
         size = self._search.prompts
-        ahead = 1 if self.state.run.problem.settings.sampling.batch_api else -(-self._window // size)
+        ahead = 1 if self.state.run.problem.settings.sampling.batch_api else -(-self.state.planner.window // size)
         return number <= self.state.generations + 1 + ahead and self._allows(number)
 
     def _allows(self, number: int) -> bool:
@@ -336,6 +336,7 @@ class NightCore:
         if is_unused or not block.is_worth_committing(is_cut=self._is_cut):
             return self._leave(attempt)
         record = block.record(attempt.base_record(self.plan.number, self.state.best, self._clock))
+        record = replace(record, samples_in_flight=self._fewer_in_flight(record))
         self.limits.count(record, self._clock.seconds - max(self._turn_begin, self._clock.answered_at))
         if self._retried is not None:
             self._retried.popleft()
@@ -349,6 +350,13 @@ class NightCore:
         if len(self._attempts.uncommitted) == 1:
             self._commit_next()
         return True
+
+    def _fewer_in_flight(self, record: GenerationRecord) -> int | None:
+        """Return the number of samples in flight after a generation, if its slow answers make them fewer."""
+        few = self.plan.samples_if_slow
+        if few is None or prompts_in_flight(self.state.run, few) >= self.state.planner.window:
+            return None
+        return few if is_slow(record) else None
 
     def _prune(self, attempt: Attempt) -> None:
         """Prune the night's best program, if this generation is its last one and there is time for it."""

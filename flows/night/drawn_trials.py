@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any
 
-from overnight.flows.start.generated_inputs import Draw, job_for_agents, open_generator
+from overnight.flows.start.generated_inputs import job_for_agents, open_generator
 from overnight.flows.start.sandboxes import open_job
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.generation import RunRecord
@@ -59,13 +57,8 @@ class DrawnTrials:
         self._opened.callback(generating.close)  # so that closing ends a draw that is under way
         with generating:
             draw = generating.enter_context(open_generator(run.problem, run.run_id))
-            job = job_for_agents(run.problem, partial(self._draw, draw), seed=run.seed)
+            job = job_for_agents(run.problem, draw, seed=run.seed)
         return self._opened.enter_context(open_job(run.problem, job, run.run_id, slots=1, ask=None))
-
-    def _draw(self, draw: Draw, seed: int) -> Any:
-        if self._is_closing.is_set():
-            raise CancelledError
-        return draw(seed)
 
     def close(self) -> None:
         """End what is under way, and remove the sandboxes; calling it again does nothing."""

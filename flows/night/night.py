@@ -23,7 +23,7 @@ from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.reporting import NightReporter
 from overnight.flows.night.requests import take
-from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.samples_in_flight import samples_if_slow, samples_of_night
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, StopReason
@@ -86,6 +86,7 @@ class Night:
             samples_in_flight=in_flight,
             most_confirmations=run.most_confirmations,
             retried=None if retried is None else tuple(retried),
+            samples_if_slow=samples_if_slow(run) if retried is None else None,
             history_flag=flag,
             after_empty_night=stored_run.ended_without_generation(run.files, self.number - 1),
         )

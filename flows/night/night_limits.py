@@ -28,6 +28,7 @@ class NightPlan:
 
     Attributes:
         retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
+        samples_if_slow: Number of samples in flight once answers take minutes; `None` where that changes nothing.
         after_empty_night: Whether the night before ended at its deadline without a generation.
         history_flag: `--history` flag of commands that are named.
     """
@@ -37,6 +38,7 @@ class NightPlan:
     samples_in_flight: int
     most_confirmations: int = 1
     retried: tuple[int, ...] | None = None
+    samples_if_slow: int | None = None
     after_empty_night: bool = False
     history_flag: str = ""
 

@@ -95,6 +95,7 @@ class Planner:
         widest: Most prompts that any night so far had in flight.
 
     Attributes:
+        window: Number of prompts in flight.
         plans: Plans of the turns that are due; `None` for a turn of the tuner that passes.
         wary: Number of claims that must stand before one is believed again until it is confirmed.
         bases: For each program that was dropped, the program that takes its place as a base.
@@ -112,6 +113,7 @@ class Planner:
         widest: int = 1,
     ) -> None:
         self.algorithm = algorithm
+        self.window = 1
         self.plans: dict[Turn, Plan | None] = {}
         self.wary = 0
         self.bases: Mapping[str, str] = {}
@@ -120,7 +122,6 @@ class Planner:
         self._composer = composer
         self._run = run
         self._is_wanted = is_wanted
-        self._window = 1
         self._widest = widest
         self._results = 0
         most = run.problem.settings.search.prompts  # a file of strangers may have any number
@@ -134,9 +135,14 @@ class Planner:
 
     def widen(self, window: int) -> None:
         """Begin a night with so many prompts in flight; prompts that were planned before keep their plans."""
-        self._window = window
+        self.window = window
         self._widest = max(self._widest, window)
         self._plan_what_is_due()
+
+    def narrow(self, samples: int | None) -> None:
+        """Go on with so many samples in flight, if a number is given and fewer are; what is planned keeps its plan."""
+        if samples is not None:
+            self.window = min(self.window, prompts_in_flight(self._run, samples))
 
     @property
     def next_turn(self) -> Turn:
@@ -343,7 +349,7 @@ class Planner:
 
     def _plan_what_is_due(self) -> None:
         first = self._next
-        while results_needed(self._next, self._run, self._window) <= self._results:
+        while results_needed(self._next, self._run, self.window) <= self._results:
             turn = replace(self._next_turn, slot=self._slot())
             is_tuning = turn.index == self._run.problem.settings.search.prompts
             tunes = is_tuning and self._takes_tuners_turn()
@@ -376,7 +382,7 @@ class Planner:
 
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
-        return 0 if self._run.problem.settings.sampling.batch_api else self._next % self._window
+        return 0 if self._run.problem.settings.sampling.batch_api else self._next % self.window
 
     def _take_unfollowed(self) -> PromptRecord | None:
         """Take the latest prompt that no plan follows; it is taken for unwanted plans, too, as the night did."""
@@ -387,7 +393,7 @@ class Planner:
 
     def _takes_tuners_turn(self) -> bool:
         """Take the next turn for the tuner, unless one of its turns is in flight before it; return whether it is."""
-        if self._last_tuned >= results_needed(self._next, self._run, self._window):
+        if self._last_tuned >= results_needed(self._next, self._run, self.window):
             return False
         self._last_tuned = self._next
         return True

@@ -40,6 +40,7 @@ def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], boo
             planner.replay(step, history)
         else:
             planner.replay_out_of_order(step, history.told)
+        planner.narrow(step.samples_in_flight)
         last = max(last, step.generation)
         planner = _after_drops(planner, run, history, place, len(history.windows) - len(windows), is_wanted)
     for window in windows:

@@ -226,10 +226,9 @@ def replay(then: RecordedRun, run: OpenRun) -> Comparison:
         before = run.state.best
         night = stored_run.read_night(then.files, number, {})
         record.write_night(run.files, night)  # a history that is read again during it has its samples in flight
-        window = prompts_in_flight(run.run, night.samples_in_flight)
-        run.state.planner.widen(window)
+        run.state.planner.widen(prompts_in_flight(run.run, night.samples_in_flight))
         while steps and then.night_of(steps[0]) <= number:
-            _repeat(then, run, steps.pop(0), number, window)
+            _repeat(then, run, steps.pop(0), number)
             _take_drops(then, run, night=number)
         night = stored_run.read_night(then.files, number, run.state.programs)
         night = replace(night, best_before=before.score)
@@ -264,7 +263,7 @@ def _ended(then: RecordedRun, night: NightRecord, run: OpenRun) -> NightRecord:
     return replace(ended, finalists=finalists, best_program_id=best.id)
 
 
-def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int, window: int) -> None:
+def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int) -> None:
     """Repeat one generation. That it failed, and why, is taken from the record."""
     if step.generation <= run.run.given:
         return
@@ -277,8 +276,7 @@ def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int, window: int
         return
     if not run.state.is_in_order(step.generation):
         _read_again(run)
-        run.state.planner.widen(window)
-    _commit(then, run, step.generation, night, window)
+    _commit(then, run, step.generation, night)
 
 
 def _failure(row: Row, run: OpenRun) -> GenerationRecord:
@@ -286,7 +284,7 @@ def _failure(row: Row, run: OpenRun) -> GenerationRecord:
     return GenerationRecord(number=row["generation"], best=run.state.best, **kept)
 
 
-def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: int) -> None:
+def _commit(then: RecordedRun, run: OpenRun, number: int, night: int) -> None:
     started_at = datetime.now(UTC)
     rows = read_rows(then.files, "programs", number)
     verdicts = then.verdicts_of(rows)
@@ -294,7 +292,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
     # What was evaluated and not confirmed in time is evaluated again: the search went on with its score.
     run.evaluator.leave_out(number, [index for index, row in cut.items() if not row.get("claimed_scores")])
     run.stores.open(number)
-    block = Block(run.state, number, window=window, rules=verdicts, recorded=then.prompts_of(rows))
+    block = Block(run.state, number, rules=verdicts, recorded=then.prompts_of(rows))
     block.resets = bool(then.committed[number]["reset_niches"])
     with ThreadPoolExecutor(_BATCHES_AT_A_TIME, "overnight-replay") as threads:
         while not block.is_told:
@@ -311,6 +309,7 @@ def _commit(then: RecordedRun, run: OpenRun, number: int, night: int, window: in
         started_at=started_at,
         ended_at=datetime.now(UTC),
         best=run.state.best,
+        samples_in_flight=then.committed[number]["samples_in_flight"],
     )
     generation = block.record(base)
     generation = replace(generation, judged=tuple(map(verdicts.completed, generation.judged)))

@@ -17,6 +17,7 @@ from overnight.flows.night.facts import LogLine, ShownNight, counts, ending, gen
 from overnight.flows.night.night_limits import NightLimits
 from overnight.flows.night.notifications import Notifier, night_summary
 from overnight.flows.night.open_run import OpenRun
+from overnight.flows.night.samples_in_flight import said_of
 from overnight.flows.night.stop_conditions import StopConditions, share_done
 from overnight.schemas.errors import EnvironmentFault, OvernightError
 from overnight.schemas.generation import Finalist, GenerationRecord, NightRecord, StopReason
@@ -149,6 +150,9 @@ class NightReporter:
     def note_commit(self, generation: GenerationRecord) -> None:
         self._notifier.report_best(self._run.run.run_id, generation.best.score, self._flag)
         self.say(generation_line(generation.number, self._run.progress))
+        if fewer := said_of(generation):
+            self.say(fewer)
+            self._run.progress.note(fewer)
         if failure := without_any_score(generation):
             self.say(failure)
         if warning := self._warning() or failure:

@@ -1,12 +1,14 @@
-"""The number of samples in flight in a night: from the most samples that it can take, and from the nights before."""
+"""The number of samples in flight in a night: from the most that it can take, and from how long answers take."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import median
 from typing import TYPE_CHECKING
 
 from overnight.flows.formatting import duration
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.program import NO_MODELS
 from overnight.schemas.sampling_settings import ANSWER_ONCE, Model
 from overnight.schemas.settings import Settings
@@ -23,17 +25,22 @@ _MANY_IN_FLIGHT = 16
 """Samples in flight in a night of more, or where nothing limits their number."""
 
 _SLOW_IN_FLIGHT = 4
-"""Samples in flight of a command or a folder, whose answers may take minutes."""
+"""Samples in flight where answers take minutes, and of a command or a folder, whose answers may."""
 
 _SLOW_S = 60.0
-"""Median seconds of an answer, in the nights before, from which on few samples are in flight of any model."""
+"""Median seconds of an answer in a generation from which on few samples are in flight of any model."""
+
+_OTHER = "sampling.concurrency sets another number"
 
 _SAMPLES_PER_SLOT = 2
 """Samples in flight for each slot of a cluster, so that none is idle while models answer."""
 
 
-def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str]:
-    """Return the number of samples in flight in a night, and why, in words."""
+def samples_of_night(run: OpenRun, conditions: StopConditions, latency_s: float = 0.0) -> tuple[int, str]:
+    """Return the number of samples in flight in a night, and why, in words.
+
+    `latency_s` is how long an answer takes, where it is known from elsewhere than the nights before.
+    """
     settings = run.run.problem.settings
     if settings.sampling.batch_api:
         return settings.search.prompts * settings.search.samples, "prompts are sent in batches"
@@ -45,15 +52,15 @@ def samples_of_night(run: OpenRun, conditions: StopConditions) -> tuple[int, str
         number = max(_SAMPLES_PER_SLOT * run.slots, samples_in_flight(None))  # machines may join later
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
     most = most_samples(settings, conditions)
-    if all(model.name.startswith(ANSWER_ONCE) for model in settings.sampling.models):
+    if _is_answered_once(settings):
         number, why = sum(map(_at_once, settings.sampling.models)), "as an answer may take minutes"
     else:
-        number = samples_in_flight(most)
+        latency_s = latency_s or _latency_s(run)
+        number = samples_in_flight(most, latency_s)
         why = "as nothing limits their number" if most is None else f"as the night takes at most {most:,}"
-        if (latency_s := _latency_s(run)) >= _SLOW_S:
-            number, why = _SLOW_IN_FLIGHT, f"as an answer took {duration(latency_s)} before"
+        why = f"as an answer took {duration(latency_s)} before" if latency_s >= _SLOW_S else why
     shown = number if most is None else min(number, most)  # the number itself is that of a night which goes on later
-    return number, f"{shown} samples in flight, {why}; sampling.concurrency sets another number"
+    return number, f"{shown} samples in flight, {why}; {_OTHER}"
 
 
 def _of_open_answers(run: OpenRun) -> int | None:
@@ -62,7 +69,39 @@ def _of_open_answers(run: OpenRun) -> int | None:
 
     stored = [one for path in stored_run.open_journals(run.files) for one in journal.readable_completions(path)]
     number = run.files.last_night() if any(one.is_sample and one.model not in NO_MODELS for one in stored) else 0
-    return stored_run.read_night(run.files, number, {}).samples_in_flight if number else None
+    if not number:
+        return None
+    rows = run.files.rows_of("generation", ["night", "samples_in_flight"])
+    fewer = [row["samples_in_flight"] for row in rows if row["night"] == number and row["samples_in_flight"]]
+    return min([stored_run.read_night(run.files, number, {}).samples_in_flight, *fewer])
+
+
+def samples_if_slow(run: OpenRun) -> int | None:
+    """Return how many samples are in flight in a night once answers take minutes; `None` where that changes nothing."""
+    settings = run.run.problem.settings
+    is_given = settings.sampling.batch_api or settings.sampling.concurrency or run.cluster is not None
+    return None if is_given or _is_answered_once(settings) else _SLOW_IN_FLIGHT
+
+
+def is_slow(generation: GenerationRecord) -> bool:
+    """Return whether the answers of models to a generation took minutes."""
+    return _median_latency_s(generation) >= _SLOW_S
+
+
+def said_of(generation: GenerationRecord) -> str:
+    """Return that fewer samples are in flight after a generation, in words; empty if that is not so."""
+    few, latency_s = generation.samples_in_flight, _median_latency_s(generation)
+    return f"{few} samples in flight from now on, as an answer took {duration(latency_s)}; {_OTHER}" if few else ""
+
+
+def _median_latency_s(generation: GenerationRecord) -> float:
+    completions = [one.candidate.completion for one in generation.judged]
+    return _median_s((one.model, one.latency_s) for one in completions)
+
+
+def _median_s(answers: Iterable[tuple[str, float]]) -> float:
+    """Return the median seconds of the answers of models among some; 0 if there are none."""
+    return median([seconds for model, seconds in answers if model not in NO_MODELS] or [0.0])
 
 
 def _latency_s(run: OpenRun) -> float:
@@ -73,7 +112,12 @@ def _latency_s(run: OpenRun) -> float:
     if number == run.run.given or number in run.state.failed:
         return 0.0
     rows = read_rows(run.files, "programs", number)
-    return median([row["latency_s"] or 0.0 for row in rows if row["model"] not in NO_MODELS] or [0.0])
+    return _median_s((row["model"], row["latency_s"] or 0.0) for row in rows)
+
+
+def _is_answered_once(settings: Settings) -> bool:
+    """Return whether agents, commands and folders alone answer, of which few samples are in flight anyway."""
+    return all(model.name.startswith(ANSWER_ONCE) for model in settings.sampling.models)
 
 
 def _at_once(model: Model) -> int:
@@ -88,6 +132,8 @@ def most_samples(settings: Settings, conditions: StopConditions) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def samples_in_flight(most: int | None) -> int:
-    """Return the number of samples in flight in a night that takes at most so many."""
+def samples_in_flight(most: int | None, latency_s: float = 0.0) -> int:
+    """Return the number of samples in flight in a night that takes at most so many, of models that take so long."""
+    if latency_s >= _SLOW_S:
+        return _SLOW_IN_FLIGHT
     return _FEW_IN_FLIGHT if most is not None and most <= _SMALL_SEARCH else _MANY_IN_FLIGHT

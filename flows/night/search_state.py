@@ -139,6 +139,7 @@ class SearchState:
         self.best = record.best
         self._count(record.judged)
         self._end(record.number)
+        self.planner.narrow(record.samples_in_flight)
 
     def _count(self, judged: Iterable[Judged]) -> None:
         self.hashes.update(

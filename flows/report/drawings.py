@@ -10,8 +10,8 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from overnight.flows.start.sandboxes import containers_of, image_of, slots_of
@@ -26,7 +26,7 @@ from overnight.tasks.evaluate.pool import open_pool
 from overnight.tasks.report.sanitised_svg import DrawingRefused, sanitise
 
 TOTAL_S = 60.0
-"""Longest time that all programs together are drawn, seconds; what is not drawn by then is left out."""
+"""Longest time that all programs together are drawn, and that one is, seconds without those of waiting for a slot."""
 
 _MAX_KEPT = 300
 """Number of pictures that are kept in the state folder."""
@@ -68,18 +68,23 @@ def _run(
     problem: Problem, run_id: str, job: Job, programs: Mapping[str, ProgramBundle]
 ) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Run programs until the total time is over; return their verdicts, and why others have none, by program id."""
-    slots = min(slots_of(problem), len(programs))
+    slots, spent = min(slots_of(problem), len(programs)), list[float]()
+    limits = job.limits.model_copy(update={"wall_s": min(job.limits.wall_s, TOTAL_S)})
+
+    def run(program: ProgramBundle) -> Verdict | None:
+        if sum(spent) >= slots * TOTAL_S:
+            return None
+        verdict = pool.evaluate(program)
+        spent.append(verdict.wall_s)
+        return verdict
+
     with (
         ThreadPoolExecutor(slots, "overnight-drawing") as threads,
-        open_pool(job, slots=slots, **containers_of(problem, run_id)) as pool,
+        open_pool(replace(job, limits=limits), slots=slots, **containers_of(problem, run_id)) as pool,
     ):
-        futures = {name: threads.submit(pool.evaluate, program) for name, program in programs.items()}
-        finished, _ = wait(futures.values(), timeout=TOTAL_S)
-        for future in futures.values():
-            future.cancel()
-    verdicts = {name: future.result() for name, future in futures.items() if future in finished}
-    late = {name: f"drawing all took more than {TOTAL_S:g} s" for name in futures if name not in verdicts}
-    return verdicts, late
+        found = dict(zip(programs, threads.map(run, programs.values()), strict=True))
+    late = {name: f"drawing all took more than {TOTAL_S:g} s" for name, verdict in found.items() if verdict is None}
+    return {name: verdict for name, verdict in found.items() if verdict is not None}, late
 
 
 def _picture(verdict: Verdict) -> str:

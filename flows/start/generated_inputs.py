@@ -6,9 +6,8 @@ import contextlib
 import itertools
 import json
 import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from overnight.flows.start.sandboxes import open_job, require_ran
@@ -16,6 +15,7 @@ from overnight.schemas.errors import SpecificationError
 from overnight.schemas.job import Call, Job
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem, Split
+from overnight.tasks.evaluate.sandbox import Sandbox
 from overnight.tasks.program.specification import Specification
 
 INPUTS_OF_AGENTS = 20
@@ -28,10 +28,41 @@ _UNKNOWN = range(1_000, 2**31)
 """Seeds of inputs that programs must not know; all kinds of random generators take them."""
 
 _INPUT_S, _TOTAL_S = 10.0, 120.0
-"""Longest time to draw one input, and to draw all of a split, seconds."""
+"""Longest time to draw one input, and to draw all of a split, seconds without those of waiting for a slot."""
 
-Draw = Callable[[int], Any]
-"""Returns the input for a seed, as it may stand in `inputs`."""
+
+@dataclass
+class Generator:
+    """A sandbox that draws inputs of a problem.
+
+    Attributes:
+        seconds: Seconds that drawing took so far.
+    """
+
+    specification: Specification
+    pool: Sandbox
+    seconds: float = 0.0
+
+    def __call__(self, seed: int) -> Any:
+        """Return the input for a seed, as it may stand in `inputs`.
+
+        Raises:
+            SpecificationError: If the seed leads to no input.
+            SandboxUnavailable: If the sandbox failed.
+        """
+        specification = self.specification
+        verdict = require_ran(self.pool.evaluate(specification.input_program(seed)))
+        self.seconds += verdict.wall_s
+        where = f"`{specification.generator}` draws no input for the seed {seed}"
+        if not verdict.is_scored:
+            slow = f"Draw it in less than {_INPUT_S:g} s" if verdict.outcome is Outcome.TIMED_OUT else "Correct it"
+            raise SpecificationError(f"{where}: {verdict.error}", remedy=f"{slow}, or take the mark off.")
+        try:
+            found = json.loads(verdict.drawing, parse_constant=_refuse)
+            specification.call(found, f"the input for the seed {seed}")
+        except (ValueError, RecursionError) as error:
+            raise SpecificationError(f"{where}: {error}", remedy="Return numbers, text, lists or dicts.") from error
+        return found
 
 
 def unknown_seeds(count: int) -> range:
@@ -44,11 +75,8 @@ def unknown_seeds(count: int) -> range:
 
 
 @contextlib.contextmanager
-def open_generator(problem: Problem, run_id: str) -> Iterator[Draw]:
-    """Start a sandbox that draws inputs of a problem; it is removed when the context is left.
-
-    Drawing raises a SpecificationError where a seed leads to no input, and SandboxUnavailable where the sandbox fails.
-    """
+def open_generator(problem: Problem, run_id: str) -> Iterator[Generator]:
+    """Start a sandbox that draws inputs of a problem; it is removed when the context is left."""
     specification = problem.specification
     if not isinstance(specification, Specification) or not specification.generator:
         raise SpecificationError(
@@ -56,21 +84,7 @@ def open_generator(problem: Problem, run_id: str) -> Iterator[Draw]:
             remedy="Mark one that takes a seed and returns an input: @funsearch.inputs",
         )
     with open_job(problem, problem.input_job(_INPUT_S), run_id, slots=1, ask=None) as pool:
-
-        def draw(seed: int) -> Any:
-            verdict = require_ran(pool.evaluate(specification.input_program(seed)))
-            where = f"`{specification.generator}` draws no input for the seed {seed}"
-            if not verdict.is_scored:
-                slow = f"Draw it in less than {_INPUT_S:g} s" if verdict.outcome is Outcome.TIMED_OUT else "Correct it"
-                raise SpecificationError(f"{where}: {verdict.error}", remedy=f"{slow}, or take the mark off.")
-            try:
-                found = json.loads(verdict.drawing, parse_constant=_refuse)
-                specification.call(found, f"{problem.name}: the input for the seed {seed}")
-            except (ValueError, RecursionError) as error:
-                raise SpecificationError(f"{where}: {error}", remedy="Return numbers, text, lists or dicts.") from error
-            return found
-
-        yield draw
+        yield Generator(specification, pool)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -104,12 +118,12 @@ def settle_alike(problems: Sequence[Problem], *, run_id: str) -> list[Problem]:
     return [replace(one, inputs=settled.inputs, settings=one.settings.model_copy(update=same)) for one in problems]
 
 
-def _draw_all(problem: Problem, split: Split, count: int, draw: Draw) -> list[Any]:
+def _draw_all(problem: Problem, split: Split, count: int, draw: Generator) -> list[Any]:
     """Return so many new inputs of a split, for seeds that no program can know."""
-    began, drawn = time.monotonic(), list[Any]()
+    before, drawn = draw.seconds, list[Any]()
     known = {_key(call): f"one of `{name}`" for name, calls in problem.inputs.items() for call in calls}
     for seed in unknown_seeds(count):
-        if time.monotonic() - began > _TOTAL_S:
+        if draw.seconds - before > _TOTAL_S:
             raise SpecificationError(
                 f"{len(drawn)} of {count} inputs for {split} were drawn in {_TOTAL_S:g} s",
                 remedy=f"Draw fewer, --set generated.{split}={max(1, len(drawn))}, or make the drawing quicker.",
@@ -142,13 +156,13 @@ def _with_inputs(problem: Problem, split: Split, drawn: Sequence[Any]) -> Proble
     return replace(problem, settings=settings.model_copy(update=update), inputs=inputs)
 
 
-def job_on_drawn(problem: Problem, draw: Draw, seeds: Iterable[int], *, seed: int) -> Job:
+def job_on_drawn(problem: Problem, draw: Generator, seeds: Iterable[int], *, seed: int) -> Job:
     """Return the job that scores programs on inputs which are drawn, with the seed of a run."""
     calls = tuple(problem.specification.call(draw(number), f"the input for the seed {number}") for number in seeds)
     return replace(problem.job("train", seed), inputs=calls, thresholds=())
 
 
-def job_for_agents(problem: Problem, draw: Draw, *, seed: int) -> Job:
+def job_for_agents(problem: Problem, draw: Generator, *, seed: int) -> Job:
     """Return the job that scores programs on inputs drawn for agents, of which the problem lists none.
 
     They are as many as are drawn in time.
@@ -157,11 +171,10 @@ def job_for_agents(problem: Problem, draw: Draw, *, seed: int) -> Job:
         SpecificationError: If an input cannot be drawn, or too many are listed.
     """
     listed = {_key(call) for calls in problem.inputs.values() for call in calls}
-    began = time.monotonic()
-    seeds = itertools.takewhile(lambda _: time.monotonic() - began <= _TOTAL_S, _OF_AGENTS)
+    seeds = itertools.takewhile(lambda _: draw.seconds <= _TOTAL_S, _OF_AGENTS)
     calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in seeds)
     found = tuple(itertools.islice((call for call in calls if _key(call) not in listed), INPUTS_OF_AGENTS))
-    if not found and time.monotonic() - began > _TOTAL_S:
+    if not found and draw.seconds > _TOTAL_S:
         raise SpecificationError(f"no new input was drawn in {_TOTAL_S:g} s", remedy="Make the drawing quicker.")
     if not found:
         raise SpecificationError("all inputs that are drawn are listed already", remedy="Draw others.")

@@ -135,7 +135,7 @@ def _cluster(scores: Sequence[float]) -> str:
 
 _GENERATION_COLUMNS = (
     "attempt", "night", "place", "started_at", "ended_at", "sample_s", "evaluate_s", "select_s", "flow_run_id",
-    "prompts",
+    "prompts", "samples_in_flight",
 )  # fmt: skip
 """Columns of `tables.GENERATIONS` that are attributes of a generation's record."""
 

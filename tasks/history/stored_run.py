@@ -201,8 +201,9 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
             programs[row["generation"]].append(_program(row))
     changes = _changes(before_gap)
     scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
+    fewer = {row["generation"]: row["samples_in_flight"] for row in ended}
     steps = tuple(
-        _committed_step(number, changes[number], asked[number], claimed) if is_committed else Step(number, False)
+        _committed_step(number, changes[number], asked[number], claimed, fewer) if is_committed else Step(number, False)
         for number, is_committed in ends
         if number
     )
@@ -224,7 +225,11 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
 
 
 def _committed_step(
-    number: int, changes: Mapping[int, tuple[Change, ...]], asked: Mapping[int, Sequence[Row]], claimed: Collection[str]
+    number: int,
+    changes: Mapping[int, tuple[Change, ...]],
+    asked: Mapping[int, Sequence[Row]],
+    claimed: Collection[str],
+    fewer: Mapping[int, int | None],
 ) -> Step:
     records = {prompt: record_of_rows(asked[prompt]) for prompt in sorted(asked)}
     corrected = {
@@ -234,7 +239,7 @@ def _committed_step(
         if answer.program_id in claimed
     }
     confirmations = {prompt: found for prompt in records if (found := _confirmations(asked[prompt]))}
-    return Step(number, True, changes, records, confirmations, corrected)
+    return Step(number, True, changes, records, confirmations, corrected, fewer.get(number))
 
 
 def _confirmations(rows: Sequence[Row]) -> tuple[tuple[str, bool], ...]:
@@ -278,7 +283,7 @@ def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> lis
 
 
 def _rows(path: Path) -> list[Row]:
-    return read_file(path, columns=["generation", "state", "place", "prompts"]).to_pylist()
+    return read_file(path, columns=["generation", "state", "place", "prompts", "samples_in_flight"]).to_pylist()
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:

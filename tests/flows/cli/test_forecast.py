@@ -117,6 +117,14 @@ def test_a_long_evaluation_is_reckoned_with_and_none_is_played():
     assert "reckoned from an evaluation of 30 s" in pace.measured
 
 
+def test_a_slow_model_is_reckoned_with_as_few_in_flight_as_its_night_goes_on_with():
+    problem = load_problem(TOY, {"sandbox": {"slots": 2}, "sampling": {"models": [{"name": "openai/x"}]}})
+    start = Verdict(Outcome.SCORED, (1.0,), wall_s=30.0)
+    probes = [result(Model(name="openai/x"), seconds=170.0)]
+    pace = measured_pace(problem, TOY, start, StopConditions(), cast("Any", None), probes)
+    assert pace.high == pytest.approx(4 / 200)
+
+
 def test_agents_are_reckoned_with_from_few_turns_to_their_limits():
     problem = load_problem(TOY, {"sampling": {"models": [{"name": "agent:pi/openai/x", "style": "chat"}]}})
     start = Verdict(Outcome.SCORED, (1.0,), wall_s=0.1)
@@ -326,12 +334,12 @@ def test_a_short_night_tells_the_pace_without_a_model_and_leaves_nothing(
 ):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    done = here(["check", str(toy), "--max-samples", "100"], tmp_path / "history")
+    done = here(["check", str(toy), "--until", "8h", "--max-samples", "100"], tmp_path / "history")
     assert done.returncode == 0, done.stderr
     assert re.search(r"pace: [\d,]+( to [\d,]+)? samples an hour \(a short night had it with the built-in", done.stderr)
     assert re.search(r"this machine now: load [\d.]+ on \d+ processor", done.stderr)
     assert re.search(r"night: 100 samples in .*, \$0.00, ended by its number of samples", done.stderr)
-    assert "next: overnight run" in done.stderr
+    assert f"next: overnight run {toy} --until 8h --max-samples 100\n" in done.stderr
     assert not (tmp_path / "history").exists()
     assert not [*(tmp_path / "temporary").glob("overnight-check-*")]
 

@@ -146,6 +146,64 @@ def test_generations_end_early_and_their_recorded_lengths_repeat_the_search(
     assert made(repeated.files.commits) == made(lived.files.commits)
 
 
+@given(
+    seeds,
+    st.sampled_from(ALGORITHMS),
+    st.lists(st.integers(1, 120), max_size=3),
+    st.sampled_from([0.0, 0.3]),
+    st.sampled_from([0.0, 0.03]),
+    st.sampled_from([0.0, 9.0]),
+    st.integers(3, 16),
+    st.integers(1, 4),
+)
+@settings(max_examples=3 * EXAMPLES // 5)
+def test_fewer_are_in_flight_after_slow_answers_and_kills_and_the_clock_change_nothing_of_it(
+    seed: int,
+    algorithm: Any,
+    kills: list[int],
+    liars: float,
+    faults: float,
+    seconds: float,
+    in_flight: int,
+    slow_from: int,
+):
+    def search(**more: Any) -> World:
+        return world(algorithm, liars=liars, in_flight=in_flight, slow_from=slow_from, if_slow=4, **more)
+
+    lived = search(seconds=seconds, faults=faults)
+    for order, kill_at in enumerate([*kills, None]):
+        done = sum(len(commit.judged) for commit in lived.files.commits)
+        if done < 50 and lived.night(Random(seed + order), StopConditions(max_samples=50 - done), kill_at=kill_at):
+            break
+        lived.in_flight = lived.last_in_flight
+    fewer = {commit.number: commit.samples_in_flight for commit in lived.files.commits}
+    is_slow = in_flight > 5 and max(fewer) >= slow_from
+    assert {number: few for number, few in fewer.items() if few} == ({slow_from: 4} if is_slow else {})
+    assert lived.asked == lived.evaluated == 50, "no answer is bought or evaluated twice"
+    assert rebuild(lived.files.run, lived.files.history()).plans == lived.core.state.planner.plans
+    repeated = search()
+    repeated.files.lengths.update(lived.files.lengths)
+    repeated.night(Random(seed + 7), StopConditions(max_samples=50))
+    assert made(repeated.files.commits) == made(lived.files.commits)
+    assert repeated.core.state.planner.window == lived.core.state.planner.window == (2 if in_flight > 3 else 1)
+
+
+def test_the_first_generation_tells_that_answers_are_slow_though_it_ends_early():
+    search = World(files(prompts=48, samples=1, seconds=60.0), 1, in_flight=8, slow_from=1, if_slow=4)
+    search.night(Random(1), StopConditions(max_samples=48))
+    first, *others = search.files.commits
+    assert (first.prompts, first.samples_in_flight) == (12, 4)
+    assert all(one.samples_in_flight is None for one in others)
+
+
+@pytest.mark.parametrize("if_slow", [None, 8])
+def test_as_many_stay_in_flight_where_slow_answers_change_nothing(if_slow: int | None):
+    search = world(in_flight=8, slow_from=1, if_slow=if_slow)
+    search.night(Random(1), StopConditions(generations=3))
+    assert [commit.samples_in_flight for commit in search.files.commits] == [None] * 3
+    assert search.core.state.planner.window == 4
+
+
 @pytest.mark.parametrize("prompts", [-7, 0, 2**31 - 1])
 def test_numbers_of_prompts_that_no_generation_can_have_do_no_harm(prompts: int):
     search = world(in_flight=6)

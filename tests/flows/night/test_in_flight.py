@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.night.samples_in_flight import samples_of_night
+from overnight.flows.night.samples_in_flight import said_of, samples_if_slow, samples_of_night
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.generation import NightRecord
 from overnight.schemas.program import TUNER
@@ -19,18 +19,19 @@ from overnight.tasks.history.journal import Journal
 from overnight.testing.made import NOW, a_generation, a_judged, create
 
 
-def in_flight(
-    conditions: dict[str, Any], *, slots: int = 0, search: dict[str, int] | None = None, **sampling: Any
-) -> tuple[int, str]:
+def a_new_run(slots: int = 0, search: dict[str, int] | None = None, **sampling: Any) -> Any:
     settings = Settings.model_validate({"sampling": sampling, "search": search or {}})
-    run: Any = SimpleNamespace(
+    return SimpleNamespace(
         run=SimpleNamespace(problem=SimpleNamespace(settings=settings), given=0),
         cluster=object() if slots else None,
         slots=slots,
         files=SimpleNamespace(uncommitted_journals=list, attempts=list),
         state=SimpleNamespace(generations=0),
     )
-    return samples_of_night(run, StopConditions.model_validate(conditions))
+
+
+def in_flight(conditions: dict[str, Any], **more: Any) -> tuple[int, str]:
+    return samples_of_night(a_new_run(**more), StopConditions.model_validate(conditions))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,34 @@ def test_it_follows_from_what_is_known_and_obeys_the_user(given: dict[str, Any],
     assert why.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ({}, 4),
+        ({"models": ["relay:answers", "openai/gpt-5"]}, 4),
+        ({"models": ["relay:answers"]}, None),
+        ({"models": ["agent:mini-swe-agent/openai/gpt-5"]}, None),
+        ({"concurrency": 8}, None),
+        ({"models": ["openai/gpt-5"], "batch_api": True}, None),
+        ({"slots": 12}, None),
+    ],
+)
+def test_slow_answers_make_few_samples_in_flight_unless_another_number_was_wanted(
+    given: dict[str, Any], number: int | None
+):
+    assert samples_if_slow(a_new_run(**given)) == number
+
+
+def test_a_night_says_from_when_on_few_are_in_flight_and_why():
+    judged = a_judged("toy", 1, 0, scores=(1.0,))
+    completion = replace(judged.candidate.completion, latency_s=200.0)
+    slow = replace(judged, candidate=replace(judged.candidate, completion=completion))
+    generation = a_generation(1, [slow], slow.program(), samples_in_flight=4)
+    said = "4 samples in flight from now on, as an answer took 3 min 20 s; sampling.concurrency sets another number"
+    assert said_of(generation) == said
+    assert not said_of(replace(generation, samples_in_flight=None))
+
+
 def a_run_of(history: Path, *latencies: float) -> Any:
     """Return an open run with one generation, whose answers took so many seconds."""
     files = create(history)
@@ -101,6 +130,7 @@ def test_a_run_whose_answers_took_minutes_goes_on_with_few_in_flight(tmp_path: P
     number, why = samples_of_night(a_run_of(tmp_path / "slow", 40.0, 200.0, 190.0), conditions)
     assert (number, why.split(";")[0]) == (4, "4 samples in flight, as an answer took 3 min 10 s before")
     assert samples_of_night(a_run_of(tmp_path / "quick", 1.0, 200.0, 50.0), conditions)[0] == 8
+    assert samples_of_night(a_new_run(), conditions, latency_s=90.0)[0] == 4, "as `check` has measured"
 
 
 def test_answers_of_a_killed_night_are_used_with_as_many_in_flight_as_they_were_asked_with(tmp_path: Path):
@@ -114,3 +144,13 @@ def test_answers_of_a_killed_night_are_used_with_as_many_in_flight_as_they_were_
     journal.record([answer])
     number, why = samples_of_night(run, StopConditions(max_samples=40))
     assert (number, why) == (16, "16 samples in flight, as in the night before, whose answers are used")
+
+
+def test_answers_of_a_night_that_went_on_with_few_in_flight_are_used_with_as_few(tmp_path: Path):
+    run = a_run_of(tmp_path, 1.0)
+    judged = a_judged(run.files.run_id, 2, 0, scores=(1.0, 1.0))
+    record.commit(run.files, a_generation(2, [judged], judged.program(), samples_in_flight=4))
+    record.write_night(run.files, NightRecord(1, NOW, 0.0, 0.0, "start", samples_in_flight=16))
+    journal = Journal(run.files.journal(3), run.files.backend)
+    journal.record([a_judged("toy", 3, 0, scores=(1.0,)).candidate.completion])
+    assert samples_of_night(run, StopConditions(max_samples=40))[0] == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,6 +164,7 @@ events = st.integers(2, 80)
     st.booleans(),
     st.sampled_from([0.0, 0.01]),
     st.sampled_from([0.0, 0.15]),
+    st.sampled_from([1, 3, math.inf]),
 )
 @settings(max_examples=EXAMPLES // 5)
 def test_nights_that_met_everything_replay_to_the_same_history(
@@ -175,8 +177,11 @@ def test_nights_that_met_everything_replay_to_the_same_history(
     tunes: bool,
     faults: float,
     late: float,
+    slow_from: float,
 ):
-    search = a_search(algorithm, seed=seed, tunes=tunes, faults=faults, late=late, broken=broken)
+    search = a_search(
+        algorithm, seed=seed, tunes=tunes, faults=faults, late=late, broken=broken, slow_from=slow_from, if_slow=4
+    )
     order = Random(seed)
     asks = {at: unique(ask, number) for number, (at, ask) in enumerate(wanted)}
     for at, in_flight in [*kills, (None, 6)]:

@@ -11,6 +11,7 @@ import pytest
 import overnight.flows.night.replay
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
+import overnight.flows.night.samples_in_flight
 from overnight.flows.night.replay import open_replay, read_recorded_run, replay
 from overnight.schemas.generation import NightRecord, StopReason
 from overnight.schemas.job import Job
@@ -116,6 +117,23 @@ def test_generations_that_ended_early_are_repeated_with_their_prompts(
     assert [row["prompts"] for row in rows[:-1]] == [row["candidates"] for row in rows[:-1]]
     assert sum(row["candidates"] for row in rows) == 5, "as many as one of full length has"
     night(1)
+    require_replay(files, tmp_path / "again")
+
+
+def test_fewer_are_in_flight_once_answers_are_slow_and_it_is_said_and_repeated(
+    night: Night, provider: Provider, asks: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overnight.flows.night.samples_in_flight, "_SLOW_S", 0.05)
+    provider.latency_s = 0.1
+    few = {"sampling": {**asks["sampling"], "concurrency": None}, "search": {"prompts": 6, "samples": 1}}
+    files = night(3, settings={**asks, **few})
+    rows = Database(tmp_path).rows("SELECT samples_in_flight AS few FROM generations WHERE generation > 0")
+    assert [row["few"] for row in rows] == [4, None, None]
+    said = [line.partition(" ")[2] for _, line in read_log(files)]
+    assert "; 8 samples in flight, as the night takes at most 18;" in said[0]
+    assert said[2].startswith("4 samples in flight from now on, as an answer took 0 s;")
+    night(1)
+    assert [stored_run.read_night(files, number, {}).samples_in_flight for number in (1, 2)] == [8, 4]
     require_replay(files, tmp_path / "again")
 
 

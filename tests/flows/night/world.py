@@ -104,7 +104,7 @@ def _step(commit: GenerationRecord) -> Step:
         for index, group in groups.items()
     }
     corrected = {one.id: one.feedback() for one in commit.judged if one.claimed_scores}
-    return Step(commit.number, True, commit.changes, records, confirmations, corrected)
+    return Step(commit.number, True, commit.changes, records, confirmations, corrected, commit.samples_in_flight)
 
 
 @dataclass
@@ -117,6 +117,8 @@ class World:
         away: Begin and end of an outage in which all work fails, seconds.
         interrupted_at: When a person interrupts the night, seconds.
         lost_s: Seconds that the night noted as lost.
+        slow_from: First generation whose answers take minutes.
+        if_slow: Samples in flight once they do.
         improves: Whether the answers to each prompt are better than those before.
         answered: Number of answers of models.
         tuning_ends_after: Number of these at which the tuner was told to end.
@@ -132,6 +134,8 @@ class World:
     away: tuple[float, float] = (0.0, 0.0)
     interrupted_at: float = inf
     lost_s: float = 0.0
+    slow_from: float = inf
+    if_slow: int | None = None
     improves: bool = False
     answered: int = 0
     tuning_ends_after: list[int] = field(default_factory=list)
@@ -165,7 +169,8 @@ class World:
         state = SearchState(self.files.run, self.files.history())
         self.files.windows.append(Window(state.generations + 1, self.in_flight))
         night = len(self.files.windows)
-        plan = NightPlan(night, conditions, self.in_flight, 2, retried, after_empty_night)
+        if_slow = self.if_slow if retried is None else None
+        plan = NightPlan(night, conditions, self.in_flight, 2, retried, if_slow, after_empty_night)
         self.core = core = NightCore(state, plan, self._clock())
         first = self.files.windows[-1]
         row = NightRecord(night, NOW, state.best.score, state.best.score, state.best.id)
@@ -225,6 +230,13 @@ class World:
                     case _:
                         pass
         raise AssertionError("the night has no end")
+
+    @property
+    def last_in_flight(self) -> int:
+        """Number of samples that were in flight last, with which a night goes on that uses answers of one before."""
+        night = len(self.files.windows)
+        fewer = [one.samples_in_flight for one in self.files.commits if one.night == night and one.samples_in_flight]
+        return min([self.in_flight, *fewer])
 
     def _take_before(self) -> None:
         """Take what was asked for between nights, as is done when a run is opened."""
@@ -299,7 +311,12 @@ class World:
             paid[prompt.index, prompt.hash] = max(prompt.samples, paid.get((prompt.index, prompt.hash), 0))
             gain = 1000.0 * number + 20.0 * prompt.index if self.improves else 0.0
             pairs += [self._candidate(prompt, sample, gain) for sample in range(prompt.samples)]
-        return [(candidate, self._evaluated(number, candidate, verdict)) for candidate, verdict in pairs]
+        return [(self._timed(number, one), self._evaluated(number, one, verdict)) for one, verdict in pairs]
+
+    def _timed(self, number: int, candidate: Candidate) -> Candidate:
+        """Return a candidate with the seconds that its answer took."""
+        latency_s = 100.0 if number >= self.slow_from else 1.0
+        return replace(candidate, completion=replace(candidate.completion, latency_s=latency_s))
 
     def _evaluated(self, number: int, candidate: Candidate, verdict: Verdict) -> Verdict:
         """Return the verdict that is stored of a candidate; else store the one that it has now."""

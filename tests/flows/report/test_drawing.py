@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +148,16 @@ def test_what_takes_too_long_altogether_is_left_out(drawn: RunFiles, tmp_path: P
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     pictures = draw_report(database, build_report(database, drawn))
     assert "took more than 0 s" in pictures.remark
+
+
+def test_pictures_that_wait_for_a_slot_are_not_slow(
+    drawn: RunFiles, in_process: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    in_process.fault = lambda *_: time.sleep(0.02)
+    database = Database(drawn.backend.root)
+    monkeypatch.setattr(drawings, "TOTAL_S", 0.01)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert draw_report(database, build_report(database, drawn)).remark == ""
 
 
 def test_the_live_page_gets_pictures_once_they_are_drawn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from overnight.flows.start.generated_inputs import (
 )
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import SpecificationError
+from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.history import stored_run
 from overnight.tasks.problems.loading.load import load_problem
@@ -145,6 +147,21 @@ def test_many_inputs_that_are_drawn_slowly_are_given_up(
     monkeypatch.setattr("overnight.flows.start.generated_inputs._TOTAL_S", -1.0)
     with pytest.raises(SpecificationError, match="0 of 9 inputs for held_out were drawn in -1 s"):
         settle_inputs(load(generated={"held_out": 9}), run_id="r")
+
+
+def test_the_time_to_draw_inputs_is_that_of_the_work_and_not_of_waiting_for_a_slot(
+    load: Load, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("overnight.flows.start.generated_inputs._TOTAL_S", 0.02)
+
+    def waited(*_: object) -> None:
+        time.sleep(0.01)
+
+    in_process.fault = waited
+    assert len(settle_inputs(load(generated={"held_out": 4}), run_id="r").inputs["held_out"]) == 5
+    in_process.fault = lambda *_: Verdict(Outcome.SCORED, drawing="[7, 7]", wall_s=0.03)
+    with pytest.raises(SpecificationError, match=r"1 of 4 inputs for held_out were drawn in 0\.02 s"):
+        settle_inputs(load(generated={"held_out": 4}), run_id="r")
 
 
 def test_hostile_inputs_are_refused_and_the_sandbox_draws_on(load: Load):
