@@ -31,7 +31,7 @@ SELECT count(*) AS answers, list(DISTINCT model ORDER BY model) AS models,
     count(*) FILTER (sample <= (SELECT best.sample FROM programs AS best WHERE best.program_id = $2)) AS found_after,
     (SELECT sum(cpu_s) FROM programs WHERE run_id = $1) AS seconds,
     (SELECT sum(tokens_in + tokens_out)::BIGINT FROM costs WHERE run_id = $1) AS tokens
-FROM programs WHERE run_id = $1 AND generation > 0 AND proposer <> 'tuner'
+FROM programs WHERE run_id = $1 AND generation > 0 AND proposer NOT IN ('tuner', 'pruner')
 """
 
 

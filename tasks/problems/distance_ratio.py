@@ -18,7 +18,7 @@ shortest, in rational arithmetic. For n = 16 the best known is 12.88923. Program
 #
 # [tool.overnight.known]
 # start = -18
-# best = -12.889230
+# best = -12.88922990769
 # label = "best published placement of 16 points"
 # source = "AlphaEvolve (2025) had 12.889266; to more digits by polishing that construction, as of the date"
 # date = "2026-08"
