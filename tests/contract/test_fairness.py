@@ -23,7 +23,7 @@ from overnight.schemas.outcome import Outcome, Verdict
 from overnight.tasks.evaluate.backends.process import ProcessBackend, ProcessRunner
 from overnight.tasks.evaluate.engine_images import RUN_LABEL
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
-from overnight.tasks.evaluate.sandbox import RunnerConfig
+from overnight.tasks.evaluate.sandbox import RunnerConfig, runner_config
 from overnight.testing.programs.candidates import body
 
 BURNERS = 5
@@ -129,7 +129,7 @@ def crowded() -> Iterator[OneProcessor]:
 
 def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
     """Return the verdict and the seconds until it came."""
-    with SandboxPool(job, place, RunnerConfig("", job.limits.memory_mib), slots=1) as pool:
+    with SandboxPool(job, place, runner_config(job, "", None, None), slots=1) as pool:
         began = time.monotonic()
         return pool.evaluate(source), time.monotonic() - began
 

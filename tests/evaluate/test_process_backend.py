@@ -37,6 +37,12 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process
     made.close()
 
 
+def test_a_runner_without_a_directory_to_write_to_has_none_of_this_machine_to_empty(backend: ProcessBackend):
+    config = RunnerConfig("", 128)
+    told = backend.start(config)._environment(config)
+    assert told["OVERNIGHT_SCRATCH"] == "/proc/none", "by default it is /tmp, which is right in a container alone"
+
+
 @pytest.mark.skipif(not bubblewrap(), reason="no bubblewrap here, or the kernel does not let it")
 def test_with_bubblewrap_a_candidate_sees_no_process_and_no_file_of_the_user_s(backend: ProcessBackend, tmp_path: Path):
     notes: list[str] = []

@@ -46,6 +46,9 @@ _PROBE_S = 20.0
 _SYSTEM_PLACES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/ld.so.conf")
 """Places that programs and shared libraries need; the rest of `/etc` is not seen."""
 
+_NO_SCRATCH = "/proc/none"
+"""What a runner without a scratch directory is told of one: its default, which it empties, is this machine's `/tmp`."""
+
 _CONFINED_SCRATCH = "/scratch"
 
 _FILES_MARK = "problem-files:"
@@ -151,7 +154,9 @@ class ProcessRunner:
         """Return the environment, which holds nothing of this process's but where programs are."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         scratch = _CONFINED_SCRATCH if bubblewrap() else self._scratch
-        places = {SCRATCH_VARIABLE: scratch, "TMPDIR": scratch} if config.scratch_mib else {}
+        places = {SCRATCH_VARIABLE: _NO_SCRATCH}
+        if config.scratch_mib:
+            places = {SCRATCH_VARIABLE: scratch, "TMPDIR": scratch}
         if (files := _files_of(config.image)) and not bubblewrap():
             places[FILES_VARIABLE] = str(files)
         return {**delivery.ENVIRONMENT, "PATH": path, **places}
