@@ -15,6 +15,7 @@ from overnight.schemas.outcome import Outcome
 from overnight.tasks.evaluate import confinement
 from overnight.tasks.evaluate.delivery import ENVIRONMENT
 from overnight.tasks.evaluate.pool import SandboxPool, open_pool
+from overnight.tasks.evaluate.runner.command import SCRATCH_VARIABLE
 from overnight.testing.programs import litterers
 from overnight.testing.programs.candidates import HONEST, HONEST_SCORES, Case, body, returns
 from overnight.testing.sandboxes import JUDGED as JOB
@@ -149,7 +150,7 @@ def evaluate(n):
 
 def test_a_candidate_sees_none_of_our_environment(sandbox: SandboxPool):
     printed = sandbox.evaluate(body("import os\nprint(*os.environ)\nreturn 1")).output.split()
-    assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "PWD", "LC_CTYPE", *ENVIRONMENT}
+    assert set(printed) <= {"HOME", "HOSTNAME", "PATH", "PWD", "LC_CTYPE", SCRATCH_VARIABLE, *ENVIRONMENT}
 
 
 def test_a_candidate_has_no_right_and_nothing_to_write_to(is_confined: bool, sandbox: SandboxPool):
