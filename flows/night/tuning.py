@@ -29,6 +29,9 @@ _RACED_INPUTS = 3
 _LOOK_S = 0.05
 """Seconds between two looks at whether another night waits for a slot."""
 
+_LONGEST_S = 20.0
+"""Longest time for which a trial gives way, so that a night which ends does not wait for others."""
+
 
 class RunTrials:
     """The evaluations of a run's tuner, in slots that no candidate or confirmation needs; a `TrialSandbox`.
@@ -67,10 +70,15 @@ class RunTrials:
                 return bool(problem.inputs["validation"])
 
     def submit(self, body: str, inputs: Inputs) -> Future[Verdict]:
-        """See `TrialSandbox.submit`; return once no other night waits for a slot."""
-        while self._cluster is None and not (self._is_closed or self.is_last.is_set()) and self._machine.are_awaited():
+        """See `TrialSandbox.submit`; return once no other night waits for a slot, or after a while."""
+        until = time.monotonic() + _LONGEST_S
+        while self._gives_way and time.monotonic() < until and self._machine.are_awaited():
             time.sleep(_LOOK_S)
         return self._evaluator.submit_trial(body, None if inputs == "train" else self._sandbox(inputs))
+
+    @property
+    def _gives_way(self) -> bool:
+        return self._cluster is None and not (self._is_closed or self.is_last.is_set())
 
     def _sandbox(self, inputs: Inputs) -> Sandbox:
         with self._lock:
