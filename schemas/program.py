@@ -17,7 +17,7 @@ TUNER = "builtin/tuner"
 """Model of a prompt whose sample is answered by tuning the numbers of its base, without a language model."""
 
 TUNED, NO_GAIN = "tuned", "no_gain"
-"""Finish reasons of the tuner's answers: better numbers were found, or none."""
+"""Finish reasons of the tuner's answers: better numbers were found, or none. An agent's may be the second, too."""
 
 PRUNER = "builtin/pruner"
 """Model of the prompt that stands for leaving out of a night's best program what changes no score."""

@@ -150,8 +150,9 @@ class ConversationStep:
     """A step of an agent's work.
 
     Attributes:
-        who: Who speaks or what it is: `task`, `system`, `model`, `call`, `output`, `scoring`, `query` or `refused`.
-        note: Tokens and price of a model's answer, at its first step.
+        who: Who speaks or what it is: `task`, `system`, `model`, `call`, `output`, `scoring`, `query`, `refused` or
+            `file`.
+        note: Tokens and price of a model's answer, at its first step; the path of a file that was left.
     """
 
     who: str

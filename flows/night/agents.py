@@ -14,6 +14,7 @@ from overnight.flows.start.sandboxes import agent_image, require_agents
 from overnight.schemas.completion_source import CompletionSource
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.outcome import Verdict
+from overnight.schemas.program import NO_GAIN
 from overnight.tasks.agent.desk import Bench
 from overnight.tasks.agent.source import AgentSource, Sessions, Workplace
 from overnight.tasks.agent.workspace import FILES_MIB, MOST_LEFT, files_left
@@ -39,22 +40,29 @@ _QUERIES = Limits(_TABLES, chars=20_000, rows=201, answer_mib=16, memory_mib=512
 _MOST_SESSIONS = 3
 """Most earlier sessions whose files an agent gets."""
 
-_SESSIONS = """
+_SESSIONS = f"""
 WITH RECURSIVE line(program_id, distance) AS (
     SELECT unnest($3::VARCHAR[]), 0
     UNION
     SELECT unnest(one.parent_ids), line.distance + 1
     FROM line JOIN programs AS one ON one.program_id = line.program_id
     WHERE one.run_id = $1 AND line.distance < 20
+), found AS (
+    FROM line
+    UNION ALL
+    SELECT one.program_id, line.distance
+    FROM line JOIN programs AS one ON one.parent_ids[-1] = line.program_id
+    WHERE one.run_id = $1 AND one.finish_reason = '{NO_GAIN}'
 )
 SELECT session.program_id, any_value(session.transcript) AS transcript
-FROM line JOIN programs AS one USING (program_id) JOIN programs AS session
+FROM found JOIN programs AS one USING (program_id) JOIN programs AS session
 ON session.run_id = one.run_id AND session.generation = one.generation
     AND session.index // $2 = one.index // $2 AND session.transcript IS NOT NULL
 WHERE one.run_id = $1
-GROUP BY session.program_id ORDER BY min(line.distance), max(one.score) DESC LIMIT $4
+GROUP BY session.program_id ORDER BY min(found.distance), max(one.score) DESC, max(session.generation) DESC LIMIT $4
 """
-"""What agents did who handed back one of these programs or of their ancestors, or had it scored; the nearest first."""
+"""What agents did who handed back one of these programs or of their ancestors, had it scored, or found nothing better;
+the nearest first."""
 
 
 class Agents:

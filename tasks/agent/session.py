@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from overnight.schemas.agent_settings import AgentSettings
-from overnight.schemas.program import UNUSED, Completion, Prompt
+from overnight.schemas.program import NO_GAIN, UNUSED, Completion, Prompt
 from overnight.tasks.agent.clock import LAST_S, Clock
 from overnight.tasks.agent.desk import EVALUATED, MOST_CHARS, Bench, Desk, Stopped, new_completion
 from overnight.tasks.agent.door import Asked, Ended, RequestRefused, read_frame
@@ -199,29 +199,41 @@ class Session:
 
     def _completions(self, ended: Ended) -> list[Completion]:
         now = {path: ended.files.get(f"{FOLDER}/{path}") for path in self._given}
-        idea = ended.files.get(IDEA)
-        output = ended.output[-MOST_CHARS:]
+        said = ended.files.get(IDEA)
+        idea = f"# idea: {' '.join(said.split())[:300]}" if isinstance(said, str) and said.strip() else ""
+        output, left = ended.output[-MOST_CHARS:], kept_files(ended.left)
         if self.agent.answer == "output":
             text, reason = output, ""
         else:
             changed = changed_files(self._given, now)
             text = answer_text(self.bench.problem.specification, changed) if changed else ""
+            is_as_given = all(isinstance(one, str) for one in now.values())
+            if not changed and is_as_given and (idea or (ended.ended == 0 and self._desk.scored)):
+                return self.ended(idea, "", str(ended.ended), output, left, found_nothing=True)
             reason = "" if changed else _why_unchanged(now, ended.ended, self._desk.limit if self._is_ending else "")
-        if text and isinstance(idea, str) and idea.strip():
-            text = f"# idea: {' '.join(idea.split())[:300]}\n\n{text}"
-        return self.ended(text, reason, str(ended.ended), output, kept_files(ended.left))
+        if text and idea:
+            text = f"{idea}\n\n{text}"
+        return self.ended(text, reason, str(ended.ended), output, left)
 
     def ended(
-        self, text: str, error: str, how: str, output: str = "", left: Mapping[str, str] | None = None
+        self,
+        text: str,
+        error: str,
+        how: str,
+        output: str = "",
+        left: Mapping[str, str] | None = None,
+        *,
+        found_nothing: bool = False,
     ) -> list[Completion]:
         """Return the completions of a session that is over.
 
         The agent hands back a text, or none because of an error; `how` says in words how it ended. `left` are further
-        files of its folder.
+        files of its folder. One that found nothing better says so, and leaves the program as it was.
         """
-        self.news.ended(f"{error or 'handed a program back'}")
+        self.news.ended(error or ("found nothing better" if found_nothing else "handed a program back"))
         spent = self.transcript.usage()
-        handed = new_completion(self.prompt, 0, to_valid_text(text), self._desk.limit or "stop")
+        reason = NO_GAIN if found_nothing else self._desk.limit or "stop"
+        handed = new_completion(self.prompt, 0, to_valid_text(text), reason)
         transcript = self.transcript.text(ended=self._desk.limit or f"exit code {how}", output=output, files=left or {})
         first = replace(
             handed,

@@ -17,9 +17,12 @@ _MOST_CHARS = 6_000
 def read_conversation(transcript: str, prompt: str = "") -> Conversation:
     """Return a transcript, as the column `transcript` has it, as a conversation; a prompt is not told once more."""
     data = json.loads(transcript)
-    steps = tuple(step for event in data["events"] for step in _steps(event, prompt.strip()))
+    steps = [step for event in data["events"] for step in _steps(event, prompt.strip())]
+    files = data.get("files")
+    left = files.items() if isinstance(files, dict) else ()
+    steps += [ConversationStep("file", _cut(text), path) for path, text in left if isinstance(text, str)]
     turns = sum(event["event"] == "turn" for event in data["events"])
-    return Conversation(data["agent"], steps, turns, data["ended"], data["output"].strip()[-_MOST_CHARS:])
+    return Conversation(data["agent"], tuple(steps), turns, data["ended"], data["output"].strip()[-_MOST_CHARS:])
 
 
 def as_text(conversation: Conversation) -> str:

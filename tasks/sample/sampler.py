@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, wait
 
+from overnight.schemas.agent_settings import split_agent
 from overnight.schemas.completion_source import CompletionSource, Sample
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import NO_GAIN, NO_MODELS, TUNER, Candidate, Completion, Prompt
+from overnight.schemas.program import NO_GAIN, PRUNER, TUNER, Candidate, Completion, Prompt
 from overnight.schemas.settings import Settings
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.codecs import codec_of
@@ -85,6 +86,9 @@ NOT_TUNED = Verdict(Outcome.DUPLICATE, error="no better numbers were found")
 
 NOT_PRUNED = Verdict(Outcome.DUPLICATE, error="nothing could be left out without changing its scores")
 """Verdict on what stands for a program that was pruned, where it would be the same again."""
+
+NOT_BETTERED = Verdict(Outcome.DUPLICATE, error="the agent found nothing better, and left the program as it was")
+"""Verdict on an agent's sample for which it says that it tried, and changed nothing."""
 
 _ARRIVED_S = 1.0
 """Seconds in which answers that have arrived are stored."""
@@ -198,8 +202,8 @@ def to_candidates(prompts: Sequence[Prompt], completions: Sequence[Completion], 
 
 def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Candidate:
     index = prompt.index * problem.settings.candidates_per_prompt + completion.sample
-    if completion.model in NO_MODELS and completion.finish_reason == NO_GAIN:
-        return Candidate(index, prompt, completion, "", "", NOT_TUNED if completion.model == TUNER else NOT_PRUNED)
+    if completion.finish_reason == NO_GAIN and (unchanged := _unchanged(completion.model)):
+        return Candidate(index, prompt, completion, "", "", unchanged)
     if completion.error:
         refused = Verdict(Outcome.UNPARSABLE, error=completion.error)
         return Candidate(index, prompt, completion, "", "", refused)
@@ -211,6 +215,11 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
         verdict = _cut_off(problem.settings) if _is_cut_off(completion, refused) else refused
         return Candidate(index, prompt, completion, "", "", verdict)
     return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
+
+
+def _unchanged(model: str) -> Verdict | None:
+    """Return the verdict where a proposer says that it found nothing better; `None` of one that cannot say so."""
+    return {TUNER: NOT_TUNED, PRUNER: NOT_PRUNED}.get(model, NOT_BETTERED if split_agent(model)[0] else None)
 
 
 def _too_long(text: str, skeleton: Skeleton) -> Verdict | None:

@@ -124,7 +124,7 @@ class Composer:
             beside=beside,
             is_better=gain > 0.0 or self._is_better_beside(answer),
             is_untried=answer.outcome in (Outcome.UNPARSABLE, Outcome.CRASHED, Outcome.UNCONFIRMED),
-            is_repeated=answer.outcome is Outcome.DUPLICATE,
+            is_repeated=_is_repeated(answer),
         )
 
     def _tell_choices(self, record: PromptRecord, answers: list[Feedback], gains: list[float]) -> None:
@@ -228,7 +228,7 @@ class Composer:
             return self._repair(plan, followed, *failed)
         plan = self._with_operator(plan, rng, stagnation, beside)
         answers = followed.answers if followed else ()
-        repeated = [one.idea for one in answers if one.outcome is Outcome.DUPLICATE and one.idea]
+        repeated = [one.idea for one in answers if _is_repeated(one) and one.idea]
         return replace(plan, tried=self._tried_text(plan, repeated))
 
     def _best_beside(self, base: Program) -> Program | None:
@@ -421,6 +421,11 @@ def _home_of(program: Program, algorithm: Algorithm) -> str:
     """Return the first niche that a program lives in; empty if it lives in none."""
     niches = algorithm.niches.items()
     return next((name for name, niche in niches if any(one.id == program.id for one in niche.programs)), "")
+
+
+def _is_repeated(answer: Feedback) -> bool:
+    """Return whether an answer is a program that was judged before; one without a program found nothing better."""
+    return answer.outcome is Outcome.DUPLICATE and bool(answer.body)
 
 
 def _program(answer: Feedback) -> Program | None:

@@ -78,7 +78,7 @@ class TriedIdea:
         if self.error:
             return f"failed: {_last_line(self.error)}"
         if self.score is None:
-            return "was judged before" if self.is_repeated else "no program"
+            return "was judged before" if self.is_repeated else "nothing better was found"
         text = f"scored {score_text(self.score)}"
         if self.base_score is not None:
             scores = score_text(self.score, self.base_score), score_text(self.base_score, self.score)

@@ -20,6 +20,7 @@ from overnight.schemas.program import TURN
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.stored_run import read_spent_usd
+from overnight.tasks.report.conversation import as_text, read_conversation
 from overnight.testing.fake_provider import Answer, Provider, Request
 from overnight.testing.made import run_at
 from tests.accidents import wait_until
@@ -191,6 +192,30 @@ def test_an_agent_is_told_the_score_of_a_program_that_was_judged_before(
     assert {one["status"] for one in answers} == {400}
     (start,) = Database(tmp_path).rows("SELECT program_id, outcome, score FROM programs WHERE generation = 0")
     assert {json.dumps(start) in one["body"] for one in answers} == {True}
+
+
+def test_a_session_that_finds_nothing_better_is_no_error_and_what_it_left_is_there_for_later_ones(
+    night: Night, site: Backend, asked: dict[str, Any], tmp_path: Path
+):
+    jobs: list[dict[str, Any]] = []
+
+    def work(job: dict[str, Any]) -> Work:
+        jobs.append(job)
+        yield ask(1, "/v1/chat/completions", turn(job["task"]))
+        given = job["files"]["program/program.py"]
+        yield ended(given, IDEA_md="all of 1 to 9: no gain") | {"left": {"tried.md": "1 to 9"}}
+
+    site.work = work
+    files = night(2, settings=asked)
+    rows = Database(tmp_path).rows("FROM programs WHERE generation > 0 ORDER BY generation, index")
+    assert {(row["outcome"], row["idea"]) for row in rows} == {("duplicate", "all of 1 to 9: no gain")}
+    assert rows[0]["error"] == "the agent found nothing better, and left the program as it was"
+    assert as_text(read_conversation(rows[0]["transcript"])).count("[file · tried.md] 1 to 9") == 1
+    later = jobs[-1]
+    assert "all of 1 to 9: no gain (nothing better was found)" in later["task"]
+    assert "avoid them" not in later["task"]
+    assert [text for path, text in later["files"].items() if path.endswith("tried.md")] == ["1 to 9"] * 3
+    require_replay(files, tmp_path / "again")
 
 
 # With containers, killed
