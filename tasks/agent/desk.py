@@ -309,6 +309,8 @@ class Desk:
         if candidate.verdict is not None and candidate.verdict.outcome is Outcome.UNPARSABLE:
             parts = self.bench.problem.specification.evolved_parts
             raise RequestRefused(f"it is no program: expected {parts} in {', '.join(self.given)}; nothing is used up")
+        if candidate.verdict is not None and candidate.verdict.outcome is Outcome.REJECTED:
+            raise RequestRefused(f"it would be rejected: {candidate.verdict.error}; nothing is used up")
         return candidate
 
     def _verdict(self, candidate: Candidate) -> Verdict:

@@ -78,7 +78,10 @@ def task_text(
         room: Limits of its container and of its evaluations, and whether it may try programs.
         limits: Limits of its session.
     """
-    functions = skeleton.evolved_parts if isinstance(skeleton, Specification) else ""
+    functions, fixed, taken = "", list[str](), list[str]()
+    if isinstance(skeleton, Specification):
+        functions = skeleton.evolved_parts
+        fixed, taken = skeleton.shared_names(skeleton.standalone_text(prompt.base))
     folders = dict.fromkeys("/".join(path.split("/")[:2]) for path in earlier)
     return (
         templates()
@@ -87,6 +90,8 @@ def task_text(
             prompt=prompt.whole_text,
             paths=[str(PurePosixPath(FOLDER, path)) for path in paths],
             functions=functions,
+            fixed=fixed,
+            taken=taken,
             tries=room.has_trials,
             earlier=list(folders),
             seconds=f"{limits.seconds:g}",

@@ -174,30 +174,51 @@ class Specification:
         return _SEPARATOR.join([beside, *functions] if (beside := self.beside(body)) else functions)
 
     def standalone_text(self, body: str) -> str:
-        """Return the evolved functions with another body, below the imports, constants and helpers that they need.
+        """Return the evolved functions with another body, and the imports, constants and helpers that they need.
 
-        It runs by itself, without the functions that score and draw.
+        It runs by itself, without the functions that score and draw. The constants by which programs are scored stand
+        there, too. All are in the order of the file, so that what is defined there at a line is defined here.
         """
         functions = self.function_text(body)
         others = [node for node in self._tree.body if not self._is_marked(node)]
         own = {node.name for node in others if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-        kept, needed = dict[int, ast.stmt](), _needed_by(*python_source.parse(functions).body)
-        while new := [
-            node
-            for node in others
-            if node.lineno not in kept and (_defined_by(node) & needed or self._is_told(node, own))
-        ]:
-            kept |= {node.lineno: node for node in new}
-            needed |= _needed_by(*new)
-        lines = split_lines(self.text)
-        above = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for _, node in sorted(kept.items())]
-        return "\n".join([*above, *([""] * 2 if above else []), functions])
+        told = [node for node in others if self._is_told(node, own)]
+        kept = {*told, *_with_needs([*told, *python_source.parse(functions).body], others)}
+        ordered = [node for node in others if node in kept]
+        last = self.functions[-1].mark_line
+        above = [self._whole(node) for node in ordered if node.lineno < last]
+        below = [self._whole(node) for node in ordered if node.lineno > last]
+        parts = ["\n".join(above), functions, "\n".join(below)]
+        return _SEPARATOR.join(part for part in parts if part)
+
+    def _whole(self, node: ast.stmt) -> str:
+        """Return the text of a statement with its decorators, and with the docstring of a constant below it."""
+        last = self._docstrings.get(node.lineno, node).end_lineno
+        return "\n".join(split_lines(self.text)[_first_line(node) - 1 : last])
+
+    def shared_names(self, standalone: str) -> tuple[list[str], list[str]]:
+        """Return the names that the file defines and a text of its functions, too, and those that only the file does.
+
+        They are those of constants, functions and classes.
+        """
+        known = frozenset[str]().union(*map(names_bound_by, python_source.parse(standalone).body))
+        defined = ((name, one) for name, one in self.statements_by_name.items() if name not in self.evolved)
+        names = sorted(name for name, one in defined if not isinstance(one, IMPORTS))
+        return [name for name in names if name in known], [name for name in names if name not in known]
 
     def _is_told(self, node: ast.stmt, functions: set[str]) -> bool:
-        """Return whether prompts show a statement, too, and it needs no function of the file."""
+        """Return whether prompts show a statement that matters to programs, and it needs no function of the file."""
         is_docstring = isinstance(node, ast.Expr)
         is_shown = self._is_preface(node) and not is_docstring and not self._is_of_scoring(node)
-        return is_shown and not python_source.called_names(node) & functions
+        return is_shown and node not in self._of_others and not python_source.called_names(node) & functions
+
+    @cached_property
+    def _of_others(self) -> frozenset[ast.stmt]:
+        """Statements that only what neither evolves, scores nor returns inputs needs, such as a baseline."""
+        nodes, names = self._tree.body, (*self.evolved, self.run, self.generator)
+        judging = _with_needs([one for one in nodes if isinstance(one, ast.FunctionDef) and one.name in names], nodes)
+        needed = _with_needs([one for one in nodes if isinstance(one, DEFINITIONS)], nodes)
+        return frozenset(needed).difference(judging)
 
     def _is_marked(self, node: ast.stmt) -> bool:
         """Return whether a statement is a function with a mark, or imports the marks."""
@@ -247,8 +268,12 @@ class Specification:
         """
         nodes = self._tree.body[1:] if self.docstring else self._tree.body
         shown = [node for node in nodes if self._is_preface(node) and not self._is_of_scoring(node)]
-        docstrings = {node.lineno: after for node, after in pairwise(nodes) if _is_docstring_of(after, node)}
-        return "\n".join(self._explained(node, docstrings.get(node.lineno)) for node in shown)
+        return "\n".join(self._explained(node, self._docstrings.get(node.lineno)) for node in shown)
+
+    @cached_property
+    def _docstrings(self) -> dict[int, ast.stmt]:
+        """Texts that explain constants, by the line of the constant."""
+        return {node.lineno: after for node, after in pairwise(self._tree.body) if _is_docstring_of(after, node)}
 
     def _preface(self, nodes: Sequence[ast.stmt]) -> str:
         return "\n".join(self._source(node) for node in nodes if self._is_preface(node))
@@ -349,6 +374,16 @@ def _needed_by(*nodes: ast.stmt) -> set[str]:
         own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)} | python_source.bound_names(node)
         needed |= python_source.called_names(node) - own
     return needed
+
+
+def _with_needs(nodes: Sequence[ast.stmt], others: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Return those of the other statements that some need, themselves or by others."""
+    kept, new = list[ast.stmt](), nodes
+    while new:
+        needed = _needed_by(*new)
+        new = [node for node in others if node not in kept and _defined_by(node) & needed]
+        kept += new
+    return kept
 
 
 def _first_line(node: ast.stmt) -> int:

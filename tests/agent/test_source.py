@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -138,6 +139,16 @@ def test_its_task_has_the_prompt_its_limits_and_the_function_that_evolves(office
     assert [words for words in told if words not in job["task"]] == []
     assert "Of it, `f(x)` counts" in job["task"]
     assert "evaluate(n)" not in json.dumps(job), "the scoring stays outside"
+
+
+def test_a_program_with_a_name_of_the_scoring_is_told_so_for_nothing(office: Office):
+    answers: list[Message] = []
+    taken = "K = 1\n\n\ndef f(x):\n    return x * 2 * K\n"
+    office = Office(replace(office.problem, specification=read_specification(SPECIFICATION + "K = 3\n", "double.py")))
+    office.run(said(answers, ask(1, "/evaluate", program(taken)), ask(2, "/evaluate", program(BETTER))))
+    assert [one["status"] for one in answers] == [400, 200]
+    assert "`K` is something else in the problem's file: give it another name; nothing is used up" in answers[0]["body"]
+    assert '"evaluations_left": 2' in answers[1]["body"]
 
 
 def test_what_it_leaves_in_its_folder_is_kept_and_a_later_session_finds_it(office: Office):

@@ -317,6 +317,30 @@ def test_the_evolved_functions_stand_with_what_they_need_and_nothing_of_the_scor
     assert "n)" not in standalone
 
 
+def test_what_stands_beside_the_functions_is_defined_in_the_program_at_the_same_place_and_means_something_to_it():
+    text = (
+        '"""Double it."""\nimport funsearch\nSTARTS, STEPS = 3, 4\nMARGIN = 0.5\n"""What is taken off."""\nSPARE = 1\n'
+        "def baseline(): return [half(1) for _ in range(STARTS * STEPS)]\n"
+        "@funsearch.run\ndef evaluate(n): return half(f(n)) * MARGIN\n"
+        "@funsearch.evolve\ndef f(x):\n    return late(x)\n"
+        "def half(x): return x / 2\ndef late(x): return x + LAST\nLAST = 1\n"
+    )
+    specification = read_specification(text, "f")
+    standalone = specification.standalone_text(specification.start_body)
+    defined = [line.partition(" = ")[0] for line in standalone.splitlines() if line[:1].strip()]
+    assert defined == [
+        "MARGIN",
+        '"""What is taken off."""',
+        "SPARE",
+        "def f(x):",
+        "def late(x): return x + LAST",
+        "LAST",
+    ]
+    told, hidden = specification.shared_names(standalone)
+    assert told == ["LAST", "MARGIN", "SPARE", "late"]
+    assert hidden == ["STARTS", "STEPS", "baseline", "evaluate", "half"]
+
+
 @pytest.mark.parametrize("name", ["bin-packing-or", "sort3", "optimizer-rule", "matrix-multiplication"])
 def test_a_problem_of_the_library_stands_by_itself(name: str):
     """All names in it are known."""
