@@ -75,5 +75,8 @@ class Operator(StrEnum):
 CHOOSABLE = tuple(one for one in Operator if one not in (Operator.HINT, Operator.TUNE, Operator.PRUNE))
 """Operators that the search may choose by itself."""
 
+SIZES_OF_CHANGE = (None, Operator.REFINE, Operator.REWRITE, Operator.CROSS)
+"""Operators that say how much one answer may change, which an agent decides by itself; none says nothing of it."""
+
 PROMPTS_PER_HINT = 2
 """While a hint or a pin is in force, one of so many prompts asks for it."""

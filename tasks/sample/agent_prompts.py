@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import difflib
 
-from overnight.schemas.algorithm import Plan
-from overnight.schemas.operators import Operator
 from overnight.schemas.problem import Problem
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.sample.codecs import PromptContent, fence_for, templates
 
-_SUGGEST_NOTHING = (None, Operator.REFINE, Operator.REWRITE, Operator.CROSS)
-"""Operators that say how much one answer may change: an agent decides that by itself."""
 
-
-def agent_prompt(plan: Plan, problem: Problem, content: PromptContent, facts: str) -> str:
+def agent_prompt(problem: Problem, content: PromptContent, facts: str) -> str:
     """Return what an agent is told: what is wanted, how programs are judged, where the search is, and what was tried.
 
     Args:
-        plan: What the search wants of the agent.
         problem: The problem.
         content: What a prompt of the plan shows.
         facts: The facts of the task, as models are told them.
@@ -43,7 +37,7 @@ def agent_prompt(plan: Plan, problem: Problem, content: PromptContent, facts: st
             is_first=content.is_first,
             feedback=content.feedback,
             tried=content.tried,
-            direction="" if plan.operator in _SUGGEST_NOTHING else content.instruction.strip(),
+            direction=content.instruction.strip(),
         )
         .strip()
     )

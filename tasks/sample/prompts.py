@@ -13,7 +13,7 @@ from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
 from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
-from overnight.schemas.operators import Operator
+from overnight.schemas.operators import SIZES_OF_CHANGE, Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import MEASURED, TUNER, Program, Prompt
@@ -120,7 +120,7 @@ def _sampling_prompt(
 def _task_of_agent(index: int, plan: Plan, model: Model, problem: Problem, facts: str) -> Prompt:
     """Return the task of an agent, as a prompt with a sample for each program that it may have scored."""
     prompt = _sampling_prompt(index, plan, model, (0,) * (problem.settings.agent.evaluations + 1), problem, "")
-    return replace(prompt, text=agent_prompt(plan, problem, _content(plan, problem, model), facts))
+    return replace(prompt, text=agent_prompt(problem, _content(plan, problem, model), facts))
 
 
 def _tuning_prompt(index: int, plan: Plan, seed: int) -> Prompt:
@@ -161,7 +161,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         packages=packages_in_words(problem) if tells_facts else "",
         feedback=_feedback(plan, problem, chars, notes_chars, measures=tells_facts and not is_first),
         tried=plan.tried,
-        instruction=instruction(plan, problem),
+        instruction=instruction(plan, problem, names_size=not model.agent),
         is_best=plan.best is None,
         shows_best=plan.best is not None and not failed and plan.best in plan.shown[-2:-1],
         is_repair=failed is not None,
@@ -246,13 +246,14 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join([*texts, "…"] if len(metrics) > _MAX_SCORES else texts)
 
 
-def instruction(plan: Plan, problem: Problem) -> str:
-    """Return what a prompt asks for beside a better program."""
-    parts, settings = [_request(plan)], problem.settings
+def instruction(plan: Plan, problem: Problem, *, names_size: bool = True) -> str:
+    """Return what a prompt asks for beside a better program; `names_size` is whether it says how much may change."""
+    settings, is_left_out = problem.settings, plan.operator in SIZES_OF_CHANGE and not names_size
+    parts = [] if is_left_out else [_request(plan)]
     if _is_at_optimum(plan, settings):
         names = ", ".join(settings.objectives.metrics)
-        parts = [f"No score is better than its own, which is proven: keep it, and do better in {names}."]
-        parts.append(_WITHOUT_SCORE.get(plan.operator) or _request(plan))
+        parts = [] if is_left_out else [_WITHOUT_SCORE.get(plan.operator) or _request(plan)]
+        parts.insert(0, f"No score is better than its own, which is proven: keep it, and do better in {names}.")
     elif passed := _passed_known(plan, problem):
         parts.insert(0, passed)
     if plan.angle:

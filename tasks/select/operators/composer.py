@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
+from overnight.schemas.agent_settings import split_agent
 from overnight.schemas.algorithm import Algorithm, Plan, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord, latest_feedback
 from overnight.schemas.interventions import Intervention
-from overnight.schemas.operators import Operator
+from overnight.schemas.operators import SIZES_OF_CHANGE, Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
@@ -198,7 +199,8 @@ class Composer:
         )
         if not self._search.chosen_operators or self._is_completion_model(plan.model):
             return plan
-        return told_apart(plan, [one for _, one in beside], turn.generation * self._search.prompts + turn.index)
+        number = turn.generation * self._search.prompts + turn.index
+        return told_apart(plan, [one for _, one in beside], number, names_size=not self._is_agent(plan.model))
 
     def _composed(
         self,
@@ -317,6 +319,10 @@ class Composer:
         models = [self._models[model]] if model else self._models.values()
         return any(one.style == "completion" for one in models)
 
+    def _is_agent(self, model: str) -> bool:
+        """Return whether an agent works with a model; where it is drawn later, whether any does."""
+        return any(split_agent(one)[0] for one in ([model] if model else self._models))
+
     def _failed(self, record: PromptRecord, rng: Random) -> tuple[Feedback, Program] | None:
         """Return the child to repair among the answers to a prompt, and its base."""
         if Operator.REPAIR not in self._search.chosen_operators:
@@ -399,22 +405,24 @@ class Composer:
         return next((one for one in others if base.id not in self._ancestors(one.id)), None)
 
 
-def told_apart(plan: Plan, beside: Iterable[Plan], number: int) -> Plan:
+def told_apart(plan: Plan, beside: Iterable[Plan], number: int, *, names_size: bool = True) -> Plan:
     """Return a plan with a line of thought where plans without results ask the same, so that no two prompts are equal.
 
     Which it is follows from the number of the prompt alone, so that it can be found again after a resume. Two of their
-    texts may differ for another reason, such as the ideas that they list; that does not count.
+    texts may differ for another reason, such as the ideas that they list; that does not count. Operators that only say
+    how much may change are the same where a prompt does not say it (`names_size`).
     """
-    if not any(_asked(one) == _asked(plan) for one in beside):
+    if not any(_asked(one, names_size) == _asked(plan, names_size) for one in beside):
         return plan
     lines = lines_of_thought(plan.operator)
     return replace(plan, angle=lines[number % len(lines)])
 
 
-def _asked(plan: Plan) -> tuple[object, ...]:
+def _asked(plan: Plan, names_size: bool) -> tuple[object, ...]:
     """Return what a plan asks for, without its line of thought and what it tells beside."""
     failed = plan.failed.program_id if plan.failed else ""
-    return plan.model, plan.operator, plan.tactic, failed, tuple(one.id for one in plan.shown)
+    operator = None if plan.operator in SIZES_OF_CHANGE and not names_size else plan.operator
+    return plan.model, operator, plan.tactic, failed, tuple(one.id for one in plan.shown)
 
 
 def _home_of(program: Program, algorithm: Algorithm) -> str:

@@ -87,13 +87,16 @@ def test_a_plan_has_an_operator_and_its_prompt_the_words_for_it():
     assert "Make it simpler" in search.prompt(plan)
 
 
-@pytest.mark.parametrize("start", [START, Program("start", "...", (), NO_SCORE)], ids=["start", "no start"])
-def test_no_two_prompts_that_are_asked_at_a_time_are_the_same(start: Program):
-    search = Search(start=start)
+@pytest.mark.parametrize(
+    "start", [replace(START, body=LONG), Program("start", "...", (), NO_SCORE)], ids=["start", "no start"]
+)
+@pytest.mark.parametrize("model", ["openai/a", "agent:pi/openai/a"])
+def test_no_two_prompts_that_are_asked_at_a_time_are_the_same(model: str, start: Program):
+    search = Search({"sampling": {"models": [{"name": model}]}}, start=start)
     beside = list[tuple[Turn, Plan]]()
-    for turn in (Turn(1 + index // 3, index % 3, 1) for index in range(40)):
+    for turn in (Turn(1 + index // 3, index % 3, 1) for index in range(24)):
         beside.append((turn, search.composer.compose(search.algorithm.ask(turn), turn, 0, None, None, beside)))
-    assert len({search.prompt(plan) for _, plan in beside}) == 40
+    assert len({search.prompt(plan) for _, plan in beside}) == 24
     twin = next(plan for _, plan in beside if plan.angle)
     assert f"So that your answer differs, follow this line of thought: {twin.angle}." in search.prompt(twin)
 
