@@ -34,17 +34,21 @@ app()
 """
 """Starts mini-swe-agent without garbage collection of LiteLLM's modules, which takes seconds at its start and end."""
 
+_MINI_COMMAND_S = 600
+"""Seconds after which mini-swe-agent ends a command."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     # https://mini-swe-agent.com/latest/usage/mini/
     "mini-swe-agent": {
         "packages": ["mini-swe-agent>=2.4,<3"],
         "command": [
             *("python3", "-c", _MINI, "--yolo", "--exit-immediately", "--cost-limit", "0"),
-            *("--config", "mini.yaml", "--config", "environment.timeout=600"),
+            *("--config", "mini.yaml", "--config", f"environment.timeout={_MINI_COMMAND_S}"),
             # A model may think for long, and what is asked again is paid again.
             *("--config", "model.model_kwargs.timeout=86400"),
             *("--model", f"openai/{MODEL_IN_CONTAINER}", "--task", "{task}"),
         ],
+        "about": f"Your commands are run by `sh`, each in a new one, and one is ended after {_MINI_COMMAND_S} s.",
         "environment": {
             "MSWEA_CONFIGURED": "true",
             "MSWEA_COST_TRACKING": "ignore_errors",
@@ -113,6 +117,8 @@ class AgentSettings(CommandSection):
     command: Words = ()
     """program and arguments; `{task}` in an argument is the task, `{task_file}` the path of a file with it, `{url}`
     the address of the model in OpenAI's protocol"""
+    about: str = ""
+    """what its task says of the agent itself, such as how long a command of it may take"""
     files: dict[str, str] = Field(default={})
     """further files in its home folder by path, such as its own settings"""
     environment: dict[str, str] = Field(default={})

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.algorithm import Algorithm, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.operators import Operator
@@ -173,7 +174,7 @@ def agent() -> str:
     sampling = {"sampling": {"models": ["agent:mini-swe-agent/openai/a"]}}
     problem = library("bin-packing-or", Operator.REFINE, **sampling)
     prompt = composed(problem, (-5.0, -5.5, -5.0, -5.0, -5.5, -5.5), [answer("squares", SQUARES, *(-4.5,) * 6)])
-    limits, room = problem.settings.agent, Room(2048, 12, has_trials=True)
+    limits, room = problem.settings.agent, Room(2048, 12, True, AgentSettings(preset="mini-swe-agent").about)
     return task_text(prompt, problem.specification, ["program.py"], ["earlier/5c6f/sim.py"], room, limits)
 
 

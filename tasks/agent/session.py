@@ -125,7 +125,7 @@ class Session:
 
     def _job(self) -> dict[str, Any]:
         skeleton, tries = self.bench.problem.specification, self.bench.try_out is not None
-        room = Room(self.agent.memory_mib, self._desk.evaluations_left, tries)
+        room = Room(self.agent.memory_mib, self._desk.evaluations_left, tries, self.agent.about)
         earlier = {f"{EARLIER}/{path}": text for path, text in self.bench.earlier_files(self.prompt.parent_ids).items()}
         task = task_text(self.prompt, skeleton, list(self._given), earlier, room, self.bench.limits)
         tool = _module(_INSIDE, "tool")

@@ -34,11 +34,16 @@ _PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*){0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Room:
-    """What a session has for its work: memory of its container, MiB, programs that may be scored yet, and trials."""
+    """What a session has for its work: memory of its container, MiB, programs that may be scored yet, and trials.
+
+    Attributes:
+        about: What the task says of the agent itself.
+    """
 
     memory_mib: int
     evaluations: int
     has_trials: bool
+    about: str = ""
 
 
 def files_of(skeleton: Skeleton, body: str) -> dict[str, str]:
@@ -92,6 +97,7 @@ def task_text(
             functions=functions,
             fixed=fixed,
             taken=taken,
+            about=room.about,
             tries=room.has_trials,
             earlier=list(folders),
             seconds=f"{limits.seconds:g}",
