@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from overnight.schemas.agent_settings import AgentLimits
 from overnight.schemas.program import Prompt
 from overnight.schemas.skeleton import Skeleton
-from overnight.tasks.program.specification import Specification
+from overnight.tasks.program.specification import FILE, Specification
 from overnight.tasks.sample.codecs import fence_for, templates
 
 FOLDER = "program"
@@ -49,16 +49,16 @@ class Room:
 def files_of(skeleton: Skeleton, body: str) -> dict[str, str]:
     """Return the files that an agent may change, by path: whole ones, or one with the evolved functions that runs."""
     if isinstance(skeleton, Specification):
-        return {"program.py": skeleton.standalone_text(body).rstrip("\n") + "\n"}
+        return {FILE: skeleton.standalone_text(body).rstrip("\n") + "\n"}
     return dict(skeleton.program(body).files)
 
 
 def answer_text(skeleton: Skeleton, files: Mapping[str, str]) -> str:
-    """Return files as a model would answer with them: each in a code block, below its path where there are several."""
+    """Return files as a model would answer with them: each in a code block, below its path where it is a whole file."""
     blocks = []
     for path, text in files.items():
         fence = fence_for(text)
-        path_line = f"{path}\n" if skeleton.kind == "files" else ""
+        path_line = f"{path}\n" if skeleton.kind != "file" else ""
         blocks.append(f"{path_line}{fence}{skeleton.language}\n{text.rstrip()}\n{fence}\n")
     return "\n".join(blocks)
 

@@ -83,10 +83,10 @@ class Specification:
 
     @property
     def start_program(self) -> ProgramBundle:
-        return ProgramBundle(((_FILE, self.text),))
+        return ProgramBundle(((FILE, self.text),))
 
     def program(self, body: str) -> ProgramBundle:
-        return ProgramBundle(((_FILE, self.with_body(body)),))
+        return ProgramBundle(((FILE, self.with_body(body)),))
 
     def input_program(self, seed: int) -> str:
         """Return the start program with one more function, which returns the input for a seed as JSON."""
@@ -392,7 +392,7 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(one.lineno for one in decorators)])
 
 
-_FILE = "program.py"
+FILE = "program.py"
 """Path of the only file of a specification's programs, as tracebacks show it."""
 
 _INPUT_PROGRAM = """

@@ -76,7 +76,7 @@ def test_an_agent_asks_its_model_runs_commands_has_programs_scored_and_hands_one
 
     provider.script = script
     handed, *_ = site.run("python3", "-c", STAND_IN, "{task}")
-    assert handed.text == "# idea: doubled\n\n```python\ndef f(x):\n    return x * 2\n```\n"
+    assert handed.text == "# idea: doubled\n\nprogram.py\n```python\ndef f(x):\n    return x * 2\n```\n"
     assert handed.tokens_in + handed.tokens_out == 40
     assert provider.requests[1]["messages"][-1]["content"].startswith("Improve a program in this folder")
     assert '"score": 10.0' in provider.requests[2]["messages"][-1]["content"]

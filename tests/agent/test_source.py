@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from textwrap import indent
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -21,10 +22,11 @@ from overnight.schemas.program import TURN, UNUSED
 from overnight.tasks.agent import clock, desk
 from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
-from overnight.tasks.agent.workspace import files_left, kept_files
+from overnight.tasks.agent.workspace import answer_text, files_left, files_of, kept_files
 from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample import endpoint
 from overnight.tasks.sample.budget import BudgetLimits
+from overnight.tasks.sample.codecs import codec_of
 from overnight.tasks.sample.sampler import to_candidates
 from overnight.testing.completion_sources import CompletionSourceContract, Make, Store, Subject
 from overnight.testing.fake_provider import Answer, Provider, default_response
@@ -139,6 +141,23 @@ def test_its_task_has_the_prompt_its_limits_and_the_function_that_evolves(office
     assert [words for words in told if words not in job["task"]] == []
     assert "Of it, `f(x)` counts" in job["task"]
     assert "evaluate(n)" not in json.dumps(job), "the scoring stays outside"
+
+
+LOCAL = "shift = 2\nreturn x * shift"
+NESTED = "def shift(y):\n    return y * 2\nreturn shift(x)"
+
+
+@pytest.mark.parametrize(
+    "body", ["return x * 2", LOCAL, NESTED], ids=["removed", "a local variable", "a function inside"]
+)
+def test_what_an_agent_removes_beside_the_function_stays_removed(body: str):
+    specification = read_specification(SPECIFICATION, "double.py")
+    base = (
+        "import sys\nsys.setrecursionlimit(9)\n\n\ndef shift(x):\n    return x + 1\n\n\ndef f(x):\n    return shift(x)"
+    )
+    (path,) = files_of(specification, base)
+    text = answer_text(specification, {path: "def f(x):\n" + indent(body, "    ")})
+    assert codec_of(specification.kind).parse(text, specification, 1, base).body == body
 
 
 def test_a_program_with_a_name_of_the_scoring_is_told_so_for_nothing(office: Office):

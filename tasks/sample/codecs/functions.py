@@ -19,7 +19,7 @@ from overnight.tasks.program.beside import join_with_modules
 from overnight.tasks.program.evolved_function import EvolvedFunction
 from overnight.tasks.program.module_parts import NotKeptError
 from overnight.tasks.program.source_lines import escape_strings, has_blank_line, indent, split_lines
-from overnight.tasks.program.specification import Specification
+from overnight.tasks.program.specification import FILE, Specification
 from overnight.tasks.sample.codecs import (
     FENCE,
     LONG_LINES,
@@ -31,6 +31,9 @@ from overnight.tasks.sample.codecs import (
     unparsable,
 )
 from overnight.tasks.sample.codecs.file import EditError, apply_edits, begins_edit, has_edits, parse_edits
+
+_WHOLE_FILE = re.compile(rf"^{re.escape(FILE)}\n[ \t]*(?:```|~~~)", re.MULTILINE)
+"""Path of the file above a code block, which then is all of it, as an agent's is."""
 
 _MAX_DROPPED_LINES = 200
 """Most lines that are dropped from the end of an incomplete text until it parses."""
@@ -106,7 +109,7 @@ def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCo
     They are written out, or edits of the latest version. The version that the prompt asks for has the number of
     programs in it; lower ones are the parents, which are never taken. If several functions evolve, one that the
     completion leaves out stays as it is in the base, and only the first one may be a bare body, which continues the
-    prompt.
+    prompt. What stands beside them in the base stays, too, unless the completion is the whole file.
     """
     try:
         if not has_edits(text):
@@ -168,7 +171,8 @@ def _parse_written(text: str, specification: Specification, version: int, base: 
     if not any(found):
         names = " or ".join(f"{name}_v{version}" for name in specification.evolved)
         return unparsable(_syntax_error(text) or f"no function {names} and no body of one")
-    return _join_and_check(found, specification, version, base or specification.start_body)
+    base = base or specification.start_body
+    return _join_and_check(found, specification, version, base, inherits=not _WHOLE_FILE.search(text))
 
 
 def _parse_edited(text: str, latest: str, specification: Specification, version: int) -> ParsedCompletion:
@@ -197,8 +201,9 @@ def _parse_edited(text: str, latest: str, specification: Specification, version:
 
 
 def _join_and_check(
-    found: Sequence[_Found | None], specification: Specification, version: int, base: str
+    found: Sequence[_Found | None], specification: Specification, version: int, base: str, *, inherits: bool = True
 ) -> ParsedCompletion:
+    """Return the program that was found; `inherits` is whether it has what stands beside the functions of the base."""
     names = {f"{name}_v{version}": name for name in specification.evolved}
     new = [python_source.rename(one.body, names) if one else "" for one in found]
     trees = [python_source.parse(_as_function(one)) for one in new if one]
@@ -206,7 +211,8 @@ def _join_and_check(
         return rejected("the body does nothing")
     bodies = [one or old for one, old in zip(new, specification.split(base), strict=True)]
     modules = dict.fromkeys(python_source.rename(one.module, names) for one in found if one)
-    body = join_with_modules(specification, bodies, [_without_versions(one, specification) for one in modules], base)
+    modules = [_without_versions(one, specification) for one in modules]
+    body = join_with_modules(specification, bodies, modules, base if inherits else "")
     tree = python_source.parse(_as_function(body))
     version_name = _version_pattern(specification)
     ancestors = sorted(name for name in python_source.called_names(tree) if version_name.fullmatch(name))
