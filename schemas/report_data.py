@@ -221,7 +221,7 @@ class ObjectivePoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """Results and costs of one model; also of one that only an agent asked, or whose answers no program has.
+    """Results and costs of one model, or of an agent with the turns of its model; also without programs.
 
     Attributes:
         cost_usd: Cost in USD; `None` where no price is known.

@@ -84,6 +84,8 @@ class Known(Section):
     """best published score"""
     label: str = ""
     """holder of the best published score, and what it was scored on"""
+    split: Literal["train", "validation", "held_out", "other"] = "train"
+    """inputs that the best published score is of: `train`, `validation` or `held_out`; `other` if of none of them"""
     source: str = ""
     """publication of the best score"""
     date: str = ""
@@ -102,8 +104,26 @@ class Known(Section):
 
     @property
     def optimum(self) -> float | None:
-        """The proven optimum, less what rounding can explain; `None` if there is none."""
-        return self.best - _ROUNDING * max(1.0, abs(self.best)) if self.proven and self.best is not None else None
+        """The proven optimum of the training inputs, less what rounding can explain; `None` if there is none."""
+        best = self.best_on("train")
+        return best - _ROUNDING * max(1.0, abs(best)) if self.proven and best is not None else None
+
+    @property
+    def best_name(self) -> str:
+        """Name of what shows the best published score, with the inputs that it is of unless it is the training ones."""
+        inputs = {"train": "", "held_out": ", held-out", "other": ", other inputs"}.get(self.split, f", {self.split}")
+        return f"best known{inputs}"
+
+    @property
+    def best_source(self) -> str:
+        """Holder of the best published score, and its publication."""
+        holder = f"{self.label}{', proven' if self.proven else ''}"
+        publication = ", ".join(filter(None, (self.source, self.date)))
+        return f"{holder} ({publication})" if publication else holder
+
+    def best_on(self, split: str) -> float | None:
+        """Return the best published score if it is of this split."""
+        return self.best if split == self.split else None
 
     def digits_beside(self, *scores: float | None, least: int = 6) -> int:
         """Return as many significant digits as tell scores from the known ones; differences by rounding are none."""
@@ -126,9 +146,8 @@ class Known(Section):
 
     def is_beaten_by(self, score: float) -> bool:
         """Return whether a score is better than the proven optimum by more than rounding can explain."""
-        if not self.proven or self.best is None:
-            return False
-        return score > self.best + _ROUNDING * max(1.0, abs(self.best))
+        best = self.best_on("train")
+        return self.proven and best is not None and score > best + _ROUNDING * max(1.0, abs(best))
 
 
 def _as_image_name(value: str) -> str:

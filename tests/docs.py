@@ -220,12 +220,12 @@ def recorded_nights() -> str:
 
 def _night_row(name: str, known: Known, night: RecordedNight) -> tuple[str, ...]:
     best, found = scores_beside(known.best, night.found)
-    is_level = known.best is not None and night.found >= known.best - 1e-6
+    is_level = (line := known.best_on("train")) is not None and night.found >= line - 1e-6
     held_out = "–" if night.found_held_out is None else f"{score(night.found_held_out)} ({score(night.start_held_out)})"
     scores = (score(night.start), score(known.honesty), f"**{found}**" if is_level else found)
-    last = (f"{best}, proven" if known.proven else best, held_out)
+    best += ", proven" * known.proven + known.best_name.removeprefix("best known")
     tokens = "–" if night.tokens is None else f"{night.tokens:,}"
-    cells = (f"{night.answers}", tokens, *(cell.replace("-", "−") for cell in (*scores, *last)))
+    cells = (f"{night.answers}", tokens, *(re.sub(r"\B-", "−", cell) for cell in (*scores, best, held_out)))
     return (f"`{name}`", *cells, f"`overnight import {name}`")
 
 

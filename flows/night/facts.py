@@ -163,9 +163,9 @@ def score_rows(night: ShownNight) -> list[dict[str, str]]:
         held_out = "" if known.honesty_held_out is None else score(known.honesty_held_out, digits)
         rows.append(_score_row("without a model", score(known.honesty, digits), "", held_out, known.honesty_label))
     if known.best is not None:
-        proven = ", proven" if known.proven else ""
-        source = f"{known.label}{proven} ({known.source}, {known.date})"
-        rows.append(_score_row("best known", "", "", score(known.best, digits), source))
+        column = {"validation": 1, "held_out": 2}.get(known.split, 0)
+        cells = [score(known.best, digits) if place == column else "" for place in range(3)]
+        rows.append(_score_row(known.best_name, *cells, known.best_source))
     return rows
 
 

@@ -106,20 +106,31 @@ _MAX_INPUTS = 200
 """Most inputs of the best program that are listed."""
 
 _MODELS = """
+WITH own AS (
+    SELECT model, regexp_replace(model, '^agent:[^/]+/', '') AS asks, count(*) AS samples,
+        histogram(outcome) AS outcomes, max(score) AS best, min((place, index)) AS first,
+        median(latency_s) AS latency_s,
+        count(*) FILTER (list_contains($4, program_id)) AS improvements, sum(tokens_in + tokens_out) AS tokens
+    FROM programs WHERE run_id = $1 AND place BETWEEN $2 AND $3 GROUP BY model
+),
+agents AS (  -- several that ask one model share its turns as their programs do the tokens
+    SELECT model AS agent, asks, coalesce(tokens / sum(tokens) OVER its, 1 / count(*) OVER its) AS share
+    FROM own WHERE asks <> model WINDOW its AS (PARTITION BY asks)
+),
+paid AS (
+    SELECT coalesce(agent, model) AS model, sum(unpriced) > 0 AS has_unknown_costs,
+        round(sum(tokens_in * coalesce(share, 1)))::BIGINT AS tokens_in,
+        round(sum(tokens_out * coalesce(share, 1)))::BIGINT AS tokens_out,
+        round(sum(tokens_cached * coalesce(share, 1)))::BIGINT AS tokens_cached,
+        sum(cost_usd * coalesce(share, 1)) AS cost_usd
+    FROM costs LEFT JOIN agents ON purpose = 'turn' AND asks = model
+    WHERE run_id = $1 AND purpose <> 'question' AND coalesce(night = $5, true) GROUP BY ALL
+)
 SELECT coalesce(model, 'unknown') AS model, coalesce(samples, 0) AS samples, outcomes, best,
     coalesce(improvements, 0) AS improvements, latency_s,
     coalesce(tokens_in, 0) AS tokens_in, coalesce(tokens_out, 0) AS tokens_out,
     coalesce(tokens_cached, 0) AS tokens_cached, cost_usd, coalesce(has_unknown_costs, false) AS has_unknown_costs
-FROM (
-    SELECT model, count(*) AS samples, histogram(outcome) AS outcomes, max(score) AS best, min((place, index)) AS first,
-        count(*) FILTER (list_contains($4, program_id)) AS improvements, median(latency_s) AS latency_s
-    FROM programs WHERE run_id = $1 AND place BETWEEN $2 AND $3 GROUP BY model
-)
-FULL JOIN (
-    SELECT model, sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out,
-        sum(tokens_cached)::BIGINT AS tokens_cached, sum(cost_usd) AS cost_usd, sum(unpriced) > 0 AS has_unknown_costs
-    FROM costs WHERE run_id = $1 AND purpose <> 'question' AND coalesce(night = $5, true) GROUP BY model
-) USING (model)
+FROM own FULL JOIN paid USING (model)
 ORDER BY samples DESC, first, model
 """
 

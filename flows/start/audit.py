@@ -171,7 +171,7 @@ def _judged(
         return Finding(tried, f"scores {score:z.6g}, and {confirmed.outcome.value} when it is confirmed")
     if problem.settings.objectives.searches_front:
         return Finding(tried, f"scores {score:z.6g}", "note", "the other objectives may pay for it")
-    known = problem.settings.known.best
+    known = problem.settings.known.best_on("train")
     beaten = base.name if base.body != problem.specification.start_body and score >= base.score(problem) else ""
     is_whole = len(verdict.scores) == len(problem.inputs["train"])
     beaten = "the best known score" if known is not None and is_whole and score >= known else beaten

@@ -33,6 +33,7 @@ Best Fit, the classic rule, takes the fullest bin. Item sizes are uniform whole 
 # start = -5.28375
 # best = -3.11
 # label = "FunSearch on OR3 (500 items)"
+# split = "other"
 # source = "Romera-Paredes et al., Nature 625 (2023), table 1"
 # date = "2023-12-14"
 # honesty = -3.12946

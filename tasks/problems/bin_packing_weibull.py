@@ -30,6 +30,7 @@ distribution (shape 3, scale 45), bins hold 100.
 # start = -3.95129
 # best = -0.68
 # label = "FunSearch on Weibull 5k"
+# split = "other"
 # source = "Romera-Paredes et al., Nature 625 (2023), table 1"
 # date = "2023-12-14"
 # honesty = -0.994036

@@ -27,6 +27,7 @@ rank. Points are taken by rank, highest first, whenever no harmful corner is com
 # start = 2
 # best = 3.42121
 # label = "FunSearch, 137 points for n = 4"
+# split = "other"
 # source = "Romera-Paredes et al., Nature 625 (2023), Supplementary Information"
 # date = "2023-12-14"
 # honesty = 3

@@ -170,17 +170,15 @@ def _picture(drawings: Drawings, program_id: str, label: str, score: float) -> P
 
 
 def share_closed(report: ReportData) -> float | None:
-    """Return the share of the gap between start and best known score that was closed, preferably on held-out inputs.
+    """Return the share of the gap between start and best known score that was closed, on the inputs of the known one.
 
-    There is none where the best score is above the known one.
+    There is none where the best score is above the known one, or that is of inputs which the program was not scored on.
     """
-    known = report.run.problem.settings.known.best
-    start, best = report.start.held_out, report.best.held_out
-    if start is None or best is None:
-        start, best = report.start.train, report.best.train
-    if known is None or start is None or best is None or known <= start or best > known:
+    known = report.run.problem.settings.known
+    start, best = getattr(report.start, known.split, None), getattr(report.best, known.split, None)
+    if known.best is None or start is None or best is None or known.best <= start or best > known.best:
         return None
-    return (best - start) / (known - start)
+    return (best - start) / (known.best - start)
 
 
 def render_template(template: str, *, live: str = "", **content: Any) -> str:

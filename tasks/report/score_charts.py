@@ -99,7 +99,7 @@ def niche_colours(points: Sequence[ScorePoint]) -> dict[str, str]:
 
 def _levels(report: ReportData) -> list[tuple[float, str]]:
     known = report.run.problem.settings.known
-    levels = [(known.best, "best known"), (known.honesty, "without a model")]
+    levels = [(known.best, known.best_name), (known.honesty, "without a model")]
     return [(value, name) for value, name in levels if value is not None]
 
 

@@ -273,6 +273,7 @@ def _passed_known(plan: Plan, problem: Problem) -> str:
     known = settings.known.best
     if (
         known is None
+        or settings.known.split != "train"
         or problem.has_other_inputs
         or not settings.search.tells_facts
         or plan.failed

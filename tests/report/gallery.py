@@ -93,11 +93,11 @@ def result_of(problem: str) -> str:
     """Return what a recorded night found, in a sentence."""
     night, known = recorded.nights()[problem], load_problem(find_builtin(problem)).settings.known
     best, found = scores_beside(known.best, night.found)
-    held_out = ""
+    held_out, split = "", known.best_name.removeprefix("best known")
     if night.found_held_out is not None:
         held_out = f"; held out from {score(night.start_held_out)} to {score(night.found_held_out)}"
     text = (
-        f"From {score(night.start)} to **{found}**, without a model {score(known.honesty)}, best known {best}"
+        f"From {score(night.start)} to **{found}**, without a model {score(known.honesty)}, best known {best}{split}"
         f"{held_out}; after {night.found_after} of {night.answers} answers of {night.by}."
     )
     return text.replace(" -", " −").replace("**-", "**−")

@@ -7,11 +7,14 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from overnight.flows.cli.watch import view
 from overnight.flows.report.build import build_report
+from overnight.schemas import tables
 from overnight.schemas.generation import NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged
@@ -86,6 +89,25 @@ def test_the_page_and_the_terminal_have_a_table_of_machines_whose_names_are_no_m
 def test_a_run_on_one_machine_says_nothing_of_machines(reported: ReportData, html: str):
     assert reported.machines == ()
     assert 'id="machines"' not in html
+
+
+@pytest.mark.parametrize("agents", [("pi",), ("pi", "mine")])
+def test_the_turns_of_an_agent_stand_at_the_agent_and_not_at_its_model(tmp_path: Path, agents: tuple[str, ...]):
+    files = create(tmp_path)
+    names = ["test/model", *(f"agent:{name}/test/model" for name in agents)]
+    judged = [a_judged(files.run_id, 1, index, scores=(1.0, 1.0), model=name) for index, name in enumerate(names)]
+    record.commit(files, a_generation(1, judged, judged[0].program(), night=1))
+    record.write_night(files, NightRecord(1, NOW, -9.0, 1.0, ""))
+    path = files.generation(1) / "generation.parquet"
+    used = {"night": 1, "model": "test/model", "tokens_out": 40, "tokens_cached": 0, "unpriced": 0}
+    paid = [
+        used | {"purpose": "sample", "tokens_in": 100, "cost_usd": 1.0},
+        used | {"purpose": "turn", "tokens_in": 900, "cost_usd": 8.0},
+    ]
+    row = pq.read_table(path).to_pylist()[0] | {"paid": paid}
+    pq.write_table(pa.Table.from_pylist([row], tables.GENERATIONS), path)
+    found = {one.model: (one.tokens_in, one.cost_usd) for one in report_of(files, night=1).models}
+    assert found == {"test/model": (100, 1.0)} | {name: (900 / len(agents), 8 / len(agents)) for name in names[1:]}
 
 
 def test_a_model_that_only_agents_asked_has_no_latency(report: ReportData):

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,29 @@ def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported:
     row = re.search(r"Without a model</th>(.*?)<td>by hand", page)
     assert row
     assert re.findall(r">([^<]+)</td>", row[1]) == ["−1.5", "–", "−2.5"]
+
+
+@pytest.mark.usefixtures("without_charts")
+@pytest.mark.parametrize(
+    ("split", "name", "cells"),
+    [
+        ("train", "Best known", ["−0.2", "", ""]),
+        ("held_out", "Best known, held-out", ["", "", "−0.2"]),
+        ("other", "Best known, other inputs", ["−0.2", "", ""]),
+    ],
+)
+def test_the_best_known_score_stands_below_the_inputs_that_it_is_of(
+    reported: ReportData, split: Any, name: str, cells: list[str]
+):
+    known = Known(best=-0.2, label="them", split=split)
+    problem = reported.run.problem
+    known_problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
+    row = re.search(
+        f'<th scope="row">{name}</th>(.*?)<td>them<',
+        render(replace(reported, run=replace(reported.run, problem=known_problem))),
+    )
+    assert row
+    assert re.findall(r">([^<]*)</td>", row[1]) == cells
 
 
 @pytest.mark.usefixtures("without_charts")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from overnight.flows.night import final_evaluation
-from overnight.flows.night.facts import remarks
+from overnight.flows.night.facts import remarks, score_rows
 from overnight.flows.night.final_evaluation import judge_finalists, scores_on
 from overnight.schemas.errors import SandboxUnavailable
 from overnight.schemas.generation import Finalist, RunRecord
@@ -107,6 +107,14 @@ def test_of_equal_scores_the_program_that_none_beats_in_another_objective_comes_
         run=a_run("toy", problem), ask=None, state=SimpleNamespace(start=start, programs=programs)
     )
     assert [one.program for one in judge_finalists(opened)] == [leaner, worst, other, start]
+
+
+def test_the_table_of_a_night_has_the_best_known_score_below_the_inputs_that_it_is_of():
+    problem: Any = a_problem()
+    for split, columns in {"train": ("2.75", "", ""), "held_out": ("", "", "2.75")}.items():
+        known = Known.model_validate({"best": 2.75, "label": "them", "split": split})
+        shown = a_night(3.0, problem=replace(problem, settings=problem.settings.model_copy(update={"known": known})))
+        assert tuple(score_rows(shown)[-1].values())[1:4] == columns
 
 
 def test_a_summary_says_with_care_that_a_known_score_is_passed():
