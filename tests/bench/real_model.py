@@ -11,6 +11,7 @@ a range. `--openevolve COMMAND` adds OpenEvolve in an environment of its own, su
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import statistics
@@ -26,6 +27,7 @@ from overnight.schemas.sampling_settings import Model
 from overnight.tasks.history.database import Database
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.program.specification import Specification
 from overnight.tasks.sample.provider import price_of
 
 PROBLEMS = ("bin-packing-or", "bin-packing-weibull", "corner-free-set", "circle-packing-26")
@@ -165,16 +167,38 @@ def evaluate(path):
 """
 
 
+def openevolve_program(specification: Specification) -> str:
+    """Return a specification as OpenEvolve's start program: the evolved function between marks, and what scores it.
+
+    Settings, inputs, the baseline and pictures stay out: a model that is shown the best rule that is known without a
+    model, or the seeds of the held-out inputs, is no fair comparison.
+    """
+    lines, nodes = specification.text.split("\n"), ast.parse(specification.text).body
+    functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
+    kept, new = set[str](), {specification.run, *specification.evolved}
+    while new:
+        kept |= new
+        words = {one.id for name in new for one in ast.walk(functions[name]) if isinstance(one, ast.Name)}
+        new = (words & functions.keys()) - kept
+    parts = list[str]()
+    for node in nodes:
+        text = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # a function's marks are above its first line
+        if isinstance(node, ast.FunctionDef):
+            if node.name in specification.evolved:
+                parts.append(f"\n\n# EVOLVE-BLOCK-START\n{text}\n# EVOLVE-BLOCK-END")
+            elif node.name in kept:
+                parts.append(f"\n\n{text}")
+        elif text != "import funsearch":
+            parts.append(text)
+    return "\n".join(parts) + "\n"
+
+
 def _openevolve(given: argparse.Namespace, problem: str, seed: int, folder: Path) -> Result:
     """Run OpenEvolve on the same problem, in its own environment and processes: its programs are not confined."""
     loaded = load_problem(find(problem))
     place = folder / f"{problem}-openevolve-{seed}"
     place.mkdir()
-    text = "\n".join(line for line in loaded.specification.text.split("\n") if "funsearch" not in line or "@" in line)
-    head, evolved = text.split("@funsearch.evolve\n", 1)
-    body, separator, rest = evolved.partition("\n\n\n")
-    program = f"{head}# EVOLVE-BLOCK-START\n{body}\n# EVOLVE-BLOCK-END\n{separator}{rest}"
-    program = "\n".join(line for line in program.split("\n") if not line.startswith("@funsearch"))
+    program = openevolve_program(loaded.specification)
     inputs = [call.args for call in loaded.inputs["train"]]
     log = place / "log"
     evaluator = _EVALUATOR.format(run=loaded.specification.run, inputs=inputs, log=str(log))

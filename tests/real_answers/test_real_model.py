@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from overnight.tasks.problems import find
+from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider
-from tests.bench.real_model import Result, main, table
+from tests.bench.real_model import Result, main, openevolve_program, table
 
 FIGURES = {"answers": 8, "scored": 6, "repeats": 1, "lost_repairs": 0, "tokens": 900, "usd": 0.25}
 
@@ -41,3 +43,11 @@ def test_it_runs_the_designs_and_says_first_what_they_may_cost(
     assert "3 runs of 4 answers: 3 USD at most, 1 USD each" in capsys.readouterr().err
     assert len((tmp_path / "table.md").read_text().splitlines()) == 4 + 3
     assert len(provider.requests) >= 3
+
+
+def test_openevolve_is_shown_what_evolves_and_what_scores_it_and_nothing_that_is_known():
+    text = openevolve_program(load_problem(find("bin-packing-or")).specification)
+    assert "# EVOLVE-BLOCK-START\ndef priority(" in text
+    assert "def evaluate(" in text
+    assert "def pack(" in text
+    assert not [word for word in ("two_numbers", "held_out", "funsearch", "def picture") if word in text]
