@@ -349,6 +349,7 @@ class ReportData:
         best: The best program's scores: the winner of the last final evaluation, unless a better one came later.
         objective_points: The programs of the front and an even choice of the others; empty if the score alone counts.
         as_found: The best program before it was pruned; `None` if it was not.
+        refused: Id of what pruning left of the best program, and how it is worse on the held-out inputs; else empty.
         best_inputs: Its results on the training inputs, if the scoring says anything beside the score.
         generations: The committed generations in order, including the one before the first that is covered.
         new_bests: The start, then each sample that was better than all before it, with its own number and score.
@@ -370,6 +371,7 @@ class ReportData:
     best_function: str
     best_specification: str
     as_found: AsFound | None
+    refused: str
     best_inputs: tuple[InputResult, ...]
     objective_points: tuple[ObjectivePoint, ...]
     generations: tuple[GenerationSummary, ...]

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from overnight.flows.formatting import cost, count, duration, outcomes_text, printable, score, usd
-from overnight.flows.night.finalists import is_worse
+from overnight.flows.night.finalists import refusal
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord
@@ -230,12 +230,9 @@ def _refused_text(record: NightRecord) -> str:
     """Return why the best program stays as it was found, if what was left of it is worse on the held-out inputs."""
     best = next((one for one in record.finalists if one.program.id == record.best_program_id), None)
     of_best = (one for one in record.finalists if best and one.program.pruned_from == best.program.id)
-    if best is None or (pruned := next(of_best, None)) is None or not is_worse(pruned.held_out, best.held_out):
+    if best is None or (pruned := next(of_best, None)) is None or not (how := refusal(pruned, best)):
         return ""
-    if is_worse(pruned.validation, best.validation) or is_worse(pruned.train, best.train):
-        return ""  # it was not the first, and was not run on the held-out inputs
-    how = "fails" if pruned.held_out is None else f"scores {score(pruned.held_out)}, not {score(best.held_out)},"
-    return f"{best.program.id} stays the best as it was found: what is left of it {how} on the held-out inputs"
+    return f"{best.program.id} stays the best as it was found: what is left of it {how}"
 
 
 def left_out_text(program: Program, programs: Mapping[str, Program], skeleton: Skeleton, flag: str = "") -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
 
+from overnight.flows.night.finalists import refusal
 from overnight.flows.report.drawings import draw_programs
 from overnight.flows.report.failures import failures, repeats
 from overnight.flows.report.lineage import line_to, lineage
@@ -160,6 +161,7 @@ def build_report(database: Database, files: RunFiles, night: int | None = None) 
         best_function=problem.specification.function_text(body),
         best_specification=problem.specification.program(body).shown,
         as_found=_as_found(run_data, best_row),
+        refused=_refused(run_data, nights, best.program_id),
         best_inputs=_input_results(run_data, best_row),
         objective_points=_objective_points(run_data),
         generations=run_data.summaries,
@@ -203,6 +205,18 @@ def _as_found(run_data: RunData, row: Row) -> AsFound | None:
     body = bodies_of(run_data.database, run_data.run.run_id, [original])[original]
     said = lengths(run_data.run.problem.specification, body, row["body"])
     return AsFound(original, run_data.function_text(body), said)
+
+
+def _refused(run_data: RunData, nights: Sequence[NightSummary], best: str) -> str:
+    """Return what pruning left of the best program, and how it is worse on the held-out inputs; empty if it is not."""
+    for night in reversed(nights):
+        scores = {one.program_id: one for one in night.finalists}
+        for name, one in scores.items():
+            row = run_data.by_id.get(name)
+            if row and best in scores and pruned_from(row["operator"], row["parent_ids"]) == best:
+                how = refusal(one, scores[best])
+                return f"{name} {how}" if how else ""
+    return ""
 
 
 def _input_results(run_data: RunData, row: Row) -> tuple[InputResult, ...]:

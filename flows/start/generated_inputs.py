@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ _UNKNOWN = range(1_000, 2**31)
 """Seeds of inputs that programs must not know; all kinds of random generators take them."""
 
 _INPUT_S, _TOTAL_S = 10.0, 120.0
-"""Longest time to draw one input, and to draw all of a split, seconds without those of waiting for a slot."""
+"""Longest time to draw one input, and processor time to draw all of a split, seconds: a busy machine adds none."""
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Generator:
     """A sandbox that draws inputs of a problem.
 
     Attributes:
-        seconds: Seconds that drawing took so far.
+        seconds: Processor time that drawing took so far.
     """
 
     specification: Specification
@@ -52,7 +51,7 @@ class Generator:
         """
         specification = self.specification
         verdict = require_ran(self.pool.evaluate(specification.input_program(seed)))
-        self.seconds += verdict.wall_s
+        self.seconds += verdict.cpu_s
         where = f"`{specification.generator}` draws no input for the seed {seed}"
         if not verdict.is_scored:
             slow = f"Draw it in less than {_INPUT_S:g} s" if verdict.outcome is Outcome.TIMED_OUT else "Correct it"
@@ -165,15 +164,19 @@ def job_on_drawn(problem: Problem, draw: Generator, seeds: Iterable[int], *, see
 def job_for_agents(problem: Problem, draw: Generator, *, seed: int) -> Job:
     """Return the job that scores programs on inputs drawn for agents, of which the problem lists none.
 
-    They are as many as are drawn in time.
+    They are as many different ones as are drawn in time.
 
     Raises:
         SpecificationError: If an input cannot be drawn, or too many are listed.
     """
-    listed = {_key(call) for calls in problem.inputs.values() for call in calls}
-    seeds = itertools.takewhile(lambda _: draw.seconds <= _TOTAL_S, _OF_AGENTS)
-    calls = (problem.specification.call(draw(number), f"the input for the seed {number}") for number in seeds)
-    found = tuple(itertools.islice((call for call in calls if _key(call) not in listed), INPUTS_OF_AGENTS))
+    listed, drawn = {_key(call) for calls in problem.inputs.values() for call in calls}, dict[str, Call]()
+    for number in _OF_AGENTS:
+        if draw.seconds > _TOTAL_S or len(drawn) == INPUTS_OF_AGENTS:
+            break
+        call = problem.specification.call(draw(number), f"the input for the seed {number}")
+        if _key(call) not in listed:
+            drawn.setdefault(_key(call), call)
+    found = tuple(drawn.values())
     if not found and draw.seconds > _TOTAL_S:
         raise SpecificationError(f"no new input was drawn in {_TOTAL_S:g} s", remedy="Make the drawing quicker.")
     if not found:

@@ -77,7 +77,7 @@ def parts_of(node: ast.expr) -> Iterator[ast.expr]:
             yield from (*(_less(node, "args") if len(args) > 1 else ()), *_less(node, "keywords"))
         case ast.Tuple(elts=elements) if len(elements) > 1:
             yield from (one for one in elements[:_MAX_PARTS] if not isinstance(one, ast.Starred))
-            yield from _less(node, "elts")
+            yield from _less(node, "elts") if len(elements) > 2 else ()  # `(x,)` is odder than what it leaves out
         case ast.List(elts=elements) | ast.Set(elts=elements) if len(elements) > 1:
             yield from _less(node, "elts")
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():

@@ -78,7 +78,6 @@ class PythonText:
         """Yield what makes the forms of the text that are smaller by one step: a statement's before those within it."""
         for one in self.statements:
             yield lambda one=one: iter([self.without([one.node])])
-            yield lambda one=one: self._inlined(one)
             for form in self._arms(one.node):
                 yield lambda form=form: (text for text in [form()] if text is not None)
             for place in expressions_of(one.node):
@@ -213,10 +212,15 @@ class PythonText:
                 yield text
 
     def _written(self, node: ast.expr, part: ast.expr, expected: str) -> str | None:
-        """Return the text with an expression in place of another, with parentheses only where they are needed."""
+        """Return the text with an expression in place of another, with parentheses only where they are needed.
+
+        `None` if that cannot be written, or would be a longer line: what was on several lines is not written as one.
+        """
         start, end = self._start(node), self._end(node)
         is_new = not hasattr(part, "lineno")
         written = text_of(part) if is_new else self.text[self._start(part) : self._end(part)]
+        if is_new and len(written) > max(map(len, split_lines(self.text[start:end]))):
+            return None
         is_enclosed = self.text[start - 1 : start] == "(" and self.text[end : end + 1] == ")"
         forms = [(start - 1, end + 1, written)] if is_enclosed else []
         for first, last, form in (*forms, (start, end, written), (start, end, f"({written})")):
@@ -227,24 +231,6 @@ class PythonText:
             except python_source.SourceError:
                 continue
         return None
-
-    def _inlined(self, statement: Statement) -> Iterator[str]:
-        """Yield the text in which a variable's value stands where it is read: once, in the same block, in no loop."""
-        match statement.node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if self._has_own_lines(statement.node):
-                pass
-            case _:
-                return
-        uses = [one for one in ast.walk(self._tree) if isinstance(one, ast.Name) and one.id == name]
-        start, end, _ = self._removal(statement.node, "")
-        if len(uses) != 2 or len(statement.block) == 1:
-            return
-        below = [one for one in statement.block if self._start(one) >= end and not isinstance(one, ast.While)]
-        places = (place for one in below for place in expressions_of(one) if place[0] in uses)
-        for node, parent, field in (place for place in places if not any(_repeats(one, place[0]) for one in below)):
-            text = self._written(node, value, dump_with(self._tree, parent, field, value))
-            if text is not None:
-                yield text[:start] + text[end:]
 
     # Places
 
@@ -284,15 +270,6 @@ def _statements(node: ast.AST, depth: int) -> Iterator[Statement]:
 def _is_text(node: ast.stmt) -> bool:
     """Return whether a statement is a docstring or the like, which changes nothing and may explain the rest."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-_REPEATED = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.Lambda
-"""Expressions of which a part may be evaluated several times."""
-
-
-def _repeats(statement: ast.stmt, part: ast.expr) -> bool:
-    """Return whether a statement may evaluate a part of its expressions several times."""
-    return any(part in ast.walk(one) for one in ast.walk(statement) if isinstance(one, _REPEATED))
 
 
 def _has_long_text(block: Sequence[ast.stmt]) -> bool:

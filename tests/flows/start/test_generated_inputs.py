@@ -159,7 +159,7 @@ def test_the_time_to_draw_inputs_is_that_of_the_work_and_not_of_waiting_for_a_sl
 
     in_process.fault = waited
     assert len(settle_inputs(load(generated={"held_out": 4}), run_id="r").inputs["held_out"]) == 5
-    in_process.fault = lambda *_: Verdict(Outcome.SCORED, drawing="[7, 7]", wall_s=0.03)
+    in_process.fault = lambda *_: Verdict(Outcome.SCORED, drawing="[7, 7]", cpu_s=0.03)
     with pytest.raises(SpecificationError, match=r"1 of 4 inputs for held_out were drawn in 0\.02 s"):
         settle_inputs(load(generated={"held_out": 4}), run_id="r")
 
@@ -187,6 +187,16 @@ def test_programs_of_agents_are_tried_on_inputs_that_the_problem_does_not_list(l
     problem = load("return [5, 3]")
     with open_generator(problem, "r") as draw, pytest.raises(SpecificationError, match="are listed already"):
         job_for_agents(problem, draw, seed=1)
+
+
+def test_a_busy_machine_makes_the_inputs_of_agents_no_fewer_and_none_is_drawn_twice(load: Load, in_process: InProcess):
+    problem, seeds = load(), itertools.count()
+    in_process.fault = lambda *_: Verdict(
+        Outcome.SCORED, drawing=f"[{90 + next(seeds) // 2}, 1]", wall_s=150.0, cpu_s=0.1
+    )
+    with open_generator(problem, "r") as draw:
+        job = job_for_agents(problem, draw, seed=1)
+    assert [call.args for call in job.inputs] == [(90 + number, 1) for number in range(20)]
 
 
 @pytest.mark.usefixtures("in_process")
