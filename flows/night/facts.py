@@ -149,9 +149,11 @@ def remarks(night: ShownNight, *, beside_table: bool = False) -> list[str]:
 
 
 def commands(night: ShownNight) -> dict[str, str]:
-    """Return the commands to continue with, by what they do."""
+    """Return the commands to continue with, by what they do; none goes on where nothing is left to search for."""
     run_id, flag = night.run.run_id, night.flag
-    found = {"report": f"overnight report {run_id}{flag}", "continue": f"overnight resume {run_id}{flag}"}
+    found = {"report": f"overnight report {run_id}{flag}"}
+    if not night.run.problem.settings.is_won_by(night.record.best_after):
+        found |= {"continue": f"overnight resume {run_id}{flag}"}
     return found | ({"retry": f"overnight retry {run_id}{flag}"} if night.state.failed else {})
 
 

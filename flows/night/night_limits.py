@@ -118,6 +118,13 @@ class NightLimits:
             self._looked_at = len(programs), met
         return self._looked_at[1]
 
+    def is_target_claimed(self) -> bool:
+        """Return whether the best of a niche has what ends the night, though it may not be confirmed yet."""
+        target, bests = self._conditions.target, self._state.niche_bests.values()
+        if self._wanted is not None:
+            return any(are_met(self._wanted, one.score, one.metrics) for one in bests)
+        return isinstance(target, float) and any(one.score >= target for one in bests)
+
     def reason(self, clock: Clock) -> StopReason | None:
         return reason_to_stop(self._conditions, self.tally(clock))
 
