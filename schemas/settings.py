@@ -234,7 +234,7 @@ class Settings(Section):
         return self.sandbox.confirm
 
     def is_won_by(self, score: float | None) -> bool:
-        """Return whether nothing is left to search for: a score, which alone is searched for, is proven to be the best."""
+        """Return whether nothing is left to search for: it is for the score alone, and this one is proven the best."""
         optimum = None if self.objectives.searches_front else self.known.optimum
         return optimum is not None and score is not None and score >= optimum
 
