@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any
 
 from overnight.flows.formatting import cost, count, duration, outcomes_text, printable, score, usd
-from overnight.flows.night.finalists import refusal
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.report.refusal import refusal
 from overnight.tasks.sample.budget import Budget
 from overnight.tasks.select.front import nondominated
 from overnight.tasks.tune.pruning import lengths

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from overnight.flows.formatting import scores_beside
 from overnight.flows.night.events import Clock
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
@@ -126,8 +127,9 @@ class NightLimits:
         best, known = self._state.best, self._state.run.problem.settings.known
         if not known.is_beaten_by(best.score):
             return None
+        score, proven = scores_beside(best.score, known.best)
         return ImpossibleScore(
-            f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
+            f"program {best.id} scores {score}, but {proven} is proven to be the best "
             f"({known.label}; {known.source}): what checks it has a bug",
             remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}{flag}",
         )
