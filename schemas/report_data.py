@@ -332,11 +332,13 @@ class UnderWay:
         samples: Samples that are answered.
         scored: Number of those that have a score.
         claim: The best of them, if it is above the best program's.
+        is_left_out: Whether nothing is left to search for, so that they are never committed.
     """
 
     samples: int = 0
     scored: int = 0
     claim: Claim | None = None
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,11 @@ class Settings(Section):
             return "always"
         return self.sandbox.confirm
 
+    def is_won_by(self, score: float | None) -> bool:
+        """Return whether nothing is left to search for: it is for the score alone, and this one is proven the best."""
+        optimum = None if self.objectives.searches_front else self.known.optimum
+        return optimum is not None and score is not None and score >= optimum
+
     @property
     def candidates_per_prompt(self) -> int:
         """Most candidates of one prompt: its samples, or those that an agent has scored and the one it hands back."""

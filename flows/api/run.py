@@ -122,7 +122,8 @@ class Run:
         state: State of its last night: `running`, `ended`, `killed` or `given up`; empty without a night.
         start: The start program, or the first program with a score where there is none.
         best: The best program, as `overnight best` chooses it: by the validation inputs, if there are any.
-        under_way: What is answered and not committed yet: `samples`, `scored`, and the best of them as `claim`.
+        under_way: What is answered and not committed yet: `samples`, `scored`, and the best of them as `claim`;
+            `is_left_out` if it never will be, as the best score is proven.
     """
 
     id: str

@@ -13,6 +13,7 @@ from overnight.flows.cluster.certificates import cluster_folder, create_certific
 from overnight.flows.cluster.choice import require_named_cluster
 from overnight.flows.cluster.inspect import inspect_machines
 from overnight.flows.cluster.process import schedule, work
+from overnight.flows.cluster.worker_name import worker_name
 from overnight.tasks.evaluate.cluster.dask_members import usable_processors
 
 cluster = App(
@@ -93,6 +94,7 @@ def worker(
 
     Args:
         slots: programs to evaluate at the same time; default: the processors it may use
-        name: name of this machine in tables; default: its host name
+        name: name of this machine in tables; default: its host name; a second worker that has it gets a number
     """
-    work(address, name=name or platform.node() or "machine", slots=slots or usable_processors(), say=say)
+    with worker_name(name or platform.node() or "machine") as own:
+        work(address, name=own, slots=slots or usable_processors(), say=say)

@@ -86,11 +86,13 @@ def resume(
         pin: program of the run, by its id or a prefix, that every second prompt builds on
     """
     from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.night_log import limits_of_last_night
 
     choose_cluster(cluster)
     conditions = options.conditions_of_night(stop, until)
     files = find_run(history, run)
-    say(f"continuing: {files.run_id}")
+    before = limits_of_last_night(files)
+    say(f"continuing: {files.run_id}; this night runs {conditions}{f'; the last one ran {before}' if before else ''}")
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
         problem = _ready_problem(files, trust=trust_settings)
         if pin:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,7 +18,7 @@ from overnight.flows.night.deadlines import is_every_night, local_zone, parse_un
 from overnight.flows.night.stop_conditions import NightlyConditions, flag_of, limits_text
 from overnight.flows.start.sandboxes import require_sandbox
 from overnight.flows.start.trust import proposals_of
-from overnight.schemas.errors import UsageError
+from overnight.schemas.errors import OvernightError, UsageError
 from overnight.schemas.ids import new_run_id
 from overnight.schemas.settings import Sandbox
 from overnight.tasks.problems import find, names
@@ -110,6 +112,33 @@ def _print_schedule(schedule: Schedule) -> None:
     unplanned = "paused" if schedule.is_paused else "next night unknown"
     at = f"next night {moment:%Y-%m-%d %H:%M %Z}" if moment else unplanned
     say(f"schedule {schedule.name}: run {schedule.run_id}, `{schedule.cron}` in {schedule.time_zone}; {at}")
+    if warning := without_deadline(schedule.parameters):
+        say(f"warning: {warning}; to change it: overnight schedule change {schedule.name} --until 07:00")
+
+
+def without_deadline(parameters: Mapping[str, Any]) -> str:
+    """Return what becomes of nights that have no deadline; empty if they have one."""
+    if parameters.get("deadline"):
+        return ""
+    ends = limits_text(parameters.get("rules", {}))
+    endless = "" if ends else "nothing ends a night, and while it is under way, later ones are cancelled; "
+    return f"{endless}without --until, a night whose process dies is given up"
+
+
+def last_night(schedule: Schedule) -> str:
+    """Return how the last night ended; where one crashed, also how it was gone on with by a later night of the run."""
+    if not schedule.last.startswith("Crashed"):
+        return schedule.last
+    from overnight.tasks.history import stored_run
+    from overnight.tasks.history.backends import open_history
+    from overnight.tasks.history.files import files_of
+
+    with contextlib.suppress(OvernightError, OSError):
+        files = files_of(open_history(schedule.parameters["history"]), schedule.run_id)
+        last = stored_run.read_night(files, files.last_night(), {}) if files.night_numbers() else None
+        if last and last.stop_reason:
+            return f"night {last.number} went on after a crash, and stopped by: {last.stop_reason.value}"
+    return schedule.last
 
 
 def _local_zone() -> str:
@@ -159,7 +188,7 @@ def list_schedules(*, format: OutputFormat = "text") -> None:  # noqa: A002
             schedule.time_zone,
             _next_night(schedule, now),
             stop_conditions_text(schedule.parameters),
-            schedule.last,
+            last_night(schedule),
         )
         for schedule in found
     ]
@@ -176,7 +205,7 @@ def _facts(schedule: Schedule, now: datetime) -> dict[str, Any]:
         "next_night": schedule.next_night(now),
         "deadline": schedule.parameters.get("deadline"),
         "rules": schedule.parameters.get("rules", {}),
-        "last_night": schedule.last,
+        "last_night": last_night(schedule),
     }
 
 

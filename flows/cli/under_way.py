@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def in_short(under_way: UnderWay) -> str:
     """Return how many samples are in generations under way, and their best score if it is above the best."""
+    if under_way.is_left_out:
+        return f"{under_way.samples:,} left out, as the best score is proven"
     claim = under_way.claim
     best = f", the best so far {score(claim.score)} (uncommitted)" if claim else ""
     return f"{under_way.samples:,} of a generation under way{best}"
@@ -24,6 +26,9 @@ def note(files: RunFiles, under_way: UnderWay) -> str:
 
     if not under_way.samples:
         return ""
+    if under_way.is_left_out:
+        were = f"{count(under_way.samples, 'sample')} of {files.run_id} left out"
+        return f"{were}: the best score was reached, which is proven, before they could be committed"
     claim, run = under_way.claim, f"{files.run_id}{history_flag(files.backend)}"
     place = f" with sample {claim.sample} of generation {claim.generation}" if claim else ""
     is_running = bool(nights := files.nights()) and is_under_way(nights[-1])

@@ -10,7 +10,7 @@ told, until some have stood.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
 
@@ -209,9 +209,13 @@ class Block:
         """Whether the next prompt is the last one."""
         return self._state.planner.turn_after(self._next, self.number) == turns_of(self._run)
 
-    def advance(self) -> None:
-        """Tell the algorithm of as many prompts as possible, in order, and settle claims where it is their place."""
+    def advance(self, told: Callable[[], None] = lambda: None) -> None:
+        """Tell the algorithm of as many prompts as possible, in order, and settle claims where it is their place.
+
+        `told` is called before each of them: what follows from those before it must not depend on what arrives first.
+        """
         while not self.is_told:
+            told()
             self.needed = self._settle_claims()
             if self.needed:
                 return

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from overnight.flows.formatting import cause_text, error_text
@@ -247,7 +248,7 @@ class NightCore:
         self._do(events.Phase("sample and evaluate", attempt.number))
         self._end_early(attempt, attempt.block)
         attempt.block.resets = self.state.is_reset_due(attempt.number)
-        attempt.block.advance()
+        attempt.block.advance(partial(self._end_at_target, attempt, attempt.block))
         self._confirm(attempt, attempt.block)
         self._ask()  # what was told may have made further prompts due
         self._end_tuning()
@@ -269,12 +270,21 @@ class NightCore:
         The first ones of a night are shorter, so that what is found at its begin is seen soon. One that is under way
         when a person ends the night asks for no more.
         """
+        most_s = min(self._search.seconds, max(_FIRST_S, attempt.begin - self._begin_s)) or inf
+        is_long = attempt.evaluated_at and self._clock.seconds - attempt.begin >= most_s
+        if is_long or self._clock.interrupted:
+            self._end_with_planned(attempt, block)
+
+    def _end_at_target(self, attempt: Attempt, block: Block) -> None:
+        """Let a generation end early once a program claims what ends the night, so that nobody is asked to beat it."""
+        if self.limits.is_target_claimed():
+            self._end_with_planned(attempt, block)
+
+    def _end_with_planned(self, attempt: Attempt, block: Block) -> None:
         is_batch = self.state.run.problem.settings.sampling.batch_api
         if block.is_asked or is_batch or not self.state.is_in_order(attempt.number):
             return
-        most_s = min(self._search.seconds, max(_FIRST_S, attempt.begin - self._begin_s)) or inf
-        is_long = attempt.evaluated_at and self._clock.seconds - attempt.begin >= most_s
-        if (is_long or self._clock.interrupted) and (prompts := block.end_early()) is not None:
+        if (prompts := block.end_early()) is not None:
             self._do(events.EndEarly(attempt.key, attempt.number, prompts))
 
     def _ask(self) -> None:
@@ -313,7 +323,8 @@ class NightCore:
         """Return whether a later generation may begin before its turn: within the window, or the next batch job."""
         size = self._search.prompts
         ahead = 1 if self.state.run.problem.settings.sampling.batch_api else -(-self.state.planner.window // size)
-        return number <= self.state.generations + 1 + ahead and self._allows(number)
+        is_near = number <= self.state.generations + 1 + ahead
+        return is_near and self._allows(number) and not self.limits.is_target_claimed()
 
     def _allows(self, number: int) -> bool:
         """Return whether a later generation may begin at all."""

@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any
 
 from overnight.flows.formatting import cost, count, duration, outcomes_text, printable, score, usd
-from overnight.flows.night.finalists import refusal
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.search_state import SearchState
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Program
 from overnight.schemas.skeleton import Skeleton
+from overnight.tasks.report.refusal import refusal
 from overnight.tasks.sample.budget import Budget
 from overnight.tasks.select.front import nondominated
 from overnight.tasks.tune.pruning import lengths
@@ -149,9 +149,11 @@ def remarks(night: ShownNight, *, beside_table: bool = False) -> list[str]:
 
 
 def commands(night: ShownNight) -> dict[str, str]:
-    """Return the commands to continue with, by what they do."""
+    """Return the commands to continue with, by what they do; none goes on where nothing is left to search for."""
     run_id, flag = night.run.run_id, night.flag
-    found = {"report": f"overnight report {run_id}{flag}", "continue": f"overnight resume {run_id}{flag}"}
+    found = {"report": f"overnight report {run_id}{flag}"}
+    if not night.run.problem.settings.is_won_by(night.record.best_after):
+        found |= {"continue": f"overnight resume {run_id}{flag}"}
     return found | ({"retry": f"overnight retry {run_id}{flag}"} if night.state.failed else {})
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from overnight.flows.formatting import score
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.problem import Problem, Split
 from overnight.schemas.program import Program
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.report.number_format import gain_of
+from overnight.tasks.report.refusal import is_worse
 from overnight.tasks.select.front import nondominated
 from overnight.tasks.tune.pruning import size_of
 
@@ -139,31 +138,6 @@ class Ranking:
 
     def _is_as_good(self, split: Split, score: float | None, than: float | None) -> bool:
         return score is not None and than is not None and gain_of(score + self.noise[split], than) <= 0
-
-
-def is_worse(score: float | None, than: float | None) -> bool:
-    """Return whether a score is missing or lower where another one is not."""
-    return than is not None and (score is None or gain_of(score, than) > 0)
-
-
-class SplitScored(Protocol):
-    """Scores of a program on each split."""
-
-    @property
-    def train(self) -> float | None: ...
-    @property
-    def validation(self) -> float | None: ...
-    @property
-    def held_out(self) -> float | None: ...
-
-
-def refusal(pruned: SplitScored, as_found: SplitScored) -> str:
-    """Return in words how a pruned program is worse on the held-out inputs; empty if it is not known to be."""
-    before = ((pruned.train, as_found.train), (pruned.validation, as_found.validation))
-    if any(is_worse(*scores) for scores in before) or not is_worse(pruned.held_out, as_found.held_out):
-        return ""
-    how = "fails" if pruned.held_out is None else f"scores {score(pruned.held_out)}, not {score(as_found.held_out)},"
-    return f"{how} on the held-out inputs"
 
 
 def _beaten(programs: list[Program], objectives: Objectives) -> set[str]:

@@ -67,7 +67,7 @@ class Night:
         settings = run.run.problem.settings
         if conditions.budget.is_in_usd:
             require_prices(settings.sampling)
-        if not settings.objectives.searches_front:  # else the search goes on for the other objectives
+        if not settings.objectives.searches_front:  # see `Settings.is_won_by`
             conditions = conditions.with_optimum(settings.known.optimum)
         if unknown := unknown_metrics(conditions.target, run.state.programs.values()):
             run.progress.note(f"the target asks for {', '.join(unknown)}, which no program has; is the name right?")

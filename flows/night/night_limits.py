@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from overnight.flows.formatting import scores_beside
 from overnight.flows.night.events import Clock
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions, Tally, reason_to_stop
@@ -118,6 +119,13 @@ class NightLimits:
             self._looked_at = len(programs), met
         return self._looked_at[1]
 
+    def is_target_claimed(self) -> bool:
+        """Return whether the best of a niche has what ends the night, though it may not be confirmed yet."""
+        target, bests = self._conditions.target, self._state.niche_bests.values()
+        if self._wanted is not None:
+            return any(are_met(self._wanted, one.score, one.metrics) for one in bests)
+        return isinstance(target, float) and any(one.score >= target for one in bests)
+
     def reason(self, clock: Clock) -> StopReason | None:
         return reason_to_stop(self._conditions, self.tally(clock))
 
@@ -126,8 +134,9 @@ class NightLimits:
         best, known = self._state.best, self._state.run.problem.settings.known
         if not known.is_beaten_by(best.score):
             return None
+        score, proven = scores_beside(best.score, known.best)
         return ImpossibleScore(
-            f"program {best.id} scores {best.score:g}, but {known.best:g} is proven to be the best "
+            f"program {best.id} scores {score}, but {proven} is proven to be the best "
             f"({known.label}; {known.source}): what checks it has a bug",
             remedy=f"Mend the check, then start a new run. Look at it: overnight show {best.id}{flag}",
         )

@@ -14,6 +14,9 @@ from overnight.schemas.objectives import as_target
 from overnight.schemas.section import Section
 from overnight.tasks.sample.budget import PERIODS, BudgetLimits
 
+_DIGITS = 8
+"""Significant digits of a limit in words; a proven optimum is a target up to a rounding of 1e-9 of it."""
+
 
 class NightlyConditions(Section):
     """Stop conditions that can be the same every night; each is a flag of its name, and the text below it its help."""
@@ -109,8 +112,13 @@ class StopConditions(NightlyConditions):
 def limits_text(limits: Mapping[str, Any]) -> list[str]:
     """Return the limits of a night that are set, other than its deadline, in words such as `budget 5`."""
     given = {name: value for name, value in limits.items() if value is not None and name != "until"}
-    values = {name: value if isinstance(value, str) else f"{value:,.10g}" for name, value in given.items()}
+    values = {name: value if isinstance(value, str) else _number_text(value) for name, value in given.items()}
     return [f"{name.removesuffix('_usd').replace('_', ' ')} {value}" for name, value in values.items()]
+
+
+def _number_text(value: float) -> str:
+    """Return a limit in the digits that scores are compared in: what rounding leaves open is not shown."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{_DIGITS}g}"
 
 
 @dataclass(frozen=True, kw_only=True)

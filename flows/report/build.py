@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
 
-from overnight.flows.night.finalists import refusal
 from overnight.flows.report.drawings import draw_programs
 from overnight.flows.report.failures import failures, repeats
 from overnight.flows.report.lineage import line_to, lineage
@@ -44,6 +43,7 @@ from overnight.tasks.history.winners import scores_of
 from overnight.tasks.report.conversation import read_conversation
 from overnight.tasks.report.lineage_graph import line_of_descent
 from overnight.tasks.report.page import render
+from overnight.tasks.report.refusal import refusal
 from overnight.tasks.tune.pruning import lengths
 
 _FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state <> 'committed' ORDER BY started_at"

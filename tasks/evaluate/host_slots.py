@@ -186,7 +186,8 @@ class _WaitWarning:
         if holders != {_holder()}:
             self._has_warned, _warned_at[self._place] = True, now
             _LOG.warning(
-                "waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
+                "%s has waited %.0f s for a free slot of this machine; other processes hold the slots (%s): %s",
+                _own_work(),
                 now - self._began,
                 self._place,
                 ", ".join(sorted(holders - {_holder()})) or "unknown processes",
@@ -196,7 +197,7 @@ class _WaitWarning:
         """Say that the wait is over, if a warning was about it."""
         if self._has_warned:
             _LOG.warning(
-                "a slot of this machine was free after %.0f s; the night goes on", time.monotonic() - self._began
+                "a slot of this machine was free after %.0f s; %s goes on", time.monotonic() - self._began, _own_work()
             )
 
 
@@ -246,9 +247,14 @@ def _unlock(lock: int) -> None:
     os.close(lock)
 
 
+def _own_work() -> str:
+    """Return what this process runs: its run and night, or its command."""
+    return HostSlots.holder or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
 def _holder() -> str:
     """Return, for instance, `process 4711 (run toy-1, night 2)`; without what it runs, with its command."""
-    what = HostSlots.holder or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    what = _own_work()
     room = _HOLDER_CHARS - len(f"process {os.getpid()} ()")
     return f"process {os.getpid()} ({what if len(what) <= room else f'{what[: room - 1]}…'})"
 

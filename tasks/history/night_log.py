@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from datetime import UTC, datetime
 
 from overnight.schemas.errors import DiskFault
@@ -27,6 +28,12 @@ def log_line(files: RunFiles, night: int, text: str) -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with contextlib.suppress(DiskFault):
         append_lines(files.night_log(night), [f"{at} {line}".encode()])
+
+
+def limits_of_last_night(files: RunFiles) -> str:
+    """Return the limits of the last night that began, in the words of its log; empty if no log has them."""
+    found = [said for _, line in read_log(files) if (said := re.search(r" started, (.+); best ", line))]
+    return found[-1][1] if found else ""
 
 
 def read_log(files: RunFiles) -> list[tuple[int, str]]:

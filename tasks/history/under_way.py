@@ -19,17 +19,20 @@ def read_under_way(files: RunFiles, best: float | None) -> UnderWay:
     """Return what is answered and waits to be committed; `best` is the score of the best program."""
     journals = stored_run.open_journals(files)
     samples = sum(one.is_sample for path in journals for one in readable_completions(path))
+    if not samples:
+        return UnderWay()
+    settings = stored_run.read_run(files).problem.settings
+    is_won = settings.is_won_by(best)
     judged = {int(path.stem): found for path in journals if (found := _counting(files, path))}
     if not judged:
-        return UnderWay(samples)
-    settings = stored_run.read_run(files).problem.settings
+        return UnderWay(samples, is_left_out=is_won)
     claims = [
         Claim(score, number, index + 1, program_id(files.run_id, number, index))
         for number, found in judged.items()
         for index, score in _scores(found, settings).items()
     ]
     better = [claim for claim in claims if best is None or claim.score > best]
-    return UnderWay(samples, len(claims), max(better, key=lambda claim: claim.score, default=None))
+    return UnderWay(samples, len(claims), max(better, key=lambda claim: claim.score, default=None), is_won)
 
 
 def _counting(files: RunFiles, journal: Path) -> list[StoredVerdict]:

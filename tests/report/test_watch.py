@@ -16,7 +16,9 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 import overnight
+from overnight.flows.cli.under_way import in_short, note
 from overnight.flows.cli.watch import state, view
+from overnight.flows.night.facts import commands
 from overnight.flows.report.build import build_report
 from overnight.flows.report.live_report import LiveReport, application
 from overnight.schemas.generation import NightRecord
@@ -24,14 +26,17 @@ from overnight.schemas.ids import program_id
 from overnight.schemas.outcome import Outcome, StoredVerdict, Verdict
 from overnight.schemas.program import Completion
 from overnight.schemas.report_data import Claim, ReportData, UnderWay
+from overnight.schemas.settings import Known
 from overnight.tasks.history import record
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.journal import Journal
+from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.under_way import read_under_way
 from overnight.tasks.report.page import render
-from overnight.testing.made import NOW, create, grow
+from overnight.testing.made import NOW, a_generation, a_judged, a_problem, a_run, create, grow
 from tests.command_server import run_command, serving
+from tests.flows.night.shown import a_night
 from tests.report.browser import Page
 
 NIGHT = NightRecord(1, NOW, -9.0, -9.0, "start", alive_until=datetime.now(UTC) + timedelta(hours=1))
@@ -155,6 +160,22 @@ def test_runs_and_best_tell_of_a_better_score_that_is_not_committed(growing: Run
     assert overnight.load(history=growing.directory.parents[1]).under_way.claim == Claim(
         99.0, 4, 1, program_id(growing.run_id, 4, 0)
     )
+
+
+def test_answers_that_a_proven_best_score_leaves_out_are_not_to_be_gone_on_with(tmp_path: Path):
+    problem, files = a_problem(), files_of(LocalBackend(tmp_path), "20260101-2200-toy-bbbb")
+    known = Known(best=-9.0, proven=True)
+    problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
+    start = a_judged(files.run_id, 0, 0, scores=(-9.0, -9.0), body="return 1")
+    record.create(files, a_run(files.run_id, problem), a_generation(0, [start], start.program(), [], NOW, night=0))
+    journal = Journal(files.journal(1), files.backend)
+    journal.record([Completion(0, 0, "hash", "return 1", "test/model", 10, 2, 0.5, 0.25, "stop", NOW)])
+    under_way = read_under_way(files, -9.0)
+    assert note(files, under_way).startswith(f"1 sample of {files.run_id} left out: the best score was reached")
+    assert in_short(under_way) == "1 left out, as the best score is proven"
+    assert not read_under_way(files, -10.0).is_left_out
+    assert "continue" not in commands(a_night(-9.0, problem=problem))
+    assert "continue" in commands(a_night(-10.0, problem=problem))
 
 
 def shown(report: ReportData) -> str:

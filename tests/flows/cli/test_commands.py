@@ -25,6 +25,9 @@ def test_a_night_ends_with_a_table_the_function_and_the_next_commands(
     for command in ("overnight resume", "overnight show", "overnight best", "overnight sql"):
         assert command in done.stderr
     assert "stopped by: generations" in done.stderr
+    assert re.search(
+        r"continuing: \S+; this night runs generations 1; the last one ran (generations|max samples) \d+\n", done.stderr
+    )
 
 
 def test_show_prints_one_program(overnight: Command):

@@ -12,6 +12,7 @@ from overnight.flows.cluster.certificates import VARIABLE as CERTIFICATES
 from overnight.flows.cluster.certificates import cluster_folder
 from overnight.flows.cluster.choice import VARIABLE, choose_cluster, named_cluster, require_named_cluster
 from overnight.flows.cluster.inspect import InspectedMachine, inspect_machine
+from overnight.flows.cluster.worker_name import worker_name
 from overnight.schemas.errors import UsageError
 from overnight.tasks.evaluate.cluster import machine as tasks
 from overnight.tasks.evaluate.cluster.dask_client import Connection, Machine, MachineLost
@@ -28,6 +29,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(CERTIFICATES, raising=False)
     monkeypatch.setenv("OVERNIGHT_CONFIG", str(tmp_path / "config.toml"))
     return tmp_path / "config.toml"
+
+
+def test_workers_of_one_host_have_a_name_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with worker_name("host") as first, worker_name("host") as second, worker_name("other") as other:
+        assert (first, second, other) == ("host", "host-2", "other")
+    with worker_name("host") as again:
+        assert again == "host"
 
 
 def test_without_a_name_nights_evaluate_on_this_machine(config: Path):

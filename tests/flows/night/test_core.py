@@ -237,6 +237,15 @@ def test_a_person_who_ends_a_night_waits_for_no_prompts_but_those_in_flight():
     assert [commit.prompts for commit in search.files.commits] == [5]
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_nobody_is_asked_to_beat_what_ends_the_night(order: int):
+    search = World(files(prompts=50), 1, improves=True)
+    search.night(Random(order), StopConditions(target=1100.0))
+    assert search.reason is StopReason.TARGET
+    assert [commit.prompts for commit in search.files.commits] == [9]
+    assert search.asked == 18, "those of the generation that were planned before"
+
+
 def test_nothing_is_asked_of_later_generations_once_a_person_ends_the_night():
     search = World(files(prompts=3), 1, interrupted_at=2.5, in_flight=6)
     search.night(Random(1), StopConditions())

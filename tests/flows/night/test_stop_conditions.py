@@ -68,6 +68,8 @@ def test_metrics_of_a_target_that_no_program_has_are_found():
 def test_a_night_ends_at_a_proven_optimum_unless_the_user_names_a_target():
     proven = Known(best=112.0, proven=True)
     assert StopConditions().with_optimum(proven.optimum).target == pytest.approx(112.0)
+    assert str(StopConditions().with_optimum(Known(best=-65.0, proven=True).optimum)) == "target -65"
+    assert str(StopConditions(target=2.635983084919, max_tokens=123456)) == "max tokens 123,456, target 2.6359831"
     assert StopConditions(target=5.0).with_optimum(proven.optimum).target == 5.0
     assert StopConditions().with_optimum(Known(best=112.0).optimum).target is None
 
