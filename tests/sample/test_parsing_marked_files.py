@@ -64,8 +64,9 @@ def edit(old: str, new: str) -> str:
         fenced(edit("return 1;  ", "return 2;")),
         f"One step:\n{edit('return 1;', 'return 0;')}\nand another:\n{edit('return 0;', 'return 2;')}",
         edit("int f() {\n// EVOLVE-BLOCK-START\nreturn 1;", "int f() {\n// EVOLVE-BLOCK-START\nreturn 2;"),
+        edit("1;\n// EVOLVE-BLOCK-END", "2;\n// EVOLVE-BLOCK-END"),
     ],
-    ids=["alone", "in a fence, with spaces at the end", "one after another", "with lines around the block"],
+    ids=["alone", "in a fence, with spaces", "one after another", "with lines around", "from within a line on"],
 )
 def test_edits_are_applied_to_the_best_version_in_the_prompt(answer: str):
     assert parse_marked_file(answer, FILE).body == "return 2;"

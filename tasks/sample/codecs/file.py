@@ -198,7 +198,8 @@ def parse_edits(text: str) -> list[tuple[str, str]]:
 def apply_edits(text: str, edits: Sequence[tuple[str, str]]) -> str:
     """Apply all edits to a text, each at the first match of its old lines, and return the result.
 
-    Spaces at the ends of lines are ignored; so are blank lines where the other old lines are at one place alone.
+    Spaces at the ends of lines are ignored; so are blank lines where the other old lines are at one place alone. An
+    old text that begins or ends within a line has to be at one place alone, too.
 
     Raises:
         EditError: If the old lines of an edit are not in the text.
@@ -206,9 +207,13 @@ def apply_edits(text: str, edits: Sequence[tuple[str, str]]) -> str:
     lines = text.splitlines()
     for number, (old, new) in enumerate(edits, start=1):
         place = _find_lines(lines, old.splitlines())
-        if place is None:
+        whole, part = "\n".join(lines), old.strip("\n")
+        if place is not None:
+            lines[place] = new.splitlines()
+        elif part.strip() and whole.count(part) == 1:
+            lines = whole.replace(part, new.strip("\n")).split("\n")
+        else:
             raise EditError(f"edit {number} of {len(edits)}: the lines to replace are not in the best version")
-        lines[place] = new.splitlines()
     return "".join(f"{line}\n" for line in lines)
 
 
