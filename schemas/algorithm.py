@@ -47,6 +47,8 @@ class Plan:
         tactic: Line of thought to follow, of `tactic`; what a person suggests, of `hint`; else empty.
         tried: Ideas that were tried before, as the prompt lists them.
         rivals: Where several objectives count, programs of the front that are better than the base in one.
+        gap: With two objectives, the ends of the widest gap of the front, of which the base is one, if it is asked for.
+        keeps_score: Whether the score of the base is enough, with more in another objective.
         best: Best program of the run; `None` where the base is no worse.
         angle: Line of thought that tells the prompt from others which are asked at the same time; else empty.
     """
@@ -63,6 +65,8 @@ class Plan:
     tried_on: Program | None = None
     best: Program | None = None
     angle: str = ""
+    gap: tuple[Program, Program] | None = None
+    keeps_score: bool = False
 
     @property
     def base(self) -> Program:

@@ -51,6 +51,9 @@ _BRING_TOGETHER = (
 )
 """Request to combine a base with the best program, which is as good on every input."""
 
+_OF_GAP = "Of the programs that none beats in everything, these two have the widest gap between them:"
+"""Words before the ends of the gap of the front that a prompt asks for."""
+
 _OF_A_LINE = "Change what is there, or put something else in its place, so that the score rises."
 """Request for a change of a body of one line, of which nothing else can be kept as it is."""
 
@@ -250,10 +253,8 @@ def instruction(plan: Plan, problem: Problem, *, names_size: bool = True) -> str
     """Return what a prompt asks for beside a better program; `names_size` is whether it says how much may change."""
     settings, is_left_out = problem.settings, plan.operator in SIZES_OF_CHANGE and not names_size
     parts = [] if is_left_out else [_request(plan)]
-    if _is_at_optimum(plan, settings):
-        names = ", ".join(settings.objectives.metrics)
-        parts = [] if is_left_out else [_WITHOUT_SCORE.get(plan.operator) or _request(plan)]
-        parts.insert(0, f"No score is better than its own, which is proven: keep it, and do better in {names}.")
+    if wanted := _wanted_of_front(plan, settings):
+        parts = [wanted, *([] if is_left_out else [_WITHOUT_SCORE.get(plan.operator) or _request(plan)])]
     elif passed := _passed_known(plan, problem):
         parts.insert(0, passed)
     if plan.angle:
@@ -261,10 +262,22 @@ def instruction(plan: Plan, problem: Problem, *, names_size: bool = True) -> str
     return " ".join(parts)
 
 
-def _is_at_optimum(plan: Plan, settings: Settings) -> bool:
-    """Return whether only other objectives can be improved; a person's hint and a repair ask for what they ask."""
-    optimum, is_chosen = settings.known.optimum, plan.operator not in (Operator.HINT, Operator.REPAIR)
-    return is_chosen and bool(settings.objectives.metrics) and optimum is not None and plan.base.score >= optimum
+def _wanted_of_front(plan: Plan, settings: Settings) -> str:
+    """Return what is wanted in place of a better score; a person's hint and a repair ask for what they ask."""
+    names, optimum = ", ".join(settings.objectives.metrics), settings.known.optimum
+    if not names or not plan.base.is_scored or plan.operator in (Operator.HINT, Operator.REPAIR):
+        return ""
+    if plan.gap:
+        ends = [
+            f"one that scores {score_text(one.score)} with {_beside(one.metrics, settings.objectives)}"
+            for one in plan.gap
+        ]
+        return f"{_OF_GAP} {ends[0]}, and {ends[1]}: write one that lies between them, and that neither beats in both."
+    if optimum is not None and plan.base.score >= optimum:
+        return f"No score is better than its own, which is proven: keep it, and do better in {names}."
+    return (
+        f"Keep its score, and do better in {names}: that counts as much as a better score." if plan.keeps_score else ""
+    )
 
 
 def _passed_known(plan: Plan, problem: Problem) -> str:

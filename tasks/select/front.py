@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 from overnight.schemas.algorithm import Algorithm, Change, Join, Niche, Plan, PromptResult, Turn
@@ -16,6 +17,9 @@ from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import Program
 
 Goals = tuple[float, ...]
+
+_GAPS = _KEPT_SCORES = 0.25
+"""Shares of the prompts on the front that ask for its widest gap, and for no more than the score of their base."""
 
 
 def nondominated(goals: Sequence[Goals]) -> list[bool]:
@@ -50,6 +54,11 @@ def best_by_weights(goals: Sequence[Goals], weights: Sequence[float]) -> int:
     return min(range(len(goals)), key=distance)
 
 
+def _room(one: Goals, other: Goals) -> float:
+    """Return the area between two points of a front with two objectives, in which one lies that neither dominates."""
+    return math.prod(abs(mine - theirs) for mine, theirs in zip(one, other, strict=True))
+
+
 class FrontSearch:
     """An algorithm, a share of whose prompts builds on a program of the front in place of its own choice.
 
@@ -74,7 +83,10 @@ class FrontSearch:
         plan = self._algorithm.ask(turn)
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/front")
         if rng.random() < self._objectives.share:
-            base = self._base(rng)
+            base, aim = self._base(rng), rng.random()
+            if gap := self._widest_gap() if aim < _GAPS else None:
+                base = gap[rng.randrange(2)]
+            plan = replace(plan, gap=gap, keeps_score=aim > 1 - _KEPT_SCORES)
             others = [one for one in plan.shown if one.score <= base.score and one.id != base.id]
             plan = replace(plan, shown=(*others[1 - len(plan.shown) :], base) if len(plan.shown) > 1 else (base,))
         plan = replace(plan, shown=(*plan.shown[:-1], self._better_of_equals(plan.base)))
@@ -86,6 +98,18 @@ class FrontSearch:
         both = zip(self.front, self._goals, strict=True)
         better = (one for one, goals in both if goals[0] == own[0] and nondominated([goals, own]) == [True, False])
         return next(better, base)
+
+    def _widest_gap(self) -> tuple[Program, Program] | None:
+        """Return the neighbours of the front with most room between them, in units of the objectives' ranges.
+
+        With more than two objectives, or one program, there are no neighbours.
+        """
+        if len(self.front) < 2 or len(self._goals[0]) != 2:
+            return None
+        ordered = sorted(zip(self._goals, self.front, strict=True), key=lambda one: one[0])
+        # The ranges are the same for all, so the room between two is compared without them.
+        lower, upper = max(pairwise(ordered), key=lambda pair: _room(pair[0][0], pair[1][0]))
+        return lower[1], upper[1]
 
     def _base(self, rng: Random) -> Program:
         """Return the program that the objectives choose by weights that are drawn."""

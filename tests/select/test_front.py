@@ -13,9 +13,12 @@ from overnight.schemas.algorithm import PromptResult, Turn
 from overnight.schemas.algorithm_settings import GreedySettings
 from overnight.schemas.objectives import Objectives
 from overnight.schemas.program import Program
+from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.sample.prompts import instruction
 from overnight.tasks.select import create_algorithm
 from overnight.tasks.select.front import FrontSearch, best_by_weights, hypervolume, nondominated
 from overnight.tasks.select.pool import NICHE
+from overnight.testing.made import TOY
 
 NUMBERS = st.integers(-3, 3).map(float)
 POINTS = st.integers(2, 4).flatmap(lambda size: st.lists(st.tuples(*[NUMBERS] * size), min_size=1, max_size=12))
@@ -105,6 +108,22 @@ def test_a_base_of_the_front_is_the_best_shown_and_its_rivals_are_next_better():
         place = sorted(one.score for one in found.front).index(plan.base.score)
         neighbours = sorted(found.front, key=lambda one: one.score)[max(0, place - 1) : place + 2]
         assert set(plan.rivals) == set(neighbours) - {plan.base}
+
+
+def test_some_prompts_ask_for_the_widest_gap_of_the_front_and_some_for_the_same_score_with_less():
+    found = told(search(), *(program(str(n), float(n), 2.0 * n) for n in (1, 2, 3, 9, 10)))
+    problem = load_problem(TOY, {"objectives": {"metrics": {"seconds": "minimize"}, "preference": "pareto"}})
+    plans = [found.ask(Turn(2, index)) for index in range(100)]
+    gaps = [plan for plan in plans if plan.gap]
+    assert {tuple(one.id for one in plan.gap or ()) for plan in gaps} == {("3", "9")}
+    assert {plan.base.id for plan in gaps} == {"3", "9"}
+    ends = "one that scores 3 with seconds 6, and one that scores 9 with seconds 18: write one that lies between them"
+    assert {ends in instruction(plan, problem) for plan in gaps} == {True}
+    kept = [plan for plan in plans if plan.keeps_score]
+    assert {"Keep its score, and do better in seconds" in instruction(plan, problem) for plan in kept} == {True}
+    assert 10 < len(gaps) < 40 < 100 - len(kept) < 90
+    told(found, program("all", 11.0, 0.0))
+    assert not any(found.ask(Turn(3, index)).gap for index in range(40)), "one program has no neighbour"
 
 
 def test_a_replay_of_the_changes_gives_the_same_front_and_plans():

@@ -422,7 +422,8 @@ def _asked(plan: Plan, names_size: bool) -> tuple[object, ...]:
     """Return what a plan asks for, without its line of thought and what it tells beside."""
     failed = plan.failed.program_id if plan.failed else ""
     operator = None if plan.operator in SIZES_OF_CHANGE and not names_size else plan.operator
-    return plan.model, operator, plan.tactic, failed, tuple(one.id for one in plan.shown)
+    of_front = plan.gap is not None, plan.keeps_score
+    return plan.model, operator, plan.tactic, failed, of_front, tuple(one.id for one in plan.shown)
 
 
 def _home_of(program: Program, algorithm: Algorithm) -> str:
