@@ -54,7 +54,7 @@ ON session.run_id = one.run_id AND session.generation = one.generation
 WHERE one.run_id = $1
 GROUP BY session.program_id ORDER BY min(line.distance), max(one.score) DESC LIMIT $4
 """
-"""What agents did who handed back one of these programs or of their ancestors, or had it scored; the nearest first."""
+"""Query for the work of agents on these programs or their ancestors, handed back or scored; the nearest first."""
 
 
 class Agents:

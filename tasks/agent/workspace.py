@@ -34,7 +34,7 @@ _PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*){0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Room:
-    """What a session has for its work: memory of its container, MiB, programs that may be scored yet, and trials."""
+    """Room of a session for its work: memory of its container, MiB, programs that may be scored yet, and trials."""
 
     memory_mib: int
     evaluations: int
