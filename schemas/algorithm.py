@@ -41,7 +41,7 @@ class Plan:
         shown: At least one program, in ascending order of score, but for the base, which is the last.
         feedback: On a failed or worse child of the base, or of a program that it came from, to be shown in the prompt.
         tried_on: Program that this child changed; `None` for the base.
-        operator: What is asked for; `None` leaves it to the model.
+        operator: Kind of change that is asked for; `None` leaves it to the model.
         model: Name of the model to ask; empty to draw one by weight.
         failed: Child of the base that is to be repaired; `None` for all operators but `repair`.
         tactic: Line of thought to follow, of `tactic`; what a person suggests, of `hint`; else empty.

@@ -52,7 +52,7 @@ EXIT_CODES = {
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
     ExitCode.TERMINATED: "ended by SIGTERM",
 }
-"""What each exit code says."""
+"""Meaning of each exit code."""
 
 
 class OvernightError(Exception):
@@ -138,7 +138,7 @@ class DiskFault(EnvironmentFault):
     """The history cannot be written now: the disk is full or read-only. A later attempt may succeed.
 
     Attributes:
-        reason: What the system says, whichever file could not be written.
+        reason: Error of the system, whichever file could not be written.
     """
 
     def __init__(self, message: str, *, remedy: str = "", reason: str = os.strerror(errno.ENOSPC)) -> None:

@@ -23,7 +23,7 @@ class Feedback:
         idea: The model's own words for what it changed; empty if there are none.
         failed_id: Id of the failed program that it was to repair; empty if there was none.
         metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
-        notes: What the scoring says of each input, up to the last with a note.
+        notes: Words of the scoring on each input, up to the last with a note.
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
     """

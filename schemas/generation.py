@@ -139,7 +139,7 @@ class NightRecord:
         samples_in_flight: Number of samples that were in flight at a time.
         first_generation: Number of the generation that it began with, or would have.
         machine_faults: Names of machines of a cluster, each with how often it lost a program or could not be used.
-        warning: What is wrong with its samples, in words.
+        warning: Fault of its samples, in words.
         alive_until: Time before which it writes its row again, unless it has ended or was killed.
     """
 
@@ -269,7 +269,7 @@ class RunHistory:
         code_hashes: Code hashes of all evaluated bodies, but for those in `unhashed`.
         windows: Samples in flight of each night, in order.
         claimed: Scores that the algorithm was told, by id of a program whose confirmation changed them.
-        interventions: What people asked for, in order.
+        interventions: Requests of people, in order.
         dropped: Programs by id that people have taken out.
         unhashed: Evaluated bodies of which an earlier version stored another form of hash.
         lengths: Numbers of prompts of the generations that ended early, also of those that are not committed.

@@ -32,12 +32,12 @@ class Intervention:
 
     Attributes:
         author: Login name of the person.
-        text: What a hint says, or why a program is dropped.
+        text: Text of a hint, or why a program is dropped.
         program_id: The program that is pinned or dropped; else empty.
         prompts: Number of prompts that a hint or a pin is for; `None` for all until it is withdrawn.
         with_descendants: Whether what is built on a dropped program is dropped, too.
         generation: Generation of the first prompt that it may change.
-        place: Of a drop, position in the order of endings of the last generation that still had the program; else 0.
+        place: For a drop, position in the order of endings of the last generation that still had the program; else 0.
         night: Number of the night that took it; `None` if none was under way.
     """
 

@@ -75,7 +75,7 @@ class Job:
 
     Attributes:
         run_function: Name of the function that scores one input; empty if a command does.
-        limits: What one candidate may use.
+        limits: Limits of one candidate.
         thresholds: For each input, in order, the score below which a program is rejected and not evaluated on the
             remaining inputs; `None` for no threshold. The last ones may be missing.
         seed: Seed of `random` and `numpy.random` in every candidate, so that unseeded draws repeat.

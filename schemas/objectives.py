@@ -96,7 +96,7 @@ def _is_not_gone(value: object) -> object:
 
 
 class Objectives(Section):
-    """What counts beside the score, `[tool.overnight.objectives]`."""
+    """Objectives beside the score, `[tool.overnight.objectives]`."""
 
     metrics: dict[str, Direction] = Field(default={})
     """metrics that are objectives beside the score, each with its direction, such as `{seconds = "minimize"}`:
@@ -165,4 +165,4 @@ class Objectives(Section):
 
 
 NO_OBJECTIVES = Objectives()
-"""Those of a problem where the score alone counts."""
+"""Objectives of a problem where the score alone counts."""

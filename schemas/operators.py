@@ -13,8 +13,8 @@ class OperatorFacts:
 
     Attributes:
         name: Its name in files.
-        meaning: What it asks for, for the documentation.
-        request: What it asks a model for beside a better program; empty where the plan says it.
+        meaning: Change that it asks for, for the documentation.
+        request: Request to a model beside a better program; empty where the plan says it.
         share: Share of the prompts that get it before there are results, of those that are chosen by what they gained;
             0 if others decide when it is asked.
     """
@@ -29,7 +29,7 @@ class Operator(StrEnum):
     """The kind of change that a prompt asks for; a closed list.
 
     Attributes:
-        facts: What is known of the operator itself.
+        facts: Facts of the operator itself.
     """
 
     facts: OperatorFacts

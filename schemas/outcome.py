@@ -19,14 +19,14 @@ class OutcomeFacts:
         on_light: Its colour in the report on light paper.
         on_dark: The same on dark paper.
         explanation: Beginning of the sentence that explains one program's outcome; its error follows.
-        meaning: What became of the candidate, for the documentation.
+        meaning: Fate of the candidate, for the documentation.
         is_informative: Whether it tells a model something about the program, so that a prompt may show it.
         is_repairable: Whether a program failed by itself, so that a model may be asked to repair it.
         counts_as_known: Whether an equal program that is proposed later is a duplicate.
         is_of_sandbox: Whether a sandbox may say it; else it comes before or after the sandbox.
         limits: Settings of `limits` of which a program exceeded one.
         remedy: How to give it more of that, before the flag.
-        said: What a prompt says that a program did; its error follows.
+        said: Words of a prompt for what a program did; its error follows.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
     """Closed list of outcomes; only `SCORED` has a score.
 
     Attributes:
-        facts: What is known of the outcome itself.
+        facts: Facts of the outcome itself.
     """
 
     facts: OutcomeFacts
@@ -123,7 +123,7 @@ class Verdict:
         machine: Name of the machine of a cluster that evaluated it; empty if this machine did.
         drawing: Text that the program drew, untrusted, if the job draws: the outcome is then `SCORED`, without scores.
         metrics: Further numbers of the scoring, by name: one for each of `scores`, `None` where it gave none.
-        notes: What the scoring says of each input up to the last with a note, capped and cleaned; empty texts between.
+        notes: Words of the scoring on each input up to the last with a note, capped and cleaned; empty texts between.
         calls: Number of calls of the evolved functions on each finished input, in isolated evaluation.
     """
 

@@ -23,7 +23,7 @@ PRUNER = "builtin/pruner"
 """Model of the prompt that stands for leaving out of a night's best program what changes no score."""
 
 NO_MODELS = frozenset((TUNER, PRUNER))
-"""What answers samples that nobody asks a model for, so that they do not count as samples."""
+"""Sources of samples that nobody asks a model for, so that they do not count as samples."""
 
 PRUNED = "pruned"
 """Finish reason of a program of which something was left out; without that, it is `NO_GAIN`."""
@@ -70,7 +70,7 @@ class Program:
         body: Body of the evolved function, dedented, without docstring; the text of all if several evolve.
         scores: Score on each input: the signature.
         metrics: Further numbers of the scoring by name, of all inputs, reduced to one each.
-        notes: What the scoring says of each input, up to the last with a note.
+        notes: Words of the scoring on each input, up to the last with a note.
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
         pruned_from: Id of the program of which this is what its scores need; empty for others.
@@ -115,7 +115,7 @@ class Prompt:
         system: System message for a chat model; empty if there is none.
         seeds: Seed of each sample, for models that take one and for the tuner.
         base: Body of the program to change; functions that a completion leaves out stay as they are there.
-        operator: What is asked for; empty if the prompt leaves it to the model.
+        operator: Kind of change that is asked for; empty if the prompt leaves it to the model.
         base_id: Id of the program to change; empty if it is none of the run's.
         base_score: Its score; `None` if it has none.
     """
@@ -166,7 +166,7 @@ class Completion:
         error: Reason why there is no text, where the provider failed for good.
         evaluations: Number of evaluations behind an answer of the tuner or the pruner; 0 for a model's.
         tokens_cached: Prompt tokens that the provider read from its cache; `tokens_in` includes them.
-        transcript: What an agent did, as JSON (`tasks/agent/transcript.py`); its turns were counted as they were paid.
+        transcript: Work of an agent, as JSON (`tasks/agent/transcript.py`); its turns were counted as they were paid.
         night: Number of the night in which it came, as its journal has it; 0 outside of one.
     """
 
@@ -222,7 +222,7 @@ class Judged:
 
     Attributes:
         confirmed_score: Score of its confirmation, whether it agreed or not; `None` if there was none.
-        gain: What it gained on its base, in units of the run; `None` where operators and models are not compared.
+        gain: Its gain on its base, in units of the run; `None` where operators and models are not compared.
         claimed_scores: Scores that the algorithm was told before its confirmation changed them; else empty.
         metrics: The metrics of its first evaluation, reduced as its scores are.
         confirmed_metrics: The same of its confirmation.

@@ -18,7 +18,7 @@ class Question:
     """A question of a scoring.
 
     Attributes:
-        text: What the model is sent.
+        text: Text that the model is sent.
         input: Position of the input that is scored, from 1.
         ordinal: Number of equal questions before it, in the same evaluation on the same input.
         program: `code_hash` of the program that is scored; empty if it is no candidate.

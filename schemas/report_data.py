@@ -150,8 +150,7 @@ class ConversationStep:
     """A step of an agent's work.
 
     Attributes:
-        who: Who speaks or what it is: `task`, `system`, `model`, `call`, `output`, `scoring`, `query`, `refused` or
-            `file`.
+        who: Speaker or kind: `task`, `system`, `model`, `call`, `output`, `scoring`, `query`, `refused` or `file`.
         note: Tokens and price of a model's answer, at its first step; the path of a file that was left.
     """
 
@@ -326,7 +325,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """What is known of a run and in no committed generation.
+    """State of a run beyond its committed generations.
 
     Attributes:
         samples: Samples that are answered.
@@ -358,11 +357,11 @@ class ReportData:
         points: The scored candidates, or an even choice of them with all new bests.
         points_left_out: Number of scored candidates that are not among `points`.
         functions: Evolved functions by program id, of as many of `points` as a page has room for, the best first.
-        readings: What models said of its best programs, in order.
-        conversations: What agents did for programs of the lineage, by program id.
+        readings: Words of models on its best programs, in order.
+        conversations: Work of agents for programs of the lineage, by program id.
         machines: The machines that evaluated, if one of them is a machine of a cluster; else empty.
         log: Last lines of the log of a night that is under way; else empty.
-        under_way: What is known beyond them.
+        under_way: State beyond them.
     """
 
     run: RunRecord

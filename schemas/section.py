@@ -24,7 +24,7 @@ class CommandSection(Section):
 
     Attributes:
         presets: Settings of known commands, by name.
-        example: What is said of one without words.
+        example: Example for one without words.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

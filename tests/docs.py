@@ -211,11 +211,10 @@ def recorded_nights() -> str:
     heads = ("problem", "answers", "tokens", "start", "without a model", "found", "best known", "held out", "read it")
     nights = recorded.nights()
     rows = [_night_row(name, load_problem(find_builtin(name)).settings.known, night) for name, night in nights.items()]
-    notes = [f"- `{name}`: {note}" for name in nights if (note := recorded.note(name))]
     models = sorted({model for night in nights.values() for model in night.models})
     said = f"Answers are of {', '.join(f'`{model}`' for model in models)}, as the records say."
     lines = [_row(heads), f"|---|{'--:|' * 7}---|", *map(_row, rows)]
-    return "\n\n".join(["\n".join(lines), said, *(["\n".join(notes)] if notes else [])])
+    return "\n\n".join(["\n".join(lines), said])
 
 
 def _night_row(name: str, known: Known, night: RecordedNight) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a night has reached when a generation is committed.
+    """State of a night when a generation is committed.
 
     Attributes:
         run_id: Id of the run.
@@ -58,7 +58,7 @@ class Generation:
         best_program_id: Program with that score.
         outcomes: Number of this night's candidates by outcome.
         tokens: Tokens of this night so far, prompts and completions together.
-        cost_usd: What this night has cost so far, USD.
+        cost_usd: Cost of this night so far, USD.
         has_unknown_costs: Whether the price of a completion is not known, which counts as 0.
     """
 
@@ -122,8 +122,8 @@ class Run:
         state: State of its last night: `running`, `ended`, `killed` or `given up`; empty without a night.
         start: The start program, or the first program with a score where there is none.
         best: The best program, as `overnight best` chooses it: by the validation inputs, if there are any.
-        under_way: What is answered and not committed yet: `samples`, `scored`, and the best of them as `claim`;
-            `is_left_out` if it never will be, as the best score is proven.
+        under_way: Answers that are not committed yet: `samples`, `scored`, and the best of them as `claim`;
+            `is_left_out` if they never will be, as the best score is proven.
     """
 
     id: str

@@ -48,7 +48,7 @@ class Pace:
     """Samples a second of a night, as a range.
 
     Attributes:
-        limited_by: What most of a night waits for.
+        limited_by: Cause of most of a night's waits.
         measured: How it is known, in words.
         others: Mean number of the machine's slots that other nights had in use.
     """

@@ -1,4 +1,4 @@
-"""What a night needs, looked at before anything is started: a server, a container, a request to a model."""
+"""Requirements of a night, checked before anything is started: a server, a container, a request to a model."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ _LONGEST_LATENCY_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at a night showed.
+    """Result of a look at a night.
 
     Attributes:
         at: `time.monotonic()`.
@@ -83,7 +83,7 @@ class Look:
 
 @dataclass(frozen=True)
 class ShortNight:
-    """What a short night showed, from its first verdict on.
+    """Result of a short night, from its first verdict on.
 
     Attributes:
         slots: Number of its slots.
@@ -116,7 +116,7 @@ class ShortNight:
 
     @property
     def limited_by(self) -> str:
-        """What most of it waited for."""
+        """Cause of most of its waits."""
         if not self.looks:
             return "other work on this machine"
         shares = {

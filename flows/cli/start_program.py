@@ -230,7 +230,7 @@ def _print_lines(title: str, text: str) -> None:
 
 
 class Agreement(NamedTuple):
-    """Whether runs of the start program agree, in words."""
+    """Agreement between runs of the start program, in words."""
 
     text: str
     is_warning: bool = False

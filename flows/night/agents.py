@@ -61,7 +61,7 @@ ON session.run_id = one.run_id AND session.generation = one.generation
 WHERE one.run_id = $1
 GROUP BY session.program_id ORDER BY min(found.distance), max(one.score) DESC, max(session.generation) DESC LIMIT $4
 """
-"""What agents did who handed back one of these programs or of their ancestors, had it scored, or found nothing better;
+"""Query for the work of agents on these programs or their ancestors: handed back, scored, or without a better one;
 the nearest first."""
 
 

@@ -49,7 +49,7 @@ class GenerationAttempt:
         flow: The flow `generation`, which calls `work`.
         flow_runs: Lock of starts and ends of flow runs. Each is a few writes of Prefect's server; with SQLite, two that
             meet wait for each other for about two seconds, whereas one takes some hundredths.
-        inbox: What is to be done.
+        inbox: Work to be done.
     """
 
     run: OpenRun

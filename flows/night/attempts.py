@@ -77,7 +77,7 @@ class Attempts:
     """The attempts whose flow runs have not ended.
 
     Attributes:
-        uncommitted: Those whose generation is settled and not committed, in order.
+        uncommitted: Attempts whose generation is settled and not committed, in order.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ SELECT coalesce(sum(greatest(usd, 0)), 0) AS usd FROM (
     ANTI JOIN nights USING (run_id, night)
 ) WHERE started_at >= ?::TIMESTAMPTZ AND NOT (run_id = ? AND night = ?)
 """
-"""What other nights cost, and what was paid without a night: for a start program, or by a process that was killed
+"""Costs of other nights, and of what was paid without a night: for a start program, or by a process that was killed
 before its night had a row; that counts where its run began. Nights that seem to begin in the future count, too, as
 after the clock was set back."""
 

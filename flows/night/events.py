@@ -228,7 +228,7 @@ class Abandon:
     """End the flow run of an attempt without a commit.
 
     Attributes:
-        why: What its final state says.
+        why: Message of its final state.
         is_cancelled: Whether that state is Cancelled, since it begins again.
         error: Error that it fails with; `None` if it does not fail.
         record: Record of the failure.

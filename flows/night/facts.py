@@ -40,7 +40,7 @@ class ShownNight:
 
     Attributes:
         run: Its run.
-        state: What the run has committed.
+        state: Its committed state.
         progress: Counters of the night.
         record: Its row in the history.
         flag: `--history` flag of commands that are shown; empty for the default history.

@@ -90,7 +90,7 @@ class Planner:
         algorithm: The algorithm, with nothing in it but the programs that the search began with.
         composer: Completes the algorithm's plans; it is told of the same results.
         is_wanted: Returns whether the plans of a generation are wanted.
-        given: What people asked for so far, in order.
+        given: Requests of people so far, in order.
         lengths: Numbers of prompts of the generations that ended early, by generation.
         widest: Most prompts that any night so far had in flight.
 

@@ -30,7 +30,7 @@ class Progress:
         last_outcomes: Outcomes of the generation that was committed last.
         best_at: Generation in which the best program was found.
         best_since: `time.monotonic()` at which it was found.
-        message: What the person who watches is told now, if anything.
+        message: Message to the person who watches, if anything.
         news: Messages that a log has not yet shown, the newest hundred; each is shown there, however short it stands.
         evaluations: Returns for how many seconds each program that is evaluated has been, the oldest first.
         sessions: Returns what each session of an agent that is under way has done so far.

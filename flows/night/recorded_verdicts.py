@@ -1,4 +1,4 @@
-"""What a replay takes from the record: verdicts that time decided, and texts that differ in what they say of a moment.
+"""Values that a replay takes from the record: verdicts that time decided, and texts that differ with the moment.
 
 How long a program takes differs from run to run, so that one near its limit is timed out one time and not the other.
 The record's verdict counts then, and the replay goes on with the same history.

@@ -17,7 +17,7 @@ class Told:
     """A prompt that the algorithm was told of, kept while a claim of its generation may still be corrected.
 
     Attributes:
-        changes: What it made of the results.
+        changes: Changes that it made for the results.
         programs: The scored programs, by id.
         record: How the prompt was asked and answered; `None` if it has no candidate.
         before: Algorithm and composer before it, to return to if one of its claims falls; `None` if it has none.

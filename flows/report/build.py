@@ -72,7 +72,7 @@ ON session.run_id = of_line.run_id AND session.generation = of_line.generation
     AND session.index // $2 = of_line.index // $2 AND session.transcript IS NOT NULL
 WHERE of_line.run_id = $1 AND list_contains($3, of_line.program_id)
 """
-"""What an agent did, for the program that it handed back and for those that it had scored before."""
+"""Query for the work of an agent, for the program that it handed back and for those that it had scored before."""
 
 _PROGRAM = """
 SELECT body, operator, parent_ids, scores, metrics_by_input, notes FROM programs WHERE run_id = ? AND program_id = ?

@@ -55,7 +55,7 @@ _MAX_COMPARED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What an answer makes.
+    """Result of an answer.
 
     Attributes:
         lines: Comparison with the program to change.

@@ -45,7 +45,7 @@ class Finding:
 
     Attributes:
         result: `ok`; `note`, a fact to know; `look` if it is suspicious; `wrong` if a program wins that should not.
-        remark: What it means, where it is not `ok`.
+        remark: Its meaning, where it is not `ok`.
     """
 
     tried: str

@@ -1,4 +1,4 @@
-"""What comes from an agent's container, read as what anybody may have sent: known fields, plain values, within limits.
+"""Requests from an agent's container, read as what anybody may have sent: known fields, plain values, within limits.
 
 `model_requests.py` reads the requests for its model by the same rules.
 """

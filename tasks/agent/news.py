@@ -1,4 +1,4 @@
-"""What is told of a session while it works: at its start, with each better program, once a minute, and at its end."""
+"""News of a session while it works: at its start, with each better program, once a minute, and at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EVERY_S = 60.0
 
 @dataclass
 class News:
-    """What a session has done so far, for people who watch; it is told as it happens.
+    """Progress of a session, for people who watch; it is told as it happens.
 
     Attributes:
         name: Name of the session, such as `mini-swe-agent 3`.
@@ -36,7 +36,7 @@ class News:
 
     @property
     def state(self) -> str:
-        """What it has done so far, in a few words."""
+        """Its progress in a few words."""
         if not self._is_asking:
             return f"{self.name}: starting for {self._seconds}"
         best = "" if self.best is None else f", best {self.best:z.6g}"

@@ -52,7 +52,7 @@ class Session:
 
     Attributes:
         samples: Most completions that it may hand back: programs that were scored, and its own.
-        news: What people are told of it.
+        news: Its progress, as people are told.
     """
 
     bench: Bench

@@ -53,11 +53,11 @@ def turn_hash(request: Mapping[str, Any]) -> str:
 
 @dataclass
 class Transcript:
-    """What an agent did for one sample: kept as it happens, of all sessions, and told as events of the present one.
+    """Record of an agent's work for one sample: kept as it happens, of all sessions, and told as events of the last.
 
     Attributes:
         keep: Stores a record; it is safe when it returns.
-        events: What happened, in order, without what would repeat the conversation so far.
+        events: Events in order, without what would repeat the conversation so far.
         earlier_s: Seconds of earlier sessions, which were cut short.
         scored: Programs that earlier sessions had scored, with the answers about them, by the text that holds each.
     """

@@ -34,10 +34,10 @@ _PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*){0,4}", re.ASCII)
 
 @dataclass(frozen=True)
 class Room:
-    """What a session has for its work: memory of its container, MiB, programs that may be scored yet, and trials.
+    """Room of a session for its work: memory of its container, MiB, programs that may be scored yet, and trials.
 
     Attributes:
-        about: What the task says of the agent itself.
+        about: Text of the task about the agent itself.
     """
 
     memory_mib: int

@@ -1,4 +1,4 @@
-"""What is sent to a runner, and the stream that comes back: the command that starts it, the frames that set it up for a
+"""Data sent to a runner, and the stream that comes back: the command that starts it, the frames that set it up for a
 job, requests, and the parsers of the container's output.
 """
 

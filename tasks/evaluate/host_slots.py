@@ -63,7 +63,7 @@ class HostSlots:
         folder: Directory of the locks; by default one per user.
 
     Attributes:
-        holder: What this process runs, for processes that wait for its slots: its run and night.
+        holder: Work of this process, for processes that wait for its slots: its run and night.
 
     Raises:
         EnvironmentFault: If the directory is not accessible to this user alone.

@@ -1,4 +1,4 @@
-"""What the evaluator and the confirmer of a run share: programs are judged until a cut, and verdicts kept."""
+"""Common part of the evaluator and the confirmer of a run: programs are judged until a cut, and verdicts kept."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ def _read_score(value: Any) -> tuple[float, str]:
 
 
 _BESIDE = {"score", "metrics", "notes"}
-"""What the record of an input with a score may have."""
+"""Fields that the record of an input with a score may have."""
 
 
 def _are_metrics(found: Any) -> bool:

@@ -109,7 +109,7 @@ class Database:
     Args:
         history: The directory, with which the names of files begin in plans and errors.
         run_id: The only run that the views show; None for all runs.
-        limits: What queries may read and take; by default all views, and half of the memory.
+        limits: Limits on what queries read and take; by default all views, and half of the memory.
 
     Attributes:
         history: The directory.

@@ -1,4 +1,4 @@
-"""What is known of a run beyond its commits: the answers of generations under way, and the verdicts on them."""
+"""State of a run beyond its commits: the answers of generations under way, and the verdicts on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what pruning left of a program is refused, since it is worse on the held-out inputs, and how."""
+"""Refusal of what pruning left of a program, where that is worse on the held-out inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What completion sources share, and those that ask no model: one answers from a record, one passes samples on."""
+"""Common part of completion sources, and those that ask no model: one answers from a record, one passes samples on."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ class DelayedModel:
     """A `CompletionSource` that passes samples on, after the seconds that the requests of other models took.
 
     Args:
-        answers: What answers them.
+        answers: Source of their answers.
         probes: Probes of these models, one of which is drawn by weight for each prompt.
         faster: Number by which all seconds are divided.
 

@@ -47,7 +47,7 @@ _SYSTEM_PLACES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.
 """Places that programs and shared libraries need; the rest of `/etc` is not seen."""
 
 _NO_SCRATCH = "/proc/none"
-"""What a runner without a scratch directory is told of one: its default, which it empties, is this machine's `/tmp`."""
+"""Scratch directory that a runner without one is told of: its default, which it empties, is this machine's `/tmp`."""
 
 _CONFINED_SCRATCH = "/scratch"
 

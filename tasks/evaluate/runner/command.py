@@ -61,7 +61,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Found:
-    """What a command found: the score, its other finite numbers by name, and what it says of the input.
+    """Findings of a command: the score, its other finite numbers by name, and what it says of the input.
 
     Attributes:
         notes: Anything; empty if it says nothing.

@@ -115,7 +115,7 @@ class RemoteFunctions:
 
     Attributes:
         lost: Set once the functions are lost; after that, no value that the specification returns is a score.
-        ready: What the other side said of itself when the functions were loaded.
+        ready: Description that the other side gave of itself when the functions were loaded.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ _ENDING = ".tar.zst"
 
 
 class RecordedNight(BaseModel):
-    """What tables show of a recorded night; scores are those of the program that `overnight best` names.
+    """Facts of a recorded night for tables; scores are those of the program that `overnight best` names.
 
     Attributes:
         models: Models that answered, as the record names them.
@@ -58,7 +58,7 @@ def names() -> list[str]:
 
 
 def archive(problem: str) -> Path:
-    """The archive of a built-in problem's recorded night.
+    """Return the archive of a built-in problem's recorded night.
 
     Raises:
         UsageError: If it has none.
@@ -72,11 +72,11 @@ def archive(problem: str) -> Path:
 
 
 def note(problem: str) -> str:
-    """What is to be known of a problem's recorded night beside its record; empty if nothing is."""
+    """Return what is to be known of a problem's recorded night beside its record; empty if nothing is."""
     path = FOLDER / f"{problem}.txt"
     return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def nights() -> dict[str, RecordedNight]:
-    """What tables show of all recorded nights, by the name of the problem."""
+    """Return the facts of all recorded nights, by the name of the problem."""
     return {name: RecordedNight(**facts) for name, facts in json.loads(INDEX.read_text(encoding="utf-8")).items()}

@@ -32,7 +32,7 @@ class Base(Enum):
     RECORD = auto()
     """An object whose attributes, or a dictionary whose keys, are known."""
     OBJECT = auto()
-    """What is certainly no number, such as a dictionary or a text."""
+    """Types that are certainly no number, such as a dictionary or a text."""
     OTHER = auto()
 
 

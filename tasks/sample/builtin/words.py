@@ -109,13 +109,13 @@ def _set_by(init: ast.FunctionDef, known: Mapping[str, Kind]) -> Env:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What a prompt tells of names.
+    """Facts of names in a prompt.
 
     Attributes:
         classes: Kinds of the objects of the classes that it shows.
-        uses: What its code reads of each name, attribute, key or element (`job['due']`, `jobs[].due`).
+        uses: Parts that its code reads of each name, attribute, key or element (`job['due']`, `jobs[].due`).
         said: Kinds of attributes and keys that it says, or shows a value of.
-        text: What it says.
+        text: Its text.
     """
 
     classes: Mapping[str, Kind]

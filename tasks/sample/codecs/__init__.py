@@ -42,14 +42,14 @@ class PromptContent:
 
     Attributes:
         bodies: Bodies of the programs, the base last.
-        notes: What is said of the score of each, such as `scores 1.5`; empty where nothing is said.
+        notes: Words on the score of each, such as `scores 1.5`; empty where nothing is said.
         statement: Task in words; empty for what the skeleton says itself.
         has_system_message: Whether a system message says what the task is.
         packages: Packages besides the standard library that programs may import, in words; known only with a system
             message.
         feedback: Feedback on a failed or worse child of the last program; empty if there is none.
         tried: Tried ideas, listed below headings; empty if none are told.
-        instruction: What is asked for beside a better program.
+        instruction: Request beside a better program.
         is_best: Whether no program of the search is better than the last one.
         shows_best: Whether the best program of the search is shown before a last one that is worse.
         is_repair: Whether the last program failed and is to be repaired.

@@ -44,7 +44,7 @@ _WRONG_USE = re.compile(
     r"\b(unknown|unrecognized|unsupported|unexpected|no such) (option|argument|parameter|command|flag|model)",
     re.IGNORECASE,
 )
-"""What commands say of their own arguments, which every try has."""
+"""Texts with which commands refuse their own arguments, which every try has."""
 
 _SHOWN = 300
 """Most characters of a command's messages in an error."""

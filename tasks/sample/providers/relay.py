@@ -112,10 +112,10 @@ class Request:
 
 @dataclass(frozen=True)
 class About:
-    """What a request is about, for those who answer.
+    """Facts of a request for those who answer.
 
     Attributes:
-        operator: What is asked for.
+        operator: Kind of change that is asked for.
         base: Id of the program to change.
         score: Its score.
         is_wanted: Whether a night waits for its answer, as far as is known: one that is killed cannot withdraw it.

@@ -40,7 +40,7 @@ _BEHIND = 0.5
 """Share of the different scores that are better from which on a program is far behind the best."""
 
 _OF_WEAK_BASES = (Operator.REWRITE, Operator.CROSS, Operator.FRESH)
-"""What is asked of a program that is far behind the best, which is shown beside it."""
+"""Request for a program that is far behind the best, which is shown beside it."""
 
 _LATE = 24
 """Latest answers among which a failed or worse child of an earlier version is told."""

@@ -52,7 +52,7 @@ class TriedIdea:
         score: Its score; `None` if it has none.
         base_score: Score of the program that it changed; `None` if that has none.
         best_before: Best score of the run before it; `None` if there was none.
-        beside: What it has in other objectives, such as `states 98, before 99`; empty if there are none.
+        beside: Its values in other objectives, such as `states 98, before 99`; empty if there are none.
         is_better: Whether it is better than its base in the score or in another objective.
         is_untried: Whether its answer could not be read, or its program crashed or was not confirmed, which says
             nothing of the idea.
@@ -97,7 +97,7 @@ class TriedIdea:
 
     @property
     def rise(self) -> str:
-        """How it raised the best score of the run, in words."""
+        """Rise of the run's best score by it, in words."""
         assert self.score is not None
         assert self.best_before is not None
         scores = score_text(self.best_before, self.score), score_text(self.score, self.best_before)

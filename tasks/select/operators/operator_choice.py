@@ -203,7 +203,7 @@ _SPARE = (
     "look for steps whose result is hardly used",
     "look for what the standard library does in one call",
 )
-"""What may be left out of a program that is to be simpler."""
+"""Part that may be left out of a program that is to be simpler."""
 
 _THOUGHTS: dict[Operator | None, Sequence[str]] = {None: TACTICS, Operator.FRESH: TACTICS, Operator.SIMPLIFY: _SPARE}
 
