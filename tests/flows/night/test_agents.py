@@ -25,7 +25,7 @@ from overnight.testing.fake_provider import Answer, Provider, Request
 from overnight.testing.made import run_at
 from tests.accidents import wait_until
 from tests.agent.scripted import Agent, ScriptedChannel, Work, ask, ended, turn
-from tests.command_server import RunningCommand, start_command
+from tests.command_server import RunningCommand, fork_for_queries, start_command
 from tests.flows.conftest import Call, Night
 from tests.flows.nights import containers, require_replay
 
@@ -71,6 +71,7 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backend:
     backend = Backend()
     monkeypatch.setattr(agents, "create_backend", lambda _: backend)
     monkeypatch.setattr(agents, "require_agents", lambda _: None)
+    fork_for_queries(monkeypatch.setattr)
     return backend
 
 
