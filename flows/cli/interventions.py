@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from overnight.flows.cli import options
-from overnight.flows.cli.printing import DEFAULT_HISTORY, History, history_flag, say, score
+from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, history_flag, say, score
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.history_backend import HistoryBackend
@@ -33,9 +33,10 @@ def hint(
     withdraw: bool = False,
     history: History = DEFAULT_HISTORY,
 ) -> None:
-    """Tell a search what to try, from its next prompt on: every second prompt asks for it, as the operator `hint`.
+    """Tell a search what to try: every second prompt that is not planned yet asks for it, as the operator `hint`.
 
-    A night under way takes it at once, else the next night does. It is part of the history, and replayed like answers.
+    A night under way takes it after the prompts that it has in flight, else the next night does. It is part of the
+    history, and replayed like answers.
 
     Args:
         text: what the model is told, such as "try a two-pass scheme"
@@ -152,6 +153,16 @@ def _by(past: RunHistory, program: str) -> str:
     return f", by {drop.author or 'somebody'} at {drop.asked_at:%Y-%m-%d %H:%M} UTC" if drop else ""
 
 
+def _first_prompt(files: RunFiles) -> str:
+    """Return which prompt of a night under way is the first that may ask for something."""
+    from overnight.tasks.history import stored_run
+
+    number = files.last_night()
+    before = stored_run.read_night(files, number, {}).samples_in_flight if number else 0
+    which = "with the first prompt that is not planned yet"
+    return f"{which}, after up to {count(before, 'sample')} that it has in flight" if before else which
+
+
 def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> None:
     """Ask, and say what becomes of it."""
     from overnight.flows.night.requests import ask
@@ -160,7 +171,7 @@ def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> No
 
     taken = ask(files, request)
     if taken is None:
-        when = "after its generation" if request.kind is Kind.DROP else "with its next prompt"
+        when = "after its generation" if request.kind is Kind.DROP else _first_prompt(files)
         say(f"{request.words}: the night under way takes it {when}; `overnight report {files.run_id}` shows it")
         return
     more = f", and {len(taken) - 1} built on it" if len(taken) > 1 else ""
