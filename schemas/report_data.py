@@ -8,6 +8,7 @@ from datetime import datetime
 
 from overnight.schemas.generation import RunRecord, fails_on
 from overnight.schemas.ids import program_id
+<<<<<<< HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +307,29 @@ class TimeSpent:
     select_s: float
     candidates_s: float
     cpu_s: float
+=======
+from overnight.schemas.report_rows import (
+    Ancestor,
+    AsFound,
+    Conversation,
+    DiversityPoint,
+    Failure,
+    GenerationSummary,
+    InputResult,
+    MachineSummary,
+    ModelSummary,
+    NicheHistory,
+    NightSummary,
+    ObjectivePoint,
+    QuestionSummary,
+    Reading,
+    RepeatedProposal,
+    RequestSummary,
+    ScorePoint,
+    SplitScores,
+    TimeSpent,
+)
+>>>>>>> w-cli
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from overnight.schemas.report_data import SplitScores
+from overnight.schemas.report_rows import SplitScores
 
 
 @dataclass(frozen=True, slots=True)

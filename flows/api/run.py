@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from overnight.flows.api.process import Event, call, command
+from overnight.flows.api.program import Program, read_program
 
 if TYPE_CHECKING:
     from overnight.schemas.history_backend import HistoryBackend
@@ -19,31 +20,6 @@ if TYPE_CHECKING:
 
 Place = str | os.PathLike[str]
 """Where a history is: a directory, or a URL of object storage such as `s3://bucket/prefix`."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """A scored program of a run.
-
-    Attributes:
-        id: Its id, unique in the history.
-        score: Its score on the training inputs, reduced to one number; higher is better.
-        scores: Its score on each training input, in order.
-        code: The evolved functions, or the text of the files that evolve.
-        validation: Its score on the validation inputs; None if it was not evaluated on them, or fails there.
-        held_out: Its score on the held-out inputs; None likewise.
-        as_found: The program before what changes no score was left out of it; None if nothing was.
-        lengths: Its lines and nodes, as it was found and as they are, in words; empty if nothing was left out.
-    """
-
-    id: str
-    score: float
-    scores: tuple[float, ...]
-    code: str = field(repr=False)
-    validation: float | None = None
-    held_out: float | None = None
-    as_found: Program | None = field(default=None, repr=False)
-    lengths: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +135,7 @@ class Run:
             UsageError: If the run has no scored program with this id.
         """
         with _opened(self.history, self.id) as database:
-            return _program(self.history, database, self.id, program_id)
+            return read_program(_backend(self.history), database, self.id, program_id)
 
     def resume(self, **options: Unpack[NightOptions]) -> Run:
         """Continue the run for another night, and return it as it is then.
@@ -336,7 +312,7 @@ def run_night(name: str, argument: str, history: History, options: Mapping[str, 
             on_generation(Generation(number=event["generation"], **facts))
         if on_best and event["best_program_id"] != best_id:
             with _opened(history, run_id) as database:
-                on_best(_program(history, database, run_id, event["best_program_id"]))
+                on_best(read_program(_backend(history), database, run_id, event["best_program_id"]))
         best_id = event["best_program_id"]
 
     words = command(name, argument, flags={**flags, "format": "json", "history": history.place})
@@ -358,16 +334,11 @@ FROM runs WHERE run_id = ?
 """
 
 
-_PROGRAM = """
-SELECT body, score, scores, operator, parent_ids FROM programs
-WHERE run_id = ? AND program_id = ? AND score IS NOT NULL
-"""
-
-
 def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[Run]:
     """Return runs as their files are now."""
     from overnight.tasks.history import files, under_way, winners
 
+    backend = _backend(history)
     best = winners.best_programs(database)
     rows = [database.rows(_RUN, [run_id])[0] for run_id in run_ids]
     return [
@@ -375,43 +346,12 @@ def _read(history: History, database: Database, run_ids: Sequence[str]) -> list[
             id=run_id,
             history=history,
             problem=row["title"] or row["problem"],
-            start=_program(history, database, run_id, row["start_id"]),
-            best=_program(history, database, run_id, best[run_id].program_id),
+            start=read_program(backend, database, run_id, row["start_id"]),
+            best=read_program(backend, database, run_id, best[run_id].program_id),
             stop_reason=row["stop_reason"] or "",
             state=row["state"] or "",
-            under_way=under_way.read_under_way(files.files_of(_backend(history), run_id), row["best_score"]),
+            under_way=under_way.read_under_way(files.files_of(backend, run_id), row["best_score"]),
             **{name: row[name] for name in ("seed", "started_at", "generations", "samples", "cost_usd")},
         )
         for run_id, row in zip(run_ids, rows, strict=True)
     ]
-
-
-def _program(history: History, database: Database, run_id: str, program_id: str) -> Program:
-    """Return a scored program of a run, with its scores on the other splits if it took part in a final evaluation."""
-    from overnight.schemas.errors import UsageError
-    from overnight.schemas.program import pruned_from
-    from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import files_of
-    from overnight.tasks.history.winners import scores_of
-    from overnight.tasks.tune.pruning import lengths
-
-    rows = database.rows(_PROGRAM, [run_id, program_id])
-    if not rows:
-        raise UsageError(
-            f"{run_id} has no scored program {program_id!r}",
-            remedy="List them with: run.sql(\"SELECT program_id FROM programs WHERE outcome = 'scored'\")",
-        )
-    problem = stored_run.read_run(files_of(_backend(history), run_id)).problem
-    splits = scores_of(database, run_id, program_id)
-    original = pruned_from(rows[0]["operator"], rows[0]["parent_ids"])
-    before = database.rows(_PROGRAM, [run_id, original])
-    return Program(
-        id=program_id,
-        score=rows[0]["score"],
-        scores=tuple(rows[0]["scores"]),
-        code=problem.specification.function_text(rows[0]["body"]),
-        validation=splits.validation,
-        held_out=splits.held_out,
-        as_found=_program(history, database, run_id, original) if before else None,
-        lengths=lengths(problem.specification, before[0]["body"], rows[0]["body"]) if before else "",
-    )

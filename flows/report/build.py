@@ -15,18 +15,16 @@ from overnight.flows.report.repeat_command import command_of
 from overnight.flows.report.run_data import Row, RunData, bodies_of, made, read_run_data
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_MODELS, pruned_from
-from overnight.schemas.report_data import (
-    NO_DRAWINGS,
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings, ReportData
+from overnight.schemas.report_rows import (
     AsFound,
     Conversation,
-    Drawings,
     InputResult,
     MachineSummary,
     ModelSummary,
     NightSummary,
     ObjectivePoint,
     QuestionSummary,
-    ReportData,
     RequestSummary,
     SplitScores,
     TimeSpent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overnight.flows.report.run_data import RunData
-from overnight.schemas.report_data import Failure, RepeatedProposal
+from overnight.schemas.report_rows import Failure, RepeatedProposal
 
 _MAX_KINDS = 12
 _MAX_REPEATS = 5

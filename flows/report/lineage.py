@@ -6,7 +6,7 @@ import difflib
 from dataclasses import replace
 
 from overnight.flows.report.run_data import Row, RunData, bodies_of, made
-from overnight.schemas.report_data import Ancestor
+from overnight.schemas.report_rows import Ancestor
 from overnight.tasks.report.lineage_graph import line_of_descent
 
 _MAX_ANCESTORS = 400

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from overnight.flows.report.run_data import Row, RunData, bodies_of, made
-from overnight.schemas.report_data import DiversityPoint, NicheHistory, ScorePoint
+from overnight.schemas.report_rows import DiversityPoint, NicheHistory, ScorePoint
 
 MAX_POINTS = 3_000
 """Candidates that are drawn: more of them are a cloud in which none can be pointed at."""

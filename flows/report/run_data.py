@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunRecord
-from overnight.schemas.report_data import GenerationSummary
+from overnight.schemas.report_rows import GenerationSummary
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles

@@ -8,7 +8,7 @@ from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Prompt
-from overnight.schemas.report_data import Reading
+from overnight.schemas.report_rows import Reading
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.files import RunFiles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from overnight.schemas.report_data import Reading
+from overnight.schemas.report_rows import Reading
 from overnight.tasks.history.atomic_files import append_lines, read_lines
 from overnight.tasks.history.files import RunFiles
 

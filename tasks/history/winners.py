@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overnight.schemas.generation import NightRecord, RunHistory
 from overnight.schemas.program import Program
-from overnight.schemas.report_data import SplitScores
+from overnight.schemas.report_rows import SplitScores
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.stored_run import read_night

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from overnight.schemas.report_data import Conversation, ConversationStep
+from overnight.schemas.report_rows import Conversation, ConversationStep
 from overnight.tasks.program.bounded_parsing import parse_json
 from overnight.tasks.report.number_format import usd
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overnight.schemas.report_data import Ancestor
+from overnight.schemas.report_rows import Ancestor
 from overnight.tasks.report.number_format import padded, score_text
 from overnight.tasks.report.vega import (
     ACCENT,

@@ -17,7 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from overnight.schemas.escaping import escape_invisible
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.report_data import NO_DRAWINGS, Ancestor, Drawings, ReportData
+from overnight.schemas.report_data import NO_DRAWINGS, Drawings, ReportData
+from overnight.schemas.report_rows import Ancestor
 from overnight.tasks.report.code_view import DiffLine, diff_lines, highlighted
 from overnight.tasks.report.lineage_graph import line_of_descent, lineage_chart
 from overnight.tasks.report.number_format import (

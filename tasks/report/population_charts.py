@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from overnight.schemas.outcome import Outcome
-from overnight.schemas.report_data import DiversityPoint, ModelSummary, NicheHistory, ReportData, ScorePoint
+from overnight.schemas.report_data import ReportData
+from overnight.schemas.report_rows import DiversityPoint, ModelSummary, NicheHistory, ScorePoint
 from overnight.tasks.report.number_format import grouped, padded, score_text
 from overnight.tasks.report.score_charts import shown_range
 from overnight.tasks.report.vega import (

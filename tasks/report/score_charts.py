@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import combinations, islice, pairwise
 
-from overnight.schemas.report_data import GenerationSummary, ObjectivePoint, ReportData, ScorePoint
+from overnight.schemas.report_data import ReportData
+from overnight.schemas.report_rows import GenerationSummary, ObjectivePoint, ScorePoint
 from overnight.tasks.report.number_format import gain_of, grouped, padded, score_text
 from overnight.tasks.report.vega import (
     ACCENT,

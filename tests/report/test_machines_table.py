@@ -18,7 +18,8 @@ from overnight.schemas import tables
 from overnight.schemas.generation import NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged
-from overnight.schemas.report_data import MachineSummary, ReportData
+from overnight.schemas.report_data import ReportData
+from overnight.schemas.report_rows import MachineSummary
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from overnight.flows.api.evolve import evaluate as evaluate
     from overnight.flows.api.evolve import evolve as evolve
     from overnight.flows.api.functions import specification as specification
+    from overnight.flows.api.program import Program as Program
     from overnight.flows.api.run import Generation as Generation
     from overnight.flows.api.run import History as History
     from overnight.flows.api.run import NightOptions as NightOptions
-    from overnight.flows.api.run import Program as Program
     from overnight.flows.api.run import Run as Run
     from overnight.flows.api.run import load as load
     from overnight.flows.api.run import open_history as open  # noqa: A004  (it is called `overnight.open`)
@@ -34,7 +34,7 @@ _PLACES = {
     "History": "flows.api.run",
     "NightOptions": "flows.api.run",
     "Outcome": "schemas.outcome",
-    "Program": "flows.api.run",
+    "Program": "flows.api.program",
     "Run": "flows.api.run",
     "SearchOptions": "flows.api.evolve",
     "Verdict": "schemas.outcome",

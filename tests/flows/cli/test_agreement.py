@@ -18,7 +18,7 @@ from overnight.schemas.algorithm import Join
 from overnight.schemas.generation import Finalist, NightRecord
 from overnight.schemas.operators import Operator
 from overnight.schemas.program import Judged, Program
-from overnight.schemas.report_data import SplitScores
+from overnight.schemas.report_rows import SplitScores
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database

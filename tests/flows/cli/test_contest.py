@@ -10,7 +10,7 @@ import pytest
 
 from overnight.flows.cli.main import run
 from overnight.schemas.generation import StopReason
-from overnight.schemas.report_data import SplitScores
+from overnight.schemas.report_rows import SplitScores
 from overnight.schemas.run_curve import RunCurve
 from overnight.tasks.report.comparison import shared_seeds
 from overnight.testing.fake_provider import Provider
