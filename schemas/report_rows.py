@@ -147,8 +147,8 @@ class ConversationStep:
     """A step of an agent's work.
 
     Attributes:
-        who: Speaker or kind: `task`, `system`, `model`, `call`, `output`, `scoring`, `query` or `refused`.
-        note: Tokens and price of a model's answer, at its first step.
+        who: Speaker or kind: `task`, `system`, `model`, `call`, `output`, `scoring`, `query`, `refused` or `file`.
+        note: Tokens and price of a model's answer, at its first step; the path of a file that was left.
     """
 
     who: str
