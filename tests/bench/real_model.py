@@ -27,7 +27,7 @@ from overnight.schemas.sampling_settings import Model
 from overnight.tasks.history.database import Database
 from overnight.tasks.problems import find
 from overnight.tasks.problems.loading.load import load_problem
-from overnight.tasks.program.specification import Specification
+from overnight.tasks.program.read_specification import read_specification
 from overnight.tasks.sample.provider import price_of
 
 PROBLEMS = ("bin-packing-or", "bin-packing-weibull", "corner-free-set", "circle-packing-26")
@@ -167,12 +167,13 @@ def evaluate(path):
 """
 
 
-def openevolve_program(specification: Specification) -> str:
+def openevolve_program(path: Path) -> str:
     """Return a specification as OpenEvolve's start program: the evolved function between marks, and what scores it.
 
     Settings, inputs, the baseline and pictures stay out: a model that is shown the best rule that is known without a
     model, or the seeds of the held-out inputs, is no fair comparison.
     """
+    specification = read_specification(path.read_text(encoding="utf-8"), path.name)
     lines, nodes = specification.text.split("\n"), ast.parse(specification.text).body
     functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
     kept, new = set[str](), {specification.run, *specification.evolved}
@@ -198,7 +199,7 @@ def _openevolve(given: argparse.Namespace, problem: str, seed: int, folder: Path
     loaded = load_problem(find(problem))
     place = folder / f"{problem}-openevolve-{seed}"
     place.mkdir()
-    program = openevolve_program(loaded.specification)
+    program = openevolve_program(find(problem))
     inputs = [call.args for call in loaded.inputs["train"]]
     log = place / "log"
     evaluator = _EVALUATOR.format(run=loaded.specification.run, inputs=inputs, log=str(log))

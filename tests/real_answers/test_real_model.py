@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from overnight.tasks.problems import find
-from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider
 from tests.bench.real_model import Result, main, openevolve_program, table
 
@@ -46,7 +45,7 @@ def test_it_runs_the_designs_and_says_first_what_they_may_cost(
 
 
 def test_openevolve_is_shown_what_evolves_and_what_scores_it_and_nothing_that_is_known():
-    text = openevolve_program(load_problem(find("bin-packing-or")).specification)
+    text = openevolve_program(find("bin-packing-or"))
     assert "# EVOLVE-BLOCK-START\ndef priority(" in text
     assert "def evaluate(" in text
     assert "def pack(" in text
