@@ -66,6 +66,7 @@ def test_settings_of_shinka_s_files_are_used():
             "prompt.num_top_programs",
         ),
         (OPENEVOLVE / "word_count", "requirements.txt: not used: -r other.txt"),
+        (OPENEVOLVE / "word_count", "the score is the mean of all its metrics"),
         (SHINKA / "cosine", "not used: archive_size, temperatures"),
         (SHINKA / "change", "--max-samples 12"),
     ],

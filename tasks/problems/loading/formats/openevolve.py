@@ -19,9 +19,16 @@ from overnight.tasks.problems.loading.task_directory import (
     read_yaml,
     run_flag,
 )
+from overnight.tasks.program import problem_folder
 
 _TIMEOUT_S, _THRESHOLDS, _FEATURES, _ISLANDS = 300, [0.5, 0.75, 0.9], ["complexity", "diversity"], 5
 """Defaults of OpenEvolve."""
+
+_MEAN = (
+    "the evaluator names no combined_score: the score is the mean of all its metrics, as in the tool itself, counts of "
+    "faults among them; --set command.metric=NAME takes one"
+)
+"""Note on evaluators whose score may rise with what they count as worse."""
 
 _USED = {
     *("evaluator.timeout", "evaluator.memory_limit_mb", "evaluator.cascade_evaluation", "evaluator.cascade_thresholds"),
@@ -43,9 +50,12 @@ def translate(directory: Path, **options: Any) -> Translation:
     cascade = values.get("evaluator.cascade_evaluation", True)
     thresholds = _numbers(values.get("evaluator.cascade_thresholds", _THRESHOLDS)) if cascade else None
     options = {"thresholds": thresholds, "features": values.get("database.feature_dimensions", _FEATURES), **options}
+    notes = _notes(path.name, note, config, values)
+    if not problem_folder.contains(directory, options.get("evaluator", FORMAT.evaluator), "combined_score"):
+        notes.append(_MEAN)
     return Translation(
         _settings(values, stages=3 if cascade else 1),
-        _notes(path.name, note, config, values),
+        notes,
         metric="score",
         arguments=[json.dumps(options)],
     )
