@@ -28,7 +28,7 @@ from overnight.tasks.sample.codecs import (
     unparsable,
 )
 from overnight.tasks.sample.codecs.file import EditError, apply_edits, begins_edit, has_edits, parse_edits
-from overnight.tasks.sample.codecs.found_functions import (
+from overnight.tasks.sample.found_functions import (
     FoundFunction,
     as_function,
     does_something,
