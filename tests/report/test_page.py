@@ -115,7 +115,7 @@ def test_a_score_without_a_model_stands_below_the_inputs_that_it_is_of(reported:
     problem = reported.run.problem
     known_problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
     page = render(replace(reported, run=replace(reported.run, problem=known_problem)))
-    row = re.search(r"Without a model</th>(.*?)<td>by hand", page)
+    row = re.search(r'Without a model</th>(.*?)<td class="source">by hand', page)
     assert row
     assert re.findall(r">([^<]+)</td>", row[1]) == ["−1.5", "–", "−2.5"]
 
@@ -136,7 +136,7 @@ def test_the_best_known_score_stands_below_the_inputs_that_it_is_of(
     problem = reported.run.problem
     known_problem = replace(problem, settings=problem.settings.model_copy(update={"known": known}))
     row = re.search(
-        f'<th scope="row">{name}</th>(.*?)<td>them<',
+        f'<th scope="row">{name}</th>(.*?)<td class="source">them<',
         render(replace(reported, run=replace(reported.run, problem=known_problem))),
     )
     assert row
@@ -146,7 +146,10 @@ def test_the_best_known_score_stands_below_the_inputs_that_it_is_of(
 @pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize(
     ("held_out", "said"),
-    [(-2.5, "by hand reaches −2.5. The best"), (None, "by hand reaches −1.5 on the training inputs. The best")],
+    [
+        (-2.5, "−2.5 is reached (by hand). The best"),
+        (None, "−1.5 is reached on the training inputs (by hand). The best"),
+    ],
 )
 def test_a_score_on_held_out_inputs_is_compared_with_none_on_others(
     reported: ReportData, held_out: float | None, said: str
