@@ -141,13 +141,14 @@ def _may_hold(file: pq.ParquetFile, group: int, generation: int) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file once, so that its metadata and its pages belong together if another one replaces it meanwhile."""
     try:
-        file = _open(path)
-        found = _format(file)
-        if tables.OLDEST_FORMAT <= found <= tables.FORMAT:
-            with file:
+        with pa.OSFile(str(path), "rb") as source:
+            file = _parquet_file(path, source)
+            found = _format(file)
+            if tables.OLDEST_FORMAT <= found <= tables.FORMAT:
                 yield file
-            return
+                return
     except FileNotFoundError as error:
         raise HistoryError(f"no file {path}", remedy="Restore it from a copy.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -155,14 +156,14 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     raise unread_format(path, found)
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    """Open a file so that its texts are read dictionary-encoded."""
-    metadata = pq.read_metadata(path)
-    _require_consistent_columns(path, metadata)
+def _parquet_file(path: Path, source: pa.NativeFile) -> pq.ParquetFile:
+    """Return the reader of an open file; texts are read dictionary-encoded."""
+    metadata = pq.read_metadata(source)
+    _require_consistent_columns(source, metadata)
     _require_size(path, _declared_bytes(metadata))
     columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
     texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
-    return pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
+    return pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
 
 
 def _decoded(table: pa.Table, path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -196,12 +197,12 @@ class _ReadError(Exception):
     """Error of `_UnreadableFile`."""
 
 
-def _require_consistent_columns(path: Path, metadata: pq.FileMetaData) -> None:
+def _require_consistent_columns(source: pa.NativeFile, metadata: pq.FileMetaData) -> None:
     """Check the metadata of all columns, since `RowGroupMetaData.column` aborts the process where they are damaged.
 
     Pre-buffering constructs the same objects, with errors that can be caught, before it reads the first byte.
     """
-    with _UnreadableFile(path) as unreadable:
+    with _UnreadableFile(source.fileno(), closefd=False) as unreadable:
         file = pq.ParquetFile(pa.PythonFile(unreadable, "r"), metadata=metadata, pre_buffer=True)
         try:
             next(file.iter_batches(batch_size=1, use_threads=False), None)

@@ -377,6 +377,20 @@ def pages_end(path: Path, data: bytes) -> int:
     return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "runs" / "r" / "run.parquet"
+    write_file(LocalBackend(tmp_path), path, row("before"))
+    read_metadata = pq.read_metadata
+
+    def replaced_after(source: pa.NativeFile) -> pq.FileMetaData:
+        metadata = read_metadata(source)
+        write_file(LocalBackend(tmp_path), path, row("a longer one", size=100))
+        return metadata
+
+    monkeypatch.setattr(pq, "read_metadata", replaced_after)
+    assert read_file(path).to_pylist() == row("before").to_pylist()
+
+
 def test_a_damaged_footer_is_a_history_error(tmp_path: Path):
     """Without its own check, pyarrow aborts the process for some of these flips."""
     path = create(tmp_path).generation(0) / "programs.parquet"
