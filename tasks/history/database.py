@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from overnight.schemas import tables
 from overnight.schemas.errors import QueryError
-from overnight.schemas.interventions import DROPPED
 from overnight.schemas.views import MACROS, VIEWS
-from overnight.tasks.history import payments, query_guard
+from overnight.tasks.history import definitions, payments, query_guard
 from overnight.tasks.history.atomic_files import unread_format
 from overnight.tasks.history.files import tables_in
 from overnight.tasks.history.journal import readable_completions
@@ -37,8 +35,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "50%",
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
-_CATALOG = "duckdb_"
-"""Beginning of the functions that read DuckDB's catalog, which alone show comments."""
 _DAMAGED = "Restore the file from a copy, or remove it."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
@@ -50,53 +46,6 @@ _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
 """Errors of reading a file that was replaced by another one meanwhile, or of one that is damaged."""
-
-_JOURNALS, _ALIVE = "journals", "alive"
-"""Tables of the schema `files` that are no Parquet files: sums over journals, and runs with a night under way here."""
-
-_SOURCE = re.compile(r"\bfiles\.(\w+)")
-
-_AFTER_DROPS = {
-    "programs": """
-SELECT own.* REPLACE (
-    CASE WHEN gone.why IS NULL THEN own.outcome ELSE 'unconfirmed' END AS outcome,
-    coalesce(gone.why, own.error) AS error,
-    CASE WHEN gone.why IS NULL THEN own.score END AS score,
-    CASE WHEN gone.why IS NULL THEN own.scores ELSE [] END AS scores,
-    CASE WHEN gone.why IS NULL THEN own.confirmed_score END AS confirmed_score,
-    CASE WHEN gone.why IS NULL OR own.gain IS NULL THEN own.gain ELSE 0 END AS gain,
-    CASE WHEN gone.why IS NULL THEN own.claimed_scores ELSE coalesce(own.claimed_scores, own.scores)
-        END AS claimed_scores
-)
-FROM ({relation}) AS own LEFT JOIN (
-    SELECT run_id, program_id, '{dropped}' || any_value(CASE text WHEN '' THEN '' ELSE ': ' || text END) AS why
-    FROM files.interventions WHERE kind = 'drop' GROUP BY run_id, program_id
-) AS gone ON gone.run_id = own.run_id AND gone.program_id = own.program_id AND own.generation > 0
-""",
-    "generations": """
-SELECT own.* REPLACE (
-    CASE WHEN list_contains(gone.ids, own.best_program_id) THEN best.score ELSE own.best_score END AS best_score,
-    CASE WHEN list_contains(gone.ids, own.best_program_id) THEN best.program_id ELSE own.best_program_id
-        END AS best_program_id,
-    CASE WHEN best.run_id IS NULL THEN own.generation_best ELSE best.own_best END AS generation_best
-)
-FROM ({relation}) AS own LEFT JOIN (
-    SELECT run_id, generation, own_best, max(own_best) OVER past AS score,
-        arg_max(own_id, own_best) OVER past AS program_id
-    FROM (
-        SELECT its.run_id, its.generation, its.place, max(score) AS own_best, arg_max(program_id, score) AS own_id
-        FROM ({relation}) AS its LEFT JOIN files.programs USING (run_id, generation)
-        WHERE its.run_id IN (SELECT run_id FROM files.interventions WHERE kind = 'drop')
-        GROUP BY its.run_id, its.generation, its.place
-    )
-    WINDOW past AS (PARTITION BY run_id ORDER BY place)
-) AS best ON best.run_id = own.run_id AND best.generation = own.generation
-LEFT JOIN (
-    SELECT run_id, list(program_id) AS ids FROM files.interventions WHERE kind = 'drop' GROUP BY run_id
-) AS gone ON gone.run_id = own.run_id
-""",
-}
-"""Tables over those of the files, as if the programs that people dropped had failed."""
 
 
 class Database:
@@ -126,62 +75,71 @@ class Database:
         self._connection = duckdb.connect(config=self._config)
         self._is_new = True
         self._committed: dict[str, tuple[str, ...]] = {}
-        self._journals: dict[str, int] | None = None
-        self._alive: list[dict[str, str]] | None = None
+        self._journals: dict[str, int] = {}
+        self._alive: list[dict[str, str]] = []
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
 
     def _open(self, committed: dict[str, tuple[str, ...]]) -> None:
-        """Connect anew, with tables and views over these files: DuckDB then lets no query read any other."""
+        """Connect anew: DuckDB then lets no query read any file but these, and nothing is defined yet."""
         import duckdb
 
         if not self._is_new:
             self._connection.close()
             self._connection = duckdb.connect(config=self._config)
         self._is_new, self._committed = False, {}
-        self._undefined, self._has_comments = dict(_macros()), False
-        self._journals = self._alive = None
+        self._undefined, self._sources, self._has_comments = self._definitions(), set[str](), False
+        self._journals, self._alive = {}, []
         self._refuse_other_formats(committed["runs"])
         self._connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA files")
-        definitions = [_sql(name) for name in VIEWS if self._limits is None or name in self._limits.views]
-        sources = _sources(definitions)
-        if _JOURNALS in sources:
-            sources.remove(_JOURNALS)
-            self._connection.from_arrow(tables.JOURNALS.empty_table()).create(f"files.{_JOURNALS}")
-            self._journals = {}
-        if _ALIVE in sources:
-            sources.remove(_ALIVE)
-            self._connection.from_arrow(tables.ALIVE.empty_table()).create(f"files.{_ALIVE}")
-            self._alive = []
-        self._define_tables(sources, dict.fromkeys(committed, ()))  # views are defined sooner over no files
-        for definition in definitions:
-            self._connection.execute(definition)
-        self._define_tables(sources, committed)
-        paths = ", ".join(_quoted(path) for source in sources for path in committed[source])
+        named = definitions.SOURCES if self._limits is None else definitions.sources_in(self._undefined.values())
+        readable = [source for source in definitions.FILES if source in named]
+        paths = ", ".join(definitions.quoted(path) for source in readable for path in committed[source])
         self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
         # The file of interventions is replaced when people ask for more, and may then change generations.
         self._holds_generations = bool(self._limits or committed["interventions"])
         self._committed = committed
 
+    def _definitions(self) -> dict[str, str]:
+        """Return the definitions of the views and macros that queries may name, by name, later ones after earlier."""
+        if self._limits is None:
+            return {name: definitions.sql_of(name) for name in VIEWS} | definitions.macros()
+        return {name: definitions.sql_of(name) for name in VIEWS if name in self._limits.views}
+
     def _hold_generations(self) -> None:
         """Read generations into memory, for the second query of these files and all after it.
 
         The table is small, its files never change, and most views read them several times.
         """
-        if not self._holds_generations:
+        if not self._holds_generations and "generations" in self._sources:
             self._connection.execute("CREATE OR REPLACE TABLE files.held AS FROM files.generations")
             self._connection.execute("DROP VIEW files.generations; ALTER TABLE files.held RENAME TO generations")
             self._holds_generations = True
 
-    def _define_tables(self, sources: Sequence[str], committed: Mapping[str, tuple[str, ...]]) -> None:
-        for source in sources:
-            empty = self._connection.from_arrow(query_guard.SOURCES[source].empty_table())
-            columns = dict(zip(empty.columns, map(str, empty.types), strict=True))
-            relation = _relation(committed[source], columns)
-            if committed["interventions"] and source in _AFTER_DROPS:
-                relation = _AFTER_DROPS[source].format(relation=relation, dropped=DROPPED)
-            self._connection.execute(f"CREATE OR REPLACE VIEW files.{source} AS {relation}")
+    def _define(self, sql: str, *, everything: bool = False) -> None:
+        """Define the views and macros that a query names, and what these read: all would take most of its time."""
+        everything = everything or definitions.CATALOG.search(sql) is not None
+        names = set(self._undefined) if everything else definitions.named_in(sql, self._undefined)
+        texts = [self._undefined.pop(name) for name in list(self._undefined) if name in names]
+        is_all = everything and not self._limits
+        needed = set(definitions.SOURCES) if is_all else definitions.sources_in([sql, *texts])
+        new = [name for name in definitions.SOURCES if name in needed and name not in self._sources]
+        self._define_sources(new, dict.fromkeys(definitions.SOURCES, ()))  # views are defined sooner over no files
+        for text in texts:
+            self._connection.execute(text)
+        self._define_sources([name for name in new if name in definitions.FILES], self._committed)
+        self._sources.update(new)
+        if is_all:
+            self._add_comments()
+
+    def _define_sources(self, names: Sequence[str], committed: Mapping[str, tuple[str, ...]]) -> None:
+        for name in names:
+            if name not in definitions.FILES:
+                self._connection.from_arrow(query_guard.SOURCES[name].empty_table()).create(f"files.{name}")
+                continue
+            relation = definitions.relation_of(name, committed, _columns()[name])
+            self._connection.execute(f"CREATE OR REPLACE VIEW files.{name} AS {relation}")
 
     def _read_journals(self, committed: Mapping[str, tuple[str, ...]]) -> None:
         """Read what the journals have now, if a view shows it, and they have grown since they were read last.
@@ -192,10 +150,10 @@ class Database:
         import duckdb
         import pyarrow as pa
 
-        if self._journals is None:
+        if definitions.JOURNALS not in self._sources:
             return
         try:
-            sizes = {path: os.stat(path).st_size for path in committed[_JOURNALS]}
+            sizes = {path: os.stat(path).st_size for path in committed[definitions.JOURNALS]}
             if sizes == self._journals:
                 return
             rows = [row for path in sizes for row in _journal_rows(Path(path))]
@@ -203,19 +161,19 @@ class Database:
             raise duckdb.IOException(str(error)) from error
         if tables_in(self.history, self._run_id) != committed:
             raise duckdb.IOException("other generations are committed now")
-        self._fill(_JOURNALS, pa.Table.from_pylist(rows, tables.JOURNALS))
+        self._fill(definitions.JOURNALS, pa.Table.from_pylist(rows, tables.JOURNALS))
         self._journals = sizes
 
     def _look_for_the_living(self, committed: Mapping[str, tuple[str, ...]]) -> None:
         """Look which runs have a night under way here, if a view shows it."""
         import pyarrow as pa
 
-        if self._alive is None:
+        if definitions.ALIVE not in self._sources:
             return
         last = {path.parents[1].name: path for path in map(Path, committed["nights"])}
         alive = [{"run_id": run_id} for run_id, path in last.items() if is_under_way(path)]
         if alive != self._alive:
-            self._fill(_ALIVE, pa.Table.from_pylist(alive, tables.ALIVE))
+            self._fill(definitions.ALIVE, pa.Table.from_pylist(alive, tables.ALIVE))
             self._alive = alive
 
     def _fill(self, name: str, content: pa.Table) -> None:
@@ -261,11 +219,11 @@ class Database:
         if [_kind(statement) for statement in self._connection.extract_statements(sql)] == ["MULTI"]:
             sql = query_guard.list_pivot_values(sql, self._values)
         checked = self._checked(sql)
-        return self._read_consistently(lambda: self._table(self._run(checked, parameters)))
+        return self._read_consistently(checked, lambda: self._table(self._sql(checked, parameters)))
 
     def _values(self, sql: str) -> list[str]:
         checked = self._checked(sql)
-        return [row[0] for row in self._read_consistently(lambda: self._run(checked).fetchall())]
+        return [row[0] for row in self._read_consistently(checked, lambda: self._sql(checked).fetchall())]
 
     def _checked(self, sql: str) -> str:
         """Return a query made of the text that was checked: EXPLAIN ANALYZE runs what it explains, too."""
@@ -277,20 +235,8 @@ class Database:
         query_guard.refuse_others(parsed[0][0], self._limits)
         return f"{explain} {query}" if explain else query
 
-    def _run(self, sql: str, parameters: list[Any] | None = None) -> Relation:
-        import duckdb
-
-        if self._limits is None and _CATALOG in sql.casefold():
-            self._define_macros(set(self._undefined))
-            self._add_comments()
-        while True:
-            try:
-                return self._connection.sql(sql, params=parameters or None)
-            except duckdb.CatalogException:
-                if self._limits or not self._undefined:
-                    raise
-                # Macros that it names are missing, or one that was meant.
-                self._define_macros(_macros_in(sql) & self._undefined.keys() or set(self._undefined))
+    def _sql(self, sql: str, parameters: list[Any] | None = None) -> Relation:
+        return self._connection.sql(sql, params=parameters or None)
 
     def _table(self, found: Relation) -> pa.Table:
         """Return the rows of an answer, as many as may be."""
@@ -298,8 +244,11 @@ class Database:
             return found.to_arrow_table()
         return _beginning(found.to_arrow_reader(self._limits.rows), self._limits)
 
-    def _read_consistently(self, read: Callable[[], T]) -> T:
-        """Read the files that are committed now; retry if a compaction removed some of them meanwhile."""
+    def _read_consistently(self, sql: str, read: Callable[[], T]) -> T:
+        """Read what a query names from the files that are committed now.
+
+        Retry if a compaction removed some of them meanwhile, and if it named something else than was understood.
+        """
         import duckdb
 
         for tries in range(_TRIES):
@@ -309,9 +258,14 @@ class Database:
                     self._open(committed)
                 else:
                     self._hold_generations()
+                self._define(sql)
                 self._read_journals(committed)
                 self._look_for_the_living(committed)
                 return read()
+            except duckdb.CatalogException:
+                if not self._undefined:
+                    raise
+                self._define(sql, everything=True)
             except duckdb.Error as error:
                 # The row of a night is replaced while it runs: DuckDB may look for its end where the last one had it.
                 if _TORN.search(str(error)) and tries < _TRIES_OF_ONE_FILE:
@@ -328,42 +282,29 @@ class Database:
         if runs and (other := self._connection.execute(_OF_OTHER_FORMATS, parameters).fetchone()):
             raise unread_format(*other)
 
-    def _define_macros(self, names: Collection[str]) -> None:
-        """Define macros, for the first query that needs them: all of them take as long to define as all views."""
-        for name in [name for name in self._undefined if name in names]:
-            self._connection.execute(self._undefined.pop(name))
-
     def _add_comments(self) -> None:
-        """Store the descriptions of views, columns and macros in DuckDB's catalog, for the first query of it."""
+        """Store the descriptions of views, columns and macros in DuckDB's catalog, which alone shows them."""
         if self._has_comments:
             return
         self._has_comments = True
         for name, view in VIEWS.items():
-            self._connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(view.description)}")
+            self._connection.execute(f"COMMENT ON VIEW {name} IS {definitions.quoted(view.description)}")
             for column, meaning in view.columns.items():
-                self._connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_quoted(meaning)}')
+                self._connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {definitions.quoted(meaning)}')
         for name, macro in MACROS.items():
             self._connection.execute(
-                f"COMMENT ON MACRO TABLE {name} IS {_quoted(f'{macro.call}: {macro.description}')}"
+                f"COMMENT ON MACRO TABLE {name} IS {definitions.quoted(f'{macro.call}: {macro.description}')}"
             )
 
 
 @cache
-def _macros() -> dict[str, str]:
-    """Return the definition of each macro, by name: later ones may use earlier ones."""
-    _, *parts = re.split(r"^CREATE OR REPLACE MACRO (\w+)", _sql("macros"), flags=re.MULTILINE)
-    return {name: f"CREATE OR REPLACE MACRO {name}{body}" for name, body in zip(parts[::2], parts[1::2], strict=True)}
+def _columns() -> dict[str, dict[str, str]]:
+    """Return DuckDB's types of the columns of each table of files."""
+    import duckdb
 
-
-def _macros_in(sql: str) -> set[str]:
-    """Return the macros that a query names, and those that these use."""
-    named, texts = set[str](), [sql]
-    while texts:
-        text = texts.pop()
-        found = {name for name in _macros() if re.search(rf'\b{name}"?\s*\(', text, re.IGNORECASE)} - named
-        named |= found
-        texts += [_macros()[name] for name in found]
-    return named
+    with duckdb.connect() as connection:
+        empty = {name: connection.from_arrow(query_guard.SOURCES[name].empty_table()) for name in definitions.FILES}
+        return {name: dict(zip(one.columns, map(str, one.types), strict=True)) for name, one in empty.items()}
 
 
 @contextmanager
@@ -383,25 +324,12 @@ def _journal_rows(path: Path) -> list[dict[str, Any]]:
     return [run | one for one in payments.sums_of(payments.uncommitted(readable_completions(path)))]
 
 
-@cache
-def _sql(name: str) -> str:
-    """Return the definition of a view, or those of all macros."""
-    return package_files("overnight.schemas.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-
-
 def _kind(statement: duckdb.Statement) -> str:
     """Return the type of a statement; DuckDB's enumeration lacks some types."""
     try:
         return statement.type.name
     except ValueError:
         return "something else"
-
-
-def _sources(definitions: Sequence[str]) -> list[str]:
-    """Return the tables of files that some views read, those first to which others refer."""
-    read = {name for definition in definitions for name in _SOURCE.findall(definition)}
-    first = {"interventions": None, "programs": None}
-    return [source for source in first | query_guard.SOURCES if source in first or source in read]
 
 
 def _beginning(reader: pa.RecordBatchReader, limits: query_guard.Limits) -> pa.Table:
@@ -417,23 +345,3 @@ def _beginning(reader: pa.RecordBatchReader, limits: query_guard.Limits) -> pa.T
         if not left:
             break
     return pa.Table.from_batches(batches, reader.schema)
-
-
-def _relation(paths: Sequence[str], columns: dict[str, str]) -> str:
-    """Return SQL that reads the files; columns that one lacks are null. Without files, it has no rows."""
-    if not paths:
-        nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
-        return f"SELECT {nulls} WHERE false"
-    return f"FROM read_parquet([{', '.join(map(_quoted, paths))}], schema = {_map(columns)})"
-
-
-def _map(columns: Mapping[str, str]) -> str:
-    parts = (
-        f"{_quoted(name)}: {{name: {_quoted(name)}, type: {_quoted(kind)}, default_value: NULL}}"
-        for name, kind in columns.items()
-    )
-    return f"MAP {{{', '.join(parts)}}}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -20,8 +20,7 @@ from overnight.schemas.generation import NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
-from overnight.tasks.history import database as database_module
-from overnight.tasks.history import record, stored_run
+from overnight.tasks.history import definitions, record, stored_run
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -514,20 +513,20 @@ def test_plain_tools_read_the_files_by_their_pattern(grown: RunFiles, database: 
         assert plain.sql(f"SELECT count(*) FROM '{history / pattern}'").fetchall() == [(read.num_rows,)]
 
 
-@pytest.mark.parametrize(("step", "argument"), [("_sql", "programs"), ("_macros_in", "FROM progress('last')")])
+@pytest.mark.parametrize(("step", "argument"), [("sql_of", "programs"), ("named_in", "FROM progress('last')")])
 def test_a_history_can_be_opened_while_a_compaction_removes_the_files_of_its_generations(
     step: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = create(tmp_path, islands=2, prompts=3)
     grow(files, 4)
-    original = getattr(database_module, step)
+    original = getattr(definitions, step)
 
-    def compact_meanwhile(given: str) -> object:
+    def compact_meanwhile(given: str, *more: object) -> object:
         if given == argument:
             compact(files, 1)
-        return original(given)
+        return original(given, *more)
 
-    monkeypatch.setattr(database_module, step, compact_meanwhile)
+    monkeypatch.setattr(definitions, step, compact_meanwhile)
     database = Database(tmp_path)
     assert len(database.rows("FROM programs")) == 1 + 3 * 4
     assert len(database.rows("FROM progress('last')")) == 1 + 4
@@ -575,7 +574,7 @@ def test_a_row_that_is_replaced_while_it_is_read_is_read_again_and_a_damaged_one
             raise faults.pop()
         return "the new row"
 
-    assert database._read_consistently(read) == "the new row"
+    assert database._read_consistently("FROM runs", read) == "the new row"
     files.night(1).parent.mkdir(exist_ok=True)
     files.night(1).write_bytes(b"PAR1, and then nothing that is one")
     with pytest.raises(QueryError, match=r"\.parquet"):

@@ -50,6 +50,7 @@ from overnight.tasks.history.query_guard import Limits
         "SHOW programs",
         "DESCRIBE files.programs",
         "SHOW DATABASES",
+        "FROM files /* a name in two parts */ . nights",
     ],
 )
 def test_queries_are_answered(database: Database, sql: str):
