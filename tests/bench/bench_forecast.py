@@ -187,7 +187,7 @@ def _answer(number: int, request: Request) -> Answer:
     if request.get("tools"):
         if len(request["messages"]) > 1:
             return says(request, "done")
-        command = f"sed -i 's/return .*x$/return {number / 97:.5f} * x/' program/*.py"
+        command = f"sed -i 's/return .*/return {number / 97:.5f} * x/' program/*.py"
         function = {"name": "bash", "arguments": json.dumps({"command": command})}
         call = {"id": f"c{number}", "type": "function", "function": function}
         answer = says(request, "")
