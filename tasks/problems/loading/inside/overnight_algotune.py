@@ -58,9 +58,9 @@ def measure(task, solve, n, seed):
     reference_ms, program_ms, call_ms = (1000 * statistics.fmean(column) for column in zip(*rows, strict=True))
     score = statistics.median((reference_s + call_s) / program_s for reference_s, program_s, call_s in rows)
     sys.stdout.write(
-        f"size {n}, seed {seed}: {score:.3g} times as fast, the median of {INSTANCES} problems. Their means: the reference "
-        f"{reference_ms:.3g} ms, to pass data to another process and back {call_ms:.3g} ms, which is added to it; "
-        f"the program {program_ms:.3g} ms, that included\n"
+        f"size {n}, seed {seed}: {score:.3g} times as fast, the median of {INSTANCES} problems. Their means: "
+        f"the reference {reference_ms:.3g} ms, to pass data to another process and back {call_ms:.3g} ms, "
+        f"which is added to it; the program {program_ms:.3g} ms, that included\n"
     )
     return score
 
