@@ -57,7 +57,7 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
             keeps_state=settings.state == "calls",
             has_calls=bool(problem.specification.run),
             inputs=inputs_in_words(problem),
-            known=None if known.best is None else f"{known.best:.15g}" + (f" ({known.label})" if known.label else ""),
+            known=_known_in_words(problem),
             is_proven=known.proven,
             honesty=_honesty_in_words(known),
             seconds=f"{settings.limits.wall_s:g}",
@@ -66,6 +66,15 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
         )
         .strip()
     )
+
+
+def _known_in_words(problem: Problem) -> str:
+    """Return the best known score, with whose it is, and whether it is of other inputs."""
+    known = problem.settings.known
+    if known.best is None:
+        return ""
+    where = " on other inputs" if known.split != "train" or problem.has_other_inputs else ""
+    return f"{known.best:.15g}{where}" + (f" ({known.label})" if known.label else "")
 
 
 def _honesty_in_words(known: Known) -> str:
