@@ -89,11 +89,11 @@ def _honesty_in_words(known: Known) -> str:
 def _start_in_words(start: Program, reducer: Reducer, known: float | None) -> str:
     """Return what the start program's evaluation says of the score: its level, and its step where that is whole.
 
-    Its scores may be whole by chance, where the best known score is no mean of whole numbers.
+    Its scores may be whole by chance, where all are the same, or the best known score is no mean of whole numbers.
     """
     low, high, count = min(start.scores), max(start.scores), len(start.scores)
     spread = f", on single inputs {low:.6g} to {high:.6g}" if low < high else ""
-    is_whole = count > 1 and reducer == "mean" and all(score.is_integer() for score in start.scores)
+    is_whole = low < high and reducer == "mean" and all(score.is_integer() for score in start.scores)
     is_whole = is_whole and (known is None or math.isclose(known * count, round(known * count), abs_tol=1e-6))
     step = f"; scores on an input are whole numbers there, and 1 on one input is {1 / count:.3g}" if is_whole else ""
     return f"The start program scores {start.score:.6g}{spread}{step}."

@@ -335,14 +335,22 @@ def failure_note(failed: Feedback) -> str:
 
 
 def _strengths(shown: tuple[Program, ...]) -> str:
-    """Return on which inputs the first program is better than the base, in words; empty if on none."""
+    """Return on which inputs the first program is better than the base, and the reverse; empty if it is on none."""
     one, base = shown[0], shown[-1]
-    pairs = zip(one.scores, base.scores, strict=False)
-    better = [number for number, (mine, theirs) in enumerate(pairs, start=1) if mine > theirs]
+    pairs = list(enumerate(zip(one.scores, base.scores, strict=False), start=1))
+    better = [number for number, (mine, theirs) in pairs if mine > theirs]
+    worse = [number for number, (mine, theirs) in pairs if mine < theirs]
     if not better or len(base.scores) < 2:
         return ""
-    listed = ", ".join(map(str, better[:_MAX_LISTED])) + (", …" if len(better) > _MAX_LISTED else "")
-    return f" The first one is better on input{'s' if len(better) > 1 else ''} {listed}, the last one on the others."
+    has_level = len(better) + len(worse) < len(pairs)
+    rest = f"{_inputs(worse)}; on the others they are level" if has_level else "the others"
+    return f" The first one is better on {_inputs(better)}, the last one on {rest}."
+
+
+def _inputs(numbers: Sequence[int]) -> str:
+    """Return inputs by their numbers, in words: the first of many."""
+    listed = ", ".join(map(str, numbers[:_MAX_LISTED])) + (", …" if len(numbers) > _MAX_LISTED else "")
+    return f"input{'s' if len(numbers) > 1 else ''} {listed}" if numbers else "none"
 
 
 def _told_metrics(program: Program, problem: Problem) -> Mapping[str, float]:

@@ -259,11 +259,26 @@ def test_of_one_line_nothing_else_is_kept():
         assert ("keep the rest as it is" in prompt.text) is not is_one
 
 
-def test_the_start_program_s_scores_are_whole_by_chance_where_the_best_known_is_no_mean_of_whole_numbers():
-    start = Program("start", "return bins", (2.0, 2.0), 2.0)
-    for best, is_whole in ((3.5, True), (3.42121, False)):
+def test_the_start_program_s_scores_are_whole_by_chance_where_all_are_the_same_or_the_best_known_is_no_mean_of_such():
+    for scores, best, is_whole in (((1.0, 3.0), 3.5, True), ((1.0, 3.0), 3.42121, False), ((0.0, 0.0), 3.5, False)):
+        start = Program("start", "return bins", scores, sum(scores) / 2)
         told = system_message(with_settings(known={"best": best}), start)
         assert ("whole numbers there" in told) is is_whole
+
+
+def test_a_prompt_that_combines_says_where_each_is_better_and_where_they_are_level():
+    base = replace(HIGH, scores=(1.0, 2.0, 3.0))
+    for scores, said in (
+        ((2.0, 1.0, 1.0), "The first one is better on input 1, the last one on the others."),
+        ((2.0, 1.0, 3.0), "The first one is better on input 1, the last one on input 2; on the others they are level."),
+        (
+            (2.0, 3.0, 3.0),
+            "The first one is better on inputs 1, 2, the last one on none; on the others they are level.",
+        ),
+    ):
+        plan = Plan("0", (replace(LOW, scores=scores), base), operator=Operator.CROSS)
+        (prompt,) = build_prompts({0: plan}, with_settings(sampling={"models": ["m"]}), seed=0, generation=1)
+        assert said in prompt.text
 
 
 def test_a_difference_has_the_digits_before_its_point():
