@@ -151,7 +151,7 @@ class EmbeddedServer:
         return process
 
     def _environment(self) -> dict[str, str]:
-        services = _environment_of_ui() if self._with_services else {"PREFECT__SERVER_EPHEMERAL": "1"}
+        services = _environment_of_ui() if self._with_services else _environment_of_night()
         # Unlike a command line, only its owner can read a process's environment.
         password = {"PREFECT_SERVER_API_AUTH_STRING": self.password}
         return {**environment_of_server(self.port), **services, **password, METRICS_HISTORY: self._metrics_of}
@@ -346,3 +346,11 @@ def _environment_of_ui() -> dict[str, str]:
     from prefect.settings import PREFECT_HOME
 
     return {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(PREFECT_HOME.value() / "overnight-pages")}
+
+
+def _environment_of_night() -> dict[str, str]:
+    """Return the variables of a server that ends with its night: no one has automations there, whose service takes an
+    eighth of its start.
+    """
+    triggers = "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED"
+    return {"PREFECT__SERVER_EPHEMERAL": "1", triggers: os.environ.get(triggers, "false")}

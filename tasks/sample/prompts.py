@@ -7,16 +7,14 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
-from overnight.schemas.limits_settings import Limits
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.operators import SIZES_OF_CHANGE, Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import MEASURED, TUNER, Program, Prompt
+from overnight.schemas.program import TUNER, Program, Prompt
 from overnight.schemas.sampling_settings import Model
 from overnight.schemas.scores import are_level, score_text
 from overnight.schemas.settings import Settings
@@ -25,13 +23,18 @@ from overnight.tasks.program import python_source
 from overnight.tasks.sample.agent_prompts import agent_prompt
 from overnight.tasks.sample.codecs import ANY_IDEA, EARLIER_TRY, FIRST_TRY, LAST_TRY, PromptContent, codec_of
 from overnight.tasks.sample.facts import packages_in_words, system_message
+from overnight.tasks.sample.prompt_scores import (
+    beside_score,
+    format_metrics,
+    format_scores,
+    measured_line,
+    score_note,
+    told_metrics,
+)
 
 _MAX_LISTED = 12
 """Inputs that are listed by number."""
 
-
-_MAX_SCORES = 12
-"""Inputs whose scores are listed."""
 
 _LEAST_NOTE = 80
 """Least room for a part of a note, characters."""
@@ -56,9 +59,6 @@ _OF_GAP = "Of the programs that none beats in everything, these two have the wid
 
 _OF_A_LINE = "Change what is there, or put something else in its place, so that the score rises."
 """Request for a change of a body of one line, of which nothing else can be kept as it is."""
-
-_NEAR_KNOWN = 0.01
-"""Part of the best known score by which a score may differ for the difference to be told."""
 
 _WITHOUT_SCORE: dict[Operator | None, str] = {
     Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
@@ -149,7 +149,7 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     chars, notes_chars = (chars, notes_chars) if is_chat else (0, 0)
     failed = plan.failed
     bodies = [program.body for program in plan.shown]
-    metrics = [_told_metrics(program, problem) if notes_chars else {} for program in plan.shown]
+    metrics = [told_metrics(program, problem) if notes_chars else {} for program in plan.shown]
     is_first = not plan.base.is_scored
     shown = zip(plan.shown, metrics, strict=True)
     notes = [score_note(*one, plan, settings) for one in shown] if tells_facts and not is_first else []
@@ -192,21 +192,6 @@ def _feedback(plan: Plan, problem: Problem, chars: int, notes_chars: int, *, mea
     return "\n\n".join(filter(None, parts))
 
 
-def measured_line(program: Program, limits: Limits) -> str:
-    """Return what a program took beside the limits, as a line that `without_measured` removes; empty if unknown."""
-    if not program.cpu_s:
-        return ""
-    several = len(program.scores) > 1
-    seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs" if several else "")
-    memory = f" and {_rounded(program.peak_mib)} MiB of memory" if program.peak_mib else ""
-    allowed = f"{limits.wall_s:g} s{' for each input' if several else ''} and {limits.memory_mib} MiB"
-    return f"{MEASURED} the last version took {seconds}{memory}; allowed are {allowed}."
-
-
-def _rounded(value: float) -> str:
-    return f"{float(f'{value:.2g}'):g}"
-
-
 def format_notes(notes: Sequence[str], scores: Sequence[float], chars: int) -> str:
     """Return notes as a block of text, those on the worst inputs first; empty if there are none, or no room.
 
@@ -243,12 +228,6 @@ def describe_rivals(plan: Plan, chars: int) -> str:
     return text if lines and len(text) <= chars else ""
 
 
-def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Return metrics to 6 significant digits; of many, the first."""
-    texts = [f"{name} {value:.6g}" for name, value in list(metrics.items())[:_MAX_SCORES]]
-    return ", ".join([*texts, "…"] if len(metrics) > _MAX_SCORES else texts)
-
-
 def instruction(plan: Plan, problem: Problem, *, names_size: bool = True) -> str:
     """Return what a prompt asks for beside a better program; `names_size` is whether it says how much may change."""
     settings, is_left_out = problem.settings, plan.operator in SIZES_OF_CHANGE and not names_size
@@ -269,7 +248,7 @@ def _wanted_of_front(plan: Plan, settings: Settings) -> str:
         return ""
     if plan.gap:
         ends = [
-            f"one that scores {score_text(one.score)} with {_beside(one.metrics, settings.objectives)}"
+            f"one that scores {score_text(one.score)} with {beside_score(one.metrics, settings.objectives)}"
             for one in plan.gap
         ]
         return f"{_OF_GAP} {ends[0]}, and {ends[1]}: write one that lies between them, and that neither beats in both."
@@ -353,54 +332,6 @@ def _inputs(numbers: Sequence[int]) -> str:
     return f"input{'s' if len(numbers) > 1 else ''} {listed}" if numbers else "none"
 
 
-def _told_metrics(program: Program, problem: Problem) -> Mapping[str, float]:
-    """Return the metrics that a prompt tells: all that a specification returns, and those of a command that count.
-
-    A command's other numbers are often seconds, which would make the prompts of a replay differ.
-    """
-    counted = {*problem.settings.objectives.metrics, *problem.settings.objectives.limits}
-    tells_all = bool(problem.specification.run)
-    return {name: value for name, value in program.metrics.items() if tells_all or name in counted}
-
-
-def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, settings: Settings) -> str:
-    """Return what a prompt says of a program's score and metrics, and what the score is compared with."""
-    base, best, known = plan.base, plan.best, settings.known.best
-    rivals = [*(one.score for one in (*plan.shown, *filter(None, [best]))), *([] if known is None else [known])]
-    parts = [f"scores {score_text(program.score, *rivals)}"]
-    if best and program.id == best.id:
-        parts.append("the best of this search")
-    if program.id != base.id:
-        parts.append(_compared(program.score, base.score, "the last version", settings.noise))
-    elif best:
-        beside = _beside(best.metrics, settings.objectives)
-        reference = f"the best of this search, {score_text(best.score, *rivals)}{beside and f' with {beside}'}"
-        parts.append(_compared(program.score, best.score, reference, settings.noise))
-    if program.id == base.id and known is not None and abs(program.score - known) <= _NEAR_KNOWN * abs(known):
-        parts.append(_compared(program.score, known, "the best known score", settings.noise))
-    scores = format_scores(program.scores, base.scores)
-    on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
-    return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
-
-
-def _beside(metrics: Mapping[str, float], objectives: Objectives) -> str:
-    """Return what a program has in the objectives beside the score; empty without any."""
-    return format_metrics({name: metrics[name] for name in objectives.metrics if name in metrics})
-
-
-def _compared(score: float, other: float, reference: str, noise: float) -> str:
-    """Return how a score compares with that of a reference, in words."""
-    if are_level(score, other, noise):
-        return f"the same as {reference}"
-    return f"{_difference(abs(score - other))} {'more' if score > other else 'less'} than {reference}"
-
-
-def _difference(value: float) -> str:
-    """Return a difference with 3 significant digits, or as many more as it has before the point."""
-    digits = 3 if value < 1 else min(15, max(3, int(math.log10(value)) + 1))
-    return f"{value:.{digits}g}"
-
-
 def render_feedback(plan: Plan, skeleton: Skeleton, chars: int, objectives: Objectives = NO_OBJECTIVES) -> str:
     """Return the feedback as text; empty if there is none, or no room for it.
 
@@ -451,21 +382,12 @@ def _describe_outcome(feedback: Feedback, parent: Program, plan: Plan, objective
     text = f"It scored {both[0]}, {reference} {both[1]}."
     if are_level(feedback.score, parent.score):
         text = f"It scored {both[0]}, the same as {reference}."
-    if own := _beside(feedback.metrics, objectives):
-        text = f"It scored {both[0]}, {own}; {reference} {both[1]}, {_beside(parent.metrics, objectives)}."
+    if own := beside_score(feedback.metrics, objectives):
+        text = f"It scored {both[0]}, {own}; {reference} {both[1]}, {beside_score(parent.metrics, objectives)}."
     if len(feedback.scores) < 2:
         return text
     scores = format_scores(feedback.scores, parent.scores)
     return f"{text} On the inputs, in order: {scores}; {reference}: {format_scores(parent.scores, feedback.scores)}."
-
-
-def format_scores(scores: Sequence[float], others: Sequence[float] = ()) -> str:
-    """Return scores with as many digits as tell them from others on the same inputs; of many, the first."""
-    pairs = zip_longest(scores[:_MAX_SCORES], others[:_MAX_SCORES])
-    texts = [score_text(score, *filter(None, [other])) for score, other in pairs if score is not None]
-    if len(scores) > _MAX_SCORES:
-        texts.append("…")
-    return ", ".join(texts)
 
 
 def _cut(text: str, chars: int, *, keep_end: bool = False) -> str:

@@ -288,6 +288,13 @@ def test_a_difference_has_the_digits_before_its_point():
     assert "1182 less than the last version." in chat_prompt(*shown).text
 
 
+def test_of_many_inputs_the_first_are_told_and_the_lowest():
+    scores = (*(float(place) for place in range(50, 65)), 3.0, 7.5)
+    shown = replace(HIGH, scores=scores, score=sum(scores) / len(scores))
+    told = "in order: 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, …, and the lowest of all 17: "
+    assert f"{told}3 on input 16, 7.5 on input 17, 50 on input 1" in chat_prompt(shown, shown).text
+
+
 def test_a_prompt_says_which_helpers_are_there():
     helped = replace(
         HIGH, body="def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
