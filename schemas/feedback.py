@@ -26,6 +26,7 @@ class Feedback:
         notes: Words of the scoring on each input, up to the last with a note.
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
+        input_wall_s: Wall-clock time on each input, seconds; empty if it is unknown.
     """
 
     parent_id: str
@@ -42,6 +43,7 @@ class Feedback:
     notes: tuple[str, ...] = ()
     cpu_s: float = field(default=0.0, compare=False)
     peak_mib: float = field(default=0.0, compare=False)
+    input_wall_s: tuple[float, ...] = field(default=(), compare=False)
 
     def __deepcopy__(self, memo: object) -> Feedback:
         """Return the feedback itself, which cannot change."""

@@ -73,6 +73,7 @@ class Program:
         notes: Words of the scoring on each input, up to the last with a note.
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
+        input_wall_s: Wall-clock time on each input, seconds; empty if it is unknown.
         pruned_from: Id of the program of which this is what its scores need; empty for others.
         is_confirmed: Whether its score was confirmed.
     """
@@ -85,6 +86,7 @@ class Program:
     notes: tuple[str, ...] = ()
     cpu_s: float = field(default=0.0, compare=False)
     peak_mib: float = field(default=0.0, compare=False)
+    input_wall_s: tuple[float, ...] = field(default=(), compare=False)
     pruned_from: str = field(default="", compare=False)
     is_confirmed: bool = field(default=False, compare=False)
 
@@ -257,6 +259,7 @@ class Judged:
             notes=verdict.notes,
             cpu_s=verdict.cpu_s,
             peak_mib=verdict.peak_mib,
+            input_wall_s=verdict.input_wall_s,
         )
 
     def program(self) -> Program:
@@ -284,6 +287,7 @@ def program_of(answer: Feedback) -> Program:
         notes=answer.notes,
         cpu_s=answer.cpu_s,
         peak_mib=answer.peak_mib,
+        input_wall_s=answer.input_wall_s,
     )
 
 

@@ -57,6 +57,7 @@ PROGRAMS = _table(
     ("confirmed_score", REAL, "score in the confirmation: isolated, in a fresh container; null if not confirmed"),
     ("wall_s", REAL, "wall-clock seconds in the sandbox"),
     ("cpu_s", REAL, "processor seconds"),
+    ("input_wall_s", pa.list_(REAL), "wall-clock seconds on each training input that was finished, in order"),
     ("peak_mib", REAL, "peak memory, MiB"),
     ("tokens_in", COUNT, "prompt tokens; if one request returned several samples, all are counted for the first"),
     ("tokens_out", COUNT, "completion tokens, counted likewise"),

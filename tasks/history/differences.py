@@ -16,8 +16,8 @@ from overnight.tasks.history.payments import UNUSED
 from overnight.tasks.history.rows import Row, Table, read_rows
 
 VARYING = {
-    "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "peak_mib", "sample_s",
-    "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine", "machine_faults", "paid",
+    "asked_at", "judged_at", "started_at", "ended_at", "latency_s", "wall_s", "cpu_s", "input_wall_s", "peak_mib",
+    "sample_s", "evaluate_s", "select_s", "paused_s", "flow_run_id", "machine", "machine_faults", "paid",
 }  # fmt: skip
 """Columns that may differ between any two evaluations, and by which nights answers came in."""
 

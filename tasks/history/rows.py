@@ -75,6 +75,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
         "confirmed_score": judged.confirmed_score,
         "wall_s": verdict.wall_s,
         "cpu_s": verdict.cpu_s,
+        "input_wall_s": verdict.input_wall_s,
         "peak_mib": verdict.peak_mib,
         "judged_at": record.ended_at,
         "niche": prompt.niche,
@@ -350,6 +351,7 @@ def _answer(row: Row, operator: str) -> Feedback:
         notes=notes_of(row),
         cpu_s=row["cpu_s"] or 0.0,
         peak_mib=row["peak_mib"] or 0.0,
+        input_wall_s=tuple(row["input_wall_s"] or ()),
     )
 
 

@@ -302,7 +302,7 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _CANDIDATE_COLUMNS = [
     "generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes", "cpu_s",
-    "peak_mib", "operator", "parent_ids", "confirmed_score",
+    "peak_mib", "input_wall_s", "operator", "parent_ids", "confirmed_score",
 ]  # fmt: skip
 
 
@@ -335,6 +335,7 @@ def _program(row: Row) -> Program:
         notes=notes_of(row),
         cpu_s=row["cpu_s"] or 0.0,
         peak_mib=row["peak_mib"] or 0.0,
+        input_wall_s=tuple(row["input_wall_s"] or ()),
         pruned_from=pruned_from(row["operator"], row["parent_ids"]),
         is_confirmed=row["confirmed_score"] is not None,
     )

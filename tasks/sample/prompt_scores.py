@@ -92,6 +92,10 @@ def measured_line(program: Program, limits: Limits) -> str:
         return ""
     several = len(program.scores) > 1
     seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs" if several else "")
+    if several and len(program.input_wall_s) == len(program.scores) and sum(program.input_wall_s):
+        longest = max(range(len(program.scores)), key=program.input_wall_s.__getitem__)
+        share = program.input_wall_s[longest] / sum(program.input_wall_s)
+        seconds += f", {_rounded(share * program.cpu_s)} s of it for input {longest + 1}, the longest,"
     memory = f" and {_rounded(program.peak_mib)} MiB of memory" if program.peak_mib else ""
     allowed = f"{limits.wall_s:g} s{' for each input' if several else ''} and {limits.memory_mib} MiB"
     return f"{MEASURED} the last version took {seconds}{memory}; allowed are {allowed}."

@@ -171,6 +171,10 @@ def test_a_prompt_tells_what_the_base_took_beside_the_limits_and_is_the_same_pro
     assert line in prompt.text
     assert prompt.text != other.text
     assert prompt.hash == other.hash == chat_prompt(LOW, HIGH).hash, "what was paid for is found after a kill"
+    longest = replace(MEASURED, input_wall_s=(0.5, *[0.1] * (len(MEASURED.scores) - 2), 3.0))
+    share = 3.0 / sum(longest.input_wall_s) * 3.4567
+    told = f"for all inputs, {share:.2g} s of it for input {len(longest.scores)}, the longest, and 120 MiB"
+    assert told in chat_prompt(LOW, longest).text
     assert without_measured(prompt.text) == chat_prompt(LOW, HIGH).text
     assert "Measured" not in chat_prompt(LOW, MEASURED, search={"facts": False}).text
 
