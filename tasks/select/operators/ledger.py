@@ -23,7 +23,7 @@ _LATEST, _LARGEST = 3, 3
 _OF_BASE = 40
 """Latest ideas on the base that are listed."""
 
-_WHOLE, _SHORTENED = 4, 110
+_WHOLE, _SHORTENED = 4, 140
 """The latest of them that are listed whole, and the characters of each of the others."""
 
 _ELSEWHERE = 12
