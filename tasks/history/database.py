@@ -118,7 +118,11 @@ class Database:
             self._holds_generations = True
 
     def _define(self, sql: str, *, everything: bool = False) -> None:
-        """Define the views and macros that a query names, and what these read: all would take most of its time."""
+        """Define the views and macros that a query names, and what these read: all would take most of its time.
+
+        After an error, the next query connects anew, as it may have been defined over no files.
+        """
+        committed, self._committed = self._committed, {}
         everything = everything or definitions.CATALOG.search(sql) is not None
         names = set(self._undefined) if everything else definitions.named_in(sql, self._undefined)
         texts = [self._undefined.pop(name) for name in list(self._undefined) if name in names]
@@ -128,10 +132,11 @@ class Database:
         self._define_sources(new, dict.fromkeys(definitions.SOURCES, ()))  # views are defined sooner over no files
         for text in texts:
             self._connection.execute(text)
-        self._define_sources([name for name in new if name in definitions.FILES], self._committed)
+        self._define_sources([name for name in new if name in definitions.FILES], committed)
         self._sources.update(new)
         if is_all:
             self._add_comments()
+        self._committed = committed
 
     def _define_sources(self, names: Sequence[str], committed: Mapping[str, tuple[str, ...]]) -> None:
         for name in names:
@@ -251,6 +256,7 @@ class Database:
         """
         import duckdb
 
+        everything = False
         for tries in range(_TRIES):
             committed = tables_in(self.history, self._run_id)
             try:
@@ -258,14 +264,14 @@ class Database:
                     self._open(committed)
                 else:
                     self._hold_generations()
-                self._define(sql)
+                self._define(sql, everything=everything)
                 self._read_journals(committed)
                 self._look_for_the_living(committed)
                 return read()
             except duckdb.CatalogException:
-                if not self._undefined:
+                if everything or not self._undefined:
                     raise
-                self._define(sql, everything=True)
+                everything = True
             except duckdb.Error as error:
                 # The row of a night is replaced while it runs: DuckDB may look for its end where the last one had it.
                 if _TORN.search(str(error)) and tries < _TRIES_OF_ONE_FILE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -579,3 +580,18 @@ def test_a_row_that_is_replaced_while_it_is_read_is_read_again_and_a_damaged_one
     files.night(1).write_bytes(b"PAR1, and then nothing that is one")
     with pytest.raises(QueryError, match=r"\.parquet"):
         database.query("FROM nights")
+    record.write_night(files, a_night(1))
+    assert database.rows("SELECT night FROM nights WHERE night > 0") == [{"night": 1}], "restored, it is read"
+
+
+def test_what_could_not_be_defined_is_defined_by_the_next_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    grow(create(tmp_path), 1)
+    faults, relation_of = [duckdb.IOException("x.parquet: no magic bytes")], definitions.relation_of
+
+    def torn(source: str, committed: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> str:
+        if faults and committed["runs"]:
+            raise faults.pop()
+        return relation_of(source, committed, columns)
+
+    monkeypatch.setattr(definitions, "relation_of", torn)
+    assert len(Database(tmp_path).rows("FROM runs")) == 1
