@@ -26,6 +26,10 @@ SANDBOX_WARNINGS = {
 }
 
 
+COMMITTED, PUT_OFF = "committed", "put off"
+"""States of a generation. An agent works on one that is put off while later ones are committed."""
+
+
 class StopReason(StrEnum):
     """Reason for which a night ended; a closed list."""
 
@@ -57,6 +61,8 @@ class GenerationRecord:
         questions: Answers to questions of the scoring that no earlier generation has.
         prompts: Number of its prompts, where it ended before all that the settings allow were asked; else `None`.
         samples_in_flight: Number of samples in flight after it, where its slow answers made them fewer; else `None`.
+        agent: Model of the agent whose session beside prompts it is; empty for any other.
+        is_put_off: Whether it is no failure, but the place of a session whose answer is committed later.
     """
 
     number: int
@@ -76,6 +82,13 @@ class GenerationRecord:
     questions: tuple[Completion, ...] = ()
     prompts: int | None = None
     samples_in_flight: int | None = None
+    agent: str = ""
+    is_put_off: bool = False
+
+    @property
+    def state(self) -> str:
+        """What became of it, as `tables.GENERATIONS` has it."""
+        return PUT_OFF if self.is_put_off else "failed" if self.error else COMMITTED
 
     @property
     def resets(self) -> bool:
@@ -223,7 +236,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The end of a generation: a commit, or its being given up.
+    """The end of a generation: a commit, or its being given up or put off.
 
     Attributes:
         changes: Changes of the algorithm's state, by the index of the prompt whose results caused them.
@@ -231,6 +244,7 @@ class Step:
         confirmations: By prompt, the programs that were confirmed, and whether each stood.
         corrected: Final feedback on each program whose scores were changed after they were told.
         samples_in_flight: Number of samples in flight after it, where it made them fewer.
+        is_put_off: Whether it is a session that is committed later.
     """
 
     generation: int
@@ -240,6 +254,7 @@ class Step:
     confirmations: Mapping[int, Sequence[tuple[str, bool]]] = field(default_factory=dict)
     corrected: Mapping[str, Feedback] = field(default_factory=dict)
     samples_in_flight: int | None = None
+    is_put_off: bool = False
 
     @property
     def all_changes(self) -> tuple[Change, ...]:
@@ -274,6 +289,7 @@ class RunHistory:
         unhashed: Evaluated bodies of which an earlier version stored another form of hash.
         lengths: Numbers of prompts of the generations that ended early, also of those that are not committed.
         asked: Number of prompts, at least, that were asked of each generation which is not committed.
+        sessions: Models of agents by the number of the generation that is a session of theirs.
     """
 
     programs: dict[str, Program]
@@ -286,6 +302,7 @@ class RunHistory:
     unhashed: frozenset[str] = frozenset()
     lengths: Mapping[int, int] = field(default_factory=dict)
     asked: Mapping[int, int] = field(default_factory=dict)
+    sessions: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def told(self) -> dict[str, Program]:
@@ -306,11 +323,17 @@ class RunHistory:
     def failed(self) -> frozenset[int]:
         """Numbers of generations that were given up and not committed since."""
         committed = {step.generation for step in self.steps if step.is_committed}
-        return frozenset({step.generation for step in self.steps} - committed)
+        return frozenset({step.generation for step in self.steps if not step.is_put_off} - committed)
+
+    @cached_property
+    def put_off(self) -> frozenset[int]:
+        """Numbers of sessions that have their place and were neither committed nor given up since."""
+        ended = {step.generation for step in self.steps if not step.is_put_off}
+        return frozenset({step.generation for step in self.steps} - ended)
 
     def is_open(self, generation: int) -> bool:
         """Return whether a generation was given up or is to come."""
-        return generation > self.generations or generation in self.failed
+        return generation > self.generations or generation in self.failed | self.put_off
 
     def before_failure_of(self, generation: int) -> RunHistory:
         """Return the history until a generation was given up for the first time."""

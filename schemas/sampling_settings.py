@@ -153,6 +153,16 @@ class Sampling(Section):
     def has_agents(self) -> bool:
         return any(model.agent for model in self.models)
 
+    @property
+    def prompted(self) -> tuple[Model, ...]:
+        """Models among which those of prompts are chosen: agents are among them where there is nothing else."""
+        return tuple(model for model in self.models if not model.agent) or self.models
+
+    @property
+    def beside(self) -> tuple[Model, ...]:
+        """Agents that work beside prompts, each session of which is a generation of its own."""
+        return tuple(model for model in self.models if model not in self.prompted)
+
     @model_validator(mode="after")
     def _names_each_model_once(self) -> Sampling:
         names = [model.name for model in self.models]

@@ -173,19 +173,19 @@ GENERATIONS = _table(
     "generations",
     ("run_id", TEXT, "id of the run"),
     ("generation", COUNT, "number of the generation, from 1"),
-    ("attempt", COUNT, "number of the attempt: 1 unless an earlier one failed"),
+    ("attempt", COUNT, "number of the attempt: 1 unless an earlier one failed; 0 while it is put off"),
     ("night", COUNT, "number of the night, from 1"),
     (
         "state",
         TEXT,
         "`committed`; `failed`: the attempt failed, and the generation was tried again; `given up`: it was the last "
-        "one, and `overnight retry` takes it",
+        "one, and `overnight retry` takes it; `put off`: its agent works while later ones are committed",
     ),
     (
         "place",
         COUNT,
         "position among all generations in the order in which they ended, from 0; set for a failed attempt if the "
-        "generation was given up; null if it was tried again",
+        "generation was given up, or put off; null if it was tried again",
     ),
     ("started_at", TIME, "time at which the search began the generation"),
     ("ended_at", TIME, "time at which it was settled, before its commit"),
@@ -217,6 +217,7 @@ GENERATIONS = _table(
         COUNT,
         "number of samples in flight after it, where slow answers made them fewer; else null",
     ),
+    ("agent", TEXT, "model of the agent whose session beside prompts it is; null for all others"),
 )
 
 RUNS = _table(

@@ -26,6 +26,7 @@ class Attempt:
         error: Error of its work or its flow run.
         record: Record to be committed, until it is.
         is_pruning: Whether the best program is being pruned, before its commit.
+        is_taking_place: Whether its place is being written down, as that of a session which is put off.
         is_over: Whether nothing more is done for it but a commit.
         is_withdrawn: Whether it is ended since another failed; nobody waits for it.
         confirming: Ids of claims that are being run again.
@@ -43,6 +44,7 @@ class Attempt:
     record: GenerationRecord | None = None
     is_pruning: bool = False
     is_committing: bool = False
+    is_taking_place: bool = False
     is_over: bool = False
     is_withdrawn: bool = False
     confirming: set[str] = field(default_factory=set)

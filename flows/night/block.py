@@ -89,8 +89,9 @@ class Block:
 
     @property
     def _tuners(self) -> range:
-        """Indices of the tuner's turn, if it has one."""
-        return range(self._run.problem.settings.search.prompts, turns_of(self._run))
+        """Indices of the tuner's turn, if it has one, as an agent's session has not."""
+        prompts, is_session = self._run.problem.settings.search.prompts, self.number in self._state.planner.sessions
+        return range(prompts, prompts if is_session else turns_of(self._run))
 
     # Asking
 
@@ -154,7 +155,7 @@ class Block:
         for prompt in prompts:
             wanted = prompt.samples
             if prompt.model not in NO_MODELS:
-                left = max(0, self.most_samples - sum(self._taken.values()))
+                left = max(0, self.most_samples - self.taken)
                 wanted = min(wanted, max(left, self._stored.get((prompt.index, prompt.hash), 0)))
                 self._taken[prompt.index] = wanted
             limited.append(replace(prompt, seeds=prompt.seeds[:wanted]))
@@ -172,6 +173,11 @@ class Block:
             return False
         open_from = self._next + (self._current is not None)
         return all(index < open_from or index in self._pairs for index in self._asked - set(self._tuners))
+
+    @property
+    def taken(self) -> int:
+        """Number of samples of models that it has asked for, as far as they are limited."""
+        return sum(self._taken.values())
 
     def leave_out(self) -> None:
         """Ask no further prompt, since the deadline has come."""
@@ -368,4 +374,5 @@ class Block:
             best=best_of([self._state.best, *programs]),
             place=self._state.place,
             prompts=None if self._prompts == self._run.problem.settings.search.prompts else self._prompts,
+            agent=self._state.planner.sessions.get(self.number, ""),
         )

@@ -104,10 +104,10 @@ class CountingStore:
                     return self.journal.record(completions)
         return self.later()._keep(completions)
 
-    def end_early(self, prompts: int) -> None:
-        """Write down that the generation has so many prompts only."""
+    def end_early(self, prompts: int, agent: str = "") -> None:
+        """Write down that the generation has so many prompts only, for an agent if one is named."""
         with self._keeping, self.limits.noting_fault():
-            self.journal.end_early(prompts)
+            self.journal.end_early(prompts, agent)
 
     def keep_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
         """Write verdicts beside the answers, unless the generation is committed or about to be."""

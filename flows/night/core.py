@@ -22,6 +22,7 @@ from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.samples_in_flight import is_slow
 from overnight.flows.night.search_state import SearchState
+from overnight.flows.night.sessions_beside import SessionsBeside
 from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
 from overnight.schemas.program import Judged, Prompt
@@ -48,6 +49,7 @@ class NightCore:
         self._search = state.run.problem.settings.search
         self._retries = RetryPolicy(self._search.retries, self._search.failures)
         self._attempts = Attempts()
+        self._sessions = SessionsBeside(state, plan.sessions)
         self._turn: int | None = None
         self._turn_begin = clock.seconds
         self._is_cut = False
@@ -59,6 +61,7 @@ class NightCore:
         self._actions: list[events.Action] = []
         self._is_tuning_over = not state.run.problem.tunes
         self._is_closing = self._is_finished = False
+        self._sessions.want()
         state.planner.widen(prompts_in_flight(state.run, plan.samples_in_flight))
 
     def handle(self, event: events.Event, clock: events.Clock) -> Sequence[events.Action]:
@@ -93,7 +96,7 @@ class NightCore:
         match event:
             case events.Opened(_, stored, failed):
                 attempt.failed = failed
-                left = self.limits.samples_left(attempt.number)
+                left = self._samples_left(attempt.number)
                 attempt.block = Block(self.state, attempt.number, stored=stored, most_samples=left)
             case events.Evaluated() if attempt.block:
                 self._end_pause()
@@ -101,6 +104,9 @@ class NightCore:
             case events.Confirmed(_, program_id, verdict) if attempt.block:
                 attempt.confirming.discard(program_id)
                 attempt.block.confirm(program_id, verdict)
+            case events.HasPlace() if not attempt.is_withdrawn:
+                self.state.put_off_session(attempt.number)
+                self._turn = None
             case events.Pruned(_, judged):
                 self._note_pruned(attempt, judged)
             case events.Failed(_, error):
@@ -230,20 +236,17 @@ class NightCore:
 
     def _step(self) -> bool:
         """Let the generation whose turn it is go on; return whether another has the turn now."""
-        if self._turn is None:
-            if self._is_drop_wanted or any(one.is_pruning for one in self._attempts.uncommitted):
-                return False  # once everything is committed
-            impossible = self.limits.impossible_score(self.plan.history_flag)
-            if reason := StopReason.FAILED if impossible else self._reason_to_stop():
-                if not self._attempts.uncommitted:  # else a commit that fails may change it
-                    self._end = events.Finish(reason, impossible)
-                return False
-            self._turn, self._turn_begin = self._number, self._clock.seconds
+        if self._turn is None and not self._take_turn():
+            return False
+        assert self._turn is not None
         attempt = self._attempts.at(self._turn) or self._begin(self._turn)
         self._ask()
         if attempt.error is not None:
             self._fail(attempt, attempt.error)
         if attempt.block is None or attempt.is_over or self._failure or self._end:
+            return False
+        if self._sessions.is_due(attempt.number):
+            self._put_off(attempt, attempt.block)
             return False
         self._do(events.Phase("sample and evaluate", attempt.number))
         self._end_early(attempt, attempt.block)
@@ -254,6 +257,23 @@ class NightCore:
         self._end_tuning()
         return attempt.block.is_told and self._settle(attempt, attempt.block)
 
+    def _take_turn(self) -> bool:
+        """Choose the generation whose turn it is, and return true; or none, where the night ends or waits."""
+        if self._is_drop_wanted or any(one.is_pruning for one in self._attempts.uncommitted):
+            return False  # once everything is committed
+        number = self._sessions.answered(self._attempts.open)
+        impossible = self.limits.impossible_score(self.plan.history_flag)
+        reason = StopReason.FAILED if impossible else self._reason_to_stop()
+        if number is None and not reason and self._is_held(self._number):
+            return False
+        if reason and (number is None or impossible):
+            is_awaited = not self._is_cut and self._sessions.are_awaited(self._attempts.open, reason)
+            if not self._attempts.uncommitted and not is_awaited:  # else a commit that fails may change it
+                self._end = events.Finish(reason, impossible)
+            return False
+        self._turn, self._turn_begin = number or self._number, self._clock.seconds
+        return True
+
     @property
     def _number(self) -> int:
         """Number of the generation whose turn it is."""
@@ -261,8 +281,24 @@ class NightCore:
 
     def _begin(self, number: int) -> Attempt:
         attempt = self._attempts.begin(number, self._clock)
+        agent = self.state.planner.begin(number)
         self._do(events.Begin(attempt.key, number))
+        if agent and number not in self.state.recorded_sessions:
+            self.state.recorded_sessions |= {number}
+            self._do(events.EndEarly(attempt.key, number, 1, agent))
         return attempt
+
+    def _put_off(self, attempt: Attempt, block: Block) -> None:
+        """Let a session have its place, once all before it are committed, and the night go on without its answer."""
+        if block.is_asked and not attempt.is_taking_place and not self._attempts.uncommitted:
+            attempt.is_taking_place = True
+            record = attempt.base_record(self.plan.number, self.state.best, self._clock)
+            agent = self.state.planner.sessions[attempt.number]
+            self._do(events.PutOff(attempt.key, replace(record, place=self.state.place, prompts=1, agent=agent)))
+
+    def _samples_left(self, number: int) -> int | None:
+        left = self.limits.samples_left(number)
+        return None if left is None else max(0, left - self._sessions.samples(self._attempts.open, number))
 
     def _end_early(self, attempt: Attempt, block: Block) -> None:
         """Let a generation end with the prompts that are planned, once it lasts long and has something to show.
@@ -289,6 +325,10 @@ class NightCore:
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
+        if not self._clock.interrupted and not self._is_cut and not self.limits.is_target_claimed():
+            self._sessions.want()
+            for number in self._sessions.to_go_on(self._attempts.open):
+                self._begin(number)
         for attempt in self._attempts.open:
             if attempt.block is None or attempt.error:
                 continue
@@ -298,16 +338,21 @@ class NightCore:
                 continue  # the night ends before its turn
             for prompts in attempt.block.due():
                 self._do(events.Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
-        latest = self._attempts.open[-1] if self._attempts.open else None
+        latest = self._in_order[-1] if self._in_order else None
         if latest and latest.block and latest.block.is_asked and self._may_begin(latest.number + 1):
             self._begin(latest.number + 1)
 
+    @property
+    def _in_order(self) -> list[Attempt]:
+        """Attempts that are not over, but for those of sessions that are put off."""
+        return [one for one in self._attempts.open if one.number not in self.state.put_off]
+
     def _end_tuning(self) -> None:
         """Let the tuner end with the last answer of a model, unless it still gains."""
-        blocks = [one.block for one in self._attempts.open]
-        if self._is_tuning_over or not all(block and block.is_answered for block in blocks):
+        attempts = self._in_order
+        if self._is_tuning_over or not attempts or not all(one.block and one.block.is_answered for one in attempts):
             return
-        latest = self._attempts.open[-1].number
+        latest = attempts[-1].number
         if len(self._retried) == 1 if self._retried is not None else not self._allows(latest + 1):
             self._is_tuning_over = True
             self._do(events.EndTuning())
@@ -328,7 +373,12 @@ class NightCore:
 
     def _allows(self, number: int) -> bool:
         """Return whether a later generation may begin at all."""
-        return self._retried is None and not self._is_cut and self.limits.allow(number, self._clock)
+        is_over = self._retried is not None or self._is_cut or self._is_held(number)
+        return not is_over and self.limits.allow(number, self._clock)
+
+    def _is_held(self, number: int) -> bool:
+        """Return whether all samples that a generation may ask for are those of agents that work."""
+        return bool(self.state.put_off) and self._samples_left(number) == 0
 
     def _confirm(self, attempt: Attempt, block: Block) -> None:
         """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""
@@ -355,7 +405,7 @@ class NightCore:
         self._attempts.settle(attempt, record)
         for later in self._attempts.open:
             if later.block:
-                later.block.most_samples = self.limits.samples_left(later.number)
+                later.block.most_samples = self._samples_left(later.number)
         self._turn = None
         self._prune(attempt)
         if len(self._attempts.uncommitted) == 1:
@@ -365,7 +415,7 @@ class NightCore:
     def _fewer_in_flight(self, record: GenerationRecord) -> int | None:
         """Return the number of samples in flight after a generation, if its slow answers make them fewer."""
         few = self.plan.samples_if_slow
-        if few is None or prompts_in_flight(self.state.run, few) >= self.state.planner.window:
+        if few is None or record.agent or prompts_in_flight(self.state.run, few) >= self.state.planner.window:
             return None
         return few if is_slow(record) else None
 
@@ -374,6 +424,7 @@ class NightCore:
         problem, number = self.state.run.problem, attempt.number
         is_last = self._reason_to_stop() not in (None, StopReason.INTERRUPTED, StopReason.FAILED)
         is_left = self._is_cut or self._clock.interrupted or self._retried is not None
+        is_left = is_left or bool(self.state.put_off - self._sessions.ended)  # which may bring a better one
         if is_last and not is_left and problem.pruning_evaluations:
             attempt.is_pruning = True
             self._do(events.Phase("prune"), events.Prune(attempt.key, number, *self.state.prunable()))
@@ -385,10 +436,13 @@ class NightCore:
             self._do(events.Phase("select"), events.Commit(first.key, first.record))
 
     def _leave(self, attempt: Attempt) -> bool:
-        """End a generation without a verdict. Its completions are kept for the next attempt."""
+        """End a generation without a verdict, whose completions are kept; return whether the night goes on at once."""
         self._do(events.Abandon(attempt.key, "nothing was judged before it ended; it is not committed"))
         attempt.is_over = True
         self._turn = None
+        if attempt.number in self.state.put_off:
+            self._sessions.ended.add(attempt.number)
+            return True
         error = Outage(f"no completion arrived for generation {attempt.number}", remedy="It is asked for again.")
         self._failure = (attempt.number, error)
         return False

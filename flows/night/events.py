@@ -82,6 +82,13 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class HasPlace:
+    """The place of a session that is put off is written down."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """The pruning of the best program has ended; `judged` is `None` where nothing is to be recorded of it."""
 
@@ -141,6 +148,7 @@ Event = (
     | Opened
     | Evaluated
     | Confirmed
+    | HasPlace
     | Pruned
     | Failed
     | Committed
@@ -179,11 +187,24 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class EndEarly:
-    """Record with how many prompts a generation ends, which lasts long, before any after it are asked."""
+    """Record with how many prompts a generation ends, which lasts long, before any after it are asked.
+
+    Attributes:
+        agent: Model of the agent whose session it is, with one prompt; empty for any other.
+    """
 
     attempt: int
     number: int
     prompts: int
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Record the place of a session whose agent works: later generations are committed before it."""
+
+    attempt: int
+    record: GenerationRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,5 +315,5 @@ class Finish:
     error: Exception | None = None
 
 
-OfAttempt = Begin | Ask | EndEarly | Confirm | Prune | Commit | Abandon
+OfAttempt = Begin | Ask | EndEarly | PutOff | Confirm | Prune | Commit | Abandon
 Action = OfAttempt | EndTuning | Reload | GiveUp | Say | Phase | Pause | Close | Finish

@@ -23,7 +23,7 @@ from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.reporting import NightReporter
 from overnight.flows.night.requests import take
-from overnight.flows.night.samples_in_flight import samples_if_slow, samples_of_night
+from overnight.flows.night.samples_in_flight import samples_if_slow, samples_of_night, sessions_beside
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, StopReason
@@ -89,6 +89,7 @@ class Night:
             samples_if_slow=samples_if_slow(run) if retried is None else None,
             history_flag=flag,
             after_empty_night=stored_run.ended_without_generation(run.files, self.number - 1),
+            sessions=sessions_beside(settings) if retried is None else (),
         )
         best, clock = run.state.best, run.clock()
         row = NightRecord(
@@ -305,11 +306,13 @@ class Night:
                 questions = tuple(self.run.stores.take_answers(generation.number))
                 self._commits[key] = replace(generation, questions=questions)
                 self._inboxes[key].put(events.Commit(key, self._commits[key]))
-            case events.EndEarly(key, number, prompts):
-                try:
-                    self.run.stores.of(number).end_early(prompts)
-                except OvernightError as error:
-                    self._events.put(events.Failed(key, error))
+            case events.EndEarly(key, number, prompts, agent):
+                with self._posting_failure(key):
+                    self.run.stores.of(number).end_early(prompts, agent)
+            case events.PutOff(key, session):
+                with self._posting_failure(key):
+                    record.put_off(self.run.files, session)
+                    self._events.put(events.HasPlace(key))
             case events.EndTuning():
                 self.run.trials.is_last.set()
             case events.Reload():
@@ -332,6 +335,14 @@ class Night:
             case events.Finish():
                 self._finish = action
 
+    @contextlib.contextmanager
+    def _posting_failure(self, attempt: int) -> Iterator[None]:
+        """Let an attempt fail whose block cannot write."""
+        try:
+            yield
+        except OvernightError as error:
+            self._events.put(events.Failed(attempt, error))
+
     def _begin(self, begun: events.Begin) -> None:
         self._inboxes[begun.attempt] = SimpleQueue()
         if self._context is None:
@@ -339,7 +350,7 @@ class Night:
         else:
             self._start(begun)
         run, number = self.run, begun.number
-        try:
+        with self._posting_failure(begun.attempt):
             with run.limits.noting_fault():
                 run.files.probe()
             run.stores.write_waiting()
@@ -347,8 +358,6 @@ class Night:
             self._events.put(
                 events.Opened(begun.attempt, run.stores.samples(number), run.files.failed_attempts(number))
             )
-        except OvernightError as error:
-            self._events.put(events.Failed(begun.attempt, error))
 
     def _start(self, begun: events.Begin) -> None:
         """Start the flow run of an attempt, with what was asked for before it could start."""

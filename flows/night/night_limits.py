@@ -31,6 +31,7 @@ class NightPlan:
         retried: Numbers of failed generations that are tried again in place of new ones; `None` in other nights.
         samples_if_slow: Number of samples in flight once answers take minutes; `None` where that changes nothing.
         after_empty_night: Whether the night before ended at its deadline without a generation.
+        sessions: Models of agents beside prompts, each with the number of sessions that may be under way.
         history_flag: `--history` flag of commands that are named.
     """
 
@@ -41,6 +42,7 @@ class NightPlan:
     retried: tuple[int, ...] | None = None
     samples_if_slow: int | None = None
     after_empty_night: bool = False
+    sessions: tuple[tuple[str, int], ...] = ()
     history_flag: str = ""
 
 
@@ -69,9 +71,10 @@ class NightLimits:
     def count(self, record: GenerationRecord, seconds: float) -> None:
         """Count a generation that is settled, and the seconds that it took, before the state counts it."""
         self._counts.update(_counts_of(record))
-        self._durations.append(max(0.0, seconds))
+        if not record.agent:  # whose answer was there before its turn
+            self._durations.append(max(0.0, seconds))
         if self._is_gain(record):
-            self._last_best = record.number
+            self._last_best = max(record.number, self._state.generations)
 
     def _is_gain(self, record: GenerationRecord) -> bool:
         """Return whether a generation has a new best or, where the front is searched, a new member of it."""

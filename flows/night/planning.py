@@ -19,7 +19,7 @@ from overnight.flows.night.interventions import Hints
 from overnight.flows.night.told_prompts import Told
 from overnight.schemas.algorithm import Algorithm, Change, Correct, Join, Plan, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
-from overnight.schemas.generation import RunHistory, RunRecord, Step
+from overnight.schemas.generation import RunHistory, RunRecord, Step, flat
 from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
@@ -92,6 +92,7 @@ class Planner:
         is_wanted: Returns whether the plans of a generation are wanted.
         given: Requests of people so far, in order.
         lengths: Numbers of prompts of the generations that ended early, by generation.
+        sessions: Models of agents by the number of the generation that is a session of theirs: one prompt.
         widest: Most prompts that any night so far had in flight.
 
     Attributes:
@@ -100,6 +101,8 @@ class Planner:
         wary: Number of claims that must stand before one is believed again until it is confirmed.
         bases: For each program that was dropped, the program that takes its place as a base.
         barred: Dropped programs on which nothing may be built that counts.
+        sessions: Models of agents by generation, as above, and of those that are planned since.
+        wanted: Models of agents whose sessions begin with the next generations that are planned.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Planner:
         is_wanted: Callable[[int], bool],
         given: Sequence[Intervention] = (),
         lengths: Mapping[int, int] = MappingProxyType({}),
+        sessions: Mapping[int, str] = MappingProxyType({}),
         widest: int = 1,
     ) -> None:
         self.algorithm = algorithm
@@ -118,6 +122,8 @@ class Planner:
         self.wary = 0
         self.bases: Mapping[str, str] = {}
         self.barred: Collection[str] = ()
+        self.sessions = dict(sessions)
+        self.wanted: deque[str] = deque()
         self._hints = Hints(given)
         self._composer = composer
         self._run = run
@@ -131,6 +137,8 @@ class Planner:
         self._last_tuned = -1
         self._latest: deque[tuple[int, Turn, Plan]] = deque()
         self._unfollowed: deque[PromptRecord] = deque(maxlen=_MAX_UNFOLLOWED)
+        self._begun = 0
+        self._away: dict[int, tuple[Turn, Plan]] = {}
         self._told: list[Told] = []
 
     def widen(self, window: int) -> None:
@@ -162,6 +170,25 @@ class Planner:
         """Return the index of the turn after one in a generation; beyond the last, the number of turns of all."""
         following = index + 1
         return self._run.problem.settings.search.prompts if following == self.prompts_of(generation) else following
+
+    def may_begin_session(self, asked: Mapping[int, int]) -> bool:
+        """Return whether the generation that is planned next may be a session: if no earlier attempt `asked` it."""
+        place = self._next_turn
+        return max(asked, default=0) < place.generation + (place.index > 0)
+
+    def begin(self, generation: int) -> str:
+        """Begin a generation; return the model of the agent whose session it is, empty if it is none."""
+        if self._next_turn == Turn(generation, 0):
+            self._take_wanted(generation)
+        self._begun = max(self._begun, generation)
+        return self.sessions.get(generation, "")
+
+    def _take_wanted(self, generation: int) -> None:
+        """Let a generation of which nothing is planned be a session of the agent that is wanted first, if any is."""
+        is_new = generation > self._begun and generation not in self._lengths and generation not in self.sessions
+        if self.wanted and is_new:
+            self.sessions[generation] = self.wanted.popleft()
+            self._lengths[generation] = 1
 
     def end_early(self, generation: int, asked: Mapping[int, int]) -> int | None:
         """End a generation with the prompts that are planned, and return their number.
@@ -233,8 +260,9 @@ class Planner:
     def tell_out_of_order(
         self, generation: int, results: Sequence[PromptResult], record: PromptRecord | None
     ) -> tuple[Change, ...]:
-        """Tell the algorithm of results of a generation that was given up before, whose place was counted then."""
+        """Tell the algorithm of results of a generation that was given up or put off, whose place was counted then."""
         changes = self.algorithm.tell(generation, self._rebased(results), reset=False)
+        self._away.pop(generation, None)
         self._learn(record)
         return tuple(changes)
 
@@ -289,12 +317,12 @@ class Planner:
             index = self.turn_after(index, step.generation)
         self._repeat_corrections(step, turns_of(self._run), history)
         self.close()
-        self._repeat_pruning(step, history)
+        self._repeat_pruning(step, history.told)
 
-    def _repeat_pruning(self, step: Step, history: RunHistory) -> None:
+    def _repeat_pruning(self, step: Step, programs: Mapping[str, Program]) -> None:
         changes = step.changes.get(pruning_index(self._run), ())
-        self.algorithm.replay(changes, history.told)
-        self._composer.add({one.program_id: history.told[one.program_id] for one in changes if isinstance(one, Join)})
+        self.algorithm.replay(changes, programs)
+        self._composer.add({one.program_id: programs[one.program_id] for one in changes if isinstance(one, Join)})
 
     def _replay_turn(self, step: Step, index: int, history: RunHistory) -> None:
         changes = tuple(one for one in step.changes.get(index, ()) if not isinstance(one, Correct))
@@ -327,9 +355,12 @@ class Planner:
 
     def replay_out_of_order(self, step: Step, programs: Mapping[str, Program]) -> None:
         """Repeat a generation that was committed after later ones; its place in the order was counted then."""
-        self.algorithm.replay(step.all_changes, programs)
-        for index in sorted(step.records):
+        last = pruning_index(self._run)
+        self._away.pop(step.generation, None)
+        self.algorithm.replay(flat({index: own for index, own in step.changes.items() if index != last}), programs)
+        for index in sorted(step.records.keys() - {last}):
             self._learn(step.records[index])
+        self._repeat_pruning(step, programs)
 
     def forget(self, generation: int) -> None:
         self.plans = {turn: plan for turn, plan in self.plans.items() if turn.generation != generation}
@@ -351,16 +382,19 @@ class Planner:
         first = self._next
         while results_needed(self._next, self._run, self.window) <= self._results:
             turn = replace(self._next_turn, slot=self._slot())
+            if turn.index == 0:
+                self._take_wanted(turn.generation)
+            agent = self.sessions.get(turn.generation, "")
             is_tuning = turn.index == self._run.problem.settings.search.prompts
-            tunes = is_tuning and self._takes_tuners_turn()
-            hint = None if is_tuning else self._hints.take(turn)
-            followed = None if is_tuning or hint else self._take_unfollowed()
+            tunes = is_tuning and not agent and self._takes_tuners_turn()
+            hint = None if is_tuning or agent else self._hints.take(turn)
+            followed = None if is_tuning or hint or agent else self._take_unfollowed()
             place = self._next - first
             if self._is_wanted(turn.generation):
                 self.plans[turn] = (
                     self._plan(turn, place, followed, hint) if not is_tuning else self._tuning() if tunes else None
                 )
-            elif not is_tuning and self._is_wanted(turn.generation + self._reach):
+            elif not is_tuning and (agent or self._is_wanted(turn.generation + self._reach)):
                 self._plan(turn, place, followed, hint)  # it may be beside one that is wanted
             self._next += 1
             self._next_turn = self._following(turn)
@@ -375,10 +409,10 @@ class Planner:
         return sampling.batch_generations if sampling.batch_api else 1 + self._widest // turns_of(self._run)
 
     def _beside(self) -> list[tuple[Turn, Plan]]:
-        """Return the plans that have no result yet, with their turns."""
+        """Return the plans that have no result yet, with their turns; those of agents that are put off, too."""
         while self._latest and self._latest[0][0] < self._results:
             self._latest.popleft()
-        return [(turn, plan) for _, turn, plan in self._latest]
+        return [*self._away.values(), *((turn, plan) for _, turn, plan in self._latest)]
 
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
@@ -403,8 +437,12 @@ class Planner:
         if hint and hint.program_id:
             pinned = self._composer.pinned(plan, hint.program_id, self.algorithm)
             plan, hint = pinned or plan, hint if pinned else None
-        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside())
-        self._latest.append((self._next, turn, plan))
+        agent = self.sessions.get(turn.generation, "")
+        plan = self._composer.compose(plan, turn, place, followed, hint, self._beside(), agent)
+        if agent:
+            self._away[turn.generation] = turn, plan
+        else:
+            self._latest.append((self._next, turn, plan))
         return plan
 
     def takes_over(self, before: Planner, first: tuple[int, int]) -> None:

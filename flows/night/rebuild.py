@@ -29,7 +29,8 @@ def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], boo
         algorithm.replay(step.all_changes, history.told)
         composer.add({one: history.told[one] for one in step.joined if one in history.told})
     widest = max((prompts_in_flight(run, window.samples) for window in history.windows), default=1)
-    planner = Planner(run, algorithm, composer, is_wanted, history.interventions, history.lengths, widest)
+    given = history.interventions, history.lengths, history.sessions
+    planner = Planner(run, algorithm, composer, is_wanted, *given, widest)
     planner = _after_drops(planner, run, history, run.given, 0, is_wanted)
     windows = deque(history.windows)
     last = run.given

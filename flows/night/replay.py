@@ -28,7 +28,7 @@ from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
 from overnight.schemas.errors import UsageError
-from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step
+from overnight.schemas.generation import PUT_OFF, GenerationRecord, NightRecord, RunHistory, RunRecord, Step
 from overnight.schemas.history_backend import HistoryBackend
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict, is_stopped_by_deadline
@@ -76,7 +76,7 @@ class RecordedRun:
     def night_of(self, step: Step) -> int:
         if step.is_committed:
             return self.committed[step.generation]["night"]
-        return self._given_up(step)["night"]
+        return self.place_of(step)["night"]
 
     def counts_all_of(self, night: NightRecord) -> bool:
         """Return whether a night's row is of its end; one that was killed, or ended by force, left an earlier one.
@@ -89,8 +89,8 @@ class RecordedRun:
     def failures_until(self, step: Step) -> list[Row]:
         """Return the attempts at a generation that had failed when it ended this way."""
         mine = [row for row in self.failed if row["generation"] == step.generation]
-        last = self.committed[step.generation] if step.is_committed else self._given_up(step)
-        return [row for row in mine if row["attempt"] <= last["attempt"]]
+        last = self.committed[step.generation] if step.is_committed else self.place_of(step)
+        return [row for row in mine if 0 < row["attempt"] <= last["attempt"]]
 
     def with_answers(self, generation: GenerationRecord) -> GenerationRecord:
         """Return a generation with the answers to questions of the scoring that were committed with it."""
@@ -146,8 +146,10 @@ class RecordedRun:
         verdict = Verdict(Outcome(row["outcome"]), error=row["error"])
         return replace(candidate, body="", code_hash="", verdict=verdict)
 
-    def _given_up(self, step: Step) -> Row:
-        return next(row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
+    def place_of(self, step: Step) -> Row:
+        """Return the row of an attempt that has the place of a generation which was given up or put off."""
+        mine = (row for row in self.failed if row["generation"] == step.generation and row["place"] is not None)
+        return next(row for row in mine if (row["state"] == PUT_OFF) == step.is_put_off)
 
 
 def read_recorded_run(files: RunFiles) -> RecordedRun:
@@ -184,7 +186,7 @@ def open_replay(then: RecordedRun, into: HistoryBackend) -> Iterator[OpenRun]:
     start = then.with_answers(start_generation(run, verdict))
     record.create(files, run, start, *_given(then, run, start, ask))
     for number, prompts in then.past.lengths.items():
-        Journal(files.journal(number), files.backend).end_early(prompts)
+        Journal(files.journal(number), files.backend).end_early(prompts, then.past.sessions.get(number, ""))
     if then.past.interventions:
         write_interventions(files, then.past.interventions)
 
@@ -268,6 +270,9 @@ def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int) -> None:
     if step.generation <= run.run.given:
         return
     has_failed = run.files.failed_attempts(step.generation)
+    if step.is_put_off:
+        _put_off(run, then.place_of(step))
+        return
     for row in then.failures_until(step)[has_failed:]:
         record.record_failure(run.files, _failure(row, run))
     if not step.is_committed:
@@ -277,6 +282,13 @@ def _repeat(then: RecordedRun, run: OpenRun, step: Step, night: int) -> None:
     if not run.state.is_in_order(step.generation):
         _read_again(run)
     _commit(then, run, step.generation, night)
+
+
+def _put_off(run: OpenRun, row: Row) -> None:
+    """Let an agent's session have its place without an answer, as it had."""
+    session = replace(_failure(row, run), place=run.state.place, prompts=row["prompts"], agent=row["agent"])
+    record.put_off(run.files, session)
+    run.state.put_off_session(session.number)
 
 
 def _failure(row: Row, run: OpenRun) -> GenerationRecord:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from overnight.flows.formatting import duration
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.agent_settings import split_agent
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.program import NO_MODELS
 from overnight.schemas.sampling_settings import ANSWER_ONCE, Model
@@ -100,8 +101,10 @@ def _median_latency_s(generation: GenerationRecord) -> float:
 
 
 def _median_s(answers: Iterable[tuple[str, float]]) -> float:
-    """Return the median seconds of the answers of models among some; 0 if there are none."""
-    return median([seconds for model, seconds in answers if model not in NO_MODELS] or [0.0])
+    """Return the median seconds of the answers of models to prompts among some; 0 if there are none."""
+    return median(
+        [seconds for model, seconds in answers if model not in NO_MODELS and not split_agent(model)[0]] or [0.0]
+    )
 
 
 def _latency_s(run: OpenRun) -> float:
@@ -123,6 +126,11 @@ def _is_answered_once(settings: Settings) -> bool:
 def _at_once(model: Model) -> int:
     """Return how many samples an agent, a command or a folder has in flight: few, so that each sees those before it."""
     return user_agent(model.agent).at_once if model.agent else _SLOW_IN_FLIGHT
+
+
+def sessions_beside(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """Return the models of agents beside prompts, each with the number of sessions that may be under way."""
+    return tuple((model.name, user_agent(model.agent).at_once) for model in settings.sampling.beside)
 
 
 def most_samples(settings: Settings, conditions: StopConditions) -> int | None:

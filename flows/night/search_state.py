@@ -29,6 +29,8 @@ class SearchState:
         best: The best program of the run so far, alive or not.
         generations: Number of the last generation that ended, settled or given up.
         failed: Numbers of generations that were given up and not committed since.
+        put_off: Numbers of sessions of agents beside prompts that have their place and are not committed.
+        recorded_sessions: Numbers of those that are written down, committed or not.
         place: Position in the order of endings that the next generation to end will have.
         hashes: Code hashes of all bodies evaluated so far.
         tried: Ids of programs that were pruned, as far as that was possible, and of those that came of it.
@@ -42,6 +44,7 @@ class SearchState:
     best: Program
     generations: int
     failed: set[int]
+    put_off: set[int]
     place: int
     programs: dict[str, Program]
     hashes: set[str]
@@ -61,6 +64,7 @@ class SearchState:
         self.planner = rebuild(self.run, history)
         self.start = history.start
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1
+        self.put_off, self.recorded_sessions = set(history.put_off), frozenset(history.sessions)
         self.best = best_of(history.programs.values())
         self.programs = dict(history.programs)
         records = (one for step in history.steps for one in step.records.values() if one.operator == Operator.PRUNE)
@@ -80,8 +84,8 @@ class SearchState:
         return {name: niche.best for name, niche in self.planner.algorithm.niches.items()}
 
     def has_ended(self, number: int) -> bool:
-        """Return whether a generation was settled or committed, and not given up."""
-        return number <= self.generations and number not in self.failed
+        """Return whether a generation was settled or committed, and neither given up nor put off."""
+        return number <= self.generations and number not in self.failed | self.put_off
 
     def is_in_order(self, number: int) -> bool:
         """Return whether a generation comes after all that have ended, and is not a retry of one that failed."""
@@ -131,7 +135,8 @@ class SearchState:
         results, record = results_of(judged), record_of(judged)
         if self.is_in_order(turn.generation):
             return self.planner.tell(turn, results, record, reset=reset, claims=claims)
-        self._planner_of_failed(turn.generation).tell(turn, results, record)
+        if turn.generation not in self.put_off:  # of which no further prompt is planned
+            self._planner_of_failed(turn.generation).tell(turn, results, record)
         return self.planner.tell_out_of_order(turn.generation, results, record)
 
     def settle(self, record: GenerationRecord) -> None:
@@ -171,10 +176,21 @@ class SearchState:
 
     def give_up(self, number: int) -> None:
         """Continue without a generation that failed; its completions are kept for a retry."""
-        if self.is_in_order(number):
-            self.planner.replay(Step(number, is_committed=False), self._history)
-        self._end(number)
+        self._pass_over(number)
         self.failed.add(number)
+
+    def put_off_session(self, number: int) -> None:
+        """Continue without the answer of an agent, which is told and committed once it is there."""
+        self._pass_over(number)
+        self.put_off.add(number)
+
+    def _pass_over(self, number: int) -> None:
+        step = Step(number, is_committed=False)
+        if self.is_in_order(number):
+            self.planner.replay(step, self._history)
+        else:
+            self.planner.replay_out_of_order(step, {})
+        self._end(number)
 
     def _end(self, number: int) -> None:
         self.place += 1
@@ -183,6 +199,7 @@ class SearchState:
             self.generations = number
         else:
             self.failed.discard(number)
+            self.put_off.discard(number)
         self.planner.close()
         self.planner.forget(number)
         self._planners_of_failed.pop(number, None)

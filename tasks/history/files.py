@@ -215,7 +215,8 @@ class RunFiles:
         return sorted((self.directory / "attempts").glob("*.parquet"))
 
     def failed_attempts(self, generation: int) -> int:
-        return len(list((self.directory / "attempts").glob(f"{generation:06d}-*.parquet")))
+        """Return the number of attempts at a generation that failed; number 0 is the place of one that was put off."""
+        return len(list((self.directory / "attempts").glob(f"{generation:06d}-[1-9]*.parquet")))
 
     def journal(self, generation: int) -> Path:
         """Return the journal file of a generation: completions that are paid for and not committed yet."""

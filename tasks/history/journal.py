@@ -67,9 +67,9 @@ class Journal:
         """
         self._write([orjson.dumps(completion) for completion in completions])
 
-    def end_early(self, prompts: int) -> None:
-        """Write down that the generation has so many prompts only; raise as `record` does."""
-        self._write_now([orjson.dumps(Completion(prompts, 0, "", "", "", 0, 0, None, 0.0, LAST, datetime.now(UTC)))])
+    def end_early(self, prompts: int, agent: str = "") -> None:
+        """Write down that the generation has so many prompts only, and whose session it is; raise as `record` does."""
+        self._write_now([orjson.dumps(Completion(prompts, 0, "", "", agent, 0, 0, None, 0.0, LAST, datetime.now(UTC)))])
 
     def keep_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
         """Write verdicts to disk; raise as `record` does. Those that the disk does not take are given again."""
@@ -152,14 +152,17 @@ def readable_verdicts(path: Path) -> list[StoredVerdict]:
     return _verdicts(read_lines(path))
 
 
-def prompts_of_journal(path: Path) -> tuple[int | None, int]:
-    """Return with how many prompts a generation ended early, `None` if it did not, and how many were asked at least."""
+def prompts_of_journal(path: Path) -> tuple[int | None, int, str]:
+    """Return with how many prompts a generation ended early, `None` if it did not, and how many were asked at least.
+
+    The third is the model of the agent whose session it is; empty for any other.
+    """
     found = _readable(path)
-    ended = next((one.prompt for one in found if one.finish_reason == LAST), None)
+    last = next((one for one in found if one.finish_reason == LAST), None)
     asked = [
         one.prompt + 1 for one in found if one.model not in NO_MODELS and one.finish_reason not in (LAST, QUESTION)
     ]
-    return ended, max(asked, default=0)
+    return last and last.prompt, max(asked, default=0), last.model if last else ""
 
 
 def _readable(path: Path) -> list[Completion]:

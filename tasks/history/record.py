@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def record_failure(files: RunFiles, record: GenerationRecord) -> None:
     """Write the record of a failed attempt, which is kept apart from the committed generations."""
     path = files.attempt(record.number, record.attempt)
     _write(files, path, tables.GENERATIONS, [generation_row(files.run_id, record)])
+
+
+def put_off(files: RunFiles, record: GenerationRecord) -> None:
+    """Write that a generation whose agent works has its place among all, and is committed later."""
+    row = generation_row(files.run_id, replace(record, attempt=0, is_put_off=True))
+    _write(files, files.attempt(record.number, 0), tables.GENERATIONS, [row])
 
 
 def give_up(files: RunFiles, generation: int, place: int) -> None:

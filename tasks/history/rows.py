@@ -156,7 +156,7 @@ def generation_row(run_id: str, record: GenerationRecord, stored: Sequence[Compl
         | {
             "run_id": run_id,
             "generation": record.number,
-            "state": "failed" if record.error else "committed",
+            "state": record.state,
             "candidates": sum(judged.candidate.completion.model not in NO_MODELS for judged in record.judged),
             "outcomes": list(count_outcomes([judged.verdict.outcome for judged in record.judged]).items()),
             "best_score": _known(record.best.score),
@@ -167,6 +167,7 @@ def generation_row(run_id: str, record: GenerationRecord, stored: Sequence[Compl
             "paid": payments.sums_of(paid, record.night),
             "error": without_machine_paths(record.error),
             "reset_niches": resets,
+            "agent": record.agent or None,
         }
     )
 

@@ -13,7 +13,16 @@ from overnight.schemas.algorithm import Change
 from overnight.schemas.code_hash import is_of_older_form
 from overnight.schemas.errors import HistoryError, SpecificationError
 from overnight.schemas.files import File, require_distinct
-from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, StopReason, Window
+from overnight.schemas.generation import (
+    COMMITTED,
+    PUT_OFF,
+    NightRecord,
+    RunHistory,
+    RunRecord,
+    Step,
+    StopReason,
+    Window,
+)
 from overnight.schemas.interventions import Kind
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_SCORE, QUESTION, Completion, Program, pruned_from
@@ -179,7 +188,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     ends = _ends(files, blocks, ended)
     if not ends:
         raise without_start_program(files)
-    committed = {number for number, is_committed in ends if is_committed}
+    committed = {number for number, state in ends if state == COMMITTED}
     before_gap = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
     asked: defaultdict[int, defaultdict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
@@ -200,28 +209,33 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
         if row["outcome"] == "scored" or not row["generation"]:
             programs[row["generation"]].append(_program(row))
     changes = _changes(before_gap)
-    scored = {program.id: program for number, is_committed in ends if is_committed for program in programs[number]}
+    scored = {program.id: program for number, state in ends if state == COMMITTED for program in programs[number]}
     fewer = {row["generation"]: row["samples_in_flight"] for row in ended}
     steps = tuple(
-        _committed_step(number, changes[number], asked[number], claimed, fewer) if is_committed else Step(number, False)
-        for number, is_committed in ends
+        _committed_step(number, changes[number], asked[number], claimed, fewer)
+        if state == COMMITTED
+        else Step(number, False, is_put_off=state == PUT_OFF)
+        for number, state in ends
         if number
     )
     windows = _windows(files) if samples else ()
     given = read_interventions(files)
-    born = {one.id: place for place, (number, is_there) in enumerate(ends) if is_there for one in programs[number]}
+    born = {one.id: place for place, (number, _) in enumerate(ends) for one in programs[number]}
     # The start program is never dropped, nor one that came later, whatever a file of others says.
     drops = [one for one in given if one.kind is Kind.DROP and 0 < born.get(one.program_id, 0) <= one.place]
     out = {one.program_id for one in drops if one.place <= len(steps)}
     dropped = {name: program for name, program in scored.items() if name in out}
     left = {name: program for name, program in scored.items() if name not in dropped}
     stored = {number: prompts_of_journal(files.journal(number)) for number in files.journalled_generations()}
-    begun = {number: least for number, (_, least) in stored.items() if least}
-    lengths = {number: prompts for number, (prompts, _) in stored.items()}
-    lengths |= {row["generation"]: row.get("prompts") for row in ended}
+    begun = {number: least for number, (_, least, _) in stored.items() if least}
+    away = {row["generation"]: row for path in files.attempts() for row in _rows(path) if row["state"] == PUT_OFF}
+    lengths = {number: prompts for number, (prompts, _, _) in stored.items()}
+    lengths |= {row["generation"]: row.get("prompts") for row in (*away.values(), *ended)}
     early = {number: prompts for number, prompts in lengths.items() if prompts is not None}
+    sessions = {number: agent for number, (_, _, agent) in stored.items() if agent}
+    sessions |= {number: row["agent"] for number, row in away.items()}
     known = frozenset(hashes - {""}), windows, claimed, given, dropped, frozenset(unhashed)
-    return RunHistory(left, steps, *known, early, begun)
+    return RunHistory(left, steps, *known, early, begun, sessions)
 
 
 def _committed_step(
@@ -272,18 +286,19 @@ def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[st
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
-def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> list[tuple[int, bool]]:
-    """Return the generations that ended, in that order up to the first gap, and whether each was committed."""
+def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> list[tuple[int, str]]:
+    """Return the generations that ended, in that order up to the first gap, and the state of each."""
     failed = [row for path in files.attempts() for row in _rows(path) if row["place"] is not None]
     numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
-    ends = {number: (number, True) for number in numbers}
+    ends = {number: (number, COMMITTED) for number in numbers}
     if failed:
-        ends = {row["place"]: (row["generation"], row["state"] == "committed") for row in (*ended, *failed)}
+        ends = {row["place"]: (row["generation"], row["state"]) for row in (*ended, *failed)}
     return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
 
 
 def _rows(path: Path) -> list[Row]:
-    return read_file(path, columns=["generation", "state", "place", "prompts", "samples_in_flight"]).to_pylist()
+    columns = ["generation", "state", "place", "prompts", "samples_in_flight", "agent"]
+    return read_file(path, columns=columns).to_pylist()
 
 
 def read_night(files: RunFiles, number: int, programs: Mapping[str, Program]) -> NightRecord:

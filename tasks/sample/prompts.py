@@ -83,11 +83,11 @@ def build_prompts(
         generation: Number of the generation; with the seed it settles everything random.
         start: The start program, whose scores say what the file does not; `None` if it was not scored yet.
     """
-    search, models = problem.settings.search, problem.settings.sampling.models
+    search, models = problem.settings.search, problem.settings.sampling.prompted
     rng = random.Random(f"{seed}/{generation}/prompts")
     drawn = rng.choices(models, [model.weight for model in models], k=search.prompts)
     seeds = [tuple(rng.getrandbits(32) for _ in range(search.samples)) for _ in range(search.prompts)]
-    by_name = {model.name: model for model in models}
+    by_name = {model.name: model for model in problem.settings.sampling.models}
     system = system_message(problem, start) if search.tells_facts else ""
     facts = system_message(problem, start).partition("\n\n")[2]  # without who the model is
     return [

@@ -53,11 +53,11 @@ class Composer:
         settings = problem.settings
         self._search, self._seed, self._noise = settings.search, seed, settings.noise
         self._objectives = settings.objectives
-        self._models = {model.name: model for model in settings.sampling.models}
+        self._models = {model.name: model for model in settings.sampling.prompted}
         self._chooses_models = self._search.chooses_models and len(self._models) > 1
         self._gains = Gains(start.score, settings.noise)
         self._operators = OperatorChoice()
-        self._model_choice = ModelChoice({model.name: model.weight for model in settings.sampling.models})
+        self._model_choice = ModelChoice({name: model.weight for name, model in self._models.items()})
         self._ledger = Ledger(self._search.ledger, settings.noise)
         self._repairs = Repairs(self._search.repairs)
         self._targets = TuningTargets(settings.tuner.share)
@@ -182,6 +182,7 @@ class Composer:
         followed: PromptRecord | None,
         hint: Intervention | None = None,
         beside: Sequence[tuple[Turn, Plan]] = (),
+        agent: str = "",
     ) -> Plan:
         """Return a plan with everything that is asked.
 
@@ -193,9 +194,12 @@ class Composer:
                 repeated. No other plan follows the same prompt.
             hint: What a person asks for in this prompt; the base is pinned already.
             beside: Plans whose answers are not known yet: the same is not asked twice at a time, if it can be helped.
+            agent: Model of the agent that is asked; by default, the model is chosen.
         """
         plan = self._composed(
-            plan, turn, place, followed, hint, [one for at, one in beside if at.generation == turn.generation]
+            replace(plan, model=agent),
+            *(turn, place, followed, hint),
+            [one for at, one in beside if at.generation == turn.generation],
         )
         if not self._search.chosen_operators or self._is_completion_model(plan.model):
             return plan
@@ -214,7 +218,7 @@ class Composer:
         """Return a plan with everything that is asked but for a line of thought; `beside` is of its generation."""
         rng = Random(f"{self._seed}/{turn.generation}/{turn.index}/compose")
         stagnation = self._stagnation(place)
-        model = self._model(rng, is_stagnating=stagnation is not None)
+        model = plan.model or self._model(rng, is_stagnating=stagnation is not None)
         plan = replace(plan, model=model)
         if self._is_completion_model(model):  # it is told nothing, but may get another program to build on
             return replace(plan, operator=Operator.HINT) if hint and hint.program_id else plan
@@ -316,8 +320,8 @@ class Composer:
 
     def _is_completion_model(self, model: str) -> bool:
         """Return whether a model continues texts; where it is drawn later, whether any does."""
-        models = [self._models[model]] if model else self._models.values()
-        return any(one.style == "completion" for one in models)
+        models = [self._models.get(model)] if model else self._models.values()
+        return any(one is not None and one.style == "completion" for one in models)
 
     def _is_agent(self, model: str) -> bool:
         """Return whether an agent works with a model; where it is drawn later, whether any does."""

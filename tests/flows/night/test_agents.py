@@ -137,12 +137,24 @@ def test_a_night_that_failed_within_sessions_goes_on_without_paying_a_turn_twice
 def test_agents_and_prompts_share_a_night_which_is_replayed_the_same(
     night: Night, site: Backend, asks: dict[str, Any], asked: dict[str, Any], tmp_path: Path
 ):
+    """The agent hands nothing back before prompts are answered and committed that were asked after it."""
     both = [*asks["sampling"]["models"], *asked["sampling"]["models"]]
     settings = {**asked, "sampling": {**asked["sampling"], "models": both}}
-    files = night(2, settings=settings)
-    rows = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
-    assert {row["proposer"] for row in rows} == {None, "agent", "prompt"}
+
+    def work(job: dict[str, Any]) -> Work:
+        wait_until(lambda: len(run_at(tmp_path / "runs/toy").committed()) >= 3)
+        yield from _work(job)
+
+    site.work = work
+    files = night(3, settings=settings)
+    rows = Database(tmp_path).rows("SELECT generation, agent FROM generations ORDER BY place")
+    assert sorted(row["generation"] for row in rows if row["agent"]) == [1, 2]
+    assert [row["generation"] for row in rows[:3]] == [0, 3, 4], "prompts wait for no agent"
+    found = Database(tmp_path).rows("SELECT proposer, count(*) AS n FROM programs GROUP BY ALL")
+    assert {row["proposer"]: row["n"] for row in found}["agent"] == 6
+    assert {row["proposer"] for row in found} == {None, "agent", "prompt"}
     require_replay(files, tmp_path / "again")
+    assert site.sessions == 2, "a replay needs no agent"
 
 
 DRAWING = """# /// script
@@ -256,8 +268,9 @@ _AT_ONCE = 2
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("models", [("agent:standin/openai/test",), ("openai/test", "agent:standin/openai/test")])
 def test_ten_kills_pay_no_turn_twice(
-    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider
+    overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider, models: tuple[str, ...]
 ):
     times = 10
     chance, provider.script, provider.latency_s = random.Random(3), _steps, 0.3

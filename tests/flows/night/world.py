@@ -46,6 +46,7 @@ class Files:
     """What survives a kill: commits, generations that were given up, nights, paid answers, and what people ask.
 
     Attributes:
+        ends: Commits, and numbers of generations that were given up; negative for sessions that were put off.
         verdicts: Those on candidates, by generation, index and code hash; and of confirmations, by id and code hash.
     """
 
@@ -58,6 +59,7 @@ class Files:
     requests: list[Intervention] = field(default_factory=list)
     interventions: list[Intervention] = field(default_factory=list)
     lengths: dict[int, int] = field(default_factory=dict)
+    sessions: dict[int, str] = field(default_factory=dict)
     paid: defaultdict[int, dict[tuple[int, str], int]] = field(default_factory=lambda: defaultdict(dict))
     verdicts: dict[object, Verdict] = field(default_factory=dict)
 
@@ -77,7 +79,9 @@ class Files:
         programs = {self.start.id: self.start} | {one.id: one.program() for one in judged if one.score is not None}
         hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome.facts.counts_as_known}
         claimed = {one.id: one.claimed_scores for one in judged if one.claimed_scores}
-        steps = tuple(Step(end, False) if isinstance(end, int) else _step(end) for end in self.ends)
+        steps = tuple(
+            Step(abs(end), False, is_put_off=end < 0) if isinstance(end, int) else _step(end) for end in self.ends
+        )
         born = {one.id: end.place or 0 for end in self.commits for one in end.judged if one.score is not None}
         drops = [one for one in self.interventions if one.kind is Kind.DROP and one.place <= len(steps)]
         out = {one.program_id for one in drops if 0 < born.get(one.program_id, 0) <= one.place}
@@ -88,7 +92,15 @@ class Files:
             *(left, steps, frozenset(hashes), tuple(self.windows), claimed, given, dropped),
             lengths=dict(self.lengths),
             asked={number: 1 + max(index for index, _ in paid) for number, paid in self.paid.items() if paid},
+            sessions=dict(self.sessions),
         )
+
+    @property
+    def open_sessions(self) -> set[int]:
+        """Numbers of the sessions that were put off and are not committed."""
+        return {-end for end in self.ends if isinstance(end, int) and end < 0} - {
+            end if isinstance(end, int) else end.number for end in self.ends
+        }
 
 
 def _step(commit: GenerationRecord) -> Step:
@@ -107,6 +119,13 @@ def _step(commit: GenerationRecord) -> Step:
     return Step(commit.number, True, commit.changes, records, confirmations, corrected, commit.samples_in_flight)
 
 
+AGENT = "agent:slow/openai/test"
+
+
+def _is_session(action: events.Action) -> bool:
+    return isinstance(action, events.Ask) and action.prompts[0].model == AGENT
+
+
 @dataclass
 class World:
     """Answers, verdicts and faults.
@@ -119,6 +138,7 @@ class World:
         lost_s: Seconds that the night noted as lost.
         slow_from: First generation whose answers take minutes.
         if_slow: Samples in flight once they do.
+        sessions: Sessions of an agent that may be under way beside prompts.
         improves: Whether the answers to each prompt are better than those before.
         answered: Number of answers of models.
         tuning_ends_after: Number of these at which the tuner was told to end.
@@ -136,6 +156,9 @@ class World:
     lost_s: float = 0.0
     slow_from: float = inf
     if_slow: int | None = None
+    sessions: int = 0
+    most_sessions: int = 0
+    is_cut: bool = False
     improves: bool = False
     answered: int = 0
     tuning_ends_after: list[int] = field(default_factory=list)
@@ -165,12 +188,14 @@ class World:
 
         `asks` has what a person asks for, by the number of the event before which it is.
         """
+        self.is_cut = False
         self._take_before()
         state = SearchState(self.files.run, self.files.history())
         self.files.windows.append(Window(state.generations + 1, self.in_flight))
         night = len(self.files.windows)
         if_slow = self.if_slow if retried is None else None
-        plan = NightPlan(night, conditions, self.in_flight, 2, retried, if_slow, after_empty_night)
+        sessions = ((AGENT, self.sessions),) if self.sessions else ()
+        plan = NightPlan(night, conditions, self.in_flight, 2, retried, if_slow, after_empty_night, sessions)
         self.core = core = NightCore(state, plan, self._clock())
         first = self.files.windows[-1]
         row = NightRecord(night, NOW, state.best.score, state.best.score, state.best.id)
@@ -183,13 +208,14 @@ class World:
             if number == kill_at:
                 return False
             if number == cut_at:
+                self.is_cut = True  # from then on, agents hand nothing back
                 waits.append(events.Cut())
             if asks and number in asks and (request := asks[number](core)):
                 self.files.requests.append(request)
                 waits[:0] = self._taken(core) or [events.DropWanted()]  # before anything else is planned
             event = waits.pop(0) if waits else None
             if event is None and pending:
-                action, _ = pending.pop(order.randrange(len(pending)))
+                action, _ = pending.pop(self._next_done(pending, order))
                 waits += self._done(action, order)
                 continue
             self.seconds += 1.0
@@ -201,9 +227,15 @@ class World:
                     case events.Ask():
                         assert not is_closed, "nothing is asked after the end"
                         pending.append((action, 0.0))
-                    case events.EndEarly(_, generation, prompts):
+                    case events.EndEarly(_, generation, prompts, agent):
                         assert generation not in self.files.lengths, "a generation ends early once"
                         self.files.lengths[generation] = prompts
+                        self.files.sessions |= {generation: agent} if agent else {}
+                    case events.PutOff(attempt, session):
+                        assert session.place == len(self.files.ends) + 1, "its place is the next one"
+                        self.files.ends.append(-session.number)
+                        self.most_sessions = max(self.most_sessions, len(self.files.open_sessions))
+                        waits.append(events.HasPlace(attempt))
                     case events.EndTuning():
                         self.tuning_ends_after.append(self.answered)
                     case events.Confirm() | events.Prune() | events.Commit() | events.Abandon():
@@ -230,6 +262,13 @@ class World:
                     case _:
                         pass
         raise AssertionError("the night has no end")
+
+    def _next_done(self, pending: Sequence[tuple[events.Action, float]], order: Random) -> int:
+        """Return the place of the work that ends next: a session seldom does while there is other work."""
+        quick = [place for place, (action, _) in enumerate(pending) if not _is_session(action)]
+        if self.sessions and quick and order.random() < 0.95:
+            return order.choice(quick)
+        return order.randrange(len(pending))
 
     @property
     def last_in_flight(self) -> int:
@@ -278,6 +317,8 @@ class World:
             failed = events.Failed(action.attempt, Outage("it is away"))
             return [failed, events.Ended(action.attempt)] if isinstance(action, events.Commit) else [failed]
         match action:
+            case events.Ask(attempt, number, prompts) if _is_session(action) and self.is_cut:
+                return [events.Evaluated(attempt, prompts, [], self.seconds)]
             case events.Ask(attempt, number, prompts):
                 return [events.Evaluated(attempt, prompts, self._answers(number, prompts), self.seconds)]
             case events.Confirm(attempt, claim):
