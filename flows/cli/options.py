@@ -154,7 +154,8 @@ class RunOptions:
     api_base: ApiBase = None
     agent: Annotated[list[str] | None, _models] = None
     """coding agent that works with the first --model, or the first of your configuration file, in a container, beside
-    prompts: mini-swe-agent, pi, or one of your file; agents alone: --model agent:NAME/MODEL; NAME=WEIGHT; repeatable"""
+    prompts, which wait for none: mini-swe-agent, pi, or one of your file; agents alone: --model agent:NAME/MODEL;
+    repeatable"""
     style: Style = None
     judge: JudgeName = None
     batch: Annotated[bool, _models] = False
@@ -270,9 +271,8 @@ def _agents(names: Sequence[str], models: Sequence[Any]) -> list[dict[str, Any]]
             remedy=f"Add --model openai/gpt-5-mini, or [sampling] models = [...] to {config_path()}.",
         )
     known, first = user_models(), asked[0]
-    agents = [text.rpartition("=") if "=" in text else (text, "", "1") for text in names]
-    named = [(f"agent:{name}/{first['name']}", weight) for name, _, weight in agents]
-    return [{**first, **known.get(name, {}), "style": "chat", "name": name, "weight": weight} for name, weight in named]
+    agents = [f"agent:{name}/{first['name']}" for name in names]
+    return [{**first, **known.get(name, {}), "style": "chat", "name": name} for name in agents]
 
 
 def _json(text: str) -> Any:

@@ -259,12 +259,16 @@ class NightCore:
 
     def _take_turn(self) -> bool:
         """Choose the generation whose turn it is, and return true; or none, where the night ends or waits."""
-        if self._is_drop_wanted or any(one.is_pruning for one in self._attempts.uncommitted):
+        uncommitted = self._attempts.uncommitted
+        if self._is_drop_wanted or any(one.is_pruning for one in uncommitted):
             return False  # once everything is committed
+        if any(one.record and one.record.agent for one in uncommitted):
+            return False  # after a kill, it would be told elsewhere, and prompts that knew of it would be others
         number = self._sessions.answered(self._attempts.open)
         impossible = self.limits.impossible_score(self.plan.history_flag)
         reason = StopReason.FAILED if impossible else self._reason_to_stop()
         if number is None and not reason and self._is_held(self._number):
+            self._ask()  # sessions that begin again
             return False
         if reason and (number is None or impossible):
             is_awaited = not self._is_cut and self._sessions.are_awaited(self._attempts.open, reason)
@@ -378,7 +382,8 @@ class NightCore:
 
     def _is_held(self, number: int) -> bool:
         """Return whether all samples that a generation may ask for are those of agents that work."""
-        return bool(self.state.put_off) and self._samples_left(number) == 0
+        is_paid = self.state.generations < self.state.asked_before
+        return bool(self.state.put_off) and not is_paid and self._samples_left(number) == 0
 
     def _confirm(self, attempt: Attempt, block: Block) -> None:
         """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""

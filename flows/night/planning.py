@@ -394,19 +394,22 @@ class Planner:
                 self.plans[turn] = (
                     self._plan(turn, place, followed, hint) if not is_tuning else self._tuning() if tunes else None
                 )
-            elif not is_tuning and (agent or self._is_wanted(turn.generation + self._reach)):
+            elif not is_tuning and (agent or self._is_near_wanted(turn.generation)):
                 self._plan(turn, place, followed, hint)  # it may be beside one that is wanted
             self._next += 1
             self._next_turn = self._following(turn)
 
-    @property
-    def _reach(self) -> int:
-        """Number of generations after which a prompt may be planned that is in flight beside one.
+    def _is_near_wanted(self, generation: int) -> bool:
+        """Return whether the last generation is wanted of which a prompt may be in flight beside one of another.
 
-        One that ends early has at least as many prompts as are in flight.
+        One that ends early has at least as many prompts as are in flight, but for sessions, which have one.
         """
         sampling = self._run.problem.settings.sampling
-        return sampling.batch_generations if sampling.batch_api else 1 + self._widest // turns_of(self._run)
+        others = sampling.batch_generations if sampling.batch_api else 1 + self._widest // turns_of(self._run)
+        while others:
+            generation += 1
+            others -= generation not in self.sessions
+        return self._is_wanted(generation)
 
     def _beside(self) -> list[tuple[Turn, Plan]]:
         """Return the plans that have no result yet, with their turns; those of agents that are put off, too."""

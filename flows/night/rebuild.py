@@ -17,9 +17,9 @@ from overnight.tasks.select.front import FrontSearch
 from overnight.tasks.select.operators.composer import Composer
 
 
-def rebuild(run: RunRecord, history: RunHistory) -> Planner:
-    """Rebuild the algorithm and its open plans from a run's history."""
-    return _rebuilt(run, history, lambda generation: generation > history.generations)
+def rebuild(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], bool] | None = None) -> Planner:
+    """Rebuild the algorithm and its plans from a run's history: those of generations to come, or that are wanted."""
+    return _rebuilt(run, history, is_wanted or (lambda generation: generation > history.generations))
 
 
 def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], bool]) -> Planner:

@@ -35,6 +35,7 @@ class SearchState:
         hashes: Code hashes of all bodies evaluated so far.
         tried: Ids of programs that were pruned, as far as that was possible, and of those that came of it.
         asked: Number of prompts of each generation that were asked, in this night or as its journal has them.
+        asked_before: Number of the last generation of which an earlier attempt has asked prompts.
         beaten: Whether each of the latest claims was beaten before its verdict. It decides when confirmations start,
             and nothing that the history says.
     """
@@ -61,6 +62,7 @@ class SearchState:
         self._history = history
         self._planners_of_failed: dict[int, Planner] = {}
         self.asked |= Counter(history.asked)
+        self.asked_before = max(history.asked, default=0)
         self.planner = rebuild(self.run, history)
         self.start = history.start
         self.generations, self.failed, self.place = history.generations, set(history.failed), len(history.steps) + 1

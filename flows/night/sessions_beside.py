@@ -51,7 +51,12 @@ class SessionsBeside:
         return sorted(self._state.put_off - under_way - self.ended)
 
     def answered(self, attempts: Iterable[Attempt]) -> int | None:
-        """Return the number of the first session that was put off whose agent has answered; `None` if none has."""
+        """Return the number of the first session that was put off whose agent has answered; `None` if none has.
+
+        None has its turn before generations of which an earlier attempt has asked prompts: these do not know of it.
+        """
+        if self._state.generations < self._state.asked_before:
+            return None
         found = (one.number for one in self._put_off(attempts) if one.error or (one.block and one.block.is_answered))
         return next(found, None)
 
@@ -65,7 +70,7 @@ class SessionsBeside:
         blocks = {one.number: one.block for one in self._put_off(attempts)}
         most = self._state.run.problem.settings.candidates_per_prompt
         others = self._state.put_off - self.ended - {number}
-        return sum(block.taken if (block := blocks.get(one)) else most for one in others)
+        return sum(block.taken if (block := blocks.get(one)) and block.is_asked else most for one in others)
 
     def _put_off(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         return [one for one in attempts if one.number in self._state.put_off]

@@ -342,9 +342,9 @@ def test_the_error_names_a_damaged_file(tmp_path: Path):
 def test_a_journal_says_with_how_many_prompts_its_generation_ended_early(path: Path):
     journal = journal_at(path)
     journal.record([ONE])
-    assert prompts_of_journal(path) == (None, 1)
+    assert prompts_of_journal(path) == (None, 1, "")
     journal.end_early(3)
-    assert prompts_of_journal(path) == (3, 1)
+    assert prompts_of_journal(path) == (3, 1, "")
     assert journal.completions() == readable_completions(path) == [ONE], "which is no completion"
 
 
@@ -355,7 +355,7 @@ def test_an_early_end_that_the_disk_did_not_take_is_not_written_later(path: Path
         with pytest.raises(DiskFault):
             journal.end_early(3)
     journal.record([ONE])
-    assert prompts_of_journal(path) == (None, 1)
+    assert prompts_of_journal(path) == (None, 1, "")
     assert journal.completions() == [ONE]
 
 

@@ -27,7 +27,7 @@ from tests.accidents import wait_until
 from tests.agent.scripted import Agent, ScriptedChannel, Work, ask, ended, turn
 from tests.command_server import RunningCommand, fork_for_queries, start_command
 from tests.flows.conftest import Call, Night
-from tests.flows.nights import containers, require_replay
+from tests.flows.nights import by_prompt, containers, require_replay
 
 STAND_IN = (Path(__file__).parents[2] / "agent/stand_in.py").read_text()
 
@@ -272,15 +272,24 @@ _AT_ONCE = 2
 def test_ten_kills_pay_no_turn_twice(
     overnight: Callable[..., RunningCommand], toy: Path, tmp_path: Path, provider: Provider, models: tuple[str, ...]
 ):
-    times = 10
-    chance, provider.script, provider.latency_s = random.Random(3), _steps, 0.3
-    model = ("--model", "agent:standin/openai/test", "--api-base", provider.api_base, "--set", "agent.evaluations=2")
+    """Also where prompts are asked beside agents, whose requests have tools, as those of prompts have not."""
+    times, turns, chance = 10, list[Request](), random.Random(3)
+
+    def script(number: int, request: Request) -> Answer:
+        if request.get("tools"):
+            turns.append(request)
+            return _steps(number, request)
+        return by_prompt(number, request)
+
+    provider.script, provider.latency_s = script, 0.3
+    named = [word for model in models for word in ("--model", model)]
+    model = (*named, "--api-base", provider.api_base, "--set", "agent.evaluations=2")
     process = overnight("run", str(toy), *model, "--generations", "100000", "--seed", "1")
     assert process.stderr is not None
     run_id = next(found[1] for line in process.stderr if (found := re.match(r"run (\S+), seed", line)))
     for _ in range(times):
-        wanted = len(provider.responses) + 1 + chance.randrange(9)
-        wait_until(lambda p=process, wanted=wanted: len(provider.responses) >= wanted or p.poll() is not None)
+        wanted = len(turns) + 1 + chance.randrange(9)
+        wait_until(lambda p=process, wanted=wanted: len(turns) >= wanted or p.poll() is not None)
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -291,7 +300,7 @@ def test_ten_kills_pay_no_turn_twice(
     final = overnight("resume", run_id, "--generations", "1")
     _, said = final.communicate(timeout=200)
     assert final.returncode == 0, said
-    lost = len(provider.responses) - turns_kept(tmp_path / "history", run_id)
+    lost = len(turns) - turns_kept(tmp_path / "history", run_id)
     assert 0 <= lost <= times * _AT_ONCE, "what a kill cut off between the answer and the disk"
     replay = overnight("replay", run_id, "--into", str(tmp_path / "again"))
     _, said = replay.communicate(timeout=200)

@@ -24,6 +24,7 @@ from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_SCORE, PRUNER, Candidate, Judged, Program, Prompt
 from overnight.schemas.sampling_settings import Model
+from overnight.tasks.sample.prompts import build_prompts
 from overnight.testing.made import NOW, a_problem, a_run
 from tests.flows.night.world import AGENT, Files, World
 
@@ -159,6 +160,18 @@ def beside_prompts(search: World) -> World:
     return search
 
 
+def require_same_prompts(search: World) -> None:
+    """Require that the files say which prompts were asked."""
+    run, history = search.files.run, search.files.history()
+    plans = rebuild(run, history, lambda _: True).plans
+    for commit in search.files.commits:
+        mine = {turn.index: plan for turn, plan in plans.items() if turn.generation == commit.number and plan}
+        again = build_prompts(mine, run.problem, seed=run.seed, generation=commit.number, start=history.start)
+        texts = {one.index: (one.model, one.text) for one in again}
+        asked = {one.candidate.prompt for one in commit.judged if one.candidate.prompt.model != PRUNER}
+        assert {one.index: (one.model, one.text) for one in asked}.items() <= texts.items()
+
+
 @given(
     seeds,
     st.sampled_from(ALGORITHMS),
@@ -166,12 +179,14 @@ def beside_prompts(search: World) -> World:
     st.sampled_from([0.0, 0.3]),
     st.sampled_from([0.0, 0.03]),
     st.integers(1, 8),
+    st.sampled_from([0.0, 9.0]),
 )
 @settings(max_examples=3 * EXAMPLES // 5)
 def test_prompts_wait_for_no_agent_and_kills_and_failures_buy_no_session_twice(
-    seed: int, algorithm: Any, kills: list[int], liars: float, faults: float, in_flight: int
+    seed: int, algorithm: Any, kills: list[int], liars: float, faults: float, in_flight: int, seconds: float
 ):
-    lived = beside_prompts(world(algorithm, in_flight=in_flight, liars=liars, faults=faults, sessions=2))
+    more = {"in_flight": in_flight, "liars": liars, "faults": faults, "seconds": seconds}
+    lived = beside_prompts(world(algorithm, sessions=2, **more))
     for order, kill_at in enumerate([*kills, None]):
         done = sum(len(commit.judged) for commit in lived.files.commits)
         if done < 60 and lived.night(Random(seed + order), StopConditions(max_samples=60 - done), kill_at=kill_at):
@@ -185,6 +200,7 @@ def test_prompts_wait_for_no_agent_and_kills_and_failures_buy_no_session_twice(
     assert lived.asked == 60, "no answer is bought twice"
     numbers = [commit.number for commit in commits]
     assert kills or numbers != sorted(numbers), "others are committed before a session ends"
+    require_same_prompts(lived)
     again = rebuild(lived.files.run, lived.files.history())
     for name, niche in lived.core.state.planner.algorithm.niches.items():
         assert again.algorithm.niches[name].programs == niche.programs
@@ -203,6 +219,7 @@ def test_agents_that_a_night_does_not_wait_for_go_on_in_the_next_one(seed: int, 
     judged = [one for commit in search.files.commits for one in commit.judged if one.candidate.prompt.model != PRUNER]
     assert search.asked == len(judged), "no answer is bought twice, or lost"
     assert search.files.sessions.keys() <= {commit.number for commit in search.files.commits}
+    require_same_prompts(search)
 
 
 @given(

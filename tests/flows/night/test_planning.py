@@ -84,7 +84,7 @@ class Recorder:
 class NoComposer(Composer):
     """A composer that leaves plans as they are."""
 
-    def compose(self, plan: Plan, *_: Any) -> Plan:
+    def compose(self, plan: Plan, *args: Any, **more: Any) -> Plan:
         return plan
 
     def tuning(self, algorithm: object) -> Plan | None:
