@@ -23,7 +23,12 @@ from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.reporting import NightReporter
 from overnight.flows.night.requests import take
-from overnight.flows.night.samples_in_flight import samples_if_slow, samples_of_night, sessions_beside
+from overnight.flows.night.samples_in_flight import (
+    said_of_sessions,
+    samples_if_slow,
+    samples_of_night,
+    sessions_beside,
+)
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.errors import EnvironmentFault, HistoryError, OvernightError
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, StopReason
@@ -91,6 +96,7 @@ class Night:
             after_empty_night=stored_run.ended_without_generation(run.files, self.number - 1),
             sessions=sessions_beside(settings) if retried is None else (),
         )
+        self.in_flight += said_of_sessions(plan.sessions)
         best, clock = run.state.best, run.clock()
         row = NightRecord(
             number=self.number,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from statistics import median
 from typing import TYPE_CHECKING
 
-from overnight.flows.formatting import duration
+from overnight.flows.formatting import count, duration
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.agent_settings import split_agent
 from overnight.schemas.generation import GenerationRecord
@@ -131,6 +131,11 @@ def _at_once(model: Model) -> int:
 def sessions_beside(settings: Settings) -> tuple[tuple[str, int], ...]:
     """Return the models of agents beside prompts, each with the number of sessions that may be under way."""
     return tuple((model.name, user_agent(model.agent).at_once) for model in settings.sampling.beside)
+
+
+def said_of_sessions(sessions: Iterable[tuple[str, int]]) -> str:
+    """Return how many sessions of agents are under way beside prompts, in words; empty without any."""
+    return "".join(f"; beside them {count(most, 'session')} of {name} at a time" for name, most in sessions)
 
 
 def most_samples(settings: Settings, conditions: StopConditions) -> int | None:
