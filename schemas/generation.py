@@ -245,6 +245,7 @@ class Step:
         corrected: Final feedback on each program whose scores were changed after they were told.
         samples_in_flight: Number of samples in flight after it, where it made them fewer.
         is_put_off: Whether it is a session that is committed later.
+        night: Number of the night in which it ended.
     """
 
     generation: int
@@ -255,6 +256,7 @@ class Step:
     corrected: Mapping[str, Feedback] = field(default_factory=dict)
     samples_in_flight: int | None = None
     is_put_off: bool = False
+    night: int = 0
 
     @property
     def all_changes(self) -> tuple[Change, ...]:
@@ -268,10 +270,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Number of samples in flight in a night, and the generation that it began with."""
+    """Number of samples in flight in a night, its number, and that of the generation that it began with."""
 
     first_generation: int
     samples: int
+    night: int
 
 
 @dataclass(frozen=True)

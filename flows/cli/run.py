@@ -181,8 +181,9 @@ def failed_generations(past: RunHistory, run_id: str, wanted: list[int] | None, 
                 remedy=f"Run new generations with: overnight resume {run_id}{flag}",
             )
         if number not in past.failed:
+            state = "is put off: its agent goes on in the next night" if number in past.put_off else "is committed"
             raise UsageError(
-                f"generation {number} of {run_id} is committed, and is never run again",
+                f"generation {number} of {run_id} {state}, and is never run again",
                 remedy="List those given up with: overnight sql "
                 f"\"SELECT generation, error FROM generations WHERE state = 'given up' AND run_id = '{run_id}'\"{flag}",
             )

@@ -2,7 +2,7 @@
 
 Generations are blocks of prompts, and of time: one that lasts long ends early. Their prompts are asked as soon as they
 are planned, so that several generations may be under way; the algorithm is told of their results in order, and they are
-committed in order.
+committed in order. Only an agent's session beside prompts is put off, and told and committed once its answer is there.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class NightCore:
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
         self._retries = RetryPolicy(self._search.retries, self._search.failures)
+        self._failing: int | None = None
         self._attempts = Attempts()
         self._sessions = SessionsBeside(state, plan.sessions)
         self._turn: int | None = None
@@ -119,7 +120,8 @@ class NightCore:
                 self._end_pause()
                 self._attempts.note_committed()
                 self._commit_next()
-                self._retries = RetryPolicy(self._search.retries, self._search.failures)
+                if self._failing not in self.state.put_off - {attempt.number}:  # whose failures count beside commits
+                    self._retries = RetryPolicy(self._search.retries, self._search.failures)
                 self._do(events.Say(""))
             case events.Ended():
                 self._attempts.end(attempt)
@@ -151,6 +153,7 @@ class NightCore:
         elif event.error is not None:
             error = event.error
         if not self._gave_up:
+            self._failing = number
             self._retries.count(number, error, self._clock.seconds)
             if self._retries.given_up is not None:
                 self._give_up(number, error)
@@ -329,7 +332,8 @@ class NightCore:
 
     def _ask(self) -> None:
         """Ask all prompts that are due, and begin the next generation where all of the latest one's are asked."""
-        if not self._clock.interrupted and not self._is_cut and not self.limits.is_target_claimed():
+        is_ending = self._clock.interrupted or self._is_cut or self.limits.is_target_claimed()
+        if self._retried is None and not is_ending:
             self._sessions.want()
             for number in self._sessions.to_go_on(self._attempts.open):
                 self._begin(number)
@@ -427,9 +431,11 @@ class NightCore:
     def _prune(self, attempt: Attempt) -> None:
         """Prune the night's best program, if this generation is its last one and there is time for it."""
         problem, number = self.state.run.problem, attempt.number
-        is_last = self._reason_to_stop() not in (None, StopReason.INTERRUPTED, StopReason.FAILED)
+        reason = self._reason_to_stop()
+        if reason in (None, StopReason.INTERRUPTED, StopReason.FAILED):
+            return
         is_left = self._is_cut or self._clock.interrupted or self._retried is not None
-        is_left = is_left or bool(self.state.put_off - self._sessions.ended)  # which may bring a better one
+        is_last = not self._sessions.are_awaited(self._attempts.open, reason)  # which may bring a better one
         if is_last and not is_left and problem.pruning_evaluations:
             attempt.is_pruning = True
             self._do(events.Phase("prune"), events.Prune(attempt.key, number, *self.state.prunable()))

@@ -35,7 +35,7 @@ def _rebuilt(run: RunRecord, history: RunHistory, is_wanted: Callable[[int], boo
     windows = deque(history.windows)
     last = run.given
     for place, step in enumerate(history.steps[run.given :], start=run.given + 1):
-        while windows and windows[0].first_generation <= max(step.generation, last + 1):
+        while windows and windows[0].night <= step.night:
             planner.widen(prompts_in_flight(run, windows.popleft().samples))
         if step.generation > last:
             planner.replay(step, history)

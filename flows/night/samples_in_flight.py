@@ -54,7 +54,7 @@ def samples_of_night(run: OpenRun, conditions: StopConditions, latency_s: float 
         return number, f"{number} samples in flight, {_SAMPLES_PER_SLOT} for each slot of the cluster"
     most = most_samples(settings, conditions)
     if _is_answered_once(settings):
-        number, why = sum(map(_at_once, settings.sampling.models)), "as an answer may take minutes"
+        number, why = sum(map(_at_once, settings.sampling.prompted)), "as an answer may take minutes"
     else:
         latency_s = latency_s or _latency_s(run)
         number = samples_in_flight(most, latency_s)
@@ -112,7 +112,7 @@ def _latency_s(run: OpenRun) -> float:
     from overnight.tasks.history.rows import read_rows
 
     number = run.state.generations
-    if number == run.run.given or number in run.state.failed:
+    if number == run.run.given or not run.state.has_ended(number):
         return 0.0
     rows = read_rows(run.files, "programs", number)
     return _median_s((row["model"], row["latency_s"] or 0.0) for row in rows)
@@ -120,7 +120,7 @@ def _latency_s(run: OpenRun) -> float:
 
 def _is_answered_once(settings: Settings) -> bool:
     """Return whether agents, commands and folders alone answer, of which few samples are in flight anyway."""
-    return all(model.name.startswith(ANSWER_ONCE) for model in settings.sampling.models)
+    return all(model.name.startswith(ANSWER_ONCE) for model in settings.sampling.prompted)
 
 
 def _at_once(model: Model) -> int:

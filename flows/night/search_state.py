@@ -94,9 +94,15 @@ class SearchState:
         return number > self.generations
 
     def is_reset_due(self, number: int) -> bool:
-        """Return whether niches are reset after a generation. Periods count generations of full length."""
+        """Return whether niches are reset after a generation. Periods count generations of full length.
+
+        What is due after an agent's session, which is told out of order, is done after the generation that follows.
+        """
         search, until = self.run.problem.settings.search, self.planner.prompts_until
-        full = range(until(number - 1) // search.prompts + 1, until(number) // search.prompts + 1)
+        before = number - 1
+        while before in self.planner.sessions:
+            before -= 1
+        full = range(until(before) // search.prompts + 1, until(number) // search.prompts + 1)
         return self.is_in_order(number) and any(search.algorithm.is_reset_due(one) for one in full)
 
     def plans(self, generation: int) -> dict[int, Plan | None]:

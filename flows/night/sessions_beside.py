@@ -55,13 +55,15 @@ class SessionsBeside:
 
         None has its turn before generations of which an earlier attempt has asked prompts: these do not know of it.
         """
-        if self._state.generations < self._state.asked_before:
+        if self._is_too_early:
             return None
         found = (one.number for one in self._put_off(attempts) if one.error or (one.block and one.block.is_answered))
         return next(found, None)
 
     def are_awaited(self, attempts: Iterable[Attempt], reason: StopReason) -> bool:
         """Return whether a night that stops for a reason waits for agents first, which are paid for."""
+        if self._is_too_early:
+            return False  # the generations that come first are left to a later night
         asked = any(one.block is not None and one.block.is_asked for one in self._put_off(attempts))
         return asked and reason not in (StopReason.TARGET, StopReason.FAILED)
 
@@ -71,6 +73,10 @@ class SessionsBeside:
         most = self._state.run.problem.settings.candidates_per_prompt
         others = self._state.put_off - self.ended - {number}
         return sum(block.taken if (block := blocks.get(one)) and block.is_asked else most for one in others)
+
+    @property
+    def _is_too_early(self) -> bool:
+        return self._state.generations < self._state.asked_before
 
     def _put_off(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         return [one for one in attempts if one.number in self._state.put_off]

@@ -44,7 +44,9 @@ from overnight.tasks.report.page import render
 from overnight.tasks.report.refusal import refusal
 from overnight.tasks.tune.pruning import lengths
 
-_FAILED_ATTEMPTS = "SELECT error FROM generations WHERE run_id = ? AND state <> 'committed' ORDER BY started_at"
+_FAILED_ATTEMPTS = (
+    "SELECT error FROM generations WHERE run_id = ? AND state NOT IN ('committed', 'put off') ORDER BY started_at"
+)
 
 _MACHINES = """
 SELECT

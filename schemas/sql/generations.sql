@@ -27,4 +27,7 @@ LEFT JOIN (
         sum(tokens_cached)::BIGINT AS tokens_cached, sum(cost_usd) AS cost_usd
     FROM files.journals GROUP BY ALL
 ) AS paid ON paid.run_id = last.run_id AND paid.generation = last.generation
-WHERE own.state <> 'put off' OR (own.run_id, own.generation) NOT IN (SELECT (run_id, generation) FROM files.generations);
+WHERE own.state <> 'put off' OR (own.run_id, own.generation) NOT IN (
+    SELECT (run_id, generation) FROM files.generations
+    UNION ALL SELECT (run_id, generation) FROM files.attempts WHERE state <> 'put off' AND place IS NOT NULL
+);

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def compact(files: RunFiles, min_generations: int) -> int:
         HistoryError: If a file is damaged.
         EnvironmentFault: If the disk is full, or the file system cannot exchange folders.
     """
-    merged = _blocks_to_merge(files.blocks(), min_generations)
+    merged = _blocks_to_merge(files.blocks(), min_generations, files.put_off())
     if not merged:
         return 0
     visible = files.generations
@@ -81,13 +81,21 @@ def compact(files: RunFiles, min_generations: int) -> int:
     return len(merged)
 
 
-def _blocks_to_merge(blocks: Sequence[Block], min_generations: int) -> Sequence[Block]:
+def _blocks_to_merge(blocks: Sequence[Block], min_generations: int, put_off: Collection[int]) -> Sequence[Block]:
     """Return the last single generations and each block before them that is no larger than all that follows it.
 
-    A run of n generations then has at most log2(n) blocks, and no row is rewritten more often than that.
+    A run of n generations then has at most log2(n) blocks, and no row is rewritten more often than that. A generation
+    that was put off, and is not there yet, is never between those that are returned.
     """
-    if any(before.last + 1 != after.first for before, after in pairwise(blocks)):
-        return ()  # a generation is missing: leave everything as it is for a repair
+    ends = [place for place, (one, next_) in enumerate(pairwise(blocks), start=1) if one.last + 1 != next_.first]
+    missing = {number for place in ends for number in range(blocks[place - 1].last + 1, blocks[place].first)}
+    if not missing.issubset(put_off):
+        return ()  # leave everything as it is for a repair
+    parts = [blocks[first:end] for first, end in pairwise([0, *ends, len(blocks)])]
+    return next(filter(None, (_last_of(part, min_generations) for part in parts)), ())
+
+
+def _last_of(blocks: Sequence[Block], min_generations: int) -> Sequence[Block]:
     if min_generations == 1:
         return blocks if len(blocks) > 1 else ()
     start = len(blocks)

@@ -218,6 +218,10 @@ class RunFiles:
         """Return the number of attempts at a generation that failed; number 0 is the place of one that was put off."""
         return len(list((self.directory / "attempts").glob(f"{generation:06d}-[1-9]*.parquet")))
 
+    def put_off(self) -> set[int]:
+        """Return the numbers of the generations that were put off, committed since or not."""
+        return {int(path.name.partition("-")[0]) for path in (self.directory / "attempts").glob("*-0.parquet")}
+
     def journal(self, generation: int) -> Path:
         """Return the journal file of a generation: completions that are paid for and not committed yet."""
         return self.directory / "paid" / f"{generation:06d}.jsonl"

@@ -83,8 +83,14 @@ def put_off(files: RunFiles, record: GenerationRecord) -> None:
 
 
 def give_up(files: RunFiles, generation: int, place: int) -> None:
-    """Mark the last failed attempt at a generation as final; it ended at this place among all generations."""
-    path = files.attempt(generation, files.failed_attempts(generation))
+    """Mark the last failed attempt at a generation as final; it ended at this place among all generations.
+
+    Raises:
+        HistoryError: If no attempt is recorded; number 0 is the place of a session that was put off.
+    """
+    if not (last := files.failed_attempts(generation)):
+        raise HistoryError(f"no attempt at generation {generation} is recorded", remedy="`overnight resume` goes on.")
+    path = files.attempt(generation, last)
     row = read_file(path).to_pylist()[0]
     _write(files, path, tables.GENERATIONS, [{**row, "place": place}])
 

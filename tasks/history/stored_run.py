@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
     ends = _ends(files, blocks, ended)
     if not ends:
         raise without_start_program(files)
-    committed = {number for number, state in ends if state == COMMITTED}
+    committed = {number for number, state, _ in ends if state == COMMITTED}
     before_gap = [block for block in blocks if block.first in committed]
     programs: defaultdict[int, list[Program]] = defaultdict(list)
     asked: defaultdict[int, defaultdict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
@@ -209,18 +210,18 @@ def _read_run_history(files: RunFiles, blocks: Sequence[Block], samples: int) ->
         if row["outcome"] == "scored" or not row["generation"]:
             programs[row["generation"]].append(_program(row))
     changes = _changes(before_gap)
-    scored = {program.id: program for number, state in ends if state == COMMITTED for program in programs[number]}
+    scored = {program.id: program for number, state, _ in ends if state == COMMITTED for program in programs[number]}
     fewer = {row["generation"]: row["samples_in_flight"] for row in ended}
     steps = tuple(
-        _committed_step(number, changes[number], asked[number], claimed, fewer)
+        replace(_committed_step(number, changes[number], asked[number], claimed, fewer), night=night)
         if state == COMMITTED
-        else Step(number, False, is_put_off=state == PUT_OFF)
-        for number, state in ends
+        else Step(number, False, is_put_off=state == PUT_OFF, night=night)
+        for number, state, night in ends
         if number
     )
     windows = _windows(files) if samples else ()
     given = read_interventions(files)
-    born = {one.id: place for place, (number, _) in enumerate(ends) for one in programs[number]}
+    born = {one.id: place for place, (number, *_) in enumerate(ends) for one in programs[number]}
     # The start program is never dropped, nor one that came later, whatever a file of others says.
     drops = [one for one in given if one.kind is Kind.DROP and 0 < born.get(one.program_id, 0) <= one.place]
     out = {one.program_id for one in drops if one.place <= len(steps)}
@@ -269,7 +270,9 @@ def _confirmations(rows: Sequence[Row]) -> tuple[tuple[str, bool], ...]:
 def _windows(files: RunFiles) -> tuple[Window, ...]:
     rows = [read_file(path).to_pylist()[0] for path in files.nights()]
     return tuple(
-        Window(row["first_generation"], row["samples_in_flight"]) for row in rows if row.get("samples_in_flight")
+        Window(row["first_generation"], row["samples_in_flight"], row["night"])
+        for row in rows
+        if row.get("samples_in_flight")
     )
 
 
@@ -286,18 +289,19 @@ def _candidates(blocks: Sequence[Block], columns: list[str]) -> Iterator[dict[st
         yield from read_file(block.folder / "programs.parquet", columns=columns).to_pylist()
 
 
-def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> list[tuple[int, str]]:
-    """Return the generations that ended, in that order up to the first gap, and the state of each."""
+def _ends(files: RunFiles, blocks: Sequence[Block], ended: Sequence[Row]) -> list[tuple[int, str, int]]:
+    """Return the generations that ended, in that order up to the first gap, with the state and the night of each."""
     failed = [row for path in files.attempts() for row in _rows(path) if row["place"] is not None]
     numbers = [number for block in blocks for number in range(block.first, block.last + 1)]
-    ends = {number: (number, COMMITTED) for number in numbers}
+    nights = {row["generation"]: row["night"] for row in ended}
+    ends = {number: (number, COMMITTED, nights[number]) for number in numbers}
     if failed:
-        ends = {row["place"]: (row["generation"], row["state"]) for row in (*ended, *failed)}
+        ends = {row["place"]: (row["generation"], row["state"], row["night"]) for row in (*ended, *failed)}
     return [ends[place] for place in itertools.takewhile(ends.__contains__, itertools.count())]
 
 
 def _rows(path: Path) -> list[Row]:
-    columns = ["generation", "state", "place", "prompts", "samples_in_flight", "agent"]
+    columns = ["generation", "night", "state", "place", "prompts", "samples_in_flight", "agent"]
     return read_file(path, columns=columns).to_pylist()
 
 

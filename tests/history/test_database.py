@@ -16,7 +16,7 @@ import pytest
 
 from overnight.schemas import tables
 from overnight.schemas.algorithm import Expand, Join
-from overnight.schemas.errors import QueryError
+from overnight.schemas.errors import HistoryError, QueryError
 from overnight.schemas.generation import NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program
@@ -426,6 +426,35 @@ def test_a_repeated_body_was_first_proposed_in_the_first_commit(retried: Retried
     columns = "first_program_id, first_generation, last_generation, outcome"
     (found,) = database.rows(f"SELECT {columns} FROM duplicates('last')")
     assert tuple(found.values()) == (programs[3][0].id, 3, 2, "scored")
+
+
+def test_a_session_that_is_put_off_is_there_once_and_later_ones_are_merged_without_it(tmp_path: Path):
+    """Its place is no failed attempt, which a generation would be given up at."""
+    files = create(tmp_path)
+    grow(files, 1)
+    start = stored_run.read_run_history(files).start
+    session = replace(a_generation(2, [], start), place=2, prompts=1, agent="agent:pi/openai/test")
+    record.put_off(files, session)
+    for number in (3, 4):
+        record.commit(files, replace(a_generation(number, [], start), place=number))
+    states = "SELECT generation, state, attempt FROM generations WHERE generation > 1 ORDER BY place"
+    assert [tuple(row.values()) for row in Database(tmp_path).rows(states)] == [
+        (2, "put off", 0), (3, "committed", 1), (4, "committed", 1),
+    ]  # fmt: skip
+    past = stored_run.read_run_history(files)
+    assert (past.put_off, past.failed, past.sessions) == ({2}, set(), {2: session.agent})
+    with pytest.raises(HistoryError):
+        record.give_up(files, 2, 5)
+    assert compact(files, 2) == 2
+    record.commit(files, replace(session, place=5))
+    assert [tuple(row.values()) for row in Database(tmp_path).rows(states)] == [
+        (3, "committed", 1), (4, "committed", 1), (2, "committed", 1),
+    ]  # fmt: skip
+    past = stored_run.read_run_history(files)
+    assert [(step.generation, step.is_put_off) for step in past.steps] == [
+        (1, False), (2, True), (3, False), (4, False), (2, False),
+    ]  # fmt: skip
+    assert not past.put_off
 
 
 def test_only_generations_that_a_retry_takes_are_given_up(tmp_path: Path):

@@ -22,11 +22,9 @@ from overnight.schemas.algorithm import Correct
 from overnight.schemas.errors import HistoryGone, Outage
 from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import NO_SCORE, PRUNER, Candidate, Judged, Program, Prompt
-from overnight.schemas.sampling_settings import Model
-from overnight.tasks.sample.prompts import build_prompts
+from overnight.schemas.program import NO_SCORE, Candidate, Judged, Program, Prompt
 from overnight.testing.made import NOW, a_problem, a_run
-from tests.flows.night.world import AGENT, Files, World
+from tests.flows.night.world import Files, World
 
 START = Program("start", "return 0", (-9.0, -9.0), -9.0)
 STUB = Program("start", "...", (), NO_SCORE)
@@ -146,80 +144,6 @@ def test_generations_end_early_and_their_recorded_lengths_repeat_the_search(
     repeated.files.lengths.update(lived.files.lengths)
     repeated.night(Random(seed + 7), StopConditions(max_samples=50))
     assert made(repeated.files.commits) == made(lived.files.commits)
-
-
-def beside_prompts(search: World) -> World:
-    """Let an agent work beside the prompts of a search."""
-    run = search.files.run
-    settings = run.problem.settings
-    models = (Model(name="openai/test"), Model(name=AGENT))
-    sampling = settings.sampling.model_copy(update={"models": models})
-    agent = settings.agent.model_copy(update={"evaluations": settings.search.samples - 1})
-    problem = replace(run.problem, settings=settings.model_copy(update={"sampling": sampling, "agent": agent}))
-    search.files.run = replace(run, problem=problem)
-    return search
-
-
-def require_same_prompts(search: World) -> None:
-    """Require that the files say which prompts were asked."""
-    run, history = search.files.run, search.files.history()
-    plans = rebuild(run, history, lambda _: True).plans
-    for commit in search.files.commits:
-        mine = {turn.index: plan for turn, plan in plans.items() if turn.generation == commit.number and plan}
-        again = build_prompts(mine, run.problem, seed=run.seed, generation=commit.number, start=history.start)
-        texts = {one.index: (one.model, one.text) for one in again}
-        asked = {one.candidate.prompt for one in commit.judged if one.candidate.prompt.model != PRUNER}
-        assert {one.index: (one.model, one.text) for one in asked}.items() <= texts.items()
-
-
-@given(
-    seeds,
-    st.sampled_from(ALGORITHMS),
-    st.lists(st.integers(1, 120), max_size=3),
-    st.sampled_from([0.0, 0.3]),
-    st.sampled_from([0.0, 0.03]),
-    st.integers(1, 8),
-    st.sampled_from([0.0, 9.0]),
-)
-@settings(max_examples=3 * EXAMPLES // 5)
-def test_prompts_wait_for_no_agent_and_kills_and_failures_buy_no_session_twice(
-    seed: int, algorithm: Any, kills: list[int], liars: float, faults: float, in_flight: int, seconds: float
-):
-    more = {"in_flight": in_flight, "liars": liars, "faults": faults, "seconds": seconds}
-    lived = beside_prompts(world(algorithm, sessions=2, **more))
-    for order, kill_at in enumerate([*kills, None]):
-        done = sum(len(commit.judged) for commit in lived.files.commits)
-        if done < 60 and lived.night(Random(seed + order), StopConditions(max_samples=60 - done), kill_at=kill_at):
-            break
-    commits = lived.files.commits
-    of_agents = [one for commit in commits for one in commit.judged if one.candidate.prompt.model == AGENT]
-    assert len(of_agents) == 2 * sum(commit.number in lived.files.sessions for commit in commits) > 0
-    assert sum(len(commit.judged) for commit in commits) == 60
-    assert not lived.files.open_sessions, "a night ends with the answers that are paid for"
-    assert 0 < lived.most_sessions <= 2
-    assert lived.asked == 60, "no answer is bought twice"
-    numbers = [commit.number for commit in commits]
-    assert kills or numbers != sorted(numbers), "others are committed before a session ends"
-    require_same_prompts(lived)
-    again = rebuild(lived.files.run, lived.files.history())
-    for name, niche in lived.core.state.planner.algorithm.niches.items():
-        assert again.algorithm.niches[name].programs == niche.programs
-
-
-@given(seeds, st.integers(1, 150), st.integers(1, 150))
-@settings(max_examples=2 * EXAMPLES // 5)
-def test_agents_that_a_night_does_not_wait_for_go_on_in_the_next_one(seed: int, cut_at: int, interrupted_at: int):
-    search = beside_prompts(pruning(world(in_flight=4, sessions=2)))
-    assert search.night(Random(seed), StopConditions(max_samples=40), cut_at=cut_at)
-    search.interrupted_at = search.seconds + interrupted_at
-    assert search.night(Random(seed), StopConditions(max_samples=40))
-    search.interrupted_at = inf
-    assert search.night(Random(seed), StopConditions(generations=2))
-    assert not search.files.open_sessions
-    judged = [one for commit in search.files.commits for one in commit.judged if one.candidate.prompt.model != PRUNER]
-    assert search.asked == len(judged), "no answer is bought twice, or lost"
-    assert search.files.sessions.keys() <= {commit.number for commit in search.files.commits}
-    require_same_prompts(search)
 
 
 @given(

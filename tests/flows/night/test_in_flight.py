@@ -121,7 +121,10 @@ def a_run_of(history: Path, *latencies: float) -> Any:
     ]
     record.commit(files, a_generation(1, answered, answered[0].program()))
     return SimpleNamespace(
-        files=files, run=stored_run.read_run(files), cluster=None, state=SimpleNamespace(generations=1, failed=set())
+        files=files,
+        run=stored_run.read_run(files),
+        cluster=None,
+        state=SimpleNamespace(generations=1, has_ended=lambda _: True),
     )
 
 

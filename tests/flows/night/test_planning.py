@@ -166,7 +166,7 @@ def test_each_prompt_is_followed_by_one_plan(window: int, tunes: bool):
 
 def begun(samples: int) -> RunHistory:
     """Return the history of a run whose first night has begun, with so many samples in flight."""
-    return RunHistory({START.id: START}, (), frozenset(), (Window(1, samples),))
+    return RunHistory({START.id: START}, (), frozenset(), (Window(1, samples, 1),))
 
 
 def repetitions(plan: Plan) -> list[str]:
@@ -364,7 +364,7 @@ def test_a_retry_gets_the_prompts_that_the_failed_generation_had():
     assert later is not None
     assert later.base == child
     failed = RunHistory(
-        {START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset(), (Window(1, 2),)
+        {START.id: START}, (Step(1, is_committed=False), Step(2, is_committed=True)), frozenset(), (Window(1, 2, 1),)
     )
     retry = rebuild(run, failed.before_failure_of(1))
     assert {turn: plan for turn, plan in retry.plans.items() if turn.generation == 1} == plans

@@ -53,6 +53,7 @@ class Files:
     run: RunRecord
     start: Program
     ends: list[GenerationRecord | int] = field(default_factory=list)
+    nights_of_ends: list[int] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     nights: list[NightRecord] = field(default_factory=list)
     failed_attempts: list[GenerationRecord] = field(default_factory=list)
@@ -67,9 +68,14 @@ class Files:
     def commits(self) -> list[GenerationRecord]:
         return [end for end in self.ends if isinstance(end, GenerationRecord)]
 
+    def end(self, end: GenerationRecord | int) -> None:
+        """Write down the end of a generation in the night under way."""
+        self.ends.append(end)
+        self.nights_of_ends.append(len(self.windows))
+
     def give_up(self, generation: int) -> None:
         """Mark the last failed attempt at a generation as final."""
-        self.ends.append(generation)
+        self.end(generation)
         last = max(place for place, one in enumerate(self.failed_attempts) if one.number == generation)
         self.failed_attempts[last] = replace(self.failed_attempts[last], place=len(self.ends))
 
@@ -80,7 +86,8 @@ class Files:
         hashes = {one.candidate.code_hash for one in judged if one.verdict.outcome.facts.counts_as_known}
         claimed = {one.id: one.claimed_scores for one in judged if one.claimed_scores}
         steps = tuple(
-            Step(abs(end), False, is_put_off=end < 0) if isinstance(end, int) else _step(end) for end in self.ends
+            Step(abs(end), False, is_put_off=end < 0, night=night) if isinstance(end, int) else _step(end)
+            for end, night in zip(self.ends, self.nights_of_ends, strict=True)
         )
         born = {one.id: end.place or 0 for end in self.commits for one in end.judged if one.score is not None}
         drops = [one for one in self.interventions if one.kind is Kind.DROP and one.place <= len(steps)]
@@ -116,7 +123,8 @@ def _step(commit: GenerationRecord) -> Step:
         for index, group in groups.items()
     }
     corrected = {one.id: one.feedback() for one in commit.judged if one.claimed_scores}
-    return Step(commit.number, True, commit.changes, records, confirmations, corrected, commit.samples_in_flight)
+    few = commit.samples_in_flight
+    return Step(commit.number, True, commit.changes, records, confirmations, corrected, few, night=commit.night)
 
 
 AGENT = "agent:slow/openai/test"
@@ -191,8 +199,8 @@ class World:
         self.is_cut = False
         self._take_before()
         state = SearchState(self.files.run, self.files.history())
-        self.files.windows.append(Window(state.generations + 1, self.in_flight))
-        night = len(self.files.windows)
+        night = len(self.files.windows) + 1
+        self.files.windows.append(Window(state.generations + 1, self.in_flight, night))
         if_slow = self.if_slow if retried is None else None
         sessions = ((AGENT, self.sessions),) if self.sessions else ()
         plan = NightPlan(night, conditions, self.in_flight, 2, retried, if_slow, after_empty_night, sessions)
@@ -233,7 +241,7 @@ class World:
                         self.files.sessions |= {generation: agent} if agent else {}
                     case events.PutOff(attempt, session):
                         assert session.place == len(self.files.ends) + 1, "its place is the next one"
-                        self.files.ends.append(-session.number)
+                        self.files.end(-session.number)
                         self.most_sessions = max(self.most_sessions, len(self.files.open_sessions))
                         waits.append(events.HasPlace(attempt))
                     case events.EndTuning():
@@ -332,7 +340,7 @@ class World:
                 return [events.Pruned(action.attempt, self._pruned(action))]
             case events.Commit(attempt, record):
                 assert all(end != record.number for end in self.files.commits), "a generation is committed once"
-                self.files.ends.append(record)
+                self.files.end(record)
                 if record.number % 2:
                     self._note_night()  # a killed night leaves a row of some moment
                 return [events.Committed(attempt), events.Ended(attempt)]
