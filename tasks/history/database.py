@@ -76,6 +76,7 @@ class Database:
         self._connection = duckdb.connect(config=self._config)
         self._is_new = True
         self._committed: dict[str, tuple[str, ...]] = {}
+        self._interventions: list[tuple[int, int] | None] = []
         self._journals: dict[str, int] = {}
         self._alive: list[dict[str, str]] = []
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
@@ -89,6 +90,7 @@ class Database:
             self._connection.close()
             self._connection = duckdb.connect(config=self._config)
         self._is_new, self._committed = False, {}
+        self._interventions = _versions(committed["interventions"])
         self._undefined, self._sources, self._has_comments = self._definitions(), set[str](), False
         self._journals, self._alive = {}, []
         self._refuse_other_formats(committed["runs"])
@@ -98,8 +100,7 @@ class Database:
         paths = ", ".join(definitions.quoted(path) for source in readable for path in committed[source])
         self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
-        # The file of interventions is replaced when people ask for more, and may then change these tables.
-        self._to_hold = [] if self._limits or committed["interventions"] else _small(committed)
+        self._to_hold = [] if self._limits else _small(committed)
         self._committed = committed
 
     def _definitions(self) -> dict[str, str]:
@@ -111,7 +112,7 @@ class Database:
     def _hold(self) -> None:
         """Read what views read several times into memory, for the second query of these files and all after it.
 
-        The files never change, and opening them is most of the time of a query on a small history.
+        Opening the files is most of the time of a query on a small history.
         """
         for name in [name for name in self._to_hold if name in self._sources]:
             self._to_hold.remove(name)
@@ -261,7 +262,8 @@ class Database:
         for tries in range(_TRIES):
             committed = tables_in(self.history, self._run_id)
             try:
-                if committed != self._committed:
+                # The file of interventions is replaced when people ask for more, and may then change other tables.
+                if committed != self._committed or _versions(committed["interventions"]) != self._interventions:
                     self._open(committed)
                 else:
                     self._hold()
@@ -312,6 +314,19 @@ def _columns() -> dict[str, dict[str, str]]:
     with duckdb.connect() as connection:
         empty = {name: connection.from_arrow(query_guard.SOURCES[name].empty_table()) for name in definitions.FILES}
         return {name: dict(zip(one.columns, map(str, one.types), strict=True)) for name, one in empty.items()}
+
+
+def _versions(paths: Sequence[str]) -> list[tuple[int, int] | None]:
+    """Return what differs once a file is replaced; `None` of one that has gone."""
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            now = os.stat(path)
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((now.st_ino, now.st_mtime_ns))
+    return found
 
 
 def _small(committed: Mapping[str, tuple[str, ...]]) -> list[str]:
