@@ -63,7 +63,6 @@ class Database:
 
     Attributes:
         history: The directory.
-        max_bytes: Limit on the memory of a query.
     """
 
     def __init__(self, history: Path, run_id: str | None = None, limits: query_guard.Limits | None = None) -> None:
@@ -79,8 +78,11 @@ class Database:
         self._interventions: list[tuple[int, int] | None] = []
         self._journals: dict[str, int] = {}
         self._alive: list[dict[str, str]] = []
+
+    def max_bytes(self) -> int:
+        """Return the limit on the memory of a query."""
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
+        return self._connection.execute(limit).fetchall()[0][0]
 
     def _open(self, committed: dict[str, tuple[str, ...]]) -> None:
         """Connect anew: DuckDB then lets no query read any file but these, and nothing is defined yet."""
