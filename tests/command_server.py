@@ -42,7 +42,9 @@ _QUERIES, _WORKER = "overnight.tasks.history.query_process", "overnight.tasks.hi
 _LIBRARIES = (
     "duckdb", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "docker", "numpy", "rich.progress",
     "overnight.flows.night.search", "overnight.flows.night.signals", "overnight.flows.start.create_run",
-    "overnight.flows.prefect_server.embedded", _WORKER, "tests.in_process",
+    "overnight.flows.prefect_server.embedded", _WORKER, "tests.in_process", "overnight.flows.night.replay",
+    "overnight.flows.night.given_starts", "overnight.flows.report.build", "overnight.tasks.evaluate.backends.process",
+    "overnight.tasks.history.winners", "overnight.tasks.sample.builtin.text_mutation",
     *(f"overnight.flows.cli.{path.stem}" for path in (ROOT / "flows/cli").glob("[a-z]*.py")),
 )  # fmt: skip
 _API = "overnight.flows.api.process"
@@ -353,7 +355,8 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> dict[str, Any]:
     sys.argv[1:] = request["arguments"]
     time.tzset()
     tempfile.tempdir = None
-    importlib.import_module("prefect.context").refresh_global_settings_context()
+    if request.get("file") is None:  # a process that answers queries has no settings of Prefect's
+        importlib.import_module("prefect.context").refresh_global_settings_context()
     return request
 
 
@@ -406,5 +409,6 @@ if __name__ == "__main__":
     templates = importlib.import_module("overnight.tasks.report.page")._environment()
     for name in templates.list_templates(["jinja"]):
         templates.get_template(name)  # which is compiled once
+    importlib.import_module("overnight.tasks.history.database")._columns()  # DuckDB's first query takes longest
     gc.freeze()
     _run(_serve(sys.argv[1], int(sys.argv[2])))

@@ -42,6 +42,7 @@ _OF_OTHER_FORMATS = """
 SELECT file_name, try_cast(value::VARCHAR AS INT) AS found FROM parquet_kv_metadata(?)
 WHERE key::VARCHAR = ? AND found NOT BETWEEN ? AND ?
 """
+_MOST_HELD_BYTES = 2**20
 _TRIES = 20
 _TRIES_OF_ONE_FILE = 3
 _TORN = re.compile("TProtocolException|don't know what type|[Nn]o magic bytes|too small to be a Parquet file")
@@ -62,7 +63,6 @@ class Database:
 
     Attributes:
         history: The directory.
-        max_bytes: Limit on the memory of a query.
     """
 
     def __init__(self, history: Path, run_id: str | None = None, limits: query_guard.Limits | None = None) -> None:
@@ -75,10 +75,14 @@ class Database:
         self._connection = duckdb.connect(config=self._config)
         self._is_new = True
         self._committed: dict[str, tuple[str, ...]] = {}
+        self._interventions: list[tuple[int, int] | None] = []
         self._journals: dict[str, int] = {}
         self._alive: list[dict[str, str]] = []
+
+    def max_bytes(self) -> int:
+        """Return the limit on the memory of a query."""
         limit = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-        self.max_bytes: int = self._connection.execute(limit).fetchall()[0][0]
+        return self._connection.execute(limit).fetchall()[0][0]
 
     def _open(self, committed: dict[str, tuple[str, ...]]) -> None:
         """Connect anew: DuckDB then lets no query read any file but these, and nothing is defined yet."""
@@ -88,6 +92,7 @@ class Database:
             self._connection.close()
             self._connection = duckdb.connect(config=self._config)
         self._is_new, self._committed = False, {}
+        self._interventions = _versions(committed["interventions"])
         self._undefined, self._sources, self._has_comments = self._definitions(), set[str](), False
         self._journals, self._alive = {}, []
         self._refuse_other_formats(committed["runs"])
@@ -97,8 +102,7 @@ class Database:
         paths = ", ".join(definitions.quoted(path) for source in readable for path in committed[source])
         self._connection.execute(f"SET allowed_paths = [{paths}]; SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
-        # The file of interventions is replaced when people ask for more, and may then change generations.
-        self._holds_generations = bool(self._limits or committed["interventions"])
+        self._to_hold = [] if self._limits else _small(committed)
         self._committed = committed
 
     def _definitions(self) -> dict[str, str]:
@@ -107,15 +111,15 @@ class Database:
             return {name: definitions.sql_of(name) for name in VIEWS} | definitions.macros()
         return {name: definitions.sql_of(name) for name in VIEWS if name in self._limits.views}
 
-    def _hold_generations(self) -> None:
-        """Read generations into memory, for the second query of these files and all after it.
+    def _hold(self) -> None:
+        """Read what views read several times into memory, for the second query of these files and all after it.
 
-        The table is small, its files never change, and most views read them several times.
+        Opening the files is most of the time of a query on a small history.
         """
-        if not self._holds_generations and "generations" in self._sources:
-            self._connection.execute("CREATE OR REPLACE TABLE files.held AS FROM files.generations")
-            self._connection.execute("DROP VIEW files.generations; ALTER TABLE files.held RENAME TO generations")
-            self._holds_generations = True
+        for name in [name for name in self._to_hold if name in self._sources]:
+            self._to_hold.remove(name)
+            self._connection.execute(f"CREATE OR REPLACE TABLE files.held AS FROM files.{name}")
+            self._connection.execute(f"DROP VIEW files.{name}; ALTER TABLE files.held RENAME TO {name}")
 
     def _define(self, sql: str, *, everything: bool = False) -> None:
         """Define the views and macros that a query names, and what these read: all would take most of its time.
@@ -260,10 +264,11 @@ class Database:
         for tries in range(_TRIES):
             committed = tables_in(self.history, self._run_id)
             try:
-                if committed != self._committed:
+                # The file of interventions is replaced when people ask for more, and may then change other tables.
+                if committed != self._committed or _versions(committed["interventions"]) != self._interventions:
                     self._open(committed)
                 else:
-                    self._hold_generations()
+                    self._hold()
                 self._define(sql, everything=everything)
                 self._read_journals(committed)
                 self._look_for_the_living(committed)
@@ -311,6 +316,32 @@ def _columns() -> dict[str, dict[str, str]]:
     with duckdb.connect() as connection:
         empty = {name: connection.from_arrow(query_guard.SOURCES[name].empty_table()) for name in definitions.FILES}
         return {name: dict(zip(one.columns, map(str, one.types), strict=True)) for name, one in empty.items()}
+
+
+def _versions(paths: Sequence[str]) -> list[tuple[int, int] | None]:
+    """Return what differs once a file is replaced; `None` of one that has gone."""
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            now = os.stat(path)
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((now.st_ino, now.st_mtime_ns))
+    return found
+
+
+def _small(committed: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the tables to be read into memory: generations, and programs where their files are small."""
+    size = 0
+    for path in committed["programs"]:
+        try:
+            size += os.stat(path).st_size
+        except FileNotFoundError:  # a compaction removed it, of which the query itself learns
+            return ["generations"]
+        if size > _MOST_HELD_BYTES:
+            return ["generations"]
+    return ["generations", "programs"]
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def main(history: str, run_id: str | None, limits: dict[str, Any] | None) -> Non
     except OvernightError as error:
         _reply(_error(error))
         return
-    _reply({"max_bytes": database.max_bytes})
+    _reply({"max_bytes": database.max_bytes()})
     while True:
         try:
             table = database.query(**json.loads(requests.get()))

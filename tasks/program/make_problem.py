@@ -87,7 +87,7 @@ def _uses_ask(text: str) -> bool:
     except python_source.SourceError:
         return False
     modules, imported, attributes = {"funsearch"}, set[str](), set[str]()
-    for node in ast.walk(tree):
+    for node in python_source.nodes(tree):
         match node:
             case ast.Import(names=names):
                 modules.update(each.asname for each in names if each.name == "funsearch" and each.asname)

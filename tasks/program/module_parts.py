@@ -175,7 +175,7 @@ def stored_attributes(statements: Iterable[ast.stmt], name: str) -> list[str]:
     return [
         f"{name}.{node.attr}"
         for one in statements
-        for node in ast.walk(one)
+        for node in python_source.nodes(one)
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
         and isinstance(node.value, ast.Name)
@@ -189,14 +189,14 @@ def missing_modules(trees: Sequence[ast.AST], known: Collection[str]) -> list[st
     used = {
         node.value.id
         for tree in trees
-        for node in ast.walk(tree)
+        for node in python_source.nodes(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
     return sorted(used & sys.stdlib_module_names - bound)
 
 
 def _arguments(tree: ast.AST) -> Iterator[str]:
-    return (node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
+    return (node.arg for node in python_source.nodes(tree) if isinstance(node, ast.arg))
 
 
 def shortened(statement: ast.stmt) -> str:

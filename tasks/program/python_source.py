@@ -9,6 +9,7 @@ import textwrap
 import threading
 import tokenize
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from overnight.schemas.code_hash import code_hash_of
@@ -246,10 +247,28 @@ def rename(text: str, names: dict[str, str]) -> str:
     return "".join(lines)
 
 
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return the nodes of a tree in the order of `ast.walk`, without operators and contexts, in half its time."""
+    found = [tree]
+    for node in found:
+        for field in _inner_fields(type(node)):
+            value = getattr(node, field, None)
+            if isinstance(value, list):
+                found += [item for item in value if isinstance(item, ast.AST)]
+            elif isinstance(value, ast.AST):
+                found.append(value)
+    return found
+
+
+@cache
+def _inner_fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(f for f in kind._fields if f not in ("ctx", "op", "ops"))
+
+
 def bound_names(tree: ast.AST) -> frozenset[str]:
     """Return every name that the tree defines, assigns or imports; `range`, too, if it imports with `*`."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
@@ -261,7 +280,7 @@ def bound_names(tree: ast.AST) -> frozenset[str]:
 
 def called_names(tree: ast.AST) -> set[str]:
     """Return every plain name in the tree, called or not."""
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return {node.id for node in nodes(tree) if isinstance(node, ast.Name)}
 
 
 def code_hash(body: str) -> str:

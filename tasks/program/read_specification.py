@@ -67,7 +67,7 @@ def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list
         "evolve": "at least one top-level function needs it",
         "run": "exactly one top-level function needs it",
     }[mark]
-    nested = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _has_mark(node, mark)]
+    nested = [node for node in python_source.nodes(tree) if isinstance(node, ast.FunctionDef) and _has_mark(node, mark)]
     where = f":{nested[0].lineno}" if nested else ""
     fault = "is inside another block" if nested else "is missing"
     raise SpecificationError(
@@ -145,8 +145,8 @@ def _refuse_misspelt_marks(tree: ast.Module, name: str) -> None:
 def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
     """Refuse `@run` without `funsearch.` in a file that does not import it: a program could not be loaded."""
     bound = python_source.bound_names(tree)
-    imports = (alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names)
-    if "*" in imports:
+    imports = [node for node in python_source.nodes(tree) if isinstance(node, ast.ImportFrom)]
+    if any(alias.name == "*" for node in imports for alias in node.names):
         return
     for function in python_source.functions(tree):
         for mark in {*_MARKS} & {_dotted(decorator) for decorator in function.decorator_list} - bound:

@@ -371,8 +371,8 @@ def _needed_by(*nodes: ast.stmt) -> set[str]:
     """Return the names that statements of a module take from elsewhere."""
     needed: set[str] = set()
     for node in nodes:
-        own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)} | python_source.bound_names(node)
-        needed |= python_source.called_names(node) - own
+        arguments = {one.arg for one in python_source.nodes(node) if isinstance(one, ast.arg)}
+        needed |= python_source.called_names(node) - arguments - python_source.bound_names(node)
     return needed
 
 

@@ -98,7 +98,7 @@ def read_names(statement: ast.stmt, own: Collection[str]) -> set[str]:
 def stored_names(statement: ast.stmt) -> set[str]:
     """Return the names whose values a statement stores into, or calls a method of without using what it returns."""
     stored = set[str]()
-    for node in ast.walk(statement):
+    for node in python_source.nodes(statement):
         match node:
             case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
                 stored.add(root_name(node))
@@ -111,7 +111,7 @@ def given_names(statement: ast.stmt, harmless: Collection[str]) -> set[str]:
     """Return the names whose values a statement gives to a function that is not harmless, and returns nothing used."""
     return {
         given.id
-        for node in ast.walk(statement)
+        for node in python_source.nodes(statement)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
         if root_name(node.value.func) not in harmless
         for given in node.value.args
@@ -122,7 +122,7 @@ def given_names(statement: ast.stmt, harmless: Collection[str]) -> set[str]:
 def free_names(tree: ast.AST) -> set[str]:
     """Return the names that code takes from elsewhere, so far as it has no variables of these names of its own."""
     own, declared = set(python_source.bound_names(tree)), set[str]()
-    for node in ast.walk(tree):
+    for node in python_source.nodes(tree):
         if isinstance(node, ast.arg):
             own.add(node.arg)
         elif isinstance(node, ast.Global):

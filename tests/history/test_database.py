@@ -21,6 +21,7 @@ from overnight.schemas.generation import NightRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import Judged, Program
 from overnight.schemas.views import MACROS, VIEWS, cookbook_questions
+from overnight.tasks.history import database as of_history
 from overnight.tasks.history import definitions, record, stored_run
 from overnight.tasks.history.compact import compact
 from overnight.tasks.history.database import Database
@@ -86,14 +87,29 @@ def test_a_query_defines_what_it_names_alone_and_a_wrong_name_is_answered_with_t
         mine.rows("SELECT kind_off('')")
 
 
-def test_the_files_of_generations_are_read_once_while_there_are_no_others(tmp_path: Path):
+@pytest.mark.parametrize("view", ["generations", "programs"])
+def test_the_files_of_a_view_are_read_once_while_there_are_no_others(tmp_path: Path, view: str):
     files = create(tmp_path)
     grow(files, 2)
-    mine, plan, count = Database(tmp_path), "EXPLAIN FROM generations", "SELECT count(*) AS n FROM generations"
-    first, second = (str(mine.rows(plan)).count("READ_PARQUET") for _ in range(2))
-    assert first > second
+    mine, plan, count = Database(tmp_path), f"EXPLAIN FROM {view}", f"SELECT count(*) AS n FROM {view}"
+    (before,), (first, second) = mine.rows(count), (reads(mine, plan) for _ in range(2))
+    assert Database(tmp_path).rows(count) == [before]
+    assert first == second < reads(Database(tmp_path), plan)
     grow(files, 1)
-    assert mine.rows(count) == mine.rows(count) == [{"n": 4}]
+    (after,) = mine.rows(count)
+    assert [after] == mine.rows(count) == Database(tmp_path).rows(count)
+    assert after["n"] > before["n"]
+
+
+def test_programs_whose_files_are_large_are_read_by_each_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    grow(create(tmp_path), 2)
+    monkeypatch.setattr(of_history, "_MOST_HELD_BYTES", 0)
+    mine, plan = Database(tmp_path), "EXPLAIN FROM files.programs"
+    assert reads(mine, plan) == reads(mine, plan) == 1
+
+
+def reads(database: Database, plan: str) -> int:
+    return str(database.rows(plan)).count("READ_PARQUET")
 
 
 @pytest.mark.parametrize("macro", MACROS)

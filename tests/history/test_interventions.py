@@ -92,6 +92,18 @@ def test_the_views_count_a_dropped_program_as_failed(files: RunFiles, tmp_path: 
     }
 
 
+def test_a_connection_that_was_asked_before_counts_what_is_dropped_later(files: RunFiles, tmp_path: Path):
+    database, programs = Database(tmp_path), "SELECT count(*) FROM programs WHERE outcome = 'unconfirmed'"
+    generations = "SELECT max(best_score) AS best FROM generations"
+    ranked = database.rows("FROM programs WHERE generation > 0 ORDER BY score DESC NULLS LAST LIMIT 3")
+    for number, row in enumerate(ranked):
+        for _ in range(3):  # of which the later ones read no file
+            assert [*database.rows(programs)[0].values()] == [number]
+            assert database.rows(generations) == [{"best": row["score"]}]
+        write_interventions(files, [a_drop(each["program_id"], 4) for each in ranked[: number + 1]])
+    assert database.rows(programs) == Database(tmp_path).rows(programs)
+
+
 def test_after_a_drop_of_the_winner_the_next_finalist_is_the_best(files: RunFiles):
     past = stored_run.read_run_history(files)
     first, second, third = sorted(past.programs.values(), key=lambda one: one.score, reverse=True)[:3]

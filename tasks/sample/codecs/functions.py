@@ -86,7 +86,7 @@ def _defined_names(module: str) -> frozenset[str]:
         node.id
         for one in kept
         if isinstance(one, ast.Assign | ast.AnnAssign)
-        for node in ast.walk(one)
+        for node in python_source.nodes(one)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     )
     return frozenset((*names, *targets))
