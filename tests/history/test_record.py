@@ -166,7 +166,7 @@ def test_the_history_of_a_run_has_all_judged_programs(tmp_path: Path):
     past = stored_run.read_run_history(files)
     assert past.start == start
     assert past.programs == {start.id: start, scored.id: scored.program()}
-    assert past.steps == (Step(1, is_committed=True, changes={0: changes}),)
+    assert past.steps == (Step(1, is_committed=True, changes={0: changes}, night=1),)
     assert past.generations == 1
     assert crashed.candidate.code_hash in past.code_hashes
     assert ours.candidate.code_hash not in past.code_hashes, "it is evaluated again"
