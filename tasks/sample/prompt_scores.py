@@ -17,6 +17,9 @@ from overnight.schemas.settings import Settings
 _MAX_SCORES, _LOWEST = 12, 3
 """Inputs whose scores are listed in order, and of more inputs, the lowest scores that are listed, too."""
 
+_NEAR = 0.8
+"""Share of the time limit from which on a prompt says that little is left."""
+
 _NEAR_KNOWN = 0.01
 """Part of the best known score by which a score may differ for the difference to be told."""
 
@@ -90,15 +93,18 @@ def measured_line(program: Program, limits: Limits) -> str:
     """Return what a program took beside the limits, as a line that `without_measured` removes; empty if unknown."""
     if not program.cpu_s:
         return ""
-    several = len(program.scores) > 1
+    several, most = len(program.scores) > 1, program.cpu_s
     seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs" if several else "")
     if several and len(program.input_wall_s) == len(program.scores) and sum(program.input_wall_s):
         longest = max(range(len(program.scores)), key=program.input_wall_s.__getitem__)
-        share = program.input_wall_s[longest] / sum(program.input_wall_s)
-        seconds += f", {_rounded(share * program.cpu_s)} s of it for input {longest + 1}, the longest,"
+        most *= program.input_wall_s[longest] / sum(program.input_wall_s)
+        seconds += f", {_rounded(most)} s of it for input {longest + 1}, the longest,"
+    elif several:
+        most = 0.0  # of one input, it is unknown
     memory = f" and {_rounded(program.peak_mib)} MiB of memory" if program.peak_mib else ""
     allowed = f"{limits.wall_s:g} s{' for each input' if several else ''} and {limits.memory_mib} MiB"
-    return f"{MEASURED} the last version took {seconds}{memory}; allowed are {allowed}."
+    near = ": little is left, and on a busier day it may take longer" if most >= _NEAR * limits.wall_s else ""
+    return f"{MEASURED} the last version took {seconds}{memory}; allowed are {allowed}{near}."
 
 
 def _rounded(value: float) -> str:

@@ -175,6 +175,9 @@ def test_a_prompt_tells_what_the_base_took_beside_the_limits_and_is_the_same_pro
     share = 3.0 / sum(longest.input_wall_s) * 3.4567
     told = f"for all inputs, {share:.2g} s of it for input {len(longest.scores)}, the longest, and 120 MiB"
     assert told in chat_prompt(LOW, longest).text
+    assert "little is left" not in chat_prompt(LOW, longest).text
+    at_the_limit = replace(longest, cpu_s=5.4, input_wall_s=(5.0, *[0.1] * (len(MEASURED.scores) - 1)))
+    assert "little is left" in chat_prompt(LOW, at_the_limit).text
     assert without_measured(prompt.text) == chat_prompt(LOW, HIGH).text
     assert "Measured" not in chat_prompt(LOW, MEASURED, search={"facts": False}).text
 
