@@ -245,13 +245,20 @@ class Block:
                 return None
             else:
                 pairs = []
-            run = self._run
-            settings = run.problem.settings
-            judged = judge(
-                *(run.run_id, self.number, pairs, settings.reducer, self._state.known, self._seen, settings.objectives)
-            )
-            self._current = self._state.without_barred(judged)
+            self._current = self._judge(pairs, self._seen)
         return self._current
+
+    def _judge(self, pairs: Pairs, seen: dict[str, Verdict]) -> list[Judged]:
+        run, settings = self._run, self._run.problem.settings
+        judged = judge(
+            *(run.run_id, self.number, pairs, settings.reducer, self._state.known, seen, settings.objectives)
+        )
+        return self._state.without_barred(judged)
+
+    def claims_before_its_turn(self) -> tuple[Judged, ...]:
+        """Return the claims of a session that is put off, as they are now: its turn may be minutes away."""
+        judged = self._judge(self._pairs.get(self._next, ()), dict(self._seen))
+        return self._rules.confirmed(judged, self._niche_scores(), self._verdicts)[1]
 
     def _confirmed(self, judged: list[Judged]) -> tuple[list[Judged], tuple[Judged, ...]]:
         """Return candidates after the confirmations that come before they are told, and those that are missing."""

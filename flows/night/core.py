@@ -8,7 +8,7 @@ committed in order. Only an agent's session beside prompts is put off, and told 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -346,6 +346,8 @@ class NightCore:
                 continue  # the night ends before its turn
             for prompts in attempt.block.due():
                 self._do(events.Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
+            if attempt.number in self.state.put_off and attempt.number != self._turn and attempt.block.is_answered:
+                self._run_again(attempt, attempt.block.claims_before_its_turn())
         latest = self._in_order[-1] if self._in_order else None
         if latest and latest.block and latest.block.is_asked and self._may_begin(latest.number + 1):
             self._begin(latest.number + 1)
@@ -393,7 +395,10 @@ class NightCore:
         """Run claims again, as many at a time as there are slots for it; those that all wait for come first."""
         if block.needed:
             self._do(events.Phase("confirm"))
-        for claim in block.wanted:
+        self._run_again(attempt, block.wanted)
+
+    def _run_again(self, attempt: Attempt, claims: Iterable[Judged]) -> None:
+        for claim in claims:
             if claim.id not in attempt.confirming and len(attempt.confirming) < self.plan.most_confirmations:
                 attempt.confirming.add(claim.id)
                 self._do(events.Confirm(attempt.key, claim))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overnight.flows.night.events import Action, Ask, Event, Failed
+from overnight.flows.night.events import Action, Ask, Confirm, Evaluated, Event, Failed
 from overnight.flows.night.rebuild import rebuild
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.generation import StopReason
@@ -183,3 +183,35 @@ def test_niches_are_reset_as_often_as_without_agents():
     resets = sum(commit.resets for commit in search.files.commits)
     prompts = sum(commit.prompts or 5 for commit in search.files.commits)
     assert resets >= prompts // 10 - 1
+
+
+@dataclass
+class Watched(World):
+    """A world that notes, of each claim that an agent hands back, whether it is run again at once."""
+
+    at_once: list[bool] = field(default_factory=list)
+    claimed: int | None = None
+
+    def _done(self, action: Action, order: Random) -> list[Event]:
+        found = super()._done(action, order)
+        for event in found:
+            if isinstance(action, Ask) and isinstance(event, Evaluated) and action.number in self.core.state.put_off:
+                best = max(one.score for one in self.core.state.niche_bests.values())
+                scores = [score for _, verdict in event.pairs for score in verdict.scores]
+                self.claimed = event.attempt if max(scores, default=-inf) > best else None
+        return found
+
+    def _next_done(self, pending: Sequence[tuple[Action, float]], order: Random) -> int:
+        if self.claimed is not None:
+            self.at_once.append(any(isinstance(one, Confirm) and one.attempt == self.claimed for one, _ in pending))
+            self.claimed = None
+        return order.randrange(len(pending))  # an agent takes no longer than a prompt
+
+
+def test_what_an_agent_claims_is_confirmed_before_its_turn():
+    """Prompts whose turn it is may take long, and a deadline may come before they are answered."""
+    search = Watched(files(), seed=3, sessions=2, in_flight=4, improves=True)
+    beside_prompts(search)
+    search.night(Random(1), StopConditions(max_samples=200))
+    assert len(search.at_once) > 2
+    assert all(search.at_once)

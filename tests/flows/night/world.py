@@ -98,9 +98,13 @@ class Files:
         return RunHistory(
             *(left, steps, frozenset(hashes), tuple(self.windows), claimed, given, dropped),
             lengths=dict(self.lengths),
-            asked={number: 1 + max(index for index, _ in paid) for number, paid in self.paid.items() if paid},
+            asked={number: 1 + most for number in self.paid if (most := self._last_paid(number)) >= 0},
             sessions=dict(self.sessions),
         )
+
+    def _last_paid(self, generation: int) -> int:
+        """Return the index of the last prompt of which a sample is paid for; -1 if none is."""
+        return max((index for (index, _), samples in self.paid[generation].items() if samples), default=-1)
 
     @property
     def open_sessions(self) -> set[int]:
