@@ -67,7 +67,7 @@ def _curve(steps: Sequence[tuple[float, float]]) -> str:
     for samples, best in steps[1:]:
         x, y = place(samples, best)
         path.append(f"H{x:.1f}V{y:.1f}")
-    label = f"The best score rose from {lowest:z.6g} to {highest:z.6g} in {last} samples"
+    label = f"The best score rose from {score(lowest)} to {score(highest)} in {last} samples"
     return (
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{escape(label)}">'
         f'<path d="{"".join(path)}" fill="none" stroke="currentColor" stroke-width="2"/></svg><p>{escape(label)}</p>'

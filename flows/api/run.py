@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from overnight.flows.api.process import Event, call, command
 from overnight.flows.api.program import Program, read_program
+from overnight.flows.formatting import score
 
 if TYPE_CHECKING:
     from overnight.schemas.history_backend import HistoryBackend
@@ -214,9 +215,9 @@ class Run:
         """Return the run for a notebook: a sentence, its curve, and the best program."""
         from overnight.flows.api import notebook
 
-        start, best = f"{self.start.score:z.6g}", f"{self.best.score:z.6g}"
+        start, best = score(self.start.score), score(self.best.score)
         result = f"no better than {start}" if self.best.score == self.start.score else f"{best} from {start}"
-        held_out = "" if self.best.held_out is None else f", held out {self.best.held_out:z.6g}"
+        held_out = "" if self.best.held_out is None else f", held out {score(self.best.held_out)}"
         sentence = f"{self.problem}: {result}{held_out}, after {self.samples} samples in {self.generations} generations"
         return notebook.run_as_html(self.id, sentence, self.sql(notebook.STEPS).fetchall(), self.best.code)
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from overnight.flows.formatting import score
 from overnight.flows.night.rescore import require_the_same_function, score_kept, survivors_of
 from overnight.flows.start.create_run import create_run, prepare_run
 from overnight.flows.start.judging import judge_of
@@ -65,7 +66,7 @@ def create_run_from(
     _require_scores(distinct, scored)
     if tell:
         count = sum(one.score is not None for one in scored.judged)
-        tell(f"begins with {count} further programs, the best of which scores {scored.best.score:z.6g}")
+        tell(f"begins with {count} further programs, the best of which scores {score(scored.best.score)}")
     files = files_of(history, run.run_id)
     wanted = new_request(Kind.PIN, program_id=_id_of(pinned, problem, start, scored)) if pinned else None
     record.create(files, run, start, scored)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from overnight.flows.formatting import score as score_text
 from overnight.schemas.interventions import DROPPED
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
@@ -88,7 +89,7 @@ def _pruned(row: Row, parent: Row) -> str:
 
 
 def _result(row: Row) -> str:
-    return row["outcome"] if row["score"] is None else f"score {row['score']:z.6g}"
+    return row["outcome"] if row["score"] is None else f"score {score_text(row['score'])}"
 
 
 def _outcome(database: Database, row: Row) -> list[str]:
@@ -103,27 +104,27 @@ def _outcome(database: Database, row: Row) -> list[str]:
 
 
 def _scored(database: Database, row: Row) -> list[str]:
-    sentences = [f"{Outcome.SCORED.facts.explanation} {row['score']:z.6g}."]
+    sentences = [f"{Outcome.SCORED.facts.explanation} {score_text(row['score'])}."]
     if row["confirmed_score"] is not None:
-        sentences.append(f"Run again in a fresh container, it scored {row['confirmed_score']:z.6g}: confirmed.")
+        sentences.append(f"Run again in a fresh container, it scored {score_text(row['confirmed_score'])}: confirmed.")
     before = _first_row(database, _BEFORE, row["run_id"], row["place"], row["index"]).get("best")
     if before is not None:
         comparison = _compared_with(row, before)
-        sentences.append(f"The best of the run before it scored {before:z.6g}, so it was {comparison}.")
+        sentences.append(f"The best of the run before it scored {score_text(before)}, so it was {comparison}.")
     return sentences
 
 
 def _compared_with(row: Row, other: float) -> str:
     if math.isclose(row["score"], other, rel_tol=1e-12):
         return "as good"
-    return f"{'better' if row['score'] > other else 'worse'} by {abs(row['score'] - other):z.6g}"
+    return f"{'better' if row['score'] > other else 'worse'} by {score_text(abs(row['score'] - other))}"
 
 
 def _duplicate(database: Database, row: Row) -> list[str]:
     original = row["code_hash"] and _first_row(database, _ORIGINAL, row["run_id"], row["code_hash"])
     if not original:
         return [f"{Outcome.DUPLICATE.facts.explanation}: {row['error']}."]
-    score = "" if original["score"] is None else f", score {original['score']:z.6g}"
+    score = "" if original["score"] is None else f", score {score_text(original['score'])}"
     return [
         f"{Outcome.DUPLICATE.facts.explanation}: it differs at most in form from {original['program_id']} of "
         f"generation {original['generation']} (outcome {original['outcome']}{score})."
@@ -136,7 +137,7 @@ def _unconfirmed(database: Database, row: Row) -> list[str]:
     sentences = [f"{Outcome.UNCONFIRMED.facts.explanation}. {row['error']}"]
     niche = _niche_before(database, row)
     if niche.get("best") is not None:
-        sentences.append(f"The best score of the niche was {niche['best']:z.6g}.")
+        sentences.append(f"The best score of the niche was {score_text(niche['best'])}.")
     return sentences
 
 
@@ -156,7 +157,7 @@ def _memberships(database: Database, row: Row) -> list[str]:
     sentences = [_membership(first)]
     if niche.get("best") is not None and first["event"] == "joined":
         programs = "1 program" if niche["programs"] == 1 else f"{niche['programs']} programs"
-        sentences.append(f"Before it joined, the niche's best score was {niche['best']:z.6g}, among {programs}.")
+        sentences.append(f"Before it joined, the niche's best score was {score_text(niche['best'])}, among {programs}.")
     return sentences + [_membership(stay) for stay in later]
 
 
@@ -176,7 +177,7 @@ def _children(database: Database, row: Row) -> str:
     children = _first_row(database, _CHILDREN, row["run_id"], row["program_id"])
     if not children["children"]:
         return "No candidate comes from a prompt that showed it."
-    best = "" if children["best"] is None else f"; the best of them has {children['best']:z.6g}"
+    best = "" if children["best"] is None else f"; the best of them has {score_text(children['best'])}"
     return (
         f"Candidates from prompts that showed it: {children['children']}, of these with a score: "
         f"{children['scored']}{best}."
@@ -187,7 +188,7 @@ def _finals(database: Database, row: Row) -> list[str]:
     sentences = []
     for final in database.rows(_FINALS, [row["run_id"], row["program_id"]]):
         finalist = final["finalist"]
-        scores = [f"{_split(name)} {value:z.6g}" for name, value in finalist.items() if isinstance(value, float)]
+        scores = [f"{_split(name)} {score_text(value)}" for name, value in finalist.items() if isinstance(value, float)]
         was_run = {"validation": final["validated"], "held_out": final["held_out"] and final["chosen"]}
         failed = [name for name in was_run if was_run[name] and finalist[name] is None]
         scores += [f"{_split(name)} none, it fails there" for name in failed]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from overnight.flows.formatting import score as score_text
 from overnight.flows.start.generated_inputs import job_on_drawn, open_generator, unknown_seeds
 from overnight.flows.start.sandboxes import image_of, open_job, open_sandboxes, require_ran, slots_of
 from overnight.schemas.errors import SpecificationError
@@ -165,21 +166,25 @@ def _judged(
         return Finding(tried, came)
     score = _score(verdict, problem)
     if score <= base.start + problem.settings.noise:
-        return Finding(tried, f"scores {score:z.6g}, no more than the start program")
+        return Finding(tried, f"scores {score_text(score)}, no more than the start program")
     confirmed = confirm() if confirm else verdict
     if _score(confirmed, problem) <= base.start + problem.settings.noise:
-        return Finding(tried, f"scores {score:z.6g}, and {confirmed.outcome.value} when it is confirmed")
+        return Finding(tried, f"scores {score_text(score)}, and {confirmed.outcome.value} when it is confirmed")
     if problem.settings.objectives.searches_front:
-        return Finding(tried, f"scores {score:z.6g}", "note", "the other objectives may pay for it")
+        return Finding(tried, f"scores {score_text(score)}", "note", "the other objectives may pay for it")
     known = problem.settings.known.best_on("train")
     beaten = base.name if base.body != problem.specification.start_body and score >= base.score(problem) else ""
     is_whole = len(verdict.scores) == len(problem.inputs["train"])
     beaten = "the best known score" if known is not None and is_whole and score >= known else beaten
     if beaten:
-        return Finding(tried, f"scores {score:z.6g}", "wrong", f"it is no worse than {beaten}: the scoring is fooled")
+        return Finding(
+            tried, f"scores {score_text(score)}", "wrong", f"it is no worse than {beaten}: the scoring is fooled"
+        )
     if base.start == NO_SCORE:
-        return Finding(tried, f"scores {score:z.6g}", "note", "there is no start program to compare it with")
-    return Finding(tried, f"scores {score:z.6g}", "look", f"more than the start program's {base.start:z.6g}")
+        return Finding(tried, f"scores {score_text(score)}", "note", "there is no start program to compare it with")
+    return Finding(
+        tried, f"scores {score_text(score)}", "look", f"more than the start program's {score_text(base.start)}"
+    )
 
 
 def _isolated(problem: Problem, body: str, ask: Ask | None, seed: int, *, inputs: int | None = None) -> Verdict:
@@ -200,7 +205,7 @@ def _with_memory(problem: Problem, specification: Specification, pool: SandboxPo
     else:
         yield Finding("memory", "nothing is remembered, or one call is all there is")
     if same.is_scored and _score(same, problem) > base.score(problem) + problem.settings.noise:
-        text = f"scores {_score(same, problem):z.6g}, more than {base.name}"
+        text = f"scores {score_text(_score(same, problem))}, more than {base.name}"
         yield Finding(f"a program that {alike.name}", text, "look", "answering without looking pays")
 
 
@@ -229,9 +234,9 @@ def _on_fresh_inputs(problem: Problem, base: Base, seed: int) -> Finding:
         return Finding(tried, came, "look", "it has a score on the problem's own inputs alone")
     reached = _score(verdict, problem)
     if base.body == problem.specification.start_body:
-        return Finding(tried, f"scores {reached:z.6g}")
+        return Finding(tried, f"scores {score_text(reached)}")
     start = _score(_on(problem, job, problem.specification.start_body, base.ask), problem)
-    came = f"scores {reached:z.6g}, the start program {start:z.6g}"
+    came = f"scores {score_text(reached)}, the start program {score_text(start)}"
     if base.score(problem) > base.start and reached <= start + problem.settings.noise:
         return Finding(tried, came, "look", "it is better on the training inputs alone")
     return Finding(tried, came)
@@ -264,7 +269,7 @@ def _same(problem: Problem, base: Base, how: str, verdict: Verdict) -> Finding:
     worst = max((abs(one - other) for one, other in pairs), default=0.0)
     if worst <= noise + 1e-9 * max(1.0, abs(base.score(problem))):
         return Finding(tried, "the same scores")
-    return Finding(tried, f"differs by up to {worst:z.6g} on an input", "look", "its score depends on it")
+    return Finding(tried, f"differs by up to {score_text(worst)} on an input", "look", "its score depends on it")
 
 
 def _turned(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
+from overnight.flows.formatting import score
 from overnight.flows.start.sandboxes import open_sandboxes, require_ran
 from overnight.schemas.objectives import SCORE, Objectives
 from overnight.schemas.outcome import Verdict
@@ -92,5 +93,5 @@ def _difference(own: Sequence[float], runs: Sequence[Sequence[float]], noise: fl
     for one, *scores in zip(own, *runs, strict=True):
         low, high = min(scores), max(scores)
         if not low - (high - low) - noise <= one <= high + (high - low) + noise:
-            return f"in one of its own the start program scores {one:z.6g}, not {scores[0]:z.6g}"
+            return f"in one of its own the start program scores {score(one)}, not {score(scores[0])}"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from overnight.flows.formatting import score
 from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import TerminalProviderError
 from overnight.schemas.problem import Problem
@@ -54,7 +55,7 @@ def _text(files: RunFiles, problem: Problem, body: str) -> str:
             before.append(program)
             level = program.score
     earlier = "\n\n".join(
-        f"An earlier best, which scores {one.score:.6g}:\n\n```\n{skeleton.function_text(one.body)}\n```"
+        f"An earlier best, which scores {score(one.score)}:\n\n```\n{skeleton.function_text(one.body)}\n```"
         for one in before[-_ANCESTORS:]
     )
     parts = [
