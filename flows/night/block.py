@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
 
-from overnight.flows.night.planning import prompts_per_task, turns_of
 from overnight.flows.night.search_state import SearchState
+from overnight.flows.night.turns import prompts_per_task, turns_of
 from overnight.schemas.algorithm import Change, Correct, Plan, Turn
 from overnight.schemas.generation import GenerationRecord
 from overnight.schemas.outcome import DUPLICATE_IN_GENERATION, STOPPED_BY_DEADLINE, Outcome, Verdict

@@ -13,22 +13,19 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 
-from overnight.flows.formatting import cause_text, error_text
+from overnight.flows.formatting import error_text
 from overnight.flows.night import events
 from overnight.flows.night.attempts import Attempt, Attempts
 from overnight.flows.night.block import Block
+from overnight.flows.night.failures import FINAL, Failures
 from overnight.flows.night.night_limits import NightLimits, NightPlan
-from overnight.flows.night.planning import prompts_in_flight
-from overnight.flows.night.retry_policy import RetryPolicy
 from overnight.flows.night.samples_in_flight import is_slow
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.sessions_beside import SessionsBeside
-from overnight.schemas.errors import HistoryGone, Outage, TerminalProviderError, UsageError
+from overnight.flows.night.turns import prompts_in_flight
+from overnight.schemas.errors import HistoryGone, Outage
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
 from overnight.schemas.program import Judged, Prompt
-
-_FINAL = (TerminalProviderError, UsageError, HistoryGone)
-"""Errors that end a night: no further attempt can help."""
 
 _FIRST_S = 5.0
 """Seconds after which the first generation of a night ends early, once it has a result."""
@@ -47,17 +44,13 @@ class NightCore:
         self._begin_s = clock.seconds
         self._retried = None if plan.retried is None else deque(plan.retried)
         self._search = state.run.problem.settings.search
-        self._retries = RetryPolicy(self._search.retries, self._search.failures)
-        self._failing: int | None = None
+        self._failures = Failures(self._search.retries, self._search.failures)
         self._attempts = Attempts()
         self._sessions = SessionsBeside(state, plan.sessions)
         self._turn: int | None = None
         self._turn_begin = clock.seconds
         self._is_cut = False
-        self._failure: tuple[int, Exception] | None = None
-        self._is_reloading = self._gave_up = self._is_drop_wanted = False
-        self._paused_until: float | None = None
-        self._is_losing_time = False
+        self._is_reloading = self._is_drop_wanted = False
         self._end: events.Finish | None = None
         self._actions: list[events.Action] = []
         self._is_tuning_over = not state.run.problem.tunes
@@ -100,7 +93,7 @@ class NightCore:
                 left = self._samples_left(attempt.number)
                 attempt.block = Block(self.state, attempt.number, stored=stored, most_samples=left)
             case events.Evaluated() if attempt.block:
-                self._end_pause()
+                self._do(*self._failures.end_loss())
                 attempt.note_evaluated(event, attempt.block, self._clock)
             case events.Confirmed(_, program_id, verdict) if attempt.block:
                 attempt.confirming.discard(program_id)
@@ -112,16 +105,15 @@ class NightCore:
                 self._note_pruned(attempt, judged)
             case events.Failed(_, error):
                 attempt.error = attempt.error or error
-                if attempt.record is not None and isinstance(error, _FINAL):
+                if attempt.record is not None and isinstance(error, FINAL):
                     self._end = self._end or events.Finish(StopReason.FAILED, error)
-                elif attempt.record is not None and self._failure is None:
-                    self._failure = (attempt.number, error)
+                elif attempt.record is not None:
+                    self._failures.note(attempt.number, error)
             case events.Committed():
-                self._end_pause()
+                self._do(*self._failures.end_loss())
                 self._attempts.note_committed()
                 self._commit_next()
-                if self._failing not in self.state.put_off - {attempt.number}:  # whose failures count beside commits
-                    self._retries = RetryPolicy(self._search.retries, self._search.failures)
+                self._failures.note_committed(attempt.number, self.state.put_off)
                 self._do(events.Say(""))
             case events.Ended():
                 self._attempts.end(attempt)
@@ -142,24 +134,21 @@ class NightCore:
         self._is_reloading = False
         if event.history is not None:
             self._is_drop_wanted = False
-        if self._failure is None:
+        failure = self._failures.take()
+        if failure is None:
             self._note_dropped(event)
             return
-        (number, error), self._failure = self._failure, None
+        number, error = failure
         if event.history is not None:
             self._adopt(event.history)
             if self.state.has_ended(number):
                 return  # the error came after the commit
         elif event.error is not None:
             error = event.error
-        if not self._gave_up:
-            self._failing = number
-            self._retries.count(number, error, self._clock.seconds)
-            if self._retries.given_up is not None:
-                self._give_up(number, error)
-                return
-        self._gave_up = False
-        self._pause(number, error, is_unread=event.history is None)
+        if self._failures.uses_up(number, error, self._clock.seconds):
+            self._give_up(number, error)
+        else:
+            self._pause(number, error, is_unread=event.history is None)
 
     def _note_dropped(self, event: events.Reloaded) -> None:
         """Go on without a program; where that could not be recorded, try again after a pause."""
@@ -170,23 +159,14 @@ class NightCore:
 
     def _pause(self, number: int, error: Exception, *, is_unread: bool) -> None:
         """Wait after a failure, unless the night ends."""
-        if isinstance(error, _FINAL) or self._retries.ends_night(error, self._clock.seconds):
+        if self._failures.ends_night(error, self._clock.seconds):
             self._end = events.Finish(StopReason.FAILED, error)
         elif reason := self._reason_to_stop():
             self._end = events.Finish(reason)
         else:
             if is_unread:
-                self._failure = (number, error)  # the files are read again after the pause
-            message = self._retries.message(error_text(error), error, self._clock.now, self._clock.seconds)
-            self._do(events.Phase("paused"), events.Say(message), events.Pause(self._retries.wait_s, cause_text(error)))
-            self._paused_until = self._clock.seconds + self._retries.wait_s
-            self._is_losing_time = True
-
-    def _end_pause(self) -> None:
-        """Note that work is done again: attempts after a wait that fail, too, belong to the pause."""
-        if self._is_losing_time:
-            self._is_losing_time = False
-            self._do(events.Pause(None, ""))
+                self._failures.note(number, error)  # the files are read again after the pause
+            self._do(*self._failures.pause(error, self._clock))
 
     def _adopt(self, history: RunHistory) -> None:
         """Take the state from the files; what was settled and is not committed does not count."""
@@ -207,8 +187,8 @@ class NightCore:
             self._pause(number, error, is_unread=False)
         else:
             self._do(events.GiveUp(number, self.state.place), events.Reload())
-            self._failure = (number, error)
-            self._is_reloading = self._gave_up = True
+            self._failures.give_up(number, error)
+            self._is_reloading = True
 
     # Decisions
 
@@ -226,14 +206,15 @@ class NightCore:
     def _is_unsettled(self) -> bool:
         """Whether the history is to be read again: after a failure, or between two generations for a drop."""
         is_between = self._turn is None and not self._attempts.uncommitted and self._end is None
-        return self._failure is not None or (self._is_drop_wanted and is_between)
+        return self._failures.pending is not None or (self._is_drop_wanted and is_between)
 
     def _is_paused(self) -> bool:
-        if self._paused_until is None:
+        until = self._failures.paused_until
+        if until is None:
             return False
-        if self._clock.seconds < self._paused_until and self._reason_to_stop() is None:
+        if self._clock.seconds < until and self._reason_to_stop() is None:
             return True
-        self._paused_until = None
+        self._failures.paused_until = None
         self._do(events.Say(""))
         return False
 
@@ -246,7 +227,7 @@ class NightCore:
         self._ask()
         if attempt.error is not None:
             self._fail(attempt, attempt.error)
-        if attempt.block is None or attempt.is_over or self._failure or self._end:
+        if attempt.block is None or attempt.is_over or self._failures.pending or self._end:
             return False
         if self._sessions.is_due(attempt.number):
             self._put_off(attempt, attempt.block)
@@ -447,7 +428,7 @@ class NightCore:
 
     def _commit_next(self) -> None:
         """Commit the first generation that is settled, once those before it are committed."""
-        if self._failure is None and (first := self._attempts.commit_first()):
+        if self._failures.pending is None and (first := self._attempts.commit_first()):
             assert first.record is not None
             self._do(events.Phase("select"), events.Commit(first.key, first.record))
 
@@ -460,7 +441,7 @@ class NightCore:
             self._sessions.ended.add(attempt.number)
             return True
         error = Outage(f"no completion arrived for generation {attempt.number}", remedy="It is asked for again.")
-        self._failure = (attempt.number, error)
+        self._failures.note(attempt.number, error)
         return False
 
     # Failures and the end of the night
@@ -472,10 +453,10 @@ class NightCore:
         )
         attempt.is_over = True
         self._turn = None
-        if isinstance(error, _FINAL):
+        if isinstance(error, FINAL):
             self._end = events.Finish(StopReason.FAILED, error)
         else:
-            self._failure = (attempt.number, error)
+            self._failures.note(attempt.number, error)
 
     def _recover(self) -> None:
         """After a failure, or for a drop, end what is under way, then read the state again from the files."""
@@ -493,8 +474,7 @@ class NightCore:
         assert self._end is not None
         if not self._is_closing:
             self._is_closing = True
-            self._end_pause()
-            self._do(events.Close())
+            self._do(*self._failures.end_loss(), events.Close())
             self._withdraw("the night has ended before its turn")
         if self._attempts.have_ended:
             self._is_finished = True

@@ -14,7 +14,7 @@ from overnight.flows.formatting import duration
 from overnight.flows.night import events
 from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.open_run import OpenRun
-from overnight.flows.night.planning import pruning_index
+from overnight.flows.night.turns import pruning_index
 from overnight.schemas.errors import OvernightError
 from overnight.schemas.objectives import NO_OBJECTIVES
 from overnight.schemas.operators import Operator

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from itertools import groupby
 
 from overnight.flows.night.interventions import bases_of, without
-from overnight.flows.night.planning import Planner, prompts_in_flight
+from overnight.flows.night.planning import Planner
+from overnight.flows.night.turns import prompts_in_flight
 from overnight.schemas.algorithm import Algorithm
 from overnight.schemas.generation import RunHistory, RunRecord
 from overnight.schemas.program import Program

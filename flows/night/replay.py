@@ -14,7 +14,6 @@ from overnight.flows.night.block import Block, Pairs
 from overnight.flows.night.final_evaluation import judge_finalists
 from overnight.flows.night.finalists import Ranking
 from overnight.flows.night.open_run import OpenRun, open_run
-from overnight.flows.night.planning import prompts_in_flight
 from overnight.flows.night.pruning import judge_pruned, prompt_of
 from overnight.flows.night.recorded_verdicts import (
     RecordedFinalists,
@@ -23,6 +22,7 @@ from overnight.flows.night.recorded_verdicts import (
     with_recorded_texts,
 )
 from overnight.flows.night.rescore import score_kept
+from overnight.flows.night.turns import prompts_in_flight
 from overnight.flows.start.create_run import RULES, RULES_VERSION, score_start, start_generation, versions
 from overnight.flows.start.judging import judge_of, with_answers
 from overnight.flows.start.origin import problem_path

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from overnight.flows.cli.options import RunOptions
-from overnight.flows.night.planning import Planner, prompts_in_flight, turns_of
+from overnight.flows.night.planning import Planner
 from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
+from overnight.flows.night.turns import prompts_in_flight, turns_of
 from overnight.schemas.algorithm import PromptResult
 from overnight.schemas.completion_source import Sample
 from overnight.schemas.feedback import Feedback, PromptRecord

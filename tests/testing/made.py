@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from overnight.flows.night.planning import turns_of
+from overnight.flows.night.turns import turns_of
 from overnight.schemas.algorithm import Change, Join, Reset, Turn
 from overnight.schemas.algorithm_settings import FunSearchSettings
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunRecord, StopReason

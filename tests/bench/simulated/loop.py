@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from overnight.flows.night.planning import Planner, prompts_in_flight, turns_of
+from overnight.flows.night.planning import Planner
 from overnight.flows.night.samples_in_flight import samples_in_flight
 from overnight.flows.night.tuning import tuned_problem
+from overnight.flows.night.turns import prompts_in_flight, turns_of
 from overnight.schemas.algorithm import Algorithm, PromptResult
 from overnight.schemas.completion_source import Sample
 from overnight.schemas.feedback import Feedback, PromptRecord

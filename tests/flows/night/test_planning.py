@@ -14,14 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overnight.flows.night.planning import (
-    Planner,
-    prompts_in_flight,
-    prompts_per_task,
-    results_needed,
-    turns_of,
-)
+from overnight.flows.night.planning import Planner
 from overnight.flows.night.rebuild import rebuild
+from overnight.flows.night.turns import prompts_in_flight, prompts_per_task, results_needed, turns_of
 from overnight.schemas.algorithm import Change, Plan, PromptResult, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.generation import NightRecord, RunHistory, RunRecord, Step, Window

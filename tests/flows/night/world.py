@@ -16,10 +16,10 @@ from typing import Any
 from overnight.flows.night import events
 from overnight.flows.night.core import NightCore
 from overnight.flows.night.night_limits import NightPlan
-from overnight.flows.night.planning import pruning_index
 from overnight.flows.night.requests import placed
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.flows.night.turns import pruning_index
 from overnight.schemas.algorithm import Turn
 from overnight.schemas.errors import Outage
 from overnight.schemas.generation import GenerationRecord, NightRecord, RunHistory, RunRecord, Step, StopReason, Window
