@@ -132,7 +132,8 @@ def test_all_that_show_the_best_show_what_was_left_out_of_it(
 
 def test_where_nothing_was_left_out_nothing_is_said_of_it(programs: dict[str, Program], here: Command, tmp_path: Path):
     assert "left out" not in here(["best"], tmp_path).stderr
-    assert (load(history=tmp_path).best.as_found, load(history=tmp_path).best.lengths) == (None, "")
+    best = load(history=tmp_path).best
+    assert (best.as_found, best.lengths) == (None, "")
     report = build_report(Database(tmp_path), files_at(tmp_path))
     assert report.as_found is None
     assert 'id="left-out"' not in render(report)
