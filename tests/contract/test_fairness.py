@@ -191,7 +191,7 @@ def test_all_processes_of_a_command_are_counted(crowded: OneProcessor):
     job = Job(
         "",
         (Call((3,)),),
-        Limits(wall_s=1, cpu_s=4, memory_mib=128, scratch_mib=4),
+        Limits(wall_s=2, cpu_s=4, memory_mib=128, scratch_mib=4),
         command=Command("program.py", ("python3", "{program}"), "score"),
     )
     verdict, seconds = judged(crowded, job, COMMAND)
