@@ -285,8 +285,7 @@ class NightCore:
             self._do(events.PutOff(attempt.key, replace(record, place=self.state.place, prompts=1, agent=agent)))
 
     def _samples_left(self, number: int) -> int | None:
-        left = self.limits.samples_left(number)
-        return None if left is None else max(0, left - self._sessions.samples(self._attempts.open, number))
+        return self.limits.samples_left(number, self._sessions.samples(self._attempts.open, number))
 
     def _end_early(self, attempt: Attempt, block: Block) -> None:
         """Let a generation end with the prompts that are planned, once it lasts long and has something to show.

@@ -150,15 +150,21 @@ class NightLimits:
         tally = self.tally(clock).with_ahead(ahead / self._prompts, ahead * self._per_prompt)
         return reason_to_stop(self._conditions, tally) is None
 
-    def samples_left(self, number: int) -> int | None:
-        """Return how many samples a generation may ask for, if those before it ask for all; `None` without a limit."""
+    def samples_left(self, number: int, of_sessions: int = 0) -> int | None:
+        """Return how many samples a generation may ask for, if those before it ask for all; `None` without a limit.
+
+        Sessions that are put off may bring `of_sessions` yet. A number that is one of them has its own samples when it
+        is tried again after the last prompts, since its prompt is counted already.
+        """
         if self._state.run.problem.settings.sampling.batch_api:
             return None
         left = []
         if (most := self._conditions.max_samples) is not None:
-            left.append(most - self._counts["samples"])
+            left.append(most - self._counts["samples"] - of_sessions)
         if (most := self._conditions.generations) is not None:
-            left.append((most * self._prompts - self._prompts_since(self._first)) * self._per_prompt)
+            prompts = most * self._prompts - self._prompts_since(self._first)
+            is_put_off = number in self._state.put_off
+            left.append((prompts + 1) * self._per_prompt if is_put_off else prompts * self._per_prompt - of_sessions)
         return max(0, min(left) - self._prompts_ahead(number) * self._per_prompt) if left else None
 
     @property

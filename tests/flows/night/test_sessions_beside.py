@@ -139,6 +139,20 @@ def test_a_night_with_more_in_flight_begins_after_the_sessions_of_the_one_before
     assert not bought_twice(search)
 
 
+def test_a_session_that_is_tried_again_after_the_last_prompts_has_all_its_samples():
+    """Its prompt counts among those of the night's generations from when it is put off."""
+    for seed in range(60):
+        search = beside_prompts(world(in_flight=4, sessions=2, faults=0.1))
+        settings = search.files.run.problem.settings
+        more = {"agent": settings.agent.model_copy(update={"evaluations": 5})}
+        fewer = {"search": settings.search.model_copy(update={"prompts": 3})}
+        problem = replace(search.files.run.problem, settings=settings.model_copy(update=more | fewer))
+        search.files.run = replace(search.files.run, problem=problem)
+        assert search.night(Random(seed), StopConditions(generations=3))
+        sizes = {commit.number: len(commit.judged) for commit in search.files.commits}
+        assert {sizes.get(number) for number in search.files.sessions} <= {6}, seed
+
+
 class BrokenAgent(World):
     """A world whose agent always fails."""
 
