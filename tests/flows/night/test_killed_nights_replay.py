@@ -205,6 +205,7 @@ def test_a_changed_score_is_a_difference_whatever_time_decided():
     changed = replace(scored, score=0.125)
     judged = tuple(changed if one is scored else one for one in last.judged)
     search.files.ends[-1] = replace(last, judged=judged)
+    search.late = 0.0  # a replay in which the changed program comes too late would take the score that is recorded
     found = replayed(search)
     assert found.decided_by_time
     assert found.first is not None
