@@ -43,15 +43,20 @@ class Operator(StrEnum):
         return member
 
     # fmt: off
+    IMPROVE = OperatorFacts("improve",
+        "anything that may score more; the only request for a program that no answer wrote, such as the start program",
+        "Do what you expect to score most: change what is there, or put another method in its place, such as one that "
+        "is known for problems of this kind.", share=0.35)
     REFINE = OperatorFacts("refine", "one targeted change",
-        "Make one targeted change that should raise the score, and keep the rest as it is.", share=0.5)
+        "Make one targeted change that should raise the score, and keep the rest as it is.", share=0.25)
     REWRITE = OperatorFacts("rewrite", "the same idea, built better",
-        "Keep its main idea, but build it better: rewrite the parts that hold the score back.", share=0.2)
+        "Keep its main idea, but build it better: rewrite the parts that hold the score back.", share=0.15)
     CROSS = OperatorFacts("cross",
         "the best parts of two programs: the base, and the program that beats it on most inputs",
-        "Combine the best parts of the versions above in one program.", share=0.2)
+        "Combine the best parts of the versions above in one program.", share=0.15)
     FRESH = OperatorFacts("fresh", "another algorithm",
-        "Do not build on what is shown: write a different algorithm from scratch.", share=0.05)
+        "Do not build on what is shown: write a different algorithm, of your own or one known for such problems.",
+        share=0.05)
     SIMPLIFY = OperatorFacts("simplify", "the same with less",
         "Make it simpler: remove what does not help, so that the score stays or rises.", share=0.05)
     REPAIR = OperatorFacts("repair",
@@ -75,7 +80,7 @@ class Operator(StrEnum):
 CHOOSABLE = tuple(one for one in Operator if one not in (Operator.HINT, Operator.TUNE, Operator.PRUNE))
 """Operators that the search may choose by itself."""
 
-SIZES_OF_CHANGE = (None, Operator.REFINE, Operator.REWRITE, Operator.CROSS)
+SIZES_OF_CHANGE = (None, Operator.IMPROVE, Operator.REFINE, Operator.REWRITE, Operator.CROSS)
 """Operators that say how much one answer may change, which an agent decides by itself; none says nothing of it."""
 
 PROMPTS_PER_HINT = 2

@@ -61,6 +61,7 @@ _OF_A_LINE = "Change what is there, or put something else in its place, so that 
 """Request for a change of a body of one line, of which nothing else can be kept as it is."""
 
 _WITHOUT_SCORE: dict[Operator | None, str] = {
+    Operator.IMPROVE: "Change whatever helps.",
     Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
     Operator.REWRITE: "Keep its main idea, but build it better.",
     Operator.SIMPLIFY: "Make it simpler: remove what does not help.",

@@ -356,6 +356,8 @@ class Composer:
             # Neither one change nor less of it brings it up; of what the search began with, nothing is worth keeping.
             fitting = _OF_WEAK_BASES if plan.base.id in self._origins else (Operator.FRESH,)
             enabled = [one for one in enabled if one in fitting] or enabled
+        elif plan.base.id not in self._origins and Operator.IMPROVE in enabled:
+            enabled = [Operator.IMPROVE]  # what a model knows of such problems comes out where it is asked openly
         if not enabled:
             return replace(plan, shown=shown)
         asked = {one.operator for one in beside if one.model == plan.model and one.base.id == plan.base.id}

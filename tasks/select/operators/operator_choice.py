@@ -205,7 +205,10 @@ _SPARE = (
 )
 """Part that may be left out of a program that is to be simpler."""
 
-_THOUGHTS: dict[Operator | None, Sequence[str]] = {None: TACTICS, Operator.FRESH: TACTICS, Operator.SIMPLIFY: _SPARE}
+_THOUGHTS: dict[Operator | None, Sequence[str]] = {
+    **dict.fromkeys((None, Operator.IMPROVE, Operator.FRESH), TACTICS),
+    Operator.SIMPLIFY: _SPARE,
+}
 
 
 def lines_of_thought(operator: Operator | None) -> Sequence[str]:

@@ -22,7 +22,10 @@ class Cue(Enum):
     ERROR = ("crashed", "traceback", "raised an exception", "execution error", "stderr")
     """There is an error of the base or its child."""
 
-    FRESH = ("from scratch", "an entirely new program", "start afresh", "without looking at the programs above")
+    FRESH = (
+        *("from scratch", "an entirely new program", "start afresh", "without looking at the programs above"),
+        "do not build on what is shown",
+    )
     """A program is wanted that does not build on those shown."""
 
     ANOTHER = (

@@ -80,11 +80,20 @@ def test_a_plan_has_an_operator_and_its_prompt_the_words_for_it():
     search = Search()
     search.tell(scored("long", 1.0, 1.0, body=LONG))
     operators = {plan.operator for plan in search.plans(1000) if plan.base.id == "long"}
-    assert operators == {Operator.REFINE, Operator.REWRITE, Operator.FRESH, Operator.SIMPLIFY}, "no partner to cross"
-    operators = {plan.operator for plan in search.plans(1000) if plan.base.id == "start"}
-    assert operators <= {Operator.REFINE, Operator.FRESH}, "a line has no parts"
+    chosen = {Operator.IMPROVE, Operator.REFINE, Operator.REWRITE, Operator.FRESH, Operator.SIMPLIFY}
+    assert operators == chosen, "no partner to cross"
+    search.tell(scored("line", 2.0, 2.0))
+    operators = {plan.operator for plan in search.plans(1000) if plan.base.id == "line"}
+    assert operators == {Operator.IMPROVE, Operator.REFINE, Operator.FRESH}, "a line has no parts"
     plan = next(plan for plan in search.plans() if plan.operator is Operator.SIMPLIFY)
     assert "Make it simpler" in search.prompt(plan)
+
+
+def test_what_no_answer_wrote_is_asked_openly_to_be_improved():
+    plans = Search(start=replace(START, body=LONG)).plans()
+    assert {plan.operator for plan in plans} == {Operator.IMPROVE}
+    without = Search({"search": {"operators": ["refine", "simplify"]}}, start=replace(START, body=LONG))
+    assert {plan.operator for plan in without.plans()} == {Operator.REFINE, Operator.SIMPLIFY}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +115,7 @@ def test_no_line_of_thought_contradicts_what_is_asked(operator: Operator):
     lines = lines_of_thought(operator)
     assert len(set(lines)) == len(lines) >= 25
     asks_for_another = any("another representation" in line for line in lines)
-    assert asks_for_another is (operator is Operator.FRESH)
+    assert asks_for_another is (operator in (Operator.IMPROVE, Operator.FRESH))
     assert [line for line in lines if "time" in line] == [], "the time must not decide, and may be short already"
 
 
