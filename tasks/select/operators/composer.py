@@ -203,7 +203,7 @@ class Composer:
         )
         if not self._search.chosen_operators or self._is_completion_model(plan.model):
             return plan
-        number = turn.generation * self._search.prompts + turn.index
+        number = (turn.generation - 1) * self._search.prompts + turn.index
         return told_apart(plan, [one for _, one in beside], number, names_size=not self._is_agent(plan.model))
 
     def _composed(

@@ -170,6 +170,7 @@ _FRESH = 2
 
 TACTICS = (
     "use another data structure or another representation of the problem",
+    "look at a method that is known in the literature for this kind of problem, and adapt it",
     "solve an easier version first, then mend its solution step by step",
     "decide with what will happen a few steps later in mind, not only with what is best now",
     "combine several simple rules, and choose among them by the state of the input",
@@ -177,7 +178,6 @@ TACTICS = (
     "use symmetry, or an invariant of the problem, to search less and better",
     "begin with a good construction, then improve it by a fixed number of steps of local search",
     "compute from the input what could be a fixed constant",
-    "look at a method that is known in the literature for this kind of problem, and adapt it",
     "try several alternatives, and take the best of them",
 )
 """General lines of thought, one for each prompt with a tactic; they suit a program that is written anew."""
