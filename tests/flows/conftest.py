@@ -118,7 +118,8 @@ def _run_night(
     if not files.directory.exists():
         sampling = {"concurrency": 16, **settings.get("sampling", {})}  # generations overlap unless a test says so
         sandbox = {"image": image, "slots": 1, **settings.get("sandbox", {})}
-        given = {**settings, "sampling": sampling, "sandbox": sandbox}
+        search_settings = {"seconds": 0, **settings.get("search", {})}  # no clock decides where a generation ends
+        given = {**settings, "sampling": sampling, "sandbox": sandbox, "search": search_settings}
         loaded = load_problem(problem, given)
         accept(loaded, given)
         create_run(loaded, problem, backend, seed=more.pop("seed", 1), run_id=run_id)
