@@ -106,8 +106,8 @@ def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prom
     )
     search = settings.search.model_copy(update={"prompts": count, "samples": 1})
     alone = settings.model_copy(update={"search": search, "sampling": only(settings.sampling, model)})
-    is_asked = model.style == "chat" and Operator.REFINE in search.chosen_operators
-    plans = dict.fromkeys(range(count), Plan("0", parents, operator=Operator.REFINE if is_asked else None))
+    is_asked = model.style == "chat" and Operator.IMPROVE in search.chosen_operators
+    plans = dict.fromkeys(range(count), Plan("0", parents, operator=Operator.IMPROVE if is_asked else None))
     return build_prompts(plans, replace(problem, settings=alone), seed=0, generation=0)
 
 
