@@ -8,6 +8,7 @@ import random
 import re
 import signal
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +52,18 @@ class Backend:
     def close(self) -> None: ...
 
 
-def _work(job: dict[str, Any]) -> Work:
-    """Have two turns and two programs scored, and hand back a third; each has numbers of the task."""
+def _work(job: dict[str, Any], more: int = 0) -> Work:
+    """Have two turns and two programs scored, and hand back a third, all with `more` added to them."""
     given = job["files"]["program/program.py"]
     first = yield ask(1, "/v1/chat/completions", turn(job["task"]))
     for number in (2, 3):
-        yield ask(number, "/evaluate", {"files": {"program.py": given.replace("return", f"return {number} / 7 +")}})
+        yield ask(
+            number, "/evaluate", {"files": {"program.py": given.replace("return", f"return {number + 7 * more} / 7 +")}}
+        )
     rows = yield ask(4, "/sql", {"query": "SELECT count(*) AS n FROM programs"})
     assert json.loads(rows["body"])["n"] >= 1
     yield ask(5, "/v1/chat/completions", turn(job["task"], first["body"]))
-    yield ended(given.replace("return", "return 0.5 +"), IDEA_md="half a step")
+    yield ended(given.replace("return", f"return {more + 0.5} +"), IDEA_md="half a step")
 
 
 @pytest.fixture
@@ -143,9 +146,10 @@ def test_agents_and_prompts_share_a_night_which_is_replayed_the_same(
 
     def work(job: dict[str, Any]) -> Work:
         wait_until(lambda: len(run_at(tmp_path / "runs/toy").committed()) >= 3)
-        yield from _work(job)
+        yield from _work(job, next(numbers))
 
-    site.work = work
+    # Each session has programs of its own: what the history has already is no new sample of another one.
+    site.work, numbers = work, count()
     files = night(3, settings=settings)
     rows = Database(tmp_path).rows("SELECT generation, agent FROM generations ORDER BY place")
     assert sorted(row["generation"] for row in rows if row["agent"]) == [1, 2]
