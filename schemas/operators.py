@@ -44,7 +44,8 @@ class Operator(StrEnum):
 
     # fmt: off
     IMPROVE = OperatorFacts("improve",
-        "anything that may score more; the only request for a program that no answer wrote, such as the start program",
+        "anything that may score more; of a program that no answer wrote, such as the start program, nothing else "
+        "while no better one is shown beside it",
         "Do what you expect to score most: change what is there, or put another method in its place, such as one that "
         "is known for problems of this kind.", share=0.35)
     REFINE = OperatorFacts("refine", "one targeted change",
