@@ -6,7 +6,7 @@ of the records that it was told of, in order, as an algorithm's is; so a run can
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -17,27 +17,19 @@ from overnight.schemas.interventions import Intervention
 from overnight.schemas.operators import SIZES_OF_CHANGE, Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
-from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
-from overnight.schemas.scores import are_level
-from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, is_repairable, shape_of
+from overnight.schemas.program import TUNER, Program, program_of
+from overnight.tasks.select.operators.follow_ups import Repairs, TuningTargets, is_repairable
+from overnight.tasks.select.operators.known_programs import KnownPrograms
 from overnight.tasks.select.operators.ledger import Ledger, TriedIdea, plain
 from overnight.tasks.select.operators.model_choice import ModelChoice, Price
 from overnight.tasks.select.operators.operator_choice import (
     SHARES,
-    Gains,
     OperatorChoice,
     band_of,
     fits,
     lines_of_thought,
-    partner_of,
     stagnation_operator,
 )
-
-_PARTNERS = 20
-"""Best programs of the run among which the partner of a base is."""
-
-_BEHIND = 0.5
-"""Share of the different scores that are better from which on a program is far behind the best."""
 
 _OF_WEAK_BASES = (Operator.REWRITE, Operator.CROSS, Operator.FRESH)
 """Request for a program that is far behind the best, which is shown beside it."""
@@ -51,21 +43,16 @@ class Composer:
 
     def __init__(self, problem: Problem, start: Program, seed: int) -> None:
         settings = problem.settings
-        self._search, self._seed, self._noise = settings.search, seed, settings.noise
+        self._search, self._seed = settings.search, seed
         self._objectives = settings.objectives
         self._models = {model.name: model for model in settings.sampling.prompted}
         self._chooses_models = self._search.chooses_models and len(self._models) > 1
-        self._gains = Gains(start.score, settings.noise)
+        self._known = KnownPrograms(start, settings.noise, settings.objectives)
         self._operators = OperatorChoice()
         self._model_choice = ModelChoice({name: model.weight for name, model in self._models.items()})
         self._ledger = Ledger(self._search.ledger, settings.noise)
         self._repairs = Repairs(self._search.repairs)
         self._targets = TuningTargets(settings.tuner.share)
-        self._best = [start] if start.is_scored else []
-        self._programs = {one.id: one for one in self._best}
-        self._origins: dict[str, str] = {}
-        self._niches: dict[str, str] = {}
-        self._born: dict[str, int] = {}
         self._ideas: dict[str, str] = {}
         self._feedback: dict[str, tuple[int, Feedback]] = {}
         self._answers = self._best_at = 0
@@ -73,15 +60,16 @@ class Composer:
     def add(self, programs: Mapping[str, Program]) -> None:
         """Add programs that the search began with."""
         for program in programs.values():
-            self._note(program)
+            self._known.note(program)
+            self._targets.note(program)
 
     def gain_of(self, answer: Feedback) -> float | None:
         """Return what an answer gained on its base; `None` where nothing is chosen by gains."""
-        base = self._programs.get(answer.parent_id)
+        base = self._known.get(answer.parent_id)
         is_compared = bool(self._search.chosen_operators) or self._chooses_models
         if base is None or not is_compared or answer.outcome is Outcome.SANDBOX_ERROR:
             return None
-        return self._gains.gain(answer.score, base.score)
+        return self._known.gains.gain(answer.score, base.score)
 
     def tell(self, record: PromptRecord) -> None:
         answers = [one for one in record.answers if one.outcome is not Outcome.SANDBOX_ERROR]
@@ -100,19 +88,19 @@ class Composer:
             tried = self._tried(replace(answer, idea=idea), gain)
             self._ledger.add(replace(tried, is_fresh=record.operator == Operator.FRESH))
             self._learn_score(answer, record.niche)
-        latest = latest_feedback([one for one in answers if not self._is_better_beside(one)], self._score_of)
+        latest = latest_feedback([one for one in answers if not self._is_better_beside(one)], self._known.score_of)
         self._feedback |= {base: (self._answers, one) for base, one in latest.items()}
 
     def _is_better_beside(self, answer: Feedback) -> bool:
         """Return whether an answer is better than its base in an objective beside the score."""
-        base = self._programs.get(answer.parent_id)
+        base = self._known.get(answer.parent_id)
         if base is None or answer.score is None:
             return False
         return any(self._objectives.changes(answer.metrics, base.metrics).values())
 
     def _tried(self, answer: Feedback, gain: float) -> TriedIdea:
         """Return what the ledger keeps of an answer, before its program is known."""
-        base = self._programs.get(answer.parent_id)
+        base = self._known.get(answer.parent_id)
         beside = "" if answer.score is None else self._objectives.compared(answer.metrics, base.metrics if base else {})
         return TriedIdea(
             answer.idea,
@@ -121,7 +109,7 @@ class Composer:
             error="" if answer.outcome is Outcome.DUPLICATE else answer.error,
             score=answer.score,
             base_score=base.score if base else None,
-            best_before=self._best[0].score if self._best else None,
+            best_before=self._known.best_score,
             beside=beside,
             is_better=gain > 0.0 or self._is_better_beside(answer),
             is_untried=answer.outcome in (Outcome.UNPARSABLE, Outcome.CRASHED, Outcome.UNCONFIRMED),
@@ -133,14 +121,14 @@ class Composer:
         if not record.operator:
             return
         for answer, gain in zip(answers, gains, strict=True):
-            base = self._programs.get(answer.parent_id)
+            base = self._known.get(answer.parent_id)
             if base is not None:
-                band = band_of(self._gains.rank(base.score))
+                band = band_of(self._known.gains.rank(base.score))
                 self._operators.tell(Operator(record.operator), band, has_gained=gain > 0.0)
 
     def _tell_tuned(self, record: PromptRecord, answers: list[Feedback]) -> None:
         for answer in answers:
-            if (base := self._programs.get(answer.parent_id)) is not None:
+            if (base := self._known.get(answer.parent_id)) is not None:
                 self._targets.tell_tuned(base, _program(answer), record.evaluations)
             self._learn_score(answer, record.niche)
 
@@ -148,31 +136,10 @@ class Composer:
         program = _program(answer)
         if program is None:
             return
-        before = self._best[0].score if self._best else NO_SCORE
-        self._origins[program.id], self._niches[program.id] = answer.parent_id, niche
-        self._born[program.id] = self._answers
-        self._note(program)
-        if program.score > before and not are_level(program.score, before):
+        self._targets.note(program)
+        if self._known.note_answer(program, answer.parent_id, niche, self._answers):
             self._best_at = self._answers
             self._model_choice.note_best()
-
-    def _note(self, program: Program) -> None:
-        self._programs[program.id] = program
-        self._gains.note(program.score)
-        self._targets.note(program)
-        if len(self._best) < _PARTNERS or self._rank(program) >= self._rank(self._best[-1]):
-            others = [one for one in self._best if one.id != program.id]
-            best = sorted([*others, program], key=lambda one: len(one.body))  # of equals, the shortest is shown
-            self._best = sorted(best, key=self._rank, reverse=True)[:_PARTNERS]
-
-    def _rank(self, program: Program) -> tuple[float, ...]:
-        """Return what orders programs: the score, then the objectives beside it, so that none beats the first."""
-        has_all = all(name in program.metrics for name in self._objectives.metrics)
-        return self._objectives.goals(program.score, program.metrics) if has_all else (program.score,)
-
-    def _score_of(self, program_id: str) -> float | None:
-        program = self._programs.get(program_id)
-        return program.score if program else None
 
     def compose(
         self,
@@ -222,7 +189,7 @@ class Composer:
         plan = replace(plan, model=model)
         if self._is_completion_model(model):  # it is told nothing, but may get another program to build on
             return replace(plan, operator=Operator.HINT) if hint and hint.program_id else plan
-        plan = self._with_feedback(replace(plan, best=self._best_beside(plan.base)))
+        plan = self._with_feedback(replace(plan, best=self._known.best_beside(plan.base)))
         if hint:
             tried = self._tried_text(plan) if self._search.chosen_operators else ""
             return replace(plan, operator=Operator.HINT, tactic=hint.text, tried=tried)
@@ -237,14 +204,6 @@ class Composer:
         repeated = [one.idea for one in answers if _is_repeated(one) and one.idea]
         return replace(plan, tried=self._tried_text(plan, repeated))
 
-    def _best_beside(self, base: Program) -> Program | None:
-        """Return the best program of the run; `None` where the base is no worse."""
-        best = self._best[0] if self._best else base
-        if not base.is_scored or self._rank(best) <= self._rank(base):
-            return None
-        is_level = best.score != base.score and are_level(best.score, base.score, self._noise)
-        return None if is_level else best
-
     def _with_feedback(self, plan: Plan) -> Plan:
         """Return a plan with the last child of its base that is no better, or a late one of a program it came from.
 
@@ -255,35 +214,24 @@ class Composer:
             return plan
         if (own := self._feedback.get(plan.base.id)) is not None:
             return replace(plan, feedback=own[1])
-        born = self._born.get(plan.base.id, 0)
-        late = (self._feedback[one] for one in self._ancestors(plan.base.id) if one in self._feedback)
+        born = self._known.born(plan.base.id)
+        late = (self._feedback[one] for one in self._known.ancestors(plan.base.id) if one in self._feedback)
         found = [one for one in late if one[0] >= born and self._is_telling(one[1])]
         answers, feedback = max(found, key=lambda one: one[0], default=(0, None))
         if feedback is None or self._answers - answers > _LATE:
             return plan
-        return replace(plan, feedback=feedback, tried_on=self._programs.get(feedback.parent_id))
+        return replace(plan, feedback=feedback, tried_on=self._known.get(feedback.parent_id))
 
     def _is_telling(self, feedback: Feedback) -> bool:
         """Return whether a try on an earlier version failed, or was worse than one that is not far behind."""
-        tried_on = self._score_of(feedback.parent_id)
+        tried_on = self._known.score_of(feedback.parent_id)
         if feedback.score is None or tried_on is None:
             return True
-        return feedback.score < tried_on and not self._is_behind(feedback.parent_id)
-
-    def _is_behind(self, program_id: str) -> bool:
-        """Return whether half of the different scores or more are better than that of a program."""
-        score = self._score_of(program_id)
-        return score is not None and self._gains.rank(score) >= _BEHIND
-
-    def _ancestors(self, program_id: str) -> Iterator[str]:
-        """Yield the programs that a program came from, each the base of the one before."""
-        while parent := self._origins.get(program_id):
-            yield parent
-            program_id = parent
+        return feedback.score < tried_on and not self._known.is_behind(feedback.parent_id)
 
     def pinned(self, plan: Plan, program_id: str, algorithm: Algorithm) -> Plan | None:
         """Return a plan with another base, in its niche; `None` if the search has not been told of that program."""
-        base = self._programs.get(program_id)
+        base = self._known.get(program_id)
         if base is None:
             return None
         others = [one for one in plan.shown if one.score <= base.score and one.scores != base.scores]
@@ -294,7 +242,7 @@ class Composer:
         """Return what a prompt lists of what was tried on its base, and on the program that this came from."""
         base_id, told = plan.base.id, plan.feedback.error if plan.feedback else ""
         shown = {one.id for one in plan.shown}
-        return self._ledger.text(base_id, self._origins.get(base_id, ""), repeated=repeated, shown=shown, told=told)
+        return self._ledger.text(base_id, self._known.base_of(base_id), repeated=repeated, shown=shown, told=told)
 
     def tuning(self, algorithm: Algorithm) -> Plan | None:
         """Return a plan that tunes the numbers of a program; `None` if none is to be tuned now."""
@@ -331,37 +279,37 @@ class Composer:
         """Return the child to repair among the answers to a prompt, and its base."""
         if Operator.REPAIR not in self._search.chosen_operators:
             return None
-        base = self._programs.get(record.answers[-1].parent_id) if record.answers else None
+        base = self._known.get(record.answers[-1].parent_id) if record.answers else None
         if base is None:
             return None
-        failed = self._repairs.wanted(record, self._gains.rank(base.score), rng)
+        failed = self._repairs.wanted(record, self._known.gains.rank(base.score), rng)
         return (failed, base) if failed else None
 
     def _repair(self, plan: Plan, record: PromptRecord, failed: Feedback, base: Program) -> Plan:
         errors = self._ledger.text(base.id, lists_ideas=False, told=failed.error)
         failed = replace(failed, idea=plain(self._ideas.get(failed.program_id, failed.idea)))
         plan = replace(plan, niche=record.niche, shown=(base,), feedback=None, tried=errors)
-        return replace(plan, operator=Operator.REPAIR, failed=failed, best=self._best_beside(base))
+        return replace(plan, operator=Operator.REPAIR, failed=failed, best=self._known.best_beside(base))
 
     def _with_operator(
         self, plan: Plan, rng: Random, stagnation: tuple[Operator, str] | None, beside: Sequence[Plan]
     ) -> Plan:
-        shown = self._shown(plan)
+        shown = self._known.shown(plan)
         if stagnation:
             operator, tactic = stagnation
             return replace(plan, operator=operator, tactic=tactic, shown=shown)
-        partner = self._partner(plan)
+        partner = self._known.partner(plan)
         enabled = [one for one in SHARES if one in self._search.chosen_operators and fits(one, plan.base.body, partner)]
-        if self._has_better_beside(plan):
+        if self._known.has_better_beside(plan):
             # Neither one change nor less of it brings it up; of what the search began with, nothing is worth keeping.
-            fitting = _OF_WEAK_BASES if plan.base.id in self._origins else (Operator.FRESH,)
+            fitting = _OF_WEAK_BASES if self._known.base_of(plan.base.id) else (Operator.FRESH,)
             enabled = [one for one in enabled if one in fitting] or enabled
-        elif plan.base.id not in self._origins and Operator.IMPROVE in enabled:
+        elif not self._known.base_of(plan.base.id) and Operator.IMPROVE in enabled:
             enabled = [Operator.IMPROVE]  # what a model knows of such problems comes out where it is asked openly
         if not enabled:
             return replace(plan, shown=shown)
         asked = {one.operator for one in beside if one.model == plan.model and one.base.id == plan.base.id}
-        band = band_of(self._gains.rank(plan.base.score))
+        band = band_of(self._known.gains.rank(plan.base.score))
         operator = self._operators.choose(enabled, band, rng)
         others = [one for one in self._operators.worth_asking(enabled, band) if one not in asked]
         if others and operator in asked:
@@ -371,44 +319,6 @@ class Composer:
         # What is shown in full, and may be to be combined, is not told as what did not do better.
         is_shown = plan.feedback is not None and any(one.body == plan.feedback.body for one in shown)
         return replace(plan, operator=operator, shown=shown, feedback=None if is_shown else plan.feedback)
-
-    def _shown(self, plan: Plan) -> tuple[Program, ...]:
-        """Return the programs that a plan shows, with the best of its niche beside a base that is worse."""
-        best = plan.best
-        if best is None or not self._is_of_niche(best, plan.niche):
-            return plan.shown
-        others = [one for one in plan.shown[:-1] if one.id != best.id]
-        return (*others[1:], best, plan.base) if len(plan.shown) > 1 else (best, plan.base)
-
-    def _has_better_beside(self, plan: Plan) -> bool:
-        """Return whether a base is far behind the best of the run, which is shown beside it."""
-        is_shown = plan.best is not None and self._is_of_niche(plan.best, plan.niche)
-        return is_shown and self._is_behind(plan.base.id)
-
-    def _is_of_niche(self, program: Program, niche: str) -> bool:
-        """Return whether a program was born in a niche; what the search began with is in all."""
-        return self._niches.get(program.id, niche) == niche
-
-    def _partner(self, plan: Plan) -> Program | None:
-        """Return the program to combine with the base: the best, where the base is worse, else the one that fits best.
-
-        A base that is far behind gets the best, unless that came from it.
-
-        With several inputs each has to be better than the other on one. With one input it is of another line, and
-        differs from all of this line in more than numbers.
-        """
-        base, best = plan.base, plan.best
-        if best and self._has_better_beside(plan):
-            return None if base.id in self._ancestors(best.id) else best
-        if len(base.scores) > 1:
-            if best and self._is_of_niche(best, plan.niche):
-                return partner_of(base, [best])
-            return partner_of(base, [one for one in self._best if one.score <= base.score])
-        line = [base, *(self._programs[one] for one in self._ancestors(base.id) if one in self._programs)]
-        ids, shapes = {one.id for one in line}, {shape_of(one.body) for one in line}
-        others = (one for one in self._best if one.score < base.score and one.id not in ids)
-        others = (one for one in others if shape_of(one.body) not in shapes)
-        return next((one for one in others if base.id not in self._ancestors(one.id)), None)
 
 
 def told_apart(plan: Plan, beside: Iterable[Plan], number: int, *, names_size: bool = True) -> Plan:
