@@ -11,7 +11,7 @@ from dataclasses import replace
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.feedback import Feedback
 from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
-from overnight.schemas.operators import SIZES_OF_CHANGE, Operator
+from overnight.schemas.operators import Operator, says_size
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import TUNER, Program, Prompt
@@ -59,14 +59,6 @@ _OF_GAP = "Of the programs that none beats in everything, these two have the wid
 
 _OF_A_LINE = "Change what is there, or put something else in its place, so that the score rises."
 """Request for a change of a body of one line, of which nothing else can be kept as it is."""
-
-_WITHOUT_SCORE: dict[Operator | None, str] = {
-    Operator.IMPROVE: "Change whatever helps.",
-    Operator.REFINE: "Make one targeted change, and keep the rest as it is.",
-    Operator.REWRITE: "Keep its main idea, but build it better.",
-    Operator.SIMPLIFY: "Make it simpler: remove what does not help.",
-}
-"""Requests where no score is better than the base's, in place of those that name the score."""
 
 _FAILURE_CHARS = 3_000
 """Limit on the error and the output of a failed program that is to be repaired, characters."""
@@ -231,10 +223,13 @@ def describe_rivals(plan: Plan, chars: int) -> str:
 
 def instruction(plan: Plan, problem: Problem, *, names_size: bool = True) -> str:
     """Return what a prompt asks for beside a better program; `names_size` is whether it says how much may change."""
-    settings, is_left_out = problem.settings, plan.operator in SIZES_OF_CHANGE and not names_size
+    settings, is_left_out = problem.settings, says_size(plan.operator) and not names_size
     parts = [] if is_left_out else [_request(plan)]
     if wanted := _wanted_of_front(plan, settings):
-        parts = [wanted, *([] if is_left_out else [_WITHOUT_SCORE.get(plan.operator) or _request(plan)])]
+        parts = [
+            wanted,
+            *([] if is_left_out else [(plan.operator and plan.operator.facts.request_beside_score) or _request(plan)]),
+        ]
     elif passed := _passed_known(plan, problem):
         parts.insert(0, passed)
     if plan.angle:

@@ -14,7 +14,7 @@ from overnight.schemas.agent_settings import split_agent
 from overnight.schemas.algorithm import Algorithm, Plan, Turn
 from overnight.schemas.feedback import Feedback, PromptRecord, latest_feedback
 from overnight.schemas.interventions import Intervention
-from overnight.schemas.operators import SIZES_OF_CHANGE, Operator
+from overnight.schemas.operators import Operator, says_size
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import TUNER, Program, program_of
@@ -30,9 +30,6 @@ from overnight.tasks.select.operators.operator_choice import (
     lines_of_thought,
     stagnation_operator,
 )
-
-_OF_WEAK_BASES = (Operator.REWRITE, Operator.CROSS, Operator.FRESH)
-"""Request for a program that is far behind the best, which is shown beside it."""
 
 _LATE = 24
 """Latest answers among which a failed or worse child of an earlier version is told."""
@@ -302,8 +299,9 @@ class Composer:
         enabled = [one for one in SHARES if one in self._search.chosen_operators and fits(one, plan.base.body, partner)]
         if self._known.has_better_beside(plan):
             # Neither one change nor less of it brings it up; of what the search began with, nothing is worth keeping.
-            fitting = _OF_WEAK_BASES if self._known.base_of(plan.base.id) else (Operator.FRESH,)
-            enabled = [one for one in enabled if one in fitting] or enabled
+            is_of_answer = bool(self._known.base_of(plan.base.id))
+            fitting = [one for one in enabled if one is Operator.FRESH or (is_of_answer and one.facts.suits_weak_base)]
+            enabled = fitting or enabled
         elif not self._known.base_of(plan.base.id) and Operator.IMPROVE in enabled:
             enabled = [Operator.IMPROVE]  # what a model knows of such problems comes out where it is asked openly
         if not enabled:
@@ -337,7 +335,7 @@ def told_apart(plan: Plan, beside: Iterable[Plan], number: int, *, names_size: b
 def _asked(plan: Plan, names_size: bool) -> tuple[object, ...]:
     """Return what a plan asks for, without its line of thought and what it tells beside."""
     failed = plan.failed.program_id if plan.failed else ""
-    operator = None if plan.operator in SIZES_OF_CHANGE and not names_size else plan.operator
+    operator = None if says_size(plan.operator) and not names_size else plan.operator
     of_front = plan.gap is not None, plan.keeps_score
     return plan.model, operator, plan.tactic, failed, of_front, tuple(one.id for one in plan.shown)
 

@@ -14,7 +14,7 @@ from itertools import permutations
 from random import Random
 from statistics import median
 
-from overnight.schemas.operators import Operator
+from overnight.schemas.operators import Operator, Thoughts
 from overnight.schemas.program import Program
 
 _LARGEST = 5.0
@@ -98,16 +98,12 @@ def _mean(successes: float, failures: float) -> float:
     return successes / (successes + failures)
 
 
-_LEAST_LINES = {Operator.REWRITE: 3, Operator.SIMPLIFY: 6}
-"""Lines of a program from which on it has parts to be rewritten or left out."""
-
-
 def fits(operator: Operator, body: str, partner: Program | None) -> bool:
     """Return whether an operator can be asked for of a base with such a body, and a partner or none."""
-    if least := _LEAST_LINES.get(operator):
-        lines = (line.strip() for line in body.splitlines())
-        return sum(bool(line) and not line.startswith("#") for line in lines) >= least
-    return operator is not Operator.CROSS or partner is not None
+    if operator.facts.needs_partner and partner is None:
+        return False
+    lines = (line.strip() for line in body.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines) >= operator.facts.least_lines
 
 
 class OperatorChoice:
@@ -205,15 +201,12 @@ _SPARE = (
 )
 """Part that may be left out of a program that is to be simpler."""
 
-_THOUGHTS: dict[Operator | None, Sequence[str]] = {
-    **dict.fromkeys((None, Operator.IMPROVE, Operator.FRESH), TACTICS),
-    Operator.SIMPLIFY: _SPARE,
-}
+_THOUGHTS: dict[Thoughts, Sequence[str]] = {"tactics": TACTICS, "places": _PLACES, "spare": _SPARE}
 
 
 def lines_of_thought(operator: Operator | None) -> Sequence[str]:
     """Return lines of thought that tell apart prompts which ask the same, none of which contradicts the request."""
-    thoughts = _THOUGHTS.get(operator, _PLACES)
+    thoughts = _THOUGHTS[operator.facts.thoughts if operator else "tactics"]
     return (*thoughts, *(f"{one}; or {other}" for one, other in permutations(thoughts, 2)))
 
 
