@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from overnight.flows.cli import options
 from overnight.flows.cli.baseline import print_baseline
-from overnight.flows.cli.forecast import (
-    ask_models,
-    facts_of_models,
-    measured_pace,
-    print_night,
-    print_pace,
-    require_models,
-    say_dear_confirmation,
-)
+from overnight.flows.cli.forecast import measured_pace, print_night, print_pace, say_dear_confirmation
+from overnight.flows.cli.model_answers import ask_models, facts_of_models, require_models
 from overnight.flows.cli.printing import OutputFormat, say, say_notes, say_score_warning, working, write_json
 from overnight.flows.cli.start_program import (
     StartRuns,

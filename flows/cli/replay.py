@@ -42,7 +42,7 @@ from overnight.tasks.problems.loading.stored_problem import reload_problem, with
 
 if TYPE_CHECKING:
     from overnight.flows.night.open_run import OpenRun
-    from overnight.flows.night.replay import RecordedRun
+    from overnight.flows.night.recorded_run import RecordedRun
     from overnight.flows.night.rescore import Rescored
     from overnight.tasks.history.differences import Comparison, Difference
 
@@ -74,7 +74,7 @@ def replay(
     from overnight.tasks.history.files import find_run
 
     files = find_run(history, run)
-    from overnight.flows.night.replay import read_recorded_run
+    from overnight.flows.night.recorded_run import read_recorded_run
 
     recorded = read_recorded_run(files)
     accept_sandbox(recorded.run.problem, trust=trust_settings)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from overnight.flows.night.replay import open_replay, read_recorded_run, replay
+from overnight.flows.night.recorded_run import read_recorded_run
+from overnight.flows.night.replay import open_replay, replay
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.differences import VARYING, Comparison
 from overnight.tasks.history.files import RunFiles, files_of

@@ -21,9 +21,9 @@ from overnight.flows.cli.forecast import (
     forecast,
     measured_pace,
     pace_of,
-    print_samples_per_prompt,
     say_dear_confirmation,
 )
+from overnight.flows.cli.model_answers import print_samples_per_prompt
 from overnight.flows.cli.short_night import Look, ShortNight
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.completion_source import Answer as Answered

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from overnight.flows.night.events import Action, Ask, Event, Failed
 from overnight.flows.night.open_run import OpenRun, read_state
-from overnight.flows.night.replay import likely_causes, read_recorded_run, replay
+from overnight.flows.night.recorded_run import read_recorded_run
+from overnight.flows.night.replay import likely_causes, replay
 from overnight.flows.night.stop_conditions import StopConditions
 from overnight.schemas.algorithm import Join
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict

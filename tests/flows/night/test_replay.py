@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-import overnight.flows.night.replay
+import overnight.flows.night.recorded_run
 import overnight.flows.night.reporting
 import overnight.flows.night.retry_policy
 import overnight.flows.night.samples_in_flight
-from overnight.flows.night.replay import open_replay, read_recorded_run, replay
+from overnight.flows.night.recorded_run import read_recorded_run
+from overnight.flows.night.replay import open_replay, replay
 from overnight.schemas.generation import NightRecord, StopReason
 from overnight.schemas.job import Job
 from overnight.schemas.outcome import Outcome, Verdict
@@ -160,7 +161,7 @@ def test_programs_that_are_read_from_answers_in_another_way_are_those_of_the_rec
     monkeypatch.setattr(functions, "parse", lambda *_: unparsable("it reads nothing"))
     found, _ = replayed(files, tmp_path / "again")
     assert found.first is not None
-    monkeypatch.setattr(overnight.flows.night.replay, "RULES_VERSION", "another")
+    monkeypatch.setattr(overnight.flows.night.recorded_run, "RULES_VERSION", "another")
     found, _ = replayed(files, tmp_path / "once-more")
     assert found.first is None
     assert found.programs > 2

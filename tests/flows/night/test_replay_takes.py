@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from overnight.flows.cli.replay import takes_in_words
-from overnight.flows.night.replay import RecordedRun
+from overnight.flows.night.recorded_run import RecordedRun
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.program import Program
 
