@@ -209,6 +209,9 @@ class Settings(Section):
     show_inputs: bool = True
     """whether chat models are told the values of `inputs` where these are few; `false` for seeds of drawn instances,
     and wherever a program must not be fitted to them; other inputs are never told"""
+    show_scoring: bool = True
+    """whether chat models are told the code that scores programs, where it is at most 6,000 characters long; never that
+    of a command"""
     generated: Generated = Generated()
     thresholds: tuple[Annotated[FiniteFloat | None, BeforeValidator(_as_threshold)], ...] = ()
     """for each of `inputs`, in order, the score below which a program is rejected and the remaining inputs are

@@ -62,6 +62,11 @@ class Skeleton(Protocol):
         ...
 
     @property
+    def scoring(self) -> str:
+        """Code that scores programs, as prompts may show it; empty if a command does."""
+        ...
+
+    @property
     def draw(self) -> str:
         """Name of the function that is marked to draw; empty if there is none."""
         ...

@@ -14,6 +14,7 @@ class ScoredByCommand:
 
     run = ""
     docstring = ""  # the task is described in the settings
+    scoring = ""
     draw = ""  # a command draws, if anything does
     generator = ""
     isolation = None  # a command decides itself how it runs a program

@@ -270,6 +270,23 @@ class Specification:
         shown = [node for node in nodes if self._is_preface(node) and not self._is_of_scoring(node)]
         return "\n".join(self._explained(node, self._docstrings.get(node.lineno)) for node in shown)
 
+    @property
+    def scoring(self) -> str:
+        """Functions and classes that score programs, without marks, and without what `preface_of_facts` shows."""
+        nodes = [
+            node for node in self._tree.body if not (isinstance(node, ast.FunctionDef) and node.name in self.evolved)
+        ]
+        run = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == self.run]
+        kept = {*run, *_with_needs(run, nodes)}
+        parts = [
+            node for node in nodes if node in kept and isinstance(node, DEFINITIONS) and not self._is_preface(node)
+        ]
+        lines = split_lines(self.text)
+        return _SEPARATOR.join(
+            "\n".join(lines[(node.lineno if node in run else _first_line(node)) - 1 : node.end_lineno])
+            for node in parts
+        )
+
     @cached_property
     def _docstrings(self) -> dict[int, ast.stmt]:
         """Texts that explain constants, by the line of the constant."""

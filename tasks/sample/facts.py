@@ -29,6 +29,10 @@ _MAX_INPUTS_CHARS = 300
 """Most characters of all inputs together that a prompt tells."""
 
 
+_MAX_SCORING_CHARS = 6_000
+"""Most characters of the code that scores programs that a prompt tells."""
+
+
 def _objectives_in_words(objectives: Objectives) -> str:
     """Return what counts beside the score; empty if nothing."""
     wanted = [f"{'less' if how == 'minimize' else 'more'} `{name}`" for name, how in objectives.metrics.items()]
@@ -57,6 +61,7 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
             keeps_state=settings.state == "calls",
             has_calls=bool(problem.specification.run),
             inputs=inputs_in_words(problem),
+            scoring=_scoring(problem),
             known=_known_in_words(problem),
             is_proven=known.proven,
             honesty=_honesty_in_words(known),
@@ -112,6 +117,12 @@ def _values_in(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(map(_values_in, value.values()))
     return sum(map(_values_in, value)) if isinstance(value, list | tuple) else 1
+
+
+def _scoring(problem: Problem) -> str:
+    """Return the code that scores programs; empty where it is long, or may not be told."""
+    text = problem.specification.scoring if problem.settings.show_scoring else ""
+    return text if len(text) <= _MAX_SCORING_CHARS else ""
 
 
 def inputs_in_words(problem: Problem) -> str:

@@ -518,6 +518,63 @@ def test_a_system_message_tells_the_task_once_and_the_prompt_no_import_of_the_sc
     assert specification.preface_of_facts == "import math\nfrom shared import used"
 
 
+SCORED = """\
+import funsearch
+
+LIMIT = 3
+
+
+class Board:
+    \"\"\"What is built.\"\"\"
+
+
+def helper(n):
+    return Board(), LIMIT, deeper(n)
+
+
+# A comment.
+@funsearch.run
+def evaluate(n):
+    return helper(f(n))
+
+
+def deeper(n):
+    return f(n)
+
+
+@funsearch.draw
+def drawn(n):
+    return "<svg/>"
+
+
+@funsearch.evolve
+def f(n):
+    return n
+
+
+def baseline():
+    return 7
+"""
+
+
+def test_the_scoring_is_what_the_run_function_needs_without_marks_and_without_what_is_evolved():
+    assert read_specification(SCORED, "f").scoring == (
+        'class Board:\n    """What is built."""\n\n\ndef helper(n):\n    return Board(), LIMIT, deeper(n)\n\n\n'
+        "def evaluate(n):\n    return helper(f(n))\n\n\ndef deeper(n):\n    return f(n)"
+    )
+
+
+def test_a_system_message_shows_the_scoring_where_it_is_short_and_the_problem_allows_it():
+    problem = with_settings()
+    code = f"This code scores a program, and stays as it is:\n\n```python\n{problem.specification.scoring}\n```"
+    assert problem.specification.scoring
+    assert code in system_message(problem)
+    assert "This code" not in system_message(with_settings(show_scoring=False))
+    lines = "\n".join(f"    n += {number}" for number in range(600))
+    text = SCORED.replace("    return helper(f(n))", f"{lines}\n    return helper(f(n))")
+    assert "This code" not in system_message(replace(problem, specification=read_specification(text, "f")))
+
+
 def test_constants_of_a_prompt_come_with_what_explains_them():
     text = (
         "# /// script\n# dependencies = []\n# ///\nFIRST = 1\nimport math\n\n"
