@@ -23,7 +23,7 @@ class OperatorFacts:
         request_beside_score: Request where no score is better than the base's; by default `request`.
         least_lines: Lines of a program from which on it can be asked for.
         needs_partner: Whether it takes a second program.
-        suits_weak_base: Whether it is asked of a program that is far behind the best, which is shown beside it.
+        suits_worse_base: Whether it is asked of a program beside which a better one is shown.
         says_size: Whether it says only how much one answer may change, which an agent decides by itself.
         thoughts: Lines of thought that tell apart prompts which ask for it at the same moment.
         is_choosable: Whether the search may choose it by itself.
@@ -36,7 +36,7 @@ class OperatorFacts:
     request_beside_score: str = ""
     least_lines: int = 0
     needs_partner: bool = False
-    suits_weak_base: bool = False
+    suits_worse_base: bool = False
     says_size: bool = False
     thoughts: Thoughts = "places"
     is_choosable: bool = True
@@ -65,21 +65,22 @@ class Operator(StrEnum):
         "while no better one is shown beside it",
         "Do what you expect to score most: change what is there, or put another method in its place, such as one that "
         "is known for problems of this kind.",
-        share=0.35, request_beside_score="Change whatever helps.", says_size=True, thoughts="tactics")
+        share=0.35, request_beside_score="Change whatever helps.", suits_worse_base=True, says_size=True,
+        thoughts="tactics")
     REFINE = OperatorFacts("refine", "one targeted change",
         "Make one targeted change that should raise the score, and keep the rest as it is.",
         share=0.25, request_beside_score="Make one targeted change, and keep the rest as it is.", says_size=True)
     REWRITE = OperatorFacts("rewrite", "the same idea, built better",
         "Keep its main idea, but build it better: rewrite the parts that hold the score back.",
         share=0.15, request_beside_score="Keep its main idea, but build it better.", least_lines=3,
-        suits_weak_base=True, says_size=True)
+        suits_worse_base=True, says_size=True)
     CROSS = OperatorFacts("cross",
         "the best parts of two programs: the base, and the program that beats it on most inputs",
         "Combine the best parts of the versions above in one program.",
-        share=0.15, needs_partner=True, suits_weak_base=True, says_size=True)
+        share=0.15, needs_partner=True, suits_worse_base=True, says_size=True)
     FRESH = OperatorFacts("fresh", "another algorithm",
         "Do not build on what is shown: write a different algorithm, of your own or one known for such problems.",
-        share=0.05, suits_weak_base=True, thoughts="tactics")
+        share=0.05, suits_worse_base=True, thoughts="tactics")
     SIMPLIFY = OperatorFacts("simplify", "the same with less",
         "Make it simpler: remove what does not help, so that the score stays or rises.",
         share=0.05, request_beside_score="Make it simpler: remove what does not help.", least_lines=6, thoughts="spare")

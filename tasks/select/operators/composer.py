@@ -297,10 +297,10 @@ class Composer:
             return replace(plan, operator=operator, tactic=tactic, shown=shown)
         partner = self._known.partner(plan)
         enabled = [one for one in SHARES if one in self._search.chosen_operators and fits(one, plan.base.body, partner)]
-        if self._known.has_better_beside(plan):
+        if self._known.shows_better(plan):
             # Neither one change nor less of it brings it up; of what the search began with, nothing is worth keeping.
             is_of_answer = bool(self._known.base_of(plan.base.id))
-            fitting = [one for one in enabled if one is Operator.FRESH or (is_of_answer and one.facts.suits_weak_base)]
+            fitting = [one for one in enabled if one is Operator.FRESH or (is_of_answer and one.facts.suits_worse_base)]
             enabled = fitting or enabled
         elif not self._known.base_of(plan.base.id) and Operator.IMPROVE in enabled:
             enabled = [Operator.IMPROVE]  # what a model knows of such problems comes out where it is asked openly

@@ -104,9 +104,9 @@ class KnownPrograms:
         others = [one for one in plan.shown[:-1] if one.id != best.id]
         return (*others[1:], best, plan.base) if len(plan.shown) > 1 else (best, plan.base)
 
-    def has_better_beside(self, plan: Plan) -> bool:
-        """Return whether a base is far behind the best of the run, which is shown beside it."""
-        return self._best_shown(plan) is not None and self.is_behind(plan.base.id)
+    def shows_better(self, plan: Plan) -> bool:
+        """Return whether the best program of the run is shown beside a base that is worse."""
+        return self._best_shown(plan) is not None
 
     def partner(self, plan: Plan) -> Program | None:
         """Return the program to combine with the base: the best, where the base is worse, else the one that fits best.
@@ -117,7 +117,7 @@ class KnownPrograms:
         differs from all of this line in more than numbers.
         """
         base, best = plan.base, plan.best
-        if best and self.has_better_beside(plan):
+        if best and self.shows_better(plan) and self.is_behind(base.id):
             return None if base.id in self.ancestors(best.id) else best
         if len(base.scores) > 1:
             if shown := self._best_shown(plan):
