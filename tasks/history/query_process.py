@@ -164,7 +164,10 @@ class _Child:
                 file.close()
 
     def _end(self) -> QueryError | EnvironmentFault:
-        """Return the error of a process that ended by itself."""
+        """Return the error of a process that ended by itself, or whose answer cannot be read."""
+        for pipe in (self._requests, self._replies):  # else one that goes on writing would never end
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         code = self._process.wait()
         self._errors.seek(0)
         output = self._errors.read().decode("utf-8", "replace").strip().splitlines() or ["no output"]

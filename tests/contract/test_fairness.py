@@ -119,37 +119,33 @@ class OneProcessor(ProcessBackend):
                 burner.communicate()
 
 
-@pytest.fixture
-def crowded() -> Iterator[OneProcessor]:
-    """Yield a processor on which other processes compute."""
+def judged(job: Job, source: str, *, crowded: bool = True) -> tuple[Verdict, float]:
+    """Return the verdict on a program, beside others on its processor or not, and the seconds until it came."""
     place = OneProcessor()
-    with place.crowded():
-        yield place
-
-
-def judged(place: OneProcessor, job: Job, source: str) -> tuple[Verdict, float]:
-    """Return the verdict and the seconds until it came."""
-    with SandboxPool(job, place, runner_config(job, "", None, None), slots=1) as pool:
+    with (
+        SandboxPool(job, place, runner_config(job, "", None, None), slots=1) as pool,
+        place.crowded() if crowded else contextlib.nullcontext(),
+    ):
         began = time.monotonic()
         return pool.evaluate(source), time.monotonic() - began
 
 
 @pytest.mark.parametrize("kind", ONE_SLOW)
-def test_a_program_that_computes_little_is_scored_on_a_crowded_processor(crowded: OneProcessor, kind: str):
-    verdict, seconds = judged(crowded, KINDS[kind], program(COMPUTES))
+def test_a_program_that_computes_little_is_scored_on_a_crowded_processor(kind: str):
+    verdict, seconds = judged(KINDS[kind], program(COMPUTES))
     assert verdict.scores == (3.0, 4.0), verdict
     assert seconds > 1.0, "it took more than both inputs' limits, or the test would show nothing"
 
 
 @pytest.mark.parametrize("kind", ONE_SLOW)
-def test_a_program_that_sleeps_times_out_at_its_limit(crowded: OneProcessor, kind: str):
-    verdict, _ = judged(crowded, KINDS[kind], program(SLEEPS))
+def test_a_program_that_sleeps_times_out_at_its_limit(kind: str):
+    verdict, _ = judged(KINDS[kind], program(SLEEPS))
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
     assert "took more than 0.5 s of wall clock on input 1 of 2" in verdict.error
 
 
 def test_a_program_gains_no_time_by_competing_with_itself():
-    verdict, _ = judged(OneProcessor(), JOB, program(FIGHTS))
+    verdict, _ = judged(JOB, program(FIGHTS), crowded=False)
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
     assert verdict.wall_s < 15, "the arithmetic is in tests/evaluate/test_starvation.py"
 
@@ -171,8 +167,8 @@ def test_a_program_gains_no_time_by_competing_with_itself_between_samples(sandbo
     assert verdict.cpu_s < limits.wall_s + 1.0, "the processor time that it got, loading included"
 
 
-def test_a_program_that_computes_for_ever_gets_no_more_processor_time_than_its_limit(crowded: OneProcessor):
-    verdict, _ = judged(crowded, replace(JOB, inputs=JOB.inputs[:1]), program("while True: pass"))
+def test_a_program_that_computes_for_ever_gets_no_more_processor_time_than_its_limit():
+    verdict, _ = judged(replace(JOB, inputs=JOB.inputs[:1]), program("while True: pass"))
     assert verdict.outcome is Outcome.TIMED_OUT, verdict
     assert verdict.cpu_s < 2 * JOB.limits.wall_s + 0.5, "loading has a limit of its own"
     assert "not counting" in verdict.error
@@ -187,14 +183,14 @@ print('{"score": 7}')
 """
 
 
-def test_all_processes_of_a_command_are_counted(crowded: OneProcessor):
+def test_all_processes_of_a_command_are_counted():
     job = Job(
         "",
         (Call((3,)),),
         Limits(wall_s=2, cpu_s=4, memory_mib=128, scratch_mib=4),
         command=Command("program.py", ("python3", "{program}"), "score"),
     )
-    verdict, seconds = judged(crowded, job, COMMAND)
+    verdict, seconds = judged(job, COMMAND)
     assert verdict.scores == (7.0,), verdict
     assert seconds > job.limits.wall_s, "or the test would show nothing"
 

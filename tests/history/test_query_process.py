@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from overnight.schemas.errors import QueryError
+from overnight.schemas.errors import EnvironmentFault, QueryError
 from overnight.tasks.history import query_process
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
@@ -106,6 +107,19 @@ def test_a_process_killed_by_the_kernel_is_a_memory_error(queries: QueryProcess)
     with pytest.raises(QueryError, match="half of the memory"):
         queries.query("SELECT 1")
     assert queries.query("SELECT 1 AS a").to_pylist() == [{"a": 1}]
+
+
+def test_an_answer_that_cannot_be_read_ends_its_process_which_would_go_on_writing(
+    queries: QueryProcess, monkeypatch: pytest.MonkeyPatch
+):
+    def unreadable(_: object) -> NoReturn:
+        raise OSError("interrupted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pyarrow.ipc.open_stream", unreadable)
+        with pytest.raises(EnvironmentFault, match="the process that answers queries ended with"):
+            queries.query("FROM range(1000000)")
+    assert queries.query("SELECT 7 AS x").to_pylist() == [{"x": 7}]
 
 
 def test_ctrl_c_ends_a_query_and_its_process(queries: QueryProcess, monkeypatch: pytest.MonkeyPatch):
