@@ -207,8 +207,9 @@ class Settings(Section):
     held_out: Annotated[tuple[Any, ...], BeforeValidator(as_list)] = ()
     """inputs that score the final best program and are never used by the search"""
     show_inputs: bool = True
-    """whether chat models are told the values of `inputs` where these are few; `false` for seeds of drawn instances,
-    and wherever a program must not be fitted to them; other inputs are never told"""
+    """whether chat models are told the values of `inputs` where these are few and there are no others (`validation`,
+    `held_out`), which are never told; `false` for seeds of drawn instances, and wherever a program must not be fitted
+    to them"""
     show_scoring: bool = True
     """whether chat models are told the code that scores programs, where it is at most 6,000 characters long; never that
     of a command"""

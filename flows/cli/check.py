@@ -220,9 +220,12 @@ def _try_scoring(problem: Problem, start: Verdict, confirmation_s: float, warnin
     warnings += [f"{one.tried} {one.came}: {one.remark}" for one in found if one.result == "wrong"]
     better = [one for one in found if one.result == "look"]
     for one in better:
-        say(f"note: {one.tried} {one.came}, {one.remark}: is that honest?")
+        say(f"note: on the first input, {one.tried} {one.came}, {one.remark}: is that honest?")
     if found and not better:
-        say(f"{len(found)} programs that do no work were tried, and none scores more than the start program")
+        say(
+            f"{len(found)} programs that do no work were tried on the first input, and none scores more than the start "
+            "program"
+        )
 
 
 def _facts(problem: Problem, runs: Mapping[Split, StartRuns]) -> dict[str, Any]:

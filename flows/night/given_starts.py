@@ -66,7 +66,8 @@ def create_run_from(
     _require_scores(distinct, scored)
     if tell:
         count = sum(one.score is not None for one in scored.judged)
-        tell(f"begins with {count} further programs, the best of which scores {score(scored.best.score)}")
+        programs = "1 further program, which" if count == 1 else f"{count} further programs, the best of which"
+        tell(f"begins with {programs} scores {score(scored.best.score)}")
     files = files_of(history, run.run_id)
     wanted = new_request(Kind.PIN, program_id=_id_of(pinned, problem, start, scored)) if pinned else None
     record.create(files, run, start, scored)

@@ -261,9 +261,9 @@ CHANCE_REMEDY = (
 )
 
 ISOLATION_REMEDY = (
-    "A best is confirmed with the evolved function in a process of its own: it must get all it needs as arguments of "
-    "plain data and return its result, and its value may not depend on earlier calls. Mend that, allow for chance with "
-    "--set noise=…, for what is kept with --set state=calls, or do without: --confirm never"
+    "A best is confirmed by another run, with the evolved function in a process of its own: seed what is random, give "
+    "the function all it needs as arguments of plain data, and let its value not depend on earlier calls. Or allow for "
+    "chance with --set noise=…, for what is kept with --set state=calls, or do without: --confirm never"
 )
 
 

@@ -156,7 +156,9 @@ def _refuse_function(node: dict[str, Any], limits: Limits | None) -> None:
         function = (node.get("function") or {}).get("function_name", "").lower()
         is_hidden = limits is not None and (function in MACROS or function.startswith(_OF_DUCKDB))
         if function not in _TABLE_FUNCTIONS or is_hidden:
-            raise QueryError(f"{function} is refused: it may read files", remedy=_TABLES_ONLY)
+            raise QueryError(
+                f"{function} is refused as a table: it may read files, or has one value", remedy=_TABLES_ONLY
+            )
     elif limits is not None and (function := str(node.get("function_name")).lower()) in _TELLING:
         raise QueryError(f"{function} is refused: settings and definitions name files", remedy=_TABLES_ONLY)
 

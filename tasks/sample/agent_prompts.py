@@ -20,7 +20,7 @@ def agent_prompt(problem: Problem, content: PromptContent, facts: str) -> str:
         content: What a prompt of the plan shows.
         facts: The facts of the task, as models are told them.
     """
-    skeleton, inputs = problem.specification, problem.inputs
+    skeleton = problem.specification
     notes = content.notes or ("",) * len(content.bodies)
     shown = zip(content.bodies[:-1], notes[:-1], strict=True)
     return (
@@ -28,9 +28,6 @@ def agent_prompt(problem: Problem, content: PromptContent, facts: str) -> str:
         .get_template("agent_prompt.jinja")
         .render(
             facts=facts,
-            count=len(inputs["train"]),
-            chosen_on=len(inputs["validation"]),
-            reported_on=len(inputs["held_out"]),
             note="" if content.is_repair else notes[-1],
             others=[(*_other(skeleton, body, content.bodies[-1]), note) for body, note in shown],
             is_repair=content.is_repair,

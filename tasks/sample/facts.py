@@ -57,6 +57,9 @@ def system_message(problem: Problem, start: Program | None = None) -> str:
             noise=f"{settings.noise:.3g}" if settings.noise else "",
             start=_start_in_words(start, settings.reducer, known.best) if start and start.is_scored else "",
             objectives=_objectives_in_words(settings.objectives),
+            count=count,
+            chosen_on=len(problem.inputs["validation"]),
+            reported_on=len(problem.inputs["held_out"]),
             is_confirmed=settings.sandbox.confirm != "never",
             keeps_state=settings.state == "calls",
             has_calls=bool(problem.specification.run),
@@ -126,12 +129,13 @@ def _scoring(problem: Problem) -> str:
 
 
 def inputs_in_words(problem: Problem) -> str:
-    """Return the training inputs, where they are a few values and may be told; else empty."""
+    """Return the training inputs, where they are a few values and no others decide; else empty."""
     calls = problem.inputs["train"]
+    has_others = bool(problem.inputs["validation"] or problem.inputs["held_out"])
     values = [dict(call.kwargs) or (call.args[0] if len(call.args) == 1 else list(call.args)) for call in calls]
     text = ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
     is_small = len(text) <= _MAX_INPUTS_CHARS and max(map(_values_in, values), default=0) < _LARGE_INPUT
-    if not problem.settings.show_inputs or not is_small:
+    if not problem.settings.show_inputs or not is_small or has_others:
         return ""
     return f"The inputs are {text}, in this order." if len(values) > 1 else f"The input is {text}."
 

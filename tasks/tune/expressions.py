@@ -73,8 +73,10 @@ def parts_of(node: ast.expr) -> Iterator[ast.expr]:
         case ast.Call(func=func, args=args, keywords=keywords):
             if isinstance(func, ast.Attribute) and not args and not keywords:
                 yield func.value
-            yield from (one for one in args if not isinstance(one, ast.Starred | ast.GeneratorExp))
-            yield from (*(_less(node, "args") if len(args) > 1 else ()), *_less(node, "keywords"))
+            if not _is_bound(node):
+                yield from (one for one in args if not isinstance(one, ast.Starred | ast.GeneratorExp))
+            yield from (_less(node, "args") if len(args) > 1 and not _is_bound(node) else ())
+            yield from _less(node, "keywords")
         case ast.Tuple(elts=elements) if len(elements) > 1:
             yield from (one for one in elements[:_MAX_PARTS] if not isinstance(one, ast.Starred))
             yield from _less(node, "elts") if len(elements) > 2 else ()  # `(x,)` is odder than what it leaves out
@@ -90,6 +92,12 @@ def parts_of(node: ast.expr) -> Iterator[ast.expr]:
             yield from (ast.Constant(float(text)) for text in texts if len(text) < len(repr(value)))
         case _:
             pass
+
+
+def _is_bound(node: ast.Call) -> bool:
+    """Return whether a call keeps a value from passing a number, as before a division: other inputs may need it."""
+    is_extreme = isinstance(node.func, ast.Name) and node.func.id in ("max", "min")
+    return is_extreme and any(isinstance(one, ast.Constant) for one in node.args)
 
 
 def _less(node: Node, field: str) -> Iterator[Node]:

@@ -129,6 +129,7 @@ CASES = {
     ),
     "a loop": ("while a:\n    b = keep", "b = keep"),
     "operands": ("return max(a + keep * 2, b)", "return keep"),
+    "no bound, which other inputs may need": ("return max(1.0, a, keep)", "return max(1.0, a, keep)"),
     "parentheses": ("return (a + keep) * 2", "return keep"),
     "conditions": ("return not (keep and b)", "return keep"),
     "digits": ("return keep, 0.25", "return keep"),

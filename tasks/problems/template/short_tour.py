@@ -30,7 +30,7 @@ import funsearch
 
 @funsearch.run
 def evaluate(cities: int, seed: int) -> float:
-    """Minus the length of the tour: one number, and higher is better. The model does not see this function."""
+    """Minus the length of the tour: one number, and higher is better."""
     tour = visit(cities, seed)
     return -sum(math.dist(here, there) for here, there in zip(tour, [*tour[1:], tour[0]], strict=True))
 
