@@ -92,7 +92,8 @@ def resume(
     conditions = options.conditions_of_night(stop, until)
     files = find_run(history, run)
     before = limits_of_last_night(files)
-    say(f"continuing: {files.run_id}; this night runs {conditions}{f'; the last one ran {before}' if before else ''}")
+    of_last = f"; of the last one: {before}" if before else ""
+    say(f"continuing: {files.run_id}; limits of this night: {conditions}{of_last}")
     with notifications.notifier().reporting_failure(files.run_id) as notifier:
         problem = _ready_problem(files, trust=trust_settings)
         if pin:

@@ -99,7 +99,8 @@ class StopConditions(NightlyConditions):
         return None if self.until is None else self.until + timedelta(seconds=self.grace_s)
 
     def __str__(self) -> str:
-        until = [f"until {self.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"] if self.until else []
+        at = f"%Y-%m-%d %H:%M{':%S' if self.until and self.until.second else ''}"
+        until = [f"until {self.until.astimezone(UTC):{at}} UTC"] if self.until else []
         return ", ".join(until + limits_text(self.model_dump(exclude={"grace_s"}))) or "until Ctrl-C"
 
     def after(self, used: Mapping[str, float]) -> StopConditions:

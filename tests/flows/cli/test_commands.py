@@ -26,7 +26,8 @@ def test_a_night_ends_with_a_table_the_function_and_the_next_commands(
         assert command in done.stderr
     assert "stopped by: generations" in done.stderr
     assert re.search(
-        r"continuing: \S+; this night runs generations 1; the last one ran (generations|max samples) \d+\n", done.stderr
+        r"continuing: \S+; limits of this night: generations 1; of the last one: (generations|max samples) \d+\n",
+        done.stderr,
     )
 
 
