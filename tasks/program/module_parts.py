@@ -32,6 +32,39 @@ def names_bound_by(statement: ast.stmt) -> frozenset[str]:
     return python_source.bound_names(statement)
 
 
+def is_docstring_of(after: ast.stmt, node: ast.stmt) -> bool:
+    """Return whether a statement is the text that explains the constant before it."""
+    is_text = (
+        isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
+    )
+    return is_text and isinstance(node, ast.Assign | ast.AnnAssign)
+
+
+def _needed_by(*nodes: ast.stmt) -> set[str]:
+    """Return the names that statements of a module take from elsewhere."""
+    needed: set[str] = set()
+    for node in nodes:
+        arguments = {one.arg for one in python_source.nodes(node) if isinstance(one, ast.arg)}
+        needed |= python_source.called_names(node) - arguments - python_source.bound_names(node)
+    return needed
+
+
+def with_needs(nodes: Sequence[ast.stmt], others: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Return those of the other statements that some need, themselves or by others."""
+    kept, new = list[ast.stmt](), nodes
+    while new:
+        needed = _needed_by(*new)
+        new = [node for node in others if node not in kept and names_bound_by(node) & needed]
+        kept += new
+    return kept
+
+
+def first_line(node: ast.stmt) -> int:
+    """Return the number of a statement's first line, that of its first decorator if it has any."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+    return min([node.lineno, *(one.lineno for one in decorators)])
+
+
 class NotKeptError(ValueError):
     """A statement would mean something else in the program; the message says which, and what to do.
 

@@ -21,7 +21,7 @@ from overnight.schemas.problem import INPUT_FUNCTION
 from overnight.tasks.program import python_source
 from overnight.tasks.program.evolved_function import EvolvedFunction
 from overnight.tasks.program.meaning import meaning_hash
-from overnight.tasks.program.module_parts import names_bound_by
+from overnight.tasks.program.module_parts import first_line, is_docstring_of, names_bound_by, with_needs
 from overnight.tasks.program.scopes import may_see_names
 from overnight.tasks.program.scored_by_command import call_of_function
 from overnight.tasks.program.source_lines import split_lines
@@ -183,7 +183,7 @@ class Specification:
         others = [node for node in self._tree.body if not self._is_marked(node)]
         own = {node.name for node in others if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         told = [node for node in others if self._is_told(node, own)]
-        kept = {*told, *_with_needs([*told, *python_source.parse(functions).body], others)}
+        kept = {*told, *with_needs([*told, *python_source.parse(functions).body], others)}
         ordered = [node for node in others if node in kept]
         last = self.functions[-1].mark_line
         above = [self._whole(node) for node in ordered if node.lineno < last]
@@ -194,7 +194,7 @@ class Specification:
     def _whole(self, node: ast.stmt) -> str:
         """Return the text of a statement with its decorators, and with the docstring of a constant below it."""
         last = self._docstrings.get(node.lineno, node).end_lineno
-        return "\n".join(split_lines(self.text)[_first_line(node) - 1 : last])
+        return "\n".join(split_lines(self.text)[first_line(node) - 1 : last])
 
     def shared_names(self, standalone: str) -> tuple[list[str], list[str]]:
         """Return the names that the file defines and a text of its functions, too, and those that only the file does.
@@ -216,8 +216,8 @@ class Specification:
     def _of_others(self) -> frozenset[ast.stmt]:
         """Statements that only what neither evolves, scores nor returns inputs needs, such as a baseline."""
         nodes, names = self._tree.body, (*self.evolved, self.run, self.generator)
-        judging = _with_needs([one for one in nodes if isinstance(one, ast.FunctionDef) and one.name in names], nodes)
-        needed = _with_needs([one for one in nodes if isinstance(one, DEFINITIONS)], nodes)
+        judging = with_needs([one for one in nodes if isinstance(one, ast.FunctionDef) and one.name in names], nodes)
+        needed = with_needs([one for one in nodes if isinstance(one, DEFINITIONS)], nodes)
         return frozenset(needed).difference(judging)
 
     def _is_marked(self, node: ast.stmt) -> bool:
@@ -277,27 +277,26 @@ class Specification:
             node for node in self._tree.body if not (isinstance(node, ast.FunctionDef) and node.name in self.evolved)
         ]
         run = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == self.run]
-        kept = {*run, *_with_needs(run, nodes)}
+        kept = {*run, *with_needs(run, nodes)}
         parts = [
             node for node in nodes if node in kept and isinstance(node, DEFINITIONS) and not self._is_preface(node)
         ]
         lines = split_lines(self.text)
         return _SEPARATOR.join(
-            "\n".join(lines[(node.lineno if node in run else _first_line(node)) - 1 : node.end_lineno])
-            for node in parts
+            "\n".join(lines[(node.lineno if node in run else first_line(node)) - 1 : node.end_lineno]) for node in parts
         )
 
     @cached_property
     def _docstrings(self) -> dict[int, ast.stmt]:
         """Texts that explain constants, by the line of the constant."""
-        return {node.lineno: after for node, after in pairwise(self._tree.body) if _is_docstring_of(after, node)}
+        return {node.lineno: after for node, after in pairwise(self._tree.body) if is_docstring_of(after, node)}
 
     def _preface(self, nodes: Sequence[ast.stmt]) -> str:
         return "\n".join(self._source(node) for node in nodes if self._is_preface(node))
 
     def _source(self, node: ast.stmt) -> str:
         if isinstance(node, ast.ClassDef):
-            lines = split_lines(self.text)[_first_line(node) - 1 : node.end_lineno]
+            lines = split_lines(self.text)[first_line(node) - 1 : node.end_lineno]
             return "\n".join(["", "", *lines, ""])
         return ast.get_source_segment(self.text, node) or ""
 
@@ -367,46 +366,6 @@ class Specification:
             return node.name in self._argument_classes
         is_docstring = node is self._tree.body[0] and bool(self.docstring)
         return is_docstring or isinstance(node, ast.Assign | ast.AnnAssign)
-
-
-def _is_docstring_of(after: ast.stmt, node: ast.stmt) -> bool:
-    """Return whether a statement is the text that explains the constant before it."""
-    is_text = (
-        isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
-    )
-    return is_text and isinstance(node, ast.Assign | ast.AnnAssign)
-
-
-def _defined_by(node: ast.stmt) -> frozenset[str]:
-    """Return the names that a statement of a module defines there."""
-    return (
-        frozenset({node.name}) if isinstance(node, ast.FunctionDef | ast.ClassDef) else python_source.bound_names(node)
-    )
-
-
-def _needed_by(*nodes: ast.stmt) -> set[str]:
-    """Return the names that statements of a module take from elsewhere."""
-    needed: set[str] = set()
-    for node in nodes:
-        arguments = {one.arg for one in python_source.nodes(node) if isinstance(one, ast.arg)}
-        needed |= python_source.called_names(node) - arguments - python_source.bound_names(node)
-    return needed
-
-
-def _with_needs(nodes: Sequence[ast.stmt], others: Sequence[ast.stmt]) -> list[ast.stmt]:
-    """Return those of the other statements that some need, themselves or by others."""
-    kept, new = list[ast.stmt](), nodes
-    while new:
-        needed = _needed_by(*new)
-        new = [node for node in others if node not in kept and _defined_by(node) & needed]
-        kept += new
-    return kept
-
-
-def _first_line(node: ast.stmt) -> int:
-    """Return the number of a statement's first line, that of its first decorator if it has any."""
-    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
-    return min([node.lineno, *(one.lineno for one in decorators)])
 
 
 FILE = "program.py"
