@@ -247,7 +247,7 @@ class History:
         Raises:
             UsageError: If there is no such run.
         """
-        from overnight.tasks.history.files import find_run
+        from overnight.tasks.history.find_run import find_run
 
         run_id = find_run(_backend(self), run).run_id
         with _opened(self, run_id) as database:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def compact(run: options.AnyRun = None, /, *, history: History = DEFAULT_HISTORY) -> None:
     """Merge the files of a run's generations, so that queries are faster. No data is lost."""
     from overnight.tasks.history.compact import compact as compact_run
-    from overnight.tasks.history.files import find_run, no_run_in, runs_in
+    from overnight.tasks.history.files import runs_in
+    from overnight.tasks.history.find_run import find_run, no_run_in
     from overnight.tasks.history.run_lock import run_lock
 
     found = runs_in(history) if run is None else [find_run(history, run)]
@@ -55,7 +56,7 @@ def export(
     """
     from overnight.tasks.history.archive import pack, require_no_folder
     from overnight.tasks.history.database import Database
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.history.run_lock import run_lock
     from overnight.tasks.history.stored_run import read_run
     from overnight.tasks.history.trace import write_trace

@@ -103,7 +103,7 @@ def audit(
 def _find(what: str, history: HistoryBackend, given: dict[str, Any]) -> tuple[Problem, RunFiles | None]:
     """Return the problem that is meant, and the run whose it is; `None` for a problem by itself."""
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     try:
         path = find(what)

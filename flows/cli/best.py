@@ -65,7 +65,7 @@ def best(
         unchecked: write it without evaluating it again
     """
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.history.under_way import read_under_way
     from overnight.tasks.history.winners import best_program
 

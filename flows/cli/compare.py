@@ -182,7 +182,7 @@ def _require_output(write: Path | None, *, as_json: bool) -> None:
 def _compare_runs(runs: Sequence[str], write: Path | None, history: HistoryBackend, *, as_json: bool) -> None:
     from overnight.flows.report.comparison_data import score_curves
     from overnight.tasks.history.database import Database
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.report.comparison import groups_of, render_comparison, shared_seeds
 
     ids = list(dict.fromkeys(find_run(history, run).run_id for run in runs))

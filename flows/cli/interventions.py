@@ -44,7 +44,7 @@ def hint(
         withdraw: end all hints and pins of the run
     """
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.history.interventions import new_request
 
     if sum(map(bool, (text, pin, withdraw))) != 1 or (withdraw and prompts):
@@ -88,7 +88,7 @@ def drop(
         descendants: drop what was built on it, too, and what still will be
     """
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.history.interventions import new_request
 
     files = find_run(history, run)

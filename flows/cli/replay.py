@@ -71,7 +71,7 @@ def replay(
     Args:
         into: another history to keep the repeated run in; by default it is deleted
     """
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     files = find_run(history, run)
     from overnight.flows.night.recorded_run import read_recorded_run
@@ -194,7 +194,7 @@ def rescore(
         seed: seed of the new run; default: the old run's
     """
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     if most < 1:
         raise UsageError(f"--most: expected 1 or more, got {most}")

@@ -62,7 +62,7 @@ def report(
         return
     from overnight.flows.report.build import build_report
     from overnight.tasks.history.database import Database
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.report.page import render
 
     files, database = find_run(history, run or "last"), Database(history.root)
@@ -110,7 +110,7 @@ def unwritable(path: Path, error: OSError) -> UsageError:
 def _write_index(history: HistoryBackend, write: Path | None) -> None:
     from overnight.flows.report.comparison_data import all_score_curves
     from overnight.tasks.history.database import Database
-    from overnight.tasks.history.files import no_run_in
+    from overnight.tasks.history.find_run import no_run_in
     from overnight.tasks.report.comparison import render_index
 
     runs = all_score_curves(Database(history.root))

@@ -85,7 +85,7 @@ def resume(
     Args:
         pin: program of the run, by its id or a prefix, that every second prompt builds on
     """
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.history.night_log import limits_of_last_night
 
     choose_cluster(cluster)
@@ -130,7 +130,7 @@ def retry(
         generation: generation to run again; repeatable; default: all that were given up
     """
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     choose_cluster(cluster)
     conditions = options.conditions_of_night(stop, until)

@@ -72,7 +72,8 @@ def runs(
 
 def _files(run: str, history: HistoryBackend) -> RunFiles:
     """Return the files of a run, which may have no more than a log: none of its nights could start."""
-    from overnight.tasks.history.files import files_of, find_run
+    from overnight.tasks.history.files import files_of
+    from overnight.tasks.history.find_run import find_run
 
     named = files_of(history, run)
     return named if RUN_ID.fullmatch(run) and named.night_logs() else find_run(history, run)

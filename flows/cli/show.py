@@ -87,7 +87,7 @@ def show(
 
 def _best_of_last(history: HistoryBackend) -> str:
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
     from overnight.tasks.history.winners import best_program
 
     files = find_run(history, "last")
@@ -147,7 +147,7 @@ def _show_lineage(
 ) -> None:
     from overnight.flows.report.lineage import line_to
     from overnight.flows.report.run_data import read_run_data
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     steps = line_to(read_run_data(database, find_run(history, row["run_id"]), None), row["program_id"])
     if as_json:
@@ -198,7 +198,7 @@ def find_program(database: Database, program: str) -> dict[str, Any]:
 def _function(history: HistoryBackend, row: dict[str, Any]) -> str:
     """Return the evolved function of a program; an empty text if the completion held none."""
     from overnight.tasks.history import stored_run
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     skeleton = stored_run.read_run(find_run(history, row["run_id"])).problem.specification
     return skeleton.function_text(row["body"]) if row["body"] else ""

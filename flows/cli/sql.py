@@ -94,7 +94,8 @@ def _answer(
     if describe or (query is None and not is_shell):
         describe_views(database, query, style)
         return
-    from overnight.tasks.history.files import no_run_in, runs_in
+    from overnight.tasks.history.files import runs_in
+    from overnight.tasks.history.find_run import no_run_in
 
     if not runs_in(history):
         raise no_run_in(history)

@@ -55,7 +55,7 @@ def watch(
     With --format json, print the state of the run once.
     """
     from overnight.flows.report.live_report import LiveReport
-    from overnight.tasks.history.files import find_run
+    from overnight.tasks.history.find_run import find_run
 
     report = LiveReport(find_run(history, run), draws=not terminal and format == "text")
     data = report.data()

@@ -17,7 +17,8 @@ from overnight.schemas.interventions import Kind
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Program
 from overnight.tasks.history import record, stored_run
-from overnight.tasks.history.files import RunFiles, files_of, find_run
+from overnight.tasks.history.files import RunFiles, files_of
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.interventions import add_request, new_request
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.batch_api import require_batches

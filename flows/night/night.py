@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from overnight.flows.night.night_limits import NightPlan, unknown_metrics
 from overnight.flows.night.notifications import Notifier, notification_addresses
 from overnight.flows.night.open_run import OpenRun
 from overnight.flows.night.reporting import NightReporter
-from overnight.flows.night.requests import take
+from overnight.flows.night.requests import NewRequests, take
 from overnight.flows.night.samples_in_flight import (
     said_of_sessions,
     samples_if_slow,
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.2
 """Longest seconds between two looks at the clock, which may be set or may advance while the machine sleeps."""
-
-_LOOK_AGAIN_S = 10.0
-"""Seconds after which requests of people are tried again that could not be recorded."""
 
 
 class Night:
@@ -120,8 +116,7 @@ class Night:
         self._flow: Callable[[str, int, str], Any] | None = None
         self._finish: events.Finish | None = None
         self._is_cut = self._are_confirmations_cut = False
-        self._bytes_of_requests = 0
-        self._look_again_at = 0.0
+        self._new_requests = NewRequests(run.files)
 
     @property
     def shown(self) -> ShownNight:
@@ -278,27 +273,14 @@ class Night:
 
     def _look_for_requests(self) -> None:
         """Take what people ask for meanwhile: hints and pins at once, drops when the history is read again."""
-        try:
-            size = self.run.files.requests.stat().st_size
-        except OSError:  # nobody has asked for anything
-            return
-        if size == self._bytes_of_requests or time.monotonic() < self._look_again_at:
-            return
-        try:
-            requests = pending_requests(self.run.files)
-            hints = [one for one in requests if one.kind is not Kind.DROP]
-            taken = self._record(hints, None) if hints else []
-        except (EnvironmentFault, HistoryError):  # a full disk, or a store that is away
-            self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
-            return
-        self._bytes_of_requests = size
+        taken, is_drop_wanted = self._new_requests.take(self._record)
         if taken:
             self._reporter.note_taken(taken)
             self._take(events.Suggested(taken))
-        if len(hints) < len(requests):
+        if is_drop_wanted:
             self._take(events.DropWanted())
 
-    def _record(self, requests: Sequence[Intervention], past: RunHistory | None) -> list[Intervention]:
+    def _record(self, requests: Sequence[Intervention], past: RunHistory | None = None) -> list[Intervention]:
         first = self._core.state.planner.next_turn
         return take(self.run.files, requests, first, past, self._core.plan.number)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from overnight.flows.night.interventions import dropped_with
 from overnight.flows.night.rebuild import rebuild
 from overnight.schemas.algorithm import Turn
-from overnight.schemas.errors import RunIsBusy
+from overnight.schemas.errors import EnvironmentFault, HistoryError, RunIsBusy
 from overnight.schemas.generation import RunHistory, RunRecord
 from overnight.schemas.interventions import Intervention, Kind
 from overnight.schemas.program import QUESTION
@@ -18,6 +19,41 @@ from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.interventions import add_request, pending_requests, read_interventions, write_interventions
 from overnight.tasks.history.journal import Journal
 from overnight.tasks.history.run_lock import locked_here, run_lock
+
+_LOOK_AGAIN_S = 10.0
+"""Seconds after which requests are tried again that could not be recorded."""
+
+
+@dataclass
+class NewRequests:
+    """What people ask of a run while its night is under way."""
+
+    files: RunFiles
+    _bytes: int = 0
+    _again_at: float = 0.0
+
+    def take(
+        self, record: Callable[[Sequence[Intervention]], list[Intervention]]
+    ) -> tuple[Sequence[Intervention], bool]:
+        """Record new hints and pins; return them, and whether drops are asked for.
+
+        On a full disk, or where a store is away, all wait for a while.
+        """
+        try:
+            size = self.files.requests.stat().st_size
+        except OSError:  # nobody has asked for anything
+            return (), False
+        if size == self._bytes or time.monotonic() < self._again_at:
+            return (), False
+        try:
+            requests = pending_requests(self.files)
+            hints = [one for one in requests if one.kind is not Kind.DROP]
+            taken = record(hints) if hints else ()
+        except (EnvironmentFault, HistoryError):
+            self._again_at = time.monotonic() + _LOOK_AGAIN_S
+            return (), False
+        self._bytes = size
+        return taken, len(hints) < len(requests)
 
 
 def ask(files: RunFiles, request: Intervention) -> list[Intervention] | None:

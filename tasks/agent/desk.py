@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from overnight.schemas.agent_settings import AgentLimits
-from overnight.schemas.errors import Outage, OvernightError, QueryError, SpecificationError, TransientProviderError
+from overnight.schemas.errors import Outage, SpecificationError, TransientProviderError
 from overnight.schemas.outcome import DUPLICATE_IN_RUN, STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.schemas.program import Candidate, Completion, Prompt
@@ -31,6 +31,7 @@ from overnight.tasks.agent.model_requests import (
     turn_answer,
 )
 from overnight.tasks.agent.news import News
+from overnight.tasks.agent.queries import MOST_CHARS, HistoryQueries
 from overnight.tasks.agent.transcript import Transcript, answer_of, request_hash, turn_hash
 from overnight.tasks.agent.workspace import answer_text, changed_files
 from overnight.tasks.evaluate.evaluator import Evaluator
@@ -45,14 +46,6 @@ EVALUATED = "evaluated"
 """Finish reason of a program that an agent had scored before it handed one back."""
 
 _EVALUATE, _TRY, _QUERY = "/evaluate", "/try", "/sql"
-_QUERY_S = 20.0
-_MOST_QUERIES = 500
-"""Most queries of a session."""
-
-_MOST_ROWS = 200
-MOST_CHARS = 20_000
-"""Most of an answer to a query, or of a program's output, that an agent is shown."""
-
 _SAME = "SELECT program_id, outcome, score FROM programs WHERE code_hash = '{}' AND outcome != 'duplicate' LIMIT 1"
 """The verdict on the first program that counts as the same as another."""
 
@@ -113,17 +106,15 @@ class Desk:
     limit: str = ""
     refusal: str = ""
     stopped: Future[None] = field(default_factory=Future)
-    _queries: int = 0
-    _history: QueryProcess | None = None
+    _queries: HistoryQueries = field(init=False)
 
     def __post_init__(self) -> None:
         self.scored = dict(self.transcript.scored)
+        self._queries = HistoryQueries(self.bench.open_history)
 
     def close(self) -> None:
         """End what answers queries."""
-        if self._history is not None:
-            self._history.close()
-            self._history = None
+        self._queries.close()
 
     def answer(self, path: str, body: str) -> tuple[int, str, str]:
         """Return the answer to a request: status, type and text.
@@ -332,6 +323,9 @@ class Desk:
         except RequestRefused as refused:
             return refused.reason
 
+    def _rows(self, sql: str) -> str:
+        return self._queries.answer(sql, recorded=self.transcript.number_of(_QUERY))
+
     def _query(self, sql: str) -> str:
         key = request_hash(_QUERY, {"query": sql})
         record = self._recorded(key)
@@ -339,22 +333,6 @@ class Desk:
             record = self.transcript.record(_QUERY, self._rows(sql), self.clock.seconds, key=key)
         self.transcript.query(sql, answer_of(record))
         return answer_of(record)
-
-    def _rows(self, sql: str) -> str:
-        self._queries += 1
-        if max(self._queries, self.transcript.number_of(_QUERY) + 1) > _MOST_QUERIES:
-            raise RequestRefused(f"all {_MOST_QUERIES} queries of this sample are used", 403)
-        try:
-            self._history = self._history or self.bench.open_history()
-            table = self._history.query(sql, timeout_s=_QUERY_S)
-        except QueryError as error:
-            raise RequestRefused(error.message) from error
-        except OvernightError as error:  # which may name files of this machine
-            raise RequestRefused("the history does not answer; ask again later") from error
-        rows = table.slice(0, _MOST_ROWS).to_pylist()
-        text = "\n".join(json.dumps(row, default=str) for row in rows)
-        more = table.num_rows > _MOST_ROWS or len(text) > MOST_CHARS
-        return text[:MOST_CHARS] + ("\n… (cut: ask for fewer rows or columns)" if more else "") or "no rows"
 
 
 def _query_of(body: str) -> str:

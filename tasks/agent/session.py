@@ -14,10 +14,11 @@ from typing import Any
 from overnight.schemas.agent_settings import AgentSettings
 from overnight.schemas.program import NO_GAIN, UNUSED, Completion, Prompt
 from overnight.tasks.agent.clock import LAST_S, Clock
-from overnight.tasks.agent.desk import EVALUATED, MOST_CHARS, Bench, Desk, Stopped, new_completion
+from overnight.tasks.agent.desk import EVALUATED, Bench, Desk, Stopped, new_completion
 from overnight.tasks.agent.door import Asked, Ended, RequestRefused, read_frame
 from overnight.tasks.agent.model_requests import COMPLETIONS
 from overnight.tasks.agent.news import News
+from overnight.tasks.agent.queries import MOST_CHARS
 from overnight.tasks.agent.transcript import Transcript
 from overnight.tasks.agent.workspace import (
     EARLIER,

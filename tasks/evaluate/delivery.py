@@ -22,7 +22,7 @@ from overnight.tasks.evaluate.runner import codec, frames
 _MODULES = (
     *("frames", "asking", "seccomp", "lockdown", "codec", "rpc", "svg", "notes", "program", "command", "processes"),
     *("starvation", "supervisor", "job", "child", "scratch", "stand_in", "own_process", "call_check"),
-    *("shared_files", "isolated", "fork_server"),
+    *("scoring", "shared_files", "isolated", "fork_server"),
 )
 """Modules of the runner, in the order of their imports; the last one is the entry point."""
 

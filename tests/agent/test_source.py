@@ -19,7 +19,7 @@ import pytest
 from overnight.schemas.errors import SpecificationError, TerminalProviderError
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import TURN, UNUSED
-from overnight.tasks.agent import clock, desk
+from overnight.tasks.agent import clock
 from overnight.tasks.agent.source import Sessions
 from overnight.tasks.agent.transcript import Transcript, turn_hash
 from overnight.tasks.agent.workspace import answer_text, files_left, files_of, kept_files
@@ -708,7 +708,7 @@ def test_each_session_has_a_process_of_its_own_for_its_queries(
 def test_a_session_has_only_so_many_queries_and_no_process_without_one(
     office: Office, queries: type[Queries], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(desk, "_MOST_QUERIES", 3)
+    monkeypatch.setattr("overnight.tasks.agent.queries._MOST_QUERIES", 3)
     office.run(works())
     assert not queries.opened
     answers: list[Message] = []

@@ -24,7 +24,8 @@ from overnight.schemas.errors import DiskFault, EnvironmentFault, ExitCode, Hist
 from overnight.tasks.history import atomic_files, record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, files_of, find_run, runs_in, tables_in
+from overnight.tasks.history.files import RunFiles, files_of, runs_in, tables_in
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.made import NOW, create, grow

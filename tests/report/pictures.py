@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overnight.flows.report.build import build_report
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import find_run
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.report.page import render
 from tests.report.browser import browser, find_chromium

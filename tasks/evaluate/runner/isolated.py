@@ -15,13 +15,12 @@ import json
 import mmap
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from . import asking, call_check, child, command, frames, lockdown, own_process, processes, rpc, supervisor
-from .job import STUB, Job
+from . import asking, call_check, child, frames, lockdown, own_process, processes, rpc, scoring, supervisor
+from .job import Job
 from .program import Program
 from .shared_files import SharedFiles
 
@@ -243,11 +242,12 @@ class Evaluation:
         try:
             os.write(results, b"\n")
             if self.job.command is not None:
-                _score_by_command(self.job, source, data, results, connection, own)
+                scoring.score_by_command(self.job, source, data, results, connection, own)
             elif memory is None:
-                _check(self.job, record, results, connection, scoring_s)
+                scoring.check_calls(self.job, record, results, connection, scoring_s)
             else:
-                _score(self.job, data, results, connection, _asker(*own) if own else asking.refuse, memory)
+                ask = scoring.asker(*own) if own else asking.refuse
+                scoring.score_by_function(self.job, data, results, connection, ask, memory)
             child.flush()
             status = 0
         finally:
@@ -335,74 +335,3 @@ def _merge(parts: list[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
     if last.startswith(_LOADED):
         last = b"".join([_LOADED, *(part.removeprefix(_LOADED) for part in before), last.removeprefix(_LOADED)])
     return whole, last, b"".join(parts[2::3])
-
-
-def _asker(asked: int, told: int) -> Callable[[str], str]:
-    """Return `funsearch.ask` of a scoring that may have several threads."""
-    lock = threading.Lock()
-
-    def ask(prompt: str) -> str:
-        """Return a model's answer to a prompt; see `asking.exchange`."""
-        with lock:
-            return asking.exchange(asked, told, prompt)
-
-    return ask
-
-
-def _score_by_command(
-    job: Job, source: bytes, data: bytes, results: int, connection: rpc.Connection, ends: Sequence[int]
-) -> None:
-    given = job.command
-    assert given is not None
-
-    def load() -> Callable[..., Any]:
-        score = command.prepare(given, source, own_process.command_files(given, may_ask=bool(ends)), ends)
-        own_process.open_to_asks()
-        connection.send(rpc.READY, b"")
-        return score
-
-    child.Report(results, Program("", job.seed, note_chars=job.note_chars)).run(load, [(data, None)])
-
-
-def _score(
-    job: Job, data: bytes, results: int, connection: rpc.Connection, ask: Callable[[str], str], memory: mmap.mmap
-) -> None:
-    isolation = job.isolation
-    assert isolation is not None
-    program = Program(isolation.source, job.seed, isolation.code, job.note_chars, ask=ask)
-    record = call_check.CallRecord()
-    evolved = rpc.RemoteFunctions(isolation.evolved, connection, record.add)
-    evolved.record_dropped_errors()
-
-    def load() -> Callable[..., Any]:
-        function = program.load([job.run_function], {STUB: evolved.call})[0]
-        evolved.await_ready()
-        return function
-
-    def finish() -> dict[str, Any] | None:
-        record.write(memory)
-        return evolved.lost and evolved.lost.record
-
-    child.Report(results, program, draws=job.draws).run(load, [(data, None)], finish)
-
-
-def _check(job: Job, record: bytes, results: int, connection: rpc.Connection, scoring_s: float) -> None:
-    """Check recorded calls, and report what was found as a scoring reports its score."""
-    isolation = job.isolation
-    assert isolation is not None
-    evolved = rpc.RemoteFunctions(isolation.evolved, connection)
-    report = child.Report(results, Program("", job.seed))
-
-    def go_on() -> None:
-        os.write(results, b"\n")
-
-    check = call_check.CallCheck(evolved, isolation.evolved, scoring_s, job.limits.wall_s, isolation.may_vary, go_on)
-    try:
-        evolved.await_ready()
-        go_on()
-        found = check.find_dependence(record)
-        report.write_line({"depends": found} if found else {"checked": True})
-    except rpc.EvolvedProcessLost as lost:
-        report.write_line(lost.record)
-    except rpc.EvolvedError as error:
-        report.write_line({"error": error.description})

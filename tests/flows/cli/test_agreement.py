@@ -22,7 +22,8 @@ from overnight.schemas.report_rows import SplitScores
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, find_run
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.report.page import render
 from overnight.testing.made import NOW, a_generation, a_judged, create, grow
 from tests.flows.cli.conftest import Command

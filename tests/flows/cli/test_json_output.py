@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from overnight.tasks.history import record, stored_run
-from overnight.tasks.history.files import find_run
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.testing.made import a_generation, a_judged, an_answer, create
 from tests.flows.cli.conftest import Command

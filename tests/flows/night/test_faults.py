@@ -270,19 +270,28 @@ def rows(history: Path) -> list[dict[str, object]]:
 
 @pytest.mark.docker
 def test_a_lost_engine_pauses_the_night_until_it_is_back(
-    docker_night: Night, engine: PrivateEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docker_night: Night,
+    engine: PrivateEngine,
+    provider: Provider,
+    asks: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(overnight.flows.night.retry_policy, "FIRST_WAIT_S", 0.5)
     run = tmp_path / "runs/toy"
 
-    def kill_and_restart() -> None:
-        wait_until(lambda: len(run_at(run).committed()) > 1)
-        engine.end(signal.SIGKILL)
+    def script(number: int, _: Request) -> None:
+        if number == 7:  # the first prompt of the third generation has no answer before
+            wait_until(lambda: run_at(run).committed())
+            engine.end(signal.SIGKILL)
+
+    def restart() -> None:
         wait_until(lambda: any((run / "attempts").glob("*.parquet")), lambda: "the night has not paused")
         engine.start()
 
-    with meanwhile(kill_and_restart):
-        docker_night(4)
+    provider.script = script
+    with meanwhile(restart):
+        docker_night(4, settings=asks)
     database = Database(tmp_path)
     (row,) = database.rows("FROM nights")
     assert (row["stop_reason"], row["generations"]) == ("generations", 4)

@@ -11,7 +11,8 @@ import overnight.flows.night.retry_policy
 from overnight.flows.cli.main import run
 from overnight.schemas.errors import ExitCode
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import files_of, find_run
+from overnight.tasks.history.files import files_of
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.night_log import read_log
 from overnight.tasks.history.remote.backend import MirroredBackend, open_backend
 from overnight.tasks.history.run_lock import run_lock

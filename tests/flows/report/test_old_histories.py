@@ -13,7 +13,8 @@ from overnight.flows.report.build import build_report
 from overnight.tasks.history import stored_run
 from overnight.tasks.history.archive import describe, pack, unpack
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, find_run
+from overnight.tasks.history.files import RunFiles
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import read_rows
 from overnight.testing.made import create, grow

@@ -17,7 +17,8 @@ from overnight.tasks.history.archive import pack, unpack
 from overnight.tasks.history.atomic_files import read_file
 from overnight.tasks.history.backends import open_history
 from overnight.tasks.history.database import Database
-from overnight.tasks.history.files import RunFiles, find_run, runs_in
+from overnight.tasks.history.files import RunFiles, runs_in
+from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.run_lock import run_lock
 from overnight.testing.made import create, grow, run_at
