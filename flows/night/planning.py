@@ -340,12 +340,12 @@ class Planner:
             is_tuning = turn.index == self._run.problem.settings.search.prompts
             tunes = is_tuning and not agent and self._takes_tuners_turn()
             hint = None if is_tuning or agent else self._hints.take(turn)
-            followed = None if is_tuning or hint or agent else self._take_unfollowed()
+            follows = self._unfollowed and not (is_tuning or hint or agent)
+            followed = self._unfollowed.pop() if follows else None  # for unwanted plans, too, as the night did
             place = self._next - first
             if self._is_wanted(turn.generation):
-                self.plans[turn] = (
-                    self._plan(turn, place, followed, hint) if not is_tuning else self._tuning() if tunes else None
-                )
+                tuning = self._composer.tuning(self.algorithm) if tunes else None
+                self.plans[turn] = tuning if is_tuning else self._plan(turn, place, followed, hint)
             elif not is_tuning and (agent or self._is_near_wanted(turn.generation)):
                 self._plan(turn, place, followed, hint)  # it may be beside one that is wanted
             self._next += 1
@@ -372,13 +372,6 @@ class Planner:
     def _slot(self) -> int:
         """Return the place of the next prompt among those in flight; 0 where generations are planned as a whole."""
         return 0 if self._run.problem.settings.sampling.batch_api else self._next % self.window
-
-    def _take_unfollowed(self) -> PromptRecord | None:
-        """Take the latest prompt that no plan follows; it is taken for unwanted plans, too, as the night did."""
-        return self._unfollowed.pop() if self._unfollowed else None
-
-    def _tuning(self) -> Plan | None:
-        return self._composer.tuning(self.algorithm)
 
     def _takes_tuners_turn(self) -> bool:
         """Take the next turn for the tuner, unless one of its turns is in flight before it; return whether it is."""
