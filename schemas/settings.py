@@ -208,8 +208,8 @@ class Settings(Section):
     """inputs that score the final best program and are never used by the search"""
     show_inputs: bool = True
     """whether chat models are told the values of `inputs` where these are few and there are no others (`validation`,
-    `held_out`), which are never told; `false` for seeds of drawn instances, and wherever a program must not be fitted
-    to them"""
+    `held_out`); `false` for seeds of drawn instances, and wherever a program must not be fitted to them; where there
+    are others, what all have in common is told alone"""
     show_scoring: bool = True
     """whether chat models are told the code that scores programs, where it is at most 6,000 characters long; never that
     of a command"""

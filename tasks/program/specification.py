@@ -270,7 +270,7 @@ class Specification:
         shown = [node for node in nodes if self._is_preface(node) and not self._is_of_scoring(node)]
         return "\n".join(self._explained(node, self._docstrings.get(node.lineno)) for node in shown)
 
-    @property
+    @cached_property
     def scoring(self) -> str:
         """Functions and classes that score programs, without marks, and without what `preface_of_facts` shows."""
         nodes = [

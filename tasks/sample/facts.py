@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from overnight.schemas.objectives import Objectives
@@ -27,6 +27,10 @@ _LARGE_INPUT = 20
 
 _MAX_INPUTS_CHARS = 300
 """Most characters of all inputs together that a prompt tells."""
+
+
+_MAX_SHARED_CHARS = 40
+"""Most characters of an argument that all inputs have in common."""
 
 
 _MAX_SCORING_CHARS = 6_000
@@ -128,14 +132,34 @@ def _scoring(problem: Problem) -> str:
     return text if len(text) <= _MAX_SCORING_CHARS else ""
 
 
+def _shared_in_words(problem: Problem) -> str:
+    """Return the arguments that all inputs have in common, those that the search never sees, too; empty without any."""
+    calls, run = [call for split in problem.inputs.values() for call in split], problem.specification.run
+    if not run or len({(len(call.args), *call.kwargs) for call in calls}) != 1:
+        return ""
+    pairs = [("", [call.args[place] for call in calls]) for place in range(len(calls[0].args))]
+    pairs += [(f"{name}=", [call.kwargs[name] for call in calls]) for name in calls[0].kwargs]
+    told = [name + _shared_value(values) for name, values in pairs]
+    if not any(_shared_value(values) != "…" for _, values in pairs):
+        return ""
+    return f"An input is a call `{run}({', '.join(told)})`, where … differs."
+
+
+def _shared_value(values: Sequence[Any]) -> str:
+    """Return the number or text that all values are; else three dots."""
+    first, *others = (repr(value) if isinstance(value, int | float | str) else "…" for value in values)
+    return first if len(first) <= _MAX_SHARED_CHARS and all(one == first for one in others) else "…"
+
+
 def inputs_in_words(problem: Problem) -> str:
-    """Return the training inputs, where they are a few values and no others decide; else empty."""
+    """Return the training inputs, where they are a few values and no others decide, else what all have in common."""
     calls = problem.inputs["train"]
-    has_others = bool(problem.inputs["validation"] or problem.inputs["held_out"])
+    if problem.inputs["validation"] or problem.inputs["held_out"]:
+        return _shared_in_words(problem)
     values = [dict(call.kwargs) or (call.args[0] if len(call.args) == 1 else list(call.args)) for call in calls]
     text = ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
     is_small = len(text) <= _MAX_INPUTS_CHARS and max(map(_values_in, values), default=0) < _LARGE_INPUT
-    if not problem.settings.show_inputs or not is_small or has_others:
+    if not problem.settings.show_inputs or not is_small:
         return ""
     return f"The inputs are {text}, in this order." if len(values) > 1 else f"The input is {text}."
 

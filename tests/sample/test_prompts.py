@@ -213,9 +213,34 @@ def test_where_other_inputs_decide_that_is_told_and_the_value_of_none(others: di
 
 
 @pytest.mark.parametrize(
+    ("train", "held_out", "said"),
+    [
+        ([[90, 1], [90, 2]], [[90, 3]], "An input is a call `evaluate(90, …)`, where … differs."),
+        ([[90, 1], [90, 2]], [[91, 3]], ""),
+        ([["near", 1]], [["near", 2]], "`evaluate('near', …)`"),
+        (
+            [{"kwargs": {"count": 90, "seed": 1}}],
+            [{"kwargs": {"count": 90, "seed": 2}}],
+            "`evaluate(count=90, seed=…)`",
+        ),
+        ([[90, 1]], [{"kwargs": {"count": 90, "seed": 2}}], ""),
+        ([[90, [1]]], [[90, [1]]], "`evaluate(90, …)`"),
+        ([["x" * 100, 1]], [["x" * 100, 2]], ""),
+    ],
+)
+def test_what_all_inputs_have_in_common_is_told(train: list[Any], held_out: list[Any], said: str):
+    told = system_message(with_settings(inputs=train, validation=[], held_out=held_out, generated={}))
+    assert said in told
+    assert bool(said) or "An input is a call" not in told
+
+
+@pytest.mark.parametrize(
     ("state", "said"),
     [
-        ("none", "Calls are then repeated in new processes and another order."),
+        (
+            "none",
+            "Calls are then repeated in new processes and another order, where each may take as long as all of an",
+        ),
         ("calls", "An evolved function may keep what it likes from one call to the next on the same input."),
     ],
 )

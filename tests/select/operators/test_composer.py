@@ -12,6 +12,7 @@ from overnight.schemas.algorithm import Plan, PromptResult, Turn
 from overnight.schemas.errors import OvernightError
 from overnight.schemas.feedback import Feedback, PromptRecord
 from overnight.schemas.interventions import Intervention, Kind
+from overnight.schemas.job import Call
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import NO_SCORE, TUNER, Program, program_of
@@ -262,7 +263,7 @@ def test_a_prompt_says_that_the_best_known_score_is_passed(known: float, said: s
     best = Plan("0", (Program("p", "return 6", (9.0, 9.0), 9.0),))
     untold = Search({"known": {"best": known}, "search": {**algorithm, "facts": False}})
     assert "go on beyond it" not in untold.prompt(best)
-    search.problem = replace(search.problem, inputs={**search.problem.inputs, "validation": (7.0,)})
+    search.problem = replace(search.problem, inputs={**search.problem.inputs, "validation": (Call((7.0,)),)})
     assert "go on beyond it" not in search.prompt(best), "it may be luck on the few inputs of the search"
 
 
