@@ -270,9 +270,13 @@ class Specification:
         shown = [node for node in nodes if self._is_preface(node) and not self._is_of_scoring(node)]
         return "\n".join(self._explained(node, self._docstrings.get(node.lineno)) for node in shown)
 
-    @cached_property
+    @property
     def scoring(self) -> str:
         """Functions and classes that score programs, without marks, and without what `preface_of_facts` shows."""
+        return self._scoring
+
+    @cached_property
+    def _scoring(self) -> str:
         nodes = [
             node for node in self._tree.body if not (isinstance(node, ast.FunctionDef) and node.name in self.evolved)
         ]

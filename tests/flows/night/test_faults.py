@@ -282,7 +282,7 @@ def test_a_lost_engine_pauses_the_night_until_it_is_back(
 
     def script(number: int, _: Request) -> None:
         if number == 7:  # the first prompt of the third generation has no answer before
-            wait_until(lambda: run_at(run).committed())
+            wait_until(lambda: bool(run_at(run).committed()))
             engine.end(signal.SIGKILL)
 
     def restart() -> None:
