@@ -26,6 +26,7 @@ class OperatorFacts:
         suits_worse_base: Whether it is asked of a program beside which a better one is shown.
         says_size: Whether it says only how much one answer may change, which an agent decides by itself.
         thoughts: Lines of thought that tell apart prompts which ask for it at the same moment.
+        aim: What the new version does, in words, where that is not to do better.
         is_choosable: Whether the search may choose it by itself.
     """
 
@@ -39,6 +40,7 @@ class OperatorFacts:
     suits_worse_base: bool = False
     says_size: bool = False
     thoughts: Thoughts = "places"
+    aim: str = ""
     is_choosable: bool = True
 
 
@@ -83,11 +85,12 @@ class Operator(StrEnum):
         share=0.05, suits_worse_base=True, thoughts="tactics")
     SIMPLIFY = OperatorFacts("simplify", "the same with less",
         "Make it simpler: remove what does not help, so that the score stays or rises.",
-        share=0.05, request_beside_score="Make it simpler: remove what does not help.", least_lines=6, thoughts="spare")
+        share=0.05, request_beside_score="Make it simpler: remove what does not help.", least_lines=6, thoughts="spare",
+        aim="is simpler, and scores no less")
     REPAIR = OperatorFacts("repair",
         "a failed answer, mended: at most a share of the prompts (`search.repairs`), of the best quarter of the bases, "
         "twice in a row at most",
-        "It failed. Mend it with as little change as needed, and keep its idea.")
+        "It failed. Mend it with as little change as needed, and keep its idea.", aim="works")
     TACTIC = OperatorFacts("tactic",
         "a general line of thought, after 50 answers (or a tenth of all) without a new best: four prompts, then two "
         "`fresh` ones")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
@@ -17,6 +18,9 @@ from overnight.schemas.settings import Settings
 _MAX_SCORES, _LOWEST = 12, 3
 """Inputs whose scores are listed in order, and of more inputs, the lowest scores that are listed, too."""
 
+_LEAST_SAMPLE, _ERRORS = 4, 2.0
+"""Inputs from which on chance is reckoned with, and standard errors of a mean difference below which it is told."""
+
 _NEAR = 0.8
 """Share of the time limit from which on a prompt says that little is left."""
 
@@ -24,15 +28,21 @@ _NEAR_KNOWN = 0.01
 """Part of the best known score by which a score may differ for the difference to be told."""
 
 
-def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, settings: Settings) -> str:
-    """Return what a prompt says of a program's score and metrics, and what the score is compared with."""
+def score_note(
+    program: Program, metrics: Mapping[str, float], plan: Plan, settings: Settings, *, is_sample: bool = False
+) -> str:
+    """Return what a prompt says of a program's score and metrics, and what the score is compared with.
+
+    `is_sample` is whether other inputs decide, so that a small difference may be chance.
+    """
     base, best, known = plan.base, plan.best, settings.known.best
     rivals = [*(one.score for one in (*plan.shown, *filter(None, [best]))), *([] if known is None else [known])]
     parts = [f"scores {score_text(program.score, *rivals)}"]
     if best and program.id == best.id:
         parts.append("the best of this search")
     if program.id != base.id:
-        parts.append(_compared(program.score, base.score, "the last version", settings.noise))
+        doubt = _doubt(program, base) if is_sample and settings.reducer == "mean" else ""
+        parts.append(_compared(program.score, base.score, "the last version", settings.noise) + doubt)
     elif best:
         beside = beside_score(best.metrics, settings.objectives)
         reference = f"the best of this search, {score_text(best.score, *rivals)}{beside and f' with {beside}'}"
@@ -42,6 +52,15 @@ def score_note(program: Program, metrics: Mapping[str, float], plan: Plan, setti
     scores = format_scores(program.scores, base.scores)
     on_inputs = f"; on the inputs, in order: {scores}" if len(program.scores) > 1 else ""
     return ", ".join(parts) + on_inputs + (f"; {format_metrics(metrics)}" if metrics else "")
+
+
+def _doubt(program: Program, other: Program) -> str:
+    """Return that other inputs may reverse a difference: it is less than two standard errors; else empty."""
+    differences = [one - two for one, two in zip(program.scores, other.scores, strict=False)]
+    if len(differences) < _LEAST_SAMPLE or program.score == other.score:
+        return ""
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return ", which other inputs may reverse" if abs(statistics.fmean(differences)) < _ERRORS * error else ""
 
 
 def _compared(score: float, other: float, reference: str, noise: float) -> str:

@@ -145,7 +145,10 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
     metrics = [told_metrics(program, problem) if notes_chars else {} for program in plan.shown]
     is_first = not plan.base.is_scored
     shown = zip(plan.shown, metrics, strict=True)
-    notes = [score_note(*one, plan, settings) for one in shown] if tells_facts and not is_first else []
+    sample = problem.has_other_inputs
+    notes = (
+        [score_note(*one, plan, settings, is_sample=sample) for one in shown] if tells_facts and not is_first else []
+    )
     if failed:
         bodies.append(failed.body)
         notes.append(failure_note(failed))
@@ -162,7 +165,8 @@ def _content(plan: Plan, problem: Problem, model: Model) -> PromptContent:
         shows_best=plan.best is not None and not failed and plan.best in plan.shown[-2:-1],
         is_repair=failed is not None,
         is_first=is_first,
-        offers_edits=plan.operator is not Operator.FRESH,
+        builds_on_last=plan.operator is not Operator.FRESH,
+        aim=plan.operator.facts.aim if plan.operator else "",
     )
 
 

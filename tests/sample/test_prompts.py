@@ -292,7 +292,7 @@ def test_helpers_that_both_versions_have_are_shown_once():
     assert text.count("def _cost(rest)") == 1
     assert text.index("LIMIT = 4") < text.index("def priority_v0") < text.index("def _cost(rest)")
     assert "that is left out which stands beside the last one word for word" in text
-    assert "`LIMIT` of the last version is what you keep" in text
+    assert "Another version has its own `LIMIT`, too: the last version's stays" in text
 
 
 def test_of_one_line_nothing_else_is_kept():
@@ -345,16 +345,48 @@ def test_a_prompt_says_which_helpers_are_there():
         HIGH, body="def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
     )
     stays = (
-        "What stands beside `priority_v1` stays, and need not be written again; what you use of another version has to"
+        "What stands beside `priority_v1` stays, may be called, and need not be written again; what you use of another"
     )
     assert stays in chat_prompt(LOW, helped).text
-    assert "of the last version" not in chat_prompt(helped, HIGH).text
+    assert "has its own" not in chat_prompt(helped, HIGH).text
     twice = chat_prompt(helped, replace(helped, id="twice", body=helped.body.replace("-rest", "rest"))).text
-    said = "`_cost` of the last version is what you keep and may call; another version has its own"
+    said = "Another version has its own `_cost`, too: the last version's stays"
     assert said in " ".join(twice.split())
-    assert "of the last version" not in chat_prompt(helped, replace(helped, id="same")).text
-    assert "What stands beside `priority_v0` stays, and need not be written again.\n" in chat_prompt(helped).text
+    assert "has its own" not in chat_prompt(helped, replace(helped, id="same")).text
+    assert "`priority_v0` stays, may be called, and need not be written again.\n" in chat_prompt(helped).text
     assert "What stands beside" not in chat_prompt(LOW, HIGH).text
+
+
+def asked(operator: Operator, *shown: Program) -> str:
+    problem = with_settings(sampling={"models": [{"name": "m"}]})
+    (prompt,) = build_prompts({0: Plan("0", shown, operator=operator)}, problem, seed=0, generation=1)
+    return prompt.text
+
+
+def test_what_a_request_is_after_contradicts_nothing_else_that_it_says():
+    helped = replace(HIGH, body="def _c(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _c(bins)")
+    assert "What stands beside" in asked(Operator.REFINE, helped)
+    assert "What stands beside" not in asked(Operator.FRESH, helped), "nothing of it is to be built on"
+    assert "a new version that does better than `priority_v0`. " in asked(Operator.REFINE, HIGH)
+    assert "a new version of `priority_v0` that is simpler, and scores no less. " in asked(Operator.SIMPLIFY, HIGH)
+
+
+@pytest.mark.parametrize(
+    ("scores", "doubt"),
+    [
+        ((3.0, 2.0, 3.0, 2.0), True),
+        ((3.0, 3.1, 3.2, 3.1), False),
+        ((2.0, 1.0, 3.1), False),
+        ((2.0, 2.0, 2.0, 2.0), False),
+    ],
+)
+def test_a_difference_that_may_be_chance_is_said_to_be(scores: tuple[float, ...], doubt: bool):
+    base = Program("base", "return -bins", (2.0,) * len(scores), 2.0)
+    other = Program("other", "return bins", scores, sum(scores) / len(scores))
+    said = "than the last version, which other inputs may reverse;"
+    assert (said in chat_prompt(other, base).text) is doubt
+    assert said not in chat_prompt(other, base, validation=[], held_out=[], generated={}).text, "no others decide"
+    assert said not in chat_prompt(other, base, reducer="min").text
 
 
 def test_equal_scores_are_called_the_same():

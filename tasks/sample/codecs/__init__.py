@@ -54,7 +54,8 @@ class PromptContent:
         shows_best: Whether the best program of the search is shown before a last one that is worse.
         is_repair: Whether the last program failed and is to be repaired.
         is_first: Whether the only program is a signature and a docstring, of which the first version is asked for.
-        offers_edits: Whether the model may answer with edits where a program is long.
+        builds_on_last: Whether the answer builds on the last version: it may then be edits of a long one.
+        aim: What the new version does, in words; empty for doing better.
     """
 
     bodies: tuple[str, ...]
@@ -69,7 +70,8 @@ class PromptContent:
     shows_best: bool = False
     is_repair: bool = False
     is_first: bool = False
-    offers_edits: bool = True
+    builds_on_last: bool = True
+    aim: str = ""
 
 
 @dataclass(frozen=True, slots=True)

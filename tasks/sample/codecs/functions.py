@@ -57,7 +57,7 @@ def render(skeleton: Specification, content: PromptContent, model: Model) -> str
         headers=[_header(function, target) for function in skeleton.functions],
         targets=[_name(name, target) for name in skeleton.evolved],
         latest=[_name(name, target - 1) for name in skeleton.evolved],
-        has_helpers=any(map(skeleton.beside, content.bodies)),
+        has_helpers=content.builds_on_last and any(map(skeleton.beside, content.bodies)),
         shared=_shared_names(beside),
         is_long=any(body.count("\n") >= LONG_LINES for body in skeleton.split(content.bodies[-1])),
     )
