@@ -119,7 +119,8 @@ def _read(text: str, problem: Problem, history: HistoryBackend, flag: str = "--s
     if Path(name).suffix or "/" in name:
         raise UsageError(f"{flag} {text}: no such file", remedy="Name a specification file, RUN or RUN:PROGRAM.")
     files = find_run(history, name)
-    run, past = stored_run.read_run(files), stored_run.read_run_history(files)
+    run = stored_run.read_run(files)
+    past = stored_run.read_run_history(files, samples=run.problem.settings.candidates_per_prompt)
     require_the_same_function(run.problem.specification, problem.specification)
     if not program:
         return survivors_of(run, past, problem.code_hash, _MOST)

@@ -71,7 +71,8 @@ def rescore(
         SpecificationError: If the programs do not fit, or the start program has no score; nothing is written then.
         EnvironmentFault: If there is no sandbox.
     """
-    old, past = trusted_run(stored_run.read_run(source)), stored_run.read_run_history(source)
+    old = trusted_run(stored_run.read_run(source))
+    past = stored_run.read_run_history(source, samples=old.problem.settings.candidates_per_prompt)
     require_the_same_function(old.problem.specification, problem.specification)
     everything = survivors_of(old, past, problem.code_hash)
     kept = survivors_of(old, past, problem.code_hash, most)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from overnight.flows.cli.main import run
+from overnight.flows.night import rescore
 from overnight.flows.night.open_run import read_state
 from overnight.flows.report.build import build_report
 from overnight.tasks.history import stored_run
@@ -123,6 +124,19 @@ def test_it_is_exported_and_imported_as_it_is(files: RunFiles, tmp_path: Path):
 def test_it_is_replayed(files: RunFiles, capsys: pytest.CaptureFixture[str]):
     assert run(["replay", files.run_id, "--trust-settings", "--history", files.backend.location]) == 0
     assert "without a model: the same history" in capsys.readouterr().out
+
+
+class _Found(Exception):
+    """The programs to rescore are found."""
+
+
+def test_programs_to_rescore_are_found_also_where_a_claim_fell(files: RunFiles, monkeypatch: pytest.MonkeyPatch):
+    def judge_of(_: object) -> None:
+        raise _Found
+
+    monkeypatch.setattr(rescore, "judge_of", judge_of)
+    with pytest.raises(_Found):
+        rescore.rescore(files, stored_run.read_run(files).problem, Path("problem.py"), files.backend, most=3)
 
 
 @only(QUICK)
