@@ -63,11 +63,13 @@ class KeptVerdicts(Generic[Kept]):
         if self._is_cut:
             return STOPPED_BY_DEADLINE
         try:
-            return (sandbox or self._sandbox).evaluate(replace(self._skeleton.program(body), name=name))
+            verdict = (sandbox or self._sandbox).evaluate(replace(self._skeleton.program(body), name=name))
         except (Outage, ProviderError):
             if not self._is_cut:
                 raise
-        return STOPPED_BY_DEADLINE
+            return STOPPED_BY_DEADLINE
+        # A sandbox that is closed while a program runs gives this verdict, which says nothing of the program.
+        return STOPPED_BY_DEADLINE if self._is_cut and verdict.outcome is Outcome.SANDBOX_ERROR else verdict
 
     def told(self, candidate: Candidate, verdict: Verdict) -> Verdict:
         """Return a verdict whose error names the line of the candidate's answer."""

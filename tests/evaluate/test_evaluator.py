@@ -140,6 +140,20 @@ def test_when_it_is_stopped_candidates_that_wait_are_not_run(is_cut: bool):
     assert sandbox.asked == ["1"]
 
 
+def test_what_runs_as_its_sandbox_is_closed_by_a_deadline_was_stopped_by_it():
+    sandbox = Blocked()
+    sandbox.verdicts["1"] = Death("gone")
+    with ThreadPoolExecutor(1) as threads, ThreadPoolExecutor(1) as caller:
+        mine = evaluator(sandbox, threads, set())
+        pairs = caller.submit(mine.evaluate, [candidate(0, "1")], 1)
+        assert sandbox.running.acquire(timeout=60)
+        mine.cut()
+        sandbox.close()
+        sandbox.release.set()
+        ((_, verdict),) = pairs.result()
+    assert verdict == STOPPED_BY_DEADLINE
+
+
 def test_candidates_that_a_record_says_were_cut_short_are_not_run(threads: ThreadPoolExecutor):
     sandbox = FakeSandbox()
     mine = evaluator(sandbox, threads, set())
