@@ -150,7 +150,9 @@ def test_a_session_that_is_tried_again_after_the_last_prompts_has_all_its_sample
         search.files.run = replace(search.files.run, problem=problem)
         assert search.night(Random(seed), StopConditions(generations=3))
         sizes = {commit.number: len(commit.judged) for commit in search.files.commits}
-        assert {sizes.get(number) for number in search.files.sessions} <= {6}, seed
+        there = sizes.keys() & search.files.sessions.keys()  # one that the night does not wait for goes on in the next
+        assert len(there) > 1, seed
+        assert {sizes[number] for number in there} == {6}, seed
 
 
 class BrokenAgent(World):
@@ -226,6 +228,6 @@ def test_what_an_agent_claims_is_confirmed_before_its_turn():
     """Prompts whose turn it is may take long, and a deadline may come before they are answered."""
     search = Watched(files(), seed=3, sessions=2, in_flight=4, improves=True)
     beside_prompts(search)
-    search.night(Random(1), StopConditions(max_samples=200))
+    search.night(Random(1), StopConditions(max_samples=400))
     assert len(search.at_once) > 2
     assert all(search.at_once)
