@@ -133,16 +133,20 @@ def _scoring(problem: Problem) -> str:
 
 
 def _shared_in_words(problem: Problem) -> str:
-    """Return the arguments that all inputs have in common, those that the search never sees, too; empty without any."""
+    """Return the arguments that all inputs have in common, those that the search never sees, too.
+
+    It is empty without any, and where inputs differ in nothing, which would tell all of them.
+    """
     calls, run = [call for split in problem.inputs.values() for call in split], problem.specification.run
     if not run or len({(len(call.args), *call.kwargs) for call in calls}) != 1:
         return ""
     pairs = [("", [call.args[place] for call in calls]) for place in range(len(calls[0].args))]
     pairs += [(f"{name}=", [call.kwargs[name] for call in calls]) for name in calls[0].kwargs]
-    told = [name + _shared_value(values) for name, values in pairs]
-    if not any(_shared_value(values) != "…" for _, values in pairs):
+    shared = [_shared_value(values) for _, values in pairs]
+    if "…" not in shared or set(shared) == {"…"}:
         return ""
-    return f"An input is a call `{run}({', '.join(told)})`, where … differs."
+    told = ", ".join(name + value for (name, _), value in zip(pairs, shared, strict=True))
+    return f"An input is a call `{run}({told})`, where … differs."
 
 
 def _shared_value(values: Sequence[Any]) -> str:

@@ -226,6 +226,7 @@ def test_where_other_inputs_decide_that_is_told_and_the_value_of_none(others: di
         ([[90, 1]], [{"kwargs": {"count": 90, "seed": 2}}], ""),
         ([[90, [1]]], [[90, [1]]], "`evaluate(90, …)`"),
         ([["x" * 100, 1]], [["x" * 100, 2]], ""),
+        ([[90, 1]], [[90, 1]], ""),
     ],
 )
 def test_what_all_inputs_have_in_common_is_told(train: list[Any], held_out: list[Any], said: str):
