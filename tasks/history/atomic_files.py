@@ -11,7 +11,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -168,7 +168,9 @@ def _parquet_file(path: Path, source: pa.NativeFile) -> pq.ParquetFile:
 
 def _decoded(table: pa.Table, path: Path, columns: list[str] | None = None) -> pa.Table:
     """Return a table with its texts decoded and the present columns."""
-    _require_size(path, sum(_bytes(chunk) for column in table.columns for chunk in column.chunks))
+    chunks = [chunk for column in table.columns for chunk in column.chunks]
+    if sum(_bytes(chunk, _most_text_bytes) for chunk in chunks) > _BASE_BYTES:  # which is quick, and seldom so much
+        _require_size(path, sum(_bytes(chunk, _text_bytes) for chunk in chunks))
     return _with_all_columns(table, columns)
 
 
@@ -179,11 +181,16 @@ def _with_all_columns(table: pa.Table, columns: Sequence[str] | None) -> pa.Tabl
     if schema is None:
         return table
     wanted = [field for field in schema if columns is None or field.name in columns]
+    found = set(table.column_names)
     there = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        _of_type(table[field.name], field.type) if field.name in found else pa.nulls(table.num_rows, field.type)
         for field in wanted
     ]
     return pa.table(there, schema=pa.schema(wanted, metadata=schema.metadata))
+
+
+def _of_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type == kind else column.cast(kind)
 
 
 class _UnreadableFile(io.FileIO):
@@ -226,19 +233,28 @@ def _require_size(path: Path, size: int) -> None:
         )
 
 
-def _bytes(array: Any) -> int:
-    """Return the bytes of an array once its texts are decoded."""
+def _bytes(array: Any, text_bytes: Callable[[Any], int]) -> int:
+    """Return the bytes of an array once its texts are decoded, of which a function tells the bytes."""
     kind = array.type
     if pa.types.is_dictionary(kind):
-        lengths = pc.call_function("binary_length", [array.dictionary]).cast(pa.int64()).take(array.indices)
-        return (pc.call_function("sum", [lengths]).as_py() or 0) + _NUMBER_BYTES * len(array)
+        return text_bytes(array) + _NUMBER_BYTES * len(array)
     if pa.types.is_map(kind):
-        return _bytes(array.keys) + _bytes(array.items) + array.offsets.nbytes
+        return _bytes(array.keys, text_bytes) + _bytes(array.items, text_bytes) + array.offsets.nbytes
     if pa.types.is_list(kind):
-        return _bytes(array.values) + array.offsets.nbytes
+        return _bytes(array.values, text_bytes) + array.offsets.nbytes
     if pa.types.is_struct(kind):
-        return sum(_bytes(array.field(number)) for number in range(kind.num_fields))
+        return sum(_bytes(array.field(number), text_bytes) for number in range(kind.num_fields))
     return array.nbytes
+
+
+def _text_bytes(texts: Any) -> int:
+    lengths = pc.call_function("binary_length", [texts.dictionary]).cast(pa.int64()).take(texts.indices)
+    return pc.call_function("sum", [lengths]).as_py() or 0
+
+
+def _most_text_bytes(texts: Any) -> int:
+    """Return what `_text_bytes` is at most: all texts in each row."""
+    return texts.dictionary.nbytes * len(texts)
 
 
 def _format(file: pq.ParquetFile) -> int:

@@ -252,7 +252,7 @@ def test_a_prompt_says_what_a_confirmation_demands(state: str, said: str):
 
 def test_limits_are_said_to_be_of_processor_time_of_which_loading_is_a_part():
     said = system_message(with_settings()).replace("\n  ", " ")
-    assert "5 s of processor time and 512 MiB of memory; loading the program and work at a first call count, seconds" in said
+    assert "5 s of processor time and 512 MiB of memory; loading the program and work at a first call count," in said
 
 
 def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
