@@ -80,7 +80,7 @@ class PrefectArtifacts:
                 self._flow_run_id, name=f"{run_id}-night-{number}", tags=[TAG, run_id, problem]
             )
             mark_crashed(self._client, run_id, self._flow_run_id)
-            watch_for_crashes(self._client)
+            watch_for_crashes(self._client, self._flow_run_id)
 
     def update(self, night: ShownNight, *, now: bool = False) -> None:
         """Show the current state now, or at most every 20 s."""

@@ -20,7 +20,13 @@ AUTOMATION = "overnight: a night without a heartbeat has crashed"
 _SILENCE_S = 90
 """Seconds without a heartbeat after which the server marks a night as crashed."""
 
+_HEARTBEAT = "prefect.flow-run.heartbeat"
 _NIGHT_FLOWS = ("search", "night")
+_FLOW = {
+    "prefect.resource.id": "prefect.flow.search",
+    "prefect.resource.role": "flow",
+    "prefect.resource.name": _NIGHT_FLOWS[0],
+}
 _MAX_FLOW_RUNS = 200
 
 
@@ -40,20 +46,26 @@ def without_wait_for_heartbeats() -> Iterator[None]:
         flow_engine._send_heartbeats = send  # pyright: ignore[reportPrivateUsage]
 
 
-def watch_for_crashes(client: SyncPrefectClient) -> None:
-    """Have the server mark a night as crashed when its heartbeat stops, even if no process of ours is left."""
+def watch_for_crashes(client: SyncPrefectClient, flow_run_id: UUID | None = None) -> None:
+    """Have the server mark a night as crashed when its heartbeat stops, even if no process of ours is left.
+
+    Args:
+        client: Client of the server.
+        flow_run_id: Flow run of a night that has begun: the server has not counted its first heartbeat, and the next
+            one is half a minute away.
+    """
     from prefect.client.schemas.objects import StateType
+    from prefect.events import emit_event
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     if client.read_automations_by_name(AUTOMATION):
         return
-    heartbeat = "prefect.flow-run.heartbeat"
     final_states = ("Completed", "Failed", "Cancelled", "Crashed")
     trigger = EventTrigger(
         posture=Posture.Proactive,
-        after={heartbeat},
-        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in final_states)},
+        after={_HEARTBEAT},
+        expect={_HEARTBEAT, *(f"prefect.flow-run.{state}" for state in final_states)},
         match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(_NIGHT_FLOWS)},
         for_each={"prefect.resource.id"},
@@ -64,6 +76,8 @@ def watch_for_crashes(client: SyncPrefectClient) -> None:
         name="Crashed", state=StateType.CRASHED, message=f"no heartbeat for {_SILENCE_S} s", force=False
     )
     client.create_automation(AutomationCore(name=AUTOMATION, trigger=trigger, actions=[crashed]))
+    if flow_run_id is not None:
+        emit_event(_HEARTBEAT, {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}"}, related=[_FLOW])
 
 
 def mark_crashed(client: SyncPrefectClient, run_id: str, own_id: UUID) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
 from overnight.testing.fake_provider import Provider
-from tests.command_server import fork_for_queries
+from tests.command_server import RunningCommand, fork_for_queries, start_command
 from tests.engine import PrivateEngine, private_engine
 from tests.in_process import InProcess, search_without_prefect, use_plain_tasks, use_this_process
 
@@ -66,6 +67,16 @@ def client(prefect: str) -> Iterator[SyncPrefectClient]:
 
     with get_client(sync_client=True) as client:
         yield client
+
+
+@pytest.fixture
+def endless(prefect: str, slow_toy: Path, tmp_path: Path) -> Iterator[RunningCommand]:
+    """A night in the foreground without stop conditions that are ever met."""
+    environment = {**os.environ, "PREFECT_API_URL": prefect, "OVERNIGHT_HISTORY": str(tmp_path)}
+    process = start_command(["run", str(slow_toy), "--generations", "100000"], environment)
+    yield process
+    process.kill()
+    process.communicate()
 
 
 @pytest.fixture

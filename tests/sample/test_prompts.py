@@ -291,7 +291,7 @@ def test_helpers_that_both_versions_have_are_shown_once():
     text = chat_prompt(replace(LOW, body=other), replace(HIGH, body=body)).text
     assert text.count("def _cost(rest)") == 1
     assert text.index("LIMIT = 4") < text.index("def priority_v0") < text.index("def _cost(rest)")
-    assert "that is left out which stands beside the last one word for word" in text
+    assert "has in common with the last one, word for word, is shown once, beside the last one" in text
     assert "Another version has its own `LIMIT`, too: the last version's stays" in text
 
 

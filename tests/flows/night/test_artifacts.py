@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +30,7 @@ from overnight.flows.night.search import generation
 from overnight.flows.night.stop_conditions import StopConditions, Tally, share_done
 from overnight.tasks.history.database import Database
 from tests.accidents import wait_until
-from tests.command_server import RunningCommand, start_command
+from tests.command_server import RunningCommand
 from tests.flows.conftest import Night
 from tests.flows.night.test_kill import wait_for_run
 from tests.flows.nights import containers
@@ -127,16 +124,6 @@ def test_a_program_cannot_leave_its_code_fence():
     assert _fenced("x = 1", "python") == "```python\nx = 1\n```"
 
 
-@pytest.fixture
-def endless(prefect: str, slow_toy: Path, tmp_path: Path) -> Iterator[RunningCommand]:
-    """A night in the foreground without stop conditions that are ever met."""
-    environment = {**os.environ, "PREFECT_API_URL": prefect, "OVERNIGHT_HISTORY": str(tmp_path)}
-    process = start_command(["run", str(slow_toy), "--generations", "100000"], environment)
-    yield process
-    process.kill()
-    process.communicate()
-
-
 @pytest.mark.docker
 @pytest.mark.prefect
 def test_a_night_cancelled_in_prefect_stops_at_once_and_can_be_resumed(
@@ -204,19 +191,3 @@ def pending(client: SyncPrefectClient, run_id: str, history: Path) -> UUID:
     """Create a generation's flow run in the state in which Prefect creates it, before it begins."""
     parameters = {"run_id": run_id, "number": 1, "history": str(history)}
     return client.create_flow_run(cast("Any", generation), parameters=parameters, state=Pending()).id
-
-
-@pytest.mark.slow
-@pytest.mark.docker
-@pytest.mark.prefect
-def test_the_server_marks_a_killed_night_as_crashed_although_the_run_is_not_resumed(
-    endless: RunningCommand, client: SyncPrefectClient
-):
-    run_id = wait_for_run(endless)
-    name = f"{run_id}-night-1"
-    wait_until(lambda: name in flow_runs(client, run_id))
-    time.sleep(5)  # time for its first heartbeat
-    endless.send_signal(signal.SIGKILL)
-    endless.communicate()
-    wait_until(lambda: flow_runs(client, run_id)[name].state.name == "Crashed", timeout_s=200)
-    assert "no heartbeat" in flow_runs(client, run_id)[name].state.message
