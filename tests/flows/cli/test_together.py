@@ -26,7 +26,8 @@ def test_several_functions_evolve_are_shown_and_written(tmp_path: Path):
     start = specification.split(specification.start_body)
     bodies = [specification.split(row["body"]) for row in rows]
     assert all(any(body[place] != start[place] for body in bodies) for place in range(2))
-    (best,) = Database(tmp_path).rows("SELECT * FROM best_programs('last', how_many := 1)")
+    winner = "SELECT program_id, body FROM winners JOIN programs USING (run_id, program_id) WHERE chosen_in = 1"
+    (best,) = Database(tmp_path).rows(winner)
     written = tmp_path / "best.py"
     assert call(["best", "last", "--write", str(written)], tmp_path).returncode == 0
     assert read_specification(written.read_text(), "best.py").start_body == best["body"]
