@@ -5,12 +5,19 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import Event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from overnight.flows.prefect_server.crash_detection import watch_for_crashes
 from overnight.flows.prefect_server.embedded import EmbeddedServer
 from tests.accidents import wait_until
 from tests.command_server import RunningCommand
@@ -31,6 +38,32 @@ def prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: 
             yield server.url
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_where_the_rule_is_new_it_counts_a_heartbeat_of_the_night_that_has_begun(
+    is_new: bool, monkeypatch: pytest.MonkeyPatch
+):
+    done: list[Any] = []
+    client = Mock(create_automation=done.append, read_automations_by_name=lambda _: [] if is_new else [object()])
+
+    def emit(name: str, resource: dict[str, str], related: list[dict[str, str]]) -> None:
+        done.append(
+            Event.model_validate(
+                {"occurred": datetime.now(UTC), "event": name, "resource": resource, "related": related, "id": uuid4()}
+            )
+        )
+
+    monkeypatch.setattr("prefect.events.emit_event", emit)
+    watch_for_crashes(client, flow_run_id := uuid4())
+    if not is_new:
+        assert not done
+        return
+    rule, heartbeat = done
+    assert heartbeat.resource.id == f"prefect.flow-run.{flow_run_id}"
+    trigger = EventTrigger.model_validate(rule.trigger.model_dump(mode="json"))
+    assert trigger.starts_after(heartbeat.event)
+    assert trigger.covers(heartbeat.receive())
 
 
 @pytest.mark.slow
