@@ -74,6 +74,7 @@ class Program:
         cpu_s: Processor time on all inputs together, seconds; 0 if it is unknown.
         peak_mib: Peak resident memory, MiB; 0 if it is unknown.
         input_wall_s: Wall-clock time on each input, seconds; empty if it is unknown.
+        calls: Number of calls of what evolves on each input; empty if they were not counted.
         pruned_from: Id of the program of which this is what its scores need; empty for others.
         is_confirmed: Whether its score was confirmed.
     """
@@ -87,6 +88,7 @@ class Program:
     cpu_s: float = field(default=0.0, compare=False)
     peak_mib: float = field(default=0.0, compare=False)
     input_wall_s: tuple[float, ...] = field(default=(), compare=False)
+    calls: tuple[int, ...] = ()
     pruned_from: str = field(default="", compare=False)
     is_confirmed: bool = field(default=False, compare=False)
 

@@ -59,6 +59,12 @@ PROGRAMS = _table(
     ("cpu_s", REAL, "processor seconds"),
     ("input_wall_s", pa.list_(REAL), "wall-clock seconds on each training input that was finished, in order"),
     ("peak_mib", REAL, "peak memory, MiB"),
+    (
+        "calls",
+        pa.list_(COUNT),
+        "calls of what evolves on each training input that was finished, in order, where they were counted: of the "
+        "start program, and of all if every evaluation is isolated; else null, and in older runs",
+    ),
     ("tokens_in", COUNT, "prompt tokens; if one request returned several samples, all are counted for the first"),
     ("tokens_out", COUNT, "completion tokens, counted likewise"),
     ("cost_usd", REAL, "price of the completion, USD; null if unknown"),

@@ -133,15 +133,20 @@ def recorded_verdict(row: Row, now: Verdict) -> Verdict:
         output=row["output"],
         metrics={name: tuple(values) for name, values in row["metrics_by_input"] or ()},
         notes=notes_of(row),
+        calls=tuple(row["calls"] or ()),
     )
 
 
 def with_recorded_texts(now: Verdict, then: Verdict) -> Verdict:
-    """Return a verdict with those texts of the record that say the same as its own, apart from their moments."""
+    """Return a verdict with those texts of the record that say the same as its own, apart from their moments.
+
+    Calls that were counted are of the record, too: a start program's are counted when it is confirmed.
+    """
     if len(now.notes) == len(then.notes):
         notes = tuple(_recorded(*pair) for pair in zip(now.notes, then.notes, strict=True))
         now = replace(now, notes=notes)
-    return replace(now, error=_recorded(now.error, then.error), output=_recorded(now.output, then.output))
+    texts = {"error": _recorded(now.error, then.error), "output": _recorded(now.output, then.output)}
+    return replace(now, **texts, calls=then.calls)
 
 
 def _recorded(now: str, then: str) -> str:

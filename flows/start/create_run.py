@@ -40,7 +40,7 @@ from overnight.tasks.problems.loading.load import is_of_another_tool
 from overnight.tasks.sample.batch_api import require_batches
 from overnight.tasks.sample.provider import every_model, provider_plugin, require_keys
 
-RULES, RULES_VERSION = "rules", "10"
+RULES, RULES_VERSION = "rules", "11"
 """Number of the rules by which prompts are composed, programs are read from answers and finalists are ranked: higher
 where a change makes others. The replay of a run with another number takes prompts and programs from the record, and
 ranks by the rules of that number (`Ranking.of`)."""
@@ -127,6 +127,7 @@ def _scored_and_confirmed(
 ) -> Verdict:
     """Evaluate the specification as it stands, and isolated at the same time, where programs are confirmed.
 
+    The verdict then says how often what evolves was called, which is counted where it has a process of its own.
     `known` is the verdict on it, if there is one.
     """
     if problem.settings.sandbox.confirm == "never":
@@ -137,7 +138,7 @@ def _scored_and_confirmed(
         again = isolated.result()
         if verdict.is_scored:
             require_same_isolated_score(problem, verdict, again)
-    return verdict
+    return replace(verdict, calls=again.calls)
 
 
 def versions(settings: Settings) -> dict[str, str]:

@@ -77,6 +77,7 @@ def program_row(run_id: str, record: GenerationRecord, judged: Judged) -> Row:
         "cpu_s": verdict.cpu_s,
         "input_wall_s": verdict.input_wall_s,
         "peak_mib": verdict.peak_mib,
+        "calls": verdict.calls or None,
         "judged_at": record.ended_at,
         "niche": prompt.niche,
         "idea": completion.idea,

@@ -321,7 +321,7 @@ def last_finished_night(files: RunFiles, programs: Mapping[str, Program]) -> Nig
 
 _CANDIDATE_COLUMNS = [
     "generation", "program_id", "outcome", "code_hash", "body", "scores", "score", "metrics", "notes", "cpu_s",
-    "peak_mib", "input_wall_s", "operator", "parent_ids", "confirmed_score",
+    "peak_mib", "input_wall_s", "calls", "operator", "parent_ids", "confirmed_score",
 ]  # fmt: skip
 
 
@@ -355,6 +355,7 @@ def _program(row: Row) -> Program:
         cpu_s=row["cpu_s"] or 0.0,
         peak_mib=row["peak_mib"] or 0.0,
         input_wall_s=tuple(row["input_wall_s"] or ()),
+        calls=tuple(row["calls"] or ()),
         pruned_from=pruned_from(row["operator"], row["parent_ids"]),
         is_confirmed=row["confirmed_score"] is not None,
     )

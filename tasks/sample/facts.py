@@ -108,7 +108,15 @@ def _start_in_words(start: Program, reducer: Reducer, known: float | None) -> st
     is_whole = low < high and reducer == "mean" and all(score.is_integer() for score in start.scores)
     is_whole = is_whole and (known is None or math.isclose(known * count, round(known * count), abs_tol=1e-6))
     step = f"; scores on an input are whole numbers there, and 1 on one input is {1 / count:.3g}" if is_whole else ""
-    return f"The start program scores {start.score:.6g}{spread}{step}."
+    return f"The start program scores {start.score:.6g}{spread}{step}.{_calls_in_words(start.calls)}"
+
+
+def _calls_in_words(calls: Sequence[int]) -> str:
+    """Return how often a program was called on an input; empty where it was once at most, or is unknown."""
+    low, high = min(calls, default=0), max(calls, default=0)
+    if high <= 1:
+        return ""
+    return f" On an input, {f'{low:,} to {high:,}' if low < high else f'{high:,}'} calls are made of what you improve."
 
 
 def _size_in_words(problem: Problem) -> str:

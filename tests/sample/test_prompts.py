@@ -137,6 +137,10 @@ def test_the_start_program_says_of_the_score_what_the_file_does_not():
     assert "An input holds 30 to 500 values." in told
     unequal = replace(start, scores=(3.5, 5.0), score=4.25)
     assert "The start program scores 4.25, on single inputs 3.5 to 5." in system_message(problem, unequal)
+    for calls, said in (((1187, 1240), "1,187 to 1,240 calls are made"), ((30, 30), "30 calls are made")):
+        assert f"On an input, {said} of what you improve." in system_message(problem, replace(start, calls=calls))
+    for calls in ((), (1, 1)):
+        assert "calls are made" not in system_message(problem, replace(start, calls=calls))
     assert "start program" not in system_message(problem), "which is not scored yet"
     assert "start program" not in system_message(problem, replace(start, score=NO_SCORE, scores=()))
 
@@ -251,8 +255,10 @@ def test_a_prompt_says_what_a_confirmation_demands(state: str, said: str):
 
 
 def test_limits_are_said_to_be_of_processor_time_of_which_loading_is_a_part():
-    said = system_message(with_settings()).replace("\n  ", " ")
-    assert "5 s of processor time and 512 MiB of memory; loading the program and work at a first call count," in said
+    for confirm, again in (("best", ", on every input when it is run once more"), ("never", "")):
+        said = system_message(with_settings(sandbox={"confirm": confirm})).replace("\n  ", " ")
+        assert "Limits for each input: 5 s of processor time and 512 MiB of memory. " in said
+        assert f"Loading the program and work at a first call count{again}. Seconds in which" in said
 
 
 def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():

@@ -87,6 +87,8 @@ def test_the_winner_of_a_night_is_run_split_on_the_inputs_it_has_not_seen(
     first, second, start = row["finalists"]
     assert (first["train"], first["validation"], first["held_out"]) == (-6.0, -6.0, -6.0)
     assert (second["validation"], start["validation"]) == (-7.0, -9.0)
+    (row,) = Database(tmp_path).rows("SELECT calls, scores FROM programs WHERE generation = 0")
+    assert row["calls"] == [1] * len(row["scores"]), "counted when the start program was confirmed"
 
 
 def test_an_engine_that_fails_meanwhile_costs_an_attempt_and_no_candidate(

@@ -126,6 +126,12 @@ def test_a_text_that_differs_by_moments_alone_is_the_record_s():
     assert not verdicts.taken, "its outcome is the same"
 
 
+def test_calls_that_a_confirmation_counted_are_the_record_s():
+    verdicts = recorded(a_claim(replace(GOOD, calls=(3, 4))))
+    ((_, counts),) = verdicts.evaluated([(a_claim().candidate, GOOD)])
+    assert counts.calls == (3, 4)
+
+
 SLOW = replace(GOOD, input_wall_s=(0.1, 0.6), cpu_s=0.7)
 
 
