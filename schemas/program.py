@@ -88,7 +88,7 @@ class Program:
     cpu_s: float = field(default=0.0, compare=False)
     peak_mib: float = field(default=0.0, compare=False)
     input_wall_s: tuple[float, ...] = field(default=(), compare=False)
-    calls: tuple[int, ...] = ()
+    calls: tuple[int, ...] = field(default=(), compare=False)
     pruned_from: str = field(default="", compare=False)
     is_confirmed: bool = field(default=False, compare=False)
 
