@@ -167,7 +167,7 @@ _FRESH = 2
 TACTICS = (
     "use another data structure or another representation of the problem",
     "look at a method that is known in the literature for this kind of problem, and adapt it",
-    "drop the rule that makes it hard, solve what is left exactly, then mend what breaks the rule",
+    "relax the constraint of the problem that makes it hard, solve what is left exactly, then repair what breaks it",
     "decide with what will happen a few steps later in mind, not only with what is best now",
     "combine several simple rules, and choose among them by the state of the input",
     "treat the cases that are hardest on their own",
