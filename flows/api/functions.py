@@ -27,9 +27,9 @@ def specification(
     *,
     start: Function,
     score: Function,
-    inputs: Sequence[Any] = (),
-    validation: Sequence[Any] = (),
-    held_out: Sequence[Any] = (),
+    inputs: Iterable[Any] = (),
+    validation: Iterable[Any] = (),
+    held_out: Iterable[Any] = (),
     title: str = "",
 ) -> str:
     """Return the specification that two functions describe, as the text of a file that `overnight run` takes.
@@ -53,6 +53,7 @@ def specification(
         _require_plain(function, use)
     if start.__name__ not in _names_used(score):
         raise _wrong(f"`{score.__name__}` does not call `{start.__name__}`, which it is to score")
+    inputs, validation, held_out = (_listed(values) for values in (inputs, validation, held_out))
     if not inputs:
         raise _wrong("there are no inputs", "Give at least one, such as inputs=[7, 10].")
     for given in (*inputs, *validation, *held_out):
@@ -61,8 +62,8 @@ def specification(
     parts.add_uses_of(score, names=[start])
     parts.add_uses_of(start, names=[score])
     statement = inspect.cleandoc(score.__doc__ or "").strip()
-    settings = {"title": title or statement.partition("\n")[0].rstrip(".") or start.__name__, "inputs": list(inputs)}
-    settings |= {name: list(values) for name, values in (("validation", validation), ("held_out", held_out)) if values}
+    settings = {"title": title or statement.partition("\n")[0].rstrip(".") or start.__name__, "inputs": inputs}
+    settings |= {name: values for name, values in (("validation", validation), ("held_out", held_out)) if values}
     future = any(each.__code__.co_flags & annotations.compiler_flag for each in (start, score))
     text = "\n".join(
         [
@@ -114,6 +115,12 @@ def as_json(value: Any, name: str) -> str:
         raise _wrong(
             f"{name}: {error}", "Inputs are plain data, as in JSON: numbers, text, true and false, lists, dictionaries."
         ) from error
+
+
+def _listed(inputs: Iterable[Any]) -> list[Any]:
+    if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes):
+        raise _wrong(f"expected a list of inputs, got {inputs!r:.80}", "Give a list, such as inputs=[7, 10].")
+    return list(inputs)
 
 
 def _wrong(message: str, remedy: str = "") -> SpecificationError:

@@ -222,10 +222,9 @@ def _plain(value: Any) -> Any:
 
 
 def _markdown(result: pa.Table) -> str:
-    lines = [result.column_names, ["---"] * result.num_columns]
-    lines += [
-        [_cell(value).replace("|", "\\|").replace("\n", "<br>") for value in row.values()] for row in _rows(result)
-    ]
+    cells = [result.column_names, *([_cell(value) for value in row.values()] for row in _rows(result))]
+    names, *rows = [[cell.replace("|", "\\|").replace("\n", "<br>") for cell in line] for line in cells]
+    lines = [names, ["---"] * len(names), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 

@@ -282,8 +282,8 @@ def change(
             changes["rules"] = {key: value for key, value in rules.items() if flag_of(key) not in dropped}
         if "until" in dropped:
             changes["deadline"] = None
-        elif until or (time_zone and deadline):
-            changes["deadline"] = deadline_of(until or deadline["until"], zone)
+        elif until is not None or (time_zone and deadline):
+            changes["deadline"] = deadline_of(deadline["until"] if until is None else until, zone)
         cron_line = cron_schedule(cron or old.cron, zone) if cron or time_zone else None
         if notices := server.save_notification_settings(old.run_id, notifications.notify, notifications.notify_gain):
             changes["notices"] = (old.parameters.get("notices") or {}) | notices

@@ -70,7 +70,9 @@ class Ranking:
         programs = list(programs)
         beaten = _beaten(programs, self.objectives)
         alike = defaultdict[tuple[float, ...], list[Program]](list)
-        for program in sorted(programs, key=lambda program: (program.id in beaten, not program.pruned_from)):
+        for program in sorted(
+            programs, key=lambda one: (not self._may_be_shown(one), one.id in beaten, not one.pruned_from)
+        ):
             alike[program.scores].append(program)
         best = sorted(alike.values(), key=lambda same: same[0].score, reverse=True)[: self.most]
         chosen = [same[0] if self.is_validated else self._simplest(same, {}) for same in best]
@@ -80,14 +82,15 @@ class Ranking:
     def ranked(self, programs: Iterable[Program], validation: Mapping[str, float]) -> list[Program]:
         """Sort programs by validation score, then by training score; the simplest of those comes first that are level.
 
-        Programs without a validation score come last; of equals, those come first that no other one beats in another
-        objective.
+        Programs without a validation score come last; of equals, those come first that are confirmed, if they have to
+        be, then those that no other one beats in another objective, whose metrics may be forged until then.
         """
         programs = list(programs)
         beaten = _beaten(programs, self.objectives)
 
-        def place(program: Program) -> tuple[float, float, bool]:
-            return validation.get(program.id, float("-inf")), program.score, program.id not in beaten
+        def place(program: Program) -> tuple[float, float, bool, bool]:
+            of_validation = validation.get(program.id, float("-inf"))
+            return of_validation, program.score, self._may_be_shown(program), program.id not in beaten
 
         order = sorted(programs, key=place, reverse=True)
         first = self._simplest(order, validation)
@@ -132,9 +135,12 @@ class Ranking:
         if validation:
             may_be = self._is_as_good("validation", validation.get(one.id), validation.get(first.id))
         else:
-            may_be = one.is_confirmed or not self.needs_confirmation
+            may_be = self._may_be_shown(one)
         is_better = self.objectives.changes(one.metrics, first.metrics).values()
         return may_be and all(is_better) and self._is_as_good("train", one.score, first.score)
+
+    def _may_be_shown(self, program: Program) -> bool:
+        return program.is_confirmed or not self.needs_confirmation or program.id == self.start.id
 
     def _is_as_good(self, split: Split, score: float | None, than: float | None) -> bool:
         return score is not None and than is not None and gain_of(score + self.noise[split], than) <= 0

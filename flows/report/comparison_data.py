@@ -25,14 +25,14 @@ WITH ended AS (
         arg_max(if(ended_at IS NULL, 'not ended', nullif(stop_reason, '')), night) AS stop_reason
     FROM nights GROUP BY run_id
 ), risen AS (
-    SELECT run_id, list([sample, best_score] ORDER BY place) FILTER (before IS NULL OR best_score > before) AS steps
+    SELECT run_id, list([sample, best_score] ORDER BY place) AS steps
     FROM (
         SELECT run_id, place, best_score, samples_so_far AS sample,
             max(best_score) OVER (
                 PARTITION BY run_id ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS before
         FROM generations WHERE state = 'committed'
-    ) GROUP BY run_id
+    ) WHERE best_score > coalesce(before, -'inf'::DOUBLE) GROUP BY run_id
 ), tuned AS (
     SELECT run_id, sum(score - before) AS tuner_gain FROM (
         SELECT run_id, model, score, max(score) OVER (

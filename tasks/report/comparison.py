@@ -169,9 +169,9 @@ def _run_rows(run: RunCurve, name: str) -> list[Spec]:
 
 
 def _median_rows(group: Group, name: str) -> list[Spec]:
-    """Return a group's median and quartiles over samples, as far as its shortest run goes: beyond it are fewer runs."""
-    end = min(run.samples for run in group.runs)
-    samples = sorted({0, end, *(at for run in group.runs for at, _ in run.steps if at <= end)})
+    """Return a group's median and quartiles over samples, from where all have a score to the shortest's end."""
+    begin, end = max(run.steps[0][0] for run in group.runs), min(run.samples for run in group.runs)
+    samples = sorted({at for run in group.runs for at in (begin, end, *dict(run.steps)) if begin <= at <= end})
     rows: list[Spec] = []
     for sample in samples:
         span = quartiles([_best_at(run, sample) for run in group.runs])

@@ -119,7 +119,7 @@ def test_what_functions_use_of_their_module_goes_with_them(module: types.ModuleT
 
 def test_the_text_is_a_specification_that_loads_with_its_inputs(module: types.ModuleType, tmp_path: Path):
     inputs = [[1, 2.5], {"kwargs": {"first": 1.5, "second": 2}}]
-    text = overnight.specification(start=module.place, score=module.two, inputs=inputs, validation=[(3, 4)])
+    text = overnight.specification(start=module.place, score=module.two, inputs=iter(inputs), validation=iter([(3, 4)]))
     (tmp_path / "kept.py").write_text(text)
     problem = load_problem(tmp_path / "kept.py")
     assert [(call.args, call.kwargs) for call in problem.inputs["train"]] == [
@@ -167,6 +167,7 @@ def test_cells_of_a_notebook_are_a_module(monkeypatch: pytest.MonkeyPatch):
         (lambda module: module.other, [1], "`other` does not call `place`"),
         (lambda module: module.random_score, [1], "uses `rng`, a Generator whose value has no source form"),
         (lambda module: module.score, [], "there are no inputs"),
+        (lambda module: module.score, 5, "expected a list of inputs, got 5"),
         (lambda module: module.score, [{1, 2}], "is not JSON serializable"),
         (lambda module: module.score, [float("nan")], "not JSON compliant"),
         (lambda module: module.two, [3], "an input is 3, but `two` takes 2 arguments"),
@@ -174,7 +175,7 @@ def test_cells_of_a_notebook_are_a_module(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_what_is_no_specification_is_refused(
-    module: types.ModuleType, choose: Callable[[Any], Any], inputs: list[Any], message: str
+    module: types.ModuleType, choose: Callable[[Any], Any], inputs: Any, message: str
 ):
     with pytest.raises(SpecificationError) as error:
         overnight.specification(start=module.place, score=choose(module), inputs=inputs)

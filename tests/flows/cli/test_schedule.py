@@ -192,7 +192,7 @@ def test_an_invalid_change_changes_nothing(scheduled: Any, capsys: pytest.Captur
     name, schedule = scheduled
     schedule("--time-zone", "UTC")
     before = deployment(name)
-    for flags in (["--cron", "0 22 * * 1-5 *"], ["--until", "9999999999h"], ["--notify-gain", "inf"]):
+    for flags in (["--cron", "0 22 * * 1-5 *"], ["--until", "9999999999h"], ["--until", ""], ["--notify-gain", "inf"]):
         assert run(["schedule", "change", name, *flags, "--notify", "json://127.0.0.1/other"]) == 2
         assert flags[0] in capsys.readouterr().err
     after = deployment(name)

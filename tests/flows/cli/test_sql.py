@@ -166,6 +166,11 @@ def test_columns_of_the_same_name_are_all_written(sql: Sql, style: str, header: 
     assert re.findall(r"\d\.5", written) == ["1.5", "2.5", "3.5"]
 
 
+def test_bars_of_names_and_values_leave_a_markdown_table_its_columns(sql: Sql):
+    written = sql("""SELECT 'c|d' AS "a|b", 2 AS e""", "--format", "markdown").stdout
+    assert written.splitlines() == ["| a\\|b | e |", "| --- | --- |", "| c\\|d | 2 |"]
+
+
 EVERY_TYPE = """
 SELECT sum(tokens_in) AS whole, 2.50 AS decimal, MAP {'scored': 1} AS map,
     INTERVAL '1 month 2 days 1.5 seconds' AS took, [INTERVAL 1 DAY] AS many,

@@ -136,3 +136,13 @@ def test_held_out_scores_only_refuse_what_pruning_made(
     left, found = program("left", SHORT, 6.0, pruned_from="found"), program("found", LONG, 6.0)
     order = ranking.beside_original([left, START, found], found, validation, held_out)
     assert [one.id for one in order] == [*expected, "start"]
+
+
+@pytest.mark.parametrize(("confirm", "expected"), [("best", "honest"), ("never", "unproven")])
+def test_of_equal_scores_no_program_that_is_not_confirmed_is_shown_for_an_objective(confirm: str, expected: str):
+    ranking = a_ranking(objectives=Objectives(metrics={"states": "minimize"}), confirm=confirm)
+    honest = program("honest", LONG, 6.0, metrics={"states": 9.0})
+    unproven = program("unproven", SHORT, 6.0, metrics={"states": 1.0}, is_confirmed=False)
+    assert first(ranking, honest, unproven) == expected
+    same = replace(unproven, scores=honest.scores)
+    assert [one.id for one in ranking.finalists([START, honest, same])][1] == expected
