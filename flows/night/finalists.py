@@ -82,8 +82,8 @@ class Ranking:
     def ranked(self, programs: Iterable[Program], validation: Mapping[str, float]) -> list[Program]:
         """Sort programs by validation score, then by training score; the simplest of those comes first that are level.
 
-        Programs without a validation score come last; of equals, those come first that are confirmed, if they have to
-        be, then those that no other one beats in another objective, whose metrics may be forged until then.
+        Programs without a validation score come last. Of equals, confirmed ones come first where confirmation is
+        needed, since the metrics of the others may be forged; then those that no other one beats in an objective.
         """
         programs = list(programs)
         beaten = _beaten(programs, self.objectives)
