@@ -101,7 +101,7 @@ class Operator(StrEnum):
     TUNE = OperatorFacts("tune", "other numbers, found by an optimizer: no model is asked; never chosen",
         is_choosable=False)
     PRUNE = OperatorFacts("prune",
-        "a night's best program without what changes no score, found by evaluations at its end: no model is asked; "
+        "a night's best program without what no score needs, found by evaluations at its end: no model is asked; "
         "never chosen", is_choosable=False)
     # fmt: on
 

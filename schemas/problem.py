@@ -80,6 +80,13 @@ class Problem:
         return any(self.inputs[split] for split in ("validation", "held_out"))
 
     @property
+    def choice(self) -> str:
+        """How the best program is chosen where another one has a higher score on the training inputs, in words."""
+        reasons = ["by its score on the validation inputs"] if self.inputs["validation"] else []
+        reasons += ["as the simplest of those within the noise"] if self.settings.noise > 0 else []
+        return " and ".join(reasons) or "at the end of the last night"
+
+    @property
     def pruning_evaluations(self) -> int:
         """Limit on the evaluations by which a night's best program is pruned; 0 where it is not."""
         wanted = self.settings.search.prune

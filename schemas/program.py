@@ -20,7 +20,7 @@ TUNED, NO_GAIN = "tuned", "no_gain"
 """Finish reasons of the tuner's answers: better numbers were found, or none. An agent's may be the second, too."""
 
 PRUNER = "builtin/pruner"
-"""Model of the prompt that stands for leaving out of a night's best program what changes no score."""
+"""Model of the prompt that stands for leaving out of a night's best program what no score needs."""
 
 NO_MODELS = frozenset((TUNER, PRUNER))
 """Sources of samples that nobody asks a model for, so that they do not count as samples."""

@@ -184,7 +184,7 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class AsFound:
-    """The best program before what changes no score was left out of it, with the lengths of both in words."""
+    """The best program before what no score needs was left out of it, with the lengths of both in words."""
 
     program_id: str
     function: str

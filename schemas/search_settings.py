@@ -59,7 +59,7 @@ class Search(Section):
     score how a program is written, only in layout; always `layout` with `funsearch`"""
     prune: int | None = Field(default=None, ge=0, le=100_000)
     """limit on the evaluations by which a night's best program is simplified at its end: statements, branches,
-    operands and digits are left out that change no score on the training and validation inputs; in Python only;
+    operands and digits are left out that no score needs on the training and validation inputs; in Python only;
     0 leaves it as it is. Default: 300, and 0 where a model answers questions of the scoring, or `noise` is allowed"""
     retries: int = Field(default=3, ge=0)
     """number of further attempts at a generation before it is given up, and the night goes on; the waits between

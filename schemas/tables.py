@@ -81,7 +81,7 @@ PROGRAMS = _table(
         "operator",
         TEXT,
         "what the prompt asked for, such as `refine` or `repair`; `tune` if an optimizer of numbers answered, `prune` "
-        "if what changes no score was left out of a night's best; null if it left that to the model",
+        "if what no score needs was left out of a night's best; null if it left that to the model",
     ),
     (
         "gain",

@@ -21,7 +21,7 @@ class Program:
         code: The evolved functions, or the text of the files that evolve.
         validation: Its score on the validation inputs; None if it was not evaluated on them, or fails there.
         held_out: Its score on the held-out inputs; None likewise.
-        as_found: The program before what changes no score was left out of it; None if nothing was.
+        as_found: The program before what no score needs was left out of it; None if nothing was.
         lengths: Its lines and nodes, as it was found and as they are, in words; empty if nothing was left out.
     """
 

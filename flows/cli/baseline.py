@@ -30,12 +30,12 @@ def print_baseline(problem: Problem, *, show_table: bool) -> list[dict[str, Any]
         rows = [
             (
                 *(each["split"], each["program"], score(each["score"])),
-                "" if each["half_width"] is None else score(each["half_width"]),
+                "" if each["standard_error"] is None else score(each["standard_error"]),
                 f"{each['seconds']:.2f}",
             )
             for each in facts
         ]
-        columns = ("inputs", "program", problem.settings.reducer, "± (95 %)", "seconds")
+        columns = ("inputs", "program", problem.settings.reducer, "standard error", "seconds")
         title = f"{problem.settings.title or problem.name}: {problem.settings.score_name}"
         out().print(table(columns, rows, right=columns[2:], title=title))
     if known.honesty is not None:
@@ -50,23 +50,23 @@ def _scored(problem: Problem, split: Split) -> list[dict[str, Any]]:
     scored = []
     for label, function in functions.items():
         verdict = score_function(problem, split, function)
-        has_interval = reducer == "mean" and len(verdict.scores) > 1
+        is_mean = reducer == "mean" and len(verdict.scores) > 1
         scored.append(
             {
                 "split": split,
                 "program": label,
                 "score": reduced(verdict.scores, reducer),
                 "scores": verdict.scores,
-                "half_width": half_width(verdict.scores) if has_interval else None,
+                "standard_error": standard_error(verdict.scores) if is_mean else None,
                 "seconds": verdict.wall_s,
             }
         )
     return scored
 
 
-def half_width(scores: tuple[float, ...]) -> float:
-    """Return half the width of the mean's 95 % confidence interval from two scores or more, assumed to be normal."""
-    return 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
+def standard_error(scores: tuple[float, ...]) -> float:
+    """Return the standard error of the mean of two scores or more."""
+    return statistics.stdev(scores) / math.sqrt(len(scores))
 
 
 _TIME_FACTOR = 10

@@ -36,6 +36,8 @@ from overnight.schemas.report_data import UnderWay
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.report.number_format import gain_of
 
+_OTHER_PICTURES = (".gif", ".jpeg", ".jpg", ".pdf", ".png", ".webp")
+
 if TYPE_CHECKING:
     from overnight.tasks.history.files import RunFiles
 
@@ -61,7 +63,7 @@ def best(
             evolve together, write the whole tree to this new folder; FILE.svg gets a picture of what it does
         prefer: in place of the best score of all: the best of the programs that meet conditions on metrics, such as
             "seconds < 1, memory_mib <= 64"; of equal scores the one that is better in the objectives
-        as_found: the program as it was found, before what changes no score was left out of it
+        as_found: the program as it was found, before what no score needs was left out of it
         unchecked: write it without evaluating it again
     """
     from overnight.tasks.history import stored_run
@@ -85,7 +87,7 @@ def best(
     say(f"program {program.id}, {_scores(program, deciding_night)}")
     _say_left_out(best, past, specification, history_flag(history), as_found=as_found)
     under_way = read_under_way(files, max(one.score for one in past.programs.values()))
-    _say_notes(files, run_record.problem, past, program, under_way, is_best=prefer is None)
+    _say_notes(files, run_record.problem, past, program, under_way, is_best=prefer is None and program is best)
     if format == "json":
         finalist = _finalist(program, deciding_night)
         write_json(
@@ -129,7 +131,7 @@ def _say_notes(
     objectives = problem.settings.objectives
     if program.metrics:
         say(f"metrics: {', '.join(f'{name} {score(value)}' for name, value in program.metrics.items())}")
-    if is_best and (note := best_note(program, past.programs.values())):
+    if is_best and (note := best_note(program, past.programs.values(), problem)):
         say(note)
     if is_best and under_way.claim:
         say(of_open.note(files, under_way))
@@ -180,8 +182,10 @@ def preferred(text: str, programs: Iterable[Program], objectives: Objectives, fl
 
 def _is_picture(path: Path, run: RunRecord) -> bool:
     """Return whether a file to write is a picture, not a program, which may be an SVG file itself."""
-    programs = run.problem.specification.start_program.paths
-    return path.suffix == ".svg" and not any(name.endswith(".svg") for name in programs)
+    suffix, programs = path.suffix.lower(), run.problem.specification.start_program.paths
+    if suffix in _OTHER_PICTURES and not any(name.lower().endswith(suffix) for name in programs):
+        raise UsageError(f"pictures are written as SVG, got {path.name}", remedy=f"Write {path.stem}.svg.")
+    return suffix == ".svg" and not any(name.endswith(".svg") for name in programs)
 
 
 def _write_picture(path: Path, run: RunRecord, program: Program) -> None:
@@ -209,14 +213,14 @@ def _say_left_out(best: Program, past: RunHistory, skeleton: Skeleton, flag: str
         say("the program before was dropped" if best.pruned_from else "nothing was left out of it")
 
 
-def best_note(best: Program, programs: Iterable[Program]) -> str:
+def best_note(best: Program, programs: Iterable[Program], problem: Problem) -> str:
     """Return a note if another program has a higher training score than the chosen one; otherwise an empty text."""
     highest = max(programs, key=lambda program: program.score)
     if gain_of(best.score, highest.score) <= 0:
         return ""
     return (
-        f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen by its "
-        "score on the validation inputs"
+        f"{highest.id} scores {score(highest.score)} on the training inputs, but the best program is chosen "
+        f"{problem.choice}"
     )
 
 

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def check(
     as_text, next_line = format == "text", next_command(problem, flags)
     if begins_without_program(loaded, ask):
         return _check_without_start(loaded, path, next_line, ask, as_text=as_text)
-    warnings += unreturned(loaded)
+    warnings += unreturned(loaded) + repeated_inputs(loaded)
     with contextlib.nullcontext() if without_pace else _server() as server:
         load = os.getloadavg()[0]
         facts, first = _check_start(loaded, path, warnings, ask, baseline=baseline, as_text=as_text)
@@ -297,6 +298,22 @@ def _draw(problem: Problem) -> dict[str, Any]:
     if drawings.remark:
         say(f"{drawings.remark} (a run works without)")
     return facts
+
+
+def repeated_inputs(problem: Problem) -> list[str]:
+    """Return a warning for each two splits that share inputs, since the one then says nothing new of the other."""
+    names = {"train": "training", "validation": "validation", "held_out": "held-out"}
+    warnings = []
+    for one, other in combinations(SPLITS, 2):
+        known = {repr(call) for call in problem.inputs[one]}
+        shared = [str(call) for call in problem.inputs[other] if repr(call) in known]
+        if shared:
+            warnings.append(
+                f"{len(shared)} of the {names[other]} inputs, such as ({shared[0]}), "
+                f"{'is one' if len(shared) == 1 else 'are'} of the {names[one]} inputs, too: expected others, since a "
+                f"score on inputs that chose a program before says nothing new of it"
+            )
+    return warnings
 
 
 def _print_omissions(problem: Problem, warnings: Sequence[str]) -> list[str]:

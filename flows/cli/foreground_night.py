@@ -259,7 +259,7 @@ def print_summary(night: ShownNight, *, leaves_stdout: bool = False) -> None:
     say(f"\n{first_line(night)}")
     for remark in remarks(night, beside_table=not leaves_stdout):
         say(remark)
-    if note := best_note(best, night.state.programs.values()):
+    if note := best_note(best, night.state.programs.values(), night.run.problem):
         say(note)
     run_id, flag = night.run.run_id, night.flag
     more = {

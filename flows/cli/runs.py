@@ -139,8 +139,8 @@ def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
             say(text)
     if passed_over := [run["run_id"] for run in found if _is_passed_over(run["best_score"], best[run["run_id"]].train)]:
         say(
-            f"{', '.join(passed_over)}: another program scores higher on the training inputs; the best one is chosen "
-            "by the validation inputs"
+            f"{', '.join(passed_over)}: another program scores higher on the training inputs; `overnight best` says "
+            "how the best one is chosen"
         )
 
 

@@ -243,7 +243,7 @@ def left_out_text(program: Program, programs: Mapping[str, Program], skeleton: S
         return ""
     said = lengths(skeleton, original.body, program.body)
     shows = f"`overnight show {program.id} --diff{flag}` shows what"
-    return f"what changes no score was left out of {original.id}: {said}; {shows}"
+    return f"what no score needs was left out of {original.id}: {said}; {shows}"
 
 
 def _passed_text(night: ShownNight) -> str:

@@ -276,7 +276,14 @@ def _open(
     state = read_state(files, run)
     budget = Budget(before_usd=stored_run.read_spent_usd(files))
     best = state.best
-    progress = Progress(best.score, problem.settings.reducer, state.generations, best_id=best.id, budget=budget)
+    progress = Progress(
+        best.score,
+        problem.settings.reducer,
+        problem.settings.objectives,
+        state.generations,
+        best_id=best.id,
+        budget=budget,
+    )
     limits = RequestLimits(files, progress.requests)
     stores = CompletionStores(files, progress, limits)
     stack.callback(stores.close)  # before the run's lock is released

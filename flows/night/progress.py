@@ -9,9 +9,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import NO_MODELS, Candidate, Completion, Program
-from overnight.schemas.scores import Reducer, reduced
+from overnight.schemas.scores import Reducer, reduced, with_score
 from overnight.tasks.sample.budget import Budget, BudgetLimits, RequestsInFlight
 
 _RATE_WINDOW_S = 30.0
@@ -38,6 +39,7 @@ class Progress:
 
     best: float
     reducer: Reducer = "mean"
+    objectives: Objectives = NO_OBJECTIVES
     generation: int = 0
     phase: str = "starting"
     best_at: int = 0
@@ -105,7 +107,7 @@ class Progress:
         with self._lock:
             self._judged.append(time.monotonic())
             if candidate.completion.model not in NO_MODELS:
-                self._under_way[generation, candidate.index] = verdict
+                self._under_way[generation, candidate.index], *_ = with_score(verdict, self.reducer, self.objectives)
 
     def outcomes_so_far(self) -> Counter[Outcome]:
         """Return the outcomes of committed generations and of those under way."""

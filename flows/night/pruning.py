@@ -25,7 +25,7 @@ from overnight.tasks.evaluate.confirmation import ConfirmationRules
 from overnight.tasks.sample.sampler import to_candidates
 from overnight.tasks.select.selection import judge
 from overnight.tasks.tune.bodies import completion_text
-from overnight.tasks.tune.pruning import LEFT_OUT, Pruning, lengths
+from overnight.tasks.tune.pruning import Pruning, lengths
 from overnight.tasks.tune.source import Inputs, are_done
 
 _LOOK_S = 0.2
@@ -174,7 +174,7 @@ class _Trials:
         problem, kept, note = self._problem, self._kept["train"], self.run.progress.note
         limit, slots, skeleton = problem.pruning_evaluations, self.run.slots, problem.specification
         most = "" if self.until is None else f" and {duration(self.until - time.monotonic())}"
-        note(f"pruning {program.id}: what changes no score is left out, in at most {limit} evaluations{most}")
+        note(f"pruning {program.id}: what no score needs is left out, in at most {limit} evaluations{most}")
         pruning = Pruning(skeleton, program.body, self._keeps, problem.code_hash, limit, slots, self._check)
         is_done = False
         with suppress(_Stopped):
@@ -186,7 +186,7 @@ class _Trials:
         text, said = "", "nothing can be left out"
         if has_changed:
             said = lengths(skeleton, program.body, pruning.body)
-            text = completion_text(skeleton, program.body, pruning.body, LEFT_OUT + said)
+            text = completion_text(skeleton, program.body, pruning.body, f"left out what no score needs: {said}")
         completion = self._completion(program, text, pruning.used)
         (candidate,) = to_candidates([prompt_of(self.run, program)], [completion], problem)
         if has_changed and candidate.code_hash != problem.code_hash(pruning.body):

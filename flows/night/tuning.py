@@ -123,5 +123,6 @@ def tuned_problem(problem: Problem) -> TunedProblem:
         parse=parse,
         reducer=problem.settings.reducer,
         noise=problem.settings.noise,
+        objectives=problem.settings.objectives,
         sizes=sizes_of([(call.args, call.kwargs) for call in problem.inputs["train"]]),
     )

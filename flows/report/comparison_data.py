@@ -52,6 +52,8 @@ WHERE coalesce(list_contains(?::VARCHAR[], run_id), true) ORDER BY own.started_a
 
 _FRONTS = "SELECT run_id, score, metrics FROM front WHERE run_id IN (SELECT unnest(?::VARCHAR[]))"
 
+_Models = Sequence[Mapping[str, Any]]
+
 _BELOW = -0.1
 """Reference point in each objective, below the worst of all fronts: in units of their range, so that ends count."""
 
@@ -87,7 +89,7 @@ def all_score_curves(database: Database) -> tuple[RunCurve, ...]:
     A run whose generations are gone has none.
     """
     rows = [row for row in database.rows(_RUNS, [None]) if row["best_score"] is not None]
-    return _curves(database, rows, {row["run_id"]: _models(_settings(row)) for row in rows})
+    return _curves(database, rows, {row["run_id"]: _models(_settings(row)["sampling.models"]) for row in rows})
 
 
 def _curves(database: Database, rows: Sequence[Row], groups: Mapping[str, str]) -> tuple[RunCurve, ...]:
@@ -111,10 +113,11 @@ def _groups(rows: Sequence[Row]) -> dict[str, str]:
     hashes = {row["specification_hash"] for row in rows}
     names = sorted({name for of_run in settings.values() for name in of_run})
     differing = [name for name in names if len({repr(of_run.get(name)) for of_run in settings.values()}) > 1]
+    models = [of_run["sampling.models"] for of_run in settings.values()]
     groups = {}
     for row in rows:
         own = settings[row["run_id"]]
-        parts = [_models(own)] if "sampling.models" in differing or not differing else []
+        parts = [_models(own["sampling.models"], models)] if "sampling.models" in differing or not differing else []
         parts += [f"{name} {_shortened(own.get(name))}" for name in differing if name != "sampling.models"]
         if len(hashes) > 1:
             parts.append(f"specification {row['specification_hash'][:6]}")
@@ -131,8 +134,19 @@ def _settings(row: Row) -> dict[str, Any]:
     return flat_settings(orjson.loads(row["settings"]))
 
 
-def _models(settings: Mapping[str, Any]) -> str:
-    models = settings["sampling.models"]
+def _models(models: _Models, compared: Sequence[_Models] = ()) -> str:
+    """Return the models of a run, with what else is not the same in runs with models of the same names and weights."""
+    name = _names(models)
+    others = [one for one in compared if _names(one) == name]
+    for place, model in enumerate(models):
+        keys = sorted({key for one in others for key in one[place]})
+        differing = [key for key in keys if len({repr(one[place].get(key)) for one in others}) > 1]
+        of = f" of {model['name']}" if len(models) > 1 else ""
+        name += "".join(f", {key}{of} {_shortened(model.get(key))}" for key in differing)
+    return name
+
+
+def _names(models: _Models) -> str:
     if len(models) == 1:
         return models[0]["name"]
     return " + ".join(f"{model['name']}={model['weight']:g}" for model in models)

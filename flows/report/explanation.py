@@ -12,7 +12,6 @@ from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import RESCORED
 from overnight.tasks.history.database import Database
-from overnight.tasks.tune.pruning import LEFT_OUT
 
 Row = dict[str, Any]
 
@@ -80,10 +79,10 @@ def _origin(database: Database, row: Row) -> str:
 
 
 def _pruned(row: Row, parent: Row) -> str:
-    said = (row["idea"] or "nothing could go").removeprefix(LEFT_OUT)
+    _, _, said = (row["idea"] or "nothing could go").rpartition(": ")
     return (
         f"What is left of {parent.get('program_id', 'another program')}, the best of night {row['night']}, without "
-        f"what changes no score on the training and validation inputs: {said}, by {row['evaluations']} evaluations. "
+        f"what no score needs on the training and validation inputs: {said}, by {row['evaluations']} evaluations. "
         f"`overnight show {row['program_id']} --diff` shows what was left out."
     )
 

@@ -63,6 +63,7 @@ def _marked_functions(tree: ast.Module, text: str, mark: str, name: str) -> list
     """Return the functions with a mark, in the order of the file."""
     if found := _find(tree, text, mark):
         return found
+    _refuse_unread_marks(tree, name)
     needed = {
         "evolve": "at least one top-level function needs it",
         "run": "exactly one top-level function needs it",
@@ -142,6 +143,25 @@ def _refuse_misspelt_marks(tree: ast.Module, name: str) -> None:
                 )
 
 
+def _refuse_unread_marks(tree: ast.Module, name: str) -> None:
+    """Refuse a mark on an `async def` and one under another name, which would only be said to be missing."""
+    for node in python_source.nodes(tree):
+        if isinstance(node, ast.AsyncFunctionDef) and (found := [mark for mark in _MARKS if _has_mark(node, mark)]):
+            raise SpecificationError(
+                f"{name}:{node.lineno}: @funsearch.{found[0]} is on `{node.name}`, an `async def`",
+                remedy="Write `def`: the function is called and its result is taken, nothing awaits it.",
+            )
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            from_it = isinstance(node, ast.ImportFrom) and node.module == "funsearch"
+            for alias in node.names:
+                if alias.asname not in (None, alias.name) and (from_it or alias.name == "funsearch"):
+                    raise SpecificationError(
+                        f"{name}:{node.lineno}: `{alias.name}` is imported as `{alias.asname}`, and marks are found by "
+                        "their own names",
+                        remedy="Write `import funsearch`, and `@funsearch.evolve` and `@funsearch.run` as marks.",
+                    )
+
+
 def _refuse_unknown_marks(tree: ast.Module, name: str) -> None:
     """Refuse `@run` without `funsearch.` in a file that does not import it: a program could not be loaded."""
     bound = python_source.bound_names(tree)
@@ -168,7 +188,7 @@ def _refuse_duplicates(evolved: list[ast.FunctionDef], name: str) -> None:
         seen.add(function.name)
 
 
-def _has_mark(function: ast.FunctionDef, mark: str) -> bool:
+def _has_mark(function: ast.FunctionDef | ast.AsyncFunctionDef, mark: str) -> bool:
     return any(_dotted(decorator) in (f"funsearch.{mark}", mark) for decorator in function.decorator_list)
 
 

@@ -23,10 +23,6 @@ Keeps = Callable[[Sequence[str]], Sequence[bool]]
 """Returns whether each body keeps the scores. It may raise, to end a pruning."""
 
 
-LEFT_OUT = "left out what changes no score: "
-"""Begin of the idea of a program that was pruned, before its lengths."""
-
-
 class _Spent(Exception):
     """The evaluations of this pruning are used up."""
 

@@ -1,4 +1,4 @@
-"""The prune task: leaves out of a night's best program what changes no score."""
+"""The prune task: leaves out of a night's best program what no score needs."""
 
 from __future__ import annotations
 

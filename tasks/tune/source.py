@@ -13,9 +13,10 @@ from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
 from overnight.schemas.completion_source import Answer, Record, Sample, answer_in_thread
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion
-from overnight.schemas.scores import reduced
+from overnight.schemas.scores import with_score
 from overnight.schemas.settings import Reducer, Tuner
 from overnight.schemas.skeleton import Skeleton
 from overnight.tasks.tune.bodies import NumberedBody, completion_text
@@ -59,12 +60,14 @@ class TunedProblem:
         parse: Returns the body in the text of a completion, given the base.
         reducer: Way in which the scores of all inputs become one.
         noise: Largest difference between two scores that means nothing.
+        objectives: Objectives, whose limits numbers must keep on the training inputs.
     """
 
     skeleton: Skeleton
     parse: Callable[[str, str], str]
     reducer: Reducer = "mean"
     noise: float = 0.0
+    objectives: Objectives = NO_OBJECTIVES
     sizes: frozenset[float] = frozenset()
 
 
@@ -105,7 +108,7 @@ class TunerSource:
 
     def _answer(self, sample: Sample, answer: Answer) -> Completion:
         asked_at, begin = datetime.now(UTC), time.monotonic()
-        run = _Run(self.sandbox, self.problem.reducer, self.max_s, self.may_ask, answer)
+        run = _Run(self.sandbox, self.problem, self.max_s, self.may_ask, answer)
         trials = Trials(run.evaluations(), self.settings.evaluations, run.is_late, self.is_last)
         run.is_over = lambda: trials.is_over
         text = self._text(sample, trials)
@@ -153,7 +156,7 @@ class _Run:
     """
 
     sandbox: TrialSandbox
-    reducer: Reducer
+    problem: TunedProblem
     max_s: float
     may_ask: Callable[[], bool]
     answer: Answer
@@ -203,7 +206,8 @@ class _Run:
             raise Stopped
         if inputs == "validation" and any(one.outcome is Outcome.SANDBOX_ERROR for one in verdicts):
             raise NotJudged
-        return [reduced(one.scores, self.reducer) if one.is_scored else None for one in verdicts]
+        objectives = self.problem.objectives if inputs == "train" else NO_OBJECTIVES
+        return [with_score(one, self.problem.reducer, objectives)[1] for one in verdicts]
 
     def _are_in_time(self, begun: Sequence[Future[Verdict]]) -> bool:
         """Wait until all are done or cancelled; return false if the time ends before, or the tuning is over."""

@@ -145,6 +145,12 @@ MINIMAL = "@funsearch.run\ndef e(n): return p(n)\n@funsearch.evolve\ndef p(n): r
         ("@funsearch.run\ndef e(n): return 1\n@funsearch.evolved\ndef p(n): return n\n", "no `@funsearch.evolved`"),
         ("@funsearch.evolve\ndef p(n): return 1\n", "@funsearch.run is missing"),
         ("def p(n): return 1\n", "@funsearch.evolve is missing"),
+        (MINIMAL.replace("def", "async def"), "mine.py:2: @funsearch.run is on `e`, an `async def`"),
+        ("import funsearch as fs\n" + MINIMAL.replace("funsearch", "fs"), "mine.py:1: `funsearch` is imported as `fs`"),
+        (
+            "from funsearch import run as r\n" + MINIMAL.replace("funsearch.run", "r"),
+            "mine.py:1: `run` is imported as `r`",
+        ),
         (TWO_SPACES + "\n@funsearch.run\ndef q(n): return 1\n", "is on 2 functions (lines 7 and 27)"),
         (TWO_SPACES + "\n@funsearch.evolve\ndef priority(n): return 1\n", "mine.py:27: `priority` is marked"),
         ("def p(:\n", "mine.py:1"),

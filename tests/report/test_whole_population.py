@@ -20,10 +20,11 @@ from overnight.flows.report.run_data import RunData, read_run_data
 from overnight.schemas.algorithm import Join
 from overnight.schemas.program import TUNER
 from overnight.schemas.report_data import ReportData
+from overnight.schemas.sampling_settings import Model
 from overnight.tasks.history import record, stored_run
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
-from overnight.tasks.report.comparison import groups_of, render_comparison, render_index
+from overnight.tasks.report.comparison import groups_of, render_comparison, render_index, shared_seeds
 from overnight.tasks.report.number_format import gain_of, padded
 from overnight.tasks.report.page import render
 from overnight.tasks.report.population_charts import histogram_chart
@@ -243,6 +244,20 @@ def test_the_gain_of_the_tuner_is_that_of_its_programs_which_became_the_best(tmp
     assert {curve.run_id: curve.tuner_gain for curve in curves} == {"tuned": 1.0 + 2.0, "untouched": 0.0}
     assert [group.tuner_gain for group in groups_of(curves)] == [3.0, 0.0]
     assert "Gain by the tuner" in render_comparison(curves)
+
+
+def test_runs_whose_models_differ_in_more_than_their_names_are_no_group(tmp_path: Path):
+    chats = [("a", "chat", None), ("b", "completion", None), ("c", "chat", None), ("d", "chat", "http://127.0.0.1:1")]
+    for run_id, style, api_base in chats:
+        models = (Model(name="a/model", style=style, api_base=api_base),)
+        create(tmp_path, run_id, sampling={"models": models})
+    curves = score_curves(Database(tmp_path), ["a", "b", "c", "d"])
+    assert {group.name: len(group.runs) for group in groups_of(curves)} == {
+        "a/model, api_base null, style chat": 2,
+        "a/model, api_base null, style completion": 1,
+        "a/model, api_base http://127.0.0.1:1, style chat": 1,
+    }
+    assert [note.partition(" share")[0] for note in shared_seeds(curves)] == ["a and c"]
 
 
 def test_new_bests_stand_at_their_own_samples(grown_run: RunFiles, run_data: RunData):

@@ -17,6 +17,7 @@ from overnight.flows.start.sandboxes import open_sandboxes
 from overnight.schemas.algorithm import Plan
 from overnight.schemas.completion_source import Sample
 from overnight.schemas.errors import SandboxUnavailable
+from overnight.schemas.objectives import NO_OBJECTIVES, Objectives
 from overnight.schemas.operators import Operator
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
 from overnight.schemas.program import NO_GAIN, TUNED, TUNER, Completion, Program, Prompt
@@ -91,10 +92,11 @@ class Asked:
         may_ask: Callable[[], bool] = lambda: True,
         max_s: float = 60.0,
         is_last: Callable[[], bool] = lambda: False,
+        objectives: Objectives = NO_OBJECTIVES,
         **settings: Any,
     ) -> None:
         self.recorded: list[Completion] = []
-        problem = TunedProblem(SKELETON, parse)
+        problem = TunedProblem(SKELETON, parse, objectives=objectives)
         self.source = TunerSource(problem, trials, Tuner(**settings), may_ask, max_s, is_last)
 
     def submit(self, wanted: Sequence[Sample]) -> Future[list[Completion]]:
@@ -116,6 +118,16 @@ def test_the_answer_is_the_base_with_better_numbers():
     (candidate,) = to_candidates([wanted.prompt], [answer], PROBLEM)
     assert candidate.verdict is None
     assert candidate.body == f"y = {answer.idea.split(' -> ')[1]}\nreturn y"
+
+
+def test_numbers_over_a_limit_on_a_metric_are_no_answer():
+    trials = Trials(lambda y: Verdict(Outcome.SCORED, (y,), metrics={"cost": (y,)}))
+    asked = Asked(trials, objectives=Objectives(limits={"cost": "<= 3"}))
+    (answer,) = asked.submit([sample()]).result(LONG_S)
+    (candidate,) = to_candidates([sample().prompt], [answer], PROBLEM)
+    tuned = float(candidate.body.split("\n")[0].removeprefix("y = "))
+    assert 2.0 < tuned <= 3.0
+    assert any(float(body.split("\n")[0].removeprefix("y = ")) > 3.0 for body, _ in trials.bodies)
 
 
 class TwoNumbers(Trials):

@@ -105,7 +105,7 @@ def test_all_that_show_the_best_show_what_was_left_out_of_it(
 ):
     files, found, left = pruned
     lengths = "5 -> 2 lines, 15 -> 5 nodes"
-    said = f"what changes no score was left out of {found.id}: {lengths}; `overnight show {left.id} --diff"
+    said = f"what no score needs was left out of {found.id}: {lengths}; `overnight show {left.id} --diff"
     shown = here(["best"], tmp_path)
     assert said in shown.stderr
     assert "spare" not in shown.stdout

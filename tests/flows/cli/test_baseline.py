@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from overnight.flows.cli.baseline import half_width
+from overnight.flows.cli.baseline import standard_error
 from overnight.schemas.errors import SpecificationError
 from overnight.schemas.problem import Split
 from overnight.tasks.problems import find, names
@@ -116,9 +116,9 @@ def test_an_unknown_baseline_function_is_refused(tmp_path: Path):
         load_problem(toy, {"known": {"baseline": "missing"}})
 
 
-def test_the_interval_is_the_mean_s():
-    assert half_width((1.0, 3.0)) == pytest.approx(1.96)
-    assert half_width((2.0, 2.0, 2.0)) == 0
+def test_the_standard_error_is_the_mean_s():
+    assert standard_error((1.0, 3.0)) == pytest.approx(1)
+    assert standard_error((2.0, 2.0, 2.0)) == 0
 
 
 def test_known_scores_are_dropped_for_other_inputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

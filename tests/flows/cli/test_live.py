@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,8 +17,13 @@ from overnight.flows.cli.live_view import live_view
 from overnight.flows.night.facts import spent
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.tasks.problems.loading.load import load_problem
 from overnight.tasks.sample.budget import Budget, BudgetLimits
 from overnight.testing.made import a_judged
+
+TOY = Path(__file__).parents[2] / "specifications" / "toy.py"
+NOISY = load_problem(TOY, {"noise": 0.5, "validation": []})
+VALIDATED = load_problem(TOY, {"validation": [[9]]})
 
 
 def test_tokens_without_a_price_are_not_shown_as_free():
@@ -35,8 +41,10 @@ def test_tokens_without_a_price_are_not_shown_as_free():
 
 def test_a_note_explains_a_best_program_below_the_highest_training_score():
     low, high = (a_judged("run", 1, index, scores=(float(index),)).program() for index in range(2))
-    assert best_note(high, [low, high]) == ""
-    assert best_note(low, [low, high]).startswith(f"{high.id} scores 1 on the training inputs, but")
+    assert best_note(high, [low, high], NOISY) == ""
+    said = f"{high.id} scores 1 on the training inputs, but the best program is chosen "
+    assert best_note(low, [low, high], NOISY) == f"{said}as the simplest of those within the noise"
+    assert best_note(low, [low, high], VALIDATED) == f"{said}by its score on the validation inputs"
 
 
 @pytest.mark.parametrize(("text", "is_wrapped"), [("long message " * 20, True), ("overnight resume last " * 20, False)])

@@ -19,6 +19,7 @@ from overnight.flows.cli.live_view import awaited_of_people, in_flight, render
 from overnight.flows.formatting import spark
 from overnight.flows.night.progress import Progress
 from overnight.flows.night.stop_conditions import StopConditions
+from overnight.schemas.objectives import Objectives
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.program import TUNER, Program
 from overnight.schemas.settings import Known, Settings
@@ -85,6 +86,14 @@ def test_the_panel_shows_a_better_score_before_it_is_committed(monkeypatch: pyte
     assert "; a program of the generation under way scores 2" in panel(progress, monkeypatch)
     progress.committed(1, [], Program("best", "", (2.0,), 2.0))
     assert "under way" not in panel(progress, monkeypatch)
+
+
+def test_a_better_score_over_a_limit_is_no_claim_and_counts_as_such():
+    progress = Progress(best=0.0, objectives=Objectives(limits={"cost": "<= 5"}))
+    judged(progress, 1, 0, Verdict(Outcome.SCORED, (2.0,), metrics={"cost": (6.0,)}))
+    judged(progress, 1, 1, Verdict(Outcome.SCORED, (1.0,), metrics={"cost": (5.0,)}))
+    assert progress.best_claim == 1.0
+    assert progress.outcomes_so_far() == {Outcome.OVER_LIMIT: 1, Outcome.SCORED: 1}
 
 
 @pytest.mark.parametrize(

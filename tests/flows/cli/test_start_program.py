@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from overnight.flows.cli.check import repeated_inputs
 from overnight.flows.cli.start_program import (
     StartRuns,
     agreement,
@@ -18,6 +19,7 @@ from overnight.flows.cli.start_program import (
     unreturned,
 )
 from overnight.schemas.errors import SpecificationError
+from overnight.schemas.job import Call
 from overnight.schemas.outcome import Outcome, Verdict
 from overnight.schemas.problem import Problem
 from overnight.tasks.problems.loading.load import load_problem
@@ -33,6 +35,15 @@ def problem(*, noise: float = 0.0, validation: tuple[Any, ...] = ()) -> Problem:
     made = a_problem()
     inputs = {**made.inputs, "validation": validation}
     return replace(made, settings=made.settings.model_copy(update={"noise": noise}), inputs=inputs)
+
+
+def test_inputs_that_two_splits_share_are_a_warning():
+    shared = replace(problem(), inputs={"train": (Call((1,)), Call((2,))), "validation": (Call((3,)),), "held_out": ()})
+    assert repeated_inputs(shared) == []
+    shared = replace(shared, inputs={**shared.inputs, "held_out": (Call((2,)), Call((3,)), Call((4,)))})
+    (of_train, of_validation) = repeated_inputs(shared)
+    assert of_train.startswith("1 of the held-out inputs, such as (2), is one of the training inputs, too")
+    assert of_validation.startswith("1 of the held-out inputs, such as (3), is one of the validation inputs, too")
 
 
 SAME, OTHER = scored(1.0, 2.0), scored(1.0, 2.5)

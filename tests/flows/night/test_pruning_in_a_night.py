@@ -54,7 +54,7 @@ def test_the_best_program_of_a_night_is_pruned_before_it_is_shown(
     (row,) = pruned(tmp_path)
     assert row["body"] == BARE
     assert (row["outcome"], row["score"], row["model"]) == ("scored", -4.0, "builtin/pruner")
-    assert row["idea"] == "left out what changes no score: 5 -> 2 lines, 28 -> 5 nodes"
+    assert row["idea"] == "left out what no score needs: 5 -> 2 lines, 28 -> 5 nodes"
     history = Database(tmp_path)
     (parent,) = history.rows("SELECT operator, score FROM programs WHERE program_id = ?", [row["parent_ids"][0]])
     assert parent["operator"] != "prune"
@@ -217,7 +217,7 @@ def test_a_night_says_what_was_pruned(
     (row,) = pruned(tmp_path)
     begin, end = [one for one in said if "prun" in one]
     (best,) = row["parent_ids"]
-    assert begin.startswith(f"pruning {best}: what changes no score is left out, in at most 100 evaluations and ")
+    assert begin.startswith(f"pruning {best}: what no score needs is left out, in at most 100 evaluations and ")
     assert end == f"pruned {best}: 5 -> 2 lines, 28 -> 5 nodes, in {row['evaluations']} evaluations"
 
 

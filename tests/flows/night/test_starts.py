@@ -12,6 +12,7 @@ import pytest
 
 from overnight.flows.night.given_starts import create_run_from, lasting_name
 from overnight.flows.report.build import build_report
+from overnight.flows.report.comparison_data import score_curves
 from overnight.flows.report.repeat_command import command_of
 from overnight.flows.start.trust import accept
 from overnight.schemas.errors import OvernightError, SpecificationError, UsageError
@@ -20,6 +21,7 @@ from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.problems.loading.load import load_problem
+from overnight.tasks.report.comparison import render_comparison, render_index
 from overnight.tasks.report.page import render
 from overnight.testing.fake_provider import Provider, says
 from tests.flows.conftest import Call, Night
@@ -146,6 +148,12 @@ def test_the_first_programs_with_a_score_begin_the_search_and_a_replay_gives_the
     assert run["start_score"] <= run["best_score"] < 0
     page = render(build_report(database, files))
     assert "first program with a score" in page
+    (curve,) = score_curves(database, [files.run_id])
+    assert curve.steps[0] == (curve.steps[0][0], run["start_score"])
+    assert curve.steps[0][0] > 0, "there is no score before the first sample"
+    assert curve.steps[-1][1] == run["best_score"]
+    assert files.run_id in render_comparison([curve])
+    assert files.run_id in render_index([curve], [])
 
 
 def test_where_nothing_has_a_score_the_night_says_what_fails_and_there_is_no_report(

@@ -71,6 +71,9 @@ def test_report_and_best_draw_and_change_nothing_of_the_run(drawn: RunFiles, cal
     page = (tmp_path / "r.html").read_text()
     assert "Start: guess 2.0" in page, "on the last input"
     assert re.search(r'alt="Best: guess [\d.]+"', page)
+    code, said = call("best", "last", "--write", tmp_path / "best.png", *history)
+    assert (code, "pictures are written as SVG, got best.png" in said) == (2, True)
+    assert not (tmp_path / "best.png").exists()
     code, said = call("best", "last", "--write", tmp_path / "best.svg", *history)
     assert code == 0, said
     assert title_of((tmp_path / "best.svg").read_text()).startswith("guess ")
