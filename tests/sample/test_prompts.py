@@ -258,7 +258,7 @@ def test_limits_are_said_to_be_of_processor_time_of_which_loading_is_a_part():
     for confirm, again in (("best", ", on every input when it is run once more"), ("never", "")):
         said = system_message(with_settings(sandbox={"confirm": confirm})).replace("\n  ", " ")
         assert "Limits for each input: 5 s of processor time and 512 MiB of memory. " in said
-        assert f"Loading the program and work at a first call count{again}. Seconds in which" in said
+        assert f"The time includes loading the program and work at a first call{again}; seconds in which" in said
 
 
 def test_where_there_is_no_program_yet_a_whole_function_is_asked_for():
