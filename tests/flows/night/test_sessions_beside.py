@@ -226,8 +226,11 @@ class Watched(World):
 
 def test_what_an_agent_claims_is_confirmed_before_its_turn():
     """Prompts whose turn it is may take long, and a deadline may come before they are answered."""
-    search = Watched(files(), seed=3, sessions=2, in_flight=4, improves=True)
-    beside_prompts(search)
-    search.night(Random(1), StopConditions(max_samples=400))
-    assert len(search.at_once) > 2
-    assert all(search.at_once)
+    at_once = list[bool]()
+    for seed in (3, 4, 5):
+        search = Watched(files(), seed=seed, sessions=2, in_flight=4, improves=True)
+        beside_prompts(search)
+        search.night(Random(1), StopConditions(max_samples=200))
+        at_once += search.at_once
+    assert len(at_once) > 2
+    assert all(at_once)

@@ -71,7 +71,7 @@ except OSError: pass
 for _ in range(10):
     shared = mmap.mmap(-1, 40 * 2**20)
     if os.fork() == 0:
-        for place in range(0, len(shared), 4096): shared[place] = 1
+        shared[::4096] = bytes(len(shared) // 4096)
         os._exit(0)
     os.wait()
     if os.fork() == 0: time.sleep(60)
