@@ -68,9 +68,8 @@ def install(project: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize(
-    "which", ["not docker", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow])], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["not docker", pytest.param("docker", marks=pytest.mark.docker)], ids=str)
 def test_its_own_tests_pass_with_the_contracts_of_the_wheel(which: str, installed: Installed, tmp_path: Path):
     """They run apart from its sources; of the history's contract, kills and other processes are tried with ours."""
     left_out = shutil.ignore_patterns("overnight_example", "__pycache__")
