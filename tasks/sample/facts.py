@@ -93,7 +93,7 @@ def _honesty_in_words(known: Known) -> str:
     """Return what is reached without a model; empty if it is unknown."""
     if known.honesty is None:
         return ""
-    return f"{known.honesty:.15g} is reached without a model" + (
+    return f"{known.honesty:.15g} is reached without a language model" + (
         f" ({known.honesty_label})" if known.honesty_label else ""
     )
 
@@ -154,7 +154,7 @@ def _shared_in_words(problem: Problem) -> str:
     if "…" not in shared or set(shared) == {"…"}:
         return ""
     told = ", ".join(name + value for (name, _), value in zip(pairs, shared, strict=True))
-    return f"An input is a call `{run}({told})`, where … differs."
+    return f"An input is a call `{run}({told})`, of which only … differs."
 
 
 def _shared_value(values: Sequence[Any]) -> str:

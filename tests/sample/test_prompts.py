@@ -219,7 +219,7 @@ def test_where_other_inputs_decide_that_is_told_and_the_value_of_none(others: di
 @pytest.mark.parametrize(
     ("train", "held_out", "said"),
     [
-        ([[90, 1], [90, 2]], [[90, 3]], "An input is a call `evaluate(90, …)`, where … differs."),
+        ([[90, 1], [90, 2]], [[90, 3]], "An input is a call `evaluate(90, …)`, of which only … differs."),
         ([[90, 1], [90, 2]], [[91, 3]], ""),
         ([["near", 1]], [["near", 2]], "`evaluate('near', …)`"),
         (
@@ -244,7 +244,7 @@ def test_what_all_inputs_have_in_common_is_told(train: list[Any], held_out: list
     [
         (
             "none",
-            "Calls are then repeated in new processes and another order, where each may take as long as all of an",
+            "Single calls are then repeated, in new processes and in another order; each may take as long as all calls of",
         ),
         ("calls", "An evolved function may keep what it likes from one call to the next on the same input."),
     ],
