@@ -113,7 +113,7 @@ def measured_line(program: Program, limits: Limits) -> str:
     if not program.cpu_s:
         return ""
     several, most = len(program.scores) > 1, program.cpu_s
-    seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs" if several else "")
+    seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs together" if several else "")
     if several and len(program.input_wall_s) == len(program.scores) and sum(program.input_wall_s):
         longest = max(range(len(program.scores)), key=program.input_wall_s.__getitem__)
         most *= program.input_wall_s[longest] / sum(program.input_wall_s)

@@ -169,7 +169,7 @@ MEASURED = replace(HIGH, cpu_s=3.4567, peak_mib=123.4)
 def test_a_prompt_tells_what_the_base_took_beside_the_limits_and_is_the_same_prompt_whatever_it_took():
     prompt, other = chat_prompt(LOW, MEASURED), chat_prompt(LOW, replace(MEASURED, cpu_s=3.6))
     line = (
-        "Measured: the last version took 3.5 s of processor time for all inputs and 120 MiB of memory; "
+        "Measured: the last version took 3.5 s of processor time for all inputs together and 120 MiB of memory; "
         "allowed are 5 s for each input and 512 MiB.\n"
     )
     assert line in prompt.text
@@ -177,7 +177,7 @@ def test_a_prompt_tells_what_the_base_took_beside_the_limits_and_is_the_same_pro
     assert prompt.hash == other.hash == chat_prompt(LOW, HIGH).hash, "what was paid for is found after a kill"
     longest = replace(MEASURED, input_wall_s=(0.5, *[0.1] * (len(MEASURED.scores) - 2), 3.0))
     share = 3.0 / sum(longest.input_wall_s) * 3.4567
-    told = f"for all inputs, {share:.2g} s of it for input {len(longest.scores)}, the longest, and 120 MiB"
+    told = f"for all inputs together, {share:.2g} s of it for input {len(longest.scores)}, the longest, and 120 MiB"
     assert told in chat_prompt(LOW, longest).text
     assert "little is left" not in chat_prompt(LOW, longest).text
     at_the_limit = replace(longest, cpu_s=5.4, input_wall_s=(5.0, *[0.1] * (len(MEASURED.scores) - 1)))
