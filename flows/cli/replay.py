@@ -115,7 +115,7 @@ def takes_in_words(seconds: float) -> str:
 
 
 def _print_comparison(recorded: RecordedRun, run: OpenRun, comparison: Comparison) -> None:
-    size = f"{comparison.generations} generations, {comparison.programs} programs"
+    size = f"the start and {comparison.generations - 1} generations, {comparison.programs} programs"
     heading = f"{recorded.run.run_id}: {size}, without a model:"
     first = comparison.first
     if first is None:

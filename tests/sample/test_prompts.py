@@ -244,7 +244,7 @@ def test_what_all_inputs_have_in_common_is_told(train: list[Any], held_out: list
     [
         (
             "none",
-            "Single calls are then repeated, in new processes and in another order; each may take as long as all calls of",
+            "Single calls are then repeated, in new processes and in another order; each may take as long as all",
         ),
         ("calls", "An evolved function may keep what it likes from one call to the next on the same input."),
     ],

@@ -31,7 +31,7 @@ def alter(history: Path, column: str, value: object) -> str:
 def test_a_replayed_run_is_the_same_and_leaves_no_files(finished_history: tuple[Path, str], tmp_path: Path):
     done = call(["replay", "last"], finished_history[0], TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert re.search(r"\d+ generations, \d\d+ programs, without a model: the same history", done.stdout)
+    assert re.search(r"the start and \d+ generations, \d\d+ programs, without a model: the same history", done.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
