@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+MAX_PROMPTS = 1_000_000
+"""Limit on the prompts that a hint or a pin is for."""
 
 MAX_CHARS = 2_000
 """Limit on the text of a hint or a reason, characters."""
@@ -47,7 +53,7 @@ class Intervention:
     author: str
     text: str = ""
     program_id: str = ""
-    prompts: int | None = None
+    prompts: Annotated[int, Field(le=MAX_PROMPTS)] | None = None
     with_descendants: bool = False
     generation: int = 0
     prompt: int = 0

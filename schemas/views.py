@@ -112,7 +112,7 @@ VIEWS = {
             "beginning of the model's name, such as `agent` or `relay`; null for the start program and for programs "
             "of another run",
             "sample": "number of the sample in the run, from 1, by place; that of the last one before it for an answer "
-            "of the tuner; 0 is the start program",
+            "of the tuner; 0 is the start program, and one that a run began with",
             "night": "number of the night, from 1",
             "best_parent_score": "best score of the programs shown in the prompt; null if none was shown",
             "is_record": "whether its score is above those of all programs before it, the start program's too",

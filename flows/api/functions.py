@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import math
+import symtable
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -110,11 +111,22 @@ def _as_toml(value: Any) -> str:
 def as_json(value: Any, name: str) -> str:
     """Return plain data as JSON; raise a SpecificationError if it is none."""
     try:
+        _require_text_keys(value)
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise _wrong(
             f"{name}: {error}", "Inputs are plain data, as in JSON: numbers, text, true and false, lists, dictionaries."
         ) from error
+
+
+def _require_text_keys(value: Any) -> None:
+    """Raise a TypeError at a dictionary's key that is no text, which JSON would make one."""
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"expected text as keys, got {wrong[0]!r}")
+        value = list(value.values())
+    for each in value if isinstance(value, list | tuple) else ():
+        _require_text_keys(each)
 
 
 def _listed(inputs: Iterable[Any]) -> list[Any]:
@@ -153,13 +165,19 @@ def _require_plain(function: Function, use: str) -> None:
 def _source(function: Function | type) -> str:
     """Return the source of a function or class, without decorators of `funsearch`."""
     try:
-        source = textwrap.dedent(inspect.getsource(function)).strip("\n")
+        indented = inspect.getsource(function)
     except (OSError, TypeError) as error:
         raise _wrong(
             f"`{function.__name__}` has no source that could be read: {error}",
             "Define it in a file or in a cell of a notebook; the prompt of `python` keeps no source.",
         ) from error
+    source = textwrap.dedent(indented).strip("\n")
     node = ast.parse(source).body[0]
+    if source[:1] != indented[:1] and ast.dump(ast.parse(f"if 1:\n{indented}").body[0].body[0]) != ast.dump(node):  # pyright: ignore[reportAttributeAccessIssue]
+        raise _wrong(
+            f"`{function.__name__}` is indented, and a text in it would lose its indentation",
+            "Define it at the left margin of a module or a cell.",
+        )
     ours = [
         number
         for each in getattr(node, "decorator_list", [])
@@ -171,8 +189,17 @@ def _source(function: Function | type) -> str:
 
 def _names_used(function: Function | type) -> list[str]:
     """Return the names that the source of a function or class reads, in their order, each once."""
-    nodes = ast.walk(ast.parse(_source(function)))
-    return list(dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name)))
+    source = _source(function)
+    scopes, read = [symtable.symtable(source, "", "exec")], set[str]()
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        is_top = scope.get_type() == "module"
+        read |= {
+            each.get_name() for each in scope.get_symbols() if each.is_global() or (is_top and each.is_referenced())
+        }
+    names = (node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
+    return list(dict.fromkeys(name for name in names if name in read))
 
 
 class _Parts:
@@ -187,7 +214,7 @@ class _Parts:
     def add_uses_of(self, function: Function | type, *, names: Sequence[Function] = ()) -> None:
         """Add what a function or class uses, and what that uses in turn, but for itself and those that are `names`."""
         self._seen |= {each.__name__: each for each in (function, *names)}
-        module = vars(sys.modules[function.__module__])
+        module = _globals_of(function)
         for name in _names_used(function):
             if name not in module:
                 continue
@@ -205,8 +232,12 @@ class _Parts:
         home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
         definition = inspect.unwrap(value) if callable(value) else value
         if isinstance(definition, FunctionType | type) and _is_local(home):
+            if isinstance(definition, FunctionType) and definition.__name__ != "<lambda>":
+                _require_plain(definition, f"`{user.__name__}` uses `{name}`")
             self.add_uses_of(definition)
             self.definitions.append(_source(definition))
+            if definition.__name__ not in (name, "<lambda>"):
+                self.definitions.append(f"{name} = {definition.__name__}")
         elif isinstance(value, ModuleType) and _is_local(home):
             raise _wrong(
                 f"`{user.__name__}` uses `{home}`, a module of your own, which the sandbox does not have",
@@ -214,7 +245,9 @@ class _Parts:
             )
         elif isinstance(value, ModuleType):
             self._import(f"import {home}{_alias(name, home)}", home)
-        elif hasattr(value, "__name__") and home:
+            for inner in _inner_modules(user, name, home):
+                self._import(f"import {inner}", inner)
+        elif hasattr(value, "__name__") and home and not _is_local(home):
             self._import(f"from {home} import {value.__name__}{_alias(name, value.__name__)}", home)
         elif _is_constant(value):
             self.definitions.append(f"{name} = {value!r}")
@@ -229,7 +262,7 @@ class _Parts:
         if package == "funsearch":
             return
         self.imports.append(statement)
-        packages = [] if package in sys.stdlib_module_names else _packages()[package][:1]
+        packages = [] if package in sys.stdlib_module_names else _packages().get(package, [])[:1]
         self.packages += [each for each in packages if each not in self.packages]
 
 
@@ -254,6 +287,26 @@ def _packages_of(_: tuple[int, ...]) -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
+def _globals_of(defined: Function | type) -> Mapping[str, Any]:
+    if isinstance(defined, FunctionType):
+        return defined.__globals__
+    module = sys.modules.get(defined.__module__)
+    if module is None:
+        raise _wrong(
+            f"`{defined.__name__}` is of the module {defined.__module__!r}, which is not imported",
+            "Import its file as a module.",
+        )
+    return vars(module)
+
+
+def _inner_modules(user: Function | type, name: str, package: str) -> list[str]:
+    """Return the modules of a package that a function reads through its name, such as `urllib.parse`."""
+    nodes = ast.walk(ast.parse(_source(user)))
+    read = [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)]
+    inner = [f"{package}.{each.removeprefix(f'{name}.')}" for each in read if each.startswith(f"{name}.")]
+    return sorted({each for each in inner if each in sys.modules})
+
+
 def _alias(name: str, own: str) -> str:
     return "" if name == own else f" as {name}"
 
@@ -262,9 +315,9 @@ def _is_constant(value: Any) -> bool:
     """Return whether a value is what its `repr` says."""
     if isinstance(value, float):
         return math.isfinite(value)
-    if isinstance(value, tuple | list | set | frozenset):
-        return all(map(_is_constant, value)) and type(value) is not frozenset
-    if isinstance(value, dict):
+    if type(value) in (tuple, list, set):
+        return all(map(_is_constant, value))
+    if type(value) is dict:
         return all(_is_constant(each) for pair in value.items() for each in pair)
     return type(value) in _CONSTANTS
 

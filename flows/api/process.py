@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from os import PathLike
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, SupportsFloat
 
 from overnight.schemas import errors
 from overnight.schemas.errors import ExitCode, OvernightError
@@ -55,7 +55,7 @@ def _texts(value: Any) -> Iterable[list[str]]:
             return [[]]
         case Mapping():
             return [[f"{key}={each if isinstance(each, str) else json.dumps(each)}"] for key, each in value.items()]
-        case str() | PathLike() | int() | float():
+        case str() | PathLike() | SupportsFloat():
             return [[str(value)]]
         case datetime():
             return [[value.isoformat()]]
@@ -102,9 +102,10 @@ def call(
                     process.send_signal(signal.SIGINT)
     finally:
         _end(process)
-    if process.returncode == ExitCode.INTERRUPTED and last.get("event") != "night":
+    has_ended = last.get("event") == "night"
+    if process.returncode == ExitCode.INTERRUPTED and not has_ended:
         raise KeyboardInterrupt
-    if process.returncode not in (ExitCode.DONE, ExitCode.FAILED, ExitCode.INTERRUPTED):
+    if process.returncode not in (ExitCode.DONE, *((ExitCode.FAILED, ExitCode.INTERRUPTED) if has_ended else ())):
         said = "".join(messages).strip() or "its messages are above"
         raise OvernightError(
             f"`overnight {words[0]}` ended with exit code {process.returncode}: {said}",

@@ -12,7 +12,7 @@ from overnight.flows.cli.printing import DEFAULT_HISTORY, History, count, histor
 from overnight.schemas.errors import UsageError
 from overnight.schemas.generation import RunHistory
 from overnight.schemas.history_backend import HistoryBackend
-from overnight.schemas.interventions import MAX_CHARS, Intervention, Kind
+from overnight.schemas.interventions import MAX_CHARS, MAX_PROMPTS, Intervention, Kind
 from overnight.schemas.operators import PROMPTS_PER_HINT
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def hint(
     *,
     pin: str | None = None,
     prompts: Annotated[
-        int | None, Parameter(help=f"number of prompts that it is for; default: {_PROMPTS}", validator=Number(gte=1))
+        int | None,
+        Parameter(
+            help=f"number of prompts that it is for; default: {_PROMPTS}", validator=Number(gte=1, lte=MAX_PROMPTS)
+        ),
     ] = None,
     withdraw: bool = False,
     history: History = DEFAULT_HISTORY,

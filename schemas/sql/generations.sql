@@ -1,10 +1,10 @@
 -- One row per attempt at a generation: committed generations and failed attempts. The last attempt at a generation that
 -- the night went on without is given up, until a retry commits it; what was paid for it is the cost of this attempt. One
 -- whose agent works beside prompts is put off, and is there once: in its place until its answer is committed.
--- Samples and costs add up in the order of commits.
+-- Samples and costs add up in the order of commits; programs that a run began with, of night 0, are no samples.
 CREATE VIEW generations AS
 SELECT
-    *, coalesce(sum(candidates) FILTER (generation > 0) OVER past, 0)::BIGINT AS samples_so_far,
+    *, coalesce(sum(candidates) FILTER (night > 0) OVER past, 0)::BIGINT AS samples_so_far,
     sum(cost_usd) OVER past AS cost_so_far_usd
 FROM files.generations WINDOW past AS (PARTITION BY run_id ORDER BY place)
 UNION ALL BY NAME

@@ -1,5 +1,5 @@
 -- One row per hint, pin, withdrawal or drop, with what was gained by it. Answers of a hint are those to prompts that say
--- its text, answers of a pin those whose base it was.
+-- its text as a paragraph, answers of a pin those whose base it was.
 CREATE VIEW interventions AS
 SELECT
     own.*,
@@ -11,7 +11,7 @@ LEFT JOIN (
     FROM files.interventions AS asked
     JOIN files.programs AS answer ON answer.run_id = asked.run_id AND answer.operator = 'hint'
         AND answer.generation >= asked.generation AND CASE asked.kind
-            WHEN 'hint' THEN contains(answer.prompt, asked.text)
+            WHEN 'hint' THEN contains(answer.prompt, chr(10) || chr(10) || asked.text || chr(10))
             WHEN 'pin' THEN list_extract(answer.parent_ids, -1) = asked.program_id
             ELSE false END
     GROUP BY asked.run_id, asked.id

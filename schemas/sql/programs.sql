@@ -18,7 +18,9 @@ SELECT
         WHEN regexp_matches(own.model, '^(agent|command|relay):') THEN split_part(own.model, ':', 1)
         ELSE 'prompt'
     END AS proposer,
-    CASE WHEN own.generation = 0 THEN 0 ELSE coalesce(samples_before, 0) + least(own.index + 1, places.candidates) END::BIGINT AS sample,
+    CASE WHEN own.generation = 0 OR places.night = 0 THEN 0 ELSE coalesce(samples_before, 0) + least(
+        row_number() OVER (PARTITION BY own.run_id, own.generation ORDER BY own.index), places.candidates
+    ) END::BIGINT AS sample,
     places.night,
     best_parent_score,
     own.generation > 0 AND coalesce(own.score > max(own.score) OVER (

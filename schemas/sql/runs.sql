@@ -7,7 +7,7 @@ LEFT JOIN (
     SELECT
         run_id,
         max(generation) AS generations,
-        sum(candidates) FILTER (generation > 0)::BIGINT AS samples,
+        coalesce(sum(candidates) FILTER (night > 0), 0)::BIGINT AS samples,
         coalesce(arg_max(best_score, place), max(best_score)) AS best_score,
         arg_max(best_program_id, place) AS best_program_id,
         arg_min(best_score, place) FILTER (best_score IS NOT NULL) AS start_score,

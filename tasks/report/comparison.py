@@ -126,7 +126,7 @@ def _group(name: str, runs: Sequence[RunCurve]) -> Group:
     return Group(
         name=name,
         runs=tuple(runs),
-        best=quartiles([run.steps[-1][1] for run in runs]),
+        best=quartiles([run.steps[-1][1] if run.best.train is None else run.best.train for run in runs]),
         held_out=quartiles(held_out) if len(held_out) == len(runs) else None,
         tuner_gain=median(run.tuner_gain for run in runs),
         samples=median(run.samples for run in runs),

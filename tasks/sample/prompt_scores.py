@@ -55,12 +55,16 @@ def score_note(
 
 
 def _doubt(program: Program, other: Program) -> str:
-    """Return that other inputs may reverse a difference: it is less than two standard errors; else empty."""
+    """Return that other inputs may turn a difference round: it is less than two standard errors; else empty."""
     differences = [one - two for one, two in zip(program.scores, other.scores, strict=False)]
     if len(differences) < _LEAST_SAMPLE or program.score == other.score:
         return ""
     error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return ", which other inputs may reverse" if abs(statistics.fmean(differences)) < _ERRORS * error else ""
+    return (
+        ", and on other inputs it may be the other way round"
+        if abs(statistics.fmean(differences)) < _ERRORS * error
+        else ""
+    )
 
 
 def _compared(score: float, other: float, reference: str, noise: float) -> str:

@@ -48,6 +48,7 @@ def test_a_request_waits_until_it_is_taken(files: RunFiles):
 
 def test_damaged_requests_are_left_out_and_long_ones_are_cut(files: RunFiles):
     add_request(files, new_request(Kind.HINT, "x" * MAX_CHARS * 2))
+    add_request(files, new_request(Kind.HINT, "for ever", prompts=3_000_000_000))
     with files.requests.open("ab") as handle:
         handle.write(b'\xff\n{}\n[]\n{"kind": "order"}\n{"id": 1')
     assert [one.text for one in pending_requests(files)] == ["x" * MAX_CHARS]

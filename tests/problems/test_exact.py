@@ -24,7 +24,7 @@ from overnight.tasks.problems import recorded
 from tests.problems import exact
 from tests.problems.exact import RECOUNTS, Recount, Refused
 from tests.problems.published import CLONES, CONSTRUCTIONS
-from tests.problems.test_recorded_nights import QUICK
+from tests.problems.test_recorded_nights import quickest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FOUND = sorted(RECOUNTS.keys() & set(recorded.names()))
@@ -73,7 +73,9 @@ def recounted(files: RunFiles, recount: Recount) -> tuple[float, float]:
 
 @pytest.mark.docker
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in FOUND])
+@pytest.mark.parametrize(
+    "name", [one if one == quickest(FOUND) else pytest.param(one, marks=pytest.mark.slow) for one in FOUND]
+)
 def test_the_best_program_of_a_recorded_night_has_its_score(name: str, tmp_path: Path):
     files, _ = unpack(recorded.archive(name), LocalBackend(tmp_path))
     evolved = read_run(files).problem.specification.text

@@ -6,7 +6,7 @@ all tests, the others by `make soak`: a replay takes five seconds or more of bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from overnight.flows.start.recorded_night import change_since
 from overnight.schemas.generation import RunRecord
 from overnight.schemas.outcome import Outcome
 from overnight.schemas.program import TUNER, Candidate
+from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of
 from overnight.tasks.history.local_backend import LocalBackend
 from overnight.tasks.history.rows import Row, completions_of, prompts_of, read_rows
@@ -33,17 +34,17 @@ OTHERWISE: dict[tuple[str, str], str] = {}
 """Answers that are read otherwise today, by problem and id of the program, with the reason."""
 
 
-def quickest() -> str:
-    """Return the problem whose night is replayed with all tests: the one whose evaluations took the least."""
+def quickest(names: Iterable[str]) -> str:
+    """Return the problem whose recorded night took the least for its evaluations, and needs no more packages."""
     nights = recorded.nights()
-    return min((name for name in nights if packages_of(name) <= IN_IMAGE), key=lambda name: nights[name].seconds)
+    return min((name for name in names if packages_of(name) <= IN_IMAGE), key=lambda name: nights[name].seconds)
 
 
 def packages_of(name: str) -> set[str]:
     return set(load_problem(find_builtin(name)).dependencies.packages)
 
 
-QUICKEST = quickest()
+QUICKEST = quickest(recorded.names())
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +84,16 @@ def test_the_index_has_each_night():
 def test_the_index_has_the_facts_of_each_night(history: Path):
     nights = {name: files_of(LocalBackend(history), night.run_id) for name, night in recorded.nights().items()}
     assert reading.facts_of(nights, history) == recorded.nights(), "run `make docs`"
+
+
+def test_samples_are_numbered_one_by_one(history: Path):
+    """Those of prompts and of agents, whose indexes in a generation have gaps."""
+    rows = Database(history).rows(
+        "SELECT run_id, count(*) AS samples, count(DISTINCT sample) AS numbers, max(sample) AS last FROM programs "
+        "WHERE generation > 0 AND proposer IN ('prompt', 'agent', 'relay', 'command') GROUP BY run_id"
+    )
+    assert rows
+    assert [row for row in rows if len({row["samples"], row["numbers"], row["last"]}) > 1] == []
 
 
 def test_it_is_of_its_problem_and_small(name: str, files: RunFiles):

@@ -395,7 +395,7 @@ def test_what_a_request_is_after_contradicts_nothing_else_that_it_says():
 def test_a_difference_that_may_be_chance_is_said_to_be(scores: tuple[float, ...], doubt: bool):
     base = Program("base", "return -bins", (2.0,) * len(scores), 2.0)
     other = Program("other", "return bins", scores, sum(scores) / len(scores))
-    said = "than the last version, which other inputs may reverse;"
+    said = "than the last version, and on other inputs it may be the other way round;"
     assert (said in chat_prompt(other, base).text) is doubt
     assert said not in chat_prompt(other, base, validation=[], held_out=[], generated={}).text, "no others decide"
     assert said not in chat_prompt(other, base, reducer="min").text

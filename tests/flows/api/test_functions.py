@@ -22,8 +22,10 @@ from __future__ import annotations
 import functools
 import math
 import os.path as paths
+import urllib.parse
 from collections import Counter
 from dataclasses import dataclass
+from urllib import parse
 
 import funsearch
 import numpy as np
@@ -88,6 +90,31 @@ def closure():
 class Scorer:
     def method(self, n: int) -> float:
         return place(n)
+
+
+made = closure()
+renamed = other
+worst = Counter({"a": 1})
+
+
+def made_score(n: int) -> float:
+    return made(n) + place(n)
+
+
+def worst_score(n: int) -> float:
+    return worst["a"] + place(n)
+
+
+def renamed_score(n: int) -> float:
+    rng = float(parse.quote("a b") == urllib.parse.unquote("a%20b"))
+    return place(n) + renamed() + rng
+
+
+if True:
+    def indented_score(n: int) -> float:
+        text = """a
+        b"""
+        return place(n) + len(text)
 '''
 
 
@@ -115,6 +142,11 @@ def test_what_functions_use_of_their_module_goes_with_them(module: types.ModuleT
     names = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     assert names == {"Corner", "area", "place", "score"}, "and nothing else"
     assert text.count("@funsearch.run") == text.count("@funsearch.evolve") == 1
+
+
+def test_other_names_of_functions_inner_modules_and_local_names_are_taken_as_they_are(module: types.ModuleType):
+    text = overnight.specification(start=module.place, score=module.renamed_score, inputs=[7])
+    assert run_text(text)["renamed_score"](10) == module.renamed_score(10)
 
 
 def test_the_text_is_a_specification_that_loads_with_its_inputs(module: types.ModuleType, tmp_path: Path):
@@ -166,7 +198,11 @@ def test_cells_of_a_notebook_are_a_module(monkeypatch: pytest.MonkeyPatch):
         (lambda _: len, [1], "expected a function, got builtin_function_or_method"),
         (lambda module: module.other, [1], "`other` does not call `place`"),
         (lambda module: module.random_score, [1], "uses `rng`, a Generator whose value has no source form"),
+        (lambda module: module.made_score, [1], "`made_score` uses `made`: `scored` is a closure over inner"),
+        (lambda module: module.worst_score, [1], "uses `worst`, a Counter whose value has no source form"),
+        (lambda module: module.indented_score, [1], "is indented, and a text in it would lose its indentation"),
         (lambda module: module.score, [], "there are no inputs"),
+        (lambda module: module.score, [{1: 7}], "expected text as keys, got 1"),
         (lambda module: module.score, 5, "expected a list of inputs, got 5"),
         (lambda module: module.score, [{1, 2}], "is not JSON serializable"),
         (lambda module: module.score, [float("nan")], "not JSON compliant"),

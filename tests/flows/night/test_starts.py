@@ -60,6 +60,11 @@ def test_survivors_of_an_earlier_run_or_one_of_its_programs_begin_another(begin_
     programs = Database(tmp_path).rows("FROM programs WHERE run_id = ? AND generation = 1", [files.run_id])
     assert max(row["score"] for row in programs) == best["score"]
     assert all(row["parent_ids"] for row in programs)
+    assert {row["sample"] for row in programs} == {0}
+    night(1, run_id=files.run_id)
+    (run,) = Database(tmp_path).rows("FROM runs WHERE run_id = ?", [files.run_id])
+    (of_nights,) = Database(tmp_path).rows("SELECT sum(samples) AS n FROM nights WHERE run_id = ?", [files.run_id])
+    assert run["samples"] == of_nights["n"], "programs that it began with are no samples"
     (only,) = Database(tmp_path).rows(
         "FROM programs WHERE run_id = ? AND generation = 1", [begin_from(f"earlier:{best['program_id']}").run_id]
     )
