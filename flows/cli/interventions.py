@@ -175,7 +175,8 @@ def _tell(files: RunFiles, request: Intervention, history: HistoryBackend) -> No
     taken = ask(files, request)
     if taken is None:
         when = "after its generation" if request.kind is Kind.DROP else _first_prompt(files)
-        say(f"{request.words}: the night under way takes it {when}; `overnight report {files.run_id}` shows it")
+        report = f"`overnight report {files.run_id}{history_flag(history)}`"
+        say(f"{request.words}: the night under way takes it {when}; {report} shows it")
         return
     more = f", and {len(taken) - 1} built on it" if len(taken) > 1 else ""
     how = f", in {request.prompts} prompts, one of {PROMPTS_PER_HINT}" if request.prompts else ""

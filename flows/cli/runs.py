@@ -67,7 +67,7 @@ def runs(
     for number, line in lines:
         write_text(f"night {number}  {line}")
     if not lines:
-        say("no log: this run was imported")
+        say("no log: this run had no night here")
 
 
 def _files(run: str, history: HistoryBackend) -> RunFiles:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from overnight.schemas.generation import StopReason
 from overnight.schemas.objectives import as_target
 from overnight.schemas.section import Section
-from overnight.tasks.sample.budget import PERIODS, BudgetLimits
+from overnight.tasks.sample.budget import PERIODS, SLACK, BudgetLimits
 
 _DIGITS = 8
 """Significant digits of a limit in words; a proven optimum is a target up to a rounding of 1e-9 of it."""
@@ -218,7 +218,7 @@ def reason_to_stop(conditions: StopConditions, tally: Tally) -> StopReason | Non
         return StopReason.INTERRUPTED
     given = [(rule, limit) for rule in RULES if (limit := rule.limit(conditions)) is not None]
     for rule, limit in given:
-        if rule.done(tally) >= limit or (rule.is_spending and tally.is_exhausted):
+        if rule.done(tally) >= limit - SLACK * rule.is_spending or (rule.is_spending and tally.is_exhausted):
             return rule.reason
     return None
 

@@ -151,8 +151,12 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
                 return
     except FileNotFoundError as error:
         raise HistoryError(f"no file {path}", remedy="Restore it from a copy.") from error
+    except PermissionError as error:
+        raise HistoryError(
+            f"cannot read {path}: permission denied", remedy="Make it readable for you, or name a copy with --history."
+        ) from error
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy, or remove it.") from error
+        raise HistoryError(f"{path} is damaged: {error}", remedy="Restore it from a copy.") from error
     raise unread_format(path, found)
 
 

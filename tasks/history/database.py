@@ -35,7 +35,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "50%",
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
-_DAMAGED = "Restore the file from a copy, or remove it."
+_DAMAGED = "Make the file readable for you, or restore it from a copy."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
 _OF_OTHER_FORMATS = """
@@ -205,6 +205,7 @@ class Database:
         except duckdb.Error as error:
             # Queries read files of the history only.
             is_of_files = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
+            is_of_files |= isinstance(error, duckdb.PermissionException) and str(self.history) in str(error)  # is gone
             remedy = _DAMAGED if is_of_files and ".parquet" in str(error) else _REMEDY
             remedy = _TIME_OF_DAY if "TIMESTAMP WITH TIME ZONE -> TIME)" in str(error) else remedy
             raise QueryError(str(error).strip(), remedy=remedy) from error

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 
 from overnight.schemas.program import Completion
 
+SLACK = 1e-9
+"""USD by which a sum of costs may miss a limit that it reaches, as sums of floats do."""
+
 PERIODS = ("day", "week", "month")
 """Periods of the calendar for which all runs of a history may have a limit together."""
 
@@ -95,7 +98,7 @@ class Budget:
 
     def is_spent(self) -> bool:
         """Return whether a limit is reached."""
-        return any(spent >= limit for limit, spent, _ in self._limited_spending(Estimate(0.0, 0)))
+        return any(spent >= limit - SLACK for limit, spent, _ in self._limited_spending(Estimate(0.0, 0)))
 
     @contextlib.asynccontextmanager
     async def reserve(self, estimate: Estimate) -> AsyncIterator[bool]:
@@ -138,7 +141,7 @@ class Budget:
             self._reservation_ended.notify_all()
 
     def _fits(self, estimate: Estimate) -> bool:
-        return all(spent + reserved <= limit for limit, spent, reserved in self._limited_spending(estimate))
+        return all(spent + reserved <= limit + SLACK for limit, spent, reserved in self._limited_spending(estimate))
 
     def _limited_spending(self, estimate: Estimate) -> list[tuple[float, float, float]]:
         """Return each limit with its spending, and its reservations together with the estimate."""

@@ -7,6 +7,16 @@ import asyncio
 from overnight.tasks.sample.budget import Budget, BudgetLimits, Estimate
 
 
+def test_ten_answers_of_a_tenth_of_a_limit_reach_it():
+    budget = Budget()
+    budget.limits = BudgetLimits(night_usd=0.1)
+    budget.night_usd = sum([0.01] * 10)
+    assert budget.night_usd < 0.1
+    assert budget.is_spent()
+    budget.night_usd = sum([0.01] * 9)
+    assert budget.has_room(Estimate(0.01, 1))
+
+
 def test_a_request_that_waited_for_a_batch_to_end_is_sent():
     budget = Budget()
     budget.limits = BudgetLimits(night_usd=1.0)

@@ -40,6 +40,7 @@ RUN = "20261125-2200-toy-aaaa"
         ({"total_budget_usd": 2.0}, {"cost_usd": 0.5, "total_usd": 2.1}, StopReason.BUDGET),
         ({"budget_usd": 1.0}, {"cost_usd": 0.99}, None),
         ({"budget_usd": 1.0}, {"cost_usd": 1.0}, StopReason.BUDGET),
+        ({"budget_usd": 0.1}, {"cost_usd": sum([0.01] * 10)}, StopReason.BUDGET),
         ({"month_budget_usd": 9.0}, {"cost_usd": 0.5, "period_usd": {"month": 8.9}}, None),
         ({"month_budget_usd": 9.0}, {"cost_usd": 0.5, "period_usd": {"month": 9.0}}, StopReason.BUDGET),
         ({"target": 5.0}, {"best": 5.0}, StopReason.TARGET),
