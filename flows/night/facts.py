@@ -278,7 +278,13 @@ def _failed_text(failed: Sequence[int]) -> str:
 
 def spent(budget: Budget) -> str:
     """Return spending like `$1.20 of $5.00, 81,000 tokens`; unpriced tokens are named, not counted as free."""
-    limits, total = budget.limits, f" ({usd(budget.total_usd)} with earlier nights)" if budget.before_usd else ""
+    limits, wider = budget.limits, list[str]()
+    if budget.before_usd or limits.total_usd is not None:
+        of_total = f" of {usd(limits.total_usd)}" if limits.total_usd is not None else ""
+        wider.append(f"{usd(budget.total_usd)}{of_total} with earlier nights")
+    for period, of_period in budget.period_usd.items():
+        wider.append(f"{usd(of_period)} of {usd(limits.period_usd[period])} with all nights of the {period}")
+    total = f" ({', '.join(wider)})" if wider else ""
     of_usd = f" of {usd(limits.night_usd)}" if limits.night_usd is not None else ""
     of_tokens = f" of {limits.tokens:,}" if limits.tokens is not None else ""
     cached = f" ({budget.tokens_cached:,} from a cache)" if budget.tokens_cached else ""

@@ -39,6 +39,16 @@ def test_tokens_without_a_price_are_not_shown_as_free():
     assert spent(budget).endswith("2,700 of 5,000 tokens (1,200 from a cache)")
 
 
+def test_limits_of_a_run_and_of_a_day_stand_with_what_was_spent_of_them():
+    budget = Budget(before_usd=0.5)
+    assert spent(budget) == "$0.00 ($0.50 with earlier nights), 0 tokens"
+    budget.limits = BudgetLimits(total_usd=0.5, period_usd={"day": 2.0})
+    budget.others_usd = {"day": 1.75}
+    assert spent(budget) == (
+        "$0.00 ($0.50 of $0.50 with earlier nights, $1.75 of $2.00 with all nights of the day), 0 tokens"
+    )
+
+
 def test_a_note_explains_a_best_program_below_the_highest_training_score():
     low, high = (a_judged("run", 1, index, scores=(float(index),)).program() for index in range(2))
     assert best_note(high, [low, high], NOISY) == ""
