@@ -45,7 +45,9 @@ def test_prompts_tell_of_the_last_try_also_after_a_pause(two_nights: TwoNights):
         "SELECT generation, prompt FROM programs WHERE generation > 0"
     )
     telling = [row for row in rows if TRIED.search(row["prompt"])]
-    assert {row["generation"] for row in telling} == {3, 4, 5, 6}, "the first two are asked before anything is known"
+    generations = [row["generation"] for row in telling]
+    assert min(generations) >= 3, "the first two are asked before anything is known"
+    assert max(generations) > 3, "after the pause, too"
     assert all(re.search(r"It (scored -|crashed: ValueError: no luck with) ?\d", row["prompt"]) for row in telling)
 
 
