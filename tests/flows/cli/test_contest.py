@@ -12,7 +12,7 @@ from overnight.flows.cli.main import run
 from overnight.schemas.generation import StopReason
 from overnight.schemas.report_rows import SplitScores
 from overnight.schemas.run_curve import RunCurve
-from overnight.tasks.report.comparison import shared_seeds
+from overnight.tasks.report.comparison import groups_of, shared_seeds
 from overnight.testing.fake_provider import Provider
 from overnight.testing.made import NOW
 from tests.flows.cli.conftest import Command
@@ -107,3 +107,11 @@ def test_runs_of_a_group_that_share_a_seed_are_named():
     ]
     (note,) = shared_seeds(runs)
     assert note.startswith("a and c share seed 1")
+
+
+def test_the_training_score_beside_a_held_out_one_is_of_the_same_program():
+    chosen = SplitScores("p", 3.0, held_out=2.0)
+    run = RunCurve("a", "toy", "x", 1, NOW, 8, 1.0, 0.0, 0.0, ((0, 0.0), (4, 5.0)), 0.0, chosen, "samples")
+    (group,) = groups_of([run])
+    assert group.held_out is not None
+    assert (group.best.middle, group.held_out.middle) == (3.0, 2.0)
