@@ -175,6 +175,11 @@ class Block:
         return all(index < open_from or index in self._pairs for index in self._asked - set(self._tuners))
 
     @property
+    def is_bought(self) -> bool:
+        """Whether there are answers, or requests under way, that the algorithm was not told of."""
+        return any(self._pairs.values()) or any(index not in self._pairs for index in self._asked)
+
+    @property
     def taken(self) -> int:
         """Number of samples of models that it has asked for, as far as they are limited."""
         return sum(self._taken.values())

