@@ -213,6 +213,8 @@ def can_fork(environment: Mapping[str, str]) -> bool:
 class _ApiProcess(CommandProcess):
     """The command of an API call, in place of the `subprocess.Popen` that the API makes."""
 
+    stdin = None
+
     def __init__(self, words: Sequence[str], stderr: int | None, **_: object) -> None:
         with contextlib.ExitStack() as opened:
             nothing = opened.enter_context(Path(os.devnull).open())

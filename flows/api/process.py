@@ -7,10 +7,12 @@ imported. None of that should happen to the user's process, nor to a notebook wi
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -23,6 +25,9 @@ from overnight.schemas.errors import ExitCode, OvernightError
 
 _ERROR = "error"
 """Kind of the event that carries the error of a command."""
+
+_FINISHES_S = 60.0
+"""Seconds in which a night of nobody may finish the generation under way."""
 
 _LINES_KEPT = 20
 """Last lines of hidden messages that are part of an error which has no other message."""
@@ -84,7 +89,7 @@ def call(
     """
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, *words],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # nothing is written: its end tells that this process has ended
         stdout=subprocess.PIPE,
         stderr=None if shows_messages else subprocess.PIPE,
         process_group=0,  # Ctrl-C of a terminal reaches this process alone, which passes it on
@@ -158,6 +163,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
         else:
+            if process.stdin:
+                process.stdin.close()
             return
 
 
@@ -173,7 +180,19 @@ def _report(error: OvernightError) -> None:
     write_json({"event": _ERROR, "type": type(error).__name__, "message": error.message, "remedy": error.remedy})
 
 
+def _end_with_caller() -> None:
+    """End the night once the process that asked for it has ended: as Ctrl-C does, and pressed again a minute later."""
+    os.read(0, 1)
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nobody, stream)  # what is told to nobody is no error
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(_FINISHES_S)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 if __name__ == "__main__":
     from overnight.flows.cli.main import main
 
+    threading.Thread(target=_end_with_caller, name="overnight-caller", daemon=True).start()
     main(sys.argv[1:], report=_report)

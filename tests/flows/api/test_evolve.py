@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import overnight
+from overnight.tasks.history.run_lock import is_under_way
+from tests.accidents import wait_until
 from tests.command_server import start_script
+from tests.conftest import QUICK
 
 TARGET = 10.0
 
@@ -73,6 +79,27 @@ def test_ctrl_c_ends_a_night_after_the_generation_under_way(tmp_path: Path, slow
     reason, generations = last.split()
     assert reason == "interrupted"
     assert int(generations) == overnight.load(history=tmp_path / "history").generations >= 1
+
+
+def test_a_night_ends_with_the_process_that_asked_for_it(tmp_path: Path, slow_toy: Path):
+    """Also where it has nothing to tell, and would never find its output closed."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import overnight, sys\n"
+        "overnight.evolve(sys.argv[1], model='relay:' + sys.argv[2], history=sys.argv[3], progress=False)\n"
+    )
+    history, asked = tmp_path / "history", tmp_path / "asked"
+    words = [sys.executable, "-P", str(script), str(slow_toy), str(asked), str(history)]
+    with subprocess.Popen(words, env={**os.environ, **QUICK}, cwd=tmp_path) as process:
+        wait_until(lambda: any(asked.glob("*.prompt.md")))
+        process.kill()
+    for request in asked.glob("*.prompt.md"):
+        answer = request.with_name(request.name.replace(".prompt.", ".answer."))
+        answer.with_suffix(".part").write_text("def guess(offset):\n    return offset + 2\n")
+        answer.with_suffix(".part").rename(answer)
+    night = history / "runs" / overnight.load(history=history).id / "nights/0001.parquet"
+    wait_until(lambda: not is_under_way(night))
+    assert overnight.load(history=history).stop_reason == "interrupted"
 
 
 @pytest.mark.usefixtures("on_processes")
