@@ -47,10 +47,30 @@ def locked_here(files: RunFiles) -> Iterator[None]:
         try:
             lock(handle.fileno(), files.directory / "lock", waits=False)
         except BlockingIOError as error:
-            raise RunIsBusy(
-                f"run {files.run_id} is under way in another process",
-                remedy="Wait for it, or stop it: Ctrl-C where it runs, or Cancel in Prefect's UI.",
-            ) from error
+            raise _busy(files) from error
+        yield
+
+
+def _busy(files: RunFiles) -> RunIsBusy:
+    return RunIsBusy(
+        f"run {files.run_id} is under way in another process",
+        remedy="Wait for it, or stop it: Ctrl-C where it runs, or Cancel in Prefect's UI.",
+    )
+
+
+@contextmanager
+def lock_to_read(files: RunFiles) -> Iterator[None]:
+    """Keep others from writing a run within the context, also where this process may not write it.
+
+    Raises:
+        RunIsBusy: If another process has it open.
+    """
+    if os.access(files.directory, os.W_OK):
+        with run_lock(files):
+            yield
+    elif _is_locked(files.directory / "lock"):
+        raise _busy(files)
+    else:
         yield
 
 
@@ -67,8 +87,13 @@ def night_lock(files: RunFiles, night: int) -> Iterator[None]:
 
 def is_under_way(night: Path) -> bool:
     """Return whether the night of a row's file is under way on this machine."""
+    return _is_locked(night.with_suffix(".log"))
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether somebody else holds the lock on a file, which is not changed."""
     try:
-        descriptor = os.open(night.with_suffix(".log"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from overnight.schemas import tables
-from overnight.schemas.errors import DiskFault, EnvironmentFault, ExitCode, HistoryError, UsageError
+from overnight.schemas.errors import DiskFault, EnvironmentFault, ExitCode, HistoryError, RunIsBusy, UsageError
 from overnight.tasks.history import atomic_files, record, stored_run
 from overnight.tasks.history.atomic_files import read_file, write_file
 from overnight.tasks.history.database import Database
 from overnight.tasks.history.files import RunFiles, files_of, runs_in, tables_in
 from overnight.tasks.history.find_run import find_run
 from overnight.tasks.history.local_backend import LocalBackend
-from overnight.tasks.history.run_lock import run_lock
+from overnight.tasks.history.run_lock import lock_to_read, run_lock
 from overnight.testing.made import NOW, create, grow
 from tests.history import writer
 
@@ -170,6 +170,15 @@ def test_a_lock_that_cannot_be_opened_is_an_environment_fault(tmp_path: Path):
     (files.directory / "lock").mkdir(parents=True)
     with pytest.raises(EnvironmentFault, match="lock"), run_lock(files):
         pass
+
+
+def test_a_run_that_can_only_be_read_is_locked_by_nobody_and_busy_where_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = create(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a superuser may write anywhere
+    with lock_to_read(files), run_lock(files), pytest.raises(RunIsBusy, match="under way in another process"):
+        lock_to_read(files).__enter__()
 
 
 def test_a_file_system_without_locks_is_an_environment_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
