@@ -27,16 +27,20 @@ def compact(run: options.AnyRun = None, /, *, history: History = DEFAULT_HISTORY
     found = runs_in(history) if run is None else [find_run(history, run)]
     if not found:
         raise no_run_in(history)
+    failed: HistoryError | None = None
     for files in found:
         try:
             with run_lock(files):
                 merged = compact_run(files, min_generations=1)
-        except RunIsBusy as error:
+        except (HistoryError, RunIsBusy) as error:
             if run is not None:
                 raise
             say(f"{files.run_id}: skipped: {error.message}")
+            failed = failed or (error if isinstance(error, HistoryError) else None)
             continue
         say(f"{files.run_id}: {f'merged {merged} folders into one' if merged else 'nothing to do'}")
+    if failed:
+        raise failed  # once the others are done
 
 
 def export(
@@ -57,7 +61,7 @@ def export(
     from overnight.tasks.history.archive import pack, require_no_folder
     from overnight.tasks.history.database import Database
     from overnight.tasks.history.find_run import find_run
-    from overnight.tasks.history.run_lock import run_lock
+    from overnight.tasks.history.run_lock import lock_to_read
     from overnight.tasks.history.stored_run import read_run
     from overnight.tasks.history.trace import write_trace
 
@@ -72,10 +76,10 @@ def export(
         )
     if as_ == "jsonl":
         code_of = read_run(files).problem.specification.function_text
-        steps = write_trace(Database(files.backend.root), files.run_id, target, code_of)
+        steps = write_trace(Database(files.backend.root, files.run_id), files.run_id, target, code_of)
         say(f"wrote {target}: {count(steps, 'step')} from a parent to a child, one a line")
         return
-    with run_lock(files):
+    with lock_to_read(files):
         manifest = pack(files, target)
         warning = _pending_batches_warning(files, history)
     size = f"{len(manifest.files)} files, {target.stat().st_size / 1024:,.0f} KiB"
@@ -153,17 +157,19 @@ _INSTALL_AGAIN = "It came with Overnight: install that again, such as with `uv t
 def _next_commands(run: RunRecord, problem: str, flag: str, *, is_as_it_was: bool) -> dict[str, str]:
     """Return the commands that read an imported run and go on from it, by what they do."""
     from overnight.flows.start.trust import can_be_accepted
+    from overnight.tasks.problems import recorded
 
     name = f"{run.run_id}{flag}"
     go_on = f"overnight rescore {name} --set sampling.models=MODEL, then overnight resume last{flag}"
     if not problem:
         # A command, a folder or a sandbox of whoever exported it is nobody else's.
         return {"continue": f"overnight resume {name}" if can_be_accepted(run.problem) else go_on}
-    branch = {"branch": f"overnight run {problem} --start {name} --model MODEL"} if is_as_it_was else {}
-    return {
+    read = {
         "read": f"overnight report {name}",
         "query": f"overnight sql \"FROM improvements('{run.run_id}')\"{flag}",
         "replay": f"overnight replay {name}",
-        **branch,
-        "continue": go_on,
     }
+    if (night := recorded.nights().get(problem)) and run.problem.settings.is_won_by(night.found):
+        return read  # nothing is left to search for
+    branch = {"branch": f"overnight run {problem} --start {name} --model MODEL"} if is_as_it_was else {}
+    return {**read, **branch, "continue": go_on}

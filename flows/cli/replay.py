@@ -165,12 +165,20 @@ def _changes(difference: Difference) -> list[str]:
         return ["this row is only in the recorded history"]
     if not recorded:
         return ["this row is only in the repeated history"]
-    return [f"{name}: {_short(recorded[name])}, now {_short(repeated[name])}" for name in recorded]
+    changed = {name: (_text(recorded[name]), _text(repeated[name])) for name in recorded}
+    return [f"{name}: {_part(*texts)}, now {_part(*reversed(texts))}" for name, texts in changed.items()]
 
 
-def _short(value: Any) -> str:
-    text = score(value) if isinstance(value, float) and score(value) == repr(value) else repr(value)
-    return text if len(text) <= _VALUE_WIDTH else f"{text[:_VALUE_WIDTH]}…"
+def _text(value: Any) -> str:
+    return score(value) if isinstance(value, float) and score(value) == repr(value) else repr(value)
+
+
+def _part(text: str, other: str) -> str:
+    """Return a part of a text that has the first place where it differs from another one."""
+    alike = next((place for place, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), 0)
+    first = max(0, alike - _VALUE_WIDTH // 3) if alike > _VALUE_WIDTH // 2 else 0
+    part = text[first : first + _VALUE_WIDTH]
+    return f"{'…' * (first > 0)}{part}{'…' * (first + _VALUE_WIDTH < len(text))}"
 
 
 def rescore(

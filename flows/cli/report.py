@@ -65,7 +65,8 @@ def report(
     from overnight.tasks.history.find_run import find_run
     from overnight.tasks.report.page import render
 
-    files, database = find_run(history, run or "last"), Database(history.root)
+    files = find_run(history, run or "last")
+    database = Database(history.root, files.run_id)
     data = build_report(database, files, night)
     drawings = NO_DRAWINGS if without_pictures else _drawings(database, data, trust=trust_settings)
     name = f"report-{files.run_id}{f'-night-{night}' if night else ''}.html"

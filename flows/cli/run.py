@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,10 @@ def run(
     seed = secrets.randbelow(2**31) if seed is None else seed
     with notifications.notifier().reporting_failure(loaded.name) as notifier:
         require_ready(loaded)
+        if periods := conditions.budget.period_usd:
+            from overnight.flows.night.calendar_budget import spent_by_others
+
+            spent_by_others(history.root, periods, datetime.now(UTC))  # fails before the run is there
         if start or pin:
             from overnight.flows.night.given_starts import require_starts
 

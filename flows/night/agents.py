@@ -119,7 +119,7 @@ class Agents:
     def _earlier_files(self, program_ids: Sequence[str]) -> dict[str, str]:
         """Return what the sessions left from which programs came, by program and path."""
         per_prompt = self._run.problem.settings.candidates_per_prompt
-        database = Database(self._files.backend.root)
+        database = Database(self._files.backend.root, self._files.run_id)
         rows = database.rows(_SESSIONS, [self._run.run_id, per_prompt, list(program_ids), _MOST_SESSIONS])
         files, chars = dict[str, str](), 0
         for row in rows:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from overnight.flows.night.deadlines import local_now
 from overnight.tasks.history.database import Database
@@ -31,14 +34,23 @@ def count_other_nights(budget: Budget, files: RunFiles, night: int, began: datet
     Raises:
         QueryError: If a file of the history is damaged.
     """
-    if not budget.limits.period_usd:
-        return
-    database, began = Database(files.backend.root), began.astimezone(local_now().tzinfo)
-    budget.others_usd = {
-        period: database.rows(_SPENT, [beginning_of(period, began).isoformat(), files.run_id, night])[0]["usd"]
-        for period in budget.limits.period_usd
-    }
-    database.close()
+    budget.others_usd = spent_by_others(files.backend.root, budget.limits.period_usd, began, files.run_id, night)
+
+
+def spent_by_others(
+    history: Path, periods: Iterable[str], began: datetime, run_id: str = "", night: int = 0
+) -> dict[str, float]:
+    """Return what nights have spent in each of the periods in which one began, without that one, if it has a number.
+
+    Raises:
+        QueryError: If a file of the history is damaged.
+    """
+    began = began.astimezone(local_now().tzinfo)
+    with closing(Database(history)) as database:
+        return {
+            period: database.rows(_SPENT, [beginning_of(period, began).isoformat(), run_id, night])[0]["usd"]
+            for period in periods
+        }
 
 
 def beginning_of(period: str, now: datetime) -> datetime:

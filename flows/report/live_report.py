@@ -58,7 +58,7 @@ class LiveReport:
         with self._lock:
             version = self.version()
             if self._data is None or self._data[0] != version:
-                self._data = version, build_report(Database(self._files.backend.root), self._files)
+                self._data = version, build_report(Database(self._files.backend.root, self._files.run_id), self._files)
             self._draw(self._data[1])
             return self._data[1]
 
@@ -72,7 +72,7 @@ class LiveReport:
         def draw() -> None:
             # A connection of its own: the other thread may be reading.
             with contextlib.suppress(OvernightError):
-                drawings = draw_report(Database(self._files.backend.root), report)
+                drawings = draw_report(Database(self._files.backend.root, self._files.run_id), report)
                 if drawings != self._drawings:
                     self._drawings, self._drawings_made = drawings, self._drawings_made + 1
 

@@ -176,7 +176,7 @@ def _logging_why_not(files: RunFiles) -> Iterator[None]:
 
 def what_is_left(rules: StopConditions, files: RunFiles, due: datetime) -> StopConditions:
     """Return what is left of a night's limits after nights of the run that began since it was due, but died."""
-    database = Database(files.backend.root)
+    database = Database(files.backend.root, files.run_id)
     (spent,) = database.rows(_SINCE, [files.run_id, due.isoformat()])
     first = spent.pop("first")
     if not first:
@@ -208,7 +208,7 @@ def _run_night(run: OpenRun, conditions: StopConditions, notifier: Notifier) -> 
 
 def _report_night(current: Night, artifacts: PrefectArtifacts, files: RunFiles) -> None:
     """Write the report of a run and link it; then draw its programs, and write it again with their pictures."""
-    database = Database(files.backend.root)
+    database = Database(files.backend.root, files.run_id)
     report = build_report(database, files)
     artifacts.link_report(write_report(files, report))
     if not report.run.problem.draws:

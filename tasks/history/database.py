@@ -35,7 +35,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "50%",
     "temp_directory": "",  # a query writes nothing, so it spills nothing
 }
-_DAMAGED = "Make the file readable for you, or restore it from a copy."
+_DAMAGED = "Make the file readable for you, restore it from a copy, or move the folder of its run out of the history."
 _REMEDY = "`overnight sql --describe` shows the views and macros."
 _TIME_OF_DAY = "DuckDB takes the time of day of a time without zone; all are in UTC: started_at::timestamp::time"
 _OF_OTHER_FORMATS = """

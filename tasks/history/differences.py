@@ -122,7 +122,8 @@ def _in_generation(recorded: RunFiles, repeated: RunFiles, table: Table, number:
 def _in_nights(recorded: RunFiles, repeated: RunFiles) -> Iterator[Difference]:
     for path in repeated.nights():  # the recorded run may have begun another one meanwhile
         row, other = read_file(recorded.nights()[0].with_name(path.name)).to_pylist()[0], read_file(path).to_pylist()[0]
-        yield from _between("nights", row["night"], row, other)
+        if other["ended_at"] is not None:  # else it was killed, or went on meanwhile
+            yield from _between("nights", row["night"], row, other)
 
 
 def _between(table: str, number: int, row: Row | None, other: Row | None) -> Iterator[Difference]:

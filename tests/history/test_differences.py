@@ -1,10 +1,16 @@
-"""Texts are compared without what they say of their moment."""
+"""Texts are compared without what they say of their moment, and nights without what they did meanwhile."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from overnight.tasks.history.differences import without_moments
+from overnight.schemas.generation import NightRecord, StopReason
+from overnight.tasks.history import record
+from overnight.tasks.history.differences import compare, without_moments
+from overnight.testing.made import NOW, create
 
 
 @pytest.mark.parametrize(
@@ -51,3 +57,13 @@ def test_moments_make_no_difference(one: str, other: str):
 )
 def test_anything_else_does(one: str, other: str):
     assert without_moments(one) != without_moments(other)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_night_that_went_on_while_it_was_repeated_is_not_compared(tmp_path: Path, is_over: bool):
+    recorded, repeated = create(tmp_path / "recorded"), create(tmp_path / "repeated")
+    then = NightRecord(1, NOW, -9.0, -9.0, "x", samples=8, ended_at=NOW if is_over else None)
+    record.write_night(repeated, then)
+    record.write_night(recorded, replace(then, samples=12, ended_at=NOW, stop_reason=StopReason.SAMPLES))
+    found = compare(recorded, repeated, [0]).first
+    assert (found is not None and found.table == "nights") == is_over

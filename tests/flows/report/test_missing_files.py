@@ -70,4 +70,4 @@ def test_a_damaged_file_is_to_be_restored(files: RunFiles):
     files.night(1).write_bytes(b"")
     with pytest.raises(QueryError, match=re.escape(files.night(1).name)) as caught:
         Database(history_of(files)).rows("FROM nights")
-    assert caught.value.remedy == "Make the file readable for you, or restore it from a copy."
+    assert caught.value.remedy.endswith("or move the folder of its run out of the history.")
