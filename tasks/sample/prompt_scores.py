@@ -24,6 +24,9 @@ _LEAST_SAMPLE, _ERRORS = 4, 2.0
 _NEAR = 0.8
 """Share of the time limit from which on a prompt says that little is left."""
 
+_MUCH = 0.2
+"""Share of the processor time from which on a prompt tells how much of it is for loading the program."""
+
 _NEAR_KNOWN = 0.01
 """Part of the best known score by which a score may differ for the difference to be told."""
 
@@ -118,10 +121,15 @@ def measured_line(program: Program, limits: Limits) -> str:
         return ""
     several, most = len(program.scores) > 1, program.cpu_s
     seconds = f"{_rounded(program.cpu_s)} s of processor time" + (" for all inputs together" if several else "")
-    if several and len(program.input_wall_s) == len(program.scores) and sum(program.input_wall_s):
+    in_inputs = sum(program.input_wall_s)
+    if several and len(program.input_wall_s) == len(program.scores) and in_inputs:
         longest = max(range(len(program.scores)), key=program.input_wall_s.__getitem__)
-        most *= program.input_wall_s[longest] / sum(program.input_wall_s)
-        seconds += f", {_rounded(most)} s of it for input {longest + 1}, the longest,"
+        loading = max(0.0, program.cpu_s - in_inputs)
+        of_longest = (program.cpu_s - loading) * program.input_wall_s[longest] / in_inputs
+        most = loading + of_longest
+        loaded = f"{_rounded(loading)} s of it for loading it, " if loading > _MUCH * program.cpu_s else ""
+        of_it = "" if loaded else " of it"
+        seconds += f", {loaded}{_rounded(of_longest)} s{of_it} for input {longest + 1}, the longest,"
     elif several:
         most = 0.0  # of one input, it is unknown
     memory = f" and {_rounded(program.peak_mib)} MiB of memory" if program.peak_mib else ""

@@ -180,6 +180,11 @@ def test_a_prompt_tells_what_the_base_took_beside_the_limits_and_is_the_same_pro
     told = f"for all inputs together, {share:.2g} s of it for input {len(longest.scores)}, the longest, and 120 MiB"
     assert told in chat_prompt(LOW, longest).text
     assert "little is left" not in chat_prompt(LOW, longest).text
+    heavy = replace(MEASURED, cpu_s=4.2, input_wall_s=(0.5, *[0.1] * (len(MEASURED.scores) - 1)))
+    of_loading = 4.2 - sum(heavy.input_wall_s)
+    told = f"together, {of_loading:.2g} s of it for loading it, 0.5 s for input 1, the longest, and 120 MiB"
+    assert told in chat_prompt(LOW, heavy).text
+    assert "little is left" in chat_prompt(LOW, heavy).text, "an input that is run again loads it, too"
     at_the_limit = replace(longest, cpu_s=5.4, input_wall_s=(5.0, *[0.1] * (len(MEASURED.scores) - 1)))
     assert "little is left" in chat_prompt(LOW, at_the_limit).text
     assert without_measured(prompt.text) == chat_prompt(LOW, HIGH).text
