@@ -26,7 +26,7 @@ Programs may import scipy, for its optimizers.
 # source = "einsteinarena.com; the line to 1.502862 is in github.com/teorth/optimizationproblems, constant 1a"
 # date = "2026-08"
 # honesty = -1.51439
-# honesty_label = "gradient descent from 5 random starts, a second, no model; Matolcsi and Vinuesa (2010): -1.50992"
+# honesty_label = "gradient descent from 5 random starts, a second; Matolcsi and Vinuesa (2010): -1.50992"
 # baseline = "descent"
 # ///
 

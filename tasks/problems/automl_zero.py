@@ -36,7 +36,7 @@ its length is right.
 # proven = true
 # honesty = 8.09361
 # honesty_held_out = 8.20715
-# honesty_label = "gradient descent with rate 0.2, no model"
+# honesty_label = "gradient descent with rate 0.2"
 # baseline = "gradient_descent"
 # ///
 

@@ -38,7 +38,7 @@ Best Fit, the classic rule, takes the fullest bin. Item sizes are uniform whole 
 # date = "2023-12-14"
 # honesty = -3.12946
 # honesty_held_out = -3.06656
-# honesty_label = "Best Fit that leaves no rest from 7 to 23 if it can, tuned by a grid, no model"
+# honesty_label = "Best Fit that leaves no rest from 7 to 23 if it can, tuned by a grid"
 # baseline = "two_numbers"
 # ///
 

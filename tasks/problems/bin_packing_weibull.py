@@ -35,7 +35,7 @@ distribution (shape 3, scale 45), bins hold 100.
 # date = "2023-12-14"
 # honesty = -0.994036
 # honesty_held_out = -1.09507
-# honesty_label = "Best Fit that leaves no rest from 3 to 34 if it can, tuned by a grid, no model"
+# honesty_label = "Best Fit that leaves no rest from 3 to 34 if it can, tuned by a grid"
 # baseline = "two_numbers"
 # ///
 

@@ -30,7 +30,7 @@ all, are the second objective. Both ends are easy; the front has the fewest step
 # date = "2000-03-01"
 # proven = true
 # honesty = -316
-# honesty_label = "halves, with no limit on states, no model"
+# honesty_label = "halves, with no limit on states"
 # baseline = "halves"
 # ///
 

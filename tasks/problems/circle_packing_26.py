@@ -24,7 +24,7 @@ may import scipy, for its optimizers.
 # source = "E. Specht, packomania.com/csqv; AlphaEvolve (2025) had 2.635 and 2.937"
 # date = "2026-09-30"
 # honesty = 2.62757
-# honesty_label = "gradient descent with a growing penalty from 20 starts, no model; SLSQP, 600 s: 2.6310"
+# honesty_label = "gradient descent with a growing penalty from 20 starts; SLSQP, 600 s: 2.6310"
 # baseline = "descent"
 # ///
 

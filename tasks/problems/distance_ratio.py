@@ -23,7 +23,7 @@ shortest, in rational arithmetic. For n = 16 the best known is 12.88923. Program
 # source = "AlphaEvolve (2025) had 12.889266; to more digits by polishing that construction, as of the date"
 # date = "2026-08"
 # honesty = -12.89714
-# honesty_label = "gradient descent on a smoothed ratio from 10 starts, no model"
+# honesty_label = "gradient descent on a smoothed ratio from 10 starts"
 # baseline = "descent"
 # ///
 

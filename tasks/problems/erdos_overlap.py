@@ -26,7 +26,7 @@ decide. The best known is 0.380859; a constant has 0.5. Programs may import scip
 # source = "doi 10.5281/zenodo.21327851; the line to 0.380868 is in github.com/teorth/optimizationproblems, constant 1b"
 # date = "2026-07-14"
 # honesty = -0.381288
-# honesty_label = "gradient descent from 3 random starts, two seconds, no model; Haugland (2016): -0.380927"
+# honesty_label = "gradient descent from 3 random starts, two seconds; Haugland (2016): -0.380927"
 # baseline = "descent"
 # ///
 

@@ -31,7 +31,7 @@ asked for often, and which those are changes slowly; others are asked for once. 
 # proven = true
 # honesty = 38.0278
 # honesty_held_out = 39.4444
-# honesty_label = "what was asked for most often, no model"
+# honesty_label = "what was asked for most often"
 # baseline = "most_often"
 # ///
 

@@ -26,7 +26,7 @@ cannot be better than -1.
 # date = "2006-10"
 # proven = true
 # honesty = -79
-# honesty_label = "200 steps of all sizes from a random start, no model; 1,500 steps: -2; more: -1"
+# honesty_label = "200 steps of all sizes from a random start; 1,500 steps: -2; more: -1"
 # baseline = "climb"
 # ///
 

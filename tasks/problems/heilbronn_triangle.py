@@ -25,7 +25,7 @@ Programs may import scipy, for its optimizers.
 # source = "Novikov et al., AlphaEvolve (2025): 0.0365; to more digits by polishing that construction, as of the date"
 # date = "2026-08"
 # honesty = 0.0327675
-# honesty_label = "annealing from 6 random starts, a few seconds, no model"
+# honesty_label = "annealing from 6 random starts, a few seconds"
 # baseline = "climb"
 # ///
 

@@ -29,7 +29,7 @@ get there loses the share of the steps that it took to its best.
 # source = "Laderman, Bull. Amer. Math. Soc. 82 (1976)"
 # date = "2026-09-01"
 # honesty = -23
-# honesty_label = "random flips as long as it takes, no model (Kauers, Moosbauer 2022)"
+# honesty_label = "random flips as long as it takes (Kauers, Moosbauer 2022)"
 # baseline = "long_walk"
 # ///
 

@@ -31,7 +31,7 @@ has 47. A search that does not get down to 49 loses the share of the steps that 
 # source = "Fawzi et al., Nature 610 (2022); 48 over Q: Dumas, Pernet, Sedoglavic, arXiv 2506.13242 (2025)"
 # date = "2022-10-05"
 # honesty = -49
-# honesty_label = "random flips, as many as it takes to be down at Strassen's scheme for blocks of blocks, no model"
+# honesty_label = "random flips, as many as it takes to be down at Strassen's scheme for blocks of blocks"
 # baseline = "long_walk"
 # ///
 

@@ -24,7 +24,7 @@ score is the number of points taken; for n = 64 the best known is 112, with an e
 # source = "Georgiev, Gómez-Serrano, Tao and Wagner, arXiv 2511.02864 (2025), and its repository of problems"
 # date = "2025-11-03"
 # honesty = 82
-# honesty_label = "greedy from the corners, no model"
+# honesty_label = "greedy from the corners"
 # baseline = "from_corners"
 # ///
 

@@ -33,7 +33,7 @@ has the programs with the fewest comparators for their layers.
 # date = "2014-05-22"
 # proven = true
 # honesty = -97
-# honesty_label = "the comparator that swaps the largest share, the widest of those, no model"
+# honesty_label = "the comparator that swaps the largest share, the widest of those"
 # baseline = "largest_share"
 # ///
 
