@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from overnight.tasks.program import python_source
 from overnight.tasks.program.module_parts import (
     NotKeptError,
+    in_order,
     join_statements,
     missing_modules,
     names_bound_by,
@@ -68,7 +69,7 @@ def _kept(
         for one in python_source.parse(above).body
         if not names_bound_by(one) & bound and python_source.code_key(one) not in repeated
     }
-    texts = inherited | own
+    texts = {one: (inherited | own)[one] for one in in_order(list(inherited), list(own))}
     known = specification.statements_by_name
     kept = needed_statements(
         list(texts),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from overnight.tasks.program import python_source
@@ -57,6 +57,44 @@ def with_needs(nodes: Sequence[ast.stmt], others: Sequence[ast.stmt]) -> list[as
         new = [node for node in others if node not in kept and names_bound_by(node) & needed]
         kept += new
     return kept
+
+
+def in_order(inherited: Sequence[ast.stmt], own: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Return inherited statements and then own ones, but those first that inherited ones need when they are loaded.
+
+    An own import or helper may stand for an inherited one, from which others of its module were computed.
+    """
+    statements = [*inherited, *own]
+    bound = {one: names_bound_by(one) for one in statements}
+    used = {
+        one: free_names(one) if isinstance(one, DEFINITIONS) else python_source.called_names(one) for one in statements
+    }
+    times = Counter(name for names in bound.values() for name in names)
+    ordered, begun = list[ast.stmt](), set[ast.stmt]()
+
+    def needs(one: ast.stmt) -> set[ast.stmt]:
+        found, names, waiting = set[ast.stmt](), set[str](), set(used[one])
+        while waiting:
+            names |= waiting
+            new = {each for each in statements if each not in found and bound[each] & waiting}
+            found |= new
+            waiting = set[str]().union(*(used[each] for each in new)) - names
+        return found
+
+    def put(one: ast.stmt) -> None:
+        if one in begun:
+            return
+        begun.add(one)
+        needed = set() if isinstance(one, DEFINITIONS) else needs(one)
+        if needed.intersection(own):
+            for each in statements:
+                if each in needed and all(times[name] == 1 for name in bound[each]) and one not in needs(each):
+                    put(each)
+        ordered.append(one)
+
+    for one in inherited:
+        put(one)
+    return [*ordered, *(one for one in own if one not in begun)]
 
 
 def first_line(node: ast.stmt) -> int:

@@ -142,3 +142,21 @@ def test_what_the_base_does_to_its_variables_is_done_once_and_not_to_those_of_th
 
 def test_what_the_base_does_to_a_variable_that_is_not_needed_is_left_out():
     assert SPECIFICATION.beside(body_of("def f_v1(x):\n    return x", BASE)) == "import random\nrandom.seed(3)"
+
+
+COMPUTED = "import math\nA = 2\n\n\ndef g(x):\n    return A * math.floor(x)\n\n\nT = [g(i) for i in range(3)]\n\n\ndef f(x):\n    return T[x]"
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        (f"import math\nS = [math.pi]\n{T_OF_X} + len(S)", 5),
+        (f"import math as m, math\nS = [m.pi]\n{T_OF_X} + len(S)", 5),
+        (f"def g(x):\n    return 10 * x + B\n\nB = A\n{T_OF_X}", 22),
+        (f"A = 3\n{T_OF_X}", 6),
+        (f"U = [T[1] + A]\n{T_OF_X} + U[0]", 8),
+    ],
+)
+def test_what_the_base_computes_when_it_is_loaded_has_what_it_needs_of_the_answer(answer: str, value: int):
+    program = SPECIFICATION.with_body(body_of(answer, body_of(COMPUTED.replace("def f(", "def f_v1("))))
+    assert called(program, "f", 2) == value
