@@ -40,7 +40,7 @@ from overnight.tasks.problems.loading.load import is_of_another_tool
 from overnight.tasks.sample.batch_api import require_batches
 from overnight.tasks.sample.provider import every_model, provider_plugin, require_keys
 
-RULES, RULES_VERSION = "rules", "12"
+RULES, RULES_VERSION = "rules", "13"
 """Number of the rules by which prompts are composed, programs are read from answers and finalists are ranked: higher
 where a change makes others. The replay of a run with another number takes prompts and programs from the record, and
 ranks by the rules of that number (`Ranking.of`)."""

@@ -302,18 +302,18 @@ def rename_first(header: str, old: str, new: str) -> str:
     return re.sub(rf"\bdef\s+{re.escape(old)}\b", f"def {new}", header, count=1)
 
 
-def without_same(text: str, other: str, *, keeps_imports: bool = False) -> str:
+def without_same(text: str, other: str, *, only_definitions: bool = False) -> str:
     """Return the statements of a module that do not stand in another one, word for word; all if one does not parse."""
     try:
-        same = {one for one in _sources(other) if not (keeps_imports and _is_import(one))}
+        same = {one for one in _sources(other) if not only_definitions or _is_definition(one)}
         kept = [source for source in _sources(text) if source not in same]
     except SourceError:
         return text
     return text if len(kept) == len(_sources(text)) else "\n\n\n".join(kept)
 
 
-def _is_import(statement: str) -> bool:
-    return isinstance(parse(statement).body[0], ast.Import | ast.ImportFrom)
+def _is_definition(statement: str) -> bool:
+    return isinstance(parse(statement).body[0], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
 
 def _sources(text: str) -> list[str]:

@@ -296,19 +296,19 @@ def test_of_a_try_what_the_last_version_has_is_left_out():
     assert "def _cost" not in text
 
 
-def test_helpers_that_both_versions_have_are_shown_once_and_imports_with_each():
+def test_helpers_that_both_versions_have_are_shown_once_and_imports_and_variables_with_each():
     helper = "def _cost(rest):\n    return -rest"
-    body = f"import math\n\nLIMIT = 3\n\n\n{helper}\n\n\ndef priority(item, bins):\n    return _cost(bins)"
+    body = f"import math\n\nSAME = 1\nLIMIT = 3\n\n\n{helper}\n\n\ndef priority(item, bins):\n    return _cost(bins) * SAME"
     other = body.replace("LIMIT = 3", "LIMIT = 4")
     text = chat_prompt(replace(LOW, body=other), replace(HIGH, body=body)).text
-    assert (text.count("def _cost(rest)"), text.count("import math")) == (1, 2)
+    assert (text.count("def _cost(rest)"), text.count("import math"), text.count("SAME = 1")) == (1, 2, 2)
     assert (
         text.index("import math")
         < text.index("LIMIT = 4")
         < text.index("def priority_v0")
         < text.index("def _cost(rest)")
     )
-    assert "has in common with the last one, word for word, is shown once, beside the last one" in text
+    assert "shares with the last one, word for word, are shown once, beside the last one" in text
     assert "Another version has its own `LIMIT`, too: the last version's stays" in text
 
 

@@ -64,13 +64,13 @@ def render(skeleton: Specification, content: PromptContent, model: Model) -> str
 
 
 def _beside_each(skeleton: Specification, content: PromptContent) -> list[str]:
-    """Return what stands beside each version; to who is told facts, what the last has word for word only there.
+    """Return what stands beside each version; to who is told facts, functions that the last has, too, only there.
 
-    Imports stay: a version that uses a module above the line that imports it looks broken.
+    Imports and variables stay: a version that uses one above the line that has it looks broken.
     """
     *others, latest = map(skeleton.beside, content.bodies)
     if content.has_system_message:
-        others = [python_source.without_same(one, latest, keeps_imports=True) for one in others]
+        others = [python_source.without_same(one, latest, only_definitions=True) for one in others]
     return [*others, latest]
 
 
