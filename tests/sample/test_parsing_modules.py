@@ -144,7 +144,10 @@ def test_what_the_base_does_to_a_variable_that_is_not_needed_is_left_out():
     assert SPECIFICATION.beside(body_of("def f_v1(x):\n    return x", BASE)) == "import random\nrandom.seed(3)"
 
 
-COMPUTED = "import math\nA = 2\n\n\ndef g(x):\n    return A * math.floor(x)\n\n\nT = [g(i) for i in range(3)]\n\n\ndef f(x):\n    return T[x]"
+COMPUTED = (
+    "import math\nA = 2\n\n\ndef g(x):\n    return A * math.floor(x)\n\n\nT = [g(i) for i in range(3)]\n\n\n"
+    "def f(x):\n    return T[x]"
+)
 
 
 @pytest.mark.parametrize(

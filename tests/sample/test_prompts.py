@@ -298,7 +298,8 @@ def test_of_a_try_what_the_last_version_has_is_left_out():
 
 def test_helpers_that_both_versions_have_are_shown_once_and_imports_and_variables_with_each():
     helper = "def _cost(rest):\n    return -rest"
-    body = f"import math\n\nSAME = 1\nLIMIT = 3\n\n\n{helper}\n\n\ndef priority(item, bins):\n    return _cost(bins) * SAME"
+    function = "def priority(item, bins):\n    return _cost(bins) * SAME"
+    body = f"import math\n\nSAME = 1\nLIMIT = 3\n\n\n{helper}\n\n\n{function}"
     other = body.replace("LIMIT = 3", "LIMIT = 4")
     text = chat_prompt(replace(LOW, body=other), replace(HIGH, body=body)).text
     assert (text.count("def _cost(rest)"), text.count("import math"), text.count("SAME = 1")) == (1, 2, 2)

@@ -76,8 +76,9 @@ def _beside_each(skeleton: Specification, content: PromptContent) -> list[str]:
 
 def _shared_names(beside: Sequence[str]) -> list[str]:
     """Return the names that stand beside the last version and beside another one, which mean another thing there."""
-    *others, latest = map(_defined_names, beside)
-    return sorted(latest.intersection(frozenset().union(*others)))
+    *others, latest = beside
+    other = [_defined_names(python_source.without_same(one, latest)) for one in others]
+    return sorted(_defined_names(latest).intersection(frozenset().union(*other)))
 
 
 def _defined_names(module: str) -> frozenset[str]:
