@@ -296,4 +296,5 @@ def program_of(answer: Feedback) -> Program:
 def idea_in(text: str) -> str:
     """Return the idea that an answer names, shortened; empty if it names none."""
     found = _IDEA.search(text)
-    return found[1].strip(" \t*_")[:_MAX_IDEA] if found else ""
+    idea = found[1].strip(" \t*_") if found else ""
+    return idea if len(idea) <= _MAX_IDEA else f"{idea[:_MAX_IDEA].rpartition(' ')[0] or idea[: _MAX_IDEA - 1]} …"

@@ -432,7 +432,8 @@ def test_a_model_that_continues_text_is_told_no_facts():
 def test_the_idea_of_an_answer_is_the_line_that_names_it(line: str):
     assert answer(f"Sure.\n{line}\n```python\nx = 1\n```").idea == "sort first"
     assert answer("no idea at all: none").idea is None
-    assert len(answer("# idea: " + "x" * 1000).idea or "") == 300
+    assert answer(f"# idea: {'x' * 1000}").idea == f"{'x' * 299} …"
+    assert answer(f"# idea: {'word ' * 100}").idea == f"{'word ' * 60}…", "it ends after a word"
 
 
 def answer(text: str) -> Completion:
