@@ -262,6 +262,9 @@ class NoServer(contextlib.AbstractContextManager["NoServer"]):
     def connected(self, report: object) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
+    def answers(self) -> bool:
+        return True
+
     def kill(self) -> None: ...
 
     def forget(self, run_id: str) -> None: ...

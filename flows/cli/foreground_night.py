@@ -29,7 +29,7 @@ from overnight.flows.night.notifications import Notifier
 from overnight.flows.night.open_run import OpenRun, open_run, read_state
 from overnight.flows.night.signals import handle_interrupts
 from overnight.flows.night.stop_conditions import StopConditions
-from overnight.flows.prefect_server.connection import outages, server_answers
+from overnight.flows.prefect_server.connection import outages
 from overnight.flows.prefect_server.embedded import PrefectServer
 from overnight.flows.start.origin import problem_path
 from overnight.flows.start.sandboxes import image_id
@@ -99,10 +99,11 @@ def run_with_view(
         with (
             _summary_if_stopped(night, as_json=as_json, leaves_stdout=leaves_stdout),
             live_view(run, conditions),
+            # Before the first requests, which are made while Prefect is loaded.
+            handle_interrupts(run.progress, server.answers, partial(_abandon, server, files, history)),
             night.begun(),
             _flows_loaded(),
             server.connected(run.progress.note),
-            handle_interrupts(run.progress, server_answers, partial(_abandon, server, files, history)),
         ):
             try:
                 result = search_night(night, conditions, failed_generations)

@@ -97,7 +97,7 @@ def replay(
 def _replay(recorded: RecordedRun, target: HistoryBackend) -> bool:
     from overnight.flows.night.replay import open_replay, replay
 
-    generations = len(recorded.past.steps)
+    generations = len(recorded.ends) - 1
     with open_replay(recorded, target) as run:
         takes = takes_in_words(recorded.cpu_s / run.slots)
         say(f"replaying {recorded.run.run_id}, seed {recorded.run.seed}: {generations} generations{takes}")

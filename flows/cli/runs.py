@@ -115,7 +115,7 @@ def _list(format: OutputFormat, history: HistoryBackend) -> None:  # noqa: A002
         )
         return
     if not found:
-        say(f"no run in {history.location} yet; start one: overnight run bin-packing-or")
+        say(f"no run in {history.location} yet; start one: overnight run bin-packing-or{history_flag(history)}")
         return
     rows = [
         (

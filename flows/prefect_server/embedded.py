@@ -196,6 +196,7 @@ class PrefectServer:
 
     def __init__(self, nights: int = 1) -> None:
         self._nights = nights
+        self._url = ""
 
     def __enter__(self) -> PrefectServer:
         self._configured: str | None = None
@@ -215,6 +216,10 @@ class PrefectServer:
         if self._embedded is not None:
             self._embedded.kill()
 
+    def answers(self) -> bool:
+        """Return whether it answers within a second, or has not been waited for yet."""
+        return not self._url or answers(self._url)
+
     def forget(self, run_id: str) -> None:
         """Delete the flow runs of a run, while the server is connected."""
         forget_run(run_id)
@@ -225,14 +230,16 @@ class PrefectServer:
         from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
         if self._embedded is None:
-            yield str(self._configured)
+            self._url = str(self._configured)
+            yield self._url
             return
         self._embedded.wait()
+        self._url = self._embedded.url
         self._embedded.keep_running(report)
         # Logs that are sent late would find the server stopped, and print errors on the terminal.
         quiet = temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False})
         with using_server(self._embedded), quiet, pruning():
-            yield self._embedded.url
+            yield self._url
         self._nights -= 1
         if self._nights <= 0:
             self._embedded.begin_stop()  # it ends while the rest of the night is cleaned up

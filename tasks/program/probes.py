@@ -107,7 +107,7 @@ def _turned(specification: Specification, body: str) -> Iterator[tuple[str, str]
         except python_source.SourceError:
             continue
         for number, node in enumerate(ast.walk(tree)):
-            if type(node) not in _TURNS:
+            if type(node) not in _TURNS or (isinstance(node, ast.BinOp) and isinstance(node.op, _COMMUTATIVE)):
                 continue
             name, turn = _TURNS[type(node)]
             copy = python_source.parse(_as_function(function, part))
@@ -143,6 +143,10 @@ _TURNS: dict[type[ast.AST], tuple[str, Callable[[Any], None]]] = {
     ast.BinOp: ("two operands swapped", _swap),
     ast.Constant: ("another number", _change),
 }
+
+
+_COMMUTATIVE = ast.Add | ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor
+"""Operators of which the operands of numbers may be swapped, and nothing is another."""
 
 
 def _as_function(function: EvolvedFunction, body: str) -> str:

@@ -1,16 +1,22 @@
-"""`overnight run` before its night: a model's address at which nothing listens is an error at once."""
+"""`overnight run` before its night: wrong addresses of models are errors at once, and Ctrl-C is heard from the begin."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from overnight.flows.cli import foreground_night
 from overnight.flows.cli.main import run
 from overnight.flows.cli.readiness import require_listening
-from overnight.schemas.errors import EnvironmentFault
+from overnight.schemas.errors import EnvironmentFault, ExitCode
 from overnight.schemas.sampling_settings import Model, Sampling
+from tests.flows.cli.conftest import Command
 from tests.ports import free_port
 
 
@@ -44,3 +50,19 @@ def test_a_wrong_port_ends_a_night_before_it_begins(
     assert run([command, *problem, *models, "--history", str(tmp_path / "history")]) == 3
     assert "Start that server, or name its address with --api-base" in capsys.readouterr().err
     assert not (tmp_path / "history").exists()
+
+
+@pytest.mark.usefixtures("plain")
+def test_ctrl_c_while_prefect_is_loaded_finishes_the_generation_whose_prompts_are_asked(
+    here: Command, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    @contextlib.contextmanager
+    def loads_slowly() -> Iterator[None]:
+        os.kill(os.getpid(), signal.SIGINT)
+        yield
+
+    monkeypatch.setattr(foreground_night, "_flows_loaded", loads_slowly)
+    done = here(["run", str(toy), "--model", "builtin/mutate", "--generations", "5"], tmp_path / "history")
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert "finishing this generation" in done.stderr
+    assert "night 1: 1 generation" in done.stdout + done.stderr
