@@ -7,7 +7,7 @@ prompt on that is not planned yet, a drop after a generation. So resume and repl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from overnight.schemas.algorithm import Change, Correct, Expand, Join, Reset, Turn
@@ -30,10 +30,14 @@ class Hints:
         """Take what is in force from a prompt on that is not planned yet."""
         self._given += given
 
-    def take(self, turn: Turn) -> Intervention | None:
-        """Return what a prompt asks for; called once for each prompt, in order."""
+    def take(self, turn: Turn, is_known: Callable[[str], bool] = lambda _: True) -> Intervention | None:
+        """Return what a prompt asks for; called once for each prompt, in order.
+
+        A program that is pinned and not known, such as one that was dropped since, takes no turn.
+        """
         self._others = max(0, self._others - 1)
         in_force = [] if self._others else self._in_force(turn)
+        in_force = [one for one in in_force if not one.program_id or is_known(one.program_id)]
         if not in_force:
             return None
         chosen = min(reversed(in_force), key=lambda one: self._asked[one.id])  # of equals the latest

@@ -339,7 +339,7 @@ class Planner:
             agent = self.sessions.get(turn.generation, "")
             is_tuning = turn.index == self._run.problem.settings.search.prompts
             tunes = is_tuning and not agent and self._takes_tuners_turn()
-            hint = None if is_tuning or agent else self._hints.take(turn)
+            hint = None if is_tuning or agent else self._hints.take(turn, self._composer.knows)
             follows = self._unfollowed and not (is_tuning or hint or agent)
             followed = self._unfollowed.pop() if follows else None  # for unwanted plans, too, as the night did
             place = self._next - first

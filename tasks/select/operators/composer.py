@@ -226,6 +226,10 @@ class Composer:
             return True
         return feedback.score < tried_on and not self._known.is_behind(feedback.parent_id)
 
+    def knows(self, program_id: str) -> bool:
+        """Return whether the search was told of a program, and has it still."""
+        return self._known.get(program_id) is not None
+
     def pinned(self, plan: Plan, program_id: str, algorithm: Algorithm) -> Plan | None:
         """Return a plan with another base, in its niche; `None` if the search has not been told of that program."""
         base = self._known.get(program_id)

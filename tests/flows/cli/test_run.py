@@ -1,4 +1,4 @@
-"""`overnight run` before its night: wrong addresses of models are errors at once, and Ctrl-C is heard from the begin."""
+"""`overnight run` before its night: wrong addresses of models are errors at once, and Ctrl-C is heard at once."""
 
 from __future__ import annotations
 

@@ -63,6 +63,12 @@ def test_hints_and_pins_take_turns():
     assert taken(Hints(given), 8) == ["p", "", "a", "", "p", "", "a", ""]
 
 
+def test_a_pin_of_a_program_that_is_not_there_takes_no_turn_of_others():
+    hints = Hints([hint("a", generation=1), asked(Kind.PIN, program_id="p", generation=1)])
+    turns = [hints.take(Turn(1, index), lambda _: False) for index in range(6)]
+    assert [one.text if one else "" for one in turns] == ["a", "", "a", "", "a", ""]
+
+
 def test_a_drop_is_no_hint():
     assert set(taken(Hints([asked(Kind.DROP, program_id="p")]))) == {""}
 
