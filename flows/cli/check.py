@@ -85,7 +85,7 @@ def check(
     loaded = accept(loaded, given, trust=trust_settings)
     conditions = options.conditions_of_night(stop, until)
     ask = judge_of(loaded).ask
-    asks_models = require_models(loaded, conditions, samples, is_named=bool(settings.model or settings.agent))
+    asks_models = require_models(loaded, conditions, samples, is_named="models" in given.get("sampling", {}))
     with working("preparing the image"):
         image_of(loaded, say)
     warnings = _try_generator(loaded)

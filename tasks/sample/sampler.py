@@ -212,7 +212,7 @@ def _candidate(prompt: Prompt, completion: Completion, problem: Problem) -> Cand
         return Candidate(index, prompt, completion, "", "", too_long)
     parsed = codec_of(skeleton.kind).parse(completion.text, skeleton, len(prompt.parent_ids), prompt.base)
     if refused := parsed.verdict or _too_long(parsed.body, skeleton):
-        verdict = _cut_off(problem.settings) if _is_cut_off(completion, refused) else refused
+        verdict = _cut_off(completion, problem.settings) if _is_cut_off(completion, refused) else refused
         return Candidate(index, prompt, completion, "", "", verdict)
     return Candidate(index, prompt, completion, parsed.body, problem.code_hash(parsed.body))
 
@@ -236,9 +236,11 @@ def _is_cut_off(completion: Completion, verdict: Verdict) -> bool:
     return is_long and verdict.outcome is Outcome.UNPARSABLE
 
 
-def _cut_off(settings: Settings) -> Verdict:
+def _cut_off(completion: Completion, settings: Settings) -> Verdict:
     # It becomes part of stored verdicts, which a replay compares: do not reword it.
     limit = settings.sampling.max_tokens
     where = "the provider's limit" if limit is None else f"`sampling.max_tokens` ({limit})"
     remedy = "set a higher `sampling.max_tokens`" if limit is None else f"raise it, such as to {2 * limit}"
+    if limit is not None and 0 < completion.tokens_out < limit // 2:
+        where, remedy = f"the provider's limit, before {where}", "does its context have room for the prompt and an answer?"
     return Verdict(Outcome.UNPARSABLE, error=f"the answer was cut off at {where} and holds no program: {remedy}")

@@ -63,6 +63,13 @@ def test_without_a_limit_of_ours_it_was_the_provider_s():
     assert "cut off at the provider's limit" in verdict.error
 
 
+def test_an_answer_that_ended_far_below_our_limit_met_another_one():
+    verdict = verdict_on(UNFINISHED, "length", problem(max_tokens=16_384))
+    assert verdict is not None
+    assert "cut off at the provider's limit, before `sampling.max_tokens` (16384)" in verdict.error
+    assert "raise it" not in verdict.error
+
+
 def test_an_answer_that_holds_a_program_is_used_even_if_it_was_cut_off():
     assert verdict_on(FINISHED + "\nThis is better because", "length") is None
 
