@@ -175,7 +175,7 @@ def print_samples_per_prompt(probe: Probe) -> None:
     """Print what it takes to ask for one answer to each prompt, where a night asks for several."""
     if probe.samples_per_request > 1:
         say(
-            f"{probe.model.name}: {probe.samples_per_request} answers to each prompt (search.samples) take "
+            f"{probe.model.name}: {probe.samples_per_request:g} answers to each prompt (search.samples) take "
             f"{probe.tokens_per_sample:,.0f} tokens each; one answer to each would take "
             f"{probe.tokens_in + probe.tokens_out:,.0f}, and know more answers before it"
         )

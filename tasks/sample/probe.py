@@ -19,6 +19,7 @@ from overnight.schemas.problem import Problem
 from overnight.schemas.program import Completion, Program, Prompt
 from overnight.schemas.sampling_settings import Model, Sampling
 from overnight.tasks.sample.budget import Budget, BudgetLimits
+from overnight.tasks.sample.completion_sources import requests_of
 from overnight.tasks.sample.gateway import Gateway
 from overnight.tasks.sample.prompts import build_prompts
 from overnight.tasks.sample.provider import count_tokens, price_of, takes_n
@@ -44,9 +45,9 @@ class Probe:
 
     Attributes:
         model: The model; its fallbacks are not used.
-        completions: Completions, at least one; each of its own prompt.
+        completions: Completions, at least one of each prompt; the first prompt has as many as in a night.
         errors: Error of each completion without a program.
-        samples_per_request: Samples that a night asks for in one request.
+        samples_per_request: Samples that a request of a night brings.
         completions_per_second: Most completions per second that its server brought, with several requests at once;
             `None` if that was not measured. Several samples of one request are not assumed to take less.
         most_at_once: Number of requests at once at which it was measured.
@@ -55,14 +56,15 @@ class Probe:
     model: Model
     completions: tuple[Completion, ...]
     errors: tuple[str, ...]
-    samples_per_request: int
+    samples_per_request: float
     completions_per_second: float | None = None
     most_at_once: int = 0
 
     @property
     def tokens_in(self) -> float:
-        """Mean input tokens of a completion."""
-        return sum(completion.tokens_in for completion in self.completions) / len(self.completions)
+        """Mean input tokens of a request, of whose completions one carries them."""
+        tokens = [completion.tokens_in for completion in self.completions if completion.tokens_in]
+        return sum(tokens) / max(1, len(tokens))
 
     @property
     def tokens_out(self) -> float:
@@ -71,7 +73,7 @@ class Probe:
 
     @property
     def seconds(self) -> float:
-        """Mean seconds of a request."""
+        """Mean seconds of a completion."""
         return sum(completion.latency_s for completion in self.completions) / len(self.completions)
 
     @property
@@ -91,8 +93,10 @@ class Probe:
         price = price_of(self.model)
         if self.usd is None or price is None:
             return None
-        shared_tokens = self.tokens_in - self.tokens_in / self.samples_per_request
-        return self.usd / len(self.completions) - price.input_usd * shared_tokens
+        tokens_in = sum(completion.tokens_in for completion in self.completions) / len(self.completions)
+        return self.usd / len(self.completions) - price.input_usd * (
+            tokens_in - self.tokens_in / self.samples_per_request
+        )
 
 
 def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prompt]:
@@ -104,7 +108,7 @@ def build_probe_prompts(problem: Problem, model: Model, count: int) -> list[Prom
     parents = tuple(
         Program("", start, (), settings.known.start or 0.0) for _ in range(settings.search.algorithm.parents)
     )
-    search = settings.search.model_copy(update={"prompts": count, "samples": 1})
+    search = settings.search.model_copy(update={"prompts": count})
     alone = settings.model_copy(update={"search": search, "sampling": only(settings.sampling, model)})
     is_asked = model.style == "chat" and Operator.IMPROVE in search.chosen_operators
     plans = dict.fromkeys(range(count), Plan("0", parents, operator=Operator.IMPROVE if is_asked else None))
@@ -117,7 +121,10 @@ def max_usd(prompts: Sequence[Prompt], model: Model, sampling: Sampling) -> floa
     if price is None:
         return None
     tokens_out = sampling.max_tokens or DEFAULT_COMPLETION_TOKENS
-    return sum(price.cost_usd(count_tokens(model.name, prompt.whole_text), tokens_out) for prompt in prompts)
+    requests = requests_of(_wanted(prompts), takes_n)
+    return sum(
+        price.cost_usd(count_tokens(model.name, one[0].prompt.whole_text), len(one) * tokens_out) for one in requests
+    )
 
 
 def probe(
@@ -129,7 +136,7 @@ def probe(
     in_steps: bool = False,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Probe | None:
-    """Request one completion of each prompt from a model.
+    """Request one completion of each prompt from a model, and of the first one as many as in a night.
 
     Args:
         problem: The problem.
@@ -160,17 +167,19 @@ def probe(
 
     parts = _parts(prompts) if in_steps else [prompts]
     if in_steps:  # the first answer takes longer: connections are made, and servers load their models
-        gateway.sample([Sample(prompt, 0) for prompt in parts.pop(0)], record)
+        gateway.sample(_wanted(parts.pop(0)), record)
     for part in parts:
-        if not pace.rises(gateway.sample([Sample(prompt, 0) for prompt in part], record)):
+        arrived = gateway.sample(_wanted(part), record)
+        if not pace.rises([completion for completion in arrived if completion.sample == 0]):
             break
     if not completions:
         return None
-    completions.sort(key=lambda completion: completion.prompt)
+    completions.sort(key=lambda completion: (completion.prompt, completion.sample))
     asked = [prompt for prompt in prompts if prompt.index <= completions[-1].prompt]
     candidates = to_candidates(asked, completions, problem)
     errors = tuple(candidate.verdict.error for candidate in candidates if candidate.verdict is not None)
-    samples_per_request = problem.settings.search.samples if takes_n(model.name) else 1
+    first = [completion for completion in completions if completion.prompt == completions[0].prompt]
+    samples_per_request = len(first) / max(1, sum(completion.tokens_in > 0 for completion in first))
     measured = (pace.per_second or None, pace.at_once) if is_local(model) else (None, 0)
     return Probe(model, tuple(completions), errors, samples_per_request, *measured)
 
@@ -193,6 +202,15 @@ class _Pace:
         if now > before:
             self.per_second, self.at_once = now, len(completions)
         return now > _LEAST_GAIN * before and seconds < _LONGEST_S
+
+
+def _wanted(prompts: Sequence[Prompt]) -> list[Sample]:
+    """Return a sample of each prompt; of the first one all, if they are one request: some servers bring fewer of it."""
+    return [
+        Sample(prompt, number)
+        for prompt in prompts
+        for number in range(prompt.samples if not prompt.index and takes_n(prompt.model) else 1)
+    ]
 
 
 def _parts(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:

@@ -242,5 +242,8 @@ def _cut_off(completion: Completion, settings: Settings) -> Verdict:
     where = "the provider's limit" if limit is None else f"`sampling.max_tokens` ({limit})"
     remedy = "set a higher `sampling.max_tokens`" if limit is None else f"raise it, such as to {2 * limit}"
     if limit is not None and 0 < completion.tokens_out < limit // 2:
-        where, remedy = f"the provider's limit, before {where}", "does its context have room for the prompt and an answer?"
+        where, remedy = (
+            f"the provider's limit, before {where}",
+            "does its context have room for the prompt and an answer?",
+        )
     return Verdict(Outcome.UNPARSABLE, error=f"the answer was cut off at {where} and holds no program: {remedy}")

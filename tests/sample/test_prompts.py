@@ -362,16 +362,14 @@ def test_a_prompt_says_which_helpers_are_there():
     helped = replace(
         HIGH, body="def _cost(rest):\n    return -rest\n\n\ndef priority(item, bins):\n    return _cost(bins)"
     )
-    stays = (
-        "What stands beside `priority_v1` stays, may be called, and need not be written again; what you use of another"
-    )
+    stays = "`priority_v1` stays, may be called, and need not be written again, except to change it; what you use of"
     assert stays in chat_prompt(LOW, helped).text
     assert "has its own" not in chat_prompt(helped, HIGH).text
     twice = chat_prompt(helped, replace(helped, id="twice", body=helped.body.replace("-rest", "rest"))).text
     said = "Another version has its own `_cost`, too: the last version's stays"
     assert said in " ".join(twice.split())
     assert "has its own" not in chat_prompt(helped, replace(helped, id="same")).text
-    assert "`priority_v0` stays, may be called, and need not be written again.\n" in chat_prompt(helped).text
+    assert "stays, may be called, and need not be written again, except to change it.\n" in chat_prompt(helped).text
     assert "What stands beside" not in chat_prompt(LOW, HIGH).text
 
 

@@ -39,6 +39,9 @@ from overnight.tasks.sample.providers import (
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _PROVIDERS_OF_CLAUDE = frozenset({"anthropic", "azure_ai", "bedrock", "databricks", "openrouter", "vertex_ai"})
 _NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance")
+_N = re.compile(r"(?<![\w\\-])n(?![\w-])")
+"""The parameter for several answers to one request, where an error names it."""
+
 _EXCEPTION_NAMES = re.compile(r"^(?:[\w.]+(?:Error|Exception|Unavailable|Timeout)(?:: | - ))+")
 """Names of exception classes at the start of a message: LiteLLM adds one for each of its layers."""
 
@@ -261,7 +264,10 @@ def to_provider_error(error: Exception, model: str, api_base: str | None) -> Pro
     }
     if status in remedies:
         return TerminalProviderError(message, remedy=remedies[status])
-    return PromptRefused(message, remedy="The provider refuses the request as it is.")
+    without_n = (
+        " One that takes no `n` is asked for one answer with --set search.samples=1." if _N.search(details) else ""
+    )
+    return PromptRefused(message, remedy=f"The provider refuses the request as it is.{without_n}")
 
 
 def _retry_after(error: Exception) -> float | None:

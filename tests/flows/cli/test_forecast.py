@@ -252,8 +252,20 @@ def test_a_local_server_is_asked_for_more_at_once_until_it_answers_no_faster(
     problem = a_problem(sampling={"models": (model,)})
     found = probe(problem, model, build_probe_prompts(problem, model, 32), BudgetLimits(), in_steps=True)
     assert found is not None
-    assert len(found.completions) == len(provider.requests) == asked
+    assert len(provider.requests) == asked
+    assert len(found.completions) == asked - 1 + problem.settings.search.samples, "the first as many as in a night"
     assert found.completions_per_second == at_once
+
+
+def test_a_server_that_brings_one_answer_whatever_it_is_asked_for_is_noticed(provider: Provider):
+    provider.script = lambda number, request: Answer(default_response({**request, "n": 1}, number))
+    model = Model(name="openai/x", api_base=provider.api_base)
+    problem = a_problem(sampling={"models": (model,)})
+    assert problem.settings.search.samples > 1
+    found = probe(problem, model, build_probe_prompts(problem, model, 3), BudgetLimits())
+    assert found is not None
+    assert found.samples_per_request == 1
+    assert found.tokens_per_sample == found.tokens_in + found.tokens_out
 
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
@@ -282,10 +294,10 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(check: Check
     assert len(provider.requests) == 4
     announced = re.search(r"openai/gpt-4o is sent 4 prompts as in a night, which costs \$(\S+) at most", done.stderr)
     assert announced
-    cost = 4 * (100 * 2.5e-6 + 20 * 1e-5)
+    cost = 4 * 100 * 2.5e-6 + (4 + 1) * 20 * 1e-5  # one of them brings two answers, as in a night
     assert float(announced[1]) > cost
     assert f"{cost:.6f}" in done.stdout
-    assert "warning: 1 of 4 completions of openai/gpt-4o hold no program" in done.stderr
+    assert "warning: 1 of 5 completions of openai/gpt-4o hold no program" in done.stderr
     assert "--set sampling.max_tokens=65536" in done.stderr, "four times the limit at which it was cut"
     assert re.search(r"night: [\d,]+.* samples in .*\$2.00, ended by its budget", done.stderr)
     assert not (tmp_path / "history").exists()
