@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 
 from overnight.tasks.program import python_source
 from overnight.tasks.program.statement_effects import (
@@ -19,6 +20,10 @@ from overnight.tasks.program.statement_effects import (
     read_names,
     stored_names,
 )
+
+
+_MOST_ORDERED = 400
+"""Most statements whose order is looked at."""
 
 
 def names_bound_by(statement: ast.stmt) -> frozenset[str]:
@@ -62,23 +67,32 @@ def with_needs(nodes: Sequence[ast.stmt], others: Sequence[ast.stmt]) -> list[as
 def in_order(inherited: Sequence[ast.stmt], own: Sequence[ast.stmt]) -> list[ast.stmt]:
     """Return inherited statements and then own ones, but those first that inherited ones need when they are loaded.
 
-    An own import or helper may stand for an inherited one, from which others of its module were computed.
+    An own import or helper may stand for an inherited one, from which others of its module were computed. Of very many
+    statements the order is as it is: it takes time that grows with the square of their number.
     """
     statements = [*inherited, *own]
-    bound = {one: names_bound_by(one) for one in statements}
+    if len(statements) > _MOST_ORDERED:
+        return statements
     used = {
         one: free_names(one) if isinstance(one, DEFINITIONS) else python_source.called_names(one) for one in statements
     }
-    times = Counter(name for names in bound.values() for name in names)
+    binding: defaultdict[str, list[ast.stmt]] = defaultdict(list)
+    for one in statements:
+        for name in names_bound_by(one):
+            binding[name].append(one)
+    again = {one for several in binding.values() if len(several) > 1 for one in several}
     ordered, begun = list[ast.stmt](), set[ast.stmt]()
 
+    @cache
     def needs(one: ast.stmt) -> set[ast.stmt]:
-        found, names, waiting = set[ast.stmt](), set[str](), set(used[one])
+        found, names = set[ast.stmt](), set(used[one])
+        waiting = list(names)
         while waiting:
-            names |= waiting
-            new = {each for each in statements if each not in found and bound[each] & waiting}
-            found |= new
-            waiting = set[str]().union(*(used[each] for each in new)) - names
+            for each in binding.get(waiting.pop(), ()):
+                if each not in found:
+                    found.add(each)
+                    waiting += used[each] - names
+                    names |= used[each]
         return found
 
     def put(one: ast.stmt) -> None:
@@ -88,7 +102,7 @@ def in_order(inherited: Sequence[ast.stmt], own: Sequence[ast.stmt]) -> list[ast
         needed = set() if isinstance(one, DEFINITIONS) else needs(one)
         if needed.intersection(own):
             for each in statements:
-                if each in needed and all(times[name] == 1 for name in bound[each]) and one not in needs(each):
+                if each in needed - again and one not in needs(each):
                     put(each)
         ordered.append(one)
 
