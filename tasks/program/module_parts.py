@@ -21,7 +21,6 @@ from overnight.tasks.program.statement_effects import (
     stored_names,
 )
 
-
 _MOST_ORDERED = 400
 """Most statements whose order is looked at."""
 
