@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 
@@ -26,14 +26,26 @@ _MOST_ORDERED = 400
 
 
 def names_bound_by(statement: ast.stmt) -> frozenset[str]:
-    """Return the names that a statement at the top level of a module binds there; `*` for an import of all names."""
+    """Return the names that a statement at the top level of a module binds there; `*` for an import of all names.
+
+    Variables of comprehensions are none of them.
+    """
     match statement:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return frozenset({statement.name})
         case ast.Import() | ast.ImportFrom():
             names = {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
             return frozenset(names - {"funsearch"})
-    return python_source.bound_names(statement)
+    inner = [node.target for node in python_source.nodes(statement) if isinstance(node, ast.comprehension)]
+    of_inner = [name for target in inner for name in _stored_in(target)]
+    others = Counter(_stored_in(statement)) - Counter(of_inner)
+    return python_source.bound_names(statement) - (set(of_inner) - others.keys())
+
+
+def _stored_in(tree: ast.AST) -> list[str]:
+    """Return the variables that a tree assigns, each as often as it does."""
+    nodes = python_source.nodes(tree)
+    return [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
 
 
 def is_docstring_of(after: ast.stmt, node: ast.stmt) -> bool:

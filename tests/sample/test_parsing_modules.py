@@ -158,6 +158,7 @@ COMPUTED = (
         (f"def g(x):\n    return 10 * x + B\n\nB = A\n{T_OF_X}", 22),
         (f"A = 3\n{T_OF_X}", 6),
         (f"U = [T[1] + A]\n{T_OF_X} + U[0]", 8),
+        (f"S = [i for i in range(2)]\n{T_OF_X} + len(S)", 6),
     ],
 )
 def test_what_the_base_computes_when_it_is_loaded_has_what_it_needs_of_the_answer(answer: str, value: int):

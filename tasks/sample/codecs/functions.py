@@ -15,7 +15,7 @@ from overnight.schemas.sampling_settings import Model
 from overnight.tasks.program import python_source
 from overnight.tasks.program.beside import join_with_modules
 from overnight.tasks.program.evolved_function import EvolvedFunction
-from overnight.tasks.program.module_parts import NotKeptError
+from overnight.tasks.program.module_parts import NotKeptError, names_bound_by
 from overnight.tasks.program.source_lines import indent, split_lines
 from overnight.tasks.program.specification import FILE, Specification
 from overnight.tasks.sample.codecs import (
@@ -81,19 +81,13 @@ def _shared_names(beside: Sequence[str]) -> list[str]:
     return sorted(_defined_names(latest).intersection(frozenset().union(*other)))
 
 
+_NAMED = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
+
+
 def _defined_names(module: str) -> frozenset[str]:
     """Return the names that a module defines, without those that it imports."""
-    statements = python_source.parse(module).body
-    kept = [one for one in statements if not isinstance(one, ast.Import | ast.ImportFrom)]
-    names = (one.name for one in kept if isinstance(one, ast.FunctionDef | ast.ClassDef))
-    targets = (
-        node.id
-        for one in kept
-        if isinstance(one, ast.Assign | ast.AnnAssign)
-        for node in python_source.nodes(one)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    )
-    return frozenset((*names, *targets))
+    kept = [one for one in python_source.parse(module).body if isinstance(one, _NAMED)]
+    return frozenset().union(*map(names_bound_by, kept))
 
 
 def parse(text: str, skeleton: Specification, shown: int, base: str) -> ParsedCompletion:
