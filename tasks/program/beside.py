@@ -13,6 +13,7 @@ from overnight.tasks.program.module_parts import (
     join_statements,
     missing_modules,
     names_bound_by,
+    names_given_by,
     needed_statements,
     shortened,
     stored_attributes,
@@ -60,14 +61,14 @@ def _kept(
         for module, lines in zip(modules, map(split_lines, modules), strict=True)
         for one in _beside_functions(specification, module)
     }
-    bound = frozenset[str]().union(*map(names_bound_by, own))
+    bound = frozenset[str]().union(*map(names_given_by, own))
     above = specification.beside(base) if base else ""
     lines = split_lines(above)
-    repeated = {python_source.code_key(one) for one in own if not names_bound_by(one)}
+    repeated = {python_source.code_key(one) for one in own if not names_given_by(one)}
     inherited = {
         one: text_of(lines, one)
         for one in python_source.parse(above).body
-        if not names_bound_by(one) & bound and python_source.code_key(one) not in repeated
+        if not names_given_by(one) & bound and python_source.code_key(one) not in repeated
     }
     texts = {one: (inherited | own)[one] for one in in_order(list(inherited), list(own))}
     known = specification.statements_by_name

@@ -37,9 +37,20 @@ def names_bound_by(statement: ast.stmt) -> frozenset[str]:
             names = {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
             return frozenset(names - {"funsearch"})
     inner = [node.target for node in python_source.nodes(statement) if isinstance(node, ast.comprehension)]
-    of_inner = [name for target in inner for name in _stored_in(target)]
-    others = Counter(_stored_in(statement)) - Counter(of_inner)
-    return python_source.bound_names(statement) - (set(of_inner) - others.keys())
+    return python_source.bound_names(statement) - _only_in(statement, inner)
+
+
+def names_given_by(statement: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement binds for others, without variables that count its loops."""
+    targets = [node.target for node in python_source.nodes(statement) if isinstance(node, ast.For | ast.AsyncFor)]
+    return names_bound_by(statement) - _only_in(statement, targets)
+
+
+def _only_in(statement: ast.stmt, targets: Sequence[ast.expr]) -> set[str]:
+    """Return the variables that a statement assigns in some targets of loops, and nowhere else."""
+    of_loops = [name for target in targets for name in _stored_in(target)]
+    others = Counter(_stored_in(statement)) - Counter(of_loops)
+    return set(of_loops) - others.keys()
 
 
 def _stored_in(tree: ast.AST) -> list[str]:

@@ -151,6 +151,21 @@ COMPUTED = (
 
 
 @pytest.mark.parametrize(
+    ("answer", "values"),
+    [
+        (f"S = []\nfor i in range(2):\n    S.append(i)\n{T_OF_X}", [0, 2, 4]),
+        (f"for i in range(3):\n    T.append(2 * i)\n{T_OF_X}", [0, 2, 4]),
+        (f"for i in range(2):\n    T.append(7)\n{T_OF_X}", [0, 2, 4, 7, 7]),
+        (f"T = [6]\n{T_OF_X}", [6]),
+    ],
+)
+def test_a_loop_of_the_base_is_run_once_whatever_variable_counts_others(answer: str, values: list):
+    base = body_of(f"T = []\nfor i in range(3):\n    T.append(2 * i)\n{T_OF_X}")
+    program = SPECIFICATION.with_body(body_of(answer, base))
+    assert called(program + "\n\ndef all_of(x):\n    return T\n", "all_of", 0) == values
+
+
+@pytest.mark.parametrize(
     ("answer", "value"),
     [
         (f"import math\nS = [math.pi]\n{T_OF_X} + len(S)", 5),
