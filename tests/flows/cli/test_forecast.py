@@ -304,6 +304,20 @@ def test_the_highest_cost_is_printed_before_a_model_is_sent_prompts(check: Check
 
 
 @pytest.mark.usefixtures("plain")
+def test_a_model_that_set_names_is_asked_and_one_that_takes_no_n_is_said_to_be_one(
+    toy: Path, provider: Provider, tmp_path: Path, here: Command
+):
+    refusal = {"error": {"message": "n > 1 is not supported", "type": "invalid_request_error", "param": "n"}}
+    provider.script = lambda number, request: Answer(refusal, 400)
+    model = f'sampling.models=[{{name="openai/x", api_base="{provider.api_base}", input_usd=1, output_usd=10}}]'
+    line = ["check", str(toy), "--set", model, "--budget", "1", "--without-pace"]
+    done = here(line, tmp_path / "history", OPENAI_API_KEY="test")
+    assert provider.requests
+    assert done.returncode != 0
+    assert "--set search.samples=1" in done.stderr
+
+
+@pytest.mark.usefixtures("plain")
 def test_as_json_the_models_and_the_night_are_beside_the_start_program(
     check: Check, provider: Provider, tmp_path: Path
 ):
