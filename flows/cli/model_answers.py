@@ -90,7 +90,7 @@ def _ask(problem: Problem, model: Model, size: int, conditions: StopConditions, 
             prompts,
             conditions.budget,
             in_steps=in_steps,
-            tell=lambda arrived: show(f"{model.name}: {count(arrived, 'completion')} of {at_most}{size}"),
+            tell=lambda answered: show(f"{model.name}: answers to {answered} of {at_most}{count(size, 'prompt')}"),
         )
     if result is None:
         raise UsageError(

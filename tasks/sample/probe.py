@@ -145,7 +145,7 @@ def probe(
         limits: Budget.
         in_steps: Whether, after a first one, 1, then 2, 4 and more completions are requested at once, for as long as
             the server answers more in a second than before; by default, all are.
-        tell: Called with the number of completions so far whenever it changes.
+        tell: Called with the number of prompts that have a completion so far, whenever one arrives.
 
     Returns:
         The probe; `None` if the budget is spent before the first completion.
@@ -163,7 +163,7 @@ def probe(
     def record(arrived: Sequence[Completion]) -> None:
         budget.record(arrived)
         completions.extend(arrived)
-        tell(len(completions))
+        tell(len({completion.prompt for completion in completions}))
 
     parts = _parts(prompts) if in_steps else [prompts]
     if in_steps:  # the first answer takes longer: connections are made, and servers load their models
