@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from overnight.flows.cli.printing import (
     write_code,
     write_json,
 )
+from overnight.flows.cli.terminal import tell_nobody
 from overnight.flows.night.facts import ShownNight, commands, facts_of, first_line, remarks, score_rows
 from overnight.flows.night.night import Night
 from overnight.flows.night.notifications import Notifier
@@ -210,7 +212,7 @@ def _resume_hint(run_id: str, history: HistoryBackend) -> Iterator[None]:
 
 def print_generations(run: OpenRun) -> None:
     """Print the run now, and each generation once it is committed."""
-    write_json(
+    write_event(
         {
             "event": "run",
             "run_id": run.run.run_id,
@@ -220,7 +222,7 @@ def print_generations(run: OpenRun) -> None:
             "best_score": run.state.best.score,
         }
     )
-    run.progress.watch(lambda number: write_json(_generation(run, number)))
+    run.progress.watch(lambda number: write_event(_generation(run, number)))
 
 
 def _generation(run: OpenRun, number: int) -> dict[str, Any]:
@@ -237,10 +239,19 @@ def _generation(run: OpenRun, number: int) -> dict[str, Any]:
     }
 
 
+def write_event(event: dict[str, Any]) -> None:
+    """Write a line of JSON; a night whose reader has ended goes on."""
+    try:
+        write_json(event)
+    except BrokenPipeError:
+        say("warning: what read standard output has ended; the night goes on")
+        tell_nobody(sys.stdout)
+
+
 def print_end(night: ShownNight) -> None:
     """Print the facts of a night that has ended."""
     facts = {fact.name: fact.value for fact in facts_of(night) if fact.name}
-    write_json({"event": "night", "run_id": night.run.run_id, **facts})
+    write_event({"event": "night", "run_id": night.run.run_id, **facts})
     if night.state.failed:
         say(f"retry     {commands(night)['retry']}")
 

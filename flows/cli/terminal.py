@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from overnight.schemas.escaping import escape_invisible
 
@@ -84,12 +85,25 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and (isinstance(stream, _EscapingStream) or stream.isatty())
 
 
+def tell_nobody(stream: IO[str]) -> None:
+    """Let what is written to a stream, whose reader has ended, go to nobody."""
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nobody, stream.fileno())
+    os.close(nobody)
+
+
 def console(*, stderr: bool) -> Console:
     """Return a Rich console for stdout or stderr."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
-    class EscapingConsole(Console):
+    class LastingConsole(Console):
+        """Console whose reader may end: a night goes on, and what is told to nobody is no error."""
+
+        def on_broken_pipe(self) -> None:
+            tell_nobody(self.file)
+
+    class EscapingConsole(LastingConsole):
         """Console that escapes text but keeps its own control sequences."""
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -99,5 +113,5 @@ def console(*, stderr: bool) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     if not isinstance(stream, _EscapingStream):
-        return Console(stderr=stderr, highlight=False, emoji=False)
+        return LastingConsole(stderr=stderr, highlight=False, emoji=False)
     return EscapingConsole(file=stream.terminal, stderr=stderr, highlight=False, emoji=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.flows.cli import foreground_night
+from overnight.flows.cli import foreground_night, printing
 from overnight.flows.cli.main import run
 from overnight.flows.cli.readiness import require_listening
 from overnight.schemas.errors import EnvironmentFault, ExitCode
@@ -66,3 +66,15 @@ def test_ctrl_c_while_prefect_is_loaded_finishes_the_generation_whose_prompts_ar
     assert done.returncode == ExitCode.INTERRUPTED
     assert "finishing this generation" in done.stderr
     assert "night 1: 1 generation" in done.stdout + done.stderr
+
+
+def test_a_night_goes_on_when_what_reads_its_output_has_ended(monkeypatch: pytest.MonkeyPatch):
+    for name in ("stdout", "stderr"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        monkeypatch.setattr("sys." + name, os.fdopen(writer, "w"))
+    printing.err.cache_clear()
+    foreground_night.write_event({"event": "generation"})
+    foreground_night.write_event({"event": "night"})
+    printing.say("a message")
+    printing.err.cache_clear()
