@@ -231,6 +231,7 @@ def _environment() -> Environment:
         loader=PackageLoader("overnight.tasks.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         finalize=shown,
         trim_blocks=True,
         lstrip_blocks=True,

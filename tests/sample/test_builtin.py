@@ -252,3 +252,53 @@ def test_what_returns_no_number_still_does_not():
         returned = [node.value for node in ast.walk(ast.parse(mutate(prompt, seed))) if isinstance(node, ast.Return)]
         assert returned
         assert all(isinstance(value, ast.Dict) for value in returned)
+
+
+WITH_TABLES = '''Improve `f`.
+
+```python
+import math
+
+
+# Version 0 scores 3.
+TABLE = [2, 3, 5]
+
+
+def helper(x):
+    return TABLE[x] * math.pi
+
+
+def f_v0(x: int) -> float:
+    return helper(x) + 1
+
+
+# Version 1 scores 2.
+import random
+OTHER = random.Random(1).random()
+
+
+def f_v1(x: int) -> float:
+    return OTHER * x + 3
+```
+
+Write `f_v2`:
+
+```python
+def f_v2(x: int) -> float:
+    """Improved version of `f_v1`."""
+```
+'''
+
+
+def test_an_answer_has_the_helpers_and_tables_that_it_takes_from_any_version_shown():
+    base = "import random\nOTHER = random.Random(1).random()"
+    for seed in range(100):
+        answer = mutate(WITH_TABLES, seed)
+        given: dict[str, Any] = {}
+        exec(f"import math\n{base}\n{answer}", given)
+        if "helper(" in answer.partition("def f_v2")[2]:
+            assert "TABLE = [2, 3, 5]" in answer
+            assert given["helper"](1) == pytest.approx(9.42477796)
+            break
+    else:
+        pytest.fail("no answer calls the helper")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from overnight.tasks.program.module_parts import with_needs
 from overnight.tasks.program.source_lines import split_lines
 from overnight.tasks.sample.builtin.expression_types import FLOAT, NUMBERS, OBJECT, OTHER, Kind
 from overnight.tasks.sample.builtin.forms import PAIRS
@@ -28,6 +29,7 @@ from overnight.tasks.sample.builtin.prompt_parsing import (
     ParsedPrompt,
     argument_names,
     find_functions,
+    helpers_shown,
     is_empty,
     parse_module,
     parse_prompt,
@@ -65,13 +67,21 @@ def mutate(prompt: str, seed: int, facts: str = "") -> str:
         shows several functions, one or more of them. If it shows a file, the file's evolved blocks; if it shows several
         files, one of them below its path.
     """
-    random = Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
+    random = _random(seed, prompt)
     if shows_a_file(prompt):
         return mutate_lines(prompt, random)
     if shows_several_files(prompt):
         return mutate_files(prompt, random)
     if prompts := _prompts_by_function(prompt):
-        return _mutate_several(prompts, seed, random, facts)
+        return _with_helpers(_mutate_several(prompts, seed, random, facts), prompt)
+    return _with_helpers(_mutate_one(prompt, random, facts), prompt)
+
+
+def _random(seed: int, prompt: str) -> Random:
+    return Random(f"{seed}:".encode() + prompt.encode("utf-8", "surrogatepass"))
+
+
+def _mutate_one(prompt: str, random: Random, facts: str) -> str:
     parsed = parse_prompt(prompt, facts)
     grower = Grower(random, parsed.typical, parsed.reusable, argument_names(parsed.header))
     for make in [_child] * _ATTEMPTS + [_fresh] * _ATTEMPTS:
@@ -82,6 +92,15 @@ def mutate(prompt: str, seed: int, facts: str = "") -> str:
                 return text
     # If the prompt already shows everything that can be grown (`True` and `False`, without arguments), a number is new.
     return _source_of(parsed, [ast.Return(ast.Constant(random.random()))])
+
+
+def _with_helpers(answer: str, prompt: str) -> str:
+    """Return an answer below the helpers that it uses: the program keeps those of the last version alone."""
+    helpers, module = helpers_shown(prompt), parse_module(answer)
+    if not helpers or module is None:
+        return answer
+    needed = with_needs(module.body, helpers)
+    return "\n\n\n".join([*(ast.unparse(one) for one in helpers if one in needed), answer])
 
 
 def _child(parsed: ParsedPrompt, grower: Grower) -> list[ast.stmt]:
@@ -168,7 +187,7 @@ def _mutate_several(prompts: Sequence[_FunctionPrompt], seed: int, random: Rando
     changed = 1
     while changed < len(prompts) and random.random() < _P_ONE_MORE_FUNCTION:
         changed += 1
-    answer = [mutate(p.prompt, seed, facts) for p in prompts[:changed]]
+    answer = [_mutate_one(p.prompt, _random(seed, p.prompt), facts) for p in prompts[:changed]]
     answer += [random.choice(p.earlier) for p in prompts[changed:] if p.earlier and random.random() < _P_CROSSOVER]
     return "\n\n\n".join(answer)
 

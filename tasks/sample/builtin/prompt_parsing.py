@@ -30,6 +30,8 @@ from overnight.tasks.sample.builtin.words import kinds_of_arguments
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(")
 _DEFINITION = re.compile(rf"{_DEF.pattern}|^()class[ \t]+\w+.*:")
 _VERSION = re.compile(r"^(.*)_v(\d+)$")
+_SHOWN = re.compile(r"^# Version 0 .*?(?=^```|\Z)", re.MULTILINE | re.DOTALL)
+"""The versions in a prompt, each below its note; behind them stand the fence, or the header that is to be completed."""
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 _MAX_HEADER_LINES = 40
 _MAX_DEPTH = 60
@@ -120,6 +122,15 @@ def parse_prompt(prompt: str, facts: str = "") -> ParsedPrompt:
         parent_dumps=frozenset(dump(parent.body) for parent in parents),
         surveys=surveys,
     )
+
+
+@lru_cache(maxsize=64)
+def helpers_shown(prompt: str) -> tuple[ast.stmt, ...]:
+    """Return what stands beside the versions of the evolved functions that a prompt shows: imports, tables, helpers."""
+    shown = _SHOWN.search(prompt)
+    module = parse_module(shown[0]) if shown else None
+    statements = module.body if module else ()
+    return tuple(one for one in statements if not (isinstance(one, ast.FunctionDef) and _VERSION.match(one.name)))
 
 
 def parse_module(source: str) -> ast.Module | None:

@@ -128,6 +128,7 @@ def templates() -> SandboxedEnvironment:
     return SandboxedEnvironment(
         loader=PackageLoader("overnight.tasks.sample"),
         undefined=StrictUndefined,
+        auto_reload=False,  # else each prompt looks at the files of all its templates
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
