@@ -22,7 +22,7 @@ from overnight.flows.night.night_limits import NightLimits, NightPlan
 from overnight.flows.night.samples_in_flight import is_slow
 from overnight.flows.night.search_state import SearchState
 from overnight.flows.night.sessions_beside import SessionsBeside
-from overnight.flows.night.stop_conditions import SPENDING
+from overnight.flows.night.stop_conditions import SPENDING, USES_WHAT_IS_BOUGHT
 from overnight.flows.night.turns import prompts_in_flight
 from overnight.schemas.errors import HistoryGone, Outage
 from overnight.schemas.generation import GenerationRecord, RunHistory, StopReason
@@ -50,7 +50,7 @@ class NightCore:
         self._sessions = SessionsBeside(state, plan.sessions)
         self._turn: int | None = None
         self._turn_begin = clock.seconds
-        self._is_cut = False
+        self._is_cut = self._is_late = False
         self._is_reloading = self._is_drop_wanted = False
         self._end: events.Finish | None = None
         self._actions: list[events.Action] = []
@@ -261,6 +261,7 @@ class NightCore:
                 self._end = events.Finish(reason, impossible)
             return False
         self._turn, self._turn_begin = number or self._number, self._clock.seconds
+        self._is_late = self.limits.reason(self._clock) is StopReason.DEADLINE
         return True
 
     @property
@@ -292,11 +293,11 @@ class NightCore:
         """Let a generation end with the prompts that are planned, once it lasts long and has something to show.
 
         The first ones of a night are shorter, so that what is found at its begin is seen soon. One that is under way
-        when a person ends the night asks for no more.
+        when a person ends the night asks for no more, nor one that would not end before the deadline as usual.
         """
         most_s = min(self._search.seconds, max(_FIRST_S, attempt.begin - self._begin_s)) or inf
         is_long = attempt.evaluated_at and self._clock.seconds - attempt.begin >= most_s
-        if is_long or self._clock.interrupted:
+        if is_long or self._clock.interrupted or self._is_late:
             self._end_with_planned(attempt, block)
 
     def _end_at_target(self, attempt: Attempt, block: Block) -> None:
@@ -487,7 +488,9 @@ class NightCore:
             return reason or StopReason.DEADLINE  # the clock may have been set back since
         if self._retried is not None:
             return reason or (None if self._retried else StopReason.GENERATIONS)
-        is_paid = reason in SPENDING and (self._number in self._clock.batch_brought or self._is_bought(self._number))
+        is_paid = reason in USES_WHAT_IS_BOUGHT and (
+            self._number in self._clock.batch_brought or self._is_bought(self._number)
+        )
         return None if is_paid else reason
 
     def _is_bought(self, number: int) -> bool:

@@ -214,6 +214,9 @@ RULES = (
 SPENDING = frozenset(rule.reason for rule in RULES if rule.is_spending)
 """Reasons after which nothing more is bought, but what is bought is used."""
 
+USES_WHAT_IS_BOUGHT = SPENDING | {StopReason.DEADLINE}
+"""Reasons after which what is bought is used: until the deadline is over, too."""
+
 
 def reason_to_stop(conditions: StopConditions, tally: Tally) -> StopReason | None:
     """Return the first stop condition that is met, if any."""

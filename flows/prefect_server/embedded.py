@@ -101,7 +101,8 @@ class EmbeddedServer:
         self.stop()
         raise EnvironmentFault(
             f"the embedded Prefect server did not start; its output: {self._last_output() or 'none'}",
-            remedy="Try `prefect server database reset -y`, or set PREFECT_API_URL to a running server.",
+            remedy="Run the command again. If it fails again, set PREFECT_API_URL to a running server, or PREFECT_HOME "
+            "to a new folder; `prefect server database reset -y` empties its database, with all schedules.",
         )
 
     def keep_running(self, report: Callable[[str], None], max_restarts: int | None = None) -> None:

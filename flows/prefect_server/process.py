@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import gc
 import os
 import signal
@@ -18,6 +19,7 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -89,6 +91,13 @@ def _server(port: int) -> uvicorn.Server:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    class OneAtATime(uvicorn.Server):
+        """Server that starts while no other one of this home does: two would migrate a new database at once."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            with _start_lock():
+                await super().startup(sockets)
+
     app = create_app()
     if history := os.environ.get(METRICS_HISTORY):
         from overnight.flows.prefect_server.metrics import add_metrics
@@ -96,7 +105,18 @@ def _server(port: int) -> uvicorn.Server:
         add_metrics(cast("Any", app).api_app, history)
     application = LocalGuard(LockRetries(app), port)
     config = uvicorn.Config(application, log_level="error", lifespan="on", server_header=False)  # pyright: ignore[reportArgumentType]
-    return uvicorn.Server(config)
+    return OneAtATime(config)
+
+
+@contextlib.contextmanager
+def _start_lock() -> Iterator[None]:
+    """Wait for the lock of the servers of Prefect's home, and hold it while the block lasts."""
+    from prefect.settings import PREFECT_HOME
+
+    with (PREFECT_HOME.value() / "overnight-server-start.lock").open("w") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _end_with_standard_input() -> None:

@@ -679,3 +679,15 @@ def test_pauses_get_longer_up_to_a_limit_however_many_there_are():
     assert set(waits[7:]) == {LONGEST_WAIT_S}
     said = policy.message("the engine is gone", Outage(""), NOW, seconds=0.0)
     assert said == "paused: the engine is gone; next attempt in 300 s"
+
+
+@given(seeds, st.sampled_from(ALGORITHMS), st.integers(1, 12), st.integers(10, 60))
+@settings(max_examples=EXAMPLES // 5)
+def test_a_night_that_stops_before_its_deadline_has_used_every_answer(
+    seed: int, algorithm: Any, in_flight: int, seconds: int
+):
+    search = World(files(algorithm), 1, in_flight=in_flight)
+    assert search.night(Random(seed), StopConditions(until=NOW + timedelta(seconds=seconds)))
+    assert search.reason is StopReason.DEADLINE
+    if search.seconds < seconds:
+        assert sum(len(commit.judged) for commit in search.files.commits) == search.answered

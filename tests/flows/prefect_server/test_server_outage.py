@@ -147,3 +147,14 @@ def command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_servers_that_start_at_once_on_a_new_home_all_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
+    with contextlib.ExitStack() as stack:
+        servers = [EmbeddedServer() for _ in range(3)]
+        for server in servers:
+            stack.callback(server.stop)
+        for server in servers:
+            server.wait()
